@@ -1,0 +1,56 @@
+# Everything runs against a library of its own, .lib: dependencies that are missing go there, and so does the package.
+# Neither R's libraries nor the user's are changed. (System packages are, by tools/install.R, where root has apt-get.)
+
+PACKAGE := vecchiann
+RSCRIPT ?= Rscript
+SOURCES := DESCRIPTION NAMESPACE $(shell find R src man inst -type f ! -name '*.o' ! -name '*.so' 2>/dev/null)
+INSTALLED := .lib/$(PACKAGE).installed
+
+export R_LIBS := $(CURDIR)/.lib:$(R_LIBS)
+
+.PHONY: help demo check lint document document-check package-check bench format clean
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
+
+demo: $(INSTALLED) ## install what is missing and run the example on real data (GPGP=1: GpGp's Argo floats too)
+	$(if $(GPGP),$(RSCRIPT) tools/install.R GpGp)
+	$(RSCRIPT) inst/examples/volcano.R
+
+check: $(INSTALLED) ## install what is missing and run all tests
+	@$(RSCRIPT) tools/install.R testthat
+	@$(RSCRIPT) tools/test.R
+
+lint: | .lib ## the house rules that a script can check
+	@$(RSCRIPT) tools/install.R codetools
+	@$(RSCRIPT) tools/lint.R
+
+document: | .lib ## rewrite NAMESPACE and man/ with roxygen2
+	@$(RSCRIPT) tools/install.R roxygen2
+	@$(RSCRIPT) tools/document.R
+
+document-check: | .lib ## are NAMESPACE and man/ up to date?
+	@$(RSCRIPT) tools/install.R roxygen2
+	@$(RSCRIPT) tools/document.R --check
+
+package-check: | .lib ## R CMD build and R CMD check
+	@$(RSCRIPT) tools/install.R knitr rmarkdown
+	@$(RSCRIPT) tools/check.R
+
+bench: $(INSTALLED) ## the benchmarks
+	@for script in bench/*.R; do $(RSCRIPT) $$script || exit 1; done
+
+format: ## clang-format the C sources
+	clang-format -i src/*.c src/*.h
+
+clean: ## remove the installed package, compiled code and check results; dependencies stay
+	rm -rf .check .lib/$(PACKAGE) $(INSTALLED) .lib/tests src/*.o src/*.so
+
+.lib:
+	@mkdir -p .lib
+
+# Compiled from scratch every time, because R's rules do not know which header an object file came from.
+$(INSTALLED): $(SOURCES) | .lib
+	@$(RSCRIPT) tools/install.R
+	R CMD INSTALL --preclean --clean --library=.lib .
+	@touch $@
