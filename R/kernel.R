@@ -1,0 +1,82 @@
+# Kernel: family and hyperparameters. Values are computed in C (src/kernel.h).
+
+kernel_families <- c("matern32", "rbf", "matern12", "matern52", "matern")
+
+#' Stationary kernels
+#'
+#' Describes the covariance function `variance * kappa(r)` of a Gaussian process, where
+#' `r = ||(x - y) / lengthscale||` is the scaled distance of two inputs.
+#'
+#' | family | `kappa(r)` |
+#' |---|---|
+#' | `"matern12"` | `exp(-r)` |
+#' | `"matern32"` | `(1 + sqrt(3) r) exp(-sqrt(3) r)` |
+#' | `"matern52"` | `(1 + sqrt(5) r + 5 r^2 / 3) exp(-sqrt(5) r)` |
+#' | `"rbf"` | `exp(-r^2 / 2)` |
+#' | `"matern"` | Matern of any `smoothness` nu, by Bessel functions of `sqrt(2 nu) r`; slower |
+#'
+#' Other packages scale the distance in other ways. The range of GpGp is `lengthscale / sqrt(2 nu)`;
+#' the range of gpboost is `lengthscale` for Matern kernels and `sqrt(2) * lengthscale` for its
+#' Gaussian kernel.
+#'
+#' @param family Name of the correlation function.
+#' @param variance Variance of the process, a positive number, in the square of the unit of the
+#'   observations.
+#' @param lengthscale Positive, in the units of the inputs: one number, or one for each column of the
+#'   inputs (automatic relevance determination).
+#' @param smoothness The smoothness nu of family `"matern"`, a positive number; `NULL` for all others.
+#' @return A list of class `"gp_kernel"` with the four arguments as elements.
+#' @references Rasmussen, C. E. and Williams, C. K. I. (2006). *Gaussian Processes for Machine
+#'   Learning*, chapter 4. MIT Press.
+#' @examples
+#' gp_kernel("matern32", variance = 2, lengthscale = 0.1)
+#' gp_kernel("rbf", lengthscale = c(1, 5))
+#' gp_kernel("matern", smoothness = 0.8)
+#' @export
+gp_kernel <- function(family = c("matern32", "rbf", "matern12", "matern52", "matern"),
+                      variance = 1, lengthscale = 1, smoothness = NULL) {
+  family <- check_choice(family, kernel_families, "family")
+  variance <- check_positive(variance, "variance")
+  lengthscale <- check_lengthscale(lengthscale)
+  if (family == "matern") {
+    smoothness <- check_positive(smoothness, "smoothness")
+  } else if (!is.null(smoothness)) {
+    refuse("smoothness", sprintf('NULL for family "%s"', family), describe(smoothness))
+  }
+  structure(list(family = family, variance = variance, lengthscale = lengthscale,
+                 smoothness = smoothness), class = "gp_kernel")
+}
+
+check_lengthscale <- function(lengthscale) {
+  if (!is.numeric(lengthscale) || is.object(lengthscale) || !length(lengthscale) ||
+      !all(is.finite(lengthscale) & lengthscale > 0)) {
+    refuse("lengthscale", "positive and finite", describe(lengthscale))
+  }
+  as.double(lengthscale)
+}
+
+# A kernel that fits inputs of this many columns.
+check_kernel <- function(kernel, columns) {
+  check_class(kernel, "gp_kernel", "kernel")
+  given <- length(kernel$lengthscale)
+  if (given != 1 && given != columns) {
+    refuse("lengthscale", paste("of length 1 or", columns, "(the columns of `x`)"),
+           paste("of length", given))
+  }
+  kernel
+}
+
+#' @export
+format.gp_kernel <- function(x, ...) {
+  lengthscale <- format(x$lengthscale, digits = 4, trim = TRUE)
+  if (length(lengthscale) > 1) lengthscale <- paste0("(", paste(lengthscale, collapse = ", "), ")")
+  smoothness <- if (!is.null(x$smoothness)) paste(", smoothness", format(x$smoothness, digits = 4))
+  paste0(x$family, smoothness, ", variance ", format(x$variance, digits = 4), ", lengthscale ",
+         lengthscale)
+}
+
+#' @export
+print.gp_kernel <- function(x, ...) {
+  cat("<gp_kernel> ", format(x), "\n", sep = "")
+  invisible(x)
+}

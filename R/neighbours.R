@@ -1,0 +1,173 @@
+# Neighbours: the search for residual neighbours and its result.
+
+#' Nearest neighbours by residual correlation
+#'
+#' Finds, exactly and in double precision, the `k` points with the largest absolute residual correlation
+#' to each query, that is the smallest distance `d = sqrt(1 - abs(rho))`: the conditioning sets of a
+#' Vecchia approximation of the residual process.
+#'
+#' A point is never its own neighbour, but duplicated inputs are different points and may be each
+#' other's, at distance 0. Neighbours are ordered by distance, then by row number; the answer depends
+#' neither on the number of threads nor on the method. A point whose residual variance is gone (at an
+#' inducing input, without nugget) is at distance 1 from all others. Where there are fewer than `k`
+#' candidates the rest of the row is `NA`.
+#'
+#' `newdata` is taken in chunks, so that memory stays bounded for any number of rows.
+#'
+#' @param object A [residual_gp()] or a [cover_tree()].
+#' @param k Number of neighbours, a whole number of at least 1.
+#' @param newdata Inputs to search for in place of the rows of `x`, with the columns of `x`. Their
+#'   neighbours are rows of `x`, and a row of `x` with the same inputs is one of the candidates.
+#' @param predecessors `TRUE` restricts the neighbours of row i to the rows before it, `j < i`.
+#' @param queries Which rows of `x` to search for; `NULL` for all.
+#' @param method The search: by brute force (`"brute"`), through the tree in batches (`"level"`) or one
+#'   query at a time (`"best_first"`). All give the same answer; `"auto"` takes the one that should be
+#'   fastest.
+#' @param budget The largest number of residual correlations to evaluate for one query. A finite budget
+#'   makes the search approximate, and the result says so when printed.
+#' @param threads Number of threads, see [vecchiann_info()].
+#' @param progress Whether to show the progress of a long search.
+#' @return A list of class `"residual_knn"` with elements
+#'   \item{id}{integer matrix, one row a query and `k` columns: row numbers of `x`, nearest first}
+#'   \item{dist}{double matrix of the distances `d`, `NA` where `id` is}
+#'   \item{k, queries, predecessors, budget}{as given}
+#'   \item{method, note}{the search that was run, and why}
+#'   \item{stats}{counters of the search}
+#'   \item{x, newdata, inducing}{the inputs, for [plot][plot.residual_knn]}
+#'   Row names of the inputs are kept.
+#' @section Errors:
+#' `queries` and `predecessors` speak of the rows of `x`: together with `newdata` they are an error.
+#' @references Gyger, T., Furrer, R. and Sigrist, F. (2025). Vecchia-inducing-points full-scale
+#'   approximations for Gaussian processes (the distance).
+#' @seealso [recall()] to compare two results; [as_nnarray()], [as_nn2()] and [as_get_knn()] for the
+#'   tables of other packages.
+#' @examples
+#' x <- cbind(runif(500), runif(500))
+#' gp <- residual_gp(x, gp_kernel("matern32", lengthscale = 0.2), inducing = 20, seed = 1)
+#' nn <- residual_knn(gp, k = 10)
+#' nn
+#' nn$id[1, ]
+#' residual_knn(gp, k = 10, predecessors = TRUE)
+#' residual_knn(gp, k = 3, newdata = cbind(0.5, 0.5))$dist
+#' @export
+residual_knn <- function(object, k, newdata = NULL, predecessors = FALSE, queries = NULL,
+                         method = c("auto", "level", "best_first", "brute"), budget = Inf,
+                         threads = NULL, progress = interactive()) {
+  check_class(object, c("residual_gp", "cover_tree"), "object")
+  tree <- if (inherits(object, "cover_tree")) object
+  gp <- if (is.null(tree)) object else tree$gp
+  k <- check_whole(k, "k", 1)
+  predecessors <- check_flag(predecessors, "predecessors")
+  queries <- check_rows(queries, "queries", nrow(gp$x))
+  method <- check_choice(method, eval(formals()$method), "method")
+  budget <- check_number(budget, "budget", "a number of at least 1", function(x) x >= 1)
+  threads <- thread_count(threads)
+  progress <- check_flag(progress, "progress")
+  if (!is.null(newdata)) {
+    if (predecessors) refuse("predecessors", "FALSE with `newdata`", "TRUE")
+    if (!is.null(queries)) refuse("queries", "NULL with `newdata`", describe(queries))
+    newdata <- check_newdata(gp, newdata)
+  }
+  search <- function(new) {
+    .Call(C_residual_knn, gp, tree, k, queries, new, predecessors, method, budget, threads, progress)
+  }
+  found <- if (is.null(newdata)) search(NULL) else search_chunks(search, gp, newdata, threads)
+  names <- if (is.null(newdata)) picked_names(gp$x, queries) else rownames(newdata)
+  rownames(found$id) <- rownames(found$dist) <- names
+  structure(list(id = found$id, dist = found$dist, k = k, queries = queries,
+                 predecessors = predecessors, budget = budget, method = found$method,
+                 note = found$note, stats = found$stats, x = gp$x, newdata = newdata,
+                 inducing = gp$inducing), class = "residual_knn")
+}
+
+# Searches for new points chunk by chunk: only one chunk's features exist at a time.
+search_chunks <- function(search, gp, newdata, threads, rows = 50000) {
+  chunks <- split(seq_len(nrow(newdata)), (seq_len(nrow(newdata)) - 1) %/% rows)
+  found <- lapply(unname(chunks), function(chunk) {
+    search(new_points(gp, newdata[chunk, , drop = FALSE], threads))
+  })
+  if (length(found) == 1) return(found[[1]])
+  list(id = do.call(rbind, lapply(found, `[[`, "id")),
+       dist = do.call(rbind, lapply(found, `[[`, "dist")),
+       stats = Reduce(`+`, lapply(found, function(part) unlist(part$stats))),
+       method = found[[1]]$method, note = found[[1]]$note)
+}
+
+is_exact <- function(nn) is.infinite(nn$budget)
+
+#' @export
+print.residual_knn <- function(x, ...) {
+  queries <- counted(nrow(x$id), if (is.null(x$newdata)) "point" else "new point")
+  among <- if (x$predecessors) ", among predecessors" else paste(" among", counted(nrow(x$x), "point"))
+  cat("<residual_knn> k = ", x$k, " for ", queries, among, "\n", sep = "")
+  exactness <- if (is_exact(x)) {
+    "exact"
+  } else {
+    paste("approximate: at most", format(x$budget), "correlations evaluated a query")
+  }
+  cat(exactness, ', method "', x$method, '"', if (length(x$note) && nzchar(x$note)) paste0(" (", x$note, ")"),
+      "\n", sep = "")
+  cat("id and dist: ", nrow(x$id), " x ", x$k, " matrices", sep = "")
+  short <- sum(is.na(x$id[, x$k]))
+  if (short) cat("; NA fills", counted(short, "row"), "with fewer candidates")
+  cat("\n")
+  invisible(x)
+}
+
+#' Summary of a search
+#'
+#' @param object A result of [residual_knn()].
+#' @param ... Not used.
+#' @return A list of class `"summary.residual_knn"`: `call` (one line of text), `quantiles` (of the
+#'   distance to the first, middle and last neighbour), `short` (rows filled with `NA`), `stats` (the
+#'   counters) and `per_query` (the counters for one query).
+#' @examples
+#' gp <- residual_gp(matrix(runif(400), ncol = 2), gp_kernel(lengthscale = 0.3), inducing = 10)
+#' summary(residual_knn(gp, k = 5))
+#' @export
+summary.residual_knn <- function(object, ...) {
+  ranks <- unique(c(1, ceiling(object$k / 2), object$k))
+  quantiles <- t(apply(object$dist[, ranks, drop = FALSE], 2, stats::quantile, na.rm = TRUE, names = FALSE))
+  dimnames(quantiles) <- list(paste("neighbour", ranks), c("min", "25%", "50%", "75%", "max"))
+  stats <- unlist(object$stats)
+  structure(list(nn = object, quantiles = quantiles, stats = stats,
+                 per_query = stats / nrow(object$id)), class = "summary.residual_knn")
+}
+
+#' @export
+print.summary.residual_knn <- function(x, ...) {
+  print(x$nn)
+  cat("\ndistance d = sqrt(1 - |rho|):\n")
+  print(x$quantiles, digits = 3)
+  if (length(x$stats)) {
+    cat("\ncounters:\n")
+    print(cbind(total = x$stats, "a query" = x$per_query), digits = 4)
+  }
+  invisible(x)
+}
+
+#' Share of exact neighbours that a search found
+#'
+#' Compares an approximate result with an exact one of the same queries. A returned neighbour counts
+#' if its distance is at most that of the exact k-th neighbour, so that ties may be broken either way.
+#'
+#' @param nn,exact Results of [residual_knn()] for the same queries and the same `k`.
+#' @param tolerance Slack allowed to the distances for rounding.
+#' @return A number between 0 and 1.
+#' @examples
+#' gp <- residual_gp(matrix(runif(400), ncol = 2), gp_kernel(lengthscale = 0.3), inducing = 10)
+#' nn <- residual_knn(gp, k = 5)
+#' recall(nn, nn)
+#' @export
+recall <- function(nn, exact, tolerance = 1e-10) {
+  check_class(nn, "residual_knn", "nn")
+  check_class(exact, "residual_knn", "exact")
+  tolerance <- check_nonnegative(tolerance, "tolerance")
+  if (!identical(dim(nn$id), dim(exact$id)) || !identical(nn$queries, exact$queries)) {
+    refuse("nn", "for the queries and the k of `exact`",
+           sprintf("for %d queries and k = %d", nrow(nn$id), nn$k))
+  }
+  wanted <- !is.na(exact$dist)
+  farthest <- do.call(pmax, c(lapply(seq_len(exact$k), function(j) exact$dist[, j]), na.rm = TRUE))
+  sum(nn$dist <= farthest + tolerance, na.rm = TRUE) / sum(wanted)
+}
