@@ -1,0 +1,349 @@
+#include "entry.h"
+
+#include "inducing.h"
+#include "metric.h"
+#include "query.h"
+#include "simd.h"
+#include "threads.h"
+
+#include <R.h>
+#include <R_ext/Utils.h>
+#include <limits.h>
+#include <math.h>
+#include <string.h>
+
+/* ---- unpacking ------------------------------------------------------------------------------ */
+
+static SEXP element(SEXP list, const char *name)
+{
+    SEXP names = getAttrib(list, R_NamesSymbol);
+    for (R_xlen_t i = 0; i < XLENGTH(list) && names != R_NilValue; i++)
+        if (strcmp(CHAR(STRING_ELT(names, i)), name) == 0)
+            return VECTOR_ELT(list, i);
+    return R_NilValue;
+}
+
+static const double *doubles(SEXP object, const char *what, R_xlen_t length)
+{
+    if (!isReal(object) || (length >= 0 && XLENGTH(object) != length))
+        error("internal: %s must be double of length %lld", what, (long long)length);
+    return REAL(object);
+}
+
+static int thread_count(SEXP threads)
+{
+    int requested = asInteger(threads);
+    return threads_resolve(requested == NA_INTEGER ? 0 : requested);
+}
+
+static kernel unpack_kernel(SEXP kern)
+{
+    static const char *families[] = {"matern12", "matern32", "matern52", "rbf", "matern"};
+    const char *family = CHAR(asChar(element(kern, "family")));
+    kernel out = {KERNEL_MATERN12, 0.0, asReal(element(kern, "variance"))};
+    for (int f = 0; f < 5; f++)
+        if (strcmp(family, families[f]) == 0) {
+            out.family = (kernel_family)f;
+            if (out.family == KERNEL_MATERN)
+                out.smoothness = asReal(element(kern, "smoothness"));
+            return out;
+        }
+    error("internal: unknown kernel family '%s'", family);
+}
+
+/* Everything that scaling needs: lengthscales spread over the columns, and the centre of gp$x. */
+typedef struct {
+    kernel kern;
+    int d;
+    const double *lengthscale, *centre;
+} frame;
+
+static double *spread(const double *value, R_xlen_t length, int d)
+{
+    double *out = (double *)R_alloc(d, sizeof(double));
+    for (int u = 0; u < d; u++)
+        out[u] = value[length == 1 ? 0 : u];
+    return out;
+}
+
+static frame unpack_frame(SEXP x, SEXP kern)
+{
+    int d = ncols(x);
+    size_t n = nrows(x);
+    SEXP lengthscale = element(kern, "lengthscale");
+    if (!isReal(x) || !isReal(lengthscale) || (XLENGTH(lengthscale) != 1 && length(lengthscale) != d))
+        error("internal: x and lengthscale do not fit");
+    double *centre = (double *)R_alloc(d, sizeof(double));
+    for (int u = 0; u < d; u++) {
+        double sum = 0.0;
+        for (size_t i = 0; i < n; i++)
+            sum += REAL(x)[i + u * n];
+        centre[u] = sum / (double)n;
+    }
+    return (frame){unpack_kernel(kern), d, spread(REAL(lengthscale), XLENGTH(lengthscale), d),
+                   centre};
+}
+
+/* Scaled points (d x n) of a matrix, in memory that R frees. */
+static double *scaled(const frame *fr, SEXP x)
+{
+    size_t n = nrows(x);
+    if (!isReal(x) || ncols(x) != fr->d)
+        error("internal: points must be a double matrix of %d columns", fr->d);
+    double *out = (double *)R_alloc(n * fr->d + 1, sizeof(double));
+    kernel_scale(&fr->kern, REAL(x), n, fr->d, fr->lengthscale, fr->centre, out);
+    return out;
+}
+
+/* The points of a residual_gp, or of list(x, V, variance) for new ones. */
+static metric_points unpack_points(const frame *fr, SEXP holder, double nugget)
+{
+    SEXP x = element(holder, "x"), V = element(holder, "V");
+    metric_points out = {.n = nrows(x), .d = fr->d, .m = nrows(V)};
+    out.x = scaled(fr, x);
+    out.v = doubles(V, "V", (R_xlen_t)out.n * out.m);
+    double *variance = (double *)R_alloc(2 * out.n + 1, sizeof(double));
+    metric_variances(&fr->kern, out.n, doubles(element(holder, "variance"), "variance", out.n),
+                     nugget, variance, variance + out.n);
+    out.variance = variance;
+    out.scale = variance + out.n;
+    return out;
+}
+
+/* 1-based rows from R to 0-based ones; NULL stays NULL and means all. */
+static const int *unpack_rows(SEXP rows, size_t n)
+{
+    if (rows == R_NilValue)
+        return NULL;
+    if (!isInteger(rows))
+        error("internal: rows must be integer");
+    int *out = (int *)R_alloc(XLENGTH(rows) + 1, sizeof(int));
+    for (R_xlen_t i = 0; i < XLENGTH(rows); i++) {
+        out[i] = INTEGER(rows)[i] - 1;
+        if (out[i] < 0 || (size_t)out[i] >= n)
+            error("internal: row out of range");
+    }
+    return out;
+}
+
+/* ---- statuses and the monitor --------------------------------------------------------------- */
+
+static void raise(status outcome)
+{
+    switch (outcome.code) {
+    case STATUS_OK:
+        return;
+    case STATUS_MEMORY:
+        error("not enough memory");
+    case STATUS_INTERRUPTED:
+        R_CheckUserInterrupt();
+        error("interrupted");
+    case STATUS_NOT_POSITIVE_DEFINITE:
+        error("the Cholesky factorisation of k(inducing, inducing) fails at pivot %lld: inducing "
+              "inputs are too close for this kernel; use a larger `jitter`, or fewer or different "
+              "inducing inputs",
+              (long long)outcome.where + 1);
+    }
+}
+
+static void check_interrupt(void *unused)
+{
+    (void)unused;
+    R_CheckUserInterrupt();
+}
+
+typedef struct {
+    int show, shown;
+} progress_line;
+
+/* R_ToplevelExec keeps the jump of an interrupt inside, so that the core can free its memory. */
+static int poll_r(void *context, double fraction)
+{
+    progress_line *line = context;
+    int percent = (int)(100.0 * fraction);
+    if (line->show && percent > line->shown) {
+        line->shown = percent;
+        Rprintf("\rsearching %3d %%%s", percent, percent >= 100 ? "\r                \r" : "");
+        R_FlushConsole();
+    }
+    return !R_ToplevelExec(check_interrupt, NULL);
+}
+
+static SEXP named_list(int count, const char **names)
+{
+    SEXP list = PROTECT(allocVector(VECSXP, count));
+    SEXP labels = PROTECT(allocVector(STRSXP, count));
+    for (int i = 0; i < count; i++)
+        SET_STRING_ELT(labels, i, mkChar(names[i]));
+    setAttrib(list, R_NamesSymbol, labels);
+    UNPROTECT(2);
+    return list;
+}
+
+/* ---- routines ------------------------------------------------------------------------------- */
+
+SEXP threads_info(SEXP threads)
+{
+    static const char *names[] = {"threads", "openmp", "simd"};
+    SEXP out = PROTECT(named_list(3, names));
+    SET_VECTOR_ELT(out, 0, ScalarInteger(thread_count(threads)));
+    SET_VECTOR_ELT(out, 1, ScalarLogical(threads_openmp()));
+    SET_VECTOR_ELT(out, 2, mkString(simd->name));
+    UNPROTECT(1);
+    return out;
+}
+
+SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP uniforms,
+                     SEXP threads)
+{
+    /* lengthscale-scaled space: the constant of the family does not matter, so any kernel will do */
+    static const int lloyd_steps = 10;
+    size_t n = nrows(x);
+    int d = ncols(x), count = asInteger(m);
+    kernel unit = {KERNEL_MATERN12, 0.0, 1.0};
+    double *centre = (double *)R_alloc(d, sizeof(double));
+    memset(centre, 0, d * sizeof(double));
+    const double *scale = spread(doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), d);
+    double *points = (double *)R_alloc(n * d + 1, sizeof(double));
+    kernel_scale(&unit, doubles(x, "x", (R_xlen_t)n * d), n, d, scale, centre, points);
+    if (strcmp(CHAR(asChar(selection)), "maxmin") == 0) {
+        SEXP ids = PROTECT(allocVector(INTSXP, count));
+        raise(inducing_maxmin(d, n, points, count, thread_count(threads), INTEGER(ids)));
+        for (int c = 0; c < count; c++)
+            INTEGER(ids)[c]++;
+        UNPROTECT(1);
+        return ids;
+    }
+    double *centres = (double *)R_alloc((size_t)count * d + 1, sizeof(double));
+    raise(inducing_kmeans(d, n, points, count, doubles(uniforms, "uniforms", -1), lloyd_steps,
+                          thread_count(threads), centres));
+    SEXP out = PROTECT(allocMatrix(REALSXP, count, d));
+    for (int c = 0; c < count; c++)
+        for (int u = 0; u < d; u++)
+            REAL(out)[c + (size_t)u * count] = centres[(size_t)c * d + u] * scale[u];
+    UNPROTECT(1);
+    return out;
+}
+
+SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads)
+{
+    static const char *names[] = {"chol", "V", "variance"};
+    frame fr = unpack_frame(x, kern);
+    int m = nrows(inducing), n = nrows(x);
+    SEXP out = PROTECT(named_list(3, names));
+    SET_VECTOR_ELT(out, 0, allocMatrix(REALSXP, m, m));
+    SET_VECTOR_ELT(out, 1, allocMatrix(REALSXP, m, n));
+    SET_VECTOR_ELT(out, 2, allocVector(REALSXP, n));
+    double *z = scaled(&fr, inducing), *L = REAL(VECTOR_ELT(out, 0));
+    raise(inducing_factor(&fr.kern, fr.d, m, z, asReal(jitter), L));
+    raise(inducing_features(&fr.kern, fr.d, m, z, L, n, scaled(&fr, x), thread_count(threads),
+                            REAL(VECTOR_ELT(out, 1)), REAL(VECTOR_ELT(out, 2))));
+    UNPROTECT(1);
+    return out;
+}
+
+SEXP residual_features(SEXP gp, SEXP newdata, SEXP threads)
+{
+    static const char *names[] = {"V", "variance"};
+    frame fr = unpack_frame(element(gp, "x"), element(gp, "kernel"));
+    SEXP inducing = element(gp, "inducing");
+    int m = nrows(inducing), n = nrows(newdata);
+    SEXP out = PROTECT(named_list(2, names));
+    SET_VECTOR_ELT(out, 0, allocMatrix(REALSXP, m, n));
+    SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
+    raise(inducing_features(&fr.kern, fr.d, m, scaled(&fr, inducing),
+                            doubles(element(gp, "chol"), "chol", (R_xlen_t)m * m), n,
+                            scaled(&fr, newdata), thread_count(threads),
+                            REAL(VECTOR_ELT(out, 0)), REAL(VECTOR_ELT(out, 1))));
+    UNPROTECT(1);
+    return out;
+}
+
+SEXP residual_correlation(SEXP gp, SEXP i, SEXP j, SEXP fresh, SEXP threads)
+{
+    frame fr = unpack_frame(element(gp, "x"), element(gp, "kernel"));
+    double nugget = asReal(element(gp, "nugget"));
+    metric_points points = unpack_points(&fr, gp, nugget), from = points;
+    if (fresh != R_NilValue)
+        from = unpack_points(&fr, fresh, nugget);
+    const int *rows = unpack_rows(i, from.n), *columns = unpack_rows(j, points.n);
+    size_t height = rows ? (size_t)XLENGTH(i) : from.n;
+    size_t width = columns ? (size_t)XLENGTH(j) : points.n;
+    if (height > INT_MAX || width > INT_MAX)
+        error("a block of %.0f x %.0f correlations is too large", (double)height, (double)width);
+    if (!columns) {
+        int *all = (int *)R_alloc(width + 1, sizeof(int));
+        for (size_t c = 0; c < width; c++)
+            all[c] = (int)c;
+        columns = all;
+    }
+    SEXP out = PROTECT(allocMatrix(REALSXP, (int)height, (int)width));
+    double *value = REAL(out);
+    int team = thread_count(threads);
+    double *lines = (double *)R_alloc(width * team + 1, sizeof(double));
+#pragma omp parallel for num_threads(team) schedule(static)
+    for (size_t a = 0; a < height; a++) {
+        double *line = lines + width * threads_id();
+        metric_list(&fr.kern, &from, rows ? rows[a] : a, &points, columns, width, line);
+        for (size_t b = 0; b < width; b++)
+            value[a + b * height] = line[b];
+    }
+    UNPROTECT(1);
+    return out;
+}
+
+static SEXP pack_counters(const query_counters *counters)
+{
+    static const char *names[] = {"nodes", "bounds", "pruned", "screened", "correlations"};
+    SEXP stats = PROTECT(allocVector(REALSXP, 5)), labels = PROTECT(allocVector(STRSXP, 5));
+    const double values[] = {counters->nodes, counters->bounds, counters->pruned,
+                             counters->screened, counters->correlations};
+    for (int c = 0; c < 5; c++) {
+        REAL(stats)[c] = values[c];
+        SET_STRING_ELT(labels, c, mkChar(names[c]));
+    }
+    setAttrib(stats, R_NamesSymbol, labels);
+    UNPROTECT(2);
+    return stats;
+}
+
+SEXP residual_knn(SEXP gp, SEXP tree, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
+                  SEXP method, SEXP budget, SEXP threads, SEXP progress)
+{
+    static const char *names[] = {"id", "dist", "stats", "method", "note"};
+    (void)tree;
+    frame fr = unpack_frame(element(gp, "x"), element(gp, "kernel"));
+    double nugget = asReal(element(gp, "nugget"));
+    metric_points points = unpack_points(&fr, gp, nugget), from = points;
+    if (fresh != R_NilValue)
+        from = unpack_points(&fr, fresh, nugget);
+    progress_line line = {asLogical(progress) == TRUE, -1};
+    monitor mon = {poll_r, &line};
+    query_task task = {
+        .kern = &fr.kern,
+        .points = &points,
+        .from = fresh != R_NilValue ? &from : &points,
+        .count = queries == R_NilValue ? from.n : (size_t)XLENGTH(queries),
+        .rows = unpack_rows(queries, from.n),
+        .self = fresh == R_NilValue,
+        .predecessors = asLogical(predecessors) == TRUE,
+        .k = asInteger(k),
+        .threads = thread_count(threads),
+        .budget = asReal(budget),
+        .mon = &mon,
+    };
+    SEXP out = PROTECT(named_list(5, names));
+    SET_VECTOR_ELT(out, 0, allocMatrix(INTSXP, (int)task.count, task.k));
+    SET_VECTOR_ELT(out, 1, allocMatrix(REALSXP, (int)task.count, task.k));
+    query_result result = {.id = INTEGER(VECTOR_ELT(out, 0)), .dist = REAL(VECTOR_ELT(out, 1))};
+    raise(query_run(CHAR(asChar(method)), &task, &result));
+    for (size_t c = 0; c < task.count * task.k; c++) {
+        result.dist[c] = result.id[c] < 0 ? NA_REAL : result.dist[c];
+        result.id[c] = result.id[c] < 0 ? NA_INTEGER : result.id[c] + 1;
+    }
+    SET_VECTOR_ELT(out, 2, pack_counters(&result.counters));
+    SET_VECTOR_ELT(out, 3, mkString(result.method));
+    SET_VECTOR_ELT(out, 4, mkString(""));
+    UNPROTECT(1);
+    return out;
+}

@@ -1,0 +1,20 @@
+/* Entry: the routines that R calls, the only layer that sees a SEXP.
+ *
+ * Each unpacks its arguments, allocates R-owned results, calls the core and turns a status into an R
+ * error. R has checked the arguments for meaning; here only types and lengths are checked again.
+ * Objects are the package's S3 lists (see R/kernel.R and R/residual.R). */
+#ifndef VECCHIANN_ENTRY_H
+#define VECCHIANN_ENTRY_H
+
+#include <Rinternals.h>
+
+SEXP threads_info(SEXP threads);
+SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP uniforms,
+                     SEXP threads);
+SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads);
+SEXP residual_features(SEXP gp, SEXP newdata, SEXP threads);
+SEXP residual_correlation(SEXP gp, SEXP i, SEXP j, SEXP fresh, SEXP threads);
+SEXP residual_knn(SEXP gp, SEXP tree, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
+                  SEXP method, SEXP budget, SEXP threads, SEXP progress);
+
+#endif

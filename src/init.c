@@ -1,0 +1,28 @@
+/* Registration of the routines of entry.h, and the set-up of threads and SIMD at load. */
+#include "entry.h"
+#include "simd.h"
+#include "threads.h"
+
+#include <R_ext/Rdynload.h>
+#include <stdlib.h>
+
+#define CALLDEF(name, count) {#name, (DL_FUNC)&name, count}
+
+static const R_CallMethodDef routines[] = {
+    CALLDEF(threads_info, 1),
+    CALLDEF(select_inducing, 6),
+    CALLDEF(residual_gp, 5),
+    CALLDEF(residual_features, 3),
+    CALLDEF(residual_correlation, 5),
+    CALLDEF(residual_knn, 10),
+    {NULL, NULL, 0},
+};
+
+void R_init_vecchiann(DllInfo *dll)
+{
+    threads_init();
+    simd_init(getenv("VECCHIANN_SIMD"));
+    R_registerRoutines(dll, NULL, routines, NULL, NULL);
+    R_useDynamicSymbols(dll, FALSE);
+    R_forceSymbols(dll, TRUE);
+}

@@ -1,0 +1,76 @@
+/* k-best: the k smallest (distance, id) pairs, a max-heap in arrays that the caller owns.
+ *
+ * Order is by distance, then by lower id, so the result does not depend on the order of arrival. */
+#ifndef VECCHIANN_KBEST_H
+#define VECCHIANN_KBEST_H
+
+typedef struct {
+    int k, size;
+    double *dist; /* k; dist[0] is the worst when the heap is full */
+    int *id;      /* k */
+} kbest;
+
+static inline int kbest_before(double da, int ia, double db, int ib)
+{
+    return da < db || (da == db && ia < ib);
+}
+
+static inline int kbest_full(const kbest *heap) { return heap->size == heap->k; }
+
+static inline void kbest_sift(kbest *heap, int at, int size)
+{
+    double dist = heap->dist[at];
+    int id = heap->id[at];
+    for (int child; (child = 2 * at + 1) < size; at = child) {
+        if (child + 1 < size && kbest_before(heap->dist[child], heap->id[child],
+                                             heap->dist[child + 1], heap->id[child + 1]))
+            child++;
+        if (!kbest_before(dist, id, heap->dist[child], heap->id[child]))
+            break;
+        heap->dist[at] = heap->dist[child];
+        heap->id[at] = heap->id[child];
+    }
+    heap->dist[at] = dist;
+    heap->id[at] = id;
+}
+
+/* Offers a pair; returns whether it entered. */
+static inline int kbest_push(kbest *heap, double dist, int id)
+{
+    if (heap->size < heap->k) {
+        int at = heap->size++;
+        while (at > 0) {
+            int parent = (at - 1) / 2;
+            if (!kbest_before(heap->dist[parent], heap->id[parent], dist, id))
+                break;
+            heap->dist[at] = heap->dist[parent];
+            heap->id[at] = heap->id[parent];
+            at = parent;
+        }
+        heap->dist[at] = dist;
+        heap->id[at] = id;
+        return 1;
+    }
+    if (!kbest_before(dist, id, heap->dist[0], heap->id[0]))
+        return 0;
+    heap->dist[0] = dist;
+    heap->id[0] = id;
+    kbest_sift(heap, 0, heap->size);
+    return 1;
+}
+
+/* Sorts in place, best first; the arrays are no heap afterwards. */
+static inline void kbest_sort(kbest *heap)
+{
+    for (int size = heap->size - 1; size > 0; size--) {
+        double dist = heap->dist[0];
+        int id = heap->id[0];
+        heap->dist[0] = heap->dist[size];
+        heap->id[0] = heap->id[size];
+        heap->dist[size] = dist;
+        heap->id[size] = id;
+        kbest_sift(heap, 0, size);
+    }
+}
+
+#endif

@@ -1,0 +1,80 @@
+/* Query: the one contract of every search engine.
+ *
+ * A query has the same inputs, the same admissible candidates, the same outputs and the same counters
+ * whichever engine answers it, and the answer is the same: the k candidates of smallest distance,
+ * ties to the lower index. Candidates of query q are the points j < limit[q], j != self[q].
+ * Engines poll the monitor on the main thread between parallel regions. */
+#ifndef VECCHIANN_QUERY_H
+#define VECCHIANN_QUERY_H
+
+#include "kbest.h"
+#include "metric.h"
+#include "status.h"
+
+typedef struct {
+    double nodes;        /* nodes of the tree visited */
+    double bounds;       /* bounds evaluated on a node and a query */
+    double pruned;       /* of these, those that skipped the node */
+    double screened;     /* pairs screened by an interval for their correlation */
+    double correlations; /* residual correlations evaluated in double precision */
+} query_counters;
+
+static inline void query_counters_add(query_counters *sum, const query_counters *more)
+{
+    sum->nodes += more->nodes;
+    sum->bounds += more->bounds;
+    sum->pruned += more->pruned;
+    sum->screened += more->screened;
+    sum->correlations += more->correlations;
+}
+
+typedef struct {
+    const kernel *kern;
+    const metric_points *points; /* the candidates */
+    const metric_points *from;   /* where the queries stand; may be `points` */
+    size_t count;                /* number of queries */
+    const int *rows;             /* their rows in `from`; NULL is 0 .. count - 1 */
+    int self;                    /* nonzero: the queries are points and must not find themselves */
+    int predecessors;            /* nonzero: candidates are the points before the query */
+    int k, threads;
+    double budget; /* largest number of correlations evaluated for a query; INFINITY is exact */
+    const monitor *mon;
+} query_task;
+
+/* count x k by columns, as R's matrices; id is 0-based, -1 where there is no candidate, and dist is
+ * untouched there. */
+typedef struct {
+    int *id;
+    double *dist;
+    query_counters counters;
+    const char *method; /* the engine that answered */
+} query_result;
+
+static inline int query_row(const query_task *task, size_t q)
+{
+    return task->rows ? task->rows[q] : (int)q;
+}
+
+static inline int query_limit(const query_task *task, size_t q)
+{
+    return task->predecessors ? query_row(task, q) : (int)task->points->n;
+}
+
+/* Writes the sorted heap of query q as its row of the result. */
+static inline void query_write(const query_task *task, size_t q, const kbest *heap,
+                               query_result *result)
+{
+    for (int j = 0; j < heap->size; j++) {
+        result->id[q + (size_t)j * task->count] = heap->id[j];
+        result->dist[q + (size_t)j * task->count] = heap->dist[j];
+    }
+    for (int j = heap->size; j < task->k; j++)
+        result->id[q + (size_t)j * task->count] = -1;
+}
+
+status query_brute(const query_task *task, query_result *result);
+
+/* Runs the named method; "auto" chooses. */
+status query_run(const char *method, const query_task *task, query_result *result);
+
+#endif

@@ -1,0 +1,223 @@
+/* Brute force: every candidate of every query, in cache-sized tiles.
+ *
+ * The reference engine. Queries go in strips, candidates in slabs that stay in the second-level cache
+ * while a strip passes over them; kernel, feature product, scaling and the comparison with the k-best
+ * are fused tile by tile, so that nothing larger than a tile of correlations ever exists. */
+#include "query.h"
+#include "scratch.h"
+#include "simd.h"
+#include "threads.h"
+
+#include <string.h>
+
+#define STRIP 960          /* queries packed at once: divisible by every tile height */
+#define SLAB_BYTES 400000  /* candidates packed at once */
+#define POLL_SECONDS 0.1
+
+typedef struct {
+    double *query_x, *query_v, *point_x, *point_v, *point_scale;
+    double *dist;
+    int *id, *size;
+    query_counters counters;
+} brute_scratch;
+
+typedef struct {
+    size_t first, count; /* queries of the strip */
+    int limit;           /* largest admissible range in it */
+} brute_strip;
+
+static void brute_scratch_free(brute_scratch *s)
+{
+    scratch_free(s->query_x);
+    scratch_free(s->query_v);
+    scratch_free(s->point_x);
+    scratch_free(s->point_v);
+    scratch_free(s->point_scale);
+    scratch_free(s->dist);
+    scratch_free(s->id);
+    scratch_free(s->size);
+}
+
+static int brute_scratch_new(const query_task *task, size_t strip, size_t slab, brute_scratch *s)
+{
+    size_t d = task->points->d, m = task->points->m, k = task->k;
+    memset(s, 0, sizeof(*s));
+    s->query_x = scratch_alloc(strip * d, sizeof(double));
+    s->query_v = scratch_alloc(strip * m + 1, sizeof(double));
+    s->point_x = scratch_alloc(slab * d, sizeof(double));
+    s->point_v = scratch_alloc(slab * m + 1, sizeof(double));
+    s->point_scale = scratch_alloc(slab, sizeof(double));
+    s->dist = scratch_alloc(strip * k, sizeof(double));
+    s->id = scratch_alloc(strip * k, sizeof(int));
+    s->size = scratch_alloc(strip, sizeof(int));
+    return s->query_x && s->query_v && s->point_x && s->point_v && s->point_scale && s->dist &&
+           s->id && s->size;
+}
+
+static void pack_queries(const query_task *task, const brute_strip *strip, brute_scratch *s)
+{
+    const metric_points *from = task->from;
+    int rows = simd->rows;
+    for (size_t i = 0; i < strip->count; i += rows) {
+        for (size_t a = 0; a < (size_t)rows; a++) {
+            size_t q = i + a < strip->count ? i + a : strip->count - 1;
+            size_t row = query_row(task, strip->first + q);
+            for (int u = 0; u < from->d; u++)
+                s->query_x[i * from->d + u * rows + a] = from->x[row * from->d + u];
+            for (int u = 0; u < from->m; u++)
+                s->query_v[i * from->m + u * rows + a] = from->v[row * from->m + u];
+        }
+    }
+}
+
+static void pack_points(const metric_points *points, size_t first, size_t count, brute_scratch *s)
+{
+    int cols = simd->cols;
+    simd_pack(points->d, cols, count, points->x + first * points->d, points->d, 1, s->point_x);
+    simd_pack(points->m, cols, count, points->v + first * points->m, points->m, 1, s->point_v);
+    memcpy(s->point_scale, points->scale + first, count * sizeof(double));
+}
+
+/* One row of a tile: the candidates first + 0 .. width - 1 of query q. */
+static void offer_row(const query_task *task, size_t q, const double *r, const double *scale,
+                      int first, int width, kbest *heap)
+{
+    const metric_points *from = task->from, *points = task->points;
+    int row = query_row(task, q), limit = query_limit(task, q);
+    if (limit < first + width)
+        width = limit - first;
+    if (width <= 0)
+        return;
+    uint32_t live = width < 32 ? (1u << width) - 1u : 0xffffffffu;
+    if (kbest_full(heap)) {
+        double worst = 1.0 - heap->dist[0] * heap->dist[0] - METRIC_SLACK;
+        if (from->scale[row] == 0.0) /* all candidates tie at 1, and the lowest came first */
+            return;
+        if (worst > 0.0)
+            live &= simd->reach(r, scale, worst / from->scale[row]);
+    }
+    for (; live; live &= live - 1) {
+        int j = __builtin_ctz(live), id = first + j;
+        if (task->self && id == row)
+            continue;
+        double rho = metric_correlation(r[j], from->variance[row], points->variance[id]);
+        kbest_push(heap, metric_distance(rho), id);
+    }
+}
+
+static void strip_over_slab(const query_task *task, const radial *rad, const brute_strip *strip,
+                            size_t first, size_t count, brute_scratch *s)
+{
+    int rows = simd->rows, cols = simd->cols, d = task->points->d, m = task->points->m;
+    double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS] __attribute__((aligned(64)));
+    for (size_t i = 0; i < strip->count; i += rows) {
+        size_t height = strip->count - i < (size_t)rows ? strip->count - i : (size_t)rows;
+        size_t reach = count;
+        if (task->predecessors) { /* the limit of the tile's queries, not of the whole strip */
+            reach = 0;
+            for (size_t a = 0; a < height; a++) {
+                size_t limit = query_limit(task, strip->first + i + a);
+                if (limit > first && limit - first > reach)
+                    reach = limit - first;
+            }
+            reach = reach < count ? reach : count;
+        }
+        for (size_t j = 0; j < reach; j += cols) {
+            simd->residual_tile(rad, d, s->query_x + i * d, s->point_x + j * d, m,
+                                s->query_v + i * m, s->point_v + j * m, tile);
+            s->counters.correlations += (double)height * cols;
+            int width = count - j < (size_t)cols ? (int)(count - j) : cols;
+            for (size_t a = 0; a < height; a++) {
+                kbest heap = {task->k, s->size[i + a], s->dist + (i + a) * task->k,
+                              s->id + (i + a) * task->k};
+                offer_row(task, strip->first + i + a, tile + a * cols, s->point_scale + j,
+                          (int)(first + j), width, &heap);
+                s->size[i + a] = heap.size;
+            }
+        }
+    }
+}
+
+static void write_strip(const query_task *task, const brute_strip *strip, brute_scratch *s,
+                        query_result *result)
+{
+    for (size_t i = 0; i < strip->count; i++) {
+        kbest heap = {task->k, s->size[i], s->dist + i * task->k, s->id + i * task->k};
+        kbest_sort(&heap);
+        query_write(task, strip->first + i, &heap, result);
+    }
+}
+
+status query_brute(const query_task *task, query_result *result)
+{
+    size_t m = task->points->m, cols = simd->cols;
+    size_t slab = SLAB_BYTES / (sizeof(double) * (m + task->points->d)) / cols * cols;
+    slab = slab < 4 * cols ? 4 * cols : slab;
+    size_t strip_size = STRIP;
+    while (strip_size > 60 && task->count < strip_size * task->threads)
+        strip_size = strip_size / 2 / 60 * 60; /* few queries: a strip for each thread */
+    int threads = task->threads;
+    radial rad = kernel_radial(task->kern);
+    status outcome = status_ok();
+    brute_scratch *scratch = calloc(threads, sizeof(*scratch));
+    brute_strip *strips = calloc(threads, sizeof(*strips));
+    if (!scratch || !strips)
+        outcome = status_fail(STATUS_MEMORY);
+    for (int t = 0; t < threads && !outcome.code; t++)
+        if (!brute_scratch_new(task, strip_size, slab, &scratch[t]))
+            outcome = status_fail(STATUS_MEMORY);
+
+    for (size_t done = 0; done < task->count && !outcome.code; done += strip_size * threads) {
+        size_t reach = 0;
+        for (int t = 0; t < threads; t++) {
+            brute_strip *strip = &strips[t];
+            strip->first = done + t * strip_size;
+            strip->count = strip->first >= task->count             ? 0
+                           : task->count - strip->first < strip_size ? task->count - strip->first
+                                                                     : strip_size;
+            strip->limit = 0;
+            for (size_t i = 0; i < strip->count; i++)
+                if (query_limit(task, strip->first + i) > strip->limit)
+                    strip->limit = query_limit(task, strip->first + i);
+            reach = (size_t)strip->limit > reach ? (size_t)strip->limit : reach;
+        }
+        /* Each parallel region covers as many slabs as fit between two polls. */
+        size_t slabs = 1;
+        for (size_t first = 0, last; first < reach || first == 0; first = last) {
+            double start = threads_seconds();
+            last = first + slab * slabs < reach ? first + slab * slabs : reach;
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+            for (int t = 0; t < threads; t++) {
+                if (first == 0) {
+                    memset(scratch[t].size, 0, strip_size * sizeof(int));
+                    pack_queries(task, &strips[t], &scratch[t]);
+                }
+                for (size_t at = first; at < last && at < (size_t)strips[t].limit; at += slab) {
+                    size_t count = last - at < slab ? last - at : slab;
+                    pack_points(task->points, at, count, &scratch[t]);
+                    strip_over_slab(task, &rad, &strips[t], at, count, &scratch[t]);
+                }
+                if (last == reach)
+                    write_strip(task, &strips[t], &scratch[t], result);
+            }
+            if (reach == 0)
+                break;
+            double fraction = (double)last / (double)reach * strip_size * threads;
+            if (monitor_poll(task->mon, ((double)done + fraction) / (double)task->count)) {
+                outcome = status_fail(STATUS_INTERRUPTED);
+                break;
+            }
+            if (threads_seconds() - start < POLL_SECONDS / 2)
+                slabs *= 2;
+            else if (threads_seconds() - start > 2 * POLL_SECONDS && slabs > 1)
+                slabs /= 2;
+        }
+    }
+    for (int t = 0; t < threads && scratch; t++) {
+        query_counters_add(&result->counters, &scratch[t].counters);
+        brute_scratch_free(&scratch[t]);
+    }
+    free(scratch);
+    free(strips);
+    return outcome;
+}
