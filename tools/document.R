@@ -1,7 +1,14 @@
 # Rewrites NAMESPACE and man/ from the comments in R/; with --check only says whether they are up to date.
 
-# The sources are read without compiling anything: documentation depends on the R code alone.
-document <- function(root) roxygen2::roxygenise(root, load_code = "source")
+# The sources are read without compiling anything, since documentation depends on the R code alone, and without
+# attaching the imported packages: Matrix would turn print and summary into generics for which ours are no methods.
+read_sources <- function(root) {
+  sources <- new.env(parent = globalenv())
+  for (file in list.files(file.path(root, "R"), full.names = TRUE)) sys.source(file, sources)
+  sources
+}
+
+document <- function(root) roxygen2::roxygenise(root, load_code = read_sources)
 
 generated <- function(root) {
   files <- c("NAMESPACE", file.path("man", list.files(file.path(root, "man"), pattern = "\\.Rd$")))
@@ -15,6 +22,7 @@ check <- function() {
   copy <- tempfile("document")
   dir.create(copy)
   file.copy(c("DESCRIPTION", "NAMESPACE", "R", "man"), copy, recursive = TRUE)
+  options(warn = 2) # what roxygen2 warns of does not reach the manual as it was meant
   suppressMessages(document(copy))
   now <- generated(".")
   new <- generated(copy)

@@ -2,7 +2,7 @@
 # results and left in .lib/tests as well; a failure, or no test at all, ends with a non-zero status.
 
 Sys.setenv(NOT_CRAN = "true") # tests that a package repository would skip are run here
-reporter <- testthat::ProgressReporter$new(max_failures = Inf)
+reporter <- testthat::ProgressReporter$new(max_failures = Inf, update_interval = Inf)
 results <- as.data.frame(testthat::test_dir(
   "tests/testthat", package = "vecchiann", load_package = "installed", reporter = reporter, stop_on_failure = FALSE
 ))

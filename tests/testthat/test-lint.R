@@ -61,7 +61,7 @@ test_that("each foreign interface stays in its room", {
   expect_violation(lint_of("src/tree.c" = "__attribute__((target(\"avx2\"))) void f(void);"), "instruction-set code")
   expect_violation(lint_of("src/tree.c" = "unsigned long n;"), "the type long.* belongs nowhere")
   expect_identical(lint_of(
-    "src/tree.c" = c("/* a long SEXP", " * in <omp.h> */", "const char *s = \"so \\\" long\"; // SEXP"),
+    "src/tree.c" = c("unsigned long long n;", "/* a long SEXP", " * in <omp.h> */", "const char *s = \"so \\\" long\"; // SEXP"),
     "src/threads.c" = "#include <omp.h>", "src/kernel.c" = "#include <Rmath.h>", "src/entry.c" = "SEXP x;"
   ), character())
 })
