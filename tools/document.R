@@ -22,8 +22,8 @@ check <- function() {
   copy <- tempfile("document")
   dir.create(copy)
   file.copy(c("DESCRIPTION", "NAMESPACE", "R", "man"), copy, recursive = TRUE)
-  options(warn = 2) # what roxygen2 warns of does not reach the manual as it was meant
-  suppressMessages(document(copy))
+  # What roxygen2 warns of does not reach the manual as it was meant.
+  withCallingHandlers(suppressMessages(document(copy)), warning = function(w) stop(conditionMessage(w), call. = FALSE))
   now <- generated(".")
   new <- generated(copy)
   stale <- Filter(function(file) !identical(now[[file]], new[[file]]), union(names(now), names(new)))

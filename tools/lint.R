@@ -37,7 +37,8 @@ rooms <- list(
   list(name = "instruction-set code", families = "simd", pattern = paste(
     "\\b\\w*intrin\\.h", "\\barm_neon\\.h", "\\b_mm\\d*_\\w+", "\\b__m(128|256|512)\\w*",
     "#\\s*pragma\\s+(GCC\\s+(target|push_options)|clang\\s+attribute)", "\\btarget(_clones)?\\s*\\(", sep = "|")),
-  list(name = "the type long, 32 bits wide on Windows,", families = character(), pattern = "(?<!long )\\blong\\b(?! long)")
+  list(name = "the type long, 32 bits wide on Windows,", families = character(),
+       pattern = "(?<!long )\\blong\\b(?! long)")
 )
 
 # Folders and files that speak to readers, and what they must not say.

@@ -37,7 +37,8 @@ test_that("a clean package passes", {
 
 test_that("includes point to earlier layers only", {
   expect_violation(lint_of("src/kernel.c" = "#include \"metric.h\""), "^src/kernel.c:1: must not include metric.h")
-  expect_violation(lint_of("src/tree.c" = c("#include \"tree.h\"", "#include \"bounds.h\"")), "^src/tree.c:2: .*bounds.h")
+  expect_violation(lint_of("src/tree.c" = c("#include \"tree.h\"", "#include \"bounds.h\"")),
+                   "^src/tree.c:2: .*bounds.h")
   expect_violation(lint_of("src/simd.h" = "  #  include \"linalg.h\""), "^src/simd.h:1: .*linalg.h")
   expect_violation(lint_of("src/kernel.c" = "#include \"nowhere.h\""), "nowhere.h")
   expect_identical(lint_of("src/query_level.c" = c("#include \"query.h\"", "#include \"tree.h\"")), character())
@@ -61,7 +62,8 @@ test_that("each foreign interface stays in its room", {
   expect_violation(lint_of("src/tree.c" = "__attribute__((target(\"avx2\"))) void f(void);"), "instruction-set code")
   expect_violation(lint_of("src/tree.c" = "unsigned long n;"), "the type long.* belongs nowhere")
   expect_identical(lint_of(
-    "src/tree.c" = c("unsigned long long n;", "/* a long SEXP", " * in <omp.h> */", "const char *s = \"so \\\" long\"; // SEXP"),
+    "src/tree.c" = c("unsigned long long n;", "/* a long SEXP", " * in <omp.h> */",
+                     "const char *s = \"so \\\" long\"; // SEXP"),
     "src/threads.c" = "#include <omp.h>", "src/kernel.c" = "#include <Rmath.h>", "src/entry.c" = "SEXP x;"
   ), character())
 })
