@@ -2,9 +2,11 @@
 
 #include "inducing.h"
 #include "metric.h"
+#include "order.h"
 #include "query.h"
 #include "simd.h"
 #include "threads.h"
+#include "vif.h"
 
 #include <R.h>
 #include <R_ext/Utils.h>
@@ -344,6 +346,166 @@ SEXP residual_knn(SEXP gp, SEXP tree, SEXP k, SEXP queries, SEXP fresh, SEXP pre
     SET_VECTOR_ELT(out, 2, pack_counters(&result.counters));
     SET_VECTOR_ELT(out, 3, mkString(result.method));
     SET_VECTOR_ELT(out, 4, mkString(""));
+    UNPROTECT(1);
+    return out;
+}
+
+/* ---- ordering and the VIF approximation ----------------------------------------------------- */
+
+SEXP order_points(SEXP x, SEXP centre)
+{
+    size_t n = nrows(x);
+    int d = ncols(x);
+    const double *from = doubles(x, "x", (R_xlen_t)n * d);
+    double *points = (double *)R_alloc(n * d + 1, sizeof(double));
+    for (size_t i = 0; i < n; i++)
+        for (int u = 0; u < d; u++)
+            points[i * d + u] = from[i + u * n];
+    progress_line line = {0, -1};
+    monitor mon = {poll_r, &line};
+    SEXP order = PROTECT(allocVector(INTSXP, n));
+    raise(order_maxmin(d, n, points, doubles(centre, "centre", d), &mon, INTEGER(order)));
+    for (size_t t = 0; t < n; t++)
+        INTEGER(order)[t]++;
+    UNPROTECT(1);
+    return order;
+}
+
+static void raise_vif(status outcome)
+{
+    if (outcome.code == STATUS_NOT_POSITIVE_DEFINITE)
+        error("the residual covariance of point %lld and its neighbours is not positive definite: "
+              "duplicates, or inputs too close for this kernel; use a positive `nugget`",
+              (long long)outcome.where + 1);
+    raise(outcome);
+}
+
+static const int *unpack_ids(SEXP id, size_t rows)
+{
+    if (!isInteger(id) || (size_t)nrows(id) != rows)
+        error("internal: neighbours must be an integer matrix of %lld rows", (long long)rows);
+    return INTEGER(id);
+}
+
+/* The points of a residual_gp, or of list(x, V, variance), with residual variance plus noise. */
+static vif_points unpack_vif(const frame *fr, SEXP holder, SEXP noise)
+{
+    SEXP x = element(holder, "x"), V = element(holder, "V");
+    vif_points out = {.n = nrows(x), .x = scaled(fr, x)};
+    const double *residual = doubles(element(holder, "variance"), "variance", out.n);
+    const double *extra = doubles(noise, "noise", out.n);
+    double *variance = (double *)R_alloc(out.n + 1, sizeof(double));
+    for (size_t i = 0; i < out.n; i++)
+        variance[i] = fmax(residual[i], 0.0) + extra[i];
+    out.v = doubles(V, "V", (R_xlen_t)out.n * nrows(V));
+    out.variance = variance;
+    return out;
+}
+
+SEXP vif_regression(SEXP gp, SEXP noise, SEXP id, SEXP children, SEXP child_noise, SEXP threads)
+{
+    static const char *names[] = {"coef", "D"};
+    frame fr = unpack_frame(element(gp, "x"), element(gp, "kernel"));
+    vif_points parents = unpack_vif(&fr, gp, noise), own = parents;
+    if (children != R_NilValue)
+        own = unpack_vif(&fr, children, child_noise);
+    int k = ncols(id);
+    SEXP out = PROTECT(named_list(2, names));
+    SET_VECTOR_ELT(out, 0, allocMatrix(REALSXP, k, (int)own.n));
+    SET_VECTOR_ELT(out, 1, allocVector(REALSXP, own.n));
+    raise_vif(vif_regress(&fr.kern, fr.d, nrows(element(gp, "V")), &parents, &own, k,
+                          unpack_ids(id, own.n), thread_count(threads), REAL(VECTOR_ELT(out, 0)),
+                          REAL(VECTOR_ELT(out, 1))));
+    UNPROTECT(1);
+    return out;
+}
+
+SEXP vif_contrasts(SEXP id, SEXP coef, SEXP parents, SEXP children, SEXP threads)
+{
+    int n = ncols(children), q = nrows(children), k = ncols(id);
+    vif_table table = {k, unpack_ids(id, n), doubles(coef, "coef", (R_xlen_t)k * n)};
+    SEXP out = PROTECT(allocMatrix(REALSXP, q, n));
+    vif_contrast(&table, q, doubles(parents, "parents", -1), n, doubles(children, "children", -1),
+                 thread_count(threads), REAL(out));
+    UNPROTECT(1);
+    return out;
+}
+
+SEXP vif_crossproduct(SEXP A, SEXP B, SEXP weight, SEXP threads)
+{
+    int p = nrows(A), q = nrows(B), n = ncols(A);
+    SEXP C = PROTECT(allocMatrix(REALSXP, p, q));
+    raise(vif_cross(p, q, n, doubles(A, "A", -1), doubles(B, "B", (R_xlen_t)q * n),
+                    weight == R_NilValue ? NULL : doubles(weight, "weight", n),
+                    thread_count(threads), REAL(C)));
+    UNPROTECT(1);
+    return C;
+}
+
+SEXP vif_norms(SEXP L, SEXP W, SEXP threads)
+{
+    int m = nrows(W), n = ncols(W);
+    SEXP norm = PROTECT(allocVector(REALSXP, n));
+    raise(vif_precision(m, doubles(L, "L", (R_xlen_t)m * m), n, doubles(W, "W", -1),
+                        thread_count(threads), REAL(norm), NULL));
+    UNPROTECT(1);
+    return norm;
+}
+
+SEXP vif_derivative(SEXP gp, SEXP noise, SEXP id, SEXP evaluation, SEXP threads)
+{
+    static const char *names[] = {"signal", "noise", "slope", "features"};
+    frame fr = unpack_frame(element(gp, "x"), element(gp, "kernel"));
+    vif_points points = unpack_vif(&fr, gp, noise);
+    SEXP z = element(gp, "inducing");
+    size_t n = points.n;
+    int m = nrows(z), k = ncols(id), team = thread_count(threads);
+    R_xlen_t size = (R_xlen_t)m * n;
+    vif_table table = {k, unpack_ids(id, n),
+                       doubles(element(evaluation, "coef"), "coef", (R_xlen_t)k * n)};
+    double *norm = (double *)R_alloc(n + 1, sizeof(double));
+    double *G = (double *)R_alloc(size + 1, sizeof(double));
+    double *vbar = (double *)R_alloc(size + 1, sizeof(double));
+    double *through_z = (double *)R_alloc(fr.d, sizeof(double));
+    vif_state state = {
+        .D = doubles(element(evaluation, "D"), "D", n),
+        .W = doubles(element(evaluation, "W"), "W", size),
+        .norm = norm,
+        .b = doubles(element(evaluation, "b"), "b", m),
+        .error = doubles(element(evaluation, "error"), "error", n),
+        .centred = doubles(element(evaluation, "centred"), "centred", n),
+    };
+    raise(vif_precision(m, doubles(element(evaluation, "root"), "root", (R_xlen_t)m * m), n,
+                        state.W, team, norm, G));
+    SEXP out = PROTECT(named_list(4, names));
+    SET_VECTOR_ELT(out, 0, allocVector(REALSXP, 1));
+    SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
+    SET_VECTOR_ELT(out, 2, allocVector(REALSXP, fr.d));
+    SET_VECTOR_ELT(out, 3, allocMatrix(REALSXP, m, m));
+    double *slope = REAL(VECTOR_ELT(out, 2));
+    raise_vif(vif_adjoint(&fr.kern, fr.d, m, &points, &table, &state, team, G,
+                          REAL(VECTOR_ELT(out, 0)), REAL(VECTOR_ELT(out, 1)), slope, vbar));
+    /* from the features to L (left to R, by features = vbar V') and to k(z, x), whose adjoint is
+     * L^-T vbar */
+    raise(vif_cross(m, m, n, vbar, points.v, NULL, team, REAL(VECTOR_ELT(out, 3))));
+    raise(inducing_weights(m, doubles(element(gp, "chol"), "chol", (R_xlen_t)m * m), n, vbar, team,
+                           vbar));
+    raise(vif_kernel_slopes(&fr.kern, fr.d, m, scaled(&fr, z), n, points.x, vbar, team, through_z));
+    for (int u = 0; u < fr.d; u++)
+        slope[u] += through_z[u];
+    UNPROTECT(1);
+    return out;
+}
+
+/* sum_uv A_uv d k(z_u, z_v) / d log lengthscale. */
+SEXP vif_slopes(SEXP gp, SEXP z, SEXP A, SEXP threads)
+{
+    frame fr = unpack_frame(element(gp, "x"), element(gp, "kernel"));
+    int m = nrows(z);
+    const double *points = scaled(&fr, z);
+    SEXP out = PROTECT(allocVector(REALSXP, fr.d));
+    raise(vif_kernel_slopes(&fr.kern, fr.d, m, points, m, points,
+                            doubles(A, "A", (R_xlen_t)m * m), thread_count(threads), REAL(out)));
     UNPROTECT(1);
     return out;
 }

@@ -17,4 +17,13 @@ SEXP residual_correlation(SEXP gp, SEXP i, SEXP j, SEXP fresh, SEXP threads);
 SEXP residual_knn(SEXP gp, SEXP tree, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
                   SEXP method, SEXP budget, SEXP threads, SEXP progress);
 
+/* Ordering and the VIF approximation; see order.h and vif.h. */
+SEXP order_points(SEXP x, SEXP centre);
+SEXP vif_regression(SEXP gp, SEXP noise, SEXP id, SEXP children, SEXP child_noise, SEXP threads);
+SEXP vif_contrasts(SEXP id, SEXP coef, SEXP parents, SEXP children, SEXP threads);
+SEXP vif_crossproduct(SEXP A, SEXP B, SEXP weight, SEXP threads);
+SEXP vif_norms(SEXP L, SEXP W, SEXP threads);
+SEXP vif_derivative(SEXP gp, SEXP noise, SEXP id, SEXP evaluation, SEXP threads);
+SEXP vif_slopes(SEXP gp, SEXP z, SEXP A, SEXP threads);
+
 #endif

@@ -15,6 +15,13 @@ static const R_CallMethodDef routines[] = {
     CALLDEF(residual_features, 3),
     CALLDEF(residual_correlation, 5),
     CALLDEF(residual_knn, 10),
+    CALLDEF(order_points, 2),
+    CALLDEF(vif_regression, 6),
+    CALLDEF(vif_contrasts, 5),
+    CALLDEF(vif_crossproduct, 4),
+    CALLDEF(vif_norms, 3),
+    CALLDEF(vif_derivative, 5),
+    CALLDEF(vif_slopes, 4),
     {NULL, NULL, 0},
 };
 

@@ -27,7 +27,7 @@ typedef struct {
 static double squared_distance(int d, const double *a, const double *b)
 {
     double sum = 0;
-    for (int l = 0; l < d; ++l) {
+    for (int l = 0; l < d; l++) {
         double diff = a[l] - b[l];
         sum += diff * diff;
     }
@@ -39,7 +39,7 @@ static double squared_distance(int d, const double *a, const double *b)
 static double box_distance(int d, const double *box, const double *point)
 {
     double sum = 0;
-    for (int l = 0; l < d; ++l) {
+    for (int l = 0; l < d; l++) {
         double diff = point[l] < box[l] ? box[l] - point[l]
                       : point[l] > box[d + l] ? point[l] - box[d + l]
                                               : 0;
@@ -64,9 +64,9 @@ static void select_median(const double *x, int d, int l, int *index, size_t firs
         size_t i = first, j = last - 1;
         for (;;) {
             while (x[(size_t)index[i] * d + l] < pivot)
-                ++i;
+                i++;
             while (x[(size_t)index[j] * d + l] > pivot)
-                --j;
+                j--;
             if (i >= j)
                 break;
             int held = index[i];
@@ -87,9 +87,9 @@ static size_t build(gap_tree *tree, const double *x, size_t first, size_t last)
     double *box = tree->box + self * 2 * d;
     memcpy(box, x + (size_t)tree->index[first] * d, d * sizeof(double));
     memcpy(box + d, box, d * sizeof(double));
-    for (size_t i = first + 1; i < last; ++i) {
+    for (size_t i = first + 1; i < last; i++) {
         const double *point = x + (size_t)tree->index[i] * d;
-        for (int l = 0; l < d; ++l) {
+        for (int l = 0; l < d; l++) {
             if (point[l] < box[l])
                 box[l] = point[l];
             else if (point[l] > box[d + l])
@@ -100,7 +100,7 @@ static size_t build(gap_tree *tree, const double *x, size_t first, size_t last)
     *at = (node){first, last, 0, first, DBL_MAX};
     if (last - first > LEAF_POINTS) {
         int widest = 0;
-        for (int l = 1; l < d; ++l)
+        for (int l = 1; l < d; l++)
             if (box[d + l] - box[l] > box[d + widest] - box[widest])
                 widest = l;
         size_t middle = first + (last - first) / 2;
@@ -124,7 +124,7 @@ static void choose(gap_tree *tree, size_t self, const double *point, size_t chos
         size_t left = tree->nodes[self + 1].farthest, right = tree->nodes[at->right].farthest;
         at->farthest = lies_before(tree, right, left) ? right : left;
     } else {
-        for (size_t i = at->first; i < at->last; ++i) {
+        for (size_t i = at->first; i < at->last; i++) {
             double distance = squared_distance(tree->d, tree->points + i * tree->d, point);
             if (distance < tree->gap[i])
                 tree->gap[i] = distance;
@@ -132,7 +132,7 @@ static void choose(gap_tree *tree, size_t self, const double *point, size_t chos
         if (at->first <= chosen && chosen < at->last)
             tree->gap[chosen] = -1;
         at->farthest = at->first;
-        for (size_t i = at->first + 1; i < at->last; ++i)
+        for (size_t i = at->first + 1; i < at->last; i++)
             if (lies_before(tree, i, at->farthest))
                 at->farthest = i;
     }
@@ -144,7 +144,7 @@ static status traverse(gap_tree *tree, size_t n, const double *centre, const mon
 {
     size_t next = 0;
     double nearest = DBL_MAX;
-    for (size_t i = 0; i < n; ++i) {
+    for (size_t i = 0; i < n; i++) {
         double distance = squared_distance(tree->d, tree->points + i * tree->d, centre);
         if (distance < nearest ||
             (distance == nearest && tree->index[i] < tree->index[next])) {
@@ -168,9 +168,9 @@ static status traverse(gap_tree *tree, size_t n, const double *centre, const mon
         unsigned char *taken = calloc(n, 1);
         if (!taken)
             return status_fail(STATUS_MEMORY);
-        for (size_t t = 0; t < chosen; ++t)
+        for (size_t t = 0; t < chosen; t++)
             taken[order[t]] = 1;
-        for (size_t i = 0; i < n; ++i)
+        for (size_t i = 0; i < n; i++)
             if (!taken[i])
                 order[left++] = (int)i;
         free(taken);
@@ -194,10 +194,10 @@ status order_maxmin(int d, size_t n, const double *x, const double *centre, cons
     };
     status result = status_fail(STATUS_MEMORY);
     if (tree.nodes && tree.box && tree.points && tree.gap && tree.index) {
-        for (size_t i = 0; i < n; ++i)
+        for (size_t i = 0; i < n; i++)
             tree.index[i] = (int)i;
         build(&tree, x, 0, n);
-        for (size_t i = 0; i < n; ++i) {
+        for (size_t i = 0; i < n; i++) {
             memcpy(tree.points + i * d, x + (size_t)tree.index[i] * d, d * sizeof(double));
             tree.gap[i] = DBL_MAX;
         }
