@@ -14,7 +14,7 @@ c_layers <- list(
   "kernel",
   "inducing",
   "metric",
-  c("tree", "bounds", "order", "vif"),
+  c("tree", "screen", "bounds", "order", "vif"),
   "query",
   "entry",
   "init"
