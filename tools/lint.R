@@ -23,7 +23,7 @@ c_layers <- list(
 # R/: the files, foundations first. A file calls functions of its own and of earlier files.
 r_layers <- c(
   "vecchiann-package", "checks", "runtime", "kernel", "residual", "order", "tree", "neighbours",
-  "convert", "plot", "vif"
+  "convert", "plot", "vif", "vif_fit"
 )
 
 # What only the families named may contain. Comments and strings do not count.
