@@ -48,7 +48,7 @@ check_points <- function(x, arg, columns = NULL, least = 1) {
   if (!is.null(columns) && ncol(x) != columns) {
     refuse(arg, paste("of", counted(columns, "column"), "as `x` is"), paste("of", ncol(x)))
   }
-  check_finite(matrix(as.double(x), nrow(x), dimnames = dimnames(x)), arg)
+  check_finite(matrix(as.double(x), nrow(x), ncol(x), dimnames = dimnames(x)), arg)
 }
 
 as_numeric_frame <- function(x, arg) {
@@ -57,7 +57,7 @@ as_numeric_frame <- function(x, arg) {
     refuse(arg, "numeric in every column",
            sprintf('%s in column "%s"', class(x[[odd[1]]])[1], names(x)[odd[1]]))
   }
-  as.matrix(x)
+  data.matrix(x)
 }
 
 check_finite <- function(x, arg) {
@@ -112,7 +112,7 @@ check_class <- function(x, class, arg) {
 # Row ids between 1 and n; NULL, for all rows, stays NULL.
 check_rows <- function(i, arg, n) {
   if (is.null(i)) return(NULL)
-  wanted <- paste("NULL or row numbers from 1 to", n)
+  wanted <- paste("row numbers from 1 to", n)
   if (!is.numeric(i) || is.object(i) || !length(i)) refuse(arg, wanted, describe(i))
   bad <- which(is.na(i) | i < 1 | i > n | i != round(i))
   if (length(bad)) refuse(arg, wanted, paste0(i[bad[1]], " (position ", bad[1], ")"))

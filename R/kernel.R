@@ -5,7 +5,7 @@ kernel_families <- c("matern32", "rbf", "matern12", "matern52", "matern")
 #' Stationary kernels
 #'
 #' Describes the covariance function `variance * kappa(r)` of a Gaussian process, where
-#' `r = ||(x - y) / lengthscale||` is the scaled distance of two inputs.
+#' \eqn{r = ||(x - y) / lengthscale||} is the scaled distance of two inputs.
 #'
 #' | family | `kappa(r)` |
 #' |---|---|

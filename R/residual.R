@@ -121,7 +121,7 @@ residual_process <- function(x, kernel, V, variance = pmax(kernel$variance - col
     refuse("V", paste("a numeric matrix of", counted(nrow(x), "column"), "(the rows of `x`)"),
            describe(V))
   }
-  V <- check_finite(matrix(as.double(V), nrow(V)), "V")
+  V <- check_finite(matrix(as.double(V), nrow(V), ncol(V)), "V")
   nugget <- check_nonnegative(nugget, "nugget")
   if (!is.numeric(variance) || length(variance) != nrow(x)) {
     refuse("variance", paste("numeric of length", nrow(x), "(the rows of `x`)"), describe(variance))

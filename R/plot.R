@@ -1,0 +1,149 @@
+# Plot: pictures in base graphics.
+
+#' Picture of a conditioning set
+#'
+#' Draws the neighbours of one query over the inputs: each is a disc, coloured by its absolute residual
+#' correlation with the query and joined to it. Inducing inputs are marked, and for a search among
+#' predecessors the points after the query are drawn fainter than those before it.
+#'
+#' Inputs of one column are drawn against the distance of the neighbours, all points as ticks on the
+#' axis; of those with more columns two are chosen.
+#'
+#' @param x A result of [residual_knn()].
+#' @param query Which row of `x$id` to draw; the default is the last one.
+#' @param columns The two columns of the inputs to draw, by number or name, where there are more than
+#'   one.
+#' @param zoom `TRUE` shows the surroundings of the conditioning set only.
+#' @param legend Whether to draw the legend, above the plot.
+#' @param xlim,ylim,xlab,ylab,main As in [plot.default()]; the defaults follow from the data.
+#' @param ... Further arguments of [plot.default()], such as `asp = 1`.
+#' @return `x`, invisibly.
+#' @examples
+#' grid <- as.matrix(expand.grid(east = 1:30, north = 1:30))[sample(900), ]
+#' gp <- residual_gp(grid, gp_kernel("matern32", lengthscale = 8), inducing = 25, seed = 1)
+#' nn <- residual_knn(gp, k = 15, predecessors = TRUE)
+#' plot(nn, query = 600, asp = 1)
+#' @export
+plot.residual_knn <- function(x, query = nrow(x$id), columns = 1:2, zoom = FALSE, legend = TRUE,
+                              xlim = NULL, ylim = NULL, xlab = NULL, ylab = NULL, main = NULL, ...) {
+  check_number(query, "query", paste("a row number from 1 to", nrow(x$id)),
+               function(query) query %in% seq_len(nrow(x$id)))
+  check_flag(zoom, "zoom")
+  check_flag(legend, "legend")
+  scene <- plot_scene(x, query, columns)
+  if (zoom) {
+    focus <- rbind(scene$self, scene$neighbours)
+    if (is.null(xlim)) xlim <- surroundings(focus[, 1], scene$points[, 1])
+    if (is.null(ylim) && !scene$flat) ylim <- surroundings(focus[, 2], scene$points[, 2])
+  }
+  if (scene$flat && is.null(ylim)) ylim <- c(0, max(scene$neighbours[, 2], 0.1) * 1.05)
+  graphics::plot(scene$points, type = "n", xlim = xlim, ylim = ylim, bty = "l", las = 1,
+                 xlab = if (is.null(xlab)) scene$labels[1] else xlab,
+                 ylab = if (is.null(ylab)) scene$labels[2] else ylab, ...)
+  draw_scene(scene)
+  title <- if (is.null(main)) plot_title(x, query, nrow(scene$neighbours)) else main
+  graphics::title(title, line = if (legend) 2.6 else 1, cex.main = 1, font.main = 1)
+  if (legend) draw_legend(scene)
+  invisible(x)
+}
+
+plot_colours <- list(
+  before = "#8f8f8f", after = "#d9d9d9", inducing = "#3b3b3b", query = "#c1121f", line = "#00000033",
+  ramp = c("#d8e6f2", "#7fb2d8", "#2f7fb8", "#08457e", "#041f3d")
+)
+
+# What is drawn, in the coordinates of the plot.
+plot_scene <- function(nn, query, columns) {
+  self <- if (is.null(nn$queries)) query else nn$queries[query]
+  from <- if (is.null(nn$newdata)) nn$x else nn$newdata
+  id <- nn$id[query, ]
+  id <- unname(id[!is.na(id)])
+  dist <- unname(nn$dist[query, seq_along(id)])
+  flat <- ncol(nn$x) == 1
+  inducing <- if (is.null(nn$inducing)) nn$x[0, , drop = FALSE] else nn$inducing
+  if (flat) {
+    points <- cbind(nn$x, 0)
+    at <- list(self = cbind(from[self, ], 0), neighbours = cbind(nn$x[id, ], dist),
+               inducing = cbind(inducing, 0), labels = c(axis_label(nn$x, 1), "distance"))
+  } else {
+    columns <- check_columns(columns, nn$x)
+    points <- nn$x[, columns]
+    at <- list(self = from[self, columns, drop = FALSE], neighbours = nn$x[id, columns, drop = FALSE],
+               inducing = inducing[, columns, drop = FALSE],
+               labels = c(axis_label(nn$x, columns[1]), axis_label(nn$x, columns[2])))
+  }
+  before <- if (nn$predecessors) seq_len(nrow(nn$x)) < self else rep(TRUE, nrow(nn$x))
+  c(at, list(points = unname(points), before = before, rho = 1 - dist^2, flat = flat,
+             predecessors = nn$predecessors))
+}
+
+check_columns <- function(columns, x) {
+  if (is.character(columns) && length(columns) == 2) columns <- match(columns, colnames(x))
+  if (!is.numeric(columns) || length(columns) != 2 || !all(columns %in% seq_len(ncol(x)))) {
+    refuse("columns", "two columns of the inputs", describe(columns))
+  }
+  columns
+}
+
+axis_label <- function(x, column) {
+  if (is.null(colnames(x))) paste0("x[, ", column, "]") else colnames(x)[column]
+}
+
+plot_title <- function(nn, query, found) {
+  row <- if (is.null(nn$queries)) query else nn$queries[query]
+  paste0("Conditioning set of ", if (is.null(nn$newdata)) "point " else "new point ", row, ": ", found,
+         if (nn$predecessors) " predecessors" else " neighbours")
+}
+
+# A range around the focus, with as much again on either side, within that of all points.
+surroundings <- function(focus, all) {
+  half <- diff(range(focus)) * 0.25 + diff(range(all)) * 0.01
+  range(focus) + c(-half, half)
+}
+
+correlation_colour <- function(rho) {
+  grDevices::rgb(grDevices::colorRamp(plot_colours$ramp, space = "Lab")(pmin(pmax(rho, 0), 1)),
+                 maxColorValue = 255)
+}
+
+draw_scene <- function(scene) {
+  # Many points are drawn small and light, so that they stay the ground and not the figure.
+  size <- max(0.25, min(0.7, 12 / sqrt(nrow(scene$points))))
+  shade <- ifelse(scene$before, plot_colours$before, plot_colours$after)
+  last <- order(scene$before)
+  if (scene$flat) {
+    graphics::rug(scene$points[!scene$before, 1], col = plot_colours$after, quiet = TRUE)
+    graphics::rug(scene$points[scene$before, 1], col = plot_colours$before, quiet = TRUE)
+  } else {
+    graphics::points(scene$points[last, ], pch = 16, cex = size, col = shade[last])
+  }
+  graphics::points(scene$inducing, pch = 4, cex = 0.8, lwd = 1.4, col = plot_colours$inducing)
+  if (nrow(scene$neighbours)) {
+    start <- if (scene$flat) cbind(scene$neighbours[, 1], 0) else scene$self
+    graphics::segments(start[, 1], start[, 2], scene$neighbours[, 1], scene$neighbours[, 2],
+                       col = plot_colours$line)
+    far <- order(scene$rho)
+    graphics::points(scene$neighbours[far, , drop = FALSE], pch = 21, cex = 1.25, col = "white",
+                     bg = correlation_colour(scene$rho[far]), lwd = 0.6)
+  }
+  graphics::points(scene$self, pch = 23, cex = 1.5, col = "white", bg = plot_colours$query, xpd = NA)
+}
+
+# One row above the plot, where no data are.
+draw_legend <- function(scene) {
+  shades <- range(c(scene$rho, 0), finite = TRUE)
+  entries <- list(
+    list("query", 23, "white", plot_colours$query),
+    list("neighbour, |rho| near 1", 21, "white", correlation_colour(1)),
+    list("near 0", 21, "white", correlation_colour(0.05)),
+    list("inducing input", 4, plot_colours$inducing, NA),
+    list(if (scene$predecessors) "before" else "other point", 16, plot_colours$before, NA),
+    list("after", 16, plot_colours$after, NA)
+  )
+  shown <- c(TRUE, TRUE, TRUE, nrow(scene$inducing) > 0, TRUE, scene$predecessors)
+  entries <- entries[shown]
+  pick <- function(j) sapply(entries, `[[`, j)
+  graphics::legend("bottom", legend = pick(1), pch = pick(2), col = pick(3), pt.bg = pick(4),
+                   horiz = TRUE, bty = "n", inset = c(0, 1), xpd = NA, cex = 0.8, pt.cex = 1.1,
+                   x.intersp = 0.7, text.width = NULL)
+}

@@ -1,0 +1,205 @@
+# One search in every mode. Problems of one table share few calls, so that the grid stays fast.
+expect_all_modes <- function(gp, k, label) {
+  n <- nrow(gp$x)
+  new <- rbind(gp$x[c(1, n), , drop = FALSE], inputs("uniform", 7, ncol(gp$x)))
+  expect_search(gp, k, label = paste(label, "all"))
+  expect_search(gp, k, predecessors = TRUE, label = paste(label, "predecessors"))
+  expect_search(gp, k, queries = c(n, 1, 1, ceiling(n / 2)), label = paste(label, "queries"))
+  expect_search(gp, k, queries = c(n, 1), predecessors = TRUE, label = paste(label, "both"))
+  expect_search(gp, k, newdata = new, label = paste(label, "newdata"))
+}
+
+test_that("neighbours are the oracle's over kernels, dimensions, m and k", on_one_thread({
+  set.seed(1)
+  for (family in kernel_families) for (d in c(1, 2, 3, 5, 10)) for (m in c(0, 3, 40)) {
+    kernel <- gp_kernel(family, 2, if (d == 3) c(0.2, 0.5, 2) else 0.15 * d, if (family == "matern") 0.9)
+    gp <- residual_gp(inputs("uniform", 131, d), kernel, inducing = m, seed = 1)
+    expect_all_modes(gp, sample(c(1, 7, 30), 1), paste(family, "d", d, "m", m))
+  }
+}))
+
+test_that("neighbours are the oracle's for duplicates, grids and clusters, with and without nugget", on_one_thread({
+  set.seed(2)
+  for (kind in c("duplicates", "grid", "clusters")) for (family in c("matern12", "matern32", "rbf")) {
+    for (d in c(1, 2, 5)) for (nugget in c(0, 0.3)) for (m in c(0, 9)) {
+      gp <- residual_gp(inputs(kind, 100, d), gp_kernel(family, 1, 0.2 * d), inducing = m, nugget = nugget,
+                        selection = if (kind == "clusters") "kmeans++" else "random", seed = 1)
+      expect_all_modes(gp, 12, paste(kind, family, "d", d, "nugget", nugget, "m", m))
+    }
+  }
+}))
+
+test_that("more neighbours than candidates are filled with NA", on_one_thread({
+  for (n in c(1, 2, 5, 33, 64, 65)) {
+    gp <- residual_gp(inputs("uniform", n, 2), gp_kernel(), inducing = min(n - 1, 2), seed = 1)
+    for (k in c(n, n + 1, 3 * n)) expect_all_modes(gp, k, paste("n", n, "k", k))
+  }
+}))
+
+test_that("the residual process of an ill-conditioned kernel is searched right", {
+  set.seed(5)
+  gp <- residual_gp(inputs("uniform", 200, 2), gp_kernel("rbf", lengthscale = 0.8), inducing = 40, seed = 1)
+  expect_lt(stats::median(gp$variance), 1e-5)
+  expect_all_modes(gp, 10, "rbf")
+})
+
+test_that("many points, tiles and threads give one answer", {
+  set.seed(6)
+  x <- inputs("uniform", 1500, 2)[c(1:1500, 1:50), ]
+  gp <- residual_gp(x, gp_kernel("matern52", lengthscale = 0.1), inducing = 130, seed = 1)
+  for (method in methods_to_test) {
+    one <- residual_knn(gp, 25, method = method, threads = 1)
+    same <- c("id", "dist")
+    expect_identical(residual_knn(gp, 25, method = method, threads = 2)[same], one[same], label = method)
+    expect_identical(residual_knn(gp, 25, method = method, threads = 3)[same], one[same], label = method)
+    # Any batch of queries gives the rows of the whole.
+    some <- sample(1550, 77)
+    expect_identical(residual_knn(gp, 25, queries = some, method = method)$id, one$id[some, ], label = method)
+  }
+  expect_search(gp, 25, label = "1550 points")
+  expect_search(gp, 25, predecessors = TRUE, label = "1550 points, predecessors")
+})
+
+test_that("duplicates are each other's neighbours and never their own", {
+  gp <- residual_gp(cbind(c(3, 1, 1, 1, 2), 0), gp_kernel(), inducing = matrix(c(0, 0), 1))
+  nn <- residual_knn(gp, k = 2)
+  expect_identical(nn$id[2:4, ], rbind(3:4, c(2L, 4L), 2:3))
+  expect_equal(nn$dist[2:4, ], matrix(0, 3, 2), tolerance = 1e-7)
+})
+
+test_that("a point whose residual variance is gone is at distance one from all", {
+  x <- inputs("uniform", 40, 2)
+  gp <- residual_gp(x, gp_kernel(), inducing = x[c(7, 20), ], jitter = 1e-15)
+  nn <- residual_knn(gp, k = 39)
+  expect_identical(nn$id[7, ], setdiff(1:40, 7L))
+  expect_identical(nn$dist[7, ], rep(1, 39))
+  expect_identical(unique(nn$dist[nn$id == 7]), 1)
+})
+
+test_that("new points are searched in chunks without a change of the answer", {
+  gp <- residual_gp(inputs("uniform", 90, 2), gp_kernel(lengthscale = 0.2), inducing = 8, seed = 1)
+  new <- inputs("uniform", 23, 2)
+  rownames(new) <- paste0("new", 1:23)
+  whole <- residual_knn(gp, 4, newdata = new)
+  search <- function(new) .Call(C_residual_knn, gp, NULL, 4L, NULL, new, FALSE, "auto", Inf, NA_integer_, FALSE)
+  parts <- search_chunks(search, gp, new, NA_integer_, rows = 10)
+  expect_identical(parts$id, unname(whole$id))
+  expect_identical(parts$dist, unname(whole$dist))
+  expect_identical(parts$stats[["correlations"]], whole$stats[["correlations"]])
+  expect_identical(rownames(whole$id), rownames(new))
+})
+
+test_that("a result keeps the names and what was asked", {
+  x <- matrix(runif(40), 20, dimnames = list(letters[1:20], NULL))
+  nn <- residual_knn(residual_gp(x, gp_kernel(), 3), k = 2, queries = c(5, 2))
+  expect_s3_class(nn, "residual_knn")
+  expect_identical(rownames(nn$id), c("e", "b"))
+  expect_identical(rownames(nn$dist), c("e", "b"))
+  expect_identical(nn[c("k", "queries", "predecessors", "budget")],
+                   list(k = 2L, queries = c(5L, 2L), predecessors = FALSE, budget = Inf))
+})
+
+test_that("an own residual process is searched", {
+  gp <- residual_gp(inputs("uniform", 80, 2), gp_kernel(lengthscale = 0.2), inducing = 10, seed = 1)
+  own <- residual_process(gp$x, gp$kernel, gp$V, gp$variance)
+  expect_identical(residual_knn(own, 5)$id, residual_knn(gp, 5)$id)
+  expect_error(residual_knn(own, 5, newdata = gp$x), "^residual_knn\\(\\): `newdata` must be NULL for a residual_process")
+})
+
+test_that("objects and results survive a file", {
+  file <- tempfile(fileext = ".rds")
+  on.exit(unlink(file))
+  gp <- residual_gp(inputs("uniform", 50, 2), gp_kernel(), inducing = 5, seed = 1)
+  nn <- residual_knn(gp, 4)
+  saveRDS(list(gp, nn), file)
+  back <- readRDS(file)
+  expect_identical(back, list(gp, nn))
+  expect_identical(residual_knn(back[[1]], 4), nn)
+})
+
+test_that("recall counts the exact neighbours, ties either way", {
+  gp <- residual_gp(cbind(rep(1:10, each = 3)), gp_kernel(), inducing = 0)
+  exact <- residual_knn(gp, k = 3)
+  expect_identical(recall(exact, exact), 1)
+  tied <- exact
+  tied$id[1, 3] <- exact$id[1, 3] + 1L # another point at the same distance
+  expect_identical(recall(tied, exact), 1)
+  worse <- exact
+  worse$dist[1:10, 3] <- 1
+  expect_equal(recall(worse, exact), 1 - 10 / 90)
+  early <- residual_knn(gp, k = 3, predecessors = TRUE)
+  expect_identical(recall(early, early), 1)
+  expect_error(recall(residual_knn(gp, k = 2), exact), "^recall\\(\\): `nn` must be for the queries and the k of `exact`")
+  expect_error(recall(exact$id, exact), "`nn` must be a residual_knn object")
+})
+
+test_that("a result prints what was searched, and how", {
+  gp <- residual_gp(inputs("uniform", 50, 2), gp_kernel(), inducing = 5, seed = 1)
+  nn <- residual_knn(gp, k = 4, predecessors = TRUE, method = "brute")
+  expect_output(print(nn), "k = 4 for 50 points, among predecessors\nexact, method \"brute\"")
+  expect_output(print(nn), "NA fills 4 rows")
+  expect_output(print(residual_knn(gp, k = 4, newdata = gp$x[1, , drop = FALSE])), "1 new point among 50 points")
+  nn$budget <- 100
+  expect_output(print(nn), "approximate: at most 100 correlations")
+  expect_output(print(summary(nn)), "neighbour 4.*counters:.*correlations")
+  expect_named(summary(nn)$per_query, names(nn$stats))
+})
+
+test_that("bad arguments are refused by name", {
+  gp <- residual_gp(inputs("uniform", 20, 2), gp_kernel(), inducing = 3, seed = 1)
+  refused <- function(pattern, ...) {
+    expect_error(residual_knn(gp, ...), paste0("^residual_knn\\(\\): ", pattern))
+  }
+  for (k in list(0, -1, 1.5, NA, Inf, "a", 1:2, NULL)) refused("`k` must be a whole number of at least 1, not ", k = k)
+  refused("`queries` must be row numbers from 1 to 20, not 21 \\(position 2\\)", k = 1, queries = c(1, 21))
+  for (queries in list(0, -1, 1.5, NA_real_, "a", integer(), TRUE)) refused("`queries` must be", k = 1, queries = queries)
+  refused("`predecessors` must be TRUE or FALSE, not NA", k = 1, predecessors = NA)
+  refused('`method` must be one of "auto", "level", "best_first", "brute", not "fast"', k = 1, method = "fast")
+  for (budget in list(0, -1, NA, "a")) refused("`budget` must be a number of at least 1", k = 1, budget = budget)
+  refused("`threads` must be a whole number of at least 1, not 1.5", k = 1, threads = 1.5)
+  refused("`progress` must be TRUE or FALSE", k = 1, progress = "yes")
+  refused("`queries` must be NULL with `newdata`, not 1", k = 1, newdata = gp$x, queries = 1)
+  refused("`predecessors` must be FALSE with `newdata`, not TRUE", k = 1, newdata = gp$x, predecessors = TRUE)
+  refused("`newdata` must be of 2 columns as `x` is, not of 3", k = 1, newdata = matrix(0, 1, 3))
+  refused("`newdata` must be finite everywhere, not NA", k = 1, newdata = cbind(1, NA))
+  refused("`newdata` must be of one row or more", k = 1, newdata = gp$x[0, ])
+  expect_error(residual_knn(gp$x, k = 1), "`object` must be a residual_gp or cover_tree object")
+})
+
+test_that("an interrupt stops a long search soon, and the session goes on", {
+  skip_on_cran()
+  skip_on_os("windows")
+  script <- tempfile(fileext = ".R")
+  ready <- tempfile()
+  on.exit(unlink(c(script, ready)))
+  writeLines(c(
+    "library(vecchiann)",
+    "gp <- residual_gp(matrix(runif(4e5), ncol = 2), gp_kernel(lengthscale = 0.1), inducing = 50)",
+    "small <- residual_gp(gp$x[1:50, ], gp_kernel(), inducing = 5)",
+    "invisible(residual_knn(small, 3))",
+    sprintf("writeLines(as.character(Sys.getpid()), %s)", deparse(ready)),
+    "now <- function(condition) as.numeric(Sys.time())",
+    "stopped <- tryCatch(residual_knn(gp, 30, method = 'brute'), interrupt = now, error = now)",
+    "cat(stopped, nrow(residual_knn(small, 3)$id), sep = '\\n')"
+  ), script)
+  output <- tempfile()
+  rscript <- file.path(R.home("bin"), "Rscript")
+  system2(rscript, c("--vanilla", script), stdout = output, stderr = output, wait = FALSE,
+          env = paste0("R_LIBS=", paste(.libPaths(), collapse = .Platform$path.sep)))
+  wait_for <- function(file, lines, seconds = 30) {
+    until <- Sys.time() + seconds
+    while (Sys.time() < until) {
+      if (file.exists(file) && length(readLines(file, warn = FALSE)) >= lines) return(TRUE)
+      Sys.sleep(0.05)
+    }
+    FALSE
+  }
+  expect_true(wait_for(ready, 1))
+  Sys.sleep(0.5)
+  sent <- as.numeric(Sys.time())
+  tools::pskill(as.integer(readLines(ready)), tools::SIGINT)
+  expect_true(wait_for(output, 2, 5))
+  answer <- as.numeric(utils::tail(readLines(output), 2)) # R writes an empty line for the interrupt
+  expect_lt(answer[1] - sent, 0.5)
+  expect_identical(answer[2], 50)
+})

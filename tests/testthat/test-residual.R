@@ -1,0 +1,148 @@
+set.seed(3)
+square <- matrix(runif(300), 150, 2, dimnames = list(NULL, c("east", "north")))
+
+test_that("factor, features and variances are those of the definition", on_one_thread({
+  for (family in kernel_families) for (d in c(1, 2, 5)) for (m in c(0, 1, 12)) {
+    x <- inputs("uniform", 60, d)
+    kernel <- gp_kernel(family, 2.5, if (d == 2) c(0.3, 0.6) else 0.4, if (family == "matern") 1.2)
+    gp <- residual_gp(x, kernel, inducing = m, seed = 1)
+    label <- paste(family, d, m)
+    oracle <- oracle_points(gp, x)
+    expect_identical(dim(gp$inducing), c(as.integer(m), as.integer(d)))
+    expect_identical(dim(gp$V), c(as.integer(m), 60L))
+    expect_equal(gp$V, oracle$V, tolerance = 1e-8, label = label)
+    expect_equal(gp$variance, oracle$variance, tolerance = 1e-8, label = label)
+    K <- oracle_covariance(kernel, gp$inducing, gp$inducing) + diag(1e-6 * 2.5, m)
+    expect_equal(tcrossprod(gp$chol), K, tolerance = 1e-12, label = label)
+    expect_true(all(gp$chol[upper.tri(gp$chol)] == 0))
+    expect_equal(residual_correlation(gp), oracle_rho(gp, oracle, oracle), tolerance = 1e-6, label = label)
+  }
+}))
+
+test_that("blocks of correlations are parts of the whole", {
+  gp <- residual_gp(square, gp_kernel(lengthscale = 0.2), inducing = 15, nugget = 0.1, seed = 1)
+  rho <- residual_correlation(gp)
+  expect_equal(diag(rho), gp$variance / (gp$variance + 0.1))
+  expect_identical(residual_correlation(gp, c(7, 3, 3), 150:1), rho[c(7, 3, 3), 150:1])
+  expect_identical(residual_correlation(gp, i = 5), rho[5, , drop = FALSE])
+  new <- matrix(runif(8), 4)
+  from <- oracle_points(gp, new)
+  expect_equal(residual_correlation(gp, j = 1:9, newdata = new),
+               oracle_rho(gp, from, oracle_points(gp, square[1:9, ])), tolerance = 1e-8)
+  plain <- residual_gp(square, gp_kernel(lengthscale = 0.2), inducing = 15, seed = 1)
+  expect_equal(diag(residual_correlation(plain)), rep(1, 150))
+})
+
+test_that("a point whose residual variance is gone is correlated with nothing", {
+  gp <- residual_gp(square, gp_kernel(), inducing = square[c(4, 9), ], jitter = 1e-14)
+  expect_true(all(gp$variance[c(4, 9)] < 1e-10))
+  expect_true(all(residual_correlation(gp, i = c(4, 9)) == 0))
+  expect_true(all(residual_correlation(gp, j = c(4, 9)) == 0))
+  noisy <- residual_gp(square, gp_kernel(), inducing = square[c(4, 9), ], jitter = 1e-14, nugget = 0.1)
+  expect_true(all(abs(residual_correlation(noisy, i = 4)) <= 1))
+})
+
+test_that("names are kept", {
+  named <- square[1:20, ]
+  rownames(named) <- letters[1:20]
+  gp <- residual_gp(named, gp_kernel(), inducing = 3, seed = 1)
+  expect_identical(dimnames(gp$x), dimnames(named))
+  expect_identical(colnames(gp$inducing), colnames(named))
+  expect_identical(dimnames(residual_correlation(gp, c(2, 1), 3)), list(c("b", "a"), "c"))
+})
+
+test_that("every selection gives m distinct inducing inputs", {
+  x <- square[c(1:40, 1:40, 1:40), ]
+  for (selection in c("kmeans++", "maxmin", "random")) for (m in c(1, 5, 39, 40)) {
+    gp <- residual_gp(x, gp_kernel(lengthscale = 0.1), inducing = m, selection = selection, seed = 2)
+    expect_identical(nrow(gp$inducing), as.integer(m), label = selection)
+    expect_false(any(duplicated(gp$inducing)), label = paste(selection, m))
+    expect_error(residual_gp(x, gp_kernel(), inducing = 41, selection = selection),
+                 "^residual_gp\\(\\): `inducing` must be at most 40 .*not 41")
+  }
+  chosen <- residual_gp(square, gp_kernel(), inducing = 30, selection = "maxmin")$inducing
+  expect_true(all(paste(chosen[, 1], chosen[, 2]) %in% paste(square[, 1], square[, 2])))
+})
+
+test_that("k-means++ covers the inputs better than a random choice", {
+  spread <- function(selection) {
+    gp <- residual_gp(square, gp_kernel(lengthscale = c(1, 5)), inducing = 12, selection = selection, seed = 4)
+    scaled <- function(x) sweep(x, 2, c(1, 5), "/")
+    centres <- scaled(gp$inducing)
+    sum(apply(scaled(square), 1, function(point) min(colSums((t(centres) - point)^2))))
+  }
+  expect_lt(spread("kmeans++"), 0.8 * spread("random"))
+})
+
+test_that("a seed repeats the choice and leaves the session's random numbers alone", {
+  choose <- function(seed) residual_gp(square, gp_kernel(), inducing = 9, seed = seed)$inducing
+  set.seed(11)
+  before <- .Random.seed
+  first <- choose(5)
+  expect_identical(.Random.seed, before)
+  expect_identical(choose(5), first)
+  expect_false(identical(choose(6), first))
+  drawn <- choose(NULL)
+  expect_false(identical(.Random.seed, before))
+  expect_false(identical(choose(NULL), drawn))
+  set.seed(11)
+  expect_identical(choose(NULL), drawn)
+})
+
+test_that("inducing inputs may be given", {
+  z <- matrix(c(0.2, 0.8, 0.5, 0.5), 2)
+  expect_identical(unname(residual_gp(square, gp_kernel(), z)$inducing), z)
+  expect_identical(residual_gp(square, gp_kernel(), as.data.frame(z))$V, residual_gp(square, gp_kernel(), z)$V)
+  expect_identical(residual_gp(square, gp_kernel(), z[0, ])$variance, rep(1, 150))
+  expect_error(residual_gp(square, gp_kernel(), z[, 1, drop = FALSE]),
+               "^residual_gp\\(\\): `inducing` must be of 2 columns as `x` is, not of 1")
+})
+
+test_that("a failing Cholesky factorisation names the pivot and suggests jitter", {
+  z <- rbind(square[1:5, ], square[2, ])
+  expect_error(residual_gp(square, gp_kernel(), z, jitter = 0), "pivot 6.*jitter")
+  expect_s3_class(residual_gp(square, gp_kernel(), z), "residual_gp")
+})
+
+test_that("the answer does not depend on the number of threads", {
+  x <- inputs("uniform", 3000, 3)
+  gp <- function(threads) residual_gp(x, gp_kernel("matern52"), 70, seed = 1, threads = threads)
+  expect_identical(gp(1), gp(2))
+  expect_identical(gp(1), gp(5))
+})
+
+test_that("an own residual process is accepted", {
+  gp <- residual_gp(square, gp_kernel(lengthscale = 0.3), inducing = 10, seed = 1)
+  own <- residual_process(square, gp$kernel, gp$V, gp$variance, nugget = 0.2)
+  noisy <- residual_gp(square, gp_kernel(lengthscale = 0.3), gp$inducing, nugget = 0.2)
+  expect_identical(residual_correlation(own), residual_correlation(noisy))
+  expect_output(print(own), "10 own features")
+  expect_equal(residual_process(square, gp$kernel, gp$V)$variance, gp$variance)
+  expect_error(residual_process(square, gp$kernel, gp$V[, -1]), "^residual_process\\(\\): `V` must be .*150 columns")
+  expect_error(residual_process(square, gp$kernel, gp$V, gp$variance[-1]), "`variance` must be numeric of length 150")
+  expect_error(residual_process(square, gp$kernel, gp$V, gp$variance / 2), "`variance` must be at least")
+  expect_error(residual_correlation(own, newdata = square), "`newdata` must be NULL for a residual_process")
+})
+
+test_that("bad arguments are refused by name", {
+  gp <- function(...) residual_gp(square, gp_kernel(), ...)
+  expect_error(residual_gp(square, "rbf"), '^residual_gp\\(\\): `kernel` must be a gp_kernel object, not "rbf"')
+  expect_error(residual_gp(square, gp_kernel(lengthscale = 1:3)),
+               "^residual_gp\\(\\): `lengthscale` must be of length 1 or 2 .*not of length 3")
+  for (nugget in list(-1, NA, Inf, "a", 1:2)) expect_error(gp(nugget = nugget), "`nugget` must be a finite number")
+  for (jitter in list(-1, NaN, Inf)) expect_error(gp(jitter = jitter), "`jitter` must be a finite number")
+  for (inducing in list(-1, 2.5, NA, "a")) expect_error(gp(inducing), "`inducing` must be")
+  expect_error(gp(selection = "grid"), '`selection` must be one of "kmeans\\+\\+"')
+  expect_error(gp(seed = 1.5), "`seed` must be a whole number")
+  expect_error(gp(threads = 0), "`threads` must be a whole number of at least 1, not 0")
+  fitted <- gp(5)
+  expect_error(residual_correlation(fitted, i = 0), "^residual_correlation\\(\\): `i` must be row numbers from 1 to 150, not 0")
+  expect_error(residual_correlation(fitted, j = 151), "`j` must be .* not 151 \\(position 1\\)")
+  expect_error(residual_correlation(fitted, i = 1, newdata = square), "`i` must be NULL with `newdata`, not 1")
+  expect_error(residual_correlation(square), "`gp` must be a residual_gp object")
+})
+
+test_that("an object prints its size, kernel and variances", {
+  expect_output(print(residual_gp(square, gp_kernel(), 7)),
+                "150 points in 2 dimensions, 7 inducing inputs\nkernel: matern32.*residual variance: ")
+})
