@@ -14,7 +14,8 @@ c_layers <- list(
   "kernel",
   "inducing",
   "metric",
-  c("tree", "screen", "bounds", "order", "vif"),
+  "screen",
+  c("tree", "bounds", "order", "vif"),
   "query",
   "entry",
   "init"
