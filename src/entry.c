@@ -319,6 +319,12 @@ SEXP residual_knn(SEXP gp, SEXP tree, SEXP k, SEXP queries, SEXP fresh, SEXP pre
     metric_points points = unpack_points(&fr, gp, nugget), from = points;
     if (fresh != R_NilValue)
         from = unpack_points(&fr, fresh, nugget);
+    SEXP inducing = element(gp, "inducing");
+    screen_source source = {&fr.kern, NULL, NULL, asReal(element(gp, "jitter"))};
+    if (inducing != R_NilValue) {
+        source.z = scaled(&fr, inducing);
+        source.L = doubles(element(gp, "chol"), "chol", (R_xlen_t)points.m * points.m);
+    }
     progress_line line = {asLogical(progress) == TRUE, -1};
     monitor mon = {poll_r, &line};
     query_task task = {
@@ -332,6 +338,7 @@ SEXP residual_knn(SEXP gp, SEXP tree, SEXP k, SEXP queries, SEXP fresh, SEXP pre
         .k = asInteger(k),
         .threads = thread_count(threads),
         .budget = asReal(budget),
+        .source = &source,
         .mon = &mon,
     };
     SEXP out = PROTECT(named_list(5, names));

@@ -5,7 +5,19 @@
 
 status query_run(const char *method, const query_task *task, query_result *result)
 {
+    if (strcmp(method, "level") == 0) {
+        index_search index;
+        query_task screened = *task;
+        result->method = "level";
+        status outcome = index_build(task->source, task->structure, task->points, task->from,
+                                     task->threads, &index);
+        if (outcome.code)
+            return outcome;
+        screened.index = &index;
+        outcome = query_level(&screened, result);
+        index_free(&index);
+        return outcome;
+    }
     result->method = "brute";
-    (void)method;
     return query_brute(task, result);
 }

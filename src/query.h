@@ -7,6 +7,7 @@
 #ifndef VECCHIANN_QUERY_H
 #define VECCHIANN_QUERY_H
 
+#include "index.h"
 #include "kbest.h"
 #include "metric.h"
 #include "status.h"
@@ -38,6 +39,9 @@ typedef struct {
     int predecessors;            /* nonzero: candidates are the points before the query */
     int k, threads;
     double budget; /* largest number of correlations evaluated for a query; INFINITY is exact */
+    const screen_source *source; /* what the features come from, for engines that screen */
+    const tree *structure;       /* the tree of the candidates, or NULL */
+    const index_search *index;   /* set by the dispatcher for engines that need it */
     const monitor *mon;
 } query_task;
 
@@ -73,6 +77,7 @@ static inline void query_write(const query_task *task, size_t q, const kbest *he
 }
 
 status query_brute(const query_task *task, query_result *result);
+status query_level(const query_task *task, query_result *result);
 
 /* Runs the named method; "auto" chooses. */
 status query_run(const char *method, const query_task *task, query_result *result);

@@ -29,6 +29,28 @@ typedef struct {
     const void *context;
 } radial;
 
+/* Shapes of single-precision screening: rows of a tile, columns of a tile, queries of a block. */
+#define SCREEN_ROWS 8
+#define SCREEN_COLS 32
+#define SCREEN_BLOCK 64
+
+/* The rows of a screening tile: SCREEN_ROWS values each, x is [coordinate][row]. */
+typedef struct {
+    const float *x;
+    float gain[SCREEN_ROWS], step[SCREEN_ROWS], norm[SCREEN_ROWS], error[SCREEN_ROWS],
+        tail[SCREEN_ROWS], tau[SCREEN_ROWS];
+} simd_queries;
+
+/* Its columns: SCREEN_COLS values each, x is [coordinate][column]. */
+typedef struct {
+    const float *x, *gain, *step, *norm, *error, *tail;
+} simd_points;
+
+typedef struct {
+    float value[SCREEN_ROWS * SCREEN_COLS], error[SCREEN_ROWS * SCREEN_COLS];
+    uint32_t mask[SCREEN_ROWS];
+} simd_intervals;
+
 typedef struct {
     const char *name;
     int rows, cols; /* shape of the double-precision tile */
@@ -59,6 +81,30 @@ typedef struct {
     /* out[c] = |q - x[ids[c]]|^2 with points of d contiguous values. */
     void (*distance_list)(int d, const double *q, const double *x, const int *ids, size_t count,
                           double *out);
+
+    /* Integer dot products of SCREEN_ROWS queries and SCREEN_COLS points, in 32 bits:
+     * c[i * SCREEN_COLS + j] = start[j] + sum_u a_i[u] * b_j[u]. A step holds 4 elements of 8 bits
+     * or 2 of 16 for each row or column: a is [step][row][element], b is [step][column][element].
+     * Rows of 8 bits are unsigned. dot_tile8 is NULL where the instruction set makes it no faster
+     * than dot_tile16. */
+    void (*dot_tile8)(int steps, const uint8_t *a, const int8_t *b, const int32_t *start,
+                      int32_t *c);
+    void (*dot_tile16)(int steps, const int16_t *a, const int16_t *b, const int32_t *start,
+                       int32_t *c);
+
+    /* Intervals for the correlations of a tile, from its integer dot products (see screen.h):
+     * value = gain_i gain_j radial(s2_ij) - step_i step_j dots_ij,
+     * error = error_i norm_j + norm_i error_j + tail_i tail_j + slack gain_i gain_j,
+     * and bit j of mask[i] tells whether |value| + error >= tau[i]. */
+    void (*interval_tile)(const radial *rad, int d, const simd_queries *queries,
+                          const simd_points *points, const int32_t *dots, float slack,
+                          simd_intervals *out);
+
+    /* sums[q] = sum_u weights[u * SCREEN_BLOCK + q] * bounds[u], SCREEN_BLOCK queries at once. */
+    void (*block_product)(int m, const float *weights, const float *bounds, float *sums);
+
+    /* How many of the values are >= threshold. */
+    size_t (*count_reaching)(const float *values, size_t count, float threshold);
 } simd_table;
 
 extern const simd_table *simd;

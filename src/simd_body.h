@@ -16,6 +16,25 @@ typedef double vd __attribute__((vector_size(VECTOR_BYTES)));
 typedef int64_t vi __attribute__((vector_size(VECTOR_BYTES)));
 typedef double vd_any __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_alias));
 
+#define FLANES (VECTOR_BYTES / (int)sizeof(float))
+#define vf NAME(vf)
+#define vs NAME(vs)
+#define vf_any NAME(vf_any)
+#define vs_any NAME(vs_any)
+
+typedef float vf __attribute__((vector_size(VECTOR_BYTES)));
+typedef int32_t vs __attribute__((vector_size(VECTOR_BYTES)));
+typedef float vf_any __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+typedef int32_t vs_any __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+
+#define FLOAD(p) ((vf) * (const vf_any *)(p))
+#define FSTORE(p, x) (*(vf_any *)(p) = (x))
+#define SLOAD(p) ((vs) * (const vs_any *)(p))
+#define SSTORE(p, x) (*(vs_any *)(p) = (x))
+#define FSPLAT(x) ((x) - (vf){0})
+#define INT_VECTORS (SCREEN_COLS / FLANES)
+#define INT_ROWS (VECTOR_BYTES == 64 ? 8 : 2)
+
 #define LOAD(p) ((vd) * (const vd_any *)(p))
 #define STORE(p, x) (*(vd_any *)(p) = (x))
 #define SPLAT(x) ((x) - (vd){0})
@@ -23,10 +42,15 @@ typedef double vd_any __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_
 #if !defined(HAVE_FMA)
 #define FMA(a, b, c) ((a) * (b) + (c))
 #define FMA1(a, b, c) ((a) * (b) + (c))
+#define FMA32(a, b, c) ((a) * (b) + (c))
 #elif VECTOR_BYTES == 64
+#define FMA32(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
+#define MADD16(sum, x, y) ((vs)_mm512_dpwssd_epi32((__m512i)(sum), (__m512i)(x), (__m512i)(y)))
 #define FMA(a, b, c) ((vd)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c)))
 #define FMA1(a, b, c) __builtin_fma(a, b, c)
 #else
+#define FMA32(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
+#define MADD16(sum, x, y) ((sum) + (vs)_mm256_madd_epi16((__m256i)(x), (__m256i)(y)))
 #define FMA(a, b, c) ((vd)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c)))
 #define FMA1(a, b, c) __builtin_fma(a, b, c)
 #endif
@@ -222,6 +246,204 @@ static void NAME(distance_list)(int d, const double *q, const double *x, const i
     }
 }
 
+/* ---- single precision: screening ------------------------------------------------------------ */
+
+static inline vf NAME(square_root32)(vf x)
+{
+#if VECTOR_BYTES == 64
+    __m512 s = (__m512)x, r = _mm512_rsqrt14_ps(_mm512_max_ps(s, _mm512_set1_ps(1e-30f)));
+    vf y = (vf)r;
+    y = y * FMA32(FSPLAT(-0.5f) * x * y, y, FSPLAT(1.5f)); /* one Newton step: 14 bits to 23 */
+    return x * y;
+#elif VECTOR_BYTES == 32
+    return (vf)_mm256_sqrt_ps((__m256)x);
+#else
+    for (int i = 0; i < FLANES; i++)
+        x[i] = sqrtf(x[i]);
+    return x;
+#endif
+}
+
+/* exp(-s) for s >= 0, 0 from s = 87 on; relative error below 4e-7 plus that of s itself. */
+static inline vf NAME(exp_minus32)(vf s)
+{
+    const float shift = 12582912.0f; /* 1.5 * 2^23 */
+    vf x = -s;
+    vs inside = s < FSPLAT(87.0f);
+    x = (vf)((vs)x & inside);
+    vf t = FMA32(x, FSPLAT(1.44269504f), FSPLAT(shift));
+    vf n = t - FSPLAT(shift);
+    vf y = FMA32(n, FSPLAT(-0.693359375f), x);
+    y = FMA32(n, FSPLAT(2.12194440e-4f), y);
+    vf p = FSPLAT(0.008369148490856347f);
+    p = FMA32(p, y, FSPLAT(0.04191750724961526f));
+    p = FMA32(p, y, FSPLAT(0.16666505260408124f));
+    p = FMA32(p, y, FSPLAT(0.49998869378303396f));
+    p = FMA32(p, y, FSPLAT(1.0f));
+    p = FMA32(p, y, FSPLAT(1.0f));
+    p = (vf)((vs)p + ((vs)t << 23));
+    return (vf)((vs)p & inside);
+}
+
+static inline vf NAME(radial_vector32)(const radial *rad, vf s2)
+{
+    if (rad->form == RADIAL_GAUSSIAN)
+        return NAME(exp_minus32)(s2);
+    vf s = NAME(square_root32)(s2);
+    vf p = FMA32(FMA32(FSPLAT((float)rad->c2), s, FSPLAT((float)rad->c1)), s, FSPLAT(1.0f));
+    return p * NAME(exp_minus32)(s);
+}
+
+static void NAME(dot_tile16)(int steps, const int16_t *a, const int16_t *b, const int32_t *start,
+                             int32_t *c)
+{
+#if VECTOR_BYTES >= 32
+    for (int first = 0; first < SCREEN_ROWS; first += INT_ROWS) {
+        vs sum[INT_ROWS][INT_VECTORS];
+#pragma GCC unroll 16
+        for (int i = 0; i < INT_ROWS; i++)
+#pragma GCC unroll 4
+            for (int h = 0; h < INT_VECTORS; h++)
+                sum[i][h] = start ? SLOAD(start + h * FLANES) : (vs){0};
+        const int16_t *row = a + 2 * first, *column = b;
+        for (int u = 0; u < steps; u++, row += 2 * SCREEN_ROWS, column += 2 * SCREEN_COLS) {
+            vs y[INT_VECTORS];
+#pragma GCC unroll 4
+            for (int h = 0; h < INT_VECTORS; h++)
+                y[h] = SLOAD((const int32_t *)(const void *)column + h * FLANES);
+#pragma GCC unroll 16
+            for (int i = 0; i < INT_ROWS; i++) {
+                int32_t pair;
+                memcpy(&pair, row + 2 * i, sizeof(pair));
+                vs x = pair - (vs){0};
+#pragma GCC unroll 4
+                for (int h = 0; h < INT_VECTORS; h++)
+                    sum[i][h] = MADD16(sum[i][h], x, y[h]);
+            }
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < INT_ROWS; i++)
+#pragma GCC unroll 4
+            for (int h = 0; h < INT_VECTORS; h++)
+                SSTORE(c + (first + i) * SCREEN_COLS + h * FLANES, sum[i][h]);
+    }
+#else
+    for (int i = 0; i < SCREEN_ROWS; i++)
+        for (int j = 0; j < SCREEN_COLS; j++) {
+            int32_t sum = start ? start[j] : 0;
+            for (int u = 0; u < steps; u++)
+                for (int e = 0; e < 2; e++)
+                    sum += (int32_t)a[(u * SCREEN_ROWS + i) * 2 + e] *
+                           b[(u * SCREEN_COLS + j) * 2 + e];
+            c[i * SCREEN_COLS + j] = sum;
+        }
+#endif
+}
+
+#if VECTOR_BYTES == 64
+static void NAME(dot_tile8)(int steps, const uint8_t *a, const int8_t *b, const int32_t *start,
+                            int32_t *c)
+{
+    __m512i sum[SCREEN_ROWS][2];
+#pragma GCC unroll 16
+    for (int i = 0; i < SCREEN_ROWS; i++)
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++)
+            sum[i][h] = start ? (__m512i)SLOAD(start + h * FLANES) : _mm512_setzero_si512();
+    for (int u = 0; u < steps; u++, a += 4 * SCREEN_ROWS, b += 4 * SCREEN_COLS) {
+        __m512i y0 = _mm512_loadu_si512(b), y1 = _mm512_loadu_si512(b + 64);
+#pragma GCC unroll 16
+        for (int i = 0; i < SCREEN_ROWS; i++) {
+            int32_t four;
+            memcpy(&four, a + 4 * i, sizeof(four));
+            __m512i x = _mm512_set1_epi32(four);
+            sum[i][0] = _mm512_dpbusd_epi32(sum[i][0], x, y0);
+            sum[i][1] = _mm512_dpbusd_epi32(sum[i][1], x, y1);
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < SCREEN_ROWS; i++)
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++)
+            SSTORE(c + i * SCREEN_COLS + h * FLANES, (vs)sum[i][h]);
+}
+#endif
+
+static inline uint32_t NAME(reaching32)(vf x, float threshold)
+{
+#if VECTOR_BYTES == 64
+    return _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(threshold), _CMP_GE_OQ);
+#elif VECTOR_BYTES == 32
+    return (uint32_t)_mm256_movemask_ps(
+        _mm256_cmp_ps((__m256)x, _mm256_set1_ps(threshold), _CMP_GE_OQ));
+#else
+    uint32_t bits = 0;
+    for (int j = 0; j < FLANES; j++)
+        bits |= (uint32_t)(x[j] >= threshold) << j;
+    return bits;
+#endif
+}
+
+static void NAME(interval_tile)(const radial *rad, int d, const simd_queries *queries,
+                                const simd_points *points, const int32_t *dots, float slack,
+                                simd_intervals *out)
+{
+    for (int i = 0; i < SCREEN_ROWS; i++) {
+        uint32_t mask = 0;
+#pragma GCC unroll 2
+        for (int j = 0; j < SCREEN_COLS; j += FLANES) {
+            vf value = -(FSPLAT(queries->step[i]) * FLOAD(points->step + j)) *
+                       __builtin_convertvector(SLOAD(dots + i * SCREEN_COLS + j), vf);
+            vf error = FSPLAT(queries->error[i]) * FLOAD(points->norm + j);
+            error = FMA32(FSPLAT(queries->norm[i]), FLOAD(points->error + j), error);
+            error = FMA32(FSPLAT(queries->tail[i]), FLOAD(points->tail + j), error);
+            if (rad) {
+                vf s2 = FSPLAT(0.0f);
+                for (int u = 0; u < d; u++) {
+                    vf diff = FSPLAT(queries->x[u * SCREEN_ROWS + i]) -
+                              FLOAD(points->x + u * SCREEN_COLS + j);
+                    s2 = FMA32(diff, diff, s2);
+                }
+                vf gain = FSPLAT(queries->gain[i]) * FLOAD(points->gain + j);
+                value = FMA32(gain, NAME(radial_vector32)(rad, s2), value);
+                error = FMA32(gain, FSPLAT(slack), error);
+            }
+            FSTORE(out->value + i * SCREEN_COLS + j, value);
+            FSTORE(out->error + i * SCREEN_COLS + j, error);
+            vf upper = (vf)((vs)value & INT32_MAX) + error;
+            mask |= NAME(reaching32)(upper, queries->tau[i]) << j;
+        }
+        out->mask[i] = mask;
+    }
+}
+
+static void NAME(block_product)(int m, const float *weights, const float *bounds, float *sums)
+{
+    for (int half = 0; half < SCREEN_BLOCK; half += 4 * FLANES) {
+        vf sum[4] = {{0}};
+        for (int u = 0; u < m; u++) {
+            vf b = FSPLAT(bounds[u]);
+#pragma GCC unroll 4
+            for (int h = 0; h < 4; h++)
+                sum[h] = FMA32(FLOAD(weights + (size_t)u * SCREEN_BLOCK + half + h * FLANES), b,
+                               sum[h]);
+        }
+#pragma GCC unroll 4
+        for (int h = 0; h < 4; h++)
+            FSTORE(sums + half + h * FLANES, sum[h]);
+    }
+}
+
+static size_t NAME(count_reaching)(const float *values, size_t count, float threshold)
+{
+    size_t reached = 0, i = 0;
+    for (; i + FLANES <= count; i += FLANES)
+        reached += (size_t)__builtin_popcount(NAME(reaching32)(FLOAD(values + i), threshold));
+    for (; i < count; i++)
+        reached += values[i] >= threshold;
+    return reached;
+}
+
 static const simd_table NAME(table) = {
     .name = NAME_TEXT(ISA),
     .rows = TILE_ROWS,
@@ -234,6 +456,13 @@ static const simd_table NAME(table) = {
     .reach = NAME(reach),
     .dot_list = NAME(dot_list),
     .distance_list = NAME(distance_list),
+#if VECTOR_BYTES == 64
+    .dot_tile8 = NAME(dot_tile8),
+#endif
+    .dot_tile16 = NAME(dot_tile16),
+    .interval_tile = NAME(interval_tile),
+    .block_product = NAME(block_product),
+    .count_reaching = NAME(count_reaching),
 };
 
 #undef NAME
@@ -247,6 +476,20 @@ static const simd_table NAME(table) = {
 #undef SPLAT
 #undef FMA
 #undef FMA1
+#undef FMA32
+#undef MADD16
+#undef FLANES
+#undef vf
+#undef vs
+#undef vf_any
+#undef vs_any
+#undef FLOAD
+#undef FSTORE
+#undef SLOAD
+#undef SSTORE
+#undef FSPLAT
+#undef INT_VECTORS
+#undef INT_ROWS
 #undef ISA
 #undef VECTOR_BYTES
 #undef TILE_ROWS

@@ -430,8 +430,11 @@ status vif_adjoint(const kernel *kern, int d, int m, const vif_points *points,
         noise[j] = own[j];
         for (size_t at = start[j]; at < start[j + 1]; at++) {
             size_t cell = place[at], i = cell / k;
-            add_scaled(m, -beta[cell], state->W + i * m, bar);
-            add_scaled(m, table->coef[cell], G + i * m, bar);
+            const double *w = state->W + i * m, *g = G + i * m;
+            double to_w = beta[cell], to_g = table->coef[cell];
+#pragma omp simd
+            for (int u = 0; u < m; u++)
+                bar[u] += to_g * g[u] - to_w * w[u];
             noise[j] -= beta[cell] * table->coef[cell];
         }
     }

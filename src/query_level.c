@@ -1,0 +1,421 @@
+/* Level-synchronous search: blocks of close queries against cells of close points.
+ *
+ * SCREEN_BLOCK queries that stand together in the tree's order descend together. A node of the
+ * frontier carries one 64-bit mask: the queries that it may still serve.
+ *   1 seed     the nearest cells are screened, until every query has a threshold: the k-th largest
+ *              lower bound of |rho| seen so far, which only candidates that may exceed it can enter
+ *   2 bound    groups of cells, then the cells of the groups that survive, are skipped for the
+ *              queries whose threshold their bound does not reach
+ *   3 screen   what is left is screened in tiles of integer dot products, nearest first, and
+ *              candidates whose interval reaches the threshold are kept
+ *   4 finish   these are evaluated by the metric, in double, and ordered
+ * Scratch belongs to a thread and does not depend on n, but for a list of the cells. */
+#include "query.h"
+#include "bitset.h"
+#include "scratch.h"
+#include "simd.h"
+#include "threads.h"
+
+#include <string.h>
+
+#define POLL_SECONDS 0.1
+
+/* Candidates of one query that are still in play: position-free, by index. */
+typedef struct {
+    int count, *id;
+    float *low, *high; /* interval of |rho| */
+} candidates;
+
+typedef struct {
+    float key; /* distance from the block, for the order of work */
+    int cell;
+    uint64_t active;
+} work_item;
+
+typedef struct {
+    const query_task *task;
+    const int *sequence; /* the queries, in the order of the tree */
+    int capacity; /* of a list of candidates */
+    /* the block */
+    int first, count;
+    int row[SCREEN_BLOCK], limit[SCREEN_BLOCK], position[SCREEN_BLOCK];
+    int special[SCREEN_BLOCK]; /* stands on an inducing input */
+    size_t query[SCREEN_BLOCK];
+    float tau[SCREEN_BLOCK]; /* threshold on |rho| */
+    candidates kept[SCREEN_BLOCK];
+    kbest best[SCREEN_BLOCK]; /* evaluated exactly */
+    bounds_block bound;
+    /* scratch */
+    work_item *work;
+    float *lows; /* of one query, for its threshold */
+    double *rho;
+    int *list;
+    float *tile_x;
+    void *tile_integers;
+    int32_t *dots;
+    simd_intervals *intervals;
+    simd_queries queries;
+    double *heap_dist;
+    int *heap_id;
+    query_counters counters;
+} level_scratch;
+
+static void scratch_release(level_scratch *s)
+{
+    if (s->task && s->task->index->bounded)
+        bounds_block_free(&s->bound);
+    for (int q = 0; q < SCREEN_BLOCK; q++) {
+        scratch_free(s->kept[q].id);
+        scratch_free(s->kept[q].low);
+        scratch_free(s->kept[q].high);
+    }
+    void *held[] = {s->work,          s->lows, s->rho,       s->list,      s->tile_x,
+                    s->tile_integers, s->dots, s->intervals, s->heap_dist, s->heap_id};
+    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
+        scratch_free(held[i]);
+}
+
+static int scratch_reserve(const query_task *task, const int *sequence, level_scratch *s)
+{
+    const index_search *index = task->index;
+    int ok = 1, k = task->k;
+    memset(s, 0, sizeof(*s));
+    s->task = task;
+    s->sequence = sequence;
+    s->capacity = 4 * k > 512 ? 4 * k : 512;
+    for (int q = 0; q < SCREEN_BLOCK; q++) {
+        candidates *kept = &s->kept[q];
+        kept->id = scratch_alloc(s->capacity + SCREEN_COLS, sizeof(int));
+        kept->low = scratch_alloc(s->capacity + SCREEN_COLS, sizeof(float));
+        kept->high = scratch_alloc(s->capacity + SCREEN_COLS, sizeof(float));
+        ok &= kept->id && kept->low && kept->high;
+    }
+    s->work = scratch_alloc(index->points.cells, sizeof(work_item));
+    s->lows = scratch_alloc(s->capacity + SCREEN_COLS + k, sizeof(float));
+    s->rho = scratch_alloc(s->capacity + SCREEN_COLS, sizeof(double));
+    s->list = scratch_alloc(s->capacity + SCREEN_COLS, sizeof(int));
+    s->tile_x = scratch_alloc((size_t)SCREEN_ROWS * task->points->d, sizeof(float));
+    s->tile_integers = scratch_alloc((size_t)SCREEN_ROWS * index->points.steps + 1, 4);
+    s->dots = scratch_alloc(SCREEN_ROWS * SCREEN_COLS, sizeof(int32_t));
+    s->intervals = scratch_alloc(1, sizeof(simd_intervals));
+    s->heap_dist = scratch_alloc((size_t)SCREEN_BLOCK * k, sizeof(double));
+    s->heap_id = scratch_alloc((size_t)SCREEN_BLOCK * k, sizeof(int));
+    ok &= s->work && s->lows && s->rho && s->list && s->tile_x && s->tile_integers && s->dots &&
+          s->intervals && s->heap_dist && s->heap_id;
+    if (index->bounded)
+        ok &= bounds_block_new(&index->bound, &s->bound);
+    return ok;
+}
+
+/* ---- candidates of one query ---------------------------------------------------------------- */
+
+/* Evaluates candidates first .. count - 1 exactly, into the heap. */
+static void resolve(level_scratch *s, int q, int first)
+{
+    const query_task *task = s->task;
+    candidates *kept = &s->kept[q];
+    int count = kept->count - first;
+    metric_list(task->kern, task->from, s->row[q], task->points, kept->id + first, count, s->rho);
+    for (int i = 0; i < count; i++)
+        kbest_push(&s->best[q], metric_distance(s->rho[i]), kept->id[first + i]);
+    s->counters.correlations += count;
+    kept->count = first;
+}
+
+/* The k-th largest lower bound known, from below: bisection on counts. */
+static void raise_threshold(level_scratch *s, int q)
+{
+    candidates *kept = &s->kept[q];
+    const kbest *best = &s->best[q];
+    int k = s->task->k, known = kept->count + best->size;
+    if (known < k)
+        return;
+    const float *lows = kept->low;
+    if (best->size) {
+        memcpy(s->lows, kept->low, kept->count * sizeof(float));
+        for (int i = 0; i < best->size; i++) {
+            double d = best->dist[i];
+            s->lows[kept->count + i] = fmaxf((float)(1.0 - d * d) - 1e-6f, 0.0f);
+        }
+        lows = s->lows;
+    }
+    float low = s->tau[q] > 0.0f ? s->tau[q] : 0.0f, high = 1.0f;
+    for (int step = 0; step < 10; step++) {
+        float middle = 0.5f * (low + high);
+        if (simd->count_reaching(lows, known, middle) >= (size_t)k)
+            low = middle;
+        else
+            high = middle;
+    }
+    s->tau[q] = low;
+}
+
+static void drop_hopeless(level_scratch *s, int q)
+{
+    candidates *kept = &s->kept[q];
+    int live = 0;
+    for (int i = 0; i < kept->count; i++) {
+        kept->id[live] = kept->id[i];
+        kept->low[live] = kept->low[i];
+        kept->high[live] = kept->high[i];
+        live += kept->high[i] >= s->tau[q];
+    }
+    kept->count = live;
+}
+
+/* Makes room: first by raising the threshold, then by evaluating everything. */
+static void compact(level_scratch *s, int q)
+{
+    raise_threshold(s, q);
+    drop_hopeless(s, q);
+    if (2 * s->kept[q].count > s->capacity) {
+        resolve(s, q, 0);
+        raise_threshold(s, q);
+    }
+}
+
+/* ---- cells ---------------------------------------------------------------------------------- */
+
+static void keep(level_scratch *s, int q, const int *ids, uint32_t mask, const float *value,
+                 const float *error)
+{
+    candidates *kept = &s->kept[q];
+    const screen *points = &s->task->index->points;
+    int self = s->task->self ? s->row[q] : -1, special = s->special[q], limit = s->limit[q], count = kept->count;
+    for (; mask; mask &= mask - 1) {
+        int j = __builtin_ctz(mask), id = ids[j];
+        float size = fabsf(value[j]);
+        kept->id[count] = id;
+        kept->low[count] = size > error[j] ? size - error[j] : 0.0f;
+        kept->high[count] = size + error[j];
+        count += id >= 0 && id < limit && id != self && !(special && points->special[id] >= 0);
+    }
+    kept->count = count;
+    if (count >= s->capacity)
+        compact(s, q);
+}
+
+static void screen_cell(level_scratch *s, int cell, uint64_t active)
+{
+    const query_task *task = s->task;
+    const screen *points = &task->index->points, *from = task->index->from;
+    int d = points->d, members[SCREEN_ROWS];
+    radial rad = kernel_radial(task->kern);
+    const double *centre = points->centre + (size_t)cell * d;
+    while (active) {
+        int height = 0;
+        for (; height < SCREEN_ROWS && active; height++) {
+            int q = bitset_pop(&active);
+            members[height] = q;
+            screen_row(from, s->position[q], centre, height, &s->queries, s->tile_x,
+                       s->tile_integers);
+        }
+        for (int a = height; a < SCREEN_ROWS; a++) { /* idle rows reach nothing */
+            s->queries.gain[a] = s->queries.step[a] = s->queries.norm[a] = s->queries.error[a] =
+                s->queries.tail[a] = 0.0f;
+            s->queries.tau[a] = 1e30f;
+        }
+        s->queries.x = s->tile_x;
+        for (int panel = points->panel[cell]; panel < points->panel[cell + 1]; panel++) {
+            size_t column = (size_t)panel * SCREEN_COLS;
+            simd_points columns = {points->x + column * d,   points->gain + column,
+                                   points->step + column,    points->norm + column,
+                                   points->error + column,   points->tail + column};
+            const char *integers =
+                (const char *)points->integers + column * points->steps * 4;
+            for (int a = 0; a < height; a++)
+                s->queries.tau[a] = s->tau[members[a]];
+            if (points->bits == 8)
+                simd->dot_tile8(points->steps, s->tile_integers, (const int8_t *)integers,
+                                points->start + column, s->dots);
+            else
+                simd->dot_tile16(points->steps, s->tile_integers, (const int16_t *)integers, NULL,
+                                 s->dots);
+            simd->interval_tile(&rad, d, &s->queries, &columns, s->dots, points->slack[cell],
+                                s->intervals);
+            for (int a = 0; a < height; a++)
+                if (s->intervals->mask[a])
+                    keep(s, members[a], points->ids + column, s->intervals->mask[a],
+                         s->intervals->value + a * SCREEN_COLS,
+                         s->intervals->error + a * SCREEN_COLS);
+            s->counters.screened += (double)height * SCREEN_COLS;
+        }
+    }
+}
+
+/* ---- blocks --------------------------------------------------------------------------------- */
+
+/* Pairs of two points on inducing inputs are outside screening: evaluates them. */
+static void resolve_specials(level_scratch *s, int q)
+{
+    const screen *points = &s->task->index->points;
+    candidates *kept = &s->kept[q];
+    for (int i = 0; i < points->specials; i++) {
+        int id = points->special_ids[i];
+        if (id < s->limit[q] && !(s->task->self && id == s->row[q]))
+            kept->id[kept->count++] = id;
+        if (kept->count == s->capacity || i + 1 == points->specials)
+            resolve(s, q, 0);
+    }
+}
+
+static int nearer(const void *a, const void *b)
+{
+    const work_item *x = a, *y = b;
+    return x->key != y->key ? (x->key > y->key) - (x->key < y->key)
+                            : (x->cell > y->cell) - (x->cell < y->cell);
+}
+
+/* Bits of the queries whose threshold the bounds reach. */
+static uint64_t reached(level_scratch *s, const bounds_level *level, int at, uint64_t active)
+{
+    float upper[SCREEN_BLOCK];
+    uint64_t still = 0;
+    bounds_expansion(&s->task->index->bound, level, at, &s->bound, upper);
+    for (uint64_t left = active; left;) {
+        int q = bitset_pop(&left);
+        if (upper[q] >= s->tau[q])
+            still |= (uint64_t)1 << q;
+    }
+    s->counters.nodes++;
+    s->counters.bounds += bitset_count(active);
+    s->counters.pruned += bitset_count(active & ~still);
+    return still;
+}
+
+/* Squared distance from the middle of the block to the centre of each cell. */
+static int list_cells(level_scratch *s)
+{
+    const screen *points = &s->task->index->points, *from = s->task->index->from;
+    int d = points->d;
+    double middle[64] = {0};
+    for (int u = 0; u < d && u < 64; u++)
+        for (int q = 0; q < s->count; q++)
+            middle[u] += from->points->x[(size_t)s->row[q] * d + u] / s->count;
+    for (int c = 0; c < points->cells; c++) {
+        double s2 = 0.0;
+        for (int u = 0; u < d && u < 64; u++) {
+            double gap = points->centre[(size_t)c * d + u] - middle[u];
+            s2 += gap * gap;
+        }
+        s->work[c] = (work_item){(float)s2, c, 0};
+    }
+    return points->cells;
+}
+
+static void search_block(level_scratch *s, size_t first, size_t count, query_result *result)
+{
+    const query_task *task = s->task;
+    const index_search *index = task->index;
+    uint64_t all = 0;
+    s->count = (int)count;
+    for (int q = 0; q < (int)count; q++) {
+        s->query[q] = s->sequence[first + q];
+        s->row[q] = query_row(task, s->query[q]);
+        s->position[q] = index->position[s->row[q]];
+        s->limit[q] = query_limit(task, s->query[q]);
+        s->tau[q] = -1.0f;
+        s->kept[q].count = 0;
+        s->best[q] = (kbest){task->k, 0, s->heap_dist + (size_t)q * task->k,
+                             s->heap_id + (size_t)q * task->k};
+        if (task->from->scale[s->row[q]] == 0.0) { /* 1 from all: the first k are the answer */
+            for (int j = 0; j < s->limit[q] && s->best[q].size < task->k; j++)
+                if (!task->self || j != s->row[q])
+                    kbest_push(&s->best[q], 1.0, j);
+        } else if (s->limit[q] > 0) {
+            all |= (uint64_t)1 << q;
+        }
+        s->special[q] = index->from->special[s->row[q]] >= 0;
+        if (s->special[q])
+            resolve_specials(s, q);
+    }
+    int cells = list_cells(s), seeds = 1;
+    qsort(s->work, cells, sizeof(work_item), nearer);
+    for (int w = 0; w < seeds && w < cells; w++) {
+        screen_cell(s, s->work[w].cell, all);
+        for (uint64_t left = all; left;) {
+            int q = bitset_pop(&left);
+            raise_threshold(s, q);
+            drop_hopeless(s, q);
+        }
+    }
+    if (index->bounded)
+        bounds_block_set(&index->bound, index->from, s->position, s->count, &s->bound);
+    for (int w = seeds; w < cells; w++) {
+        uint64_t active = all;
+        if (index->bounded)
+            active = reached(s, &index->bound.cells, s->work[w].cell, active);
+        if (active)
+            screen_cell(s, s->work[w].cell, active);
+    }
+    for (uint64_t left = all; left;) {
+        int q = bitset_pop(&left);
+        raise_threshold(s, q);
+        drop_hopeless(s, q);
+        resolve(s, q, 0);
+    }
+    for (int q = 0; q < s->count; q++) {
+        kbest_sort(&s->best[q]);
+        query_write(task, s->query[q], &s->best[q], result);
+    }
+}
+
+/* The queries by position: counted into the positions, so that repeated rows keep their order. */
+static int *sequence_new(const query_task *task)
+{
+    size_t n = task->from->n;
+    int *sequence = scratch_alloc(task->count + 1, sizeof(int));
+    int *at = scratch_alloc(n + 2, sizeof(int));
+    if (sequence && at) {
+        memset(at, 0, (n + 2) * sizeof(int));
+        for (size_t q = 0; q < task->count; q++)
+            at[task->index->position[query_row(task, q)] + 1]++;
+        for (size_t i = 0; i < n; i++)
+            at[i + 1] += at[i];
+        for (size_t q = 0; q < task->count; q++)
+            sequence[at[task->index->position[query_row(task, q)]]++] = (int)q;
+    } else {
+        scratch_free(sequence);
+        sequence = NULL;
+    }
+    scratch_free(at);
+    return sequence;
+}
+
+status query_level(const query_task *task, query_result *result)
+{
+    int threads = task->threads;
+    size_t blocks = (task->count + SCREEN_BLOCK - 1) / SCREEN_BLOCK, chunk = 4 * threads;
+    status outcome = status_ok();
+    level_scratch *scratch = calloc(threads, sizeof(*scratch));
+    int *sequence = sequence_new(task);
+    if (!scratch || !sequence)
+        outcome = status_fail(STATUS_MEMORY);
+    for (int t = 0; t < threads && !outcome.code; t++)
+        if (!scratch_reserve(task, sequence, &scratch[t]))
+            outcome = status_fail(STATUS_MEMORY);
+    for (size_t done = 0, last; done < blocks && !outcome.code; done = last) {
+        double start = threads_seconds();
+        last = done + chunk < blocks ? done + chunk : blocks;
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
+        for (size_t b = done; b < last; b++) {
+            size_t first = b * SCREEN_BLOCK;
+            size_t count = task->count - first < SCREEN_BLOCK ? task->count - first : SCREEN_BLOCK;
+            search_block(&scratch[threads_id()], first, count, result);
+        }
+        if (monitor_poll(task->mon, (double)last / (double)blocks))
+            outcome = status_fail(STATUS_INTERRUPTED);
+        double spent = threads_seconds() - start;
+        if (spent < POLL_SECONDS)
+            chunk *= 2;
+        else if (spent > 2 * POLL_SECONDS && chunk > (size_t)threads)
+            chunk /= 2;
+    }
+    for (int t = 0; t < threads && scratch; t++) {
+        query_counters_add(&result->counters, &scratch[t].counters);
+        scratch_release(&scratch[t]);
+    }
+    scratch_free(sequence);
+    free(scratch);
+    return outcome;
+}
