@@ -54,6 +54,7 @@ install_system <- function(names) {
 install_source <- function(packages) {
   # Without a mirror chosen beforehand, R would ask for one; the first of its own list is the one for everybody.
   if ("@CRAN@" %in% getOption("repos")) utils::chooseCRANmirror(graphics = FALSE, ind = 1, local.only = TRUE)
+  Sys.setenv(USE_BUNDLED_LIBUV = "1") # package fs, under testthat, would ask for a system library
   message("Installing R packages: ", paste(packages, collapse = ", "))
   dir.create(".lib", showWarnings = FALSE)
   cores <- parallel::detectCores()

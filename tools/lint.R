@@ -21,10 +21,10 @@ c_layers <- list(
   "init"
 )
 
-# R/: the files, foundations first. A file calls functions of its own and of earlier files.
+# R/: the families of files, foundations first. A file calls functions of its own family and of earlier ones.
 r_layers <- c(
   "vecchiann-package", "checks", "runtime", "kernel", "residual", "order", "tree", "neighbours",
-  "convert", "plot", "vif", "vif_fit"
+  "convert", "plot", "vif"
 )
 
 # What only the families named may contain. Comments and strings do not count.
@@ -178,13 +178,13 @@ read_r <- function(path) {
 
 check_r_layers <- function(root) {
   files <- files_in(root, "R", "\\.R$")
-  unknown <- files[!stem(files) %in% r_layers]
+  unknown <- files[!family(files) %in% r_layers]
   code <- lapply(setNames(file.path(root, "R", files), stem(files)), read_r)
-  code <- code[intersect(r_layers, names(code))]
-  definitions <- lapply(code, function(file) setdiff(file$defines, ""))
+  code <- code[family(names(code)) %in% r_layers]
+  definitions <- lapply(code, function(file) file$defines[nzchar(file$defines)])
   home <- setNames(rep(names(definitions), lengths(definitions)), unlist(definitions))
   calls <- unlist(lapply(names(code), function(name) {
-    later <- names(home)[match(home, r_layers) > match(name, r_layers)]
+    later <- names(home)[match(family(home), r_layers) > match(family(name), r_layers)]
     unlist(Map(function(line, uses) {
       bad <- intersect(uses, later)
       violation(file.path("R", paste0(name, ".R")), bad, " is defined in the later file ", home[bad], ".R", line = line)

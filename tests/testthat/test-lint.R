@@ -82,6 +82,7 @@ test_that("R files call functions of earlier files only", {
   expect_violation(lint_of("R/kernel.R" = "gp_kernel <- function(x) lapply(x, vif_fit)"),
                    "^R/kernel.R:1: vif_fit is defined in the later file vif.R")
   expect_identical(lint_of("R/kernel.R" = "gp_kernel <- function(vif_fit) vif_fit + 1"), character())
+  expect_identical(lint_of("R/vif_a.R" = "a <- function() b()", "R/vif_b.R" = "b <- function() a()"), character())
 })
 
 test_that("a name stands for one thing", {
