@@ -16,6 +16,7 @@ c_layers <- list(
   "metric",
   "screen",
   c("tree", "bounds", "order", "vif"),
+  "index",
   "query",
   "entry",
   "init"
