@@ -1,0 +1,400 @@
+# Fit: maximum likelihood for the VIF approximation.
+
+#' Fit a Gaussian process by maximum likelihood
+#'
+#' Fits `y = X beta + f(x) + noise`, `f` a Gaussian process, under the VIF approximation: inducing inputs
+#' carry its smooth part, and every point's residual is conditioned on its `k` residual-correlation
+#' neighbours among earlier points. For 10^4 to 10^6 observations; the cost of one step is
+#' O(n (k^3 + k^2 m + m^2)).
+#'
+#' The logarithms of `variance`, `lengthscale` and `nugget` are optimised by [stats::optim()] (L-BFGS-B)
+#' with analytic gradients, `beta` being profiled out by generalised least squares. Which points are
+#' neighbours depends on the parameters: neighbours and inducing inputs are found again at iterations
+#' 1, 2, 4, 8, ... and at convergence, and held fixed in between. The fit has converged when the optimiser
+#' has, and after another search it gains less than 0.01 in log-likelihood (a tenth of a standard error) or
+#' moves no parameter by more than 0.1 %: neighbours near a tie go on changing places. Otherwise there is a warning, and the best
+#' parameters found are kept. Inducing inputs are chosen again only where the ratios of the lengthscales
+#' have changed by a twentieth.
+#'
+#' @param y Observations, a numeric vector of length n without missing values; or a formula
+#'   `y ~ a + b` for the mean, whose terms are looked up in `data` (and which has an intercept unless it
+#'   says `- 1`).
+#' @param ... Arguments of the other method.
+#' @return An object of class `"vif"`: `kernel` and `nugget` (the estimates), `coefficients` (`beta`),
+#'   `loglik`, `converged`, `message`, `iterations`, `history` (one row for each search), `order` and the
+#'   ordered `gp` ([residual_gp()]) and neighbours `id`, with what predictions need. Use
+#'   [predict][predict.vif], [summary][summary.vif], `coef`, `logLik`, `AIC`, `fitted`,
+#'   [residuals][residuals.vif], [simulate][simulate.vif], [plot][plot.vif], `update`, `vcov` and `nobs`
+#'   rather than the elements.
+#' @section Errors:
+#' `y` of another length than `x`, with missing values (the error says how many; the formula method
+#' leaves them out by `na.action`) or constant; collinear columns of `X`. A fit that does not converge
+#' gives a warning of class `"vif_convergence"`.
+#' @references Gyger, T., Furrer, R. and Sigrist, F. (2025). Vecchia-inducing-points full-scale
+#'   approximations for Gaussian processes. \doi{10.48550/arXiv.2507.05064}.
+#' @seealso [vif_loglik()] for the likelihood at given parameters.
+#' @examples
+#' set.seed(1)
+#' x <- cbind(runif(400), runif(400))
+#' y <- 2 + sin(6 * x[, 1]) * cos(5 * x[, 2]) + rnorm(400, sd = 0.1)
+#' fit <- vif_fit(y, x, X = rep(1, 400), inducing = 30, k = 10, progress = FALSE)
+#' fit
+#' predict(fit, cbind(c(0.2, 0.5), 0.5), newX = c(1, 1))
+#'
+#' d <- data.frame(lon = x[, 1], lat = x[, 2], y = y)
+#' vif_fit(y ~ lat, coords = ~ lon + lat, data = d, inducing = 30, k = 10, progress = FALSE)
+#' @export
+vif_fit <- function(y, ...) UseMethod("vif_fit")
+
+#' @rdname vif_fit
+#' @param x Inputs, n x d: a numeric matrix, data frame or vector.
+#' @param X Covariates of the mean, n x p, among them a column of ones for a constant; `NULL` for mean
+#'   zero.
+#' @param kernel A [gp_kernel()]: its family, and by the length of `lengthscale` whether there is one
+#'   lengthscale for all columns or one for each. Its values only matter if `start` is `"kernel"`.
+#' @param inducing Number of inducing inputs, at most the number of distinct rows of `x`; or an m x d
+#'   matrix of them, which is kept; or 0. They are chosen by k-means++ in units of the lengthscales.
+#' @param k Number of neighbours that every observation is conditioned on.
+#' @param nugget Variance of the noise: `NULL` to estimate it, a number to hold it fixed.
+#' @param noise_variance Known variances of the single observations, added to the nugget: a vector of
+#'   length n, or `NULL`.
+#' @param order Order of the conditioning: `"maxmin"` (in units of the lengthscales), `"random"`,
+#'   `"none"` for the order of `x`, or a permutation of its rows.
+#' @param neighbours `"residual"` conditions on the neighbours by residual correlation, `"euclidean"`
+#'   on those by scaled distance, for comparisons.
+#' @param start Starting values: `"auto"` finds them on a subset of the data; `"kernel"` takes those of
+#'   `kernel` (and a tenth of its variance as the nugget); or a list of a `kernel` and a `nugget`.
+#' @param iterations The largest number of iterations of the optimiser in total.
+#' @param jitter See [residual_gp()].
+#' @param seed Seed of all random choices. The session's random numbers are left untouched.
+#' @param threads Number of threads, see [vecchiann_info()].
+#' @param progress Whether to report every search.
+#' @export
+vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), inducing = 200, k = 30,
+                            nugget = NULL, noise_variance = NULL, order = "maxmin",
+                            neighbours = c("residual", "euclidean"), start = "auto",
+                            iterations = 100, jitter = 1e-6, seed = 1, threads = NULL,
+                            progress = interactive(), ...) {
+  unused <- ...names()
+  if (...length()) refuse(c(unused, "...")[1], "an argument of vif_fit()", "unknown")
+  x <- check_points(x, "x", least = 2)
+  n <- nrow(x)
+  y <- check_response(y, n, "x")
+  X <- check_covariates(X, n)
+  check_kernel(kernel, ncol(x))
+  k <- min(check_whole(k, "k", 1), n - 1L)
+  if (!is.null(nugget)) nugget <- check_nonnegative(nugget, "nugget")
+  extra <- check_noise(0, noise_variance, n)
+  neighbours <- check_choice(neighbours, c("residual", "euclidean"), "neighbours")
+  iterations <- check_whole(iterations, "iterations", 1)
+  jitter <- check_nonnegative(jitter, "jitter")
+  seed <- check_whole(seed, "seed", -.Machine$integer.max)
+  threads <- thread_count(threads)
+  progress <- check_flag(progress, "progress")
+  flat <- if (is.null(X)) y else stats::lm.fit(X, y)$residuals
+  if (sum(flat^2) <= 1e-20 * sum(y^2) || stats::var(flat) == 0) {
+    refuse("y", "varying beyond its mean", if (stats::var(y) == 0) "constant" else "a linear function of `X`")
+  }
+  if (missing(inducing)) inducing <- min(inducing, length(distinct_rows(x)))
+
+  data <- list(y = y, x = x, X = X, extra = extra)
+  settings <- list(kernel = kernel, inducing = inducing, k = k, fixed = nugget, spread = stats::var(flat),
+                   neighbours = neighbours, jitter = jitter, seed = seed, threads = threads,
+                   scale = input_scale(x, kernel))
+  theta <- starting_values(start, data, settings)
+  order <- conditioning_order(order, x, to_kernel(theta, settings)$lengthscale, seed)
+  data <- list(y = y[order], x = x[order, , drop = FALSE], X = X[order, , drop = FALSE],
+               extra = extra[order])
+  found <- maximise(theta, data, settings, iterations, progress)
+  if (!found$converged) {
+    warning(warningCondition(paste0("vif_fit() has not converged (", found$message,
+                                    "): the best parameters so far are kept"),
+                             class = "vif_convergence", call = NULL))
+  }
+  state <- found$state
+  structure(list(
+    call = as_call(match.call()), kernel = to_kernel(found$theta, settings),
+    nugget = to_nugget(found$theta, settings),
+    coefficients = stats::setNames(state$evaluation$beta, colnames(X)),
+    vcov = inverse(state$evaluation$information, colnames(X)), loglik = state$evaluation$loglik,
+    df = length(theta) + NCOL(X) * !is.null(X), n = n, k = k, converged = found$converged,
+    message = found$message, iterations = found$iterations, history = found$history,
+    nugget_fixed = !is.null(nugget), noise_variance = noise_variance, neighbours = neighbours, y = y,
+    X = X, order = order, gp = state$gp, id = state$id,
+    state = state$evaluation[c("coef", "D", "root", "b", "B", "error", "residual")]
+  ), class = "vif")
+}
+
+#' @rdname vif_fit
+#' @param coords One-sided formula of the inputs, for example `~ lon + lat`.
+#' @param data Data frame with the variables of both formulas.
+#' @param subset,na.action As in [stats::lm()]; by default rows with missing values are left out.
+#' @export
+vif_fit.formula <- function(y, coords, data = environment(y), subset, na.action = stats::na.omit, ...) {
+  if (!inherits(coords, "formula") || length(coords) != 2) {
+    refuse("coords", "a one-sided formula such as ~ lon + lat", describe(coords))
+  }
+  both <- joint_formula(y, coords)
+  call <- match.call(expand.dots = FALSE)
+  frame <- call[c(1, match(c("data", "subset"), names(call), 0))]
+  frame[[1]] <- quote(stats::model.frame)
+  frame$formula <- both
+  frame$na.action <- na.action
+  frame <- eval(frame, parent.frame())
+  terms <- stats::delete.response(stats::terms(y, data = data))
+  X <- stats::model.matrix(terms, frame)
+  fit <- vif_fit.default(stats::model.response(frame), coordinates(coords, frame),
+                         X = if (ncol(X)) X, ...)
+  fit$call <- as_call(match.call())
+  fit$formula <- y
+  fit$coords <- coords
+  fit$terms <- terms
+  fit$xlevels <- stats::.getXlevels(terms, frame)
+  fit$contrasts <- attr(X, "contrasts")
+  fit$na.action <- attr(frame, "na.action")
+  fit
+}
+
+# The call of the generic, not of the method.
+as_call <- function(call) {
+  call[[1]] <- quote(vif_fit)
+  call
+}
+
+# y ~ a + b and ~ lon + lat as y ~ a + b + (lon + lat): one model frame, so that rows stay together.
+joint_formula <- function(formula, coords) {
+  joint <- formula
+  joint[[3]] <- call("+", formula[[3]], call("(", coords[[2]]))
+  joint
+}
+
+coordinates <- function(coords, frame) {
+  names <- attr(stats::terms(coords), "term.labels")
+  x <- as.matrix(frame[names])
+  if (!is.numeric(x)) refuse("coords", "a formula of numeric variables", deparse1(coords))
+  rownames(x) <- NULL
+  x
+}
+
+conditioning_order <- function(order, x, lengthscale, seed) {
+  n <- nrow(x)
+  if (is.character(order)) {
+    switch(check_choice(order, c("maxmin", "random", "none"), "order"),
+           maxmin = order_maxmin(sweep(x, 2, lengthscale, `/`)), random = order_random(x, seed),
+           none = seq_len(n))
+  } else {
+    if (length(order) != n || !identical(sort(as.integer(order)), seq_len(n))) {
+      refuse("order", paste('"maxmin", "random", "none" or a permutation of the', n, "rows of `x`"),
+             describe(order))
+    }
+    as.integer(order)
+  }
+}
+
+inverse <- function(information, names) {
+  if (!nrow(information)) return(information)
+  matrix(solve(information), nrow(information), dimnames = list(names, names))
+}
+
+# ---- parameters: theta = log(variance, lengthscales, nugget unless fixed) ----
+
+# Spread of the inputs along each lengthscale.
+input_scale <- function(x, kernel) {
+  spread <- apply(x, 2, function(column) diff(range(column)))
+  spread[spread == 0] <- 1
+  if (length(kernel$lengthscale) == 1) max(spread) else spread
+}
+
+to_kernel <- function(theta, settings) {
+  kernel <- settings$kernel
+  kernel$variance <- exp(theta[[1]])
+  kernel$lengthscale <- exp(unname(theta[1 + seq_along(kernel$lengthscale)]))
+  kernel
+}
+
+to_nugget <- function(theta, settings) {
+  if (is.null(settings$fixed)) exp(theta[[length(theta)]]) else settings$fixed
+}
+
+to_theta <- function(kernel, nugget, settings) {
+  nugget <- max(nugget, 1e-8 * settings$spread)
+  c(variance = log(kernel$variance), lengthscale = log(kernel$lengthscale),
+    nugget = if (is.null(settings$fixed)) log(nugget))
+}
+
+# Wide enough never to matter where the data say anything.
+theta_bounds <- function(settings) {
+  limits <- function(low, high) {
+    to_theta(list(variance = low[[1]], lengthscale = low[[2]]), low[[3]], settings)
+  }
+  list(lower = limits(list(1e-6 * settings$spread, 1e-5 * settings$scale, 1e-8 * settings$spread)),
+       upper = limits(list(1e6 * settings$spread, 1e3 * settings$scale, 1e2 * settings$spread)))
+}
+
+starting_values <- function(start, data, settings) {
+  wanted <- '"auto", "kernel" or a list of a `kernel` and a `nugget`'
+  if (is.list(start) && !inherits(start, "gp_kernel")) {
+    if (!inherits(start$kernel, "gp_kernel") || !is.numeric(start$nugget)) {
+      refuse("start", wanted, describe(start))
+    }
+    check_kernel(start$kernel, ncol(data$x))
+    start$kernel$lengthscale <- rep_len(start$kernel$lengthscale, length(settings$kernel$lengthscale))
+    return(inside(to_theta(start$kernel, start$nugget, settings), theta_bounds(settings)))
+  }
+  if (identical(start, "kernel")) {
+    return(inside(to_theta(settings$kernel, settings$kernel$variance / 10, settings),
+                  theta_bounds(settings)))
+  }
+  if (!identical(start, "auto")) refuse("start", wanted, describe(start))
+  subset_estimate(data, settings)
+}
+
+inside <- function(theta, bounds) pmin(pmax(theta, bounds$lower), bounds$upper)
+
+# The estimate of a plain Vecchia approximation on up to 1000 points, half of them spread out, for the
+# long distances, and half in close groups, for the short ones; started from the best of a few
+# lengthscales.
+subset_estimate <- function(data, settings, size = 1000, groups = 10) {
+  n <- nrow(data$x)
+  rows <- if (n <= size) seq_len(n) else with_seed(settings$seed, {
+    unit <- t(data$x) / apply(data$x, 2, function(column) max(diff(range(column)), 1e-300))
+    close <- lapply(sample.int(n, groups), function(centre) {
+      utils::head(order(colSums((unit - unit[, centre])^2)), size / 2 / groups)
+    })
+    unique(c(sample.int(n, size / 2), unlist(close)))
+  })
+  settings$k <- min(20L, length(rows) - 1L)
+  settings$inducing <- 0
+  settings$neighbours <- "euclidean"
+  rows <- rows[order_maxmin(sweep(data$x[rows, , drop = FALSE], 2, settings$scale, `/`))]
+  part <- list(y = data$y[rows], x = data$x[rows, , drop = FALSE], X = data$X[rows, , drop = FALSE],
+               extra = data$extra[rows])
+  if (!is.null(part$X) && qr(part$X)$rank < ncol(part$X)) {
+    part$y <- stats::lm.fit(part$X, part$y)$residuals
+    part$X <- NULL
+  }
+  candidates <- lapply(c(0.02, 0.05, 0.1, 0.2, 0.5), function(share) {
+    kernel <- list(variance = 0.9 * settings$spread,
+                   lengthscale = share * settings$scale * sqrt(ncol(data$x)))
+    to_theta(kernel, 0.1 * settings$spread, settings)
+  })
+  value <- vapply(candidates, function(theta) {
+    evaluate(theta, structure_of(theta, part, settings), part, settings, gradient = FALSE)$value
+  }, 0)
+  best <- candidates[[which.max(value)]]
+  if (!is.finite(max(value))) return(best)
+  maximise(best, part, settings, iterations = 30, progress = FALSE, searches = 6)$theta
+}
+
+# ---- optimisation ----
+
+# Inducing inputs and neighbours at theta. Inducing inputs depend on the lengthscales only by their
+# ratios: they are kept until these have changed by a twentieth, so that the climb can settle.
+structure_of <- function(theta, data, settings, before = NULL) {
+  lengthscale <- to_kernel(theta, settings)$lengthscale
+  shape <- log(lengthscale / exp(mean(log(lengthscale))))
+  keep <- !is.null(before) && max(abs(shape - before$shape)) < 0.05
+  gp <- make_gp(theta, data$x, if (keep) before$inducing else settings$inducing, settings)
+  searched <- if (settings$neighbours == "residual") gp else make_gp(theta, data$x, 0, settings)
+  nn <- residual_knn(searched, settings$k, predecessors = TRUE, threads = threads_or_null(settings$threads),
+                     progress = FALSE)
+  list(inducing = gp$inducing, shape = if (keep) before$shape else shape, id = unname(nn$id))
+}
+
+make_gp <- function(theta, x, inducing, settings) {
+  residual_gp(x, to_kernel(theta, settings), inducing, jitter = settings$jitter, seed = settings$seed,
+              threads = threads_or_null(settings$threads))
+}
+
+threads_or_null <- function(threads) if (is.na(threads)) NULL else threads
+
+# Log-likelihood at theta for a given structure; -Inf where a covariance is not positive definite.
+evaluate <- function(theta, structure, data, settings, gradient = TRUE) {
+  nugget <- to_nugget(theta, settings)
+  noise <- nugget + data$extra
+  tryCatch({
+    gp <- make_gp(theta, data$x, structure$inducing, settings)
+    evaluation <- vif_evaluate(data$y, gp, structure$id, noise, data$X, settings$threads)
+    out <- list(value = evaluation$loglik, gp = gp, evaluation = evaluation)
+    if (gradient) {
+      slope <- vif_gradient(evaluation, gp, structure$id, noise, nugget, settings$threads)
+      out$gradient <- slope[seq_along(theta)]
+    }
+    if (is.finite(out$value)) out else list(value = -Inf)
+  }, error = function(e) list(value = -Inf, failure = conditionMessage(e)))
+}
+
+# Climbs in stretches of fixed structure that end at iterations 1, 2, 4, 8, ... and at convergence: the
+# optimiser has settled, and after another search it settles again without gain or movement.
+maximise <- function(theta, data, settings, iterations, progress, searches = 30) {
+  bounds <- theta_bounds(settings)
+  done <- 0
+  converged <- FALSE
+  message <- NULL
+  history <- structure <- NULL
+  for (search in seq_len(searches)) {
+    structure <- structure_of(theta, data, settings, structure)
+    current <- evaluate(theta, structure, data, settings)
+    if (!is.finite(current$value)) {
+      stop(user_call(), "the likelihood cannot be evaluated: ", current$failure %or% "it is not finite",
+           call. = FALSE)
+    }
+    history <- rbind(history, history_row(done, current$value, theta))
+    if (progress) report(history)
+    limit <- min(max(1, done), iterations - done)
+    if (limit < 1) {
+      message <- paste("the limit of", counted(iterations, "iteration"), "is reached")
+      break
+    }
+    step <- climb(theta, current, structure, data, settings, bounds, limit)
+    done <- done + step$iterations
+    gain <- step$value - current$value
+    moved <- max(abs(step$theta - theta))
+    theta <- step$theta
+    if (step$settled && (gain < 0.01 || moved < 0.001)) {
+      converged <- TRUE
+      message <- "converged"
+      break
+    }
+  }
+  state <- evaluate(theta, structure, data, settings, gradient = FALSE)
+  state$id <- structure$id
+  if (converged) history <- rbind(history, history_row(done, state$value, theta))
+  list(theta = theta, state = state, converged = converged,
+       message = message %or% paste("it did not settle in", searches, "searches"), iterations = done,
+       history = history)
+}
+
+history_row <- function(iteration, loglik, theta) {
+  data.frame(iteration = iteration, loglik = loglik, t(exp(theta)))
+}
+
+`%or%` <- function(a, b) if (is.null(a)) b else a
+
+# optim() asks for values and gradients apart; they are computed together, once for each theta. It wants
+# finite values: where a covariance is not positive definite the likelihood is very low and flat.
+climb <- function(theta, current, structure, data, settings, bounds, limit) {
+  best <- last <- list(theta = unname(theta), at = current)
+  at <- function(par) {
+    if (!identical(par, last$theta)) {
+      last <<- list(theta = par, at = evaluate(par, structure, data, settings))
+      if (last$at$value > best$at$value) best <<- last
+    }
+    last$at
+  }
+  value <- function(par) max(at(par)$value, current$value - 1e3 * (1 + abs(current$value)))
+  slope <- function(par) unname(at(par)$gradient %or% rep(0, length(par)))
+  found <- stats::optim(unname(theta), value, slope, method = "L-BFGS-B", lower = unname(bounds$lower),
+                        upper = unname(bounds$upper),
+                        control = list(fnscale = -1, maxit = limit, lmm = 10))
+  list(theta = stats::setNames(best$theta, names(theta)), value = best$at$value,
+       settled = found$convergence != 1,
+       iterations = if (found$convergence == 1) limit else min(limit, found$counts[[1]]))
+}
+
+report <- function(history) {
+  row <- utils::tail(history, 1)
+  values <- paste(names(row)[-(1:2)], vapply(row[-(1:2)], format, "", digits = 4), collapse = ", ")
+  message(sprintf("search %2d, iteration %2d: log-likelihood %.4f, %s", nrow(history), row$iteration,
+                  row$loglik, values))
+}

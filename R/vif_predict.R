@@ -1,0 +1,208 @@
+# Predict: new inputs, conditioned on observations and, through them, on the inducing variables.
+
+#' Predictions of a fitted Gaussian process
+#'
+#' Every new point is regressed on its `k` residual-correlation neighbours among the observations; the
+#' inducing inputs add their posterior mean and variance. With all observations as neighbours this is the
+#' exact conditional distribution. New points are taken in chunks, and nothing of the size of all of them
+#' times the number of inducing inputs is ever kept.
+#'
+#' The variances take the covariance parameters as known. They also take `beta` as known, as other
+#' packages do, unless `beta_uncertainty = TRUE` adds the variance of its estimate (universal kriging).
+#'
+#' @param object A [vif_fit()].
+#' @param newdata New inputs, n* x d; for a fit by formula a data frame with all variables of the
+#'   right-hand side and of `coords`. Missing: the inputs of the fit.
+#' @param newX Covariates at the new inputs, n* x p, where the fit has `X` (not for a fit by formula).
+#' @param k Number of neighbours.
+#' @param se.fit Whether to compute standard errors.
+#' @param interval `"prediction"` adds limits for a new observation (noise by `nugget` alone),
+#'   `"confidence"` for the noise-free process.
+#' @param level Probability content of the intervals.
+#' @param beta_uncertainty Whether variances include that of the estimate of `beta`.
+#' @param nsim Number of joint samples of the noise-free process at the new inputs. They condition each
+#'   new point on `k` neighbours among observations and new points before it, in maxmin order, and need
+#'   memory for all new points at once; `beta` is taken as known.
+#' @param seed Seed of the samples; `NULL` uses the session's random numbers.
+#' @param chunk Number of new points to take at a time.
+#' @param threads Number of threads, see [vecchiann_info()].
+#' @param progress Whether to report progress.
+#' @param ... Not used.
+#' @return Without `se.fit` and `interval` the vector of predicted means. Otherwise a data frame of
+#'   `fit`, with `se.fit` the columns `se.fit` (standard error of the noise-free process) and `se.obs`
+#'   (standard deviation of a new observation, `sqrt(se.fit^2 + nugget)`), and with an interval `lwr` and
+#'   `upr`. With `nsim` the attribute `"samples"`, an n* x nsim matrix.
+#' @references Gyger, T., Furrer, R. and Sigrist, F. (2025). Vecchia-inducing-points full-scale
+#'   approximations for Gaussian processes, section on prediction. \doi{10.48550/arXiv.2507.05064}.
+#' @examples
+#' set.seed(1)
+#' x <- runif(200)
+#' fit <- vif_fit(sin(8 * x) + rnorm(200, sd = 0.2), x, inducing = 20, k = 10, progress = FALSE)
+#' new <- seq(0, 1, length.out = 50)
+#' p <- predict(fit, new, interval = "prediction")
+#' head(p)
+#' matplot(new, p[c("fit", "lwr", "upr")], type = "l", lty = c(1, 2, 2), col = 1)
+#' points(x, fit$y, pch = 20, col = "grey")
+#' @export
+predict.vif <- function(object, newdata, newX = NULL, k = 2 * object$k, se.fit = TRUE,
+                        interval = c("none", "prediction", "confidence"), level = 0.95,
+                        beta_uncertainty = FALSE, nsim = 0, seed = NULL, chunk = 10000,
+                        threads = NULL, progress = interactive(), ...) {
+  k <- min(check_whole(k, "k", 1), object$n)
+  se.fit <- check_flag(se.fit, "se.fit")
+  interval <- check_choice(interval, c("none", "prediction", "confidence"), "interval")
+  level <- check_number(level, "level", "a number between 0 and 1", function(p) p > 0 && p < 1)
+  beta_uncertainty <- check_flag(beta_uncertainty, "beta_uncertainty")
+  nsim <- check_whole(nsim, "nsim", 0)
+  if (!is.null(seed)) seed <- check_whole(seed, "seed", -.Machine$integer.max)
+  chunk <- check_whole(chunk, "chunk", 1)
+  threads <- thread_count(threads)
+  progress <- check_flag(progress, "progress")
+  new <- if (missing(newdata)) fitted_inputs(object) else new_inputs(object, newdata, newX)
+
+  searched <- searchable(object, nrow(new$x))
+  n <- nrow(new$x)
+  starts <- seq(1, n, by = chunk)
+  parts <- lapply(starts, function(first) {
+    rows <- first:min(first + chunk - 1, n)
+    if (progress && length(starts) > 1) message(sprintf("predicting %d of %d", max(rows), n))
+    predict_chunk(object, searched, new$x[rows, , drop = FALSE], new$X[rows, , drop = FALSE], k,
+                  se.fit || interval != "none", beta_uncertainty, threads)
+  })
+  names <- rownames(new$x)
+  fit <- stats::setNames(unlist(lapply(parts, `[[`, "fit")), names)
+  out <- fit
+  if (se.fit || interval != "none") {
+    variance <- unlist(lapply(parts, `[[`, "variance"))
+    se <- list(latent = sqrt(variance), observation = sqrt(variance + object$nugget))
+    out <- data.frame(fit = fit, row.names = names)
+    if (se.fit) out[c("se.fit", "se.obs")] <- se
+    if (interval != "none") {
+      half <- stats::qnorm((1 + level) / 2) * se[[if (interval == "prediction") 2 else 1]]
+      out$lwr <- unname(fit) - half
+      out$upr <- unname(fit) + half
+    }
+  }
+  if (nsim) {
+    attr(out, "samples") <- with_seed(seed, joint_samples(object, new, k, nsim, threads))
+  }
+  out
+}
+
+# A tree pays for many searches, brute force for few.
+searchable <- function(object, queries) object$gp
+
+fitted_inputs <- function(object) {
+  back <- order(object$order)
+  list(x = object$gp$x[back, , drop = FALSE], X = object$X)
+}
+
+new_inputs <- function(object, newdata, newX) {
+  if (is.null(object$formula)) {
+    x <- check_points(newdata, "newdata", ncol(object$gp$x))
+    if (is.null(object$X)) {
+      if (!is.null(newX)) refuse("newX", "NULL, as the fit has no covariates", describe(newX))
+      return(list(x = x, X = NULL))
+    }
+    if (is.null(newX)) {
+      refuse("newX", paste("given, with the", counted(ncol(object$X), "column"), "of `X`"), "missing")
+    }
+    # a vector is one covariate, or the covariates of one point
+    if (is.null(dim(newX)) && nrow(x) == 1) newX <- matrix(newX, 1)
+    newX <- check_points(newX, "newX")
+    if (nrow(newX) != nrow(x) || ncol(newX) != ncol(object$X)) {
+      refuse("newX", sprintf("%d x %d", nrow(x), ncol(object$X)), paste(dim(newX), collapse = " x "))
+    }
+    return(list(x = x, X = newX))
+  }
+  if (!is.data.frame(newdata)) refuse("newdata", "a data frame, as the fit has a formula", describe(newdata))
+  if (!is.null(newX)) refuse("newX", "NULL, as the fit has a formula", describe(newX))
+  absent <- setdiff(c(all.vars(object$coords), all.vars(object$terms)),
+                    c(names(newdata), ls(environment(object$formula))))
+  if (length(absent)) {
+    refuse("newdata", paste("with column", absent[1]), paste("one of", paste(names(newdata), collapse = ", ")))
+  }
+  frame <- stats::model.frame(object$terms, newdata, na.action = stats::na.pass, xlev = object$xlevels)
+  X <- stats::model.matrix(object$terms, frame, contrasts.arg = object$contrasts)
+  inputs <- stats::model.frame(object$coords, newdata, na.action = stats::na.pass)
+  list(x = check_points(coordinates(object$coords, inputs), "newdata"),
+       X = if (ncol(X)) check_points(X, "newdata"))
+}
+
+# Mean, and variance of the noise-free process, at a few new points.
+predict_chunk <- function(object, searched, x, X, k, want_variance, beta_uncertainty, threads) {
+  gp <- object$gp
+  state <- object$state
+  nn <- residual_knn(searched, k, newdata = x, threads = threads_or_null(threads), progress = FALSE)
+  id <- unname(nn$id)
+  new <- new_points(gp, x, threads)
+  # Noise of the size of the variance keeps the child's own pivot away from zero; it is taken off again.
+  guard <- gp$kernel$variance
+  f <- .Call(C_vif_regression, gp, observation_noise(object), id, new, rep(guard, nrow(x)), threads)
+  contrast <- function(parents, children) .Call(C_vif_contrasts, id, f$coef, parents, children, threads)
+  none <- matrix(0, 1, nrow(x))
+  W <- contrast(gp$V, new$V)
+  fit <- -drop(contrast(rbind(state$residual), none)) + drop(crossprod(W, state$b))
+  if (!is.null(X)) fit <- fit + drop(X %*% object$coefficients)
+  if (!want_variance) return(list(fit = fit))
+  variance <- pmax(f$D - guard, 0) + .Call(C_vif_norms, state$root, W, threads)
+  if (beta_uncertainty && !is.null(X)) {
+    left <- contrast(t(object$X[object$order, , drop = FALSE]), t(X)) - crossprod(state$B, W)
+    variance <- variance + colSums(left * (object$vcov %*% left))
+  }
+  list(fit = fit, variance = variance)
+}
+
+# In the order of gp$x.
+observation_noise <- function(object) {
+  extra <- if (is.null(object$noise_variance)) 0 else object$noise_variance[object$order]
+  rep_len(object$nugget + extra, object$n)
+}
+
+# Samples of the noise-free process given the observations: the inducing variables from their posterior,
+# then one new point after the other given its neighbours. Copies of a point share its sample.
+joint_samples <- function(object, new, k, nsim, threads) {
+  gp <- object$gp
+  n <- object$n
+  group <- row_groups(new$x)
+  x <- new$x[!duplicated(group), , drop = FALSE]
+  order <- order_maxmin(sweep(x, 2, object$kernel$lengthscale, `/`))
+  place <- match(group, group[!duplicated(group)][order])
+  x <- x[order, , drop = FALSE]
+  count <- nrow(x)
+
+  both <- new_residual_gp(rbind(gp$x, x), gp$kernel, gp$inducing, 0, gp$jitter, threads)
+  nn <- residual_knn(both, k, predecessors = TRUE, queries = n + seq_len(count),
+                     threads = threads_or_null(threads), progress = FALSE)
+  id <- unname(nn$id)
+  own <- list(x = x, V = both$V[, -seq_len(n), drop = FALSE], variance = both$variance[-seq_len(n)])
+  # a hundred-millionth of the variance as noise keeps close new points apart
+  slack <- rep(1e-8 * gp$kernel$variance, count)
+  f <- .Call(C_vif_regression, both, c(observation_noise(object), slack), id, own, slack, threads)
+  W <- .Call(C_vif_contrasts, id, f$coef, both$V, own$V, threads)
+  observed <- new_id <- id
+  observed[id > n] <- NA
+  new_id[id <= n] <- NA
+  known <- -.Call(C_vif_contrasts, observed, f$coef, rbind(object$state$residual),
+                  matrix(0, 1, count), threads)
+  B <- methods::as(contrast_matrix(new_id - n, f$coef), "triangularMatrix")
+
+  m <- length(object$state$b)
+  z <- matrix(stats::rnorm(m * nsim), m, nsim)
+  if (m) z <- object$state$b + backsolve(object$state$root, z, upper.tri = FALSE, transpose = TRUE)
+  noise <- sqrt(f$D) * matrix(stats::rnorm(count * nsim), count, nsim)
+  samples <- as.matrix(Matrix::solve(B, drop(known) + crossprod(W, z) + noise))
+  samples <- samples[place, , drop = FALSE]
+  if (!is.null(new$X)) samples <- samples + drop(new$X %*% object$coefficients)
+  unname(samples)
+}
+
+# The same number for the same row.
+row_groups <- function(x) {
+  columns <- lapply(seq_len(ncol(x)), function(j) x[, j])
+  rank <- do.call(order, c(columns, method = "radix"))
+  differs <- lapply(columns, function(column) diff(column[rank]) != 0)
+  group <- integer(nrow(x))
+  group[rank] <- cumsum(c(TRUE, Reduce(`|`, differs)))
+  group
+}
