@@ -42,7 +42,7 @@ plot.residual_knn <- function(x, query = nrow(x$id), columns = 1:2, zoom = FALSE
                  ylab = if (is.null(ylab)) scene$labels[2] else ylab, ...)
   draw_scene(scene)
   title <- if (is.null(main)) plot_title(x, query, nrow(scene$neighbours)) else main
-  graphics::title(title, line = if (legend) 2.6 else 1, cex.main = 1, font.main = 1)
+  graphics::title(title, line = if (legend) 2.2 else 1, cex.main = 1, font.main = 1)
   if (legend) draw_legend(scene)
   invisible(x)
 }
@@ -95,10 +95,10 @@ plot_title <- function(nn, query, found) {
          if (nn$predecessors) " predecessors" else " neighbours")
 }
 
-# A range around the focus, with as much again on either side, within that of all points.
+# The range of the focus and half as much again, within that of all points.
 surroundings <- function(focus, all) {
-  half <- diff(range(focus)) * 0.25 + diff(range(all)) * 0.01
-  range(focus) + c(-half, half)
+  margin <- diff(range(focus)) * 0.25 + diff(range(all)) * 0.01
+  c(max(min(focus) - margin, min(all)), min(max(focus) + margin, max(all)))
 }
 
 correlation_colour <- function(rho) {
@@ -107,8 +107,11 @@ correlation_colour <- function(rho) {
 }
 
 draw_scene <- function(scene) {
-  # Many points are drawn small and light, so that they stay the ground and not the figure.
-  size <- max(0.25, min(0.7, 12 / sqrt(nrow(scene$points))))
+  # The more points are in view the smaller they are drawn: they stay the ground and not the figure.
+  view <- graphics::par("usr")
+  in_view <- scene$points[, 1] >= view[1] & scene$points[, 1] <= view[2] &
+    scene$points[, 2] >= view[3] & scene$points[, 2] <= view[4]
+  size <- max(0.25, min(0.7, 12 / sqrt(sum(in_view))))
   shade <- ifelse(scene$before, plot_colours$before, plot_colours$after)
   last <- order(scene$before)
   if (scene$flat) {
@@ -129,21 +132,32 @@ draw_scene <- function(scene) {
   graphics::points(scene$self, pch = 23, cex = 1.5, col = "white", bg = plot_colours$query, xpd = NA)
 }
 
-# One row above the plot, where no data are.
+# One row above the plot, where no data are; laid out in inches and shrunk to the width of the figure.
 draw_legend <- function(scene) {
-  shades <- range(c(scene$rho, 0), finite = TRUE)
   entries <- list(
-    list("query", 23, "white", plot_colours$query),
-    list("neighbour, |rho| near 1", 21, "white", correlation_colour(1)),
-    list("near 0", 21, "white", correlation_colour(0.05)),
-    list("inducing input", 4, plot_colours$inducing, NA),
-    list(if (scene$predecessors) "before" else "other point", 16, plot_colours$before, NA),
-    list("after", 16, plot_colours$after, NA)
+    legend_entry("query", 23, "white", plot_colours$query),
+    legend_entry("neighbour, |rho| from 0 to 1", 21, "white", correlation_colour(c(0, 0.25, 0.5, 0.75, 1))),
+    legend_entry("inducing input", 4, plot_colours$inducing),
+    legend_entry(if (scene$predecessors) "before" else "other point", 16, plot_colours$before),
+    legend_entry("after", 16, plot_colours$after)
   )
-  shown <- c(TRUE, TRUE, TRUE, nrow(scene$inducing) > 0, TRUE, scene$predecessors)
-  entries <- entries[shown]
-  pick <- function(j) sapply(entries, `[[`, j)
-  graphics::legend("bottom", legend = pick(1), pch = pick(2), col = pick(3), pt.bg = pick(4),
-                   horiz = TRUE, bty = "n", inset = c(0, 1), xpd = NA, cex = 0.8, pt.cex = 1.1,
-                   x.intersp = 0.7, text.width = NULL)
+  entries <- entries[c(TRUE, TRUE, nrow(scene$inducing) > 0, TRUE, scene$predecessors)]
+  symbol <- 0.09 * lengths(lapply(entries, `[[`, "bg")) + 0.07
+  text <- vapply(entries, function(entry) graphics::strwidth(entry$label, "inches", cex = 0.8), 0)
+  width <- symbol + text + 0.2
+  shrink <- min(1, 0.96 * graphics::par("fin")[1] / sum(width))
+  left <- (graphics::grconvertX(0.5, "npc", "inches") - shrink * sum(width) / 2)
+  left <- max(left, 0.02 * graphics::par("fin")[1]) + shrink * c(0, cumsum(width))
+  y <- graphics::grconvertY(graphics::grconvertY(1, "npc", "inches") + 1.2 * graphics::par("csi"), "inches", "user")
+  place <- function(inches) graphics::grconvertX(inches, "inches", "user")
+  for (e in seq_along(entries)) {
+    entry <- entries[[e]]
+    at <- left[e] + shrink * 0.09 * (seq_along(entry$bg) - 0.2)
+    graphics::points(place(at), rep(y, length(at)), pch = entry$pch, col = entry$col, bg = entry$bg, lwd = 0.8,
+                     cex = 1.1 * shrink, xpd = NA)
+    graphics::text(place(left[e] + shrink * symbol[e]), y, entry$label, adj = c(0, 0.5), cex = 0.8 * shrink, xpd = NA)
+  }
 }
+
+# `bg` holds one colour for each symbol that is drawn.
+legend_entry <- function(label, pch, col, bg = NA) list(label = label, pch = pch, col = col, bg = bg)
