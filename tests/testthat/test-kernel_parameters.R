@@ -1,0 +1,61 @@
+kernels <- list(
+  gp_kernel("matern12", 1.5, 0.4), gp_kernel("matern32", 0.7, c(0.2, 0.5)), gp_kernel("matern52", 2, 0.3),
+  gp_kernel("matern", 1.2, c(0.3, 0.4), smoothness = 0.8), gp_kernel("rbf", 1.5, 0.3),
+  gp_kernel("rbf", 0.5, c(0.3, 0.1)), gp_kernel("matern", 2, 0.3, smoothness = 1.8)
+)
+set.seed(5)
+x <- matrix(runif(60), 30)
+y <- rnorm(30)
+
+test_that("parameters survive the way there and back", {
+  for (kernel in kernels) {
+    theirs <- as_gpboost(kernel, 0.2)
+    expect_equal(from_gpboost(theirs$cov_function, theirs$cov_pars, theirs$cov_fct_shape),
+                 list(kernel = kernel, nugget = 0.2))
+    if (kernel$family == "rbf") next
+    theirs <- as_gpgp(kernel, 0.2)
+    expect_equal(from_gpgp(theirs$covfun_name, theirs$covparms), list(kernel = kernel, nugget = 0.2))
+  }
+  expect_equal(from_gpboost("exponential", c(0, 1, 2))$kernel, gp_kernel("matern12", 1, 2))
+})
+
+test_that("GpGp's covariances are ours at the translated parameters", {
+  skip_if_not_installed("GpGp")
+  for (kernel in Filter(function(kernel) kernel$family != "rbf", kernels)) {
+    theirs <- as_gpgp(kernel, 0.2)
+    covariance <- getExportedValue("GpGp", theirs$covfun_name)(theirs$covparms, x)
+    expect_equal(covariance, oracle_covariance(kernel, x, x) + diag(0.2, 30), tolerance = 1e-7,
+                 label = format(kernel))
+  }
+})
+
+test_that("gpboost's likelihood is ours at the translated parameters", {
+  skip_if_not_installed("gpboost")
+  for (kernel in kernels) {
+    theirs <- as_gpboost(kernel, 0.2)
+    model <- gpboost::GPModel(gp_coords = x, cov_function = theirs$cov_function,
+                              cov_fct_shape = theirs$cov_fct_shape, likelihood = "gaussian")
+    expect_equal(-model$neg_log_likelihood(cov_pars = unname(theirs$cov_pars), y = y),
+                 gp_loglik(y, x, kernel, 0.2), tolerance = 1e-6, label = format(kernel))
+  }
+})
+
+test_that("what has no counterpart is refused by name", {
+  expect_error(as_gpgp(gp_kernel("rbf")), "^as_gpgp\\(\\): `kernel` must be of a Matern family")
+  expect_error(from_gpgp("matern_spheretime", 1:5), '`covfun_name` must be one of .*not "matern_spheretime"')
+  expect_error(from_gpgp("matern15_isotropic", 1:4), "`covparms` must be numeric of length 3")
+  expect_error(from_gpboost("wendland", 1:3), "`cov_function` must be one of")
+  expect_error(from_gpboost("matern", 1:2), "`cov_pars` must be numeric of length 3 or more")
+})
+
+test_that("points on the sphere are where they belong", {
+  p <- sphere_points(c(0, 90, -180, 180, 20), c(0, 0, 0, 0, 90), radius = 2)
+  expect_equal(unname(p), rbind(c(2, 0, 0), c(0, 2, 0), c(-2, 0, 0), c(-2, 0, 0), c(0, 0, 2)))
+  expect_identical(colnames(p), c("x", "y", "z"))
+  expect_identical(sphere_points(cbind(10, 20)), sphere_points(10, 20))
+  # chords are shorter than arcs by 1/24 of the squared angle
+  expect_equal(c(dist(sphere_points(c(0, 1), c(0, 0)))), 6371 * pi / 180, tolerance = 1e-4)
+  expect_error(sphere_points(0, 91), "^sphere_points\\(\\): `lat` must be between -90 and 90 degrees, not 91")
+  expect_error(sphere_points(400, 0), "`lon`")
+  expect_error(sphere_points(1:2, 1), "`lat` must be of length 2")
+})
