@@ -178,7 +178,7 @@ test_that("an interrupt stops a long search soon, and the session goes on", {
     "small <- residual_gp(gp$x[1:50, ], gp_kernel(), inducing = 5)",
     "invisible(residual_knn(small, 3))",
     sprintf("writeLines(as.character(Sys.getpid()), %s)", deparse(ready)),
-    "now <- function(condition) as.numeric(Sys.time())",
+    "now <- function(condition) sprintf('%.3f', as.numeric(Sys.time()))",
     "stopped <- tryCatch(residual_knn(gp, 30, method = 'brute'), interrupt = now, error = now)",
     "cat(stopped, nrow(residual_knn(small, 3)$id), sep = '\\n')"
   ), script)
