@@ -76,15 +76,15 @@ status index_build(const screen_source *source, const tree *structure, const met
     status result = structure ? order_build(structure, &out->order)
                               : order_points(points, threads, &out->order);
     if (!result.code)
-        result = screen_build(source, points, out->order.perm, out->order.cell, out->order.cells, 0,
-                              threads, &out->points);
+        result = screen_build(source, points, out->order.perm, out->order.cell, out->order.cells,
+                              NULL, threads, &out->points);
     out->from = &out->points;
     out->position = out->order.position;
     if (!result.code && from != points) {
         result = order_points(from, threads, &out->fresh_order);
         if (!result.code)
             result = screen_build(source, from, out->fresh_order.perm, out->fresh_order.cell,
-                                  out->fresh_order.cells, out->points.bits, threads, &out->fresh);
+                                  out->fresh_order.cells, &out->points, threads, &out->fresh);
         out->from = &out->fresh;
         out->position = out->fresh_order.position;
     }

@@ -49,12 +49,19 @@ typedef struct {
     work_item *work;
     float *lows; /* of one query, for its threshold */
     double *rho;
-    int *list;
-    float *tile_x;
-    void *tile_integers;
-    int32_t *dots;
     simd_intervals *intervals;
-    simd_queries queries;
+    simd_lanes *lanes;
+    radial rad;
+    /* the queries as rows of tiles */
+    int local;
+    char *room; /* integers of the block, where the screen does not hold them as rows */
+    const void *features[SCREEN_BLOCK];
+    float gain[SCREEN_BLOCK], step[SCREEN_BLOCK], norm[SCREEN_BLOCK], error[SCREEN_BLOCK],
+        tail[SCREEN_BLOCK];
+    /* the active queries of a cell, by slot */
+    int member[SCREEN_BLOCK];
+    float *relative;  /* SCREEN_BLOCK x d, from the centre of the cell */
+    float *projected; /* SCREEN_BLOCK x SCREEN_COLS, local coordinates */
     double *heap_dist;
     int *heap_id;
     query_counters counters;
@@ -69,8 +76,8 @@ static void scratch_release(level_scratch *s)
         scratch_free(s->kept[q].low);
         scratch_free(s->kept[q].high);
     }
-    void *held[] = {s->work,          s->lows, s->rho,       s->list,      s->tile_x,
-                    s->tile_integers, s->dots, s->intervals, s->heap_dist, s->heap_id};
+    void *held[] = {s->work, s->lows,     s->rho,       s->intervals, s->lanes,
+                    s->room, s->relative, s->projected, s->heap_dist, s->heap_id};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
@@ -93,15 +100,19 @@ static int scratch_reserve(const query_task *task, const int *sequence, level_sc
     s->work = scratch_alloc(index->points.cells, sizeof(work_item));
     s->lows = scratch_alloc(s->capacity + SCREEN_COLS + k, sizeof(float));
     s->rho = scratch_alloc(s->capacity + SCREEN_COLS, sizeof(double));
-    s->list = scratch_alloc(s->capacity + SCREEN_COLS, sizeof(int));
-    s->tile_x = scratch_alloc((size_t)SCREEN_ROWS * task->points->d, sizeof(float));
-    s->tile_integers = scratch_alloc((size_t)SCREEN_ROWS * index->points.steps + 1, 4);
-    s->dots = scratch_alloc(SCREEN_ROWS * SCREEN_COLS, sizeof(int32_t));
     s->intervals = scratch_alloc(1, sizeof(simd_intervals));
+    s->lanes = scratch_alloc(1, sizeof(simd_lanes));
+    s->room = scratch_alloc((size_t)SCREEN_BLOCK * index->points.steps + 1, 4);
+    s->relative = scratch_alloc((size_t)SCREEN_BLOCK * task->points->d, sizeof(float));
+    s->projected = scratch_alloc((size_t)SCREEN_BLOCK * SCREEN_COLS, sizeof(float));
+    s->rad = kernel_radial(task->kern);
+    s->local = index->points.form == SCREEN_LOCAL;
     s->heap_dist = scratch_alloc((size_t)SCREEN_BLOCK * k, sizeof(double));
     s->heap_id = scratch_alloc((size_t)SCREEN_BLOCK * k, sizeof(int));
-    ok &= s->work && s->lows && s->rho && s->list && s->tile_x && s->tile_integers && s->dots &&
-          s->intervals && s->heap_dist && s->heap_id;
+    ok &= s->work && s->lows && s->rho && s->intervals && s->lanes && s->room && s->relative &&
+          s->projected && s->heap_dist && s->heap_id;
+    if (s->lanes)
+        memset(s->lanes, 0, sizeof(*s->lanes));
     if (index->bounded)
         ok &= bounds_block_new(&index->bound, &s->bound);
     return ok;
@@ -195,51 +206,112 @@ static void keep(level_scratch *s, int q, const int *ids, uint32_t mask, const f
         compact(s, q);
 }
 
+/* Fills the rows of a tile with slots first .. of the cell's active queries; idle rows repeat the
+ * first and reach nothing. */
+static void fill_rows(level_scratch *s, const int *slots, int count, simd_rows *rows)
+{
+    for (int a = 0; a < SCREEN_ROWS; a++) {
+        int slot = slots[a < count ? a : 0], q = s->member[slot];
+        rows->features[a] = s->local ? (const void *)(s->projected + slot * SCREEN_COLS)
+                                     : s->features[q];
+        rows->x[a] = s->relative + (size_t)slot * s->task->points->d;
+        rows->gain[a] = s->gain[q];
+        rows->step[a] = s->step[q];
+        rows->norm[a] = s->norm[q];
+        rows->error[a] = s->error[q];
+        rows->tail[a] = s->tail[q];
+        rows->tau[a] = a < count ? s->tau[q] : INFINITY;
+    }
+}
+
+/* Coordinates of the active queries in the local basis of a cell. */
+static void project(level_scratch *s, int cell, int active)
+{
+    const screen *points = &s->task->index->points;
+    simd_columns basis = screen_projection(points, cell);
+    simd_rows rows;
+    for (int slot = 0; slot < active; slot += SCREEN_ROWS) {
+        for (int a = 0; a < SCREEN_ROWS; a++) {
+            int q = s->member[slot + a < active ? slot + a : slot];
+            rows.features[a] = s->features[q];
+            rows.step[a] = s->step[q];
+        }
+        simd->dot_tile16(points->steps, &rows, &basis, s->projected + slot * SCREEN_COLS);
+    }
+}
+
+static void fill_lanes(level_scratch *s, int rank, int active)
+{
+    simd_lanes *lanes = s->lanes;
+    int d = s->task->points->d;
+    for (int slot = 0; slot < active; slot++) {
+        int q = s->member[slot];
+        lanes->gain[slot] = s->gain[q];
+        lanes->norm[slot] = s->norm[q];
+        lanes->error[slot] = s->error[q];
+        lanes->tail[slot] = s->tail[q];
+        lanes->tau[slot] = s->tau[q];
+        for (int u = 0; u < d; u++)
+            lanes->x[u * SCREEN_BLOCK + slot] = s->relative[(size_t)slot * d + u];
+        for (int b = 0; b < rank; b++)
+            lanes->features[b * SCREEN_BLOCK + slot] = s->projected[slot * SCREEN_COLS + b];
+    }
+}
+
+static void screen_panel(level_scratch *s, int cell, int panel, uint64_t slots)
+{
+    const screen *points = &s->task->index->points;
+    const radial *rad = points->gain ? &s->rad : NULL;
+    simd_columns columns = screen_columns(points, cell, panel);
+    simd_intervals *found = s->intervals;
+    const int *ids = points->ids + (size_t)panel * SCREEN_COLS;
+    simd_rows rows;
+    while (slots) {
+        int picked[SCREEN_ROWS], count = 0;
+        for (; count < SCREEN_ROWS && slots; count++)
+            picked[count] = bitset_pop(&slots);
+        fill_rows(s, picked, count, &rows);
+        if (points->form == SCREEN_LOCAL)
+            simd->dot_tile32(points->rank[cell], &rows, &columns, found->value);
+        else if (points->form == SCREEN_BITS8)
+            simd->dot_tile8(points->steps, &rows, &columns, found->value);
+        else
+            simd->dot_tile16(points->steps, &rows, &columns, found->value);
+        simd->interval_tile(rad, points->d, &rows, &columns, found);
+        for (int a = 0; a < count; a++)
+            if (found->mask[a])
+                keep(s, s->member[picked[a]], ids, found->mask[a], found->value + a * SCREEN_COLS,
+                     found->error + a * SCREEN_COLS);
+        s->counters.screened += (double)count * SCREEN_COLS;
+    }
+}
+
 static void screen_cell(level_scratch *s, int cell, uint64_t active)
 {
-    const query_task *task = s->task;
-    const screen *points = &task->index->points, *from = task->index->from;
-    int d = points->d, members[SCREEN_ROWS];
-    radial rad = kernel_radial(task->kern);
+    const metric_points *from = s->task->from;
+    const screen *points = &s->task->index->points;
+    int d = points->d, slots = 0;
     const double *centre = points->centre + (size_t)cell * d;
-    while (active) {
-        int height = 0;
-        for (; height < SCREEN_ROWS && active; height++) {
-            int q = bitset_pop(&active);
-            members[height] = q;
-            screen_row(from, s->position[q], centre, height, &s->queries, s->tile_x,
-                       s->tile_integers);
+    for (; active; slots++) {
+        int q = s->member[slots] = bitset_pop(&active);
+        for (int u = 0; u < d; u++)
+            s->relative[(size_t)slots * d + u] =
+                (float)(from->x[(size_t)s->row[q] * d + u] - centre[u]);
+    }
+    uint64_t all = slots == 64 ? ~(uint64_t)0 : ((uint64_t)1 << slots) - 1;
+    if (s->local) {
+        project(s, cell, slots);
+        fill_lanes(s, points->rank[cell], slots);
+    }
+    for (int panel = points->panel[cell]; panel < points->panel[cell + 1]; panel++) {
+        uint64_t still = all;
+        if (s->local) {
+            simd_box box = screen_box(points, cell, panel);
+            still = simd->box_filter(&s->rad, d, points->rank[cell], slots, s->lanes, &box);
+            s->counters.bounds += slots;
+            s->counters.pruned += slots - bitset_count(still);
         }
-        for (int a = height; a < SCREEN_ROWS; a++) { /* idle rows reach nothing */
-            s->queries.gain[a] = s->queries.step[a] = s->queries.norm[a] = s->queries.error[a] =
-                s->queries.tail[a] = 0.0f;
-            s->queries.tau[a] = 1e30f;
-        }
-        s->queries.x = s->tile_x;
-        for (int panel = points->panel[cell]; panel < points->panel[cell + 1]; panel++) {
-            size_t column = (size_t)panel * SCREEN_COLS;
-            simd_points columns = {points->x + column * d,   points->gain + column,
-                                   points->step + column,    points->norm + column,
-                                   points->error + column,   points->tail + column};
-            const char *integers =
-                (const char *)points->integers + column * points->steps * 4;
-            for (int a = 0; a < height; a++)
-                s->queries.tau[a] = s->tau[members[a]];
-            if (points->bits == 8)
-                simd->dot_tile8(points->steps, s->tile_integers, (const int8_t *)integers,
-                                points->start + column, s->dots);
-            else
-                simd->dot_tile16(points->steps, s->tile_integers, (const int16_t *)integers, NULL,
-                                 s->dots);
-            simd->interval_tile(&rad, d, &s->queries, &columns, s->dots, points->slack[cell],
-                                s->intervals);
-            for (int a = 0; a < height; a++)
-                if (s->intervals->mask[a])
-                    keep(s, members[a], points->ids + column, s->intervals->mask[a],
-                         s->intervals->value + a * SCREEN_COLS,
-                         s->intervals->error + a * SCREEN_COLS);
-            s->counters.screened += (double)height * SCREEN_COLS;
-        }
+        screen_panel(s, cell, panel, still);
     }
 }
 
@@ -308,12 +380,20 @@ static void search_block(level_scratch *s, size_t first, size_t count, query_res
     const query_task *task = s->task;
     const index_search *index = task->index;
     uint64_t all = 0;
+    simd_rows row;
     s->count = (int)count;
     for (int q = 0; q < (int)count; q++) {
         s->query[q] = s->sequence[first + q];
         s->row[q] = query_row(task, s->query[q]);
         s->position[q] = index->position[s->row[q]];
         s->limit[q] = query_limit(task, s->query[q]);
+        s->features[q] = screen_query(index->from, s->position[q],
+                                      s->room + (size_t)q * index->points.steps * 4, 0, &row);
+        s->gain[q] = row.gain[0];
+        s->step[q] = row.step[0];
+        s->norm[q] = row.norm[0];
+        s->error[q] = row.error[0];
+        s->tail[q] = row.tail[0];
         s->tau[q] = -1.0f;
         s->kept[q].count = 0;
         s->best[q] = (kbest){task->k, 0, s->heap_dist + (size_t)q * task->k,

@@ -9,11 +9,16 @@
 #define SPECIAL_VARIANCE 1e-3 /* of s2: above it cancellation costs nothing */
 #define NORM16 46000.0        /* norms that keep a sum of 16-bit products inside 32 bits */
 #define ERROR8 0.1            /* largest typical error of a correlation that 8 bits may have */
+#define LOCAL_ERROR 0.01      /* error of a correlation that a local basis should leave */
+#define LOCAL_SAMPLE 64       /* points of a cell that its basis is chosen from */
 
 void screen_free(screen *s)
 {
-    void *held[] = {s->panel, s->place, s->ids, s->centre, s->slack, s->x, s->gain, s->step, s->norm,
-                    s->error, s->tail, s->start, s->integers, s->special, s->special_ids,
+    void *held[] = {s->panel,       s->place,      s->ids,         s->centre,    s->slack,
+                    s->x,           s->gain,       s->step,        s->norm,      s->error,
+                    s->tail,        s->start,      s->integers,    s->rows,      s->rank,
+                    s->basis,       s->basis_step, s->coordinates, s->row_error, s->row_norm,
+                    s->row_step,    s->box,        s->special,     s->special_ids,
                     s->special_input, s->special_v};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
@@ -104,11 +109,10 @@ static void rotate(int width, double *f)
         f[a] *= 0.125;
 }
 
-/* Rotates f (width) and rounds it; returns step, |f| and |f - f~| in out. */
-static void round_features(int width, int bits, double *f, int16_t *integers, double *out)
+/* Rounds rotated features f (width); returns step, |f| and |f - f~| in out. */
+static void round_rotated(int width, int bits, const double *f, int16_t *integers, double *out)
 {
     double norm2 = 0.0, most = 0.0, error2 = 0.0;
-    rotate(width, f);
     for (int u = 0; u < width; u++) {
         norm2 += f[u] * f[u];
         most = fabs(f[u]) > most ? fabs(f[u]) : most;
@@ -127,29 +131,16 @@ static void round_features(int width, int bits, double *f, int16_t *integers, do
     out[2] = sqrt(error2);
 }
 
-static int choose_bits(const screen *s, const kernel *kern, double *f, int16_t *integers)
-{
-    if (!simd->dot_tile8 || s->m == 0)
-        return 16;
-    int rough = 0, tried = 0;
-    size_t n = s->points->n, stride = n / 97 + 1;
-    for (size_t i = 0; i < n; i += stride, tried++) {
-        double gain, rounded[3];
-        memset(f, 0, s->width * sizeof(double));
-        screen_features(s, kern, i, f, &gain);
-        round_features(s->width, 8, f, integers, rounded);
-        rough += 2.0 * rounded[1] * rounded[2] > ERROR8;
-    }
-    return 2 * rough > tried ? 16 : 8;
-}
 
-static void place_integers(screen *s, size_t column, const int16_t *integers)
+/* ---- integers ------------------------------------------------------------------------------- */
+
+static void store_panel(screen *s, size_t column, const int16_t *integers)
 {
     size_t panel = column / SCREEN_COLS, j = column % SCREEN_COLS;
     char *base = (char *)s->integers + panel * s->steps * SCREEN_COLS * 4 + 4 * j;
     int32_t sum = 0;
     for (int u = 0; u < s->steps; u++, base += SCREEN_COLS * 4) {
-        if (s->bits == 16) {
+        if (s->form == SCREEN_BITS16) {
             memcpy(base, integers + 2 * u, 4);
         } else {
             int8_t four[4];
@@ -163,7 +154,170 @@ static void place_integers(screen *s, size_t column, const int16_t *integers)
     s->start[column] = -128 * sum;
 }
 
-static void build_cell(screen *s, const kernel *kern, int c, double *f, int16_t *integers)
+/* ---- local bases ---------------------------------------------------------------------------- */
+
+/* Scratch of one thread. */
+typedef struct {
+    double *f;            /* points x width: rotated features of a cell */
+    double *basis;        /* SCREEN_COLS x width */
+    double *gram;         /* LOCAL_SAMPLE x LOCAL_SAMPLE, lower; then the pivoted factor by rows */
+    double *left, *spare; /* LOCAL_SAMPLE, width */
+    int *list;            /* sequence 0, 1, .. */
+    int16_t *integers;    /* width + 32 */
+    size_t points;        /* rows of f */
+} local_scratch;
+
+static void local_free(local_scratch *l)
+{
+    void *held[] = {l->f, l->basis, l->gram, l->left, l->spare, l->list, l->integers};
+    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
+        scratch_free(held[i]);
+}
+
+static int local_new(int width, size_t points, local_scratch *l)
+{
+    memset(l, 0, sizeof(*l));
+    l->points = points;
+    l->f = scratch_alloc(points * width + 8, sizeof(double));
+    l->basis = scratch_alloc((size_t)SCREEN_COLS * width + 8, sizeof(double));
+    l->gram = scratch_alloc(LOCAL_SAMPLE * LOCAL_SAMPLE, sizeof(double));
+    l->left = scratch_alloc(LOCAL_SAMPLE, sizeof(double));
+    l->spare = scratch_alloc(width + 8, sizeof(double));
+    l->list = scratch_alloc(points + SCREEN_COLS + LOCAL_SAMPLE, sizeof(int));
+    l->integers = scratch_alloc(width + 32, sizeof(int16_t));
+    if (!l->f || !l->basis || !l->gram || !l->left || !l->spare || !l->list || !l->integers)
+        return 0;
+    for (size_t i = 0; i < points + SCREEN_COLS + LOCAL_SAMPLE; i++)
+        l->list[i] = (int)i;
+    return 1;
+}
+
+/* Orthonormal basis of the features in l->f (count x width), until what is left of every sampled
+ * point is below `tolerance`. Returns the rank, SCREEN_COLS + 1 when that is not enough. */
+static int local_basis(int width, int count, double tolerance, local_scratch *l)
+{
+    int sample[LOCAL_SAMPLE], pivots[SCREEN_COLS], size = 0;
+    for (; size < LOCAL_SAMPLE && size < count; size++)
+        sample[size] = count <= LOCAL_SAMPLE ? size : (int)((int64_t)size * count / LOCAL_SAMPLE);
+    for (int i = 0; i < size; i++) {
+        simd->dot_list(width, l->f + (size_t)sample[i] * width, l->f, sample, i + 1,
+                       l->gram + (size_t)i * LOCAL_SAMPLE);
+        for (int j = 0; j < i; j++)
+            l->gram[(size_t)j * LOCAL_SAMPLE + i] = l->gram[(size_t)i * LOCAL_SAMPLE + j];
+        l->left[i] = l->gram[(size_t)i * LOCAL_SAMPLE + i];
+    }
+    double factor[LOCAL_SAMPLE][SCREEN_COLS];
+    for (int s = 0;; s++) {
+        int pivot = 0;
+        for (int i = 1; i < size; i++)
+            if (l->left[i] > l->left[pivot])
+                pivot = i;
+        if (l->left[pivot] <= tolerance * tolerance)
+            return s;
+        if (s == SCREEN_COLS)
+            return s + 1;
+        pivots[s] = pivot;
+        double root = sqrt(l->left[pivot]), *row = l->basis + (size_t)s * width;
+        for (int i = 0; i < size; i++) {
+            double value = l->gram[(size_t)i * LOCAL_SAMPLE + pivot];
+            for (int r = 0; r < s; r++)
+                value -= factor[i][r] * factor[pivot][r];
+            factor[i][s] = value / root;
+            l->left[i] -= factor[i][s] * factor[i][s];
+        }
+        l->left[pivot] = 0.0;
+        memcpy(row, l->f + (size_t)sample[pivots[s]] * width, width * sizeof(double));
+        for (int r = 0; r < s; r++)
+            simd->add_multiple(width, -factor[pivot][r], l->basis + (size_t)r * width, row);
+        for (int u = 0; u < width; u++)
+            row[u] /= root;
+    }
+}
+
+static size_t box_size(int d) { return 2 * d + 2 * SCREEN_COLS + 5; }
+
+/* The box of a panel from its columns. */
+static void build_box(screen *s, int panel, int rank)
+{
+    int d = s->d;
+    size_t column = (size_t)panel * SCREEN_COLS;
+    float *low = s->box + panel * box_size(d), *high = low + d, *middle = high + d,
+          *half = middle + SCREEN_COLS, *scalars = half + SCREEN_COLS;
+    for (int u = 0; u < d + rank; u++) {
+        const float *values = u < d ? s->x + (column * d + (size_t)u * SCREEN_COLS)
+                                    : s->coordinates + (column + u - d) * SCREEN_COLS;
+        float least = INFINITY, most = -INFINITY;
+        for (int j = 0; j < SCREEN_COLS && s->ids[column + j] >= 0; j++) {
+            least = values[j] < least ? values[j] : least;
+            most = values[j] > most ? values[j] : most;
+        }
+        if (u < d) {
+            low[u] = least;
+            high[u] = most;
+        } else { /* the middle is rounded, so the half is taken from it, and up */
+            float centre = 0.5f * least + 0.5f * most;
+            middle[u - d] = centre;
+            half[u - d] = fmaxf(most - centre, centre - least) * (1.0f + 1e-6f);
+        }
+    }
+    scalars[0] = INFINITY;
+    scalars[1] = scalars[2] = scalars[3] = scalars[4] = 0.0f;
+    for (int j = 0; j < SCREEN_COLS && s->ids[column + j] >= 0; j++) {
+        scalars[0] = fminf(scalars[0], s->gain[column + j]);
+        scalars[1] = fmaxf(scalars[1], s->gain[column + j]);
+        scalars[2] = fmaxf(scalars[2], s->norm[column + j]);
+        scalars[3] = fmaxf(scalars[3], s->error[column + j]);
+        scalars[4] = fmaxf(scalars[4], s->tail[column + j]);
+    }
+}
+
+/* Basis, coordinates and errors of a cell whose rotated features are in l->f. */
+static void build_local(screen *s, int c, double tolerance, local_scratch *l)
+{
+    int first = s->cell[c], count = s->cell[c + 1] - first, width = s->width;
+    int rank = local_basis(width, count, tolerance, l);
+    rank = rank > SCREEN_COLS ? SCREEN_COLS : rank;
+    s->rank[c] = rank;
+    int16_t *basis = s->basis + (size_t)c * 2 * s->steps * SCREEN_COLS;
+    memset(basis, 0, (size_t)2 * s->steps * SCREEN_COLS * sizeof(int16_t));
+    for (int b = 0; b < rank; b++) { /* from here on the basis is what its integers say */
+        double *row = l->basis + (size_t)b * width, rounded[3];
+        memcpy(l->spare, row, width * sizeof(double));
+        round_rotated(width, 16, l->spare, l->integers, rounded);
+        for (int u = 0; u < width; u++) {
+            row[u] = rounded[0] * l->integers[u];
+            basis[((size_t)(u / 2) * SCREEN_COLS + b) * 2 + u % 2] = l->integers[u];
+        }
+        s->basis_step[(size_t)c * SCREEN_COLS + b] = (float)-rounded[0];
+    }
+    for (int b = rank; b < SCREEN_COLS; b++)
+        s->basis_step[(size_t)c * SCREEN_COLS + b] = 0.0f;
+    double up = 1.0 + ldexp(1.0, -20), rounding = ldexp(1.0, -20) + 2.0 * rank * ldexp(1.0, -23);
+    for (int i = 0; i < count; i++) {
+        size_t column = s->place[first + i];
+        float *coordinates = s->coordinates + column / SCREEN_COLS * SCREEN_COLS * SCREEN_COLS +
+                             column % SCREEN_COLS;
+        double *f = l->f + (size_t)i * width, dots[SCREEN_COLS], norm2 = 0.0, left2 = 0.0;
+        simd->dot_list(width, f, l->basis, l->list, rank, dots);
+        for (int u = 0; u < width; u++)
+            norm2 += f[u] * f[u];
+        for (int b = 0; b < rank; b++) {
+            coordinates[b * SCREEN_COLS] = (float)dots[b];
+            simd->add_multiple(width, -(double)(float)dots[b], l->basis + (size_t)b * width, f);
+        }
+        for (int u = 0; u < width; u++)
+            left2 += f[u] * f[u];
+        double norm = sqrt(norm2), left = sqrt(left2);
+        s->norm[column] = (float)((norm + left) * up);
+        s->error[column] = (float)((left + rounding * norm) * up);
+    }
+    for (int panel = s->panel[c]; panel < s->panel[c + 1]; panel++)
+        build_box(s, panel, rank);
+}
+
+/* ---- building ------------------------------------------------------------------------------- */
+
+static void build_frame(screen *s, int c)
 {
     const metric_points *points = s->points;
     int first = s->cell[c], count = s->cell[c + 1] - first, d = s->d;
@@ -179,38 +333,145 @@ static void build_cell(screen *s, const kernel *kern, int c, double *f, int16_t 
         far += 0.25 * (high - low) * (high - low);
     }
     s->slack[c] = (float)(ldexp(1.0, -24) * (40.0 + d + 2.0 * sqrt(far)));
+}
+
+static void build_cell(screen *s, const kernel *kern, int c, double tolerance, local_scratch *l)
+{
+    const metric_points *points = s->points;
+    int first = s->cell[c], count = s->cell[c + 1] - first, d = s->d, width = s->width;
+    double up = 1.0 + ldexp(1.0, -20);
+    build_frame(s, c);
     for (int i = 0; i < (s->panel[c + 1] - s->panel[c]) * SCREEN_COLS; i++) {
-        size_t column = (size_t)s->panel[c] * SCREEN_COLS + i, panel = column / SCREEN_COLS;
-        float *x = s->x + panel * d * SCREEN_COLS + column % SCREEN_COLS;
-        s->ids[column] = -1;
-        s->tail[column] = 0.0f;
-        memset(f, 0, s->width * sizeof(double));
+        size_t column = (size_t)s->panel[c] * SCREEN_COLS + i;
+        float *x = s->x + column / SCREEN_COLS * d * SCREEN_COLS + column % SCREEN_COLS;
+        double *f = s->form == SCREEN_LOCAL && i < count ? l->f + (size_t)i * width : l->spare;
         double gain = 0.0, rounded[3];
+        memset(f, 0, width * sizeof(double));
+        for (int u = 0; u < d; u++)
+            x[u * SCREEN_COLS] = 0.0f;
+        s->ids[column] = -1;
         if (i < count) {
             size_t id = s->perm[first + i];
             s->ids[column] = (int)id;
             s->place[first + i] = (int)column;
             screen_features(s, kern, id, f, &gain);
             for (int u = 0; u < d; u++)
-                x[u * SCREEN_COLS] = (float)(points->x[id * d + u] - centre[u]);
-        } else {
-            for (int u = 0; u < d; u++)
-                x[u * SCREEN_COLS] = 0.0f;
+                x[u * SCREEN_COLS] = (float)(points->x[id * d + u] - s->centre[(size_t)c * d + u]);
         }
-        round_features(s->width, s->bits, f, integers, rounded);
-        double up = 1.0 + ldexp(1.0, -20);
+        rotate(width, f);
+        round_rotated(width, s->form == SCREEN_BITS8 ? 8 : 16, f, l->integers, rounded);
         s->gain[column] = (float)gain;
-        s->step[column] = (float)rounded[0];
-        s->norm[column] = (float)((rounded[1] + rounded[2]) * up);
-        s->error[column] = (float)((rounded[2] + ldexp(rounded[1], -20)) * up);
-        place_integers(s, column, integers);
+        s->tail[column] = 0.0f;
+        float norm = (float)((rounded[1] + rounded[2]) * up);
+        float error = (float)((rounded[2] + ldexp(rounded[1], -20)) * up);
+        if (s->form != SCREEN_LOCAL) {
+            s->step[column] = (float)rounded[0];
+            s->norm[column] = norm;
+            s->error[column] = error;
+            store_panel(s, column, l->integers);
+        } else if (i < count) {
+            memcpy(s->rows + (size_t)(first + i) * 2 * s->steps, l->integers,
+                   (size_t)2 * s->steps * sizeof(int16_t));
+            s->row_step[first + i] = (float)rounded[0];
+            s->row_norm[first + i] = norm;
+            s->row_error[first + i] = error;
+        } else {
+            s->norm[column] = s->error[column] = 0.0f;
+        }
     }
+    if (s->form == SCREEN_LOCAL)
+        build_local(s, c, tolerance, l);
+}
+
+/* The norm of features that half of a sample of the points exceed: sets what a tail may be. */
+static double typical_norm(const screen *s, const kernel *kern, double *f)
+{
+    double norms[97];
+    int found = 0;
+    size_t n = s->points->n, stride = n / 97 + 1;
+    for (size_t i = 0; i < n; i += stride) {
+        double gain, norm2 = 0.0;
+        screen_features(s, kern, i, f, &gain);
+        for (int u = 0; u < s->m; u++)
+            norm2 += f[u] * f[u];
+        int at = found++;
+        for (; at > 0 && norms[at - 1] > norm2; at--)
+            norms[at] = norms[at - 1];
+        norms[at] = norm2;
+    }
+    return found ? sqrt(norms[found / 2]) : 0.0;
+}
+
+/* Whether rank SCREEN_COLS is enough for most of a few cells spread over the order. */
+static int local_pays(const screen *s, const kernel *kern, double tolerance, local_scratch *l)
+{
+    int fits = 0, tried = 0;
+    for (int c = 0; c < s->cells; c += s->cells / 9 + 1, tried++) {
+        int first = s->cell[c], count = s->cell[c + 1] - first;
+        double gain;
+        for (int i = 0; i < count; i++) {
+            double *f = l->f + (size_t)i * s->width;
+            memset(f, 0, s->width * sizeof(double));
+            screen_features(s, kern, s->perm[first + i], f, &gain);
+            rotate(s->width, f);
+        }
+        fits += local_basis(s->width, count, tolerance, l) <= SCREEN_COLS;
+    }
+    return 2 * fits > tried;
+}
+
+static int bits8_suffice(const screen *s, const kernel *kern, local_scratch *l)
+{
+    int rough = 0, tried = 0;
+    size_t n = s->points->n, stride = n / 97 + 1;
+    for (size_t i = 0; i < n; i += stride, tried++) {
+        double gain, rounded[3];
+        memset(l->spare, 0, s->width * sizeof(double));
+        screen_features(s, kern, i, l->spare, &gain);
+        rotate(s->width, l->spare);
+        round_rotated(s->width, 8, l->spare, l->integers, rounded);
+        rough += 2.0 * rounded[1] * rounded[2] > ERROR8;
+    }
+    return 2 * rough <= tried;
+}
+
+static int allocate(screen *s)
+{
+    size_t n = s->points->n, columns = (size_t)s->panel[s->cells] * SCREEN_COLS;
+    int ok = 1;
+    s->ids = scratch_alloc(columns, sizeof(int));
+    s->x = scratch_alloc(columns * s->d, sizeof(float));
+    s->gain = scratch_alloc(columns, sizeof(float));
+    s->norm = scratch_alloc(columns, sizeof(float));
+    s->error = scratch_alloc(columns, sizeof(float));
+    s->tail = scratch_alloc(columns, sizeof(float));
+    ok &= s->ids && s->x && s->gain && s->norm && s->error && s->tail;
+    if (s->form != SCREEN_LOCAL) {
+        s->step = scratch_alloc(columns, sizeof(float));
+        s->start = scratch_alloc(columns, sizeof(int32_t));
+        s->integers = scratch_alloc(columns * s->steps + 1, 4);
+        return ok && s->step && s->start && s->integers;
+    }
+    s->rows = scratch_alloc(n * s->steps + 1, 4);
+    s->row_step = scratch_alloc(n, sizeof(float));
+    s->row_norm = scratch_alloc(n, sizeof(float));
+    s->row_error = scratch_alloc(n, sizeof(float));
+    s->rank = scratch_alloc(s->cells, sizeof(int));
+    s->basis = scratch_alloc((size_t)s->cells * s->steps * SCREEN_COLS + 1, 4);
+    s->basis_step = scratch_alloc((size_t)s->cells * SCREEN_COLS, sizeof(float));
+    s->coordinates = scratch_alloc(columns * SCREEN_COLS, sizeof(float));
+    s->box = scratch_alloc((size_t)s->panel[s->cells] * box_size(s->d), sizeof(float));
+    ok &= s->rows && s->row_step && s->row_norm && s->row_error && s->rank && s->basis &&
+          s->basis_step && s->coordinates && s->box;
+    if (ok) /* padding columns and unused coordinates are never written */
+        memset(s->coordinates, 0, columns * SCREEN_COLS * sizeof(float));
+    return ok;
 }
 
 status screen_build(const screen_source *source, const metric_points *points, const int *perm,
-                    const int *cell, int cells, int bits, int threads, screen *s)
+                    const int *cell, int cells, const screen *like, int threads, screen *s)
 {
-    size_t n = points->n;
+    size_t n = points->n, largest = 0;
     memset(s, 0, sizeof(*s));
     s->points = points;
     s->d = points->d;
@@ -224,66 +485,107 @@ status screen_build(const screen_source *source, const metric_points *points, co
     s->special = scratch_alloc(n + 1, sizeof(int));
     s->centre = scratch_alloc((size_t)cells * s->d + 1, sizeof(double));
     s->slack = scratch_alloc((size_t)cells + 1, sizeof(float));
-    double *f = scratch_alloc((size_t)(s->width + 8) * threads, sizeof(double));
-    int16_t *integers = scratch_alloc((size_t)(s->width + 32) * threads, sizeof(int16_t));
+    local_scratch *scratch = calloc(threads, sizeof(*scratch));
     status result = status_fail(STATUS_MEMORY);
-    if (!s->panel || !s->place || !s->special || !s->centre || !s->slack || !f || !integers)
+    if (!s->panel || !s->place || !s->special || !s->centre || !s->slack || !scratch)
         goto done;
+    s->panel[0] = 0;
+    for (int c = 0; c < cells; c++) {
+        size_t count = cell[c + 1] - cell[c];
+        s->panel[c + 1] = s->panel[c] + (int)((count + SCREEN_COLS - 1) / SCREEN_COLS);
+        largest = count > largest ? count : largest;
+    }
+    for (int t = 0; t < threads; t++)
+        if (!local_new(s->width, largest, &scratch[t]))
+            goto done;
     result = find_specials(source, s, threads);
     if (result.code)
         goto done;
-    s->panel[0] = 0;
-    for (int c = 0; c < cells; c++)
-        s->panel[c + 1] = s->panel[c] + (cell[c + 1] - cell[c] + SCREEN_COLS - 1) / SCREEN_COLS;
-    s->bits = bits ? bits : choose_bits(s, source->kern, f, integers);
-    s->steps = s->width / (s->bits == 8 ? 4 : 2);
-    size_t columns = (size_t)s->panel[cells] * SCREEN_COLS;
+    double norm = typical_norm(s, source->kern, scratch->spare);
+    double tolerance = norm > 0.0 ? LOCAL_ERROR / norm : 1.0;
+    if (like)
+        s->form = like->form;
+    else if (s->m > SCREEN_COLS && s->d <= 16 && local_pays(s, source->kern, tolerance, scratch))
+        s->form = SCREEN_LOCAL;
+    else
+        s->form = simd->dot_tile8 && bits8_suffice(s, source->kern, scratch) ? SCREEN_BITS8
+                                                                             : SCREEN_BITS16;
+    s->steps = s->width / (s->form == SCREEN_BITS8 ? 4 : 2);
     result = status_fail(STATUS_MEMORY);
-    s->ids = scratch_alloc(columns, sizeof(int));
-    s->x = scratch_alloc(columns * s->d, sizeof(float));
-    s->gain = scratch_alloc(columns, sizeof(float));
-    s->step = scratch_alloc(columns, sizeof(float));
-    s->norm = scratch_alloc(columns, sizeof(float));
-    s->error = scratch_alloc(columns, sizeof(float));
-    s->tail = scratch_alloc(columns, sizeof(float));
-    s->start = scratch_alloc(columns, sizeof(int32_t));
-    s->integers = scratch_alloc(columns * s->steps + 1, 4);
-    if (!s->ids || !s->x || !s->gain || !s->step || !s->norm || !s->error || !s->tail || !s->start ||
-        !s->integers)
+    if (!allocate(s))
         goto done;
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 4)
     for (int c = 0; c < cells; c++)
-        build_cell(s, source->kern, c, f + (size_t)(s->width + 8) * threads_id(),
-                   integers + (size_t)(s->width + 32) * threads_id());
+        build_cell(s, source->kern, c, tolerance, &scratch[threads_id()]);
     result = status_ok();
 done:
-    scratch_free(f);
-    scratch_free(integers);
+    for (int t = 0; t < threads && scratch; t++)
+        local_free(&scratch[t]);
+    free(scratch);
     if (result.code)
         screen_free(s);
     return result;
 }
 
-void screen_row(const screen *from, int position, const double *centre, int row, simd_queries *out,
-                float *x, void *integers)
+/* ---- tiles ---------------------------------------------------------------------------------- */
+
+const void *screen_query(const screen *s, int position, void *room, int row, simd_rows *out)
 {
-    size_t column = from->place[position], panel = column / SCREEN_COLS;
-    size_t id = from->perm[position];
-    const char *source = (const char *)from->integers + panel * from->steps * SCREEN_COLS * 4 +
+    size_t column = s->place[position];
+    out->gain[row] = s->gain[column];
+    out->tail[row] = s->tail[column];
+    if (s->form == SCREEN_LOCAL) {
+        out->step[row] = s->row_step[position];
+        out->norm[row] = s->row_norm[position];
+        out->error[row] = s->row_error[position];
+        return s->rows + (size_t)position * 2 * s->steps;
+    }
+    out->step[row] = s->step[column];
+    out->norm[row] = s->norm[column];
+    out->error[row] = s->error[column];
+    const char *source = (const char *)s->integers +
+                         column / SCREEN_COLS * s->steps * SCREEN_COLS * 4 +
                          4 * (column % SCREEN_COLS);
-    char *target = (char *)integers + 4 * row;
-    out->gain[row] = from->gain[column];
-    out->step[row] = from->step[column];
-    out->norm[row] = from->norm[column];
-    out->error[row] = from->error[column];
-    out->tail[row] = from->tail[column];
-    for (int u = 0; u < from->d; u++)
-        x[u * SCREEN_ROWS + row] = (float)(from->points->x[id * from->d + u] - centre[u]);
-    uint32_t flip = from->bits == 8 ? 0x80808080u : 0u; /* signed to unsigned with offset 128 */
-    for (int u = 0; u < from->steps; u++, source += SCREEN_COLS * 4, target += SCREEN_ROWS * 4) {
+    uint32_t flip = s->form == SCREEN_BITS8 ? 0x80808080u : 0u; /* signed to offset by 128 */
+    for (int u = 0; u < s->steps; u++, source += SCREEN_COLS * 4) {
         uint32_t four;
         memcpy(&four, source, 4);
         four ^= flip;
-        memcpy(target, &four, 4);
+        memcpy((char *)room + 4 * u, &four, 4);
     }
+    return room;
+}
+
+simd_columns screen_columns(const screen *s, int cell, int panel)
+{
+    size_t column = (size_t)panel * SCREEN_COLS;
+    int local = s->form == SCREEN_LOCAL;
+    return (simd_columns){
+        .features = local ? (const void *)(s->coordinates + column * SCREEN_COLS)
+                          : (const char *)s->integers + column * s->steps * 4,
+        .x = s->x + column * s->d,
+        .gain = s->gain + column,
+        .step = local ? NULL : s->step + column,
+        .norm = s->norm + column,
+        .error = s->error + column,
+        .tail = s->tail + column,
+        .start = local ? NULL : s->start + column,
+        .slack = s->slack[cell],
+    };
+}
+
+simd_columns screen_projection(const screen *s, int cell)
+{
+    return (simd_columns){
+        .features = s->basis + (size_t)cell * 2 * s->steps * SCREEN_COLS,
+        .step = s->basis_step + (size_t)cell * SCREEN_COLS,
+    };
+}
+
+simd_box screen_box(const screen *s, int cell, int panel)
+{
+    const float *low = s->box + panel * box_size(s->d), *middle = low + 2 * s->d,
+                *scalars = middle + 2 * SCREEN_COLS;
+    return (simd_box){low,        low + s->d, middle,     middle + SCREEN_COLS, scalars[0],
+                      scalars[1], scalars[2], scalars[3], scalars[4],           s->slack[cell]};
 }

@@ -29,27 +29,48 @@ typedef struct {
     const void *context;
 } radial;
 
-/* Shapes of single-precision screening: rows of a tile, columns of a tile, queries of a block. */
+/* Shapes of screening: rows (queries) and columns (points) of a tile, queries of a block. */
 #define SCREEN_ROWS 8
 #define SCREEN_COLS 32
 #define SCREEN_BLOCK 64
 
-/* The rows of a screening tile: SCREEN_ROWS values each, x is [coordinate][row]. */
+/* The rows of a screening tile. Every row has its own memory: features (integers, or the single
+ * precision coordinates of a local basis) and x, its position. */
 typedef struct {
-    const float *x;
+    const void *features[SCREEN_ROWS];
+    const float *x[SCREEN_ROWS];
     float gain[SCREEN_ROWS], step[SCREEN_ROWS], norm[SCREEN_ROWS], error[SCREEN_ROWS],
         tail[SCREEN_ROWS], tau[SCREEN_ROWS];
-} simd_queries;
+} simd_rows;
 
-/* Its columns: SCREEN_COLS values each, x is [coordinate][column]. */
+/* Its columns, SCREEN_COLS values each: features [step][column][4 bytes], x [coordinate][column]. */
 typedef struct {
+    const void *features;
     const float *x, *gain, *step, *norm, *error, *tail;
-} simd_points;
+    const int32_t *start; /* where integer sums start, NULL for 0 */
+    float slack;
+} simd_columns;
 
+/* What a tile finds: value[i * SCREEN_COLS + j] and error[..] of each pair, and bit j of mask[i]
+ * where |value| + error reaches tau of row i. */
 typedef struct {
     float value[SCREEN_ROWS * SCREEN_COLS], error[SCREEN_ROWS * SCREEN_COLS];
     uint32_t mask[SCREEN_ROWS];
 } simd_intervals;
+
+/* Queries side by side, [..][SCREEN_BLOCK], for a filter of whole panels. */
+typedef struct {
+    float x[16 * SCREEN_BLOCK], features[SCREEN_COLS * SCREEN_BLOCK];
+    float gain[SCREEN_BLOCK], norm[SCREEN_BLOCK], error[SCREEN_BLOCK], tail[SCREEN_BLOCK],
+        tau[SCREEN_BLOCK];
+} simd_lanes;
+
+/* The box of a panel: ranges of its positions, local coordinates and gains, and its largest errors. */
+typedef struct {
+    const float *low, *high;    /* d each */
+    const float *middle, *half; /* rank each */
+    float gain_low, gain_high, norm, error, tail, slack;
+} simd_box;
 
 typedef struct {
     const char *name;
@@ -78,27 +99,32 @@ typedef struct {
     void (*dot_list)(int m, const double *q, const double *v, const int *ids, size_t count,
                      double *out);
 
+    /* y[u] += factor * x[u]. */
+    void (*add_multiple)(int m, double factor, const double *x, double *y);
+
     /* out[c] = |q - x[ids[c]]|^2 with points of d contiguous values. */
     void (*distance_list)(int d, const double *q, const double *x, const int *ids, size_t count,
                           double *out);
 
-    /* Integer dot products of SCREEN_ROWS queries and SCREEN_COLS points, in 32 bits:
-     * c[i * SCREEN_COLS + j] = start[j] + sum_u a_i[u] * b_j[u]. A step holds 4 elements of 8 bits
-     * or 2 of 16 for each row or column: a is [step][row][element], b is [step][column][element].
-     * Rows of 8 bits are unsigned. dot_tile8 is NULL where the instruction set makes it no faster
-     * than dot_tile16. */
-    void (*dot_tile8)(int steps, const uint8_t *a, const int8_t *b, const int32_t *start,
-                      int32_t *c);
-    void (*dot_tile16)(int steps, const int16_t *a, const int16_t *b, const int32_t *start,
-                       int32_t *c);
+    /* value_ij <- -step_i step_j (start_j + sum_u a_iu b_ju), integers of 8 or 16 bits, summed in 32:
+     * `steps` times 4 elements of 8 bits (rows unsigned, columns signed) or 2 of 16. dot_tile8 is NULL
+     * where the instruction set makes it no faster than dot_tile16. */
+    void (*dot_tile8)(int steps, const simd_rows *rows, const simd_columns *columns, float *value);
+    void (*dot_tile16)(int steps, const simd_rows *rows, const simd_columns *columns, float *value);
 
-    /* Intervals for the correlations of a tile, from its integer dot products (see screen.h):
-     * value = gain_i gain_j radial(s2_ij) - step_i step_j dots_ij,
-     * error = error_i norm_j + norm_i error_j + tail_i tail_j + slack gain_i gain_j,
-     * and bit j of mask[i] tells whether |value| + error >= tau[i]. */
-    void (*interval_tile)(const radial *rad, int d, const simd_queries *queries,
-                          const simd_points *points, const int32_t *dots, float slack,
-                          simd_intervals *out);
+    /* value_ij <- -sum_s a_is b_js in single precision, s < rank. */
+    void (*dot_tile32)(int rank, const simd_rows *rows, const simd_columns *columns, float *value);
+
+    /* Completes the values of a tile to correlations, with their errors (see screen.h):
+     * value_ij += gain_i gain_j radial(s2_ij),
+     * error_ij  = error_i norm_j + norm_i error_j + tail_i tail_j + slack gain_i gain_j.
+     * Without a radial function (NULL) gains are not looked at. */
+    void (*interval_tile)(const radial *rad, int d, const simd_rows *rows,
+                          const simd_columns *columns, simd_intervals *out);
+
+    /* Bit q is set when a point of the box may reach tau of lane q < count. */
+    uint64_t (*box_filter)(const radial *rad, int d, int rank, int count, const simd_lanes *lanes,
+                           const simd_box *box);
 
     /* sums[q] = sum_u weights[u * SCREEN_BLOCK + q] * bounds[u], SCREEN_BLOCK queries at once. */
     void (*block_product)(int m, const float *weights, const float *bounds, float *sums);

@@ -34,6 +34,7 @@ typedef int32_t vs_any __attribute__((vector_size(VECTOR_BYTES), aligned(4), may
 #define FSPLAT(x) ((x) - (vf){0})
 #define INT_VECTORS (SCREEN_COLS / FLANES)
 #define INT_ROWS (VECTOR_BYTES == 64 ? 8 : 2)
+#define FLOAT_ROWS (VECTOR_BYTES == 64 ? 8 : VECTOR_BYTES == 32 ? 2 : 1)
 
 #define LOAD(p) ((vd) * (const vd_any *)(p))
 #define STORE(p, x) (*(vd_any *)(p) = (x))
@@ -232,6 +233,15 @@ static void NAME(dot_list)(int m, const double *q, const double *v, const int *i
     }
 }
 
+static void NAME(add_multiple)(int m, double factor, const double *x, double *y)
+{
+    int u = 0;
+    for (; u + LANES <= m; u += LANES)
+        STORE(y + u, FMA(SPLAT(factor), LOAD(x + u), LOAD(y + u)));
+    for (; u < m; u++)
+        y[u] += factor * x[u];
+}
+
 static void NAME(distance_list)(int d, const double *q, const double *x, const int *ids,
                                 size_t count, double *out)
 {
@@ -294,19 +304,29 @@ static inline vf NAME(radial_vector32)(const radial *rad, vf s2)
     return p * NAME(exp_minus32)(s);
 }
 
-static void NAME(dot_tile16)(int steps, const int16_t *a, const int16_t *b, const int32_t *start,
-                             int32_t *c)
+/* value_ij <- -step_i step_j sums_ij for vector h of the columns. */
+static inline void NAME(scale_sums)(int i, int h, vs sums, const simd_rows *rows,
+                                    const simd_columns *columns, float *value)
+{
+    vf step = FSPLAT(-rows->step[i]) * FLOAD(columns->step + h * FLANES);
+    FSTORE(value + i * SCREEN_COLS + h * FLANES, step * __builtin_convertvector(sums, vf));
+}
+
+static void NAME(dot_tile16)(int steps, const simd_rows *rows, const simd_columns *columns,
+                             float *value)
 {
 #if VECTOR_BYTES >= 32
     for (int first = 0; first < SCREEN_ROWS; first += INT_ROWS) {
         vs sum[INT_ROWS][INT_VECTORS];
+        const char *row[INT_ROWS], *column = columns->features;
 #pragma GCC unroll 16
-        for (int i = 0; i < INT_ROWS; i++)
+        for (int i = 0; i < INT_ROWS; i++) {
+            row[i] = rows->features[first + i];
 #pragma GCC unroll 4
             for (int h = 0; h < INT_VECTORS; h++)
-                sum[i][h] = start ? SLOAD(start + h * FLANES) : (vs){0};
-        const int16_t *row = a + 2 * first, *column = b;
-        for (int u = 0; u < steps; u++, row += 2 * SCREEN_ROWS, column += 2 * SCREEN_COLS) {
+                sum[i][h] = (vs){0};
+        }
+        for (int u = 0; u < 4 * steps; u += 4, column += 4 * SCREEN_COLS) {
             vs y[INT_VECTORS];
 #pragma GCC unroll 4
             for (int h = 0; h < INT_VECTORS; h++)
@@ -314,7 +334,7 @@ static void NAME(dot_tile16)(int steps, const int16_t *a, const int16_t *b, cons
 #pragma GCC unroll 16
             for (int i = 0; i < INT_ROWS; i++) {
                 int32_t pair;
-                memcpy(&pair, row + 2 * i, sizeof(pair));
+                memcpy(&pair, row[i] + u, sizeof(pair));
                 vs x = pair - (vs){0};
 #pragma GCC unroll 4
                 for (int h = 0; h < INT_VECTORS; h++)
@@ -325,37 +345,40 @@ static void NAME(dot_tile16)(int steps, const int16_t *a, const int16_t *b, cons
         for (int i = 0; i < INT_ROWS; i++)
 #pragma GCC unroll 4
             for (int h = 0; h < INT_VECTORS; h++)
-                SSTORE(c + (first + i) * SCREEN_COLS + h * FLANES, sum[i][h]);
+                NAME(scale_sums)(first + i, h, sum[i][h], rows, columns, value);
     }
 #else
     for (int i = 0; i < SCREEN_ROWS; i++)
         for (int j = 0; j < SCREEN_COLS; j++) {
-            int32_t sum = start ? start[j] : 0;
+            const int16_t *a = rows->features[i], *b = columns->features;
+            int32_t sum = 0;
             for (int u = 0; u < steps; u++)
                 for (int e = 0; e < 2; e++)
-                    sum += (int32_t)a[(u * SCREEN_ROWS + i) * 2 + e] *
-                           b[(u * SCREEN_COLS + j) * 2 + e];
-            c[i * SCREEN_COLS + j] = sum;
+                    sum += (int32_t)a[2 * u + e] * b[(u * SCREEN_COLS + j) * 2 + e];
+            value[i * SCREEN_COLS + j] = -rows->step[i] * columns->step[j] * (float)sum;
         }
 #endif
 }
 
 #if VECTOR_BYTES == 64
-static void NAME(dot_tile8)(int steps, const uint8_t *a, const int8_t *b, const int32_t *start,
-                            int32_t *c)
+static void NAME(dot_tile8)(int steps, const simd_rows *rows, const simd_columns *columns,
+                            float *value)
 {
     __m512i sum[SCREEN_ROWS][2];
+    const char *row[SCREEN_ROWS], *column = columns->features;
 #pragma GCC unroll 16
-    for (int i = 0; i < SCREEN_ROWS; i++)
+    for (int i = 0; i < SCREEN_ROWS; i++) {
+        row[i] = rows->features[i];
 #pragma GCC unroll 2
         for (int h = 0; h < 2; h++)
-            sum[i][h] = start ? (__m512i)SLOAD(start + h * FLANES) : _mm512_setzero_si512();
-    for (int u = 0; u < steps; u++, a += 4 * SCREEN_ROWS, b += 4 * SCREEN_COLS) {
-        __m512i y0 = _mm512_loadu_si512(b), y1 = _mm512_loadu_si512(b + 64);
+            sum[i][h] = (__m512i)SLOAD(columns->start + h * FLANES);
+    }
+    for (int u = 0; u < 4 * steps; u += 4, column += 4 * SCREEN_COLS) {
+        __m512i y0 = _mm512_loadu_si512(column), y1 = _mm512_loadu_si512(column + 64);
 #pragma GCC unroll 16
         for (int i = 0; i < SCREEN_ROWS; i++) {
             int32_t four;
-            memcpy(&four, a + 4 * i, sizeof(four));
+            memcpy(&four, row[i] + u, sizeof(four));
             __m512i x = _mm512_set1_epi32(four);
             sum[i][0] = _mm512_dpbusd_epi32(sum[i][0], x, y0);
             sum[i][1] = _mm512_dpbusd_epi32(sum[i][1], x, y1);
@@ -365,9 +388,43 @@ static void NAME(dot_tile8)(int steps, const uint8_t *a, const int8_t *b, const 
     for (int i = 0; i < SCREEN_ROWS; i++)
 #pragma GCC unroll 2
         for (int h = 0; h < 2; h++)
-            SSTORE(c + i * SCREEN_COLS + h * FLANES, (vs)sum[i][h]);
+            NAME(scale_sums)(i, h, (vs)sum[i][h], rows, columns, value);
 }
 #endif
+
+static void NAME(dot_tile32)(int rank, const simd_rows *rows, const simd_columns *columns,
+                             float *value)
+{
+    for (int first = 0; first < SCREEN_ROWS; first += FLOAT_ROWS) {
+        vf sum[FLOAT_ROWS][INT_VECTORS];
+        const float *row[FLOAT_ROWS], *column = columns->features;
+#pragma GCC unroll 16
+        for (int i = 0; i < FLOAT_ROWS; i++) {
+            row[i] = rows->features[first + i];
+#pragma GCC unroll 8
+            for (int h = 0; h < INT_VECTORS; h++)
+                sum[i][h] = FSPLAT(0.0f);
+        }
+        for (int u = 0; u < rank; u++, column += SCREEN_COLS) {
+            vf y[INT_VECTORS];
+#pragma GCC unroll 8
+            for (int h = 0; h < INT_VECTORS; h++)
+                y[h] = FLOAD(column + h * FLANES);
+#pragma GCC unroll 16
+            for (int i = 0; i < FLOAT_ROWS; i++) {
+                vf x = FSPLAT(-row[i][u]);
+#pragma GCC unroll 8
+                for (int h = 0; h < INT_VECTORS; h++)
+                    sum[i][h] = FMA32(x, y[h], sum[i][h]);
+            }
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < FLOAT_ROWS; i++)
+#pragma GCC unroll 8
+            for (int h = 0; h < INT_VECTORS; h++)
+                FSTORE(value + (first + i) * SCREEN_COLS + h * FLANES, sum[i][h]);
+    }
+}
 
 static inline uint32_t NAME(reaching32)(vf x, float threshold)
 {
@@ -384,37 +441,79 @@ static inline uint32_t NAME(reaching32)(vf x, float threshold)
 #endif
 }
 
-static void NAME(interval_tile)(const radial *rad, int d, const simd_queries *queries,
-                                const simd_points *points, const int32_t *dots, float slack,
-                                simd_intervals *out)
+static void NAME(interval_tile)(const radial *rad, int d, const simd_rows *rows,
+                                const simd_columns *columns, simd_intervals *out)
 {
     for (int i = 0; i < SCREEN_ROWS; i++) {
         uint32_t mask = 0;
-#pragma GCC unroll 2
+        const float *x = rows->x[i];
         for (int j = 0; j < SCREEN_COLS; j += FLANES) {
-            vf value = -(FSPLAT(queries->step[i]) * FLOAD(points->step + j)) *
-                       __builtin_convertvector(SLOAD(dots + i * SCREEN_COLS + j), vf);
-            vf error = FSPLAT(queries->error[i]) * FLOAD(points->norm + j);
-            error = FMA32(FSPLAT(queries->norm[i]), FLOAD(points->error + j), error);
-            error = FMA32(FSPLAT(queries->tail[i]), FLOAD(points->tail + j), error);
+            vf value = FLOAD(out->value + i * SCREEN_COLS + j);
+            vf error = FSPLAT(rows->error[i]) * FLOAD(columns->norm + j);
+            error = FMA32(FSPLAT(rows->norm[i]), FLOAD(columns->error + j), error);
             if (rad) {
                 vf s2 = FSPLAT(0.0f);
                 for (int u = 0; u < d; u++) {
-                    vf diff = FSPLAT(queries->x[u * SCREEN_ROWS + i]) -
-                              FLOAD(points->x + u * SCREEN_COLS + j);
+                    vf diff = FSPLAT(x[u]) - FLOAD(columns->x + u * SCREEN_COLS + j);
                     s2 = FMA32(diff, diff, s2);
                 }
-                vf gain = FSPLAT(queries->gain[i]) * FLOAD(points->gain + j);
+                vf gain = FSPLAT(rows->gain[i]) * FLOAD(columns->gain + j);
                 value = FMA32(gain, NAME(radial_vector32)(rad, s2), value);
-                error = FMA32(gain, FSPLAT(slack), error);
+                error = FMA32(gain, FSPLAT(columns->slack), error);
+            } else {
+                error = FMA32(FSPLAT(rows->tail[i]), FLOAD(columns->tail + j), error);
             }
             FSTORE(out->value + i * SCREEN_COLS + j, value);
             FSTORE(out->error + i * SCREEN_COLS + j, error);
             vf upper = (vf)((vs)value & INT32_MAX) + error;
-            mask |= NAME(reaching32)(upper, queries->tau[i]) << j;
+            mask |= NAME(reaching32)(upper, rows->tau[i]) << j;
         }
         out->mask[i] = mask;
     }
+}
+
+static inline vf NAME(larger)(vf a, vf b)
+{
+    vs more = a > b;
+    return (vf)(((vs)a & more) | ((vs)b & ~more));
+}
+
+static uint64_t NAME(box_filter)(const radial *rad, int d, int rank, int count,
+                                 const simd_lanes *lanes, const simd_box *box)
+{
+    uint64_t mask = 0;
+    for (int q = 0; q < count; q += FLANES) {
+        vf middle = FSPLAT(0.0f), half = middle, gain = FLOAD(lanes->gain + q);
+        vf error = FLOAD(lanes->error + q) * FSPLAT(box->norm);
+        error = FMA32(FLOAD(lanes->norm + q), FSPLAT(box->error), error);
+        for (int s = 0; s < rank; s++) {
+            vf c = FLOAD(lanes->features + s * SCREEN_BLOCK + q);
+            middle = FMA32(-c, FSPLAT(box->middle[s]), middle);
+            half = FMA32((vf)((vs)c & INT32_MAX), FSPLAT(box->half[s]), half);
+        }
+        if (rad) {
+            vf near2 = FSPLAT(0.0f), far2 = near2;
+            for (int u = 0; u < d; u++) {
+                vf x = FLOAD(lanes->x + u * SCREEN_BLOCK + q);
+                vf below = FSPLAT(box->low[u]) - x, above = x - FSPLAT(box->high[u]);
+                vf near = NAME(larger)(NAME(larger)(below, above), FSPLAT(0.0f));
+                vf far = NAME(larger)(-below, -above);
+                near2 = FMA32(near, near, near2);
+                far2 = FMA32(far, far, far2);
+            }
+            vf high = gain * FSPLAT(box->gain_high) * NAME(radial_vector32)(rad, near2);
+            vf low = gain * FSPLAT(box->gain_low) * NAME(radial_vector32)(rad, far2);
+            middle = FMA32(FSPLAT(0.5f), high + low, middle);
+            half = FMA32(FSPLAT(0.5f), high - low, half);
+            error = FMA32(gain * FSPLAT(box->gain_high), FSPLAT(box->slack), error);
+        } else {
+            error = FMA32(FLOAD(lanes->tail + q), FSPLAT(box->tail), error);
+        }
+        vf upper = (vf)((vs)middle & INT32_MAX) + FMA32(half, FSPLAT(1.0f + 1e-5f), error);
+        upper = upper - FLOAD(lanes->tau + q);
+        mask |= (uint64_t)NAME(reaching32)(upper, 0.0f) << q;
+    }
+    return count < 64 ? mask & (((uint64_t)1 << count) - 1) : mask;
 }
 
 static void NAME(block_product)(int m, const float *weights, const float *bounds, float *sums)
@@ -455,11 +554,14 @@ static const simd_table NAME(table) = {
     .residual_tile = NAME(residual_tile),
     .reach = NAME(reach),
     .dot_list = NAME(dot_list),
+    .add_multiple = NAME(add_multiple),
     .distance_list = NAME(distance_list),
 #if VECTOR_BYTES == 64
     .dot_tile8 = NAME(dot_tile8),
 #endif
     .dot_tile16 = NAME(dot_tile16),
+    .dot_tile32 = NAME(dot_tile32),
+    .box_filter = NAME(box_filter),
     .interval_tile = NAME(interval_tile),
     .block_product = NAME(block_product),
     .count_reaching = NAME(count_reaching),
@@ -490,6 +592,7 @@ static const simd_table NAME(table) = {
 #undef FSPLAT
 #undef INT_VECTORS
 #undef INT_ROWS
+#undef FLOAT_ROWS
 #undef ISA
 #undef VECTOR_BYTES
 #undef TILE_ROWS
