@@ -14,7 +14,11 @@ user_call <- function() {
   frame <- length(parents)
   name <- NULL
   while (frame > 0) {
-    if (identical(environment(sys.function(frame)), home)) name <- sys.call(frame)[[1]]
+    if (identical(environment(sys.function(frame)), home)) {
+      # a method is known to the user by its generic
+      generic <- get0(".Generic", sys.frame(frame), mode = "character", inherits = FALSE)
+      name <- if (is.null(generic)) sys.call(frame)[[1]] else as.name(generic)
+    }
     frame <- parents[frame]
   }
   name <- paste(deparse(name), collapse = "")

@@ -107,7 +107,7 @@ vif_loglik <- function(y, gp, nn, nugget, X = NULL, noise_variance = NULL, gradi
 # point, as the core wants them: y and X become rows.
 vif_evaluate <- function(y, gp, id, noise, X, threads) {
   f <- .Call(C_vif_regression, gp, noise, id, NULL, NULL, threads)
-  values <- rbind(y, if (!is.null(X)) t(X), deparse.level = 0)
+  values <- unname(rbind(y, if (!is.null(X)) t(X)))
   contrasts <- .Call(C_vif_contrasts, id, f$coef, values, values, threads)
   W <- .Call(C_vif_contrasts, id, f$coef, gp$V, gp$V, threads)
   M <- .Call(C_vif_crossproduct, W, W, 1 / f$D, threads)
@@ -198,7 +198,7 @@ check_response <- function(y, n, where) {
            paste0("one with ", missing, " NA (first at position ", which(is.na(y))[1], ")"))
   }
   check_finite(y, "y")
-  as.double(y)
+  stats::setNames(as.double(y), names(y))
 }
 
 # Covariates as a double matrix with names, of full rank.

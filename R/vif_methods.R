@@ -176,6 +176,8 @@ simulate.vif <- function(object, nsim = 1, seed = NULL, ...) {
 #' Fits again with changed arguments, starting from the parameters of the old fit unless `start` is given.
 #'
 #' @param object A [vif_fit()].
+#' @param formula. For a fit by formula, the new formula; `.` stands for the old one, as in
+#'   [stats::update.formula()].
 #' @param ... Arguments of [vif_fit()] to change.
 #' @param evaluate `FALSE` returns the call instead of the fit.
 #' @return A [vif_fit()].
@@ -185,16 +187,14 @@ simulate.vif <- function(object, nsim = 1, seed = NULL, ...) {
 #' update(fit, k = 20)
 #' @importFrom stats update
 #' @export
-update.vif <- function(object, ..., evaluate = TRUE) {
+update.vif <- function(object, formula., ..., evaluate = TRUE) {
   call <- object$call
-  changes <- as.list(substitute(list(...)))[-1]
-  for (name in names(changes)) {
-    if (name == "formula" && !is.null(object$formula)) {
-      call$y <- stats::update.formula(object$formula, eval(changes$formula, parent.frame()))
-    } else {
-      call[[name]] <- changes[[name]]
-    }
+  if (!missing(formula.)) {
+    if (is.null(object$formula)) refuse("formula.", "missing, as the fit has no formula", describe(formula.))
+    call$y <- stats::update.formula(object$formula, formula.)
   }
+  changes <- as.list(substitute(list(...)))[-1]
+  for (name in names(changes)) call[[name]] <- changes[[name]]
   if (is.null(changes$start)) call$start <- list(kernel = object$kernel, nugget = object$nugget)
   if (evaluate) eval(call, parent.frame()) else call
 }

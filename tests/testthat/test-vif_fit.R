@@ -1,0 +1,128 @@
+set.seed(6)
+n <- 400
+x <- cbind(lon = runif(n), lat = runif(n))
+truth <- gp_kernel("matern32", variance = 2, lengthscale = 0.2)
+f <- drop(crossprod(chol(oracle_covariance(truth, x, x) + diag(1e-10, n)), rnorm(n)))
+y <- 3 - x[, 1] + f + rnorm(n, sd = 0.3)
+X <- cbind(one = 1, east = x[, 1])
+quick <- function(...) vif_fit(..., progress = FALSE)
+fit <- quick(y, x, X = X, inducing = 40, k = 12)
+
+dense_loglik <- function(theta) {
+  gp_loglik(y, x, gp_kernel("matern32", exp(theta[1]), exp(theta[2])), exp(theta[3]), X = X)
+}
+
+test_that("a fit with all neighbours is the maximum likelihood estimate of the exact process", {
+  exact <- quick(y, x, X = X, inducing = 10, k = n - 1)
+  best <- optim(log(c(2, 0.2, 0.1)), dense_loglik, method = "BFGS",
+                control = list(fnscale = -1, reltol = 1e-12))
+  expect_true(exact$converged)
+  expect_equal(exact$loglik, dense_loglik(log(unname(coef(exact, "covariance")))), tolerance = 1e-8)
+  expect_lt(abs(exact$loglik - best$value), 0.01)
+  expect_equal(unname(log(coef(exact, "covariance"))), best$par, tolerance = 0.02)
+})
+
+test_that("with few neighbours it comes close, and reports what it did", {
+  expect_true(fit$converged)
+  expect_equal(as.numeric(logLik(fit)), vif_loglik(y[fit$order], fit$gp, cbind(seq_len(n), fit$id),
+                                                   fit$nugget, X = X[fit$order, ]))
+  expect_lt(abs(fit$loglik - dense_loglik(log(unname(coef(fit, "covariance"))))), 5)
+  # the gradient vanishes where it has converged
+  slope <- attr(vif_loglik(y[fit$order], fit$gp, cbind(seq_len(n), fit$id), fit$nugget,
+                           X = X[fit$order, ], gradient = TRUE), "gradient")
+  expect_lt(max(abs(slope)), 0.5)
+  expect_identical(fit$history$iteration[1:4], c(0, 1, 2, 4))
+  expect_identical(sort(fit$order), 1:n)
+  expect_identical(fit$gp$x, x[fit$order, ])
+})
+
+test_that("one lengthscale or one for each column, a fixed nugget, known noise", {
+  each <- quick(y, x, X = X, kernel = gp_kernel("matern32", lengthscale = c(1, 1)), inducing = 40, k = 12)
+  expect_named(coef(each, "covariance"), c("variance", "lengthscale1", "lengthscale2", "nugget"))
+  expect_gt(each$loglik, fit$loglik - 1)
+  fixed <- quick(y, x, X = X, inducing = 40, k = 12, nugget = 0.2)
+  expect_identical(fixed$nugget, 0.2)
+  expect_identical(attr(logLik(fixed), "df"), 4L)
+  expect_lt(fixed$loglik, fit$loglik)
+  # measurement variances of 0.05 beside a nugget are a nugget 0.05 larger
+  known <- quick(y, x, X = X, inducing = 40, k = 12, noise_variance = rep(0.05, n))
+  expect_equal(known$nugget + 0.05, fit$nugget, tolerance = 0.01)
+  expect_equal(known$loglik, fit$loglik, tolerance = 1e-4)
+})
+
+test_that("other kernels, orders, starting values and no inducing inputs work", {
+  for (kernel in list(gp_kernel("matern12"), gp_kernel("matern52"), gp_kernel("rbf"),
+                      gp_kernel("matern", smoothness = 1.2))) {
+    expect_true(quick(y, x, X = X, kernel = kernel, inducing = 20, k = 8)$converged, label = format(kernel))
+  }
+  expect_lt(abs(quick(y, x, X = X, inducing = 0, k = 12, order = "random")$loglik - fit$loglik), 6)
+  started <- quick(y, x, X = X, inducing = 40, k = 12, start = list(kernel = truth, nugget = 0.1))
+  expect_lt(abs(started$loglik - fit$loglik), 0.5)
+  given <- quick(y, x, X = X, kernel = truth, inducing = 40, k = 12, start = "kernel", order = n:1)
+  expect_identical(given$order, n:1)
+  expect_identical(quick(y, x, X = X, inducing = x[1:9, ], k = 5)$gp$inducing, x[1:9, ])
+  nearest <- quick(y, x, X = X, inducing = 40, k = 12, neighbours = "euclidean")
+  expect_output(print(nearest), "12 Euclidean neighbours")
+})
+
+test_that("the formula method is the matrix method", {
+  d <- data.frame(x, y = y, kind = gl(2, 1, n, c("a", "b")))
+  by_formula <- quick(y ~ lon, coords = ~ lon + lat, data = d, inducing = 40, k = 12)
+  expect_equal(by_formula$loglik, fit$loglik)
+  expect_named(by_formula$coefficients, c("(Intercept)", "lon"))
+  new <- data.frame(lon = c(0.2, 0.7), lat = c(0.4, 0.9))
+  expect_equal(predict(by_formula, new), predict(fit, as.matrix(new), newX = cbind(1, new$lon)),
+               ignore_attr = TRUE)
+  d$y[c(2, 9)] <- NA
+  less <- vif_fit(y ~ kind, coords = ~ lon + lat, data = d, inducing = 20, k = 8, subset = lon < 0.9,
+                  progress = FALSE)
+  expect_identical(nobs(less), sum(d$lon < 0.9 & !is.na(d$y)))
+  expect_named(less$coefficients, c("(Intercept)", "kindb"))
+  expect_identical(nrow(predict(less, d[1:3, ])), 3L)
+  expect_error(predict(less, d[1:3, c("lon", "lat")]), "`newdata` must be with column kind")
+  expect_error(quick(y ~ kind, coords = ~ lon + lat, data = d, na.action = na.pass), "2 NA")
+  expect_error(quick(y ~ kind, coords = lon ~ lat, data = d), "`coords` must be a one-sided formula")
+})
+
+test_that("a fit is repeatable, whatever the session's random numbers, and leaves them alone", {
+  set.seed(77)
+  before <- .Random.seed
+  again <- quick(y, x, X = X, inducing = 40, k = 12)
+  expect_identical(.Random.seed, before)
+  expect_identical(again$loglik, fit$loglik)
+  expect_identical(quick(y, x, X = X, inducing = 40, k = 12, threads = 1)$loglik, fit$loglik)
+})
+
+test_that("a fit that has not converged says so and keeps its best parameters", {
+  expect_warning(short <- quick(y, x, X = X, inducing = 40, k = 12, iterations = 1),
+                 "has not converged \\(the limit of 1 iteration is reached\\)", class = "vif_convergence")
+  expect_false(short$converged)
+  expect_output(print(short), "NOT CONVERGED")
+  # searched again at the end, so the objective has changed a little
+  expect_gte(short$loglik, short$history$loglik[1] - 0.1)
+})
+
+test_that("bad input is refused by name", {
+  expect_error(quick(y[-1], x), "^vif_fit\\(\\): `y` must be of length 400 \\(the rows of `x`\\), not of length 399")
+  expect_error(quick(replace(y, 5:7, NA), x), "3 NA \\(first at position 5\\)")
+  expect_error(quick(rep(1, n), x), "`y` must be varying beyond its mean, not constant")
+  expect_error(quick(1 + 2 * X[, 2], x, X = X), "not a linear function of `X`")
+  expect_error(quick(y, x, X = cbind(X, X[, 2])), "`X` must be of linearly independent columns")
+  expect_error(quick(y, replace(x, 3, NaN)), "`x` must be finite everywhere")
+  expect_error(quick(y, x, kernel = gp_kernel(lengthscale = 1:3)), "`lengthscale`")
+  expect_error(quick(y, x, k = 0), "`k` must be a whole number of at least 1")
+  expect_error(quick(y, x, inducing = n + 1), "`inducing` must be at most 400")
+  expect_error(quick(y, x, start = "warm"), '`start` must be "auto", "kernel" or a list')
+  expect_error(quick(y, x, order = 1:3), "`order` must be")
+  expect_error(quick(y, x, neighbors = "residual"), "`neighbors` must be an argument of vif_fit")
+})
+
+test_that("few points, one column and copies of points are no trouble", {
+  few <- quick(y[1:30], x[1:30, ], k = 50)
+  expect_identical(c(few$k, nrow(few$gp$inducing)), c(29L, 30L))
+  twice <- quick(c(y, y[1:50] + 0.1), rbind(x, x[1:50, ]), X = rep(1, n + 50), inducing = 20, k = 8)
+  expect_true(twice$converged)
+  line <- quick(sin(10 * x[, 1]) + rnorm(n, sd = 0.1), x[, 1], inducing = 15, k = 8)
+  expect_true(line$converged)
+  expect_equal(line$nugget, 0.01, tolerance = 0.3)
+})

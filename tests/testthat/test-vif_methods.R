@@ -1,0 +1,85 @@
+set.seed(8)
+n <- 250
+x <- matrix(runif(2 * n), n)
+y <- setNames(2 + sin(6 * x[, 1]) + rnorm(n, sd = 0.2), paste0("p", 1:n))
+fit <- vif_fit(y, x, X = rep(1, n), inducing = 20, k = 8, progress = FALSE)
+full <- suppressWarnings(vif_fit(y, x, X = rep(1, n), inducing = 20, k = n - 1, iterations = 2, progress = FALSE))
+
+test_that("generics of stats read a fit", {
+  expect_identical(AIC(fit), 2 * 4 - 2 * as.numeric(logLik(fit)))
+  expect_identical(attr(logLik(fit), "nobs"), 250L)
+  expect_equal(BIC(fit), log(n) * 4 - 2 * fit$loglik)
+  expect_identical(nobs(fit), as.integer(n))
+  expect_named(coef(fit), c("X1", "variance", "lengthscale", "nugget"))
+  expect_named(coef(fit, "mean"), "X1")
+  expect_identical(dimnames(vcov(fit)), list("X1", "X1"))
+  expect_error(coef(fit, "some"), "`type`")
+})
+
+test_that("residuals are those of the exact process where the approximation is exact", {
+  S <- oracle_covariance(full$kernel, x, x) + diag(full$nugget, n)
+  r <- y - full$coefficients
+  precision <- solve(S)
+  expect_equal(residuals(full), drop(full$nugget * precision %*% r), ignore_attr = TRUE, tolerance = 1e-8)
+  expect_equal(residuals(full, "loo"), drop(precision %*% r) / diag(precision), ignore_attr = TRUE, tolerance = 1e-8)
+  expect_equal(residuals(full, "standardised"), drop(precision %*% r) / sqrt(diag(precision)),
+               ignore_attr = TRUE, tolerance = 1e-8)
+  expect_named(residuals(full), names(y))
+  expect_equal(fitted(full) + residuals(full), y)
+  expect_equal(unname(fitted(full)), predict(full, newX = rep(1, n), k = n)$fit, tolerance = 1e-8)
+})
+
+test_that("leaving one out leaves one out", {
+  rows <- setdiff(seq_len(n), 17)
+  S <- oracle_covariance(full$kernel, x, x) + diag(full$nugget, n)
+  without <- full$coefficients + S[17, rows] %*% solve(S[rows, rows], y[rows] - full$coefficients)
+  expect_equal(unname(residuals(full, "loo")[17]), unname(y[17]) - drop(without), tolerance = 1e-8)
+  expect_equal(sd(residuals(fit, "standardised")), 1, tolerance = 0.15)
+})
+
+test_that("simulations have the covariance of the model", {
+  draws <- as.matrix(simulate(full, 4000, seed = 1))
+  S <- oracle_covariance(full$kernel, x, x) + diag(full$nugget, n)
+  expect_lt(max(abs(rowMeans(draws) - full$coefficients)), 6 * sqrt(S[1, 1] / 4000))
+  expect_lt(max(abs(cov(t(draws)) - S)) / S[1, 1], 0.15)
+  expect_identical(simulate(fit, 2, seed = 3), simulate(fit, 2, seed = 3))
+  expect_named(simulate(fit, 2), c("sim_1", "sim_2"))
+})
+
+test_that("a fit prints and sums itself up", {
+  expect_output(print(fit), "<vif> 250 observations, 20 inducing inputs, k = 8")
+  expect_output(print(fit), "converged after")
+  expect_output(print(summary(fit)), "standardised leave-one-out residuals")
+  expect_identical(dim(summary(fit)$coefficients), c(1L, 4L))
+  bare <- vif_fit(y - 2, x, inducing = 20, k = 8, progress = FALSE)
+  expect_output(print(summary(bare)), "covariance:")
+  expect_length(bare$coefficients, 0)
+})
+
+test_that("update() fits again from where the fit is", {
+  more <- update(fit, k = 15)
+  expect_identical(more$k, 15L)
+  expect_equal(coef(more), coef(fit), tolerance = 0.2)
+  expect_identical(update(fit, k = 15, evaluate = FALSE)$k, 15)
+  d <- data.frame(y = y, a = x[, 1], b = x[, 2])
+  by_formula <- vif_fit(y ~ 1, coords = ~ a + b, data = d, inducing = 20, k = 8, progress = FALSE)
+  wider <- update(by_formula, . ~ . + b)
+  expect_named(wider$coefficients, c("(Intercept)", "b"))
+  expect_identical(formula(wider), y ~ b)
+})
+
+test_that("a saved fit predicts as before", {
+  file <- tempfile()
+  saveRDS(fit, file)
+  expect_identical(predict(readRDS(file), x[1:5, ], newX = rep(1, 5)), predict(fit, x[1:5, ], newX = rep(1, 5)))
+})
+
+test_that("plots are drawn", {
+  grDevices::pdf(NULL)
+  on.exit(grDevices::dev.off())
+  expect_identical(plot(fit), fit)
+  line <- vif_fit(y, x[, 1], inducing = 10, k = 8, progress = FALSE)
+  expect_identical(plot(line, which = 3), line)
+  expect_error(plot(fit, which = 9), "`which` must be among 1 to 4")
+  expect_error(plot(fit, columns = 1), "`columns` must be two of the 2 columns")
+})

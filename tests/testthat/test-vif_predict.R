@@ -1,0 +1,115 @@
+set.seed(7)
+n <- 300
+x <- matrix(runif(2 * n), n)
+y <- 2 + sin(6 * x[, 1]) + x[, 2] + rnorm(n, sd = 0.2)
+X <- cbind(one = 1, north = x[, 2])
+known <- runif(n, 0, 0.1)
+fit <- vif_fit(y, x, X = X, inducing = 30, k = 10, noise_variance = known, progress = FALSE)
+new <- matrix(runif(80), 40)
+newX <- cbind(1, new[, 2])
+
+# The exact conditional distribution at the parameters of a fit.
+dense_prediction <- function(fit, new, newX, beta_uncertainty = FALSE) {
+  S <- oracle_covariance(fit$kernel, x, x) + diag(fit$nugget + known)
+  cross <- oracle_covariance(fit$kernel, x, new)
+  beta <- solve(t(X) %*% solve(S, X), t(X) %*% solve(S, y))
+  mean <- newX %*% beta + t(cross) %*% solve(S, y - X %*% beta)
+  covariance <- oracle_covariance(fit$kernel, new, new) - t(cross) %*% solve(S, cross)
+  left <- t(newX) - t(X) %*% solve(S, cross)
+  variance <- diag(covariance) + beta_uncertainty * colSums(left * solve(t(X) %*% solve(S, X), left))
+  list(mean = drop(mean), se = sqrt(variance), covariance = covariance)
+}
+
+test_that("with all observations as neighbours predictions are exact, whatever the inducing inputs", {
+  for (inducing in c(0, 25)) {
+    full <- suppressWarnings(vif_fit(y, x, X = X, inducing = inducing, k = n - 1, noise_variance = known,
+                                     iterations = 3, progress = FALSE))
+    for (universal in c(FALSE, TRUE)) {
+      exact <- dense_prediction(full, new, newX, universal)
+      p <- predict(full, new, newX = newX, k = n, beta_uncertainty = universal)
+      expect_equal(p$fit, exact$mean, tolerance = 1e-8)
+      expect_equal(p$se.fit^2, exact$se^2, tolerance = 1e-8)
+      expect_equal(p$se.obs^2, exact$se^2 + full$nugget, tolerance = 1e-8)
+    }
+    samples <- attr(predict(full, new[1:12, ], newX = newX[1:12, ], k = n + 12, nsim = 20000, seed = 1), "samples")
+    exact <- dense_prediction(full, new[1:12, ], newX[1:12, ])
+    expect_identical(dim(samples), c(12L, 20000L))
+    spread <- sqrt(diag(exact$covariance))
+    expect_lt(max(abs(rowMeans(samples) - exact$mean) / spread), 5 / sqrt(20000))
+    expect_lt(max(abs(cov(t(samples)) - exact$covariance) / outer(spread, spread)), 0.05)
+  }
+})
+
+test_that("with some it is close, and without inducing inputs it is the conditional of the neighbours", {
+  exact <- dense_prediction(fit, new, newX)
+  p <- predict(fit, new, newX = newX)
+  expect_lt(max(abs(p$fit - exact$mean) / exact$se), 0.2)
+  expect_equal(p$se.fit, exact$se, tolerance = 0.05)
+  plain <- vif_fit(y, x, X = X, inducing = 0, k = 10, noise_variance = known, progress = FALSE)
+  nn <- residual_knn(plain$gp, 7, newdata = new[1, , drop = FALSE])$id[1, ]
+  rows <- plain$order[nn]
+  S <- oracle_covariance(plain$kernel, x[rows, ], x[rows, ]) + diag(plain$nugget + known[rows])
+  cross <- oracle_covariance(plain$kernel, x[rows, ], new[1, , drop = FALSE])
+  p <- predict(plain, new[1, ,drop = FALSE], newX = newX[1, ], k = 7)
+  expect_equal(p$fit, drop(newX[1, ] %*% plain$coefficients +
+                             t(cross) %*% solve(S, (y - X %*% plain$coefficients)[rows])), tolerance = 1e-8)
+  expect_equal(p$se.fit^2, drop(plain$kernel$variance - t(cross) %*% solve(S, cross)), tolerance = 1e-8)
+})
+
+test_that("chunks and threads change nothing", {
+  whole <- predict(fit, new, newX = newX)
+  expect_equal(predict(fit, new, newX = newX, chunk = 7, progress = FALSE), whole)
+  expect_identical(predict(fit, new, newX = newX, threads = 1), whole)
+})
+
+test_that("the forms of the result", {
+  mean <- predict(fit, new, newX = newX, se.fit = FALSE)
+  expect_true(is.numeric(mean) && is.null(dim(mean)))
+  p <- predict(fit, new, newX = newX, interval = "prediction", level = 0.9)
+  expect_named(p, c("fit", "se.fit", "se.obs", "lwr", "upr"))
+  expect_equal(p$fit, mean)
+  expect_equal(p$upr - p$fit, qnorm(0.95) * p$se.obs)
+  expect_equal(p$se.obs^2, p$se.fit^2 + fit$nugget)
+  q <- predict(fit, new, newX = newX, interval = "confidence", se.fit = FALSE)
+  expect_named(q, c("fit", "lwr", "upr"))
+  expect_equal(q$fit - q$lwr, qnorm(0.975) * p$se.fit)
+  expect_equal(predict(fit)$fit, predict(fit, x, newX = X)$fit)
+  named <- new[1:2, ]
+  rownames(named) <- c("a", "b")
+  expect_named(predict(fit, named, newX = newX[1:2, ], se.fit = FALSE), c("a", "b"))
+})
+
+test_that("predicting the noise-free process at an observation without noise gives it back", {
+  exact <- suppressWarnings(vif_fit(y, x, inducing = 10, k = 10, nugget = 1e-6, progress = FALSE))
+  p <- predict(exact, x)
+  expect_lt(max(abs(p$fit - y)), 1e-3)
+  expect_lt(max(p$se.fit), 2e-3)
+})
+
+test_that("intervals cover", {
+  inside <- replicate(5, {
+    more <- matrix(runif(1000), ncol = 2)
+    z <- 2 + sin(6 * more[, 1]) + more[, 2] + rnorm(500, sd = sqrt(fit$nugget))
+    p <- predict(fit, more, newX = cbind(1, more[, 2]), interval = "prediction")
+    mean(z > p$lwr & z < p$upr)
+  })
+  expect_gt(mean(inside), 0.92)
+  expect_lt(mean(inside), 0.98)
+})
+
+test_that("samples repeat with a seed and are equal at equal inputs", {
+  at <- new[c(1, 2, 1), ]
+  one <- attr(predict(fit, at, newX = newX[c(1, 2, 1), ], nsim = 3, seed = 5), "samples")
+  expect_identical(one, attr(predict(fit, at, newX = newX[c(1, 2, 1), ], nsim = 3, seed = 5), "samples"))
+  expect_identical(one[1, ], one[3, ])
+})
+
+test_that("bad arguments are refused by name", {
+  expect_error(predict(fit, new), "`newX` must be given, with the 2 columns of `X`, not missing")
+  expect_error(predict(fit, new, newX = newX[-1, ]), "`newX` must be 40 x 2, not 39 x 2")
+  expect_error(predict(fit, cbind(new, 1), newX = newX), "`newdata` must be of 2 columns")
+  expect_error(predict(fit, replace(new, 2, NA), newX = newX), "`newdata` must be finite")
+  expect_error(predict(fit, new, newX = newX, interval = "both"), "`interval`")
+  expect_error(predict(fit, new, newX = newX, level = 95), "`level` must be a number between 0 and 1, not 95")
+  expect_error(predict(fit, new, newX = newX, k = 0), "`k`")
+})
