@@ -29,6 +29,28 @@ test_that("neighbours are the oracle's for duplicates, grids and clusters, with 
   }
 }))
 
+test_that("the comparison with the oracle sees every kind of fault", {
+  gp <- residual_gp(inputs("grid", 49, 2), gp_kernel(lengthscale = 0.4), inducing = 0)
+  nn <- residual_knn(gp, 5, predecessors = TRUE)
+  oracle <- oracle_search(gp, 5, predecessors = TRUE)
+  expect_success(expect_neighbours(nn, oracle))
+  tie <- which(nn$dist[, 1] == nn$dist[, 2])[1]
+  faults <- list(
+    distance = function(nn) { nn$dist <- nn$dist * (1 + 1e-7); nn }, # single precision
+    distance = function(nn) { nn$id[40, 5] <- 1L; nn$dist[40, 5] <- sqrt(1 - abs(oracle$rho[40, 1])); nn },
+    claim = function(nn) { nn$id[40, 5] <- 1L; nn },
+    self = function(nn) { nn$id[40, 1] <- 40L; nn$dist[40, 1] <- 0; nn },
+    late = function(nn) { nn$id[40, 5] <- 41L; nn },
+    twice = function(nn) { nn$id[40, 2] <- nn$id[40, 1]; nn },
+    missing = function(nn) { nn$id[40, 5] <- NA; nn$dist[40, 5] <- NA; nn },
+    ties = function(nn) { nn$id[tie, 1:2] <- nn$id[tie, 2:1]; nn },
+    order = function(nn) { nn$id[40, ] <- rev(nn$id[40, ]); nn$dist[40, ] <- rev(nn$dist[40, ]); nn }
+  )
+  for (f in seq_along(faults)) {
+    expect_failure(expect_neighbours(faults[[f]](nn), oracle), paste0("fault of .*", names(faults)[f]))
+  }
+})
+
 test_that("more neighbours than candidates are filled with NA", on_one_thread({
   for (n in c(1, 2, 5, 33, 64, 65)) {
     gp <- residual_gp(inputs("uniform", n, 2), gp_kernel(), inducing = min(n - 1, 2), seed = 1)
@@ -59,6 +81,18 @@ test_that("many points, tiles and threads give one answer", {
   expect_search(gp, 25, label = "1550 points")
   expect_search(gp, 25, predecessors = TRUE, label = "1550 points, predecessors")
 })
+
+test_that("problems large enough to skip points are searched right", on_one_thread({
+  set.seed(7)
+  for (family in c("matern12", "matern32", "matern52", "rbf")) for (d in c(1, 2, 5)) {
+    kind <- sample(c("uniform", "duplicates", "clusters"), 1)
+    gp <- residual_gp(inputs(kind, 700, d), gp_kernel(family, lengthscale = 0.1 * d), inducing = 50,
+                      selection = "random", seed = 1)
+    expect_search(gp, 15, label = paste(kind, family, "d", d))
+    expect_search(gp, 15, predecessors = TRUE, label = paste(kind, family, "d", d, "predecessors"))
+    expect_search(gp, 15, newdata = inputs("uniform", 100, d), label = paste(kind, family, "d", d, "newdata"))
+  }
+}))
 
 test_that("duplicates are each other's neighbours and never their own", {
   gp <- residual_gp(cbind(c(3, 1, 1, 1, 2), 0), gp_kernel(), inducing = matrix(c(0, 0), 1))
