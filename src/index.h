@@ -1,7 +1,7 @@
 /* Index: what a search by screening needs besides the points themselves.
  *
- * The order of a tree, cut into cells of at most INDEX_CELL points at the borders of leaves; the
- * screen of the candidates in that order; their bounds; and, for queries that are not candidates, an
+ * The order of a tree, refined into cells and panels; the screen of the candidates in that order; their
+ * bounds; and, for queries that are not candidates, an
  * order and a screen of their own. Built again whenever hyperparameters change; the tree is not. */
 #ifndef VECCHIANN_INDEX_H
 #define VECCHIANN_INDEX_H
@@ -12,8 +12,14 @@
 
 #define INDEX_LEAF 32
 #define INDEX_CELL 256
+#define INDEX_REFINE 4096
 
-/* An order of points, cut into cells. Owns its arrays. */
+/* An order of points, cut into cells. Owns its arrays.
+ *
+ * The largest nodes of the tree with at most INDEX_REFINE points are halved along the widest side of
+ * their box, down to cells of at most INDEX_CELL points and panels of SCREEN_COLS: bounds want compact
+ * boxes and tiles want full ones, which the nodes of a cover tree are not. Inside a panel points are in
+ * increasing index. */
 typedef struct {
     size_t n;
     int cells;

@@ -144,11 +144,10 @@ void linalg_solve_panel(const linalg_triangle *triangle, double *B)
         block += (size_t)first * rows;
         for (int a = 0; a < height; a++) {
             double *solved = B + (size_t)(first + a) * cols;
-            for (int j = 0; j < cols; j++)
-                solved[j] -= tile[a * cols + j];
+            simd->add_multiple(cols, -1.0, tile + a * cols, solved);
             for (int b = 0; b < a; b++)
-                for (int j = 0; j < cols; j++)
-                    solved[j] -= corner[a * rows + b] * B[(size_t)(first + b) * cols + j];
+                simd->add_multiple(cols, -corner[a * rows + b], B + (size_t)(first + b) * cols,
+                                   solved);
             for (int j = 0; j < cols; j++)
                 solved[j] *= corner[a * rows + a];
         }

@@ -47,6 +47,8 @@ typedef struct {
     bounds_block bound;
     /* scratch */
     work_item *work;
+    float *away;    /* by cell: squared distance from the middle of the block */
+    double *middle; /* d */
     float *lows; /* of one query, for its threshold */
     double *rho;
     simd_intervals *intervals;
@@ -77,7 +79,8 @@ static void scratch_release(level_scratch *s)
         scratch_free(s->kept[q].high);
     }
     void *held[] = {s->work, s->lows,     s->rho,       s->intervals, s->lanes,
-                    s->room, s->relative, s->projected, s->heap_dist, s->heap_id};
+                    s->room, s->relative, s->projected, s->heap_dist, s->heap_id,
+                    s->away, s->middle};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
@@ -98,6 +101,8 @@ static int scratch_reserve(const query_task *task, const int *sequence, level_sc
         ok &= kept->id && kept->low && kept->high;
     }
     s->work = scratch_alloc(index->points.cells, sizeof(work_item));
+    s->away = scratch_alloc(index->points.cells, sizeof(float));
+    s->middle = scratch_alloc(task->points->d, sizeof(double));
     s->lows = scratch_alloc(s->capacity + SCREEN_COLS + k, sizeof(float));
     s->rho = scratch_alloc(s->capacity + SCREEN_COLS, sizeof(double));
     s->intervals = scratch_alloc(1, sizeof(simd_intervals));
@@ -109,7 +114,7 @@ static int scratch_reserve(const query_task *task, const int *sequence, level_sc
     s->local = index->points.form == SCREEN_LOCAL;
     s->heap_dist = scratch_alloc((size_t)SCREEN_BLOCK * k, sizeof(double));
     s->heap_id = scratch_alloc((size_t)SCREEN_BLOCK * k, sizeof(int));
-    ok &= s->work && s->lows && s->rho && s->intervals && s->lanes && s->room && s->relative &&
+    ok &= s->work && s->away && s->middle && s->lows && s->rho && s->intervals && s->lanes && s->room && s->relative &&
           s->projected && s->heap_dist && s->heap_id;
     if (s->lanes)
         memset(s->lanes, 0, sizeof(*s->lanes));
@@ -202,8 +207,12 @@ static void keep(level_scratch *s, int q, const int *ids, uint32_t mask, const f
         count += id >= 0 && id < limit && id != self && !(special && points->special[id] >= 0);
     }
     kept->count = count;
-    if (count >= s->capacity)
+    if (s->tau[q] < 0.0f && count >= 2 * s->task->k) { /* the first threshold, as early as possible */
+        raise_threshold(s, q);
+        drop_hopeless(s, q);
+    } else if (count >= s->capacity) {
         compact(s, q);
+    }
 }
 
 /* Fills the rows of a tile with slots first .. of the cell's active queries; idle rows repeat the
@@ -338,7 +347,7 @@ static int nearer(const void *a, const void *b)
                             : (x->cell > y->cell) - (x->cell < y->cell);
 }
 
-/* Bits of the queries whose threshold the bounds reach. */
+/* The queries whose threshold the bound of a range reaches. */
 static uint64_t reached(level_scratch *s, const bounds_level *level, int at, uint64_t active)
 {
     float upper[SCREEN_BLOCK];
@@ -355,24 +364,46 @@ static uint64_t reached(level_scratch *s, const bounds_level *level, int at, uin
     return still;
 }
 
-/* Squared distance from the middle of the block to the centre of each cell. */
-static int list_cells(level_scratch *s)
+/* Squared distances from the middle of the block to the centres of the cells; returns the nearest. */
+static int measure_cells(level_scratch *s)
 {
-    const screen *points = &s->task->index->points, *from = s->task->index->from;
-    int d = points->d;
-    double middle[64] = {0};
-    for (int u = 0; u < d && u < 64; u++)
+    const screen *points = &s->task->index->points;
+    const metric_points *from = s->task->from;
+    int d = points->d, nearest = 0;
+    for (int u = 0; u < d; u++) {
+        s->middle[u] = 0.0;
         for (int q = 0; q < s->count; q++)
-            middle[u] += from->points->x[(size_t)s->row[q] * d + u] / s->count;
+            s->middle[u] += from->x[(size_t)s->row[q] * d + u] / s->count;
+    }
     for (int c = 0; c < points->cells; c++) {
         double s2 = 0.0;
-        for (int u = 0; u < d && u < 64; u++) {
-            double gap = points->centre[(size_t)c * d + u] - middle[u];
+        for (int u = 0; u < d; u++) {
+            double gap = points->centre[(size_t)c * d + u] - s->middle[u];
             s2 += gap * gap;
         }
-        s->work[c] = (work_item){(float)s2, c, 0};
+        s->away[c] = (float)s2;
+        nearest = s->away[c] < s->away[nearest] ? c : nearest;
     }
-    return points->cells;
+    return nearest;
+}
+
+/* The frontier: the cells, less `seed`, that bounds leave to some queries, nearest first. */
+static int list_work(level_scratch *s, int seed, uint64_t all)
+{
+    const index_search *index = s->task->index;
+    int cells = index->points.cells, listed = 0;
+    uint64_t group = all;
+    for (int c = 0; c < cells; c++) {
+        if (index->bounded && c % BOUNDS_GROUP == 0)
+            group = reached(s, &index->bound.groups, c / BOUNDS_GROUP, all);
+        if (!group || c == seed)
+            continue;
+        uint64_t active = index->bounded ? reached(s, &index->bound.cells, c, group) : group;
+        if (active)
+            s->work[listed++] = (work_item){s->away[c], c, active};
+    }
+    qsort(s->work, listed, sizeof(work_item), nearer);
+    return listed;
 }
 
 static void search_block(level_scratch *s, size_t first, size_t count, query_result *result)
@@ -409,25 +440,18 @@ static void search_block(level_scratch *s, size_t first, size_t count, query_res
         if (s->special[q])
             resolve_specials(s, q);
     }
-    int cells = list_cells(s), seeds = 1;
-    qsort(s->work, cells, sizeof(work_item), nearer);
-    for (int w = 0; w < seeds && w < cells; w++) {
-        screen_cell(s, s->work[w].cell, all);
-        for (uint64_t left = all; left;) {
-            int q = bitset_pop(&left);
-            raise_threshold(s, q);
-            drop_hopeless(s, q);
-        }
+    int seed = measure_cells(s);
+    screen_cell(s, seed, all);
+    for (uint64_t left = all; left;) {
+        int q = bitset_pop(&left);
+        raise_threshold(s, q);
+        drop_hopeless(s, q);
     }
     if (index->bounded)
         bounds_block_set(&index->bound, index->from, s->position, s->count, &s->bound);
-    for (int w = seeds; w < cells; w++) {
-        uint64_t active = all;
-        if (index->bounded)
-            active = reached(s, &index->bound.cells, s->work[w].cell, active);
-        if (active)
-            screen_cell(s, s->work[w].cell, active);
-    }
+    int listed = list_work(s, seed, all);
+    for (int w = 0; w < listed; w++)
+        screen_cell(s, s->work[w].cell, s->work[w].active);
     for (uint64_t left = all; left;) {
         int q = bitset_pop(&left);
         raise_threshold(s, q);

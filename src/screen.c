@@ -82,8 +82,8 @@ void screen_features(const screen *s, const kernel *kern, size_t i, double *f, d
     double scale = points->scale[i];
     int special = s->special[i];
     const double *v = special < 0 ? points->v + i * s->m : s->special_v + (size_t)special * s->m;
-    for (int u = 0; u < s->m; u++)
-        f[u] = v[u] * scale;
+    memset(f, 0, s->m * sizeof(double));
+    simd->add_multiple(s->m, scale, v, f);
     *gain = special < 0 ? sqrt(kern->variance) * scale : 0.0;
 }
 
@@ -99,6 +99,7 @@ static void butterfly(double *f, size_t stride)
             }
 }
 
+/* Sixteen bits gain nothing from rotation: there the norm limits the step, not the largest element. */
 static void rotate(int width, double *f)
 {
     for (int a = 0; a < width; a += 8)
@@ -109,28 +110,21 @@ static void rotate(int width, double *f)
         f[a] *= 0.125;
 }
 
-/* Rounds rotated features f (width); returns step, |f| and |f - f~| in out. */
-static void round_rotated(int width, int bits, const double *f, int16_t *integers, double *out)
+/* Rounds features f (width); returns step, |f| and |f - f~| in out. */
+static void round_features(int width, int bits, const double *f, int16_t *integers, double *out)
 {
-    double norm2 = 0.0, most = 0.0, error2 = 0.0;
-    for (int u = 0; u < width; u++) {
-        norm2 += f[u] * f[u];
-        most = fabs(f[u]) > most ? fabs(f[u]) : most;
-    }
-    double norm = sqrt(norm2), step = most / 127.0;
+    double norm2, most = simd->sizes(width, f, &norm2), norm = sqrt(norm2), step = most / 127.0;
     if (bits == 16)
         step = norm / NORM16 > most / 32767.0 ? norm / NORM16 : most / 32767.0;
     step = (double)(float)(step * (1.0 + 1e-6)); /* what the tiles will multiply by */
-    for (int u = 0; u < width; u++) {
-        double whole = step > 0.0 ? nearbyint(f[u] / step) : 0.0, gap = f[u] - step * whole;
-        integers[u] = (int16_t)whole;
-        error2 += gap * gap;
-    }
     out[0] = step;
     out[1] = norm;
-    out[2] = sqrt(error2);
+    out[2] = 0.0;
+    if (step > 0.0)
+        out[2] = sqrt(simd->round_integers(width, step, f, integers));
+    else
+        memset(integers, 0, width * sizeof(int16_t));
 }
-
 
 /* ---- integers ------------------------------------------------------------------------------- */
 
@@ -158,18 +152,19 @@ static void store_panel(screen *s, size_t column, const int16_t *integers)
 
 /* Scratch of one thread. */
 typedef struct {
-    double *f;            /* points x width: rotated features of a cell */
+    double *f;            /* points x width: features of a cell */
     double *basis;        /* SCREEN_COLS x width */
     double *gram;         /* LOCAL_SAMPLE x LOCAL_SAMPLE, lower; then the pivoted factor by rows */
     double *left, *spare; /* LOCAL_SAMPLE, width */
-    int *list;            /* sequence 0, 1, .. */
+    double *products;     /* SCREEN_COLS x points: coordinates before rounding */
+    double *packed;       /* panels of f, or of its sample, then of the basis */
     int16_t *integers;    /* width + 32 */
     size_t points;        /* rows of f */
 } local_scratch;
 
 static void local_free(local_scratch *l)
 {
-    void *held[] = {l->f, l->basis, l->gram, l->left, l->spare, l->list, l->integers};
+    void *held[] = {l->f, l->basis, l->gram, l->left, l->spare, l->packed, l->products, l->integers};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
@@ -183,29 +178,45 @@ static int local_new(int width, size_t points, local_scratch *l)
     l->gram = scratch_alloc(LOCAL_SAMPLE * LOCAL_SAMPLE, sizeof(double));
     l->left = scratch_alloc(LOCAL_SAMPLE, sizeof(double));
     l->spare = scratch_alloc(width + 8, sizeof(double));
-    l->list = scratch_alloc(points + SCREEN_COLS + LOCAL_SAMPLE, sizeof(int));
+    l->packed = scratch_alloc((points + 2 * LOCAL_SAMPLE + 2 * SIMD_MAX_COLS) * width + 8,
+                              sizeof(double));
     l->integers = scratch_alloc(width + 32, sizeof(int16_t));
-    if (!l->f || !l->basis || !l->gram || !l->left || !l->spare || !l->list || !l->integers)
+    l->products = scratch_alloc(SCREEN_COLS * points + 8, sizeof(double));
+    if (!l->products || !l->f || !l->basis || !l->gram || !l->left || !l->spare || !l->packed || !l->integers)
         return 0;
-    for (size_t i = 0; i < points + SCREEN_COLS + LOCAL_SAMPLE; i++)
-        l->list[i] = (int)i;
     return 1;
+}
+
+/* products[i * ld + j] = a_i . b_j for rows of `width` values, by tiles. */
+static void all_products(int width, int rows, const double *a, size_t a_stride, int cols,
+                         const double *b, size_t b_stride, double *packed, double *products,
+                         int ld)
+{
+    int tile_rows = simd->rows, tile_cols = simd->cols;
+    double *right = packed + (size_t)(rows + tile_rows) * width;
+    double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
+    simd_pack(width, tile_rows, rows, a, a_stride, 1, packed);
+    for (int j = 0; j < cols; j += tile_cols) {
+        int columns = cols - j < tile_cols ? cols - j : tile_cols;
+        simd_pack(width, tile_cols, columns, b + j * b_stride, b_stride, 1, right);
+        for (int i = 0; i < rows; i += tile_rows) {
+            simd->dot_tile(width, packed + (size_t)i * width, right, tile);
+            for (int p = 0; p < tile_rows && i + p < rows; p++)
+                memcpy(products + (size_t)(i + p) * ld + j, tile + p * tile_cols,
+                       columns * sizeof(double));
+        }
+    }
 }
 
 /* Orthonormal basis of the features in l->f (count x width), until what is left of every sampled
  * point is below `tolerance`. Returns the rank, SCREEN_COLS + 1 when that is not enough. */
 static int local_basis(int width, int count, double tolerance, local_scratch *l)
 {
-    int sample[LOCAL_SAMPLE], pivots[SCREEN_COLS], size = 0;
-    for (; size < LOCAL_SAMPLE && size < count; size++)
-        sample[size] = count <= LOCAL_SAMPLE ? size : (int)((int64_t)size * count / LOCAL_SAMPLE);
-    for (int i = 0; i < size; i++) {
-        simd->dot_list(width, l->f + (size_t)sample[i] * width, l->f, sample, i + 1,
-                       l->gram + (size_t)i * LOCAL_SAMPLE);
-        for (int j = 0; j < i; j++)
-            l->gram[(size_t)j * LOCAL_SAMPLE + i] = l->gram[(size_t)i * LOCAL_SAMPLE + j];
+    int stride = (count + LOCAL_SAMPLE - 1) / LOCAL_SAMPLE, size = (count + stride - 1) / stride;
+    all_products(width, size, l->f, (size_t)stride * width, size, l->f, (size_t)stride * width,
+                 l->packed, l->gram, LOCAL_SAMPLE);
+    for (int i = 0; i < size; i++)
         l->left[i] = l->gram[(size_t)i * LOCAL_SAMPLE + i];
-    }
     double factor[LOCAL_SAMPLE][SCREEN_COLS];
     for (int s = 0;; s++) {
         int pivot = 0;
@@ -216,7 +227,6 @@ static int local_basis(int width, int count, double tolerance, local_scratch *l)
             return s;
         if (s == SCREEN_COLS)
             return s + 1;
-        pivots[s] = pivot;
         double root = sqrt(l->left[pivot]), *row = l->basis + (size_t)s * width;
         for (int i = 0; i < size; i++) {
             double value = l->gram[(size_t)i * LOCAL_SAMPLE + pivot];
@@ -226,7 +236,7 @@ static int local_basis(int width, int count, double tolerance, local_scratch *l)
             l->left[i] -= factor[i][s] * factor[i][s];
         }
         l->left[pivot] = 0.0;
-        memcpy(row, l->f + (size_t)sample[pivots[s]] * width, width * sizeof(double));
+        memcpy(row, l->f + (size_t)pivot * stride * width, width * sizeof(double));
         for (int r = 0; r < s; r++)
             simd->add_multiple(width, -factor[pivot][r], l->basis + (size_t)r * width, row);
         for (int u = 0; u < width; u++)
@@ -271,7 +281,7 @@ static void build_box(screen *s, int panel, int rank)
     }
 }
 
-/* Basis, coordinates and errors of a cell whose rotated features are in l->f. */
+/* Basis, coordinates and errors of a cell whose features are in l->f. */
 static void build_local(screen *s, int c, double tolerance, local_scratch *l)
 {
     int first = s->cell[c], count = s->cell[c + 1] - first, width = s->width;
@@ -283,7 +293,7 @@ static void build_local(screen *s, int c, double tolerance, local_scratch *l)
     for (int b = 0; b < rank; b++) { /* from here on the basis is what its integers say */
         double *row = l->basis + (size_t)b * width, rounded[3];
         memcpy(l->spare, row, width * sizeof(double));
-        round_rotated(width, 16, l->spare, l->integers, rounded);
+        round_features(width, 16, l->spare, l->integers, rounded);
         for (int u = 0; u < width; u++) {
             row[u] = rounded[0] * l->integers[u];
             basis[((size_t)(u / 2) * SCREEN_COLS + b) * 2 + u % 2] = l->integers[u];
@@ -292,21 +302,21 @@ static void build_local(screen *s, int c, double tolerance, local_scratch *l)
     }
     for (int b = rank; b < SCREEN_COLS; b++)
         s->basis_step[(size_t)c * SCREEN_COLS + b] = 0.0f;
+    all_products(width, rank, l->basis, width, count, l->f, width, l->packed, l->products,
+                 (int)l->points);
     double up = 1.0 + ldexp(1.0, -20), rounding = ldexp(1.0, -20) + 2.0 * rank * ldexp(1.0, -23);
     for (int i = 0; i < count; i++) {
         size_t column = s->place[first + i];
         float *coordinates = s->coordinates + column / SCREEN_COLS * SCREEN_COLS * SCREEN_COLS +
                              column % SCREEN_COLS;
-        double *f = l->f + (size_t)i * width, dots[SCREEN_COLS], norm2 = 0.0, left2 = 0.0;
-        simd->dot_list(width, f, l->basis, l->list, rank, dots);
-        for (int u = 0; u < width; u++)
-            norm2 += f[u] * f[u];
+        double *f = l->f + (size_t)i * width, norm2, left2;
+        simd->sizes(width, f, &norm2);
         for (int b = 0; b < rank; b++) {
-            coordinates[b * SCREEN_COLS] = (float)dots[b];
-            simd->add_multiple(width, -(double)(float)dots[b], l->basis + (size_t)b * width, f);
+            float coordinate = (float)l->products[(size_t)b * l->points + i];
+            coordinates[b * SCREEN_COLS] = coordinate;
+            simd->add_multiple(width, -(double)coordinate, l->basis + (size_t)b * width, f);
         }
-        for (int u = 0; u < width; u++)
-            left2 += f[u] * f[u];
+        simd->sizes(width, f, &left2);
         double norm = sqrt(norm2), left = sqrt(left2);
         s->norm[column] = (float)((norm + left) * up);
         s->error[column] = (float)((left + rounding * norm) * up);
@@ -358,8 +368,9 @@ static void build_cell(screen *s, const kernel *kern, int c, double tolerance, l
             for (int u = 0; u < d; u++)
                 x[u * SCREEN_COLS] = (float)(points->x[id * d + u] - s->centre[(size_t)c * d + u]);
         }
-        rotate(width, f);
-        round_rotated(width, s->form == SCREEN_BITS8 ? 8 : 16, f, l->integers, rounded);
+        if (s->form == SCREEN_BITS8)
+            rotate(width, f);
+        round_features(width, s->form == SCREEN_BITS8 ? 8 : 16, f, l->integers, rounded);
         s->gain[column] = (float)gain;
         s->tail[column] = 0.0f;
         float norm = (float)((rounded[1] + rounded[2]) * up);
@@ -413,7 +424,6 @@ static int local_pays(const screen *s, const kernel *kern, double tolerance, loc
             double *f = l->f + (size_t)i * s->width;
             memset(f, 0, s->width * sizeof(double));
             screen_features(s, kern, s->perm[first + i], f, &gain);
-            rotate(s->width, f);
         }
         fits += local_basis(s->width, count, tolerance, l) <= SCREEN_COLS;
     }
@@ -429,7 +439,7 @@ static int bits8_suffice(const screen *s, const kernel *kern, local_scratch *l)
         memset(l->spare, 0, s->width * sizeof(double));
         screen_features(s, kern, i, l->spare, &gain);
         rotate(s->width, l->spare);
-        round_rotated(s->width, 8, l->spare, l->integers, rounded);
+        round_features(s->width, 8, l->spare, l->integers, rounded);
         rough += 2.0 * rounded[1] * rounded[2] > ERROR8;
     }
     return 2 * rough <= tried;

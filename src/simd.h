@@ -102,6 +102,12 @@ typedef struct {
     /* y[u] += factor * x[u]. */
     void (*add_multiple)(int m, double factor, const double *x, double *y);
 
+    /* out[u] = f[u] / step rounded to an integer; returns sum_u (f[u] - step out[u])^2. */
+    double (*round_integers)(int m, double step, const double *f, int16_t *out);
+
+    /* The largest |f[u]|; *norm2 is sum_u f[u]^2. */
+    double (*sizes)(int m, const double *f, double *norm2);
+
     /* out[c] = |q - x[ids[c]]|^2 with points of d contiguous values. */
     void (*distance_list)(int d, const double *q, const double *x, const int *ids, size_t count,
                           double *out);

@@ -242,6 +242,53 @@ static void NAME(add_multiple)(int m, double factor, const double *x, double *y)
         y[u] += factor * x[u];
 }
 
+static double NAME(round_integers)(int m, double step, const double *f, int16_t *out)
+{
+    const double shift = 6755399441055744.0; /* 1.5 * 2^52: adding it rounds to an integer */
+    vd inverse = SPLAT(1.0 / step), sum = SPLAT(0.0);
+    double total = 0.0;
+    int u = 0;
+    for (; u + LANES <= m; u += LANES) {
+        vd x = LOAD(f + u), t = FMA(x, inverse, SPLAT(shift)), whole = t - SPLAT(shift);
+        vd gap = FMA(SPLAT(-step), whole, x);
+        sum = FMA(gap, gap, sum);
+        vi integers = (vi)t;
+        for (int j = 0; j < LANES; j++)
+            out[u + j] = (int16_t)integers[j];
+    }
+    for (int j = 0; j < LANES; j++)
+        total += sum[j];
+    for (; u < m; u++) {
+        double whole = (f[u] / step + shift) - shift, gap = f[u] - step * whole;
+        total += gap * gap;
+        out[u] = (int16_t)whole;
+    }
+    return total;
+}
+
+static double NAME(sizes)(int m, const double *f, double *norm2)
+{
+    vd sum = SPLAT(0.0), most = sum;
+    double total = 0.0, largest = 0.0;
+    int u = 0;
+    for (; u + LANES <= m; u += LANES) {
+        vd x = LOAD(f + u), size = (vd)((vi)x & INT64_MAX);
+        vi more = size > most;
+        sum = FMA(x, x, sum);
+        most = (vd)(((vi)size & more) | ((vi)most & ~more));
+    }
+    for (int j = 0; j < LANES; j++) {
+        total += sum[j];
+        largest = most[j] > largest ? most[j] : largest;
+    }
+    for (; u < m; u++) {
+        total += f[u] * f[u];
+        largest = fabs(f[u]) > largest ? fabs(f[u]) : largest;
+    }
+    *norm2 = total;
+    return largest;
+}
+
 static void NAME(distance_list)(int d, const double *q, const double *x, const int *ids,
                                 size_t count, double *out)
 {
@@ -555,6 +602,8 @@ static const simd_table NAME(table) = {
     .reach = NAME(reach),
     .dot_list = NAME(dot_list),
     .add_multiple = NAME(add_multiple),
+    .round_integers = NAME(round_integers),
+    .sizes = NAME(sizes),
     .distance_list = NAME(distance_list),
 #if VECTOR_BYTES == 64
     .dot_tile8 = NAME(dot_tile8),
