@@ -14,7 +14,7 @@
 #'
 #' `newdata` is taken in chunks, so that memory stays bounded for any number of rows.
 #'
-#' @param object A [residual_gp()] or a [cover_tree()].
+#' @param object A [residual_gp()], or a `cover_tree` over one.
 #' @param k Number of neighbours, a whole number of at least 1.
 #' @param newdata Inputs to search for in place of the rows of `x`, with the columns of `x`. Their
 #'   neighbours are rows of `x`, and a row of `x` with the same inputs is one of the candidates.
