@@ -66,6 +66,11 @@ typedef struct {
     float *projected; /* SCREEN_BLOCK x SCREEN_COLS, local coordinates */
     double *heap_dist;
     int *heap_id;
+    /* finishing: distinct candidates, the queries that want each, and panels of both */
+    size_t table_size; /* a power of two */
+    int *table, *distinct, distincts;
+    uint64_t *wanted;
+    double *query_x, *query_v, *point_x, *point_v;
     query_counters counters;
 } level_scratch;
 
@@ -80,7 +85,8 @@ static void scratch_release(level_scratch *s)
     }
     void *held[] = {s->work, s->lows,     s->rho,       s->intervals, s->lanes,
                     s->room, s->relative, s->projected, s->heap_dist, s->heap_id,
-                    s->away, s->middle};
+                    s->away, s->middle, s->table, s->distinct, s->wanted, s->query_x, s->query_v,
+                    s->point_x, s->point_v};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
@@ -116,6 +122,15 @@ static int scratch_reserve(const query_task *task, const int *sequence, level_sc
     s->heap_id = scratch_alloc((size_t)SCREEN_BLOCK * k, sizeof(int));
     ok &= s->work && s->away && s->middle && s->lows && s->rho && s->intervals && s->lanes && s->room && s->relative &&
           s->projected && s->heap_dist && s->heap_id;
+    size_t most = (size_t)SCREEN_BLOCK * s->capacity, m = task->points->m, d = task->points->d;
+    s->table = scratch_alloc(4 * most, sizeof(int));
+    s->distinct = scratch_alloc(most, sizeof(int));
+    s->wanted = scratch_alloc(most, sizeof(uint64_t));
+    s->query_x = scratch_alloc((SCREEN_BLOCK + SIMD_MAX_ROWS) * d, sizeof(double));
+    s->query_v = scratch_alloc((SCREEN_BLOCK + SIMD_MAX_ROWS) * m + 1, sizeof(double));
+    s->point_x = scratch_alloc(SIMD_MAX_COLS * d, sizeof(double));
+    s->point_v = scratch_alloc(SIMD_MAX_COLS * m + 1, sizeof(double));
+    ok &= s->table && s->distinct && s->wanted && s->query_x && s->query_v && s->point_x && s->point_v;
     if (s->lanes)
         memset(s->lanes, 0, sizeof(*s->lanes));
     if (index->bounded)
@@ -324,6 +339,99 @@ static void screen_cell(level_scratch *s, int cell, uint64_t active)
     }
 }
 
+/* ---- finishing a block ---------------------------------------------------------------------- */
+
+/* The distinct candidates of a block, in order of arrival: an open table from index to rank. */
+static int rank_candidate(level_scratch *s, int id)
+{
+    size_t at = ((uint32_t)id * 2654435761u) & (s->table_size - 1);
+    while (s->table[at] >= 0 && s->distinct[s->table[at]] != id)
+        at = (at + 1) & (s->table_size - 1);
+    if (s->table[at] < 0) {
+        s->table[at] = s->distincts;
+        s->wanted[s->distincts] = 0;
+        s->distinct[s->distincts++] = id;
+    }
+    return s->table[at];
+}
+
+/* Evaluates the wanted pairs of one panel of candidates with one panel of queries, if they are many
+ * enough for a tile; else leaves them to the queries' own lists. Both ways give the same bits. */
+static void finish_tile(level_scratch *s, int rank, int columns, int first)
+{
+    const query_task *task = s->task;
+    const metric_points *from = task->from, *points = task->points;
+    int rows = simd->rows, cols = simd->cols, d = points->d, m = points->m, pairs = 0;
+    double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS] __attribute__((aligned(64)));
+    uint64_t strip = (rows < 64 ? ((uint64_t)1 << rows) - 1 : ~(uint64_t)0) << first;
+    for (int j = 0; j < columns; j++)
+        pairs += bitset_count(s->wanted[rank + j] & strip);
+    if (!pairs)
+        return;
+    if (8 * pairs < rows * cols) {
+        for (int j = 0; j < columns; j++)
+            for (uint64_t left = s->wanted[rank + j] & strip; left;) {
+                candidates *kept = &s->kept[bitset_pop(&left)];
+                kept->id[kept->count++] = s->distinct[rank + j];
+            }
+        return;
+    }
+    simd->residual_tile(&s->rad, d, s->query_x + (size_t)first * d, s->point_x, m,
+                        s->query_v + (size_t)first * m, s->point_v, tile);
+    for (int j = 0; j < columns; j++)
+        for (uint64_t left = s->wanted[rank + j] & strip; left;) {
+            int q = bitset_pop(&left), id = s->distinct[rank + j];
+            double rho = metric_correlation(tile[(q - first) * cols + j],
+                                            from->variance[s->row[q]], points->variance[id]);
+            kbest_push(&s->best[q], metric_distance(rho), id);
+        }
+    s->counters.correlations += pairs;
+}
+
+/* Evaluates all candidates of all queries of the block that are still in play. Queries that stand
+ * together share candidates, so pairs come in tiles, and a candidate is read once a block. */
+static void finish_block(level_scratch *s)
+{
+    const query_task *task = s->task;
+    const metric_points *from = task->from, *points = task->points;
+    int rows = simd->rows, cols = simd->cols, d = points->d, m = points->m;
+    size_t total = 1;
+    for (int q = 0; q < s->count; q++)
+        total += s->kept[q].count;
+    for (s->table_size = 1; s->table_size < 2 * total;)
+        s->table_size *= 2;
+    memset(s->table, 0xff, s->table_size * sizeof(int));
+    s->distincts = 0;
+    for (int q = 0; q < s->count; q++) {
+        candidates *kept = &s->kept[q];
+        for (int i = 0; i < kept->count; i++)
+            s->wanted[rank_candidate(s, kept->id[i])] |= (uint64_t)1 << q;
+        kept->count = 0;
+    }
+    for (int first = 0; first < s->count; first += rows)
+        for (int a = 0; a < rows; a++) {
+            size_t row = s->row[first + a < s->count ? first + a : s->count - 1];
+            for (int u = 0; u < d; u++)
+                s->query_x[(size_t)first * d + u * rows + a] = from->x[row * d + u];
+            for (int u = 0; u < m; u++)
+                s->query_v[(size_t)first * m + (size_t)u * rows + a] = from->v[row * m + u];
+        }
+    for (int rank = 0; rank < s->distincts; rank += cols) {
+        int columns = s->distincts - rank < cols ? s->distincts - rank : cols;
+        for (int j = 0; j < cols; j++) {
+            size_t id = s->distinct[rank + (j < columns ? j : 0)];
+            for (int u = 0; u < d; u++)
+                s->point_x[u * cols + j] = points->x[id * d + u];
+            for (int u = 0; u < m; u++)
+                s->point_v[(size_t)u * cols + j] = points->v[id * m + u];
+        }
+        for (int first = 0; first < s->count; first += rows)
+            finish_tile(s, rank, columns, first);
+    }
+    for (int q = 0; q < s->count; q++)
+        resolve(s, q, 0);
+}
+
 /* ---- blocks --------------------------------------------------------------------------------- */
 
 /* Pairs of two points on inducing inputs are outside screening: evaluates them. */
@@ -456,8 +564,8 @@ static void search_block(level_scratch *s, size_t first, size_t count, query_res
         int q = bitset_pop(&left);
         raise_threshold(s, q);
         drop_hopeless(s, q);
-        resolve(s, q, 0);
     }
+    finish_block(s);
     for (int q = 0; q < s->count; q++) {
         kbest_sort(&s->best[q]);
         query_write(task, s->query[q], &s->best[q], result);
