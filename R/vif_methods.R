@@ -241,19 +241,17 @@ plot.vif <- function(x, which = 1:4, columns = 1:2, ...) {
   }
   if (3 %in% which) plot_residual_map(x, standard, columns, dot, frame)
   if (4 %in% which) {
-    history <- x$history
-    # the first searches can lie far below: show where the climb ends
-    frame("Log-likelihood at every search", history$iteration, history$loglik, type = "b", pch = 20,
-          col = "#2f7fb8", xlab = "iteration", ylab = "log-likelihood")
+    # neighbours change between searches, so the climb may go down a little
+    frame("Climb", x$history$iteration, x$history$loglik - x$loglik, type = "b", pch = 20,
+          col = "#2f7fb8", xlab = "iteration at a search", ylab = "log-likelihood below that of the fit")
   }
   invisible(x)
 }
 
 plot_residual_map <- function(fit, standard, columns, dot, frame) {
   inputs <- fitted_inputs(fit)$x
-  title <- "Standardised residuals over the inputs"
   if (ncol(inputs) == 1) {
-    frame(title, inputs[, 1], standard, pch = dot$pch, cex = dot$cex, col = "#2f7fb8",
+    frame("Standardised residuals over the inputs", inputs[, 1], standard, pch = dot$pch, cex = dot$cex, col = "#2f7fb8",
           xlab = input_names(inputs)[1], ylab = "residuals")
     graphics::abline(h = 0, col = "#c1121f")
     return(invisible())
@@ -262,13 +260,11 @@ plot_residual_map <- function(fit, standard, columns, dot, frame) {
   if (length(columns) != 2 || !all(columns %in% seq_len(ncol(inputs)))) {
     refuse("columns", paste("two of the", ncol(inputs), "columns of `x`"), describe(columns))
   }
-  ramp <- grDevices::hcl.colors(9, "Blue-Red 3")
+  ramp <- grDevices::colorRampPalette(c("#08457e", "#7fb2d8", "#d9d9d9", "#e8a0a0", "#c1121f"))(9)
   shade <- ramp[findInterval(pmin(pmax(standard, -3), 3), seq(-3, 3, length.out = 10), all.inside = TRUE)]
   labels <- input_names(inputs)[columns]
-  frame(title, inputs[, columns[1]], inputs[, columns[2]], pch = dot$pch, cex = dot$cex, col = shade,
+  frame("Standardised residuals, blue -3 to red 3", inputs[, columns[1]], inputs[, columns[2]], pch = dot$pch, cex = dot$cex, col = shade,
         xlab = labels[1], ylab = labels[2])
-  graphics::legend("topright", legend = c("-3", "0", "3"), col = ramp[c(1, 5, 9)], pch = 20, horiz = TRUE,
-                   inset = c(0, -0.12), xpd = NA, bty = "n", cex = 0.8)
 }
 
 input_names <- function(x) if (is.null(colnames(x))) paste0("x", seq_len(ncol(x))) else colnames(x)
