@@ -142,15 +142,7 @@ void linalg_solve_panel(const linalg_triangle *triangle, double *B)
         int height = m - first < rows ? m - first : rows;
         simd->dot_tile(first, block, B, tile);
         block += (size_t)first * rows;
-        for (int a = 0; a < height; a++) {
-            double *solved = B + (size_t)(first + a) * cols;
-            simd->add_multiple(cols, -1.0, tile + a * cols, solved);
-            for (int b = 0; b < a; b++)
-                simd->add_multiple(cols, -corner[a * rows + b], B + (size_t)(first + b) * cols,
-                                   solved);
-            for (int j = 0; j < cols; j++)
-                solved[j] *= corner[a * rows + a];
-        }
+        simd->solve_corner(height, corner, tile, B + (size_t)first * cols);
     }
     if (triangle->transposed)
         reverse_rows(m, cols, B);

@@ -11,7 +11,7 @@ typedef struct {
     size_t first, last; /* its points, [first, last) */
     size_t right;       /* right child; 0 for a leaf */
     size_t farthest;    /* tree position of the point with the largest gap */
-    double gap;         /* that point's squared distance to the chosen ones; -1 when all are chosen */
+    double gap; /* that point's squared distance to the chosen ones; -1 when all are chosen */
 } node;
 
 typedef struct {
@@ -40,7 +40,7 @@ static double box_distance(int d, const double *box, const double *point)
 {
     double sum = 0;
     for (int l = 0; l < d; l++) {
-        double diff = point[l] < box[l] ? box[l] - point[l]
+        double diff = point[l] < box[l]       ? box[l] - point[l]
                       : point[l] > box[d + l] ? point[l] - box[d + l]
                                               : 0;
         sum += diff * diff;
@@ -146,8 +146,7 @@ static status traverse(gap_tree *tree, size_t n, const double *centre, const mon
     double nearest = DBL_MAX;
     for (size_t i = 0; i < n; i++) {
         double distance = squared_distance(tree->d, tree->points + i * tree->d, centre);
-        if (distance < nearest ||
-            (distance == nearest && tree->index[i] < tree->index[next])) {
+        if (distance < nearest || (distance == nearest && tree->index[i] < tree->index[next])) {
             nearest = distance;
             next = i;
         }

@@ -32,6 +32,12 @@ typedef struct {
     uint64_t active;
 } work_item;
 
+/* A candidate of the block, and the queries that want it. */
+typedef struct {
+    int position, id;
+    uint64_t wanted;
+} arrival;
+
 typedef struct {
     const query_task *task;
     const int *sequence; /* the queries, in the order of the tree */
@@ -70,6 +76,7 @@ typedef struct {
     size_t table_size; /* a power of two */
     int *table, *distinct, distincts;
     uint64_t *wanted;
+    arrival *arrivals;
     double *query_x, *query_v, *point_x, *point_v;
     query_counters counters;
 } level_scratch;
@@ -85,7 +92,7 @@ static void scratch_release(level_scratch *s)
     }
     void *held[] = {s->work, s->lows,     s->rho,       s->intervals, s->lanes,
                     s->room, s->relative, s->projected, s->heap_dist, s->heap_id,
-                    s->away, s->middle, s->table, s->distinct, s->wanted, s->query_x, s->query_v,
+                    s->away, s->middle, s->table, s->distinct, s->wanted, s->arrivals, s->query_x, s->query_v,
                     s->point_x, s->point_v};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
@@ -126,11 +133,12 @@ static int scratch_reserve(const query_task *task, const int *sequence, level_sc
     s->table = scratch_alloc(4 * most, sizeof(int));
     s->distinct = scratch_alloc(most, sizeof(int));
     s->wanted = scratch_alloc(most, sizeof(uint64_t));
+    s->arrivals = scratch_alloc(most, sizeof(arrival));
     s->query_x = scratch_alloc((SCREEN_BLOCK + SIMD_MAX_ROWS) * d, sizeof(double));
     s->query_v = scratch_alloc((SCREEN_BLOCK + SIMD_MAX_ROWS) * m + 1, sizeof(double));
     s->point_x = scratch_alloc(SIMD_MAX_COLS * d, sizeof(double));
     s->point_v = scratch_alloc(SIMD_MAX_COLS * m + 1, sizeof(double));
-    ok &= s->table && s->distinct && s->wanted && s->query_x && s->query_v && s->point_x && s->point_v;
+    ok &= s->table && s->distinct && s->wanted && s->arrivals && s->query_x && s->query_v && s->point_x && s->point_v;
     if (s->lanes)
         memset(s->lanes, 0, sizeof(*s->lanes));
     if (index->bounded)
@@ -208,17 +216,18 @@ static void compact(level_scratch *s, int q)
 /* ---- cells ---------------------------------------------------------------------------------- */
 
 static void keep(level_scratch *s, int q, const int *ids, uint32_t mask, const float *value,
-                 const float *error)
+                 float slope, float base, const simd_columns *columns)
 {
     candidates *kept = &s->kept[q];
     const screen *points = &s->task->index->points;
     int self = s->task->self ? s->row[q] : -1, special = s->special[q], limit = s->limit[q], count = kept->count;
     for (; mask; mask &= mask - 1) {
         int j = __builtin_ctz(mask), id = ids[j];
-        float size = fabsf(value[j]);
+        float size = fabsf(value[j]), error = slope * columns->norm[j] + base;
+        error += s->norm[q] * columns->error[j] + s->tail[q] * columns->tail[j];
         kept->id[count] = id;
-        kept->low[count] = size > error[j] ? size - error[j] : 0.0f;
-        kept->high[count] = size + error[j];
+        kept->low[count] = size > error ? size - error : 0.0f;
+        kept->high[count] = size + error;
         count += id >= 0 && id < limit && id != self && !(special && points->special[id] >= 0);
     }
     kept->count = count;
@@ -305,7 +314,7 @@ static void screen_panel(level_scratch *s, int cell, int panel, uint64_t slots)
         for (int a = 0; a < count; a++)
             if (found->mask[a])
                 keep(s, s->member[picked[a]], ids, found->mask[a], found->value + a * SCREEN_COLS,
-                     found->error + a * SCREEN_COLS);
+                     found->slope[a], found->base[a], &columns);
         s->counters.screened += (double)count * SCREEN_COLS;
     }
 }
@@ -355,9 +364,15 @@ static int rank_candidate(level_scratch *s, int id)
     return s->table[at];
 }
 
+static int earlier(const void *a, const void *b)
+{
+    int x = ((const arrival *)a)->position, y = ((const arrival *)b)->position;
+    return (x > y) - (x < y);
+}
+
 /* Evaluates the wanted pairs of one panel of candidates with one panel of queries, if they are many
  * enough for a tile; else leaves them to the queries' own lists. Both ways give the same bits. */
-static void finish_tile(level_scratch *s, int rank, int columns, int first)
+static void finish_tile(level_scratch *s, int rank, int columns, int first, int *packed)
 {
     const query_task *task = s->task;
     const metric_points *from = task->from, *points = task->points;
@@ -376,6 +391,11 @@ static void finish_tile(level_scratch *s, int rank, int columns, int first)
             }
         return;
     }
+    if (!*packed) {
+        simd_pack_rows(d, cols, columns, points->x, s->distinct + rank, s->point_x);
+        simd_pack_rows(m, cols, columns, points->v, s->distinct + rank, s->point_v);
+        *packed = 1;
+    }
     simd->residual_tile(&s->rad, d, s->query_x + (size_t)first * d, s->point_x, m,
                         s->query_v + (size_t)first * m, s->point_v, tile);
     for (int j = 0; j < columns; j++)
@@ -386,6 +406,20 @@ static void finish_tile(level_scratch *s, int rank, int columns, int first)
             kbest_push(&s->best[q], metric_distance(rho), id);
         }
     s->counters.correlations += pairs;
+}
+
+/* Puts the distinct candidates in the order of the tree, so that those of a panel have the same
+ * queries. */
+static void sort_distinct(level_scratch *s)
+{
+    const int *position = s->task->index->order.position;
+    for (int i = 0; i < s->distincts; i++)
+        s->arrivals[i] = (arrival){position[s->distinct[i]], s->distinct[i], s->wanted[i]};
+    qsort(s->arrivals, s->distincts, sizeof(arrival), earlier);
+    for (int i = 0; i < s->distincts; i++) {
+        s->distinct[i] = s->arrivals[i].id;
+        s->wanted[i] = s->arrivals[i].wanted;
+    }
 }
 
 /* Evaluates all candidates of all queries of the block that are still in play. Queries that stand
@@ -408,25 +442,13 @@ static void finish_block(level_scratch *s)
             s->wanted[rank_candidate(s, kept->id[i])] |= (uint64_t)1 << q;
         kept->count = 0;
     }
-    for (int first = 0; first < s->count; first += rows)
-        for (int a = 0; a < rows; a++) {
-            size_t row = s->row[first + a < s->count ? first + a : s->count - 1];
-            for (int u = 0; u < d; u++)
-                s->query_x[(size_t)first * d + u * rows + a] = from->x[row * d + u];
-            for (int u = 0; u < m; u++)
-                s->query_v[(size_t)first * m + (size_t)u * rows + a] = from->v[row * m + u];
-        }
+    sort_distinct(s);
+    simd_pack_rows(d, rows, s->count, from->x, s->row, s->query_x);
+    simd_pack_rows(m, rows, s->count, from->v, s->row, s->query_v);
     for (int rank = 0; rank < s->distincts; rank += cols) {
-        int columns = s->distincts - rank < cols ? s->distincts - rank : cols;
-        for (int j = 0; j < cols; j++) {
-            size_t id = s->distinct[rank + (j < columns ? j : 0)];
-            for (int u = 0; u < d; u++)
-                s->point_x[u * cols + j] = points->x[id * d + u];
-            for (int u = 0; u < m; u++)
-                s->point_v[(size_t)u * cols + j] = points->v[id * m + u];
-        }
+        int columns = s->distincts - rank < cols ? s->distincts - rank : cols, packed = 0;
         for (int first = 0; first < s->count; first += rows)
-            finish_tile(s, rank, columns, first);
+            finish_tile(s, rank, columns, first, &packed);
     }
     for (int q = 0; q < s->count; q++)
         resolve(s, q, 0);

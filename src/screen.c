@@ -9,7 +9,7 @@
 #define SPECIAL_VARIANCE 1e-3 /* of s2: above it cancellation costs nothing */
 #define NORM16 46000.0        /* norms that keep a sum of 16-bit products inside 32 bits */
 #define ERROR8 0.1            /* largest typical error of a correlation that 8 bits may have */
-#define LOCAL_ERROR 0.01      /* error of a correlation that a local basis should leave */
+#define LOCAL_ERROR 0.002      /* error of a correlation that a local basis should leave */
 #define LOCAL_SAMPLE 64       /* points of a cell that its basis is chosen from */
 
 void screen_free(screen *s)
@@ -18,7 +18,7 @@ void screen_free(screen *s)
                     s->x,           s->gain,       s->step,        s->norm,      s->error,
                     s->tail,        s->start,      s->integers,    s->rows,      s->rank,
                     s->basis,       s->basis_step, s->coordinates, s->row_error, s->row_norm,
-                    s->row_step,    s->box,        s->special,     s->special_ids,
+                    s->row_step,    s->slack_floor,      s->box,        s->special,     s->special_ids,
                     s->special_input, s->special_v};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
@@ -304,19 +304,25 @@ static void build_local(screen *s, int c, double tolerance, local_scratch *l)
         s->basis_step[(size_t)c * SCREEN_COLS + b] = 0.0f;
     all_products(width, rank, l->basis, width, count, l->f, width, l->packed, l->products,
                  (int)l->points);
-    double up = 1.0 + ldexp(1.0, -20), rounding = ldexp(1.0, -20) + 2.0 * rank * ldexp(1.0, -23);
+    all_products(width, rank, l->basis, width, rank, l->basis, width, l->packed, l->gram,
+                 SCREEN_COLS);
+    double up = 1.0 + ldexp(1.0, -20), own[SCREEN_COLS], rounding = ldexp(1.0, -20) + 2.0 * rank * ldexp(1.0, -23);
     for (int i = 0; i < count; i++) {
         size_t column = s->place[first + i];
         float *coordinates = s->coordinates + column / SCREEN_COLS * SCREEN_COLS * SCREEN_COLS +
                              column % SCREEN_COLS;
         double *f = l->f + (size_t)i * width, norm2, left2;
         simd->sizes(width, f, &norm2);
+        left2 = norm2;
         for (int b = 0; b < rank; b++) {
-            float coordinate = (float)l->products[(size_t)b * l->points + i];
-            coordinates[b * SCREEN_COLS] = coordinate;
-            simd->add_multiple(width, -(double)coordinate, l->basis + (size_t)b * width, f);
+            double product = l->products[(size_t)b * l->points + i];
+            float coordinate = coordinates[b * SCREEN_COLS] = (float)product;
+            own[b] = coordinate;
+            left2 += own[b] * (own[b] * l->gram[b * SCREEN_COLS + b] - 2.0 * product);
+            for (int r = 0; r < b; r++)
+                left2 += 2.0 * own[b] * own[r] * l->gram[b * SCREEN_COLS + r];
         }
-        simd->sizes(width, f, &left2);
+        left2 = (left2 > 0.0 ? left2 : 0.0) + 1e-12 * norm2;
         double norm = sqrt(norm2), left = sqrt(left2);
         s->norm[column] = (float)((norm + left) * up);
         s->error[column] = (float)((left + rounding * norm) * up);
@@ -392,6 +398,12 @@ static void build_cell(screen *s, const kernel *kern, int c, double tolerance, l
     }
     if (s->form == SCREEN_LOCAL)
         build_local(s, c, tolerance, l);
+    for (int panel = s->panel[c]; panel < s->panel[c + 1]; panel++) {
+        float floor = 0.0f;
+        for (size_t j = (size_t)panel * SCREEN_COLS; j < (size_t)(panel + 1) * SCREEN_COLS; j++)
+            floor = fmaxf(floor, s->slack[c] * (s->gain[j] - s->norm[j]));
+        s->slack_floor[panel] = floor * (1.0f + 1e-6f);
+    }
 }
 
 /* The norm of features that half of a sample of the points exceed: sets what a tail may be. */
@@ -455,7 +467,8 @@ static int allocate(screen *s)
     s->norm = scratch_alloc(columns, sizeof(float));
     s->error = scratch_alloc(columns, sizeof(float));
     s->tail = scratch_alloc(columns, sizeof(float));
-    ok &= s->ids && s->x && s->gain && s->norm && s->error && s->tail;
+    s->slack_floor = scratch_alloc((size_t)s->panel[s->cells], sizeof(float));
+    ok &= s->slack_floor && s->ids && s->x && s->gain && s->norm && s->error && s->tail;
     if (s->form != SCREEN_LOCAL) {
         s->step = scratch_alloc(columns, sizeof(float));
         s->start = scratch_alloc(columns, sizeof(int32_t));
@@ -581,6 +594,7 @@ simd_columns screen_columns(const screen *s, int cell, int panel)
         .tail = s->tail + column,
         .start = local ? NULL : s->start + column,
         .slack = s->slack[cell],
+        .slack_floor = s->slack_floor[panel],
     };
 }
 

@@ -16,6 +16,8 @@
  * after both roundings. A query is projected once a cell, b_s . f~_q, and
  *     |f_q . f_y - sum_s c_s (b_s . f~_q)| <= e_q (|f_y| + e_y) + |f_q| e_y,
  * the same form. The coordinates of a panel lie in a box, which bounds the whole panel at once.
+ * e_y^2 is expanded with the Gram matrix of the rounded basis; in double that loses at most
+ * 1e-12 |f_y|^2, which is added.
  * The basis comes from a pivoted Cholesky factorisation of the Gram matrix of some points of the cell.
  *
  * Rounding in single precision. Coordinates are taken relative to the centre of a cell, in double.
@@ -65,6 +67,7 @@ typedef struct {
     /* by column */
     float *x;                                 /* panels x d x SCREEN_COLS, relative to the centre */
     float *gain, *step, *norm, *error, *tail; /* panels x SCREEN_COLS */
+    float *slack_floor; /* panels */
     int32_t *start; /* -128 sum of the integers, which undoes the offset of unsigned rows */
     void *integers; /* 8 or 16 bits: panels x steps x SCREEN_COLS x 4 bytes */
     /* local form */

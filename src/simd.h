@@ -47,14 +47,14 @@ typedef struct {
 typedef struct {
     const void *features;
     const float *x, *gain, *step, *norm, *error, *tail;
-    const int32_t *start; /* where integer sums start, NULL for 0 */
-    float slack;
+    const int32_t *start; /* where integer sums start */
+    float slack, slack_floor; /* slack gain_j <= slack norm_j + slack_floor over the panel */
 } simd_columns;
 
-/* What a tile finds: value[i * SCREEN_COLS + j] and error[..] of each pair, and bit j of mask[i]
- * where |value| + error reaches tau of row i. */
+/* What a tile finds: the value of each pair, its error as slope_i norm_j + norm_i error_j +
+ * base_i, and bit j of mask[i] where |value| + error reaches tau of row i. */
 typedef struct {
-    float value[SCREEN_ROWS * SCREEN_COLS], error[SCREEN_ROWS * SCREEN_COLS];
+    float value[SCREEN_ROWS * SCREEN_COLS], slope[SCREEN_ROWS], base[SCREEN_ROWS];
     uint32_t mask[SCREEN_ROWS];
 } simd_intervals;
 
@@ -99,6 +99,10 @@ typedef struct {
     void (*dot_list)(int m, const double *q, const double *v, const int *ids, size_t count,
                      double *out);
 
+    /* B (rows x cols) <- corner^-1 (B - tile), for a lower triangular corner (rows x rows, row-major,
+     * inverted diagonal); `height` rows count. */
+    void (*solve_corner)(int height, const double *corner, const double *tile, double *B);
+
     /* y[u] += factor * x[u]. */
     void (*add_multiple)(int m, double factor, const double *x, double *y);
 
@@ -123,8 +127,9 @@ typedef struct {
 
     /* Completes the values of a tile to correlations, with their errors (see screen.h):
      * value_ij += gain_i gain_j radial(s2_ij),
-     * error_ij  = error_i norm_j + norm_i error_j + tail_i tail_j + slack gain_i gain_j.
-     * Without a radial function (NULL) gains are not looked at. */
+     * slope_i   = error_i + gain_i slack,
+     * base_i    = gain_i slack_floor;
+     * without a radial function (NULL) gains are 0 and tail_i tail_j is added to the error. */
     void (*interval_tile)(const radial *rad, int d, const simd_rows *rows,
                           const simd_columns *columns, simd_intervals *out);
 
@@ -143,6 +148,11 @@ extern const simd_table *simd;
 
 /* Chooses the table; `limit` caps it by name ("portable", "avx2", "avx512"), NULL takes the widest. */
 void simd_init(const char *limit);
+
+/* Packs rows ids[0 .. count - 1] of a matrix of m contiguous values each into panels of `width`; the
+ * last panel repeats its first row as padding. */
+void simd_pack_rows(int m, int width, size_t count, const double *rows, const int *ids,
+                    double *panels);
 
 /* Packs `count` points (point i, element u at source[i * point_stride + u * element_stride]) into
  * panels of `width`; the last panel is padded with zeros. Panels follow each other: m * width each. */

@@ -233,6 +233,21 @@ static void NAME(dot_list)(int m, const double *q, const double *v, const int *i
     }
 }
 
+static void NAME(solve_corner)(int height, const double *corner, const double *tile, double *B)
+{
+    for (int a = 0; a < height; a++) {
+        vd sum0 = LOAD(B + a * COLS) - LOAD(tile + a * COLS);
+        vd sum1 = LOAD(B + a * COLS + LANES) - LOAD(tile + a * COLS + LANES);
+        for (int b = 0; b < a; b++) {
+            vd factor = SPLAT(-corner[a * TILE_ROWS + b]);
+            sum0 = FMA(factor, LOAD(B + b * COLS), sum0);
+            sum1 = FMA(factor, LOAD(B + b * COLS + LANES), sum1);
+        }
+        STORE(B + a * COLS, sum0 * SPLAT(corner[a * TILE_ROWS + a]));
+        STORE(B + a * COLS + LANES, sum1 * SPLAT(corner[a * TILE_ROWS + a]));
+    }
+}
+
 static void NAME(add_multiple)(int m, double factor, const double *x, double *y)
 {
     int u = 0;
@@ -494,10 +509,15 @@ static void NAME(interval_tile)(const radial *rad, int d, const simd_rows *rows,
     for (int i = 0; i < SCREEN_ROWS; i++) {
         uint32_t mask = 0;
         const float *x = rows->x[i];
+        float slope = rows->error[i], base = 0.0f;
+        if (rad) {
+            slope += rows->gain[i] * columns->slack;
+            base = rows->gain[i] * columns->slack_floor;
+        }
+        out->slope[i] = slope;
+        out->base[i] = base;
         for (int j = 0; j < SCREEN_COLS; j += FLANES) {
-            vf value = FLOAD(out->value + i * SCREEN_COLS + j);
-            vf error = FSPLAT(rows->error[i]) * FLOAD(columns->norm + j);
-            error = FMA32(FSPLAT(rows->norm[i]), FLOAD(columns->error + j), error);
+            vf value = FLOAD(out->value + i * SCREEN_COLS + j), upper;
             if (rad) {
                 vf s2 = FSPLAT(0.0f);
                 for (int u = 0; u < d; u++) {
@@ -506,14 +526,15 @@ static void NAME(interval_tile)(const radial *rad, int d, const simd_rows *rows,
                 }
                 vf gain = FSPLAT(rows->gain[i]) * FLOAD(columns->gain + j);
                 value = FMA32(gain, NAME(radial_vector32)(rad, s2), value);
-                error = FMA32(gain, FSPLAT(columns->slack), error);
+                FSTORE(out->value + i * SCREEN_COLS + j, value);
+                upper = (vf)((vs)value & INT32_MAX);
             } else {
-                error = FMA32(FSPLAT(rows->tail[i]), FLOAD(columns->tail + j), error);
+                upper = (vf)((vs)value & INT32_MAX);
+                upper = FMA32(FSPLAT(rows->tail[i]), FLOAD(columns->tail + j), upper);
             }
-            FSTORE(out->value + i * SCREEN_COLS + j, value);
-            FSTORE(out->error + i * SCREEN_COLS + j, error);
-            vf upper = (vf)((vs)value & INT32_MAX) + error;
-            mask |= NAME(reaching32)(upper, rows->tau[i]) << j;
+            upper = FMA32(FSPLAT(slope), FLOAD(columns->norm + j), upper);
+            upper = FMA32(FSPLAT(rows->norm[i]), FLOAD(columns->error + j), upper);
+            mask |= NAME(reaching32)(upper, rows->tau[i] - base) << j;
         }
         out->mask[i] = mask;
     }
@@ -601,6 +622,7 @@ static const simd_table NAME(table) = {
     .residual_tile = NAME(residual_tile),
     .reach = NAME(reach),
     .dot_list = NAME(dot_list),
+    .solve_corner = NAME(solve_corner),
     .add_multiple = NAME(add_multiple),
     .round_integers = NAME(round_integers),
     .sizes = NAME(sizes),

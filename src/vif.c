@@ -12,13 +12,13 @@
 
 /* Scratch of one thread: a child and its neighbours, the child last. */
 typedef struct {
-    int *ids;                  /* 0-based parents, at most k */
-    int *slots;                /* their columns in the table */
-    double *x, *v;             /* d and m values a point, gathered */
-    double *rows, *cols;       /* the same v in panels */
-    double *R;                 /* covariance, then its lower Cholesky factor; leading dimension k + 1 */
-    double *kernel_row;        /* k + 1 */
-    double *alpha, *beta, *z;  /* k + 1, k + 1, m */
+    int *ids;            /* 0-based parents, at most k */
+    int *slots;          /* their columns in the table */
+    double *x, *v;       /* d and m values a point, gathered */
+    double *rows, *cols; /* the same v in panels */
+    double *R;           /* covariance, then its lower Cholesky factor; leading dimension k + 1 */
+    double *kernel_row;  /* k + 1 */
+    double *alpha, *beta, *z; /* k + 1, k + 1, m */
 } workspace;
 
 static size_t padded(size_t count) { return count + SIMD_MAX_COLS; }
@@ -82,8 +82,8 @@ static int gather(workspace *work, int d, int m, const vif_points *parents,
 }
 
 /* Lower triangle of the covariance of the gathered points, noise included, in R. */
-static void covariance(workspace *work, const kernel *kern, int d, int m,
-                       const vif_points *parents, const vif_points *children, size_t i, int count)
+static void covariance(workspace *work, const kernel *kern, int d, int m, const vif_points *parents,
+                       const vif_points *children, size_t i, int count)
 {
     int size = count + 1, rows = simd->rows, cols = simd->cols;
     double *R = work->R, tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
@@ -202,8 +202,8 @@ void vif_contrast(const vif_table *table, int q, const double *parents, size_t n
         for (int slot = 0; slot < table->k; slot++) {
             int parent = table->id[i + slot * n];
             if (parent >= 1)
-                add_scaled(q, -table->coef[i * table->k + slot],
-                           parents + ((size_t)parent - 1) * q, own);
+                add_scaled(q, -table->coef[i * table->k + slot], parents + ((size_t)parent - 1) * q,
+                           own);
         }
     }
 }

@@ -55,12 +55,12 @@ status vif_precision(int m, const double *L, size_t n, const double *W, int thre
 
 /* What the log-likelihood's derivative needs from its evaluation. */
 typedef struct {
-    const double *D;        /* n */
-    const double *W;        /* m x n */
-    const double *norm;     /* n, w_i' M^-1 w_i */
-    const double *b;        /* m */
-    const double *error;    /* n, u_i - w_i . b */
-    const double *centred;  /* n, y_i - v_i . b */
+    const double *D;       /* n */
+    const double *W;       /* m x n */
+    const double *norm;    /* n, w_i' M^-1 w_i */
+    const double *b;       /* m */
+    const double *error;   /* n, u_i - w_i . b */
+    const double *centred; /* n, y_i - v_i . b */
 } vif_state;
 
 /* Adjoints of the log-likelihood with the neighbours held fixed. With alpha_i = (-a_i, 1) over the
