@@ -12,8 +12,8 @@
 #' neighbours depends on the parameters: neighbours and inducing inputs are found again at iterations
 #' 1, 2, 4, 8, ... and at convergence, and held fixed in between. The fit has converged when the optimiser
 #' has, and after another search it gains less than 0.01 in log-likelihood (a tenth of a standard error) or
-#' moves no parameter by more than 0.1 %: neighbours near a tie go on changing places. Otherwise there is a warning, and the best
-#' parameters found are kept. Inducing inputs are chosen again only where the ratios of the lengthscales
+#' moves no parameter by more than 0.1 %: neighbours near a tie go on changing places. Otherwise there is
+#' a warning, and the best parameters found are kept. Inducing inputs are chosen again only where the ratios of the lengthscales
 #' have changed by a twentieth.
 #'
 #' @param y Observations, a numeric vector of length n without missing values; or a formula
@@ -89,7 +89,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   iterations <- check_whole(iterations, "iterations", 1)
   jitter <- check_nonnegative(jitter, "jitter")
   seed <- check_whole(seed, "seed", -.Machine$integer.max)
-  threads <- thread_count(threads)
+  threads <- worthwhile_threads(thread_count(threads), n)
   progress <- check_flag(progress, "progress")
   flat <- if (is.null(X)) y else stats::lm.fit(X, y)$residuals
   if (sum(flat^2) <= 1e-20 * sum(y^2) || stats::var(flat) == 0) {
@@ -154,6 +154,9 @@ vif_fit.formula <- function(y, coords, data = environment(y), subset, na.action 
   fit$na.action <- attr(frame, "na.action")
   fit
 }
+
+# Many short parallel regions cost more than they save, most of all on a busy machine.
+worthwhile_threads <- function(threads, n) if (n < 2000) 1L else threads
 
 # The call of the generic, not of the method.
 as_call <- function(call) {
@@ -266,6 +269,7 @@ subset_estimate <- function(data, settings, size = 1000, groups = 10) {
   settings$k <- min(20L, length(rows) - 1L)
   settings$inducing <- 0
   settings$neighbours <- "euclidean"
+  settings$threads <- worthwhile_threads(settings$threads, length(rows))
   rows <- rows[order_maxmin(sweep(data$x[rows, , drop = FALSE], 2, settings$scale, `/`))]
   part <- list(y = data$y[rows], x = data$x[rows, , drop = FALSE], X = data$X[rows, , drop = FALSE],
                extra = data$extra[rows])

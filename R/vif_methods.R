@@ -251,8 +251,8 @@ plot.vif <- function(x, which = 1:4, columns = 1:2, ...) {
 plot_residual_map <- function(fit, standard, columns, dot, frame) {
   inputs <- fitted_inputs(fit)$x
   if (ncol(inputs) == 1) {
-    frame("Standardised residuals over the inputs", inputs[, 1], standard, pch = dot$pch, cex = dot$cex, col = "#2f7fb8",
-          xlab = input_names(inputs)[1], ylab = "residuals")
+    frame("Standardised residuals over the inputs", inputs[, 1], standard, pch = dot$pch,
+          cex = dot$cex, col = "#2f7fb8", xlab = input_names(inputs)[1], ylab = "residuals")
     graphics::abline(h = 0, col = "#c1121f")
     return(invisible())
   }
@@ -263,8 +263,8 @@ plot_residual_map <- function(fit, standard, columns, dot, frame) {
   ramp <- grDevices::colorRampPalette(c("#08457e", "#7fb2d8", "#d9d9d9", "#e8a0a0", "#c1121f"))(9)
   shade <- ramp[findInterval(pmin(pmax(standard, -3), 3), seq(-3, 3, length.out = 10), all.inside = TRUE)]
   labels <- input_names(inputs)[columns]
-  frame("Standardised residuals, blue -3 to red 3", inputs[, columns[1]], inputs[, columns[2]], pch = dot$pch, cex = dot$cex, col = shade,
-        xlab = labels[1], ylab = labels[2])
+  frame("Standardised residuals, blue -3 to red 3", inputs[, columns[1]], inputs[, columns[2]],
+        pch = dot$pch, cex = dot$cex, col = shade, xlab = labels[1], ylab = labels[2])
 }
 
 input_names <- function(x) if (is.null(colnames(x))) paste0("x", seq_len(ncol(x))) else colnames(x)

@@ -31,10 +31,10 @@ seconds <- system.time({
 })[["elapsed"]]
 report("Maunga Whau, heights in metres", fit, p, grid$height[held], seconds)
 
-map <- function(values, title, palette) {
+map <- function(values, title, palette, rev = FALSE) {
   surface <- matrix(values, nrow(volcano))
   image(sort(unique(grid$east)), sort(unique(grid$north)), t(surface[nrow(volcano):1, ]), asp = 1, las = 1, bty = "n",
-        col = hcl.colors(64, palette), xlab = "east (m)", ylab = "north (m)")
+        col = hcl.colors(64, palette, rev = rev), xlab = "east (m)", ylab = "north (m)")
   title(title, line = 1, cex.main = 1, font.main = 1)
 }
 
@@ -43,7 +43,7 @@ layout(matrix(1:4, 2, byrow = TRUE))
 par(mar = c(4, 4.5, 3, 1))
 surface <- predict(fit, grid)
 map(surface$fit, sprintf("Prediction, %.0f to %.0f m", min(surface$fit), max(surface$fit)), "Terrain 2")
-map(surface$se.fit, sprintf("Standard error, up to %.1f m", max(surface$se.fit)), "YlOrRd")
+map(surface$se.fit, sprintf("Standard error, up to %.1f m", max(surface$se.fit)), "YlOrRd", rev = TRUE)
 plot(p$fit, grid$height[held], pch = 20, cex = 0.6, col = "#2f7fb8", bty = "l", las = 1, xlab = "predicted (m)",
      ylab = "held out (m)")
 abline(0, 1, col = "#c1121f")
@@ -78,9 +78,9 @@ report("Argo floats, temperature at 100 dbar in degrees Celsius", fit, p, argo$t
 places <- expand.grid(lon = seq(0.5, 359.5, by = 2), lat = seq(-70, 70, by = 2))
 at <- cbind(sphere_points(places$lon, places$lat, radius = 6.371), day = mean(argo$day))
 surface <- predict(fit, at, newX = cbind(1, places$lat, places$lat^2))
-world <- function(values, title, palette) {
+world <- function(values, title, palette, rev = FALSE) {
   image(unique(places$lon), unique(places$lat), matrix(values, length(unique(places$lon))), las = 1, bty = "n",
-        col = hcl.colors(64, palette), xlab = "longitude", ylab = "latitude")
+        col = hcl.colors(64, palette, rev = rev), xlab = "longitude", ylab = "latitude")
   if (requireNamespace("maps", quietly = TRUE)) {
     maps::map("world2", add = TRUE, fill = TRUE, col = "grey85", border = "grey60", lwd = 0.4)
   }
@@ -90,7 +90,7 @@ picture <- sub("(\\.png)?$", "-argo.png", picture)
 png(picture, 1200, 1100, res = 120)
 par(mfrow = c(2, 1), mar = c(4, 4.5, 3, 1))
 world(surface$fit, sprintf("Temperature at 100 dbar, %.0f to %.0f degrees", min(surface$fit), max(surface$fit)), "Spectral")
-world(surface$se.fit, sprintf("Standard error, %.2f to %.2f degrees", min(surface$se.fit), max(surface$se.fit)), "YlOrRd")
+world(surface$se.fit, sprintf("Standard error, %.2f to %.2f degrees", min(surface$se.fit), max(surface$se.fit)), "YlOrRd", rev = TRUE)
 points(argo$lon %% 360, argo$lat, pch = ".", col = "#00000066")
 invisible(dev.off())
 cat("picture:", picture, "\n")
