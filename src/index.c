@@ -172,7 +172,7 @@ status index_build(const screen_source *source, const tree *structure, const met
         out->from = &out->fresh;
         out->position = out->fresh_order.position;
     }
-    out->bounded = source->L != NULL && points->m > 0;
+    out->bounded = source->L != NULL && points->m > 0 && !out->points.residual;
     if (!result.code && out->bounded)
         result = bounds_build(source, &out->points, threads, &out->bound);
     if (result.code)

@@ -294,7 +294,7 @@ static void fill_lanes(level_scratch *s, int rank, int active)
 static void screen_panel(level_scratch *s, int cell, int panel, uint64_t slots)
 {
     const screen *points = &s->task->index->points;
-    const radial *rad = points->gain ? &s->rad : NULL;
+    const radial *rad = points->residual ? NULL : &s->rad;
     simd_columns columns = screen_columns(points, cell, panel);
     simd_intervals *found = s->intervals;
     const int *ids = points->ids + (size_t)panel * SCREEN_COLS;

@@ -9,6 +9,8 @@
 #define SPECIAL_VARIANCE 1e-3 /* of s2: above it cancellation costs nothing */
 #define NORM16 46000.0        /* norms that keep a sum of 16-bit products inside 32 bits */
 #define ERROR8 0.1            /* largest typical error of a correlation that 8 bits may have */
+#define RESIDUAL_ERROR 0.02   /* typical error of 16 bits from which on residual features are better */
+#define RESIDUAL_LANDMARKS 512
 #define LOCAL_ERROR 0.002      /* error of a correlation that a local basis should leave */
 #define LOCAL_SAMPLE 64       /* points of a cell that its basis is chosen from */
 
@@ -22,6 +24,10 @@ void screen_free(screen *s)
                     s->special_input, s->special_v};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
+    if (s->residual && !s->borrowed) {
+        landmarks_free(s->residual);
+        free(s->residual);
+    }
     memset(s, 0, sizeof(*s));
 }
 
@@ -156,6 +162,7 @@ typedef struct {
     double *basis;        /* SCREEN_COLS x width */
     double *gram;         /* LOCAL_SAMPLE x LOCAL_SAMPLE, lower; then the pivoted factor by rows */
     double *left, *spare; /* LOCAL_SAMPLE, width */
+    double *gain, *tail2, *noise; /* points */
     double *products;     /* SCREEN_COLS x points: coordinates before rounding */
     double *packed;       /* panels of f, or of its sample, then of the basis */
     int16_t *integers;    /* width + 32 */
@@ -164,12 +171,13 @@ typedef struct {
 
 static void local_free(local_scratch *l)
 {
-    void *held[] = {l->f, l->basis, l->gram, l->left, l->spare, l->packed, l->products, l->integers};
+    void *held[] = {l->f, l->basis, l->gram, l->left, l->spare, l->packed, l->products, l->gain, l->tail2,
+                    l->noise, l->integers};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
 
-static int local_new(int width, size_t points, local_scratch *l)
+static int local_new(int width, int room, size_t points, local_scratch *l)
 {
     memset(l, 0, sizeof(*l));
     l->points = points;
@@ -178,9 +186,15 @@ static int local_new(int width, size_t points, local_scratch *l)
     l->gram = scratch_alloc(LOCAL_SAMPLE * LOCAL_SAMPLE, sizeof(double));
     l->left = scratch_alloc(LOCAL_SAMPLE, sizeof(double));
     l->spare = scratch_alloc(width + 8, sizeof(double));
-    l->packed = scratch_alloc((points + 2 * LOCAL_SAMPLE + 2 * SIMD_MAX_COLS) * width + 8,
+    l->packed = scratch_alloc((points + 2 * LOCAL_SAMPLE + 2 * SIMD_MAX_COLS) * width +
+                                  (size_t)(width + room) * SIMD_MAX_COLS + 8,
                               sizeof(double));
     l->integers = scratch_alloc(width + 32, sizeof(int16_t));
+    l->gain = scratch_alloc(points + 1, sizeof(double));
+    l->tail2 = scratch_alloc(points + SIMD_MAX_COLS, sizeof(double));
+    l->noise = scratch_alloc(points + 1, sizeof(double));
+    if (!l->gain || !l->tail2 || !l->noise)
+        return 0;
     l->products = scratch_alloc(SCREEN_COLS * points + 8, sizeof(double));
     if (!l->products || !l->f || !l->basis || !l->gram || !l->left || !l->spare || !l->packed || !l->integers)
         return 0;
@@ -351,18 +365,42 @@ static void build_frame(screen *s, int c)
     s->slack[c] = (float)(ldexp(1.0, -24) * (40.0 + d + 2.0 * sqrt(far)));
 }
 
+/* Features, gains, squared tails and noise of the points of a cell. */
+static void cell_features(const screen *s, const kernel *kern, int c, local_scratch *l)
+{
+    int first = s->cell[c], count = s->cell[c + 1] - first, width = s->width, cols = simd->cols;
+    memset(l->f, 0, (size_t)count * width * sizeof(double));
+    for (int i = 0; i < count; i++) {
+        l->gain[i] = l->tail2[i] = l->noise[i] = 0.0;
+        if (!s->residual)
+            screen_features(s, kern, s->perm[first + i], l->f + (size_t)i * width, &l->gain[i]);
+    }
+    for (int i = 0; i < count && s->residual; i += cols) {
+        int columns = count - i < cols ? count - i : cols;
+        landmarks_features(s->residual, s->points, s->perm + first + i, columns, l->packed,
+                           l->tail2 + i);
+        for (int j = 0; j < columns; j++) {
+            double scale = s->points->scale[s->perm[first + i + j]];
+            l->noise[i + j] = s->residual->noise * scale;
+            for (int u = 0; u < s->residual->count; u++)
+                l->f[(size_t)(i + j) * width + u] = l->packed[(size_t)u * cols + j];
+        }
+    }
+}
+
 static void build_cell(screen *s, const kernel *kern, int c, double tolerance, local_scratch *l)
 {
     const metric_points *points = s->points;
     int first = s->cell[c], count = s->cell[c + 1] - first, d = s->d, width = s->width;
     double up = 1.0 + ldexp(1.0, -20);
     build_frame(s, c);
+    cell_features(s, kern, c, l);
     for (int i = 0; i < (s->panel[c + 1] - s->panel[c]) * SCREEN_COLS; i++) {
         size_t column = (size_t)s->panel[c] * SCREEN_COLS + i;
         float *x = s->x + column / SCREEN_COLS * d * SCREEN_COLS + column % SCREEN_COLS;
-        double *f = s->form == SCREEN_LOCAL && i < count ? l->f + (size_t)i * width : l->spare;
-        double gain = 0.0, rounded[3];
-        memset(f, 0, width * sizeof(double));
+        double *f = i < count ? l->f + (size_t)i * width : l->spare, rounded[3];
+        if (i >= count)
+            memset(f, 0, width * sizeof(double));
         for (int u = 0; u < d; u++)
             x[u * SCREEN_COLS] = 0.0f;
         s->ids[column] = -1;
@@ -370,17 +408,17 @@ static void build_cell(screen *s, const kernel *kern, int c, double tolerance, l
             size_t id = s->perm[first + i];
             s->ids[column] = (int)id;
             s->place[first + i] = (int)column;
-            screen_features(s, kern, id, f, &gain);
             for (int u = 0; u < d; u++)
                 x[u * SCREEN_COLS] = (float)(points->x[id * d + u] - s->centre[(size_t)c * d + u]);
         }
         if (s->form == SCREEN_BITS8)
             rotate(width, f);
         round_features(width, s->form == SCREEN_BITS8 ? 8 : 16, f, l->integers, rounded);
-        s->gain[column] = (float)gain;
-        s->tail[column] = 0.0f;
+        double noise = i < count ? l->noise[i] : 0.0;
+        s->gain[column] = i < count ? (float)l->gain[i] : 0.0f;
+        s->tail[column] = i < count ? (float)(sqrt(l->tail2[i]) * up) : 0.0f;
         float norm = (float)((rounded[1] + rounded[2]) * up);
-        float error = (float)((rounded[2] + ldexp(rounded[1], -20)) * up);
+        float error = (float)((rounded[2] + noise + ldexp(rounded[1], -20)) * up);
         if (s->form != SCREEN_LOCAL) {
             s->step[column] = (float)rounded[0];
             s->norm[column] = norm;
@@ -491,6 +529,33 @@ static int allocate(screen *s)
     return ok;
 }
 
+/* Decides between v and residual features, and prepares the landmarks of the latter. */
+static status choose_features(const screen_source *source, const screen *like, double norm,
+                              int threads, screen *s)
+{
+    size_t n = s->points->n;
+    int count = n / 8 < RESIDUAL_LANDMARKS ? (int)(n / 8) / 8 * 8 : RESIDUAL_LANDMARKS;
+    if (like) {
+        s->residual = like->residual;
+        s->borrowed = 1;
+    } else if (s->m && count && 0.6 * norm * norm / NORM16 * sqrt(s->width) > RESIDUAL_ERROR) {
+        s->residual = calloc(1, sizeof(landmarks));
+        if (!s->residual)
+            return status_fail(STATUS_MEMORY);
+        status result = landmarks_build(source->kern, s->points, s->perm, count, threads,
+                                        s->residual);
+        if (result.code == STATUS_NOT_POSITIVE_DEFINITE) { /* correlations are all noise: use v */
+            free(s->residual);
+            s->residual = NULL;
+        } else if (result.code) {
+            return result;
+        }
+    }
+    if (s->residual)
+        s->width = (s->residual->count + 7) / 8 * 8;
+    return status_ok();
+}
+
 status screen_build(const screen_source *source, const metric_points *points, const int *perm,
                     const int *cell, int cells, const screen *like, int threads, screen *s)
 {
@@ -518,21 +583,32 @@ status screen_build(const screen_source *source, const metric_points *points, co
         s->panel[c + 1] = s->panel[c] + (int)((count + SCREEN_COLS - 1) / SCREEN_COLS);
         largest = count > largest ? count : largest;
     }
-    for (int t = 0; t < threads; t++)
-        if (!local_new(s->width, largest, &scratch[t]))
-            goto done;
-    result = find_specials(source, s, threads);
+    double norm = 1.0, *f = scratch_alloc(s->width + 8, sizeof(double));
+    if (!f)
+        goto done;
+    memset(s->special, 0xff, n * sizeof(int));
+    norm = typical_norm(s, source->kern, f);
+    scratch_free(f);
+    result = choose_features(source, like, norm, threads, s);
     if (result.code)
         goto done;
-    double norm = typical_norm(s, source->kern, scratch->spare);
+    result = status_fail(STATUS_MEMORY);
+    for (int t = 0; t < threads; t++)
+        if (!local_new(s->width, s->d + s->m, largest, &scratch[t]))
+            goto done;
+    result = s->residual ? status_ok() : find_specials(source, s, threads);
+    if (result.code)
+        goto done;
     double tolerance = norm > 0.0 ? LOCAL_ERROR / norm : 1.0;
     if (like)
         s->form = like->form;
-    else if (s->m > SCREEN_COLS && s->d <= 16 && local_pays(s, source->kern, tolerance, scratch))
+    else if (!s->residual && s->m > SCREEN_COLS && s->d <= 16 &&
+             local_pays(s, source->kern, tolerance, scratch))
         s->form = SCREEN_LOCAL;
     else
-        s->form = simd->dot_tile8 && bits8_suffice(s, source->kern, scratch) ? SCREEN_BITS8
-                                                                             : SCREEN_BITS16;
+        s->form = simd->dot_tile8 && (s->residual || bits8_suffice(s, source->kern, scratch))
+                      ? SCREEN_BITS8
+                      : SCREEN_BITS16;
     s->steps = s->width / (s->form == SCREEN_BITS8 ? 4 : 2);
     result = status_fail(STATUS_MEMORY);
     if (!allocate(s))

@@ -30,6 +30,11 @@
  *     slack = u (40 + d + 2 R)     multiplies gain_i gain_j,
  * and e_j is stored as (e_j + (2^-20 + 2 rank 2^-23) |f_j|) (1 + 2^-20).
  *
+ * Residual features. Where the residual variances of most points are too small for all this (16 bits
+ * would err by RESIDUAL_ERROR), the features are those of landmarks.h instead, gains are 0 and
+ *     |rho_ij + (-psi_i . psi_j)| <= tail_i tail_j + the error of the integers,
+ * with noise_j added to e_j.
+ *
  * Points at an inducing input z_u have p about the jitter, and their correlation is a difference of
  * nearly equal numbers. For them r(z_u, y) = jitter s2 (L^-1 e_u) . v_y exactly, so they are screened
  * with gain 0 and f = -jitter s2 L^-1 e_u / sqrt(p). Two of them together cannot be: those pairs are
@@ -40,6 +45,7 @@
 #ifndef VECCHIANN_SCREEN_H
 #define VECCHIANN_SCREEN_H
 
+#include "landmarks.h"
 #include "metric.h"
 #include "status.h"
 
@@ -55,6 +61,8 @@ typedef enum { SCREEN_BITS8, SCREEN_BITS16, SCREEN_LOCAL } screen_form;
 typedef struct {
     const metric_points *points; /* borrowed */
     screen_form form;
+    landmarks *residual;    /* where the features come from, NULL for v; a screen of queries borrows it */
+    int borrowed;
     int d, m, width;        /* width: features after padding for the rotation */
     int steps;              /* of 4 bytes: 4 integers of 8 bits or 2 of 16 */
     int cells;
