@@ -116,14 +116,14 @@ kernel_smoothness <- function(kernel) {
 #' straight-line (chordal) distance of points in space, which is what this function gives; degrees of
 #' longitude and latitude taken as plane coordinates distort distances and tear the date line apart.
 #'
-#' @param lon Longitudes in degrees; or a matrix or data frame of two columns, longitude and latitude.
+#' @param lon Longitudes in degrees, of any range; or a matrix or data frame of two columns, longitude and latitude.
 #' @param lat Latitudes in degrees, from -90 to 90.
 #' @param radius Radius of the sphere, in the unit that lengthscales shall have; the default is the
 #'   Earth's in kilometres.
 #' @return A matrix of three columns `x`, `y` and `z`. For space-time inputs bind a column of times to it
 #'   and give the kernel one lengthscale for each column.
 #' @section Errors:
-#' Latitudes beyond -90 to 90 and longitudes beyond -360 to 360.
+#' Latitudes beyond -90 to 90, missing values, and vectors of different lengths.
 #' @examples
 #' places <- cbind(lon = c(-179, 179, 0), lat = c(0, 0, 90))
 #' sphere_points(places)
@@ -136,8 +136,12 @@ sphere_points <- function(lon, lat = NULL, radius = 6371) {
     lat <- both[, 2]
   }
   radius <- check_positive(radius, "radius")
-  check_degrees(lon, "lon", 360)
-  check_degrees(lat, "lat", 90)
+  check_degrees(lon, "lon")
+  check_degrees(lat, "lat")
+  beyond <- which(abs(lat) > 90)
+  if (length(beyond)) {
+    refuse("lat", "between -90 and 90 degrees", paste0(lat[beyond[1]], " (position ", beyond[1], ")"))
+  }
   if (length(lon) != length(lat)) {
     refuse("lat", paste("of length", length(lon), "as `lon` is"), paste("of length", length(lat)))
   }
@@ -146,11 +150,7 @@ sphere_points <- function(lon, lat = NULL, radius = 6371) {
   radius * cbind(x = cos(phi) * cos(lambda), y = cos(phi) * sin(lambda), z = sin(phi))
 }
 
-check_degrees <- function(x, arg, limit) {
+check_degrees <- function(x, arg) {
   if (!is.numeric(x) || !is.null(dim(x))) refuse(arg, "a numeric vector", describe(x))
   check_finite(x, arg)
-  bad <- which(abs(x) > limit)
-  if (length(bad)) {
-    refuse(arg, sprintf("between %d and %d degrees", -limit, limit), paste0(x[bad[1]], " (position ", bad[1], ")"))
-  }
 }

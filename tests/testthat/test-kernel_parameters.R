@@ -56,6 +56,7 @@ test_that("points on the sphere are where they belong", {
   # chords are shorter than arcs by 1/24 of the squared angle
   expect_equal(c(dist(sphere_points(c(0, 1), c(0, 0)))), 6371 * pi / 180, tolerance = 1e-4)
   expect_error(sphere_points(0, 91), "^sphere_points\\(\\): `lat` must be between -90 and 90 degrees, not 91")
-  expect_error(sphere_points(400, 0), "`lon`")
+  expect_equal(sphere_points(370, 20), sphere_points(10, 20))
+  expect_error(sphere_points(NA_real_, 0), "`lon` must be finite")
   expect_error(sphere_points(1:2, 1), "`lat` must be of length 2")
 })
