@@ -65,7 +65,8 @@ typedef struct {
     char *room; /* integers of the block, where the screen does not hold them as rows */
     const void *features[SCREEN_BLOCK];
     float gain[SCREEN_BLOCK], step[SCREEN_BLOCK], norm[SCREEN_BLOCK], error[SCREEN_BLOCK],
-        tail[SCREEN_BLOCK];
+        tail[SCREEN_BLOCK], prefix_tail[SCREEN_BLOCK];
+    int prefix_tried, prefix_passed; /* tiles of the cell that the prefix was tried on, and kept */
     /* the active queries of a cell, by slot */
     int member[SCREEN_BLOCK];
     float *relative;  /* SCREEN_BLOCK x d, from the centre of the cell */
@@ -291,6 +292,15 @@ static void fill_lanes(level_scratch *s, int rank, int active)
     }
 }
 
+static void integer_tile(const screen *points, int steps, const simd_rows *rows,
+                         const simd_columns *columns, float *value)
+{
+    if (points->form == SCREEN_BITS8)
+        simd->dot_tile8(steps, rows, columns, value);
+    else
+        simd->dot_tile16(steps, rows, columns, value);
+}
+
 static void screen_panel(level_scratch *s, int cell, int panel, uint64_t slots)
 {
     const screen *points = &s->task->index->points;
@@ -299,23 +309,37 @@ static void screen_panel(level_scratch *s, int cell, int panel, uint64_t slots)
     simd_intervals *found = s->intervals;
     const int *ids = points->ids + (size_t)panel * SCREEN_COLS;
     simd_rows rows;
+    simd_columns prefix = points->prefix ? screen_prefix(points, cell, panel) : columns;
     while (slots) {
         int picked[SCREEN_ROWS], count = 0;
         for (; count < SCREEN_ROWS && slots; count++)
             picked[count] = bitset_pop(&slots);
         fill_rows(s, picked, count, &rows);
+        s->counters.screened += (double)count * SCREEN_COLS;
+        if (points->prefix && 2 * s->prefix_passed <= s->prefix_tried + 4) {
+            for (int a = 0; a < SCREEN_ROWS; a++)
+                rows.tail[a] = s->prefix_tail[s->member[picked[a < count ? a : 0]]];
+            integer_tile(points, points->prefix, &rows, &prefix, found->value);
+            simd->interval_tile(rad, points->d, &rows, &prefix, found);
+            uint32_t any = 0;
+            for (int a = 0; a < count; a++)
+                any |= found->mask[a];
+            s->prefix_tried++;
+            s->prefix_passed += any != 0;
+            if (!any)
+                continue;
+            for (int a = 0; a < SCREEN_ROWS; a++)
+                rows.tail[a] = s->tail[s->member[picked[a < count ? a : 0]]];
+        }
         if (points->form == SCREEN_LOCAL)
             simd->dot_tile32(points->rank[cell], &rows, &columns, found->value);
-        else if (points->form == SCREEN_BITS8)
-            simd->dot_tile8(points->steps, &rows, &columns, found->value);
         else
-            simd->dot_tile16(points->steps, &rows, &columns, found->value);
+            integer_tile(points, points->steps, &rows, &columns, found->value);
         simd->interval_tile(rad, points->d, &rows, &columns, found);
         for (int a = 0; a < count; a++)
             if (found->mask[a])
                 keep(s, s->member[picked[a]], ids, found->mask[a], found->value + a * SCREEN_COLS,
                      found->slope[a], found->base[a], &columns);
-        s->counters.screened += (double)count * SCREEN_COLS;
     }
 }
 
@@ -331,6 +355,7 @@ static void screen_cell(level_scratch *s, int cell, uint64_t active)
             s->relative[(size_t)slots * d + u] =
                 (float)(from->x[(size_t)s->row[q] * d + u] - centre[u]);
     }
+    s->prefix_tried = s->prefix_passed = 0;
     uint64_t all = slots == 64 ? ~(uint64_t)0 : ((uint64_t)1 << slots) - 1;
     if (s->local) {
         project(s, cell, slots);
@@ -555,6 +580,8 @@ static void search_block(level_scratch *s, size_t first, size_t count, query_res
         s->norm[q] = row.norm[0];
         s->error[q] = row.error[0];
         s->tail[q] = row.tail[0];
+        if (index->from->prefix)
+            s->prefix_tail[q] = index->from->prefix_tail[index->from->place[s->position[q]]];
         s->tau[q] = -1.0f;
         s->kept[q].count = 0;
         s->best[q] = (kbest){task->k, 0, s->heap_dist + (size_t)q * task->k,

@@ -21,7 +21,7 @@ void screen_free(screen *s)
                     s->tail,        s->start,      s->integers,    s->rows,      s->rank,
                     s->basis,       s->basis_step, s->coordinates, s->row_error, s->row_norm,
                     s->row_step,    s->slack_floor,      s->box,        s->special,     s->special_ids,
-                    s->special_input, s->special_v};
+                    s->special_input, s->special_v, s->prefix_tail, s->prefix_start};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
     if (s->residual && !s->borrowed) {
@@ -140,6 +140,8 @@ static void store_panel(screen *s, size_t column, const int16_t *integers)
     char *base = (char *)s->integers + panel * s->steps * SCREEN_COLS * 4 + 4 * j;
     int32_t sum = 0;
     for (int u = 0; u < s->steps; u++, base += SCREEN_COLS * 4) {
+        if (s->prefix && u == s->prefix)
+            s->prefix_start[column] = -128 * sum;
         if (s->form == SCREEN_BITS16) {
             memcpy(base, integers + 2 * u, 4);
         } else {
@@ -411,8 +413,15 @@ static void build_cell(screen *s, const kernel *kern, int c, double tolerance, l
             for (int u = 0; u < d; u++)
                 x[u * SCREEN_COLS] = (float)(points->x[id * d + u] - s->centre[(size_t)c * d + u]);
         }
-        if (s->form == SCREEN_BITS8)
+        if (s->prefix) {
+            double kept2;
+            simd->sizes(width / 2, f, &kept2);
+            s->prefix_tail[column] = (float)(sqrt(kept2 < 1.0 ? 1.0 - kept2 : 0.0) * up);
+            rotate(width / 2, f);
+            rotate(width / 2, f + width / 2);
+        } else if (s->form == SCREEN_BITS8) {
             rotate(width, f);
+        }
         round_features(width, s->form == SCREEN_BITS8 ? 8 : 16, f, l->integers, rounded);
         double noise = i < count ? l->noise[i] : 0.0;
         s->gain[column] = i < count ? (float)l->gain[i] : 0.0f;
@@ -511,6 +520,11 @@ static int allocate(screen *s)
         s->step = scratch_alloc(columns, sizeof(float));
         s->start = scratch_alloc(columns, sizeof(int32_t));
         s->integers = scratch_alloc(columns * s->steps + 1, 4);
+        if (s->prefix) {
+            s->prefix_tail = scratch_alloc(columns, sizeof(float));
+            s->prefix_start = scratch_alloc(columns, sizeof(int32_t));
+            ok &= s->prefix_tail && s->prefix_start;
+        }
         return ok && s->step && s->start && s->integers;
     }
     s->rows = scratch_alloc(n * s->steps + 1, 4);
@@ -552,7 +566,7 @@ static status choose_features(const screen_source *source, const screen *like, d
         }
     }
     if (s->residual)
-        s->width = (s->residual->count + 7) / 8 * 8;
+        s->width = (s->residual->count + 15) / 16 * 16;
     return status_ok();
 }
 
@@ -610,6 +624,7 @@ status screen_build(const screen_source *source, const metric_points *points, co
                       ? SCREEN_BITS8
                       : SCREEN_BITS16;
     s->steps = s->width / (s->form == SCREEN_BITS8 ? 4 : 2);
+    s->prefix = s->residual ? s->steps / 2 : 0;
     result = status_fail(STATUS_MEMORY);
     if (!allocate(s))
         goto done;
@@ -672,6 +687,14 @@ simd_columns screen_columns(const screen *s, int cell, int panel)
         .slack = s->slack[cell],
         .slack_floor = s->slack_floor[panel],
     };
+}
+
+simd_columns screen_prefix(const screen *s, int cell, int panel)
+{
+    simd_columns columns = screen_columns(s, cell, panel);
+    columns.tail = s->prefix_tail + (size_t)panel * SCREEN_COLS;
+    columns.start = s->prefix_start + (size_t)panel * SCREEN_COLS;
+    return columns;
 }
 
 simd_columns screen_projection(const screen *s, int cell)

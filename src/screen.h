@@ -33,7 +33,8 @@
  * Residual features. Where the residual variances of most points are too small for all this (16 bits
  * would err by RESIDUAL_ERROR), the features are those of landmarks.h instead, gains are 0 and
  *     |rho_ij + (-psi_i . psi_j)| <= tail_i tail_j + the error of the integers,
- * with noise_j added to e_j.
+ * with noise_j added to e_j. The features of the first half of the landmarks are features of their own,
+ * with larger tails: a tile is screened by this prefix first, and by all of them only when it must.
  *
  * Points at an inducing input z_u have p about the jitter, and their correlation is a difference of
  * nearly equal numbers. For them r(z_u, y) = jitter s2 (L^-1 e_u) . v_y exactly, so they are screened
@@ -77,6 +78,9 @@ typedef struct {
     float *gain, *step, *norm, *error, *tail; /* panels x SCREEN_COLS */
     float *slack_floor; /* panels */
     int32_t *start; /* -128 sum of the integers, which undoes the offset of unsigned rows */
+    int prefix;            /* steps of the prefix, 0 for none */
+    float *prefix_tail;    /* panels x SCREEN_COLS */
+    int32_t *prefix_start; /* panels x SCREEN_COLS */
     void *integers; /* 8 or 16 bits: panels x steps x SCREEN_COLS x 4 bytes */
     /* local form */
     int16_t *rows;       /* n x 2 steps, by position: the integers of each point as a query */
@@ -109,6 +113,9 @@ const void *screen_query(const screen *s, int position, void *room, int row, sim
 
 /* Columns of a panel for tiles of the form of the screen. */
 simd_columns screen_columns(const screen *s, int cell, int panel);
+
+/* The same for the prefix alone. */
+simd_columns screen_prefix(const screen *s, int cell, int panel);
 
 /* Columns that are the basis of a cell: dot_tile16 with them projects queries. */
 simd_columns screen_projection(const screen *s, int cell);
