@@ -320,6 +320,8 @@ SEXP residual_knn(SEXP gp, SEXP tree, SEXP k, SEXP queries, SEXP fresh, SEXP pre
     if (fresh != R_NilValue)
         from = unpack_points(&fr, fresh, nugget);
     SEXP inducing = element(gp, "inducing");
+    if (fr.kern.family == KERNEL_MATERN)
+        kernel_tabulate(&fr.kern, (float *)R_alloc(RADIAL_CELLS, sizeof(float)));
     screen_source source = {&fr.kern, NULL, NULL, asReal(element(gp, "jitter"))};
     if (inducing != R_NilValue) {
         source.z = scaled(&fr, inducing);

@@ -2,6 +2,7 @@
 
 #include <Rmath.h>
 #include <math.h>
+#include <string.h>
 
 #define BESSEL_MAX_ORDER 128
 
@@ -32,7 +33,7 @@ static double matern_correlation(const void *context, double s2)
 
 radial kernel_radial(const kernel *kern)
 {
-    radial rad = {RADIAL_POLYEXP, kern->variance, 0.0, 0.0, matern_correlation, kern};
+    radial rad = {RADIAL_POLYEXP, kern->variance, 0.0, 0.0, matern_correlation, kern, kern->table};
     switch (kern->family) {
     case KERNEL_MATERN12:
         break;
@@ -51,6 +52,22 @@ radial kernel_radial(const kernel *kern)
         break;
     }
     return rad;
+}
+
+void kernel_tabulate(kernel *kern, float *table)
+{
+    double left = 1.0;
+    kern->table_error = 0.0;
+    for (int cell = 0; cell < RADIAL_CELLS; cell++) {
+        int32_t bits = (RADIAL_FIRST + cell + 1) * (1 << 15);
+        float end;
+        memcpy(&end, &bits, sizeof(end));
+        double right = cell + 1 < RADIAL_CELLS ? matern_correlation(kern, end) : 0.0;
+        table[cell] = (float)(0.5 * (left + right));
+        kern->table_error = fmax(kern->table_error, 0.5 * (left - right) + 1e-7);
+        left = right;
+    }
+    kern->table = table;
 }
 
 static double family_scale(const kernel *kern)

@@ -134,7 +134,7 @@ status landmarks_build(const kernel *kern, const metric_points *points, const in
         goto done;
     for (size_t i = 0; i < n; i++)
         weight[i] = points->scale[perm[i]] > 0.0;
-    spread(perm, n, weight, count / 2, l);
+    spread(perm, n, weight, count / 4, l);
     result = factor(points, threads, l);
     if (result.code)
         goto done;

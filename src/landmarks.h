@@ -8,8 +8,8 @@
  *     |rho(q, y) - psi_q . psi_y| <= tail_q tail_y.
  * Nystrom features; Williams and Seeger (2001).
  *
- * Half of the landmarks are spread evenly over an order of the points, the other half with density
- * proportional to the squared tails that the first half leave.
+ * A quarter of the landmarks is spread evenly over an order of the points, the others with density
+ * proportional to the squared tails that the first quarter leaves.
  *
  * Rounding. A correlation formed in double errs by at most g / sqrt(p_i p_j), g = 2 (m + 10) 2^-53 s2,
  * so psi_y errs by at most noise_y = g sqrt(sum_S 1 / p_S) / sqrt(p_y ridge); the ridge is what keeps

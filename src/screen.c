@@ -349,7 +349,7 @@ static void build_local(screen *s, int c, double tolerance, local_scratch *l)
 
 /* ---- building ------------------------------------------------------------------------------- */
 
-static void build_frame(screen *s, int c)
+static void build_frame(screen *s, const kernel *kern, int c)
 {
     const metric_points *points = s->points;
     int first = s->cell[c], count = s->cell[c + 1] - first, d = s->d;
@@ -364,7 +364,12 @@ static void build_frame(screen *s, int c)
         centre[u] = 0.5 * (low + high);
         far += 0.25 * (high - low) * (high - low);
     }
-    s->slack[c] = (float)(ldexp(1.0, -24) * (40.0 + d + 2.0 * sqrt(far)));
+    double slack = ldexp(1.0, -24) * (40.0 + d + 2.0 * sqrt(far));
+    if (kern->table) { /* steepest at 0, where rounding of coordinates may cost more than |ds| */
+        double step = ldexp(1.0, -23) * (1.0 + sqrt(far));
+        slack += kern->table_error + 1.0 - kernel_value(kern, step * step) / kern->variance;
+    }
+    s->slack[c] = (float)slack;
 }
 
 /* Features, gains, squared tails and noise of the points of a cell. */
@@ -395,7 +400,7 @@ static void build_cell(screen *s, const kernel *kern, int c, double tolerance, l
     const metric_points *points = s->points;
     int first = s->cell[c], count = s->cell[c + 1] - first, d = s->d, width = s->width;
     double up = 1.0 + ldexp(1.0, -20);
-    build_frame(s, c);
+    build_frame(s, kern, c);
     cell_features(s, kern, c, l);
     for (int i = 0; i < (s->panel[c + 1] - s->panel[c]) * SCREEN_COLS; i++) {
         size_t column = (size_t)s->panel[c] * SCREEN_COLS + i;

@@ -28,6 +28,7 @@
  * which is at most the gains, or the norms; a sum of `rank` products of local coordinates errs by at
  * most 2 (rank + 8) u |f_q| |f_y|. So
  *     slack = u (40 + d + 2 R)     multiplies gain_i gain_j,
+ * (a tabulated kernel adds the error of its table, and 1 - kappa at the rounding of coordinates),
  * and e_j is stored as (e_j + (2^-20 + 2 rank 2^-23) |f_j|) (1 + 2^-20).
  *
  * Residual features. Where the residual variances of most points are too small for all this (16 bits

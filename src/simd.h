@@ -27,7 +27,20 @@ typedef struct {
     double variance, c1, c2;
     double (*function)(const void *context, double s2);
     const void *context;
+    const float *table; /* what single precision uses for a function: values by radial_cell */
 } radial;
+
+/* Cells of a table of a function of s2: a power of two for each exponent, 2^8 cells each, the first
+ * from 0 and the last without end. */
+#define RADIAL_CELLS (52 * 256)
+#define RADIAL_FIRST (87 << 8) /* s2 = 2^-40 */
+
+/* Cell of s2 >= 0 given by its single-precision bits. */
+static inline int radial_cell(int32_t bits)
+{
+    int cell = (bits >> 15) - RADIAL_FIRST;
+    return cell < 0 ? 0 : cell >= RADIAL_CELLS ? RADIAL_CELLS - 1 : cell;
+}
 
 /* Shapes of screening: rows (queries) and columns (points) of a tile, queries of a block. */
 #define SCREEN_ROWS 8

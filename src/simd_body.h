@@ -361,6 +361,12 @@ static inline vf NAME(radial_vector32)(const radial *rad, vf s2)
 {
     if (rad->form == RADIAL_GAUSSIAN)
         return NAME(exp_minus32)(s2);
+    if (rad->form == RADIAL_FUNCTION) {
+        vf value;
+        for (int i = 0; i < FLANES; i++)
+            value[i] = rad->table[radial_cell(((vs)s2)[i])];
+        return value;
+    }
     vf s = NAME(square_root32)(s2);
     vf p = FMA32(FMA32(FSPLAT((float)rad->c2), s, FSPLAT((float)rad->c1)), s, FSPLAT(1.0f));
     return p * NAME(exp_minus32)(s);
