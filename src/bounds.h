@@ -6,7 +6,7 @@
  *     |rho(q, y)| <= g_q g kappa(distance of q from the cell's box) + sum_u |w_u| reach_u.
  * The weights decay away from q wherever the lengthscale is shorter than the domain. A point that
  * stands on an inducing input u (see screen.h) has rho = w_u jitter s2 / sqrt(p) exactly, and enters
- * reach_u with that.
+ * reach_u with that. Two such points together are outside the bounds, as they are outside screening.
  *
  * Everything is computed on the actual points in double and rounded up to single precision. A sum of m
  * positive products in single precision is at least (1 - (m + 2) 2^-24) times its value, so bounds are

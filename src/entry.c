@@ -130,6 +130,29 @@ static const int *unpack_rows(SEXP rows, size_t n)
 
 /* ---- statuses and the monitor --------------------------------------------------------------- */
 
+static SEXP named_list(int count, const char **names)
+{
+    SEXP list = PROTECT(allocVector(VECSXP, count));
+    SEXP labels = PROTECT(allocVector(STRSXP, count));
+    for (int i = 0; i < count; i++)
+        SET_STRING_ELT(labels, i, mkChar(names[i]));
+    setAttrib(list, R_NamesSymbol, labels);
+    UNPROTECT(2);
+    return list;
+}
+
+static SEXP interrupt_condition(void)
+{
+    static const char *names[] = {"message", "call"};
+    SEXP condition = PROTECT(named_list(2, names)), class = PROTECT(allocVector(STRSXP, 2));
+    SET_VECTOR_ELT(condition, 0, mkString("interrupted"));
+    SET_STRING_ELT(class, 0, mkChar("interrupt"));
+    SET_STRING_ELT(class, 1, mkChar("condition"));
+    setAttrib(condition, R_ClassSymbol, class);
+    UNPROTECT(2);
+    return condition;
+}
+
 static void raise(status outcome)
 {
     switch (outcome.code) {
@@ -137,8 +160,9 @@ static void raise(status outcome)
         return;
     case STATUS_MEMORY:
         error("not enough memory");
-    case STATUS_INTERRUPTED:
-        R_CheckUserInterrupt();
+    case STATUS_INTERRUPTED: /* R_ToplevelExec took the interrupt: signal it again, as an interrupt */
+        eval(PROTECT(lang2(install("signalCondition"), interrupt_condition())), R_BaseEnv);
+        eval(PROTECT(lang2(install("invokeRestart"), mkString("abort"))), R_BaseEnv);
         error("interrupted");
     case STATUS_NOT_POSITIVE_DEFINITE:
         error("the Cholesky factorisation of k(inducing, inducing) fails at pivot %lld: inducing "
@@ -171,17 +195,6 @@ static int poll_r(void *context, double fraction)
     return !R_ToplevelExec(check_interrupt, NULL);
 }
 
-static SEXP named_list(int count, const char **names)
-{
-    SEXP list = PROTECT(allocVector(VECSXP, count));
-    SEXP labels = PROTECT(allocVector(STRSXP, count));
-    for (int i = 0; i < count; i++)
-        SET_STRING_ELT(labels, i, mkChar(names[i]));
-    setAttrib(list, R_NamesSymbol, labels);
-    UNPROTECT(2);
-    return list;
-}
-
 /* ---- routines ------------------------------------------------------------------------------- */
 
 SEXP threads_info(SEXP threads)
@@ -195,6 +208,19 @@ SEXP threads_info(SEXP threads)
     return out;
 }
 
+/* Points (d x n) in units of the lengthscales, for what does not depend on the kernel. */
+static double *lengthscale_scaled(const kernel *unit, SEXP x, SEXP lengthscale, int *d)
+{
+    size_t n = nrows(x);
+    *d = ncols(x);
+    double *centre = (double *)R_alloc(*d, sizeof(double));
+    memset(centre, 0, *d * sizeof(double));
+    const double *scale = spread(doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), *d);
+    double *points = (double *)R_alloc(n * *d + 1, sizeof(double));
+    kernel_scale(unit, doubles(x, "x", (R_xlen_t)n * *d), n, *d, scale, centre, points);
+    return points;
+}
+
 SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP uniforms,
                      SEXP threads)
 {
@@ -202,12 +228,9 @@ SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP unif
     static const int lloyd_steps = 10;
     size_t n = nrows(x);
     int d = ncols(x), count = asInteger(m);
-    kernel unit = {KERNEL_MATERN12, 0.0, 1.0};
-    double *centre = (double *)R_alloc(d, sizeof(double));
-    memset(centre, 0, d * sizeof(double));
+    kernel unit = {KERNEL_MATERN12, 0.0, 1.0, NULL, 0.0};
     const double *scale = spread(doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), d);
-    double *points = (double *)R_alloc(n * d + 1, sizeof(double));
-    kernel_scale(&unit, doubles(x, "x", (R_xlen_t)n * d), n, d, scale, centre, points);
+    double *points = lengthscale_scaled(&unit, x, lengthscale, &d);
     if (strcmp(CHAR(asChar(selection)), "maxmin") == 0) {
         SEXP ids = PROTECT(allocVector(INTSXP, count));
         raise(inducing_maxmin(d, n, points, count, thread_count(threads), INTEGER(ids)));
@@ -309,11 +332,96 @@ static SEXP pack_counters(const query_counters *counters)
     return stats;
 }
 
-SEXP residual_knn(SEXP gp, SEXP tree, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
+/* The fields of a tree in R, in this order; indices are 1-based there, and 0 is none. */
+static const char *tree_fields[] = {"perm",   "first", "count", "parent", "child",
+                                    "children", "centre", "level", "radius"};
+
+static SEXP allocate_tree(void *built)
+{
+    const tree *t = built;
+    SEXP out = PROTECT(named_list(9, tree_fields));
+    for (int f = 0; f < 9; f++)
+        SET_VECTOR_ELT(out, f, allocVector(f < 8 ? INTSXP : REALSXP, f ? t->nodes : (int)t->n));
+    UNPROTECT(1);
+    return out;
+}
+
+static SEXP allocation_failed(SEXP condition, void *unused)
+{
+    (void)condition;
+    (void)unused;
+    return R_NilValue;
+}
+
+SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP threads)
+{
+    kernel unit = {KERNEL_MATERN12, 0.0, 1.0, NULL, 0.0};
+    tree built;
+    int d;
+    double *points = lengthscale_scaled(&unit, x, lengthscale, &d);
+    raise(tree_build(d, nrows(x), points, INDEX_LEAF, thread_count(threads), &built));
+    const int *from[] = {built.perm,  built.first,    built.count,  built.parent,
+                         built.child, built.children, built.centre, built.level};
+    static const int shift[] = {1, 1, 0, 1, 1, 0, 1, 0};
+    /* R may jump when it allocates: what it may lose is the tree, so that goes into R's memory first */
+    SEXP out = PROTECT(R_tryCatchError(allocate_tree, &built, allocation_failed, NULL));
+    if (out == R_NilValue) {
+        tree_free(&built);
+        raise(status_fail(STATUS_MEMORY));
+    }
+    for (int f = 0; f < 8; f++) {
+        int *to = INTEGER(VECTOR_ELT(out, f));
+        for (R_xlen_t i = 0; i < XLENGTH(VECTOR_ELT(out, f)); i++)
+            to[i] = from[f][i] + shift[f];
+    }
+    memcpy(REAL(VECTOR_ELT(out, 8)), built.radius, built.nodes * sizeof(double));
+    tree_free(&built);
+    UNPROTECT(1);
+    return out;
+}
+
+static tree unpack_tree(SEXP list, size_t n)
+{
+    static const int shift[] = {1, 1, 0, 1, 1, 0, 1, 0};
+    tree out = {.n = n, .nodes = (int)XLENGTH(element(list, "first"))};
+    int **to[] = {&out.perm,  &out.first,    &out.count,  &out.parent,
+                  &out.child, &out.children, &out.centre, &out.level};
+    for (int f = 0; f < 8; f++) {
+        SEXP field = element(list, tree_fields[f]);
+        size_t length = f ? (size_t)out.nodes : n;
+        if (!isInteger(field) || (size_t)XLENGTH(field) != length)
+            error("the tree does not fit its points: field '%s' has %lld elements, not %lld",
+                  tree_fields[f], (long long)XLENGTH(field), (long long)length);
+        *to[f] = (int *)R_alloc(length + 1, sizeof(int));
+        for (size_t i = 0; i < length; i++)
+            (*to[f])[i] = INTEGER(field)[i] - shift[f];
+    }
+    for (size_t i = 0; i < n; i++)
+        if (out.perm[i] < 0 || (size_t)out.perm[i] >= n)
+            error("the tree does not fit its points: field 'perm' is no permutation");
+    for (int v = 0; v < out.nodes; v++)
+        if (out.first[v] < 0 || out.count[v] < 1 || (size_t)out.first[v] + out.count[v] > n ||
+            out.parent[v] >= v || out.child[v] < 0 || out.children[v] < 0 ||
+            out.child[v] + out.children[v] > out.nodes || out.centre[v] < 0 ||
+            (size_t)out.centre[v] >= n)
+            error("the tree does not fit its points: node %d is damaged", v + 1);
+    out.radius = (double *)doubles(element(list, "radius"), "radius", out.nodes);
+    return out;
+}
+
+SEXP tree_invariant(SEXP list, SEXP x, SEXP lengthscale)
+{
+    kernel unit = {KERNEL_MATERN12, 0.0, 1.0, NULL, 0.0};
+    int d;
+    double *points = lengthscale_scaled(&unit, x, lengthscale, &d);
+    tree structure = unpack_tree(list, nrows(x));
+    return ScalarInteger(tree_check(&structure, d, points));
+}
+
+SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
                   SEXP method, SEXP budget, SEXP threads, SEXP progress)
 {
     static const char *names[] = {"id", "dist", "stats", "method", "note"};
-    (void)tree;
     frame fr = unpack_frame(element(gp, "x"), element(gp, "kernel"));
     double nugget = asReal(element(gp, "nugget"));
     metric_points points = unpack_points(&fr, gp, nugget), from = points;
@@ -327,6 +435,9 @@ SEXP residual_knn(SEXP gp, SEXP tree, SEXP k, SEXP queries, SEXP fresh, SEXP pre
         source.z = scaled(&fr, inducing);
         source.L = doubles(element(gp, "chol"), "chol", (R_xlen_t)points.m * points.m);
     }
+    tree structure;
+    if (tree_list != R_NilValue)
+        structure = unpack_tree(tree_list, points.n);
     progress_line line = {asLogical(progress) == TRUE, -1};
     monitor mon = {poll_r, &line};
     query_task task = {
@@ -341,20 +452,29 @@ SEXP residual_knn(SEXP gp, SEXP tree, SEXP k, SEXP queries, SEXP fresh, SEXP pre
         .threads = thread_count(threads),
         .budget = asReal(budget),
         .source = &source,
+        .structure = tree_list != R_NilValue ? &structure : NULL,
         .mon = &mon,
     };
     SEXP out = PROTECT(named_list(5, names));
     SET_VECTOR_ELT(out, 0, allocMatrix(INTSXP, (int)task.count, task.k));
     SET_VECTOR_ELT(out, 1, allocMatrix(REALSXP, (int)task.count, task.k));
-    query_result result = {.id = INTEGER(VECTOR_ELT(out, 0)), .dist = REAL(VECTOR_ELT(out, 1))};
+    query_result result = {
+        .id = (int *)R_alloc(task.count * task.k + 1, sizeof(int)),
+        .dist = (double *)R_alloc(task.count * task.k + 1, sizeof(double)),
+        .note = "",
+    };
     raise(query_run(CHAR(asChar(method)), &task, &result));
-    for (size_t c = 0; c < task.count * task.k; c++) {
-        result.dist[c] = result.id[c] < 0 ? NA_REAL : result.dist[c];
-        result.id[c] = result.id[c] < 0 ? NA_INTEGER : result.id[c] + 1;
-    }
+    int *id = INTEGER(VECTOR_ELT(out, 0));
+    double *dist = REAL(VECTOR_ELT(out, 1));
+    for (size_t q = 0; q < task.count; q++)
+        for (int j = 0; j < task.k; j++) {
+            int found = result.id[q * task.k + j];
+            id[q + j * task.count] = found < 0 ? NA_INTEGER : found + 1;
+            dist[q + j * task.count] = found < 0 ? NA_REAL : result.dist[q * task.k + j];
+        }
     SET_VECTOR_ELT(out, 2, pack_counters(&result.counters));
     SET_VECTOR_ELT(out, 3, mkString(result.method));
-    SET_VECTOR_ELT(out, 4, mkString(""));
+    SET_VECTOR_ELT(out, 4, mkString(result.note));
     UNPROTECT(1);
     return out;
 }

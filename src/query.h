@@ -37,6 +37,7 @@ typedef struct {
     const int *rows;             /* their rows in `from`; NULL is 0 .. count - 1 */
     int self;                    /* nonzero: the queries are points and must not find themselves */
     int predecessors;            /* nonzero: candidates are the points before the query */
+    const int *slot;             /* where each query's answer goes; NULL is its number */
     int k, threads;
     double budget; /* largest number of correlations evaluated for a query; INFINITY is exact */
     const screen_source *source; /* what the features come from, for engines that screen */
@@ -45,13 +46,14 @@ typedef struct {
     const monitor *mon;
 } query_task;
 
-/* count x k by columns, as R's matrices; id is 0-based, -1 where there is no candidate, and dist is
- * untouched there. */
+/* k values for each answer, one answer after the other; id is 0-based, -1 where there is no candidate,
+ * and dist is untouched there. */
 typedef struct {
     int *id;
     double *dist;
     query_counters counters;
     const char *method; /* the engine that answered */
+    const char *note;   /* why, where the choice was ours */
 } query_result;
 
 static inline int query_row(const query_task *task, size_t q)
@@ -64,22 +66,25 @@ static inline int query_limit(const query_task *task, size_t q)
     return task->predecessors ? query_row(task, q) : (int)task->points->n;
 }
 
-/* Writes the sorted heap of query q as its row of the result. */
+/* Writes the sorted heap of query q. */
 static inline void query_write(const query_task *task, size_t q, const kbest *heap,
                                query_result *result)
 {
-    for (int j = 0; j < heap->size; j++) {
-        result->id[q + (size_t)j * task->count] = heap->id[j];
-        result->dist[q + (size_t)j * task->count] = heap->dist[j];
+    size_t at = (task->slot ? (size_t)task->slot[q] : q) * task->k;
+    for (int j = 0; j < task->k; j++) {
+        result->id[at + j] = j < heap->size ? heap->id[j] : -1;
+        if (j < heap->size)
+            result->dist[at + j] = heap->dist[j];
     }
-    for (int j = heap->size; j < task->k; j++)
-        result->id[q + (size_t)j * task->count] = -1;
 }
 
 status query_brute(const query_task *task, query_result *result);
 status query_level(const query_task *task, query_result *result);
 
-/* Runs the named method; "auto" chooses. */
+status query_best(const query_task *task, query_result *result);
+
+/* Runs the named method: "brute", "level", "best_first", or "auto", which chooses. A finite budget is
+ * for best_first, which the other two tree methods then become. */
 status query_run(const char *method, const query_task *task, query_result *result);
 
 #endif
