@@ -12,7 +12,7 @@ print.vif <- function(x, digits = 4, ...) {
                         sep = " = ", collapse = ", "), "\n", sep = "")
   }
   cat("log-likelihood: ", format(x$loglik, nsmall = 2, digits = digits + 4), " (df = ", x$df, "), ",
-      if (x$converged) "converged" else paste0("NOT CONVERGED: ", x$message), " after ",
+      if (x$converged) x$message else paste0("NOT CONVERGED: ", x$message), " after ",
       counted(x$iterations, "iteration"), "\n", sep = "")
   invisible(x)
 }

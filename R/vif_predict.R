@@ -46,7 +46,7 @@
 #' @export
 predict.vif <- function(object, newdata, newX = NULL, k = 2 * object$k, se.fit = TRUE,
                         interval = c("none", "prediction", "confidence"), level = 0.95,
-                        beta_uncertainty = FALSE, nsim = 0, seed = NULL, chunk = 10000,
+                        beta_uncertainty = FALSE, nsim = 0, seed = NULL, chunk = 50000,
                         threads = NULL, progress = interactive(), ...) {
   k <- min(check_whole(k, "k", 1), object$n)
   se.fit <- check_flag(se.fit, "se.fit")
@@ -60,13 +60,12 @@ predict.vif <- function(object, newdata, newX = NULL, k = 2 * object$k, se.fit =
   progress <- check_flag(progress, "progress")
   new <- if (missing(newdata)) fitted_inputs(object) else new_inputs(object, newdata, newX)
 
-  searched <- searchable(object, nrow(new$x))
   n <- nrow(new$x)
   starts <- seq(1, n, by = chunk)
   parts <- lapply(starts, function(first) {
     rows <- first:min(first + chunk - 1, n)
     if (progress && length(starts) > 1) message(sprintf("predicting %d of %d", max(rows), n))
-    predict_chunk(object, searched, new$x[rows, , drop = FALSE], new$X[rows, , drop = FALSE], k,
+    predict_chunk(object, new$x[rows, , drop = FALSE], new$X[rows, , drop = FALSE], k,
                   se.fit || interval != "none", beta_uncertainty, threads)
   })
   names <- rownames(new$x)
@@ -88,9 +87,6 @@ predict.vif <- function(object, newdata, newX = NULL, k = 2 * object$k, se.fit =
   }
   out
 }
-
-# A tree pays for many searches, brute force for few.
-searchable <- function(object, queries) object$gp
 
 fitted_inputs <- function(object) {
   back <- order(object$order)
@@ -130,10 +126,10 @@ new_inputs <- function(object, newdata, newX) {
 }
 
 # Mean, and variance of the noise-free process, at a few new points.
-predict_chunk <- function(object, searched, x, X, k, want_variance, beta_uncertainty, threads) {
+predict_chunk <- function(object, x, X, k, want_variance, beta_uncertainty, threads) {
   gp <- object$gp
   state <- object$state
-  nn <- residual_knn(searched, k, newdata = x, threads = threads_or_null(threads), progress = FALSE)
+  nn <- residual_knn(gp, k, newdata = x, threads = threads_or_null(threads), progress = FALSE)
   id <- unname(nn$id)
   new <- new_points(gp, x, threads)
   # Noise of the size of the variance keeps the child's own pivot away from zero; it is taken off again.

@@ -89,8 +89,10 @@ world <- function(values, title, palette, rev = FALSE) {
 picture <- sub("(\\.png)?$", "-argo.png", picture)
 png(picture, 1200, 1100, res = 120)
 par(mfrow = c(2, 1), mar = c(4, 4.5, 3, 1))
-world(surface$fit, sprintf("Temperature at 100 dbar, %.0f to %.0f degrees", min(surface$fit), max(surface$fit)), "Spectral")
-world(surface$se.fit, sprintf("Standard error, %.2f to %.2f degrees", min(surface$se.fit), max(surface$se.fit)), "YlOrRd", rev = TRUE)
+world(surface$fit, sprintf("Temperature at 100 dbar, %.0f to %.0f degrees", min(surface$fit), max(surface$fit)),
+      "Spectral", rev = TRUE)
+world(surface$se.fit, sprintf("Standard error, %.2f to %.2f degrees", min(surface$se.fit), max(surface$se.fit)), "YlOrRd",
+      rev = TRUE)
 points(argo$lon %% 360, argo$lat, pch = ".", col = "#00000066")
 invisible(dev.off())
 cat("picture:", picture, "\n")
