@@ -203,11 +203,37 @@ static void drop_hopeless(level_scratch *s, int q)
     kept->count = live;
 }
 
-/* Makes room: first by raising the threshold, then by evaluating everything. */
+/* Where much is still in play, evaluates those that make the threshold first: the exact threshold then
+ * spares about half of the others. */
+static void sharpen(level_scratch *s, int q)
+{
+    candidates *kept = &s->kept[q];
+    if (kept->count <= 2 * s->task->k)
+        return;
+    int below = 0;
+    for (int i = 0; i < kept->count; i++)
+        if (kept->low[i] < s->tau[q]) {
+            int id = kept->id[i];
+            float low = kept->low[i], high = kept->high[i];
+            kept->id[i] = kept->id[below];
+            kept->low[i] = kept->low[below];
+            kept->high[i] = kept->high[below];
+            kept->id[below] = id;
+            kept->low[below] = low;
+            kept->high[below++] = high;
+        }
+    resolve(s, q, below);
+    raise_threshold(s, q);
+    drop_hopeless(s, q);
+}
+
+/* Makes room: by raising the threshold, then by making it exact, then by evaluating everything. */
 static void compact(level_scratch *s, int q)
 {
     raise_threshold(s, q);
     drop_hopeless(s, q);
+    if (2 * s->kept[q].count > s->capacity)
+        sharpen(s, q);
     if (2 * s->kept[q].count > s->capacity) {
         resolve(s, q, 0);
         raise_threshold(s, q);
@@ -613,6 +639,7 @@ static void search_block(level_scratch *s, size_t first, size_t count, query_res
         int q = bitset_pop(&left);
         raise_threshold(s, q);
         drop_hopeless(s, q);
+        sharpen(s, q);
     }
     finish_block(s);
     for (int q = 0; q < s->count; q++) {

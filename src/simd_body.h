@@ -46,12 +46,14 @@ typedef int32_t vs_any __attribute__((vector_size(VECTOR_BYTES), aligned(4), may
 #define FMA32(a, b, c) ((a) * (b) + (c))
 #elif VECTOR_BYTES == 64
 #define FMA32(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
-#define MADD16(sum, x, y) ((vs)_mm512_dpwssd_epi32((__m512i)(sum), (__m512i)(x), (__m512i)(y)))
+/* In assembly: compilers keep two copies of every sum when they see these as intrinsics in a loop. */
+#define DOT8(sum, x, y) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y))
+#define DOT16(sum, x, y) __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y))
 #define FMA(a, b, c) ((vd)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c)))
 #define FMA1(a, b, c) __builtin_fma(a, b, c)
 #else
 #define FMA32(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
-#define MADD16(sum, x, y) ((sum) + (vs)_mm256_madd_epi16((__m256i)(x), (__m256i)(y)))
+#define DOT16(sum, x, y) ((sum) += (vs)_mm256_madd_epi16((__m256i)(x), (__m256i)(y)))
 #define FMA(a, b, c) ((vd)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c)))
 #define FMA1(a, b, c) __builtin_fma(a, b, c)
 #endif
@@ -213,21 +215,33 @@ static uint32_t NAME(reach)(const double *r, const double *scale, double thresho
     return mask;
 }
 
-/* Eight chains at a time hide the latency that one sequential sum would pay. */
+/* Eight chains at a time hide the latency that one sequential sum would pay; the rows of the next eight
+ * are fetched meanwhile, because they stand anywhere in memory. */
 static void NAME(dot_list)(int m, const double *q, const double *v, const int *ids, size_t count,
                            double *out)
 {
     for (size_t c = 0; c < count; c += 8) {
-        const double *p[8];
+        const double *p[8], *next[8];
         double sum[8] = {0};
-        for (int j = 0; j < 8; j++)
+        for (int j = 0; j < 8; j++) {
             p[j] = v + (size_t)ids[c + j < count ? c + j : count - 1] * (size_t)m;
-        for (int u = 0; u < m; u++) {
-            double qu = q[u];
+            next[j] = v + (size_t)ids[c + 8 + j < count ? c + 8 + j : count - 1] * (size_t)m;
+        }
+        int u = 0;
+        for (; u + 8 <= m; u += 8) {
 #pragma GCC unroll 8
             for (int j = 0; j < 8; j++)
-                sum[j] = FMA1(qu, p[j][u], sum[j]);
+                __builtin_prefetch(next[j] + u);
+            for (int e = u; e < u + 8; e++) {
+                double qe = q[e];
+#pragma GCC unroll 8
+                for (int j = 0; j < 8; j++)
+                    sum[j] = FMA1(qe, p[j][e], sum[j]);
+            }
         }
+        for (; u < m; u++)
+            for (int j = 0; j < 8; j++)
+                sum[j] = FMA1(q[u], p[j][u], sum[j]);
         for (int j = 0; j < 8 && c + j < count; j++)
             out[c + j] = sum[j];
     }
@@ -357,7 +371,7 @@ static inline vf NAME(exp_minus32)(vf s)
     return (vf)((vs)p & inside);
 }
 
-static inline vf NAME(radial_vector32)(const radial *rad, vf s2)
+static inline __attribute__((always_inline)) vf NAME(radial_vector32)(const radial *rad, vf s2)
 {
     if (rad->form == RADIAL_GAUSSIAN)
         return NAME(exp_minus32)(s2);
@@ -406,7 +420,7 @@ static void NAME(dot_tile16)(int steps, const simd_rows *rows, const simd_column
                 vs x = pair - (vs){0};
 #pragma GCC unroll 4
                 for (int h = 0; h < INT_VECTORS; h++)
-                    sum[i][h] = MADD16(sum[i][h], x, y[h]);
+                    DOT16(sum[i][h], x, y[h]);
             }
         }
 #pragma GCC unroll 16
@@ -448,8 +462,8 @@ static void NAME(dot_tile8)(int steps, const simd_rows *rows, const simd_columns
             int32_t four;
             memcpy(&four, row[i] + u, sizeof(four));
             __m512i x = _mm512_set1_epi32(four);
-            sum[i][0] = _mm512_dpbusd_epi32(sum[i][0], x, y0);
-            sum[i][1] = _mm512_dpbusd_epi32(sum[i][1], x, y1);
+            DOT8(sum[i][0], x, y0);
+            DOT8(sum[i][1], x, y1);
         }
     }
 #pragma GCC unroll 16
@@ -656,7 +670,8 @@ static const simd_table NAME(table) = {
 #undef FMA
 #undef FMA1
 #undef FMA32
-#undef MADD16
+#undef DOT8
+#undef DOT16
 #undef FLANES
 #undef vf
 #undef vs
