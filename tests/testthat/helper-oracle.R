@@ -1,7 +1,7 @@
 # The definition, dense and plain: what every search is compared with.
 
 # The searches that must agree with it.
-methods_to_test <- c("auto", "brute", "level")
+methods_to_test <- c("auto", "brute", "level", "best_first")
 
 oracle_kappa <- function(kernel, r) {
   s <- sqrt(2 * switch(kernel$family, matern12 = 0.5, matern32 = 1.5, matern52 = 2.5, rbf = NA,

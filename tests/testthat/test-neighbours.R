@@ -237,3 +237,56 @@ test_that("an interrupt stops a long search soon, and the session goes on", {
   expect_lt(answer[1] - sent, 0.5)
   expect_identical(answer[2], 50)
 })
+
+test_that("the engines agree where residual variances are a millionth of the variance", {
+  set.seed(11)
+  x <- matrix(rnorm(2 * 4500), ncol = 2)
+  gp <- residual_gp(x, gp_kernel("rbf", lengthscale = 1), inducing = x[sample(4500, 120), ])
+  expect_lt(stats::median(gp$variance), 1e-5)
+  for (predecessors in c(FALSE, TRUE)) {
+    brute <- residual_knn(gp, 20, predecessors = predecessors, method = "brute", progress = FALSE)
+    for (method in c("level", "auto")) {
+      nn <- residual_knn(gp, 20, predecessors = predecessors, method = method, progress = FALSE)
+      expect_identical(nn$id, brute$id)
+      expect_identical(nn$dist, brute$dist)
+    }
+  }
+})
+
+test_that("early points are searched in prefixes, and every engine agrees on them", {
+  set.seed(12)
+  x <- matrix(runif(2 * 9000), ncol = 2)
+  gp <- residual_gp(x, gp_kernel("matern32", lengthscale = 0.1), inducing = 60, selection = "random")
+  brute <- residual_knn(gp, 10, predecessors = TRUE, method = "brute", progress = FALSE)
+  for (method in c("level", "best_first")) {
+    nn <- residual_knn(gp, 10, predecessors = TRUE, method = method, progress = FALSE)
+    expect_identical(nn[c("id", "dist")], brute[c("id", "dist")])
+    expect_lt(nn$stats[["correlations"]], brute$stats[["correlations"]])
+  }
+  # scratch does not grow with n: neither do the pairs looked at, near enough
+  level <- residual_knn(gp, 10, method = "level", progress = FALSE)
+  expect_lt(level$stats[["screened"]] / 9000, 0.5 * 9000)
+})
+
+test_that("duplicates on inducing inputs are found", {
+  set.seed(13)
+  x <- matrix(runif(10 * 500), ncol = 10)[sample(500, 1500, TRUE), ]
+  gp <- residual_gp(x, gp_kernel("matern52", lengthscale = 0.3), inducing = unique(x)[1:100, ])
+  brute <- residual_knn(gp, 5, method = "brute", progress = FALSE)
+  for (method in c("level", "best_first")) {
+    expect_identical(residual_knn(gp, 5, method = method, progress = FALSE)$id, brute$id)
+  }
+})
+
+test_that("a budget makes the search approximate, and more of it better", {
+  set.seed(14)
+  x <- matrix(runif(2 * 3000), ncol = 2)
+  gp <- residual_gp(x, gp_kernel("matern32", lengthscale = 0.1), inducing = 50, selection = "random")
+  exact <- residual_knn(gp, 10, progress = FALSE)
+  found <- lapply(c(50, 300, 1000), function(budget) residual_knn(gp, 10, budget = budget, progress = FALSE))
+  recalls <- vapply(found, recall, 0, exact = exact)
+  expect_false(is.unsorted(recalls))
+  expect_gt(recalls[3], 0.9)
+  for (nn in found) expect_lte(nn$stats[["correlations"]] / 3000, nn$budget)
+  expect_output(print(found[[1]]), "approximate")
+})

@@ -1,0 +1,116 @@
+tree_of <- function(kind, n, d, ...) {
+  gp <- residual_gp(inputs(kind, n, d), gp_kernel("matern32", lengthscale = 0.1 * d), inducing = 20, ..., seed = 1)
+  cover_tree(gp)
+}
+
+# The invariants of src/tree.h, from the structure and the scaled inputs alone.
+expect_cover_tree <- function(tree, label) {
+  x <- t(t(tree$gp$x) / tree$gp$kernel$lengthscale)
+  gap <- function(i, j) sqrt(rowSums((x[i, , drop = FALSE] - x[rep(j, length(i)), , drop = FALSE])^2))
+  inside <- function(v) tree$perm[tree$first[v] + seq_len(tree$count[v]) - 1]
+  # Radii are in scaled units up to the constant of the kernel's family.
+  unit <- max(tree$radius) / max(gap(inside(1), tree$centre[1]), 1e-300)
+  for (v in seq_along(tree$first)) {
+    reach <- max(gap(inside(v), tree$centre[v]))
+    expect_equal(tree$radius[v], unit * reach, tolerance = 1e-10, label = paste(label, "radius of", v))
+    children <- tree$child[v] + seq_len(tree$children[v]) - 1
+    if (!length(children)) next
+    expect_gt(length(children), 1)
+    expect_identical(unlist(lapply(children, inside)), inside(v))
+    expect_true(tree$centre[v] %in% tree$centre[children])
+    expect_true(all(tree$parent[children] == v))
+    between <- as.matrix(stats::dist(x[tree$centre[children], , drop = FALSE]))
+    expect_gte(min(between[upper.tri(between)]) * unit * (1 + 1e-12), max(tree$radius[children]))
+  }
+  expect_identical(sort(tree$perm), seq_len(nrow(x)))
+}
+
+test_that("a tree keeps its invariants", {
+  set.seed(1)
+  for (kind in c("uniform", "duplicates", "grid", "clusters")) for (d in c(1, 2, 5)) {
+    expect_cover_tree(tree_of(kind, 300, d, selection = "random"), paste(kind, d))
+  }
+})
+
+test_that("the checker of invariants agrees, and sees damage", {
+  invariant <- function(tree) .Call(C_tree_invariant, tree, tree$gp$x, tree$lengthscale)
+  set.seed(2)
+  for (kind in c("uniform", "duplicates", "grid", "clusters")) for (d in c(1, 2, 10)) {
+    expect_identical(invariant(tree_of(kind, 400, d, selection = "random")), 0L, label = paste(kind, d))
+  }
+  tree <- tree_of("uniform", 400, 2)
+  damage <- function(field, change) {
+    tree[[field]] <- change(tree[[field]])
+    invariant(tree)
+  }
+  expect_gt(damage("perm", rev), 0L)
+  expect_identical(damage("radius", function(radius) radius * 0.9), 3L)
+  inner <- which(tree$children > 1)[1]
+  expect_identical(damage("centre", function(centre) replace(centre, inner, tree$perm[tree$first[inner] + 1])), 2L)
+  tree$first[2] <- 1000L
+  expect_error(residual_knn(tree, 3, method = "level"), "tree does not fit its points")
+})
+
+test_that("a tree of one point, and of constant columns", {
+  one <- cover_tree(residual_gp(matrix(0.5, 1, 2), gp_kernel(), inducing = 0))
+  expect_identical(one$count, 1L)
+  flat <- cover_tree(residual_gp(cbind(runif(100), 1), gp_kernel(), inducing = 5, seed = 1))
+  expect_search(flat, 3, label = "constant column")
+})
+
+test_that("duplicates collapse into a leaf", {
+  tree <- cover_tree(residual_gp(matrix(1, 500, 2), gp_kernel(), inducing = 0))
+  expect_identical(length(tree$first), 1L)
+})
+
+test_that("the tree is the same for any number of threads", {
+  gp <- residual_gp(inputs("uniform", 5000, 3), gp_kernel(), inducing = 0)
+  expect_identical(cover_tree(gp, threads = 1), cover_tree(gp, threads = 2))
+})
+
+test_that("a search through the tree gives the answer of a search without", {
+  tree <- tree_of("uniform", 700, 2)
+  expect_search(tree, 9, label = "tree")
+  expect_search(tree, 9, predecessors = TRUE, label = "tree, predecessors")
+  expect_search(tree, 9, newdata = inputs("uniform", 40, 2), label = "tree, newdata")
+})
+
+test_that("new hyperparameters keep the structure and change the answer", {
+  tree <- tree_of("uniform", 500, 2)
+  kernel <- gp_kernel("rbf", 2, c(0.1, 0.4))
+  new <- update(tree, kernel = kernel)
+  expect_identical(new[names(new) != "gp"], tree[names(tree) != "gp"])
+  expect_identical(new$gp, residual_gp(tree$gp$x, kernel, tree$gp$inducing))
+  expect_search(new, 9, label = "updated")
+  own <- residual_process(tree$gp$x, kernel, new$gp$V, new$gp$variance)
+  expect_search(update(tree, gp = own), 9, label = "own process")
+  expect_error(update(cover_tree(own), kernel = kernel), "^update\\(\\): `gp` must be given")
+  expect_error(update(tree, kernel = "rbf"), "^update\\(\\): `kernel` must be a gp_kernel object")
+  expect_error(update(tree, gp = residual_gp(tree$gp$x + 1, kernel, 5)), "`gp` must be of the inputs of the tree")
+})
+
+test_that("a tree survives a file", {
+  tree <- tree_of("uniform", 200, 2)
+  file <- tempfile(fileext = ".rds")
+  on.exit(unlink(file))
+  saveRDS(tree, file)
+  expect_identical(residual_knn(readRDS(file), 3), residual_knn(tree, 3))
+})
+
+test_that("a tree prints its size and levels", {
+  tree <- tree_of("uniform", 400, 2)
+  expect_output(print(tree), "<cover_tree> 400 points, .* nodes, .* levels")
+  expect_identical(sum(summary(tree)$nodes), length(tree$first))
+  expect_output(print(summary(tree)), "largest_radius")
+  expect_error(cover_tree(1), "^cover_tree\\(\\): `gp` must be a residual_gp object")
+})
+
+test_that("a tree can be drawn", {
+  pdf(NULL)
+  on.exit(dev.off())
+  tree <- tree_of("uniform", 400, 2)
+  expect_identical(plot(tree), tree)
+  expect_no_error(plot(tree_of("uniform", 100, 1)))
+  expect_no_error(plot(tree_of("uniform", 400, 5), level = 1, columns = c(2, 4)))
+  expect_error(plot(tree_of("uniform", 100, 2), level = 99), "`level` must be at most")
+})
