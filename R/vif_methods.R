@@ -153,7 +153,7 @@ fitted.vif <- function(object, ...) object$y - stats::residuals(object)
 #' x <- runif(200)
 #' fit <- vif_fit(sin(8 * x) + rnorm(200, sd = 0.2), x, inducing = 20, k = 10)
 #' plot(x, simulate(fit, seed = 1)[[1]])
-#' @importFrom stats simulate
+#' @importFrom stats coef fitted formula logLik nobs predict residuals simulate vcov
 #' @export
 simulate.vif <- function(object, nsim = 1, seed = NULL, ...) {
   nsim <- check_whole(nsim, "nsim", 1)
