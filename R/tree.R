@@ -18,10 +18,9 @@
 #' @param gp A [residual_gp()].
 #' @param threads Number of threads, see [vecchiann_info()].
 #' @param ... Not used.
-#' @return A list of class `"cover_tree"`, made of ordinary R vectors: `gp`; `lengthscale`, that of the build;
-#'   `perm`, the rows of `x` in
-#'   tree order; and for every node, breadth first, `first` and `count` (its range in `perm`), `parent`
-#'   (0 for the root), `child` and `children` (the first child and how many, 0 for a leaf), `centre` (a row
+#' @return A list of class `"cover_tree"`, made of ordinary R vectors: `gp`; `lengthscale`, that of the
+#'   build; `perm`, the rows of `x` in tree order; and for every node, breadth first, `first` and `count`
+#'   (its range in `perm`), `parent` (0 for the root), `child` and `children` (the first child and how many, 0 for a leaf), `centre` (a row
 #'   of `x`), `level` (0 for the root) and `radius` (the largest distance from the centre to one of its
 #'   points, in the scaled units of the build).
 #' @section Errors:

@@ -213,7 +213,7 @@ test_that("an interrupt stops a long search soon, and the session goes on", {
     "invisible(residual_knn(small, 3))",
     sprintf("writeLines(as.character(Sys.getpid()), %s)", deparse(ready)),
     "now <- function(condition) sprintf('%.3f', as.numeric(Sys.time()))",
-    "stopped <- tryCatch(residual_knn(gp, 30, method = 'brute'), interrupt = now, error = now)",
+    "stopped <- tryCatch(residual_knn(gp, 30, method = 'brute'), interrupt = now)",
     "cat(stopped, nrow(residual_knn(small, 3)$id), sep = '\\n')"
   ), script)
   output <- tempfile()
@@ -245,7 +245,7 @@ test_that("the engines agree where residual variances are a millionth of the var
   expect_lt(stats::median(gp$variance), 1e-5)
   for (predecessors in c(FALSE, TRUE)) {
     brute <- residual_knn(gp, 20, predecessors = predecessors, method = "brute", progress = FALSE)
-    for (method in c("level", "auto")) {
+    for (method in c("level", "best_first", "auto")) {
       nn <- residual_knn(gp, 20, predecessors = predecessors, method = method, progress = FALSE)
       expect_identical(nn$id, brute$id)
       expect_identical(nn$dist, brute$dist)
@@ -276,6 +276,32 @@ test_that("duplicates on inducing inputs are found", {
   for (method in c("level", "best_first")) {
     expect_identical(residual_knn(gp, 5, method = method, progress = FALSE)$id, brute$id)
   }
+})
+
+test_that("the general Matern kernel, ten dimensions and an own process are searched right", {
+  set.seed(15)
+  kernel <- gp_kernel("matern", lengthscale = 0.6, smoothness = 1.2)
+  gp <- residual_gp(inputs("clusters", 900, 10), kernel, inducing = 60, nugget = 0.01, seed = 1)
+  own <- residual_process(gp$x, kernel, gp$V, gp$variance, nugget = 0.01)
+  for (object in list(gp, own, cover_tree(own))) {
+    expect_search(object, 8, label = "hard")
+    expect_search(object, 8, predecessors = TRUE, label = "hard, predecessors")
+  }
+})
+
+test_that("every search counts what it does", {
+  set.seed(16)
+  gp <- residual_gp(inputs("uniform", 1500, 2), gp_kernel(lengthscale = 0.1), inducing = 30, seed = 1)
+  for (method in methods_to_test) {
+    stats <- residual_knn(gp, 5, method = method)$stats
+    expect_named(stats, c("nodes", "bounds", "pruned", "screened", "correlations"))
+    expect_gte(stats[["correlations"]], 5 * 1500)
+    expect_lte(stats[["pruned"]], stats[["bounds"]])
+    if (method %in% c("level", "best_first")) expect_gt(stats[["nodes"]], 0)
+  }
+  auto <- residual_knn(gp, 5)
+  expect_output(print(auto), "(auto: ", fixed = TRUE)
+  expect_output(print(summary(auto)), "(auto: ", fixed = TRUE)
 })
 
 test_that("a budget makes the search approximate, and more of it better", {

@@ -82,6 +82,11 @@ test_that("new hyperparameters keep the structure and change the answer", {
   expect_identical(new[names(new) != "gp"], tree[names(tree) != "gp"])
   expect_identical(new$gp, residual_gp(tree$gp$x, kernel, tree$gp$inducing))
   expect_search(new, 9, label = "updated")
+  fresh <- cover_tree(new$gp)
+  for (method in methods_to_test) {
+    same <- c("id", "dist")
+    expect_identical(residual_knn(new, 9, method = method)[same], residual_knn(fresh, 9, method = method)[same])
+  }
   own <- residual_process(tree$gp$x, kernel, new$gp$V, new$gp$variance)
   expect_search(update(tree, gp = own), 9, label = "own process")
   expect_error(update(cover_tree(own), kernel = kernel), "^update\\(\\): `gp` must be given")
@@ -95,6 +100,14 @@ test_that("a tree survives a file", {
   on.exit(unlink(file))
   saveRDS(tree, file)
   expect_identical(residual_knn(readRDS(file), 3), residual_knn(tree, 3))
+  # in a new process too, which has only what the file holds
+  script <- tempfile(fileext = ".R")
+  answer <- tempfile(fileext = ".rds")
+  on.exit(unlink(c(script, answer)), add = TRUE)
+  writeLines(sprintf("saveRDS(vecchiann::residual_knn(readRDS(%s), 3), %s)", deparse(file), deparse(answer)), script)
+  system2(file.path(R.home("bin"), "Rscript"), c("--vanilla", script),
+          env = paste0("R_LIBS=", paste(.libPaths(), collapse = .Platform$path.sep)))
+  expect_identical(readRDS(answer), residual_knn(tree, 3))
 })
 
 test_that("a tree prints its size and levels", {
