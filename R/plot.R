@@ -48,7 +48,7 @@ plot.residual_knn <- function(x, query = nrow(x$id), columns = 1:2, zoom = FALSE
 }
 
 plot_colours <- list(
-  before = "#8f8f8f", after = "#d9d9d9", inducing = "#3b3b3b", query = "#c1121f", line = "#00000033",
+  before = "#8f8f8f", after = "#d9d9d9", inducing = "#3b3b3b", query = "#c1121f", line = "#00000033", node = "#2f7fb8",
   ramp = c("#d8e6f2", "#7fb2d8", "#2f7fb8", "#08457e", "#041f3d")
 )
 
@@ -161,3 +161,51 @@ draw_legend <- function(scene) {
 
 # `bg` holds one colour for each symbol that is drawn.
 legend_entry <- function(label, pch, col, bg = NA) list(label = label, pch = pch, col = col, bg = bg)
+
+#' Picture of a cover tree
+#'
+#' Draws the nodes of one level over the inputs: a disc for each, its centre and its radius in the units of
+#' the inputs. Leaves of earlier levels are drawn too, so that every point is covered. Inputs of one column
+#' lie on a line, and the height of a disc means no more than its width.
+#'
+#' @param x A [cover_tree()].
+#' @param level Which level; the default is the first with at least 12 nodes, or the last.
+#' @param columns The two columns of the inputs to draw, by number or name, where there are more than
+#'   one.
+#' @param xlab,ylab,main As in [plot.default()].
+#' @param ... Further arguments of [plot.default()].
+#' @return `x`, invisibly.
+#' @examples
+#' gp <- residual_gp(matrix(runif(2000), ncol = 2), gp_kernel(lengthscale = 0.2), inducing = 10)
+#' plot(cover_tree(gp), asp = 1)
+#' @export
+plot.cover_tree <- function(x, level = NULL, columns = 1:2, xlab = NULL, ylab = NULL, main = NULL, ...) {
+  nodes <- tabulate(x$level + 1)
+  if (is.null(level)) level <- c(which(nodes >= 12), length(nodes))[1] - 1
+  level <- check_whole(level, "level", 0)
+  if (level >= length(nodes)) refuse("level", paste("at most", length(nodes) - 1), level)
+  points <- x$gp$x
+  flat <- ncol(points) == 1
+  columns <- if (flat) 1 else check_columns(columns, points)
+  at <- if (flat) cbind(points, 0) else points[, columns]
+  drawn <- which(x$level == level | (x$level < level & x$children == 0))
+  graphics::plot(at, type = "n", bty = "l", las = 1,
+                 xlab = if (is.null(xlab)) axis_label(points, columns[1]) else xlab,
+                 ylab = if (!is.null(ylab)) ylab else if (flat) "" else axis_label(points, columns[2]),
+                 yaxt = if (flat) "n" else "s", ...)
+  graphics::points(at, pch = 16, cex = 0.35, col = plot_colours$before)
+  # radii are in units of the lengthscales, which the picture need not have in common
+  lengthscale <- rep_len(x$lengthscale, ncol(points))
+  spread <- if (flat) c(lengthscale, 0.9 / max(x$radius[drawn], .Machine$double.xmin)) else lengthscale[columns]
+  angle <- seq(0, 2 * pi, length.out = 73)
+  for (node in drawn) {
+    middle <- at[x$centre[node], ]
+    graphics::polygon(middle[1] + x$radius[node] * spread[1] * cos(angle),
+                      middle[2] + x$radius[node] * spread[2] * sin(angle), border = plot_colours$node,
+                      col = paste0(plot_colours$node, "12"))
+  }
+  graphics::points(at[x$centre[drawn], , drop = FALSE], pch = 16, cex = 0.8, col = plot_colours$query)
+  title <- paste0("level ", level, " of 0 to ", length(nodes) - 1, ": ", counted(sum(x$level == level), "node"))
+  graphics::title(if (is.null(main)) title else main, cex.main = 1, font.main = 1)
+  invisible(x)
+}

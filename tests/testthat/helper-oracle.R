@@ -119,11 +119,10 @@ expect_search <- function(object, k, ..., label = NULL) {
   }
 }
 
-# Small problems gain nothing from threads, and hundreds of them on a busy machine lose much.
-on_one_thread <- function(code) {
+# For the rest of a test: small problems gain nothing from threads, and hundreds of them on a busy machine lose much.
+on_one_thread <- function(test = parent.frame()) {
   old <- options(vecchiann.threads = 1)
-  on.exit(options(old))
-  code
+  do.call(on.exit, list(bquote(options(.(old))), add = TRUE), envir = test)
 }
 
 # Inputs of each kind that has broken some search.

@@ -9,16 +9,18 @@ expect_all_modes <- function(gp, k, label) {
   expect_search(gp, k, newdata = new, label = paste(label, "newdata"))
 }
 
-test_that("neighbours are the oracle's over kernels, dimensions, m and k", on_one_thread({
+test_that("neighbours are the oracle's over kernels, dimensions, m and k", {
+  on_one_thread()
   set.seed(1)
   for (family in kernel_families) for (d in c(1, 2, 3, 5, 10)) for (m in c(0, 3, 40)) {
     kernel <- gp_kernel(family, 2, if (d == 3) c(0.2, 0.5, 2) else 0.15 * d, if (family == "matern") 0.9)
     gp <- residual_gp(inputs("uniform", 131, d), kernel, inducing = m, seed = 1)
     expect_all_modes(gp, sample(c(1, 7, 30), 1), paste(family, "d", d, "m", m))
   }
-}))
+})
 
-test_that("neighbours are the oracle's for duplicates, grids and clusters, with and without nugget", on_one_thread({
+test_that("neighbours are the oracle's for duplicates, grids and clusters, with and without nugget", {
+  on_one_thread()
   set.seed(2)
   for (kind in c("duplicates", "grid", "clusters")) for (family in c("matern12", "matern32", "rbf")) {
     for (d in c(1, 2, 5)) for (nugget in c(0, 0.3)) for (m in c(0, 9)) {
@@ -27,7 +29,7 @@ test_that("neighbours are the oracle's for duplicates, grids and clusters, with 
       expect_all_modes(gp, 12, paste(kind, family, "d", d, "nugget", nugget, "m", m))
     }
   }
-}))
+})
 
 test_that("the comparison with the oracle sees every kind of fault", {
   gp <- residual_gp(inputs("grid", 49, 2), gp_kernel(lengthscale = 0.4), inducing = 0)
@@ -51,12 +53,13 @@ test_that("the comparison with the oracle sees every kind of fault", {
   }
 })
 
-test_that("more neighbours than candidates are filled with NA", on_one_thread({
+test_that("more neighbours than candidates are filled with NA", {
+  on_one_thread()
   for (n in c(1, 2, 5, 33, 64, 65)) {
     gp <- residual_gp(inputs("uniform", n, 2), gp_kernel(), inducing = min(n - 1, 2), seed = 1)
     for (k in c(n, n + 1, 3 * n)) expect_all_modes(gp, k, paste("n", n, "k", k))
   }
-}))
+})
 
 test_that("the residual process of an ill-conditioned kernel is searched right", {
   set.seed(5)
@@ -82,7 +85,8 @@ test_that("many points, tiles and threads give one answer", {
   expect_search(gp, 25, predecessors = TRUE, label = "1550 points, predecessors")
 })
 
-test_that("problems large enough to skip points are searched right", on_one_thread({
+test_that("problems large enough to skip points are searched right", {
+  on_one_thread()
   set.seed(7)
   for (family in c("matern12", "matern32", "matern52", "rbf")) for (d in c(1, 2, 5)) {
     kind <- sample(c("uniform", "duplicates", "clusters"), 1)
@@ -92,7 +96,7 @@ test_that("problems large enough to skip points are searched right", on_one_thre
     expect_search(gp, 15, predecessors = TRUE, label = paste(kind, family, "d", d, "predecessors"))
     expect_search(gp, 15, newdata = inputs("uniform", 100, d), label = paste(kind, family, "d", d, "newdata"))
   }
-}))
+})
 
 test_that("duplicates are each other's neighbours and never their own", {
   gp <- residual_gp(cbind(c(3, 1, 1, 1, 2), 0), gp_kernel(), inducing = matrix(c(0, 0), 1))
@@ -281,7 +285,7 @@ test_that("duplicates on inducing inputs are found", {
 test_that("the general Matern kernel, ten dimensions and an own process are searched right", {
   set.seed(15)
   kernel <- gp_kernel("matern", lengthscale = 0.6, smoothness = 1.2)
-  gp <- residual_gp(inputs("clusters", 900, 10), kernel, inducing = 60, nugget = 0.01, seed = 1)
+  gp <- residual_gp(inputs("clusters", 500, 10), kernel, inducing = 40, nugget = 0.01, seed = 1)
   own <- residual_process(gp$x, kernel, gp$V, gp$variance, nugget = 0.01)
   for (object in list(gp, own, cover_tree(own))) {
     expect_search(object, 8, label = "hard")

@@ -1,7 +1,8 @@
 set.seed(3)
 square <- matrix(runif(300), 150, 2, dimnames = list(NULL, c("east", "north")))
 
-test_that("factor, features and variances are those of the definition", on_one_thread({
+test_that("factor, features and variances are those of the definition", {
+  on_one_thread()
   for (family in kernel_families) for (d in c(1, 2, 5)) for (m in c(0, 1, 12)) {
     x <- inputs("uniform", 60, d)
     kernel <- gp_kernel(family, 2.5, if (d == 2) c(0.3, 0.6) else 0.4, if (family == "matern") 1.2)
@@ -17,7 +18,7 @@ test_that("factor, features and variances are those of the definition", on_one_t
     expect_true(all(gp$chol[upper.tri(gp$chol)] == 0))
     expect_equal(residual_correlation(gp), oracle_rho(gp, oracle, oracle), tolerance = 1e-6, label = label)
   }
-}))
+})
 
 test_that("blocks of correlations are parts of the whole", {
   gp <- residual_gp(square, gp_kernel(lengthscale = 0.2), inducing = 15, nugget = 0.1, seed = 1)

@@ -125,5 +125,8 @@ test_that("a tree can be drawn", {
   expect_identical(plot(tree), tree)
   expect_no_error(plot(tree_of("uniform", 100, 1)))
   expect_no_error(plot(tree_of("uniform", 400, 5), level = 1, columns = c(2, 4)))
+  named <- cover_tree(residual_gp(cbind(east = runif(50), up = 0, north = runif(50)), gp_kernel(), 5))
+  expect_no_error(plot(named, columns = c("east", "north")))
+  expect_error(plot(named, columns = c("east", "west")), "`columns` must be two columns of the inputs")
   expect_error(plot(tree_of("uniform", 100, 2), level = 99), "`level` must be at most")
 })
