@@ -24,7 +24,8 @@
 #'   query at a time (`"best_first"`). All give the same answer; `"auto"` takes the one that should be
 #'   fastest.
 #' @param budget The largest number of residual correlations to evaluate for one query. A finite budget
-#'   makes the search approximate, and the result says so when printed.
+#'   makes the search approximate, and the result says so when printed. It is spent on the most promising
+#'   nodes first, which is `"best_first"` whatever tree search `method` names.
 #' @param threads Number of threads, see [vecchiann_info()].
 #' @param progress Whether to show the progress of a long search.
 #' @return A list of class `"residual_knn"` with elements
@@ -32,7 +33,8 @@
 #'   \item{dist}{double matrix of the distances `d`, `NA` where `id` is}
 #'   \item{k, queries, predecessors, budget}{as given}
 #'   \item{method, note}{the search that was run, and why}
-#'   \item{stats}{counters of the search}
+#'   \item{stats}{counters of the search: `nodes` of the tree visited, `bounds` tried and nodes `pruned` by
+#'     them, pairs `screened` by an interval, `correlations` evaluated in double precision}
 #'   \item{x, newdata, inducing}{the inputs, for [plot][plot.residual_knn]}
 #'   Row names of the inputs are kept.
 #' @section Errors:
