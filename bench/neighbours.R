@@ -1,82 +1,89 @@
 # Neighbour searches side by side on the benchmark problems.
 #
-#   Rscript bench/neighbours.R [problems, e.g. ABCDE] [threads] [repetitions]
+#   Rscript bench/neighbours.R [problems, e.g. ABCDE] [threads, e.g. 1 or 1,2] [repetitions] [n]
 #
-# Every figure of speed is the median of repetitions that take turns, brute force and tree search, so that a machine
-# whose speed drifts drifts for both. Brute force answers 1024 queries, and those are what recall is counted on; the
-# searches answer all points, index included. F is run once: predecessors of all points, in maxmin order.
+# Every figure of speed is the median of repetitions in which the searches take turns, so that a machine whose speed drifts
+# drifts for all; "level / brute" is the median of the ratios. Brute force and best-first answer 1920 queries, on which
+# recall is counted too, against brute force in double precision; level and auto answer all points. The time to derive
+# bounds and integers from the features is included everywhere, that of features and tree is not. Bytes are those of the
+# tree as R holds it, as a share of V. F and R are run once: predecessors of all points, in maxmin order.
 
-library(vecchiann)
+source("bench/problems.R")
 
 arguments <- commandArgs(trailingOnly = TRUE)
 names <- strsplit(if (length(arguments) > 0) arguments[1] else "ABCD", "")[[1]]
-threads <- if (length(arguments) > 1) as.integer(arguments[2]) else 1L
+teams <- as.integer(strsplit(if (length(arguments) > 1) arguments[2] else "1", ",")[[1]])
 repetitions <- if (length(arguments) > 2) as.integer(arguments[3]) else 3L
+smaller <- if (length(arguments) > 3) as.integer(arguments[4])
 
-problems <- list(
-  A = list(n = 20000, d = 2, family = "matern32", lengthscale = 0.05, m = 200, k = 30),
-  B = list(n = 20000, d = 2, family = "matern52", lengthscale = 0.1, m = 200, k = 30),
-  C = list(n = 20000, d = 5, family = "matern32", lengthscale = 0.5, m = 200, k = 30),
-  D = list(n = 32768, d = 3, family = "rbf", lengthscale = 1, m = 512, k = 50),
-  E = list(n = 100000, d = 2, family = "matern32", lengthscale = 0.05, m = 200, k = 30),
-  F = list(n = 1000000, d = 2, family = "matern32", lengthscale = 0.02, m = 200, k = 30)
-)
+of_all_points <- Filter(function(name) !isTRUE(problems[[name]]$predecessors), names)
+of_predecessors <- setdiff(names, of_all_points)
+if (!requireNamespace("GpGp", quietly = TRUE)) of_predecessors <- setdiff(of_predecessors, "R")
 
-seconds <- function(code) system.time(code, gcFirst = FALSE)[["elapsed"]]
+problem_of <- function(name) make_problem(name, min(smaller, problems[[name]]$n))
 
-make_inputs <- function(name, problem) {
-  set.seed(1)
-  draw <- if (name == "D") rnorm else runif
-  matrix(draw(problem$n * problem$d), problem$n)
+search <- function(object, problem, threads, ...) {
+  residual_knn(object, problem$k, threads = threads, progress = FALSE, ...)
 }
 
-search_all <- function(object, k, ...) residual_knn(object, k, threads = threads, progress = FALSE, ...)
+recall_on <- function(nn, exact) mean(nn$id == exact$id, na.rm = TRUE)
 
-row <- function(...) cat("|", paste(c(...), collapse = " | "), "|\n")
-
-bench_all_points <- function(name, problem) {
-  x <- make_inputs(name, problem)
-  kernel <- gp_kernel(problem$family, lengthscale = problem$lengthscale)
-  features <- seconds(gp <- residual_gp(x, kernel, inducing = x[sample(problem$n, problem$m), ], threads = threads))
+# One row; returns the level-synchronous speed.
+bench_all_points <- function(name, problem, threads, alone) {
+  n <- problem$n
+  features <- seconds(gp <- residual_gp(problem$x, problem$kernel, inducing = problem$inducing, threads = threads))
   build <- seconds(tree <- cover_tree(gp, threads = threads))
-  renew <- seconds(update(tree, kernel = kernel, threads = threads))
-  queries <- sort(sample(problem$n, 1024))
-  left <- gp$V[, queries]
-  right <- gp$V[, seq_len(2000)]
-  times <- replicate(repetitions, {
-    brute <- seconds(exact <<- search_all(tree, problem$k, queries = queries, method = "brute"))
-    level <- seconds(found <<- search_all(tree, problem$k, method = "level"))
-    auto <- seconds(chosen <<- search_all(tree, problem$k, method = "auto"))
-    # the same product, and nothing else, by the BLAS that R runs on
-    product <- seconds(for (slab in 1:5) crossprod(left, right))
-    c(brute = 1024 / brute, dgemm = 5 * 2 * problem$m * 1024 * 2000 / product / 1e9, level = problem$n / level, auto = problem$n / auto,
-      ratio = (problem$n / level) / (1024 / brute))
-  })
-  speed <- apply(times, 1, median)
-  sampled <- function(nn) mean(nn$id[queries, ] == exact$id)
-  row(name, threads, round(speed[["brute"]]), round(speed[["brute"]] * problem$n * 2 * problem$m / 1e9, 1),
-      round(speed[["dgemm"]], 1), round(speed[["level"]]), round(speed[["auto"]]), round(speed[["ratio"]], 1),
-      format(sampled(found), nsmall = 4), format(sampled(chosen), nsmall = 4),
-      signif(found$stats[["screened"]] / problem$n^2, 2), round(found$stats[["correlations"]] / problem$n),
-      round(features, 2), round(build, 2), round(renew, 2))
+  renew <- seconds(update(tree, kernel = problem$kernel, threads = threads))
+  bytes <- sum(vapply(tree[setdiff(names(tree), "gp")], function(part) as.numeric(object.size(part)), 0))
+  queries <- sort(sample.int(n, min(1920, n)))
+  exact <- best <- level <- auto <- NULL
+  times <- replicate(repetitions, c(
+    brute = seconds(exact <<- search(tree, problem, threads, queries = queries, method = "brute")),
+    level = seconds(level <<- search(tree, problem, threads, method = "level")),
+    auto = seconds(auto <<- search(tree, problem, threads, method = "auto")),
+    best = seconds(best <<- search(tree, problem, threads, queries = queries, method = "best_first"))
+  ))
+  speed <- c(length(queries), n, n, length(queries)) / times
+  middle <- apply(speed, 1, median)
+  of_queries <- function(nn) list(id = nn$id[queries, , drop = FALSE])
+  recalls <- c(recall_on(of_queries(level), exact), recall_on(of_queries(auto), exact), recall_on(best, exact))
+  row(name, threads, round(middle[["brute"]]), sprintf("%.1f", middle[["brute"]] * n * 2 * nrow(gp$V) / 1e9),
+      round(middle[["level"]]), round(middle[["auto"]]), round(middle[["best"]]),
+      sprintf("%.1f", median(speed["level", ] / speed["brute", ])),
+      if (threads == 1 || is.null(alone)) "" else sprintf("%.2f", middle[["level"]] / alone),
+      sprintf("%.4f", recalls), signif(level$stats[["screened"]] / n^2, 2), round(level$stats[["correlations"]] / n),
+      sprintf("%.2f", c(features, build, renew)), signif(bytes / as.numeric(object.size(gp$V)), 2))
+  middle[["level"]]
 }
 
-bench_predecessors <- function(name, problem) {
-  x <- make_inputs(name, problem)
-  x <- x[order_maxmin(x), ]
-  kernel <- gp_kernel(problem$family, lengthscale = problem$lengthscale)
-  gp <- residual_gp(x, kernel, inducing = x[sample(problem$n, problem$m), ], threads = threads)
-  all <- seconds(nn <- search_all(gp, problem$k, predecessors = TRUE))
-  queries <- sort(sample(problem$n, 64))
-  exact <- search_all(gp, problem$k, predecessors = TRUE, queries = queries, method = "brute")
-  cat(sprintf("\n%s, predecessors in maxmin order, %d threads: %.1f s for all %d points, recall %.4f on 64 of them\n",
-              name, threads, all, problem$n, mean(nn$id[queries, ] == exact$id, na.rm = TRUE)))
+bench_predecessors <- function(name, problem, threads) {
+  n <- problem$n
+  features <- seconds(gp <- residual_gp(problem$x, problem$kernel, inducing = problem$inducing, threads = threads))
+  all <- seconds(nn <- search(gp, problem, threads, predecessors = TRUE))
+  queries <- sort(sample.int(n, 64))
+  exact <- search(gp, problem, threads, predecessors = TRUE, queries = queries, method = "brute")
+  row(name, threads, n, sprintf("%.1f", c(features, all)), sprintf("%.4f", recall_on(list(id = nn$id[queries, ]), exact)),
+      round(nn$stats[["correlations"]] / n))
 }
 
-exact <- found <- chosen <- NULL
-if (any(names != "F")) {
-  row("problem", "threads", "brute q/s", "GFLOPS", "dgemm", "level q/s", "auto q/s", "level / brute", "recall", "recall, auto",
-      "pairs screened", "correlations a query", "features s", "tree s", "update s")
-  cat(strrep("|---", 15), "|\n", sep = "")
+if (length(of_all_points)) {
+  heading("problem", "threads", "brute q/s", "GFLOPS", "level q/s", "auto q/s", "best-first q/s", "level / brute",
+          "level / one thread", "recall, level", "recall, auto", "recall, best-first", "pairs screened",
+          "correlations a query", "features s", "tree s", "update s", "bytes / V")
 }
-for (name in names) (if (name == "F") bench_predecessors else bench_all_points)(name, problems[[name]])
+for (name in of_all_points) {
+  problem <- problem_of(name)
+  alone <- NULL
+  for (threads in teams) {
+    speed <- bench_all_points(name, problem, threads, alone)
+    if (threads == 1) alone <- speed
+  }
+}
+if (length(of_predecessors)) {
+  cat("\n")
+  heading("problem, predecessors", "threads", "n", "features s", "search s", "recall on 64", "correlations a query")
+}
+for (name in of_predecessors) {
+  problem <- problem_of(name)
+  for (threads in teams) bench_predecessors(name, problem, threads)
+}
