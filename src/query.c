@@ -64,7 +64,7 @@ static status sample_cost(const query_task *task, double *cost)
     return outcome;
 }
 
-/* The tree engines, with an index of their own. */
+/* The level engine, or brute force where a sample says so, with an index of its own. */
 static status run_indexed(const char *method, const query_task *task, query_result *result)
 {
     index_search index;
@@ -97,9 +97,8 @@ static status run_indexed(const char *method, const query_task *task, query_resu
         result->method = "brute";
         return query_brute(task, result);
     }
-    int best_first = strcmp(method, "best_first") == 0;
-    result->method = best_first ? "best_first" : "level";
-    outcome = best_first ? query_best(&indexed, result) : query_level(&indexed, result);
+    result->method = "level";
+    outcome = query_level(&indexed, result);
     index_free(&index);
     return outcome;
 }
@@ -109,6 +108,10 @@ static status run_plain(const char *method, const query_task *task, query_result
     if (strcmp(method, "brute") == 0) {
         result->method = "brute";
         return query_brute(task, result);
+    }
+    if (strcmp(method, "best_first") == 0) {
+        result->method = "best_first";
+        return query_best(task, result);
     }
     if (strcmp(method, "auto") == 0 &&
         (task->count < INDEX_QUERIES ||

@@ -1,264 +1,315 @@
-/* Best-first search: for each query, cells in the order of what they may still hold.
+/* Best-first search: for each query, the nodes of the tree by what they may still hold.
  *
- * A heap holds the cells by their bound on |rho|, the largest first; the points of the first are
- * evaluated exactly and go to the k-best, until no bound left can enter it. Bounds are the smaller of
- * the kernel-expansion bound (bounds.h) and, where that does not exist, the angle bound:
- * theta(x, y) = acos |rho(x, y)| is a metric, the angle between two lines, so with a pivot c and the
- * largest theta(c, y) = Theta over the cell,
- *     |rho(q, y)| <= cos(max(0, theta(q, c) - Theta)).
- * acos loses half of the digits near 1, so both angles are widened by ANGLE_SLACK: an error e of a
- * correlation moves its angle by at most sqrt(2 e) + e, and e <= 1e-9 here by far unless p has vanished
- * to rounding, when the bound is not used.
+ * A heap holds nodes by their bound on |rho| (nodes.h), the largest first, ties by distance. An
+ * inner node is replaced by its children, the points of a leaf are evaluated by the metric and go
+ * to the k-best; it ends when no bound left can enter it. Nodes without an admissible index are
+ * cut. If queries are few, what the bounds of a node are made of is made when the first query meets
+ * it: a single query does far less than touch every point.
  *
- * With a finite budget the search of a query stops when that many correlations are evaluated: the cells
- * with the largest bounds came first, ties by distance. */
+ * A few queries spread over all show whether bounds skip enough. Where the expansion bound does
+ * not, the angle bound is added if it can repay itself; where that does not either, the queries go
+ * to brute force, whose tiles are about PAYS times faster for each pair.
+ *
+ * A finite budget is the largest number of correlations for a query. Then leaves are taken in the
+ * order of their distance: bounds only say what can be skipped. */
 #include "query.h"
+#include "nodes.h"
 #include "scratch.h"
 #include "threads.h"
 
 #include <string.h>
 
-#define ANGLE_SLACK 1e-4
-#define ANGLE_VARIANCE 1e-8 /* of s2: below it angles are not to be trusted */
+#define LAZY_QUERIES 12    /* up to so many, on one thread, bounds are made when met */
+#define ANGLE_QUERIES 1000 /* fewer do not repay the angles */
+#define SAMPLE 4
+#define PAYS 10
+#define LEAST 5000 /* candidates that any query may act as if it had */
+#define LIST 256
+#define PENDING 24 /* correlations are fastest some at a time */
 #define POLL_SECONDS 0.1
 
 typedef struct {
-    float bound, away;
-    int cell;
-} frontier_item;
-
-typedef struct {
-    int *pivot;    /* by cell: index of its pivot, -1 where the bound is not to be used */
-    double *angle; /* by cell: Theta */
-} angles;
-
-typedef struct {
-    bounds_block block;
-    float *upper; /* cells x SCREEN_BLOCK */
-    frontier_item *heap;
-    double *rho;
-    int *list;
-    double *dist;
-    int *id;
+    node_query query;
+    node_bound *heap; /* nodes */
+    int size;
+    int pending, *list;    /* LIST: points to evaluate */
+    double *rho, *dist;    /* LIST, k */
+    int *id;               /* k */
+    double spent, allowed; /* correlations for this query, and when to give it up */
     query_counters counters;
 } best_scratch;
 
-/* ---- bounds --------------------------------------------------------------------------------- */
+/* ---- the heap of nodes ---------------------------------------------------------------------- */
 
-static int angles_new(const query_task *task, angles *a)
+static int promising(const node_bound *a, const node_bound *b)
 {
-    const screen *points = &task->index->points;
-    int cells = points->cells, threads = task->threads;
-    a->pivot = scratch_alloc(cells, sizeof(int));
-    a->angle = scratch_alloc(cells, sizeof(double));
-    double *rho = scratch_alloc((size_t)INDEX_CELL * threads, sizeof(double));
-    int ok = a->pivot && a->angle && rho;
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 4) if (ok)
-    for (int c = 0; c < (ok ? cells : 0); c++) {
-        int first = points->cell[c], count = points->cell[c + 1] - first;
-        const int *ids = points->perm + first;
-        double *own = rho + (size_t)INDEX_CELL * threads_id(), least = 1.0;
-        double floor = ANGLE_VARIANCE * task->kern->variance;
-        int pivot = ids[count / 2];
-        for (int i = 0; i < count && pivot >= 0; i++)
-            if (task->points->variance[ids[i]] < floor)
-                pivot = -1;
-        a->pivot[c] = pivot;
-        if (pivot < 0)
-            continue;
-        metric_list(task->kern, task->points, pivot, task->points, ids, count, own);
-        for (int i = 0; i < count; i++)
-            if (ids[i] != pivot && fabs(own[i]) < least)
-                least = fabs(own[i]);
-        a->angle[c] = acos(least) + ANGLE_SLACK;
-    }
-    scratch_free(rho);
-    return ok;
+    if (a->upper != b->upper)
+        return a->upper > b->upper;
+    return a->away < b->away || (a->away == b->away && a->node < b->node);
 }
 
-static void angles_free(angles *a)
+static void push(best_scratch *s, node_bound item)
 {
-    scratch_free(a->pivot);
-    scratch_free(a->angle);
+    int at = s->size++;
+    for (int parent; at > 0 && promising(&item, &s->heap[parent = (at - 1) / 2]); at = parent)
+        s->heap[at] = s->heap[parent];
+    s->heap[at] = item;
 }
 
-static float angle_bound(const query_task *task, const angles *a, int row, int c)
+static node_bound pop(best_scratch *s)
 {
-    if (a->pivot[c] < 0 || isfinite(task->budget) || /* pivots would have to come out of it */
-        task->from->variance[row] < ANGLE_VARIANCE * task->kern->variance)
-        return 1.0f;
-    double rho;
-    metric_list(task->kern, task->from, row, task->points, &a->pivot[c], 1, &rho);
-    double gap = acos(fabs(rho)) - a->angle[c] - ANGLE_SLACK;
-    return gap > 0.0 ? (float)(cos(gap) + 1e-6) : 1.0f;
-}
-
-/* ---- the heap of cells ---------------------------------------------------------------------- */
-
-static int promising(const frontier_item *a, const frontier_item *b)
-{
-    if (a->bound != b->bound)
-        return a->bound > b->bound;
-    return a->away < b->away || (a->away == b->away && a->cell < b->cell);
-}
-
-static void sift(frontier_item *heap, int at, int size)
-{
-    frontier_item held = heap[at];
-    for (int child; (child = 2 * at + 1) < size; at = child) {
-        if (child + 1 < size && promising(&heap[child + 1], &heap[child]))
+    node_bound *heap = s->heap, top = heap[0], held = heap[--s->size];
+    int at = 0;
+    for (int child; (child = 2 * at + 1) < s->size; at = child) {
+        if (child + 1 < s->size && promising(&heap[child + 1], &heap[child]))
             child++;
         if (!promising(&heap[child], &held))
             break;
         heap[at] = heap[child];
     }
     heap[at] = held;
+    return top;
 }
 
-/* ---- search --------------------------------------------------------------------------------- */
+/* ---- one query ------------------------------------------------------------------------------ */
 
-static void search_query(const query_task *task, size_t q, int lane, const angles *a,
-                         best_scratch *s, query_result *result)
+/* What a bound must reach for its node to matter. */
+static double threshold(const kbest *best)
 {
-    const screen *points = &task->index->points;
-    const metric_points *from = task->from;
-    int row = query_row(task, q), limit = query_limit(task, q), d = points->d, size = 0;
+    return kbest_full(best) ? 1.0 - best->dist[0] * best->dist[0] - METRIC_SLACK : -1.0;
+}
+
+/* Evaluates the points of the list, as far as the budget goes. */
+static void evaluate(const query_task *task, best_scratch *s, kbest *best)
+{
+    double left = task->budget - s->spent;
+    int count = s->pending < left ? s->pending : (int)left;
+    metric_list(task->kern, task->from, s->query.row, task->points, s->list, count, s->rho);
+    for (int i = 0; i < count; i++)
+        kbest_push(best, metric_distance(s->rho[i]), s->list[i]);
+    s->counters.correlations += count;
+    s->spent += count;
+    s->pending = 0;
+}
+
+/* Pairs on inducing inputs, for which bounds do not hold. */
+static void evaluate_specials(const query_task *task, const nodes *b, int limit, best_scratch *s,
+                              kbest *best)
+{
+    for (int i = 0; i < b->specials; i++) {
+        int id = b->special_ids[i];
+        if (id < limit && !(task->self && id == s->query.row))
+            s->list[s->pending++] = id;
+        if (s->pending == LIST)
+            evaluate(task, s, best);
+    }
+    evaluate(task, s, best);
+}
+
+/* Lists the points of a leaf that may still enter. */
+static void open_leaf(const query_task *task, const nodes *b, const node_bound *leaf, int limit,
+                      best_scratch *s, kbest *best)
+{
+    const tree *t = b->structure;
+    int last = t->first[leaf->node] + t->count[leaf->node], fresh = 0;
+    for (int i = t->first[leaf->node]; i < last; i++) {
+        int id = t->perm[i];
+        int skip = (task->self && id == s->query.row) || (s->query.special && nodes_special(b, id));
+        if (id < limit && !skip)
+            s->list[s->pending + fresh++] = id;
+        if (s->pending + fresh == LIST || i + 1 == last) {
+            s->counters.screened += fresh;
+            s->pending +=
+                nodes_screen(b, &s->query, leaf, threshold(best), fresh, s->list + s->pending);
+            fresh = 0;
+            if (s->pending >= PENDING)
+                evaluate(task, s, best);
+        }
+    }
+}
+
+static void open_inner(const query_task *task, nodes *b, const node_bound *node, int limit,
+                       best_scratch *s, const kbest *best)
+{
+    int exact = isinf(task->budget), count = b->structure->children[node->node];
+    node_bound bounds[TREE_FANOUT];
+    double reach = threshold(best);
+    nodes_expansion(b, &s->query, node, bounds);
+    for (int c = 0; c < count; c++) {
+        node_bound *bound = &bounds[c];
+        if (b->least[bound->node] >= limit)
+            continue;
+        s->counters.bounds++;
+        if (b->angle && exact && bound->upper >= reach) {
+            bound->upper = fmin(bound->upper, nodes_angle(b, &s->query, bound->node));
+            s->counters.correlations++;
+        }
+        if (bound->upper < reach) {
+            s->counters.pruned++;
+            continue;
+        }
+        if (!exact || bound->upper > 1.0)
+            bound->upper = 1.0;
+        push(s, *bound);
+    }
+}
+
+/* Returns 0, with nothing written, when the query takes more than it is allowed. */
+static int search_query(const query_task *task, nodes *b, size_t q, best_scratch *s,
+                        query_result *result)
+{
+    int row = query_row(task, q), limit = query_limit(task, q);
     kbest best = {task->k, 0, s->dist, s->id};
-    double left = task->budget;
-    if (from->scale[row] == 0.0) { /* 1 from all: the first k are the answer */
+    if (task->from->scale[row] == 0.0) { /* 1 from all: the first k are the answer */
         for (int j = 0; j < limit && best.size < task->k; j++)
             if (!task->self || j != row)
                 kbest_push(&best, 1.0, j);
         limit = 0;
     }
-    /* bounds do not hold for two points on inducing inputs: those pairs come first, by themselves */
-    int special = task->index->from->special[row] >= 0 && points->specials;
-    for (int i = 0; i < points->specials && special && left > 0.0; i++) {
-        int id = points->special_ids[i];
-        if (id >= limit || (task->self && id == row))
-            continue;
-        metric_list(task->kern, from, row, task->points, &id, 1, s->rho);
-        kbest_push(&best, metric_distance(s->rho[0]), id);
-        s->counters.correlations++;
-        left--;
+    s->size = s->pending = 0;
+    s->spent = 0.0;
+    if (limit > 0) {
+        nodes_query_set(b, task->from, row, &s->query);
+        if (s->query.special && isinf(task->budget))
+            evaluate_specials(task, b, limit, s, &best);
+        push(s, (node_bound){0, 1.0, 0.0, 0.0, INFINITY});
     }
-    for (int c = 0; c < points->cells && limit > 0; c++) {
-        double s2 = 0.0;
-        for (int u = 0; u < d; u++) {
-            double gap = points->centre[(size_t)c * d + u] - from->x[(size_t)row * d + u];
-            s2 += gap * gap;
-        }
-        float bound = task->index->bounded ? s->upper[(size_t)c * SCREEN_BLOCK + lane]
-                                           : angle_bound(task, a, row, c);
-        s->heap[size++] = (frontier_item){bound < 1.0f ? bound : 1.0f, (float)s2, c};
-        s->counters.bounds++;
-        s->counters.correlations += !task->index->bounded && !isfinite(task->budget);
-    }
-    for (int at = size / 2 - 1; at >= 0; at--)
-        sift(s->heap, at, size);
-    while (size > 0 && left > 0.0) {
-        frontier_item top = s->heap[0];
-        s->heap[0] = s->heap[--size];
-        if (size)
-            sift(s->heap, 0, size);
-        if (kbest_full(&best)) {
-            double reach = 1.0 - best.dist[0] * best.dist[0] - METRIC_SLACK;
-            if (top.bound < reach) {
-                s->counters.pruned += size + 1;
-                break;
-            }
+    while (s->size > 0 && s->spent + s->pending < task->budget) {
+        if (s->spent > s->allowed)
+            return 0;
+        node_bound top = pop(s);
+        if (top.upper < threshold(&best)) {
+            s->counters.pruned += s->size + 1;
+            break;
         }
         s->counters.nodes++;
-        int count = 0;
-        for (int i = points->cell[top.cell]; i < points->cell[top.cell + 1]; i++) {
-            int id = points->perm[i];
-            int done = (task->self && id == row) || (special && points->special[id] >= 0);
-            if (id < limit && !done && count < left)
-                s->list[count++] = id;
-        }
-        left -= count;
-        metric_list(task->kern, from, row, task->points, s->list, count, s->rho);
-        for (int i = 0; i < count; i++)
-            kbest_push(&best, metric_distance(s->rho[i]), s->list[i]);
-        s->counters.correlations += count;
+        if (b->structure->children[top.node])
+            open_inner(task, b, &top, limit, s, &best);
+        else
+            open_leaf(task, b, &top, limit, s, &best);
     }
+    evaluate(task, s, &best);
+    if (limit > 0 && s->query.special && isfinite(task->budget)) /* with what is left */
+        evaluate_specials(task, b, limit, s, &best);
     kbest_sort(&best);
     query_write(task, q, &best, result);
+    return 1;
 }
 
-/* The queries first .. first + count - 1 share the evaluation of the expansion bounds. */
-static void search_block(const query_task *task, size_t first, int count, const angles *a,
-                         best_scratch *s, query_result *result)
-{
-    const index_search *index = task->index;
-    if (index->bounded) {
-        int positions[SCREEN_BLOCK];
-        for (int q = 0; q < count; q++)
-            positions[q] = index->position[query_row(task, first + q)];
-        bounds_block_set(&index->bound, index->from, positions, count, &s->block);
-        for (int c = 0; c < index->points.cells; c++)
-            bounds_expansion(&index->bound, &index->bound.cells, c, &s->block,
-                             s->upper + (size_t)c * SCREEN_BLOCK);
-    }
-    for (int q = 0; q < count; q++)
-        search_query(task, first + q, q, a, s, result);
-}
+/* ---- all queries ---------------------------------------------------------------------------- */
 
 static void scratch_release(best_scratch *s)
 {
-    void *held[] = {s->upper, s->heap, s->rho, s->list, s->dist, s->id};
+    void *held[] = {s->query.weight, s->heap, s->list, s->rho, s->dist, s->id};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
-    bounds_block_free(&s->block);
 }
 
-static int scratch_reserve(const query_task *task, best_scratch *s)
+static int scratch_reserve(const query_task *task, const tree *structure, best_scratch *s)
 {
-    size_t cells = task->index->points.cells;
-    s->upper = scratch_alloc(cells * SCREEN_BLOCK, sizeof(float));
-    s->heap = scratch_alloc(cells, sizeof(frontier_item));
-    s->rho = scratch_alloc(INDEX_CELL, sizeof(double));
-    s->list = scratch_alloc(INDEX_CELL, sizeof(int));
+    s->query.weight = scratch_alloc(2 * (size_t)task->points->m + 1, sizeof(double));
+    s->heap = scratch_alloc(structure->nodes, sizeof(node_bound));
+    s->list = scratch_alloc(LIST, sizeof(int));
+    s->rho = scratch_alloc(LIST, sizeof(double));
     s->dist = scratch_alloc(task->k, sizeof(double));
     s->id = scratch_alloc(task->k, sizeof(int));
-    return s->upper && s->heap && s->rho && s->list && s->dist && s->id &&
-           (!task->index->bounded || bounds_block_new(&task->index->bound, &s->block));
+    return s->query.weight && s->heap && s->list && s->rho && s->dist && s->id;
 }
 
-status query_best(const query_task *task, query_result *result)
+/* Whether bounds leave enough out on SAMPLE queries, from `offset` and spread over all. */
+static int sample_pays(const query_task *task, nodes *b, size_t offset, best_scratch *s,
+                       query_result *result)
 {
-    int threads = task->threads;
-    size_t blocks = (task->count + SCREEN_BLOCK - 1) / SCREEN_BLOCK, chunk = threads;
-    angles a = {NULL, NULL};
-    status outcome = status_ok();
-    best_scratch *scratch = calloc(threads, sizeof(*scratch));
-    if (!scratch || (!task->index->bounded && !angles_new(task, &a)))
-        outcome = status_fail(STATUS_MEMORY);
-    for (int t = 0; t < threads && !outcome.code; t++)
-        if (!scratch_reserve(task, &scratch[t]))
-            outcome = status_fail(STATUS_MEMORY);
-    for (size_t done = 0, last; done < blocks && !outcome.code; done = last) {
+    size_t at[SAMPLE], tries = task->count < SAMPLE ? task->count : SAMPLE;
+    int pays = 1;
+    s->allowed = 0.0;
+    for (size_t i = 0; i < tries; i++) {
+        at[i] = (task->count * i / tries + offset) % task->count;
+        s->allowed += (query_limit(task, at[i]) + LEAST) / (double)PAYS;
+    }
+    for (size_t i = 0; i < tries && pays; i++) {
+        pays = search_query(task, b, at[i], s, result);
+        s->allowed -= s->spent;
+    }
+    s->allowed = INFINITY;
+    return pays;
+}
+
+static status search_all(const query_task *task, nodes *b, int threads, best_scratch *scratch,
+                         query_result *result)
+{
+    size_t chunk = 16 * threads;
+    for (size_t done = 0, last; done < task->count; done = last) {
         double start = threads_seconds();
-        last = done + chunk < blocks ? done + chunk : blocks;
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
-        for (size_t b = done; b < last; b++) {
-            size_t first = b * SCREEN_BLOCK, left = task->count - first;
-            search_block(task, first, left < SCREEN_BLOCK ? (int)left : SCREEN_BLOCK, &a,
-                         &scratch[threads_id()], result);
-        }
-        if (monitor_poll(task->mon, (double)last / (double)blocks))
-            outcome = status_fail(STATUS_INTERRUPTED);
+        last = done + chunk < task->count ? done + chunk : task->count;
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 4)
+        for (size_t q = done; q < last; q++)
+            search_query(task, b, q, &scratch[threads_id()], result);
+        if (monitor_poll(task->mon, (double)last / (double)task->count))
+            return status_fail(STATUS_INTERRUPTED);
         double spent = threads_seconds() - start;
         if (spent < POLL_SECONDS)
             chunk *= 2;
         else if (spent > 2 * POLL_SECONDS && chunk > (size_t)threads)
             chunk /= 2;
     }
+    return status_ok();
+}
+
+static status search(const query_task *task, nodes *b, int threads, best_scratch *scratch,
+                     query_result *result)
+{
+    if (isinf(task->budget)) {
+        int pays = b->expands && sample_pays(task, b, 0, scratch, result);
+        if (pays && task->count <= SAMPLE)
+            return status_ok();
+        if (!pays && task->count >= ANGLE_QUERIES) {
+            status outcome = nodes_angles(b, threads);
+            if (outcome.code)
+                return outcome;
+            pays = sample_pays(task, b, 1, scratch, result);
+        }
+        if (!pays) {
+            result->note = "on a sample, bounds skipped too little: by tiles of brute force";
+            return query_brute(task, result);
+        }
+    }
+    if (task->count > LAZY_QUERIES)
+        nodes_fill(b, threads);
+    return search_all(task, b, threads, scratch, result);
+}
+
+status query_best(const query_task *task, query_result *result)
+{
+    int threads =
+        task->count > LAZY_QUERIES ? task->threads : 1; /* lazy terms are for one thread */
+    tree built = {0};
+    nodes b = {0};
+    status outcome = status_ok();
+    const tree *structure = task->structure;
+    if (!structure) {
+        outcome = tree_build(task->points->d, task->points->n, task->points->x, INDEX_LEAF,
+                             task->threads, &built);
+        structure = &built;
+    }
+    best_scratch *scratch = outcome.code ? NULL : calloc(threads, sizeof(*scratch));
+    if (!outcome.code)
+        outcome = nodes_build(task->source, structure, task->points, task->threads, &b);
+    if (!scratch && !outcome.code)
+        outcome = status_fail(STATUS_MEMORY);
+    for (int t = 0; t < threads && !outcome.code; t++) {
+        scratch[t].allowed = INFINITY;
+        if (!scratch_reserve(task, structure, &scratch[t]))
+            outcome = status_fail(STATUS_MEMORY);
+    }
+    if (!outcome.code)
+        outcome = search(task, &b, threads, scratch, result);
     for (int t = 0; t < threads && scratch; t++) {
         query_counters_add(&result->counters, &scratch[t].counters);
         scratch_release(&scratch[t]);
     }
     free(scratch);
-    angles_free(&a);
+    nodes_free(&b);
+    tree_free(&built);
     return outcome;
 }

@@ -16,7 +16,7 @@ c_layers <- list(
   "metric",
   c("landmarks", "tree", "order", "vif"),
   "screen",
-  "bounds",
+  c("bounds", "nodes"),
   "index",
   "query",
   "entry",
