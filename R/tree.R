@@ -39,8 +39,15 @@
 #' @export
 cover_tree <- function(gp, threads = NULL, ...) {
   check_class(gp, "residual_gp", "gp")
-  nodes <- .Call(C_cover_tree, gp$x, gp$kernel$lengthscale, thread_count(threads))
-  structure(c(list(gp = gp, lengthscale = gp$kernel$lengthscale), nodes), class = "cover_tree")
+  threads <- thread_count(threads)
+  nodes <- .Call(C_cover_tree, gp$x, gp$kernel$lengthscale, threads)
+  index_tree(c(list(gp = gp, lengthscale = gp$kernel$lengthscale), nodes), threads)
+}
+
+# Adds what searches derive from the residual process of a tree.
+index_tree <- function(tree, threads) {
+  tree$index <- .Call(C_tree_index, tree$gp, tree, threads)
+  structure(tree, class = "cover_tree")
 }
 
 #' @rdname cover_tree
@@ -54,14 +61,15 @@ update.cover_tree <- function(object, kernel = object$gp$kernel, gp = NULL, thre
     check_class(gp, "residual_gp", "gp")
     if (!identical(gp$x, old$x)) refuse("gp", "of the inputs of the tree", "of others")
     object$gp <- gp
-    return(object)
+    return(index_tree(unclass(object), thread_count(threads)))
   }
   if (is.null(old$inducing)) {
     refuse("gp", "given to update the tree of a residual_process()", "NULL")
   }
   check_kernel(kernel, ncol(old$x))
-  object$gp <- new_residual_gp(old$x, kernel, old$inducing, old$nugget, old$jitter, thread_count(threads))
-  object
+  threads <- thread_count(threads)
+  object$gp <- new_residual_gp(old$x, kernel, old$inducing, old$nugget, old$jitter, threads)
+  index_tree(unclass(object), threads)
 }
 
 #' @export

@@ -1,17 +1,37 @@
-/* Bit sets of up to 64 queries: which queries of a block a node may still serve. */
+/* Bit sets: which queries of a block a node may still serve, one 64-bit mask for each 64 queries. */
 #ifndef VECCHIANN_BITSET_H
 #define VECCHIANN_BITSET_H
 
 #include <stdint.h>
 
-/* Removes the lowest member of a set that is not empty and returns it. */
-static inline int bitset_pop(uint64_t *set)
+#define BITSET_WORDS 8
+#define BITSET_SIZE (64 * BITSET_WORDS)
+
+typedef struct {
+    uint64_t word[BITSET_WORDS];
+} bitset;
+
+static inline void bitset_add(bitset *set, int member)
 {
-    int member = __builtin_ctzll(*set);
-    *set &= *set - 1;
-    return member;
+    set->word[member / 64] |= (uint64_t)1 << (member % 64);
 }
 
-static inline int bitset_count(uint64_t set) { return __builtin_popcountll(set); }
+static inline int bitset_any(const bitset *set)
+{
+    uint64_t any = 0;
+    for (int w = 0; w < BITSET_WORDS; w++)
+        any |= set->word[w];
+    return any != 0;
+}
+
+/* Writes the members in increasing order and returns how many. */
+static inline int bitset_members(const bitset *set, int *members)
+{
+    int count = 0;
+    for (int w = 0; w < BITSET_WORDS; w++)
+        for (uint64_t left = set->word[w]; left; left &= left - 1)
+            members[count++] = 64 * w + __builtin_ctzll(left);
+    return count;
+}
 
 #endif

@@ -1,59 +1,77 @@
-/* Bounds: how large |rho| can be between a query and the points of a cell, or of a group of cells.
+/* Bounds: how large |rho| can be between the points of two ranges: panels, cells, groups of cells.
  *
- * Kernel-expansion bound. With the scaled features f_q of a query, w = L^-T f_q and its gain g_q,
- *     rho(q, y) = g_q g_y kappa(q, y) - sum_u w_u k(u, y) / sqrt(p_y),
- * so over the points y of a cell, with reach_u = max_y k(u, y) / sqrt(p_y) and g = max_y g_y,
- *     |rho(q, y)| <= g_q g kappa(distance of q from the cell's box) + sum_u |w_u| reach_u.
- * The weights decay away from q wherever the lengthscale is shorter than the domain. A point that
- * stands on an inducing input u (see screen.h) has rho = w_u jitter s2 / sqrt(p) exactly, and enters
- * reach_u with that. Two such points together are outside the bounds, as they are outside screening.
+ * Kernel-expansion bound. With w = L^-T v_q the kriging weights of q and g = 1 / sqrt(p),
+ *     rho(q, y) = g_q g_y (k(q, y) - sum_u w_u(q) k(u, y)),
+ * so over the points q of a range X and y of a range Y, with weight_u = max_q |w_u(q)|, reach_u =
+ * max_y g_y k(u, y) and gain = max_y g_y,
+ *     |rho(q, y)| <= g_q (gain kappa(distance of the boxes) s2 + sum_u weight_u reach_u),
+ * where g_q is the query's own. Weights decay away from q wherever the lengthscale is shorter than
+ * the domain. Without inducing inputs the sum is empty; where L is not known there is no such bound.
+ *
+ * A special point y on z_u (specials.h) has rho(q, y) = g_q g_y jitter s2 w_u(q) exactly, and enters
+ * reach_u with that. A special query has rho = g_q jitter s2 w_u(y) g_y: for it the largest |w_u(y)| g_y
+ * over a panel, special_reach, is a bound that is attained.
  *
  * Everything is computed on the actual points in double and rounded up to single precision. A sum of m
  * positive products in single precision is at least (1 - (m + 2) 2^-24) times its value, so bounds are
- * inflated by 1 + (m + 16) 2^-23, which also covers the roundings of the terms. */
+ * inflated by 1 + (m + 16) 2^-23, which also covers the roundings of the terms.
+ *
+ * Noise. The computed residual covariance is k - v.v with computed L and v. It is that of a process
+ * only up to rounding: with the computed weights w, the process e(x) = f(x) - w_x . (f(Z) + noise) has
+ *     cov(e(x), e(y)) = r(x, y) + w_x . f_y + w_y . f_x - w_x' E w_y     (+ terms of second order),
+ * where E = L L' - (k(Z, Z) + jitter s2 I) and f_y = L v_y - k(Z, y). By the usual backward error of
+ * Cholesky factors and triangular solves (Higham 2002, theorems 10.3 and 8.5), u = 2^-53,
+ * |E| <= (m + 10) u |L| |L'| and |f_y| <= (m + 10) u |L| |v_y| element by element, kernel values
+ * included; hence, as the rows of L and the columns v have norms of at most sqrt(s2),
+ * ||E|| <= (m + 10) m u s2 and ||f|| <= (m + 10) sqrt(m) u s2. The same ||f|| |w| bounds what rounding
+ * of w does, and the sum k - v.v itself errs by at most 2 (m + 10) u s2. All of this is below
+ *     noise_x noise_y,   noise_x = sqrt((m + 10) u s2) (2 + sqrt(m) |w_x|) g_x,
+ * for correlations: what is computed differs from the correlation of a true process by no more.
+ * Features that come without L are taken as those of a process; then the term in |w| is absent. */
 #ifndef VECCHIANN_BOUNDS_H
 #define VECCHIANN_BOUNDS_H
 
+#include "cells.h"
 #include "linalg.h"
-#include "screen.h"
+#include "specials.h"
 
 #define BOUNDS_GROUP 16 /* cells of a group */
 
-/* Bounds of consecutive ranges of points: the cells, or the groups of cells. */
+/* Bounds of consecutive ranges of points. */
 typedef struct {
     int count;
-    float *reach;       /* count x m */
-    double *gain;       /* count */
-    double *low, *high; /* count x d: the box, scaled coordinates */
+    float *reach, *weight; /* count x m; weight NULL where there is none */
+    double *gain;          /* count: of points that are not special */
+    double *low, *high;    /* count x d: the box, scaled coordinates */
 } bounds_level;
 
 typedef struct {
-    const kernel *kern; /* borrowed */
+    const kernel *kern;          /* borrowed, like the next two */
+    const metric_points *points;
+    const cells *order;
     int m, d;
-    linalg_triangle transposed; /* L', for the weights */
-    bounds_level cells, groups;
+    int expands; /* whether the expansion bound exists */
+    double jitter;
+    specials special;
+    bounds_level panels, cells, groups;
+    float *special_reach; /* panels x m, NULL where no point is special */
+    double *noise;        /* n, by index */
 } bounds;
 
-status bounds_build(const screen_source *source, const screen *points, int threads, bounds *out);
+status bounds_build(const metric_source *source, const metric_points *points, const cells *order,
+                    int threads, bounds *out);
 void bounds_free(bounds *b);
 
-/* Up to SCREEN_BLOCK queries as the bounds want them. Owned by the caller: bounds_block_new, _free. */
-typedef struct {
-    int count;
-    float *weights; /* m x SCREEN_BLOCK: |w_u| */
-    double *x;      /* SCREEN_BLOCK x d */
-    double gain[SCREEN_BLOCK];
-    double *scratch;
-} bounds_block;
+/* upper >= |rho(q, y)| / g_q for every point q of range X of `from` that is not special, and every y of
+ * the ranges first .. last - 1 of `to`; levels of the same problem. */
+float bounds_expansion(const bounds *b, const bounds_level *from, int X, const bounds_level *to,
+                       int first, int last);
 
-int bounds_block_new(const bounds *b, bounds_block *block);
-void bounds_block_free(bounds_block *block);
-/* The queries are the points at `count` positions of `from`. */
-void bounds_block_set(const bounds *b, const screen *from, const int *positions, int count,
-                      bounds_block *block);
-
-/* upper[q] >= |rho(q, y)| for each query of the block and every point y of range `at`. */
-void bounds_expansion(const bounds *b, const bounds_level *level, int at,
-                      const bounds_block *block, float *upper);
+/* upper >= |rho(z_u, y)| / g_z for a special query on input u and every y of a panel that is not
+ * special itself. */
+static inline double bounds_special(const bounds *b, int u, int panel)
+{
+    return b->special_reach[(size_t)panel * b->m + u] * b->jitter * b->kern->variance;
+}
 
 #endif

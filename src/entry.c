@@ -359,7 +359,7 @@ SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP threads)
     tree built;
     int d;
     double *points = lengthscale_scaled(&unit, x, lengthscale, &d);
-    raise(tree_build(d, nrows(x), points, INDEX_LEAF, thread_count(threads), &built));
+    raise(tree_build(d, nrows(x), points, CELLS_LEAF, thread_count(threads), &built));
     const int *from[] = {built.perm,  built.first,    built.count,  built.parent,
                          built.child, built.children, built.centre, built.level};
     static const int shift[] = {1, 1, 0, 1, 1, 0, 1, 0};
@@ -418,32 +418,73 @@ SEXP tree_invariant(SEXP list, SEXP x, SEXP lengthscale)
     return ScalarInteger(tree_check(&structure, d, points));
 }
 
+/* A residual process and its tree, if there is one; `source` points into the same struct. */
+typedef struct {
+    frame fr;
+    metric_points points;
+    metric_source source;
+    tree structure;
+    index_pack kept;
+} search_problem;
+
+static void unpack_problem(SEXP gp, SEXP tree_list, search_problem *out)
+{
+    out->fr = unpack_frame(element(gp, "x"), element(gp, "kernel"));
+    out->points = unpack_points(&out->fr, gp, asReal(element(gp, "nugget")));
+    SEXP inducing = element(gp, "inducing");
+    if (out->fr.kern.family == KERNEL_MATERN)
+        kernel_tabulate(&out->fr.kern, (float *)R_alloc(RADIAL_CELLS, sizeof(float)));
+    out->source = (metric_source){&out->fr.kern, NULL, NULL, asReal(element(gp, "jitter"))};
+    if (inducing != R_NilValue) {
+        out->source.z = scaled(&out->fr, inducing);
+        out->source.L = doubles(element(gp, "chol"), "chol", (R_xlen_t)out->points.m * out->points.m);
+    }
+    out->kept = (index_pack){NULL, 0};
+    if (tree_list != R_NilValue) {
+        SEXP kept = element(tree_list, "index");
+        out->structure = unpack_tree(tree_list, out->points.n);
+        if (TYPEOF(kept) == RAWSXP)
+            out->kept = (index_pack){RAW(kept), (size_t)XLENGTH(kept)};
+    }
+}
+
+static SEXP allocate_index(void *built)
+{
+    return allocVector(RAWSXP, (R_xlen_t)index_packed_bytes(built));
+}
+
+SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads)
+{
+    search_problem problem;
+    index_search built;
+    unpack_problem(gp, tree_list, &problem);
+    raise(index_build(&problem.source, &problem.structure, &problem.points, &problem.points,
+                      (index_pack){NULL, 0}, thread_count(threads), &built));
+    SEXP out = PROTECT(R_tryCatchError(allocate_index, &built, allocation_failed, NULL));
+    if (out != R_NilValue)
+        index_packed_write(&built, RAW(out));
+    index_free(&built);
+    if (out == R_NilValue)
+        raise(status_fail(STATUS_MEMORY));
+    UNPROTECT(1);
+    return out;
+}
+
 SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
                   SEXP method, SEXP budget, SEXP threads, SEXP progress)
 {
     static const char *names[] = {"id", "dist", "stats", "method", "note"};
-    frame fr = unpack_frame(element(gp, "x"), element(gp, "kernel"));
-    double nugget = asReal(element(gp, "nugget"));
-    metric_points points = unpack_points(&fr, gp, nugget), from = points;
+    search_problem problem;
+    unpack_problem(gp, tree_list, &problem);
+    metric_points from = problem.points;
     if (fresh != R_NilValue)
-        from = unpack_points(&fr, fresh, nugget);
-    SEXP inducing = element(gp, "inducing");
-    if (fr.kern.family == KERNEL_MATERN)
-        kernel_tabulate(&fr.kern, (float *)R_alloc(RADIAL_CELLS, sizeof(float)));
-    screen_source source = {&fr.kern, NULL, NULL, asReal(element(gp, "jitter"))};
-    if (inducing != R_NilValue) {
-        source.z = scaled(&fr, inducing);
-        source.L = doubles(element(gp, "chol"), "chol", (R_xlen_t)points.m * points.m);
-    }
-    tree structure;
-    if (tree_list != R_NilValue)
-        structure = unpack_tree(tree_list, points.n);
+        from = unpack_points(&problem.fr, fresh, asReal(element(gp, "nugget")));
     progress_line line = {asLogical(progress) == TRUE, -1};
     monitor mon = {poll_r, &line};
     query_task task = {
-        .kern = &fr.kern,
-        .points = &points,
-        .from = fresh != R_NilValue ? &from : &points,
+        .kern = &problem.fr.kern,
+        .points = &problem.points,
+        .from = fresh != R_NilValue ? &from : &problem.points,
         .count = queries == R_NilValue ? from.n : (size_t)XLENGTH(queries),
         .rows = unpack_rows(queries, from.n),
         .self = fresh == R_NilValue,
@@ -451,8 +492,9 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
         .k = asInteger(k),
         .threads = thread_count(threads),
         .budget = asReal(budget),
-        .source = &source,
-        .structure = tree_list != R_NilValue ? &structure : NULL,
+        .source = &problem.source,
+        .structure = tree_list != R_NilValue ? &problem.structure : NULL,
+        .kept = problem.kept,
         .mon = &mon,
     };
     SEXP out = PROTECT(named_list(5, names));

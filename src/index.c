@@ -1,180 +1,269 @@
 #include "index.h"
 
-#include "scratch.h"
-
 #include <string.h>
 
-static void order_free(index_order *order)
-{
-    scratch_free(order->perm);
-    scratch_free(order->cell);
-    scratch_free(order->position);
-}
+#define CELLS_LEAST 64     /* smallest of the largest numbers of points of a cell that are tried */
+#define CELLS_INTEGERS 256 /* for screening by integers */
+#define RANK_WANTED 45.0   /* mean number of landmarks of a cell: what larger ones save, they cost */
+#define ALIGN 64
+#define MAGIC 0x76616e6e32303031 /* changes with the layout */
 
-typedef struct {
-    int d;
-    const double *x;
-    int *perm;
-    char *border; /* by position: a cell starts here */
-} refinement;
-
-static int before(const refinement *r, int u, int i, int j)
+static void set_free(index_set *set)
 {
-    double a = r->x[(size_t)i * r->d + u], b = r->x[(size_t)j * r->d + u];
-    return a < b || (a == b && i < j);
-}
-
-/* Permutes positions first .. last - 1 so that the `keep` lowest along coordinate u come first. */
-static void select_lowest(const refinement *r, int u, int first, int last, int keep)
-{
-    int *perm = r->perm, target = first + keep;
-    while (last - first > 1) {
-        int pivot = perm[first + (last - first) / 2], i = first, j = last - 1;
-        while (i <= j) {
-            while (before(r, u, perm[i], pivot))
-                i++;
-            while (before(r, u, pivot, perm[j]))
-                j--;
-            if (i <= j) {
-                int held = perm[i];
-                perm[i++] = perm[j];
-                perm[j--] = held;
-            }
-        }
-        if (target <= j)
-            last = j + 1;
-        else if (target >= i)
-            first = i;
-        else
-            return;
-    }
-}
-
-static int ascending(const void *a, const void *b)
-{
-    int x = *(const int *)a, y = *(const int *)b;
-    return (x > y) - (x < y);
-}
-
-static int widest_side(const refinement *r, int first, int last)
-{
-    int widest = 0;
-    double width = -1.0;
-    for (int u = 0; u < r->d; u++) {
-        double low = r->x[(size_t)r->perm[first] * r->d + u], high = low;
-        for (int i = first + 1; i < last; i++) {
-            double x = r->x[(size_t)r->perm[i] * r->d + u];
-            low = x < low ? x : low;
-            high = x > high ? x : high;
-        }
-        if (high - low > width) {
-            width = high - low;
-            widest = u;
-        }
-    }
-    return widest;
-}
-
-static void refine(const refinement *r, int first, int last)
-{
-    int count = last - first;
-    if (count <= SCREEN_COLS) {
-        qsort(r->perm + first, count, sizeof(int), ascending);
-        return;
-    }
-    /* as many whole cells, or inside a cell whole panels, on the left as fit half of the points */
-    int unit = count > INDEX_CELL ? INDEX_CELL : SCREEN_COLS, units = (count + unit - 1) / unit;
-    int64_t share = (int64_t)count * (units / 2) / units;
-    int left = (int)((share + SCREEN_COLS - 1) / SCREEN_COLS * SCREEN_COLS);
-    left = left < count ? left : count - 1;
-    select_lowest(r, widest_side(r, first, last), first, last, left);
-    if (count > INDEX_CELL)
-        r->border[first + left] = 1;
-    refine(r, first, first + left);
-    refine(r, first + left, last);
-}
-
-static status order_build(const tree *structure, int d, const double *x, int threads,
-                          index_order *out)
-{
-    size_t n = structure->n;
-    memset(out, 0, sizeof(*out));
-    out->n = n;
-    out->perm = scratch_alloc(n + 1, sizeof(int));
-    out->position = scratch_alloc(n + 1, sizeof(int));
-    out->cell = scratch_alloc(n + 2, sizeof(int));
-    char *border = scratch_alloc(n + 1, 1);
-    if (!out->perm || !out->position || !out->cell || !border) {
-        scratch_free(border);
-        order_free(out);
-        return status_fail(STATUS_MEMORY);
-    }
-    memset(border, 0, n + 1);
-    memcpy(out->perm, structure->perm, n * sizeof(int));
-    refinement r = {d, x, out->perm, border};
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
-    for (int v = 0; v < structure->nodes; v++) {
-        int parent = structure->parent[v], count = structure->count[v];
-        int small = count <= INDEX_REFINE || structure->children[v] == 0;
-        if (small && (parent < 0 || structure->count[parent] > INDEX_REFINE)) {
-            border[structure->first[v]] = 1;
-            refine(&r, structure->first[v], structure->first[v] + count);
-        }
-    }
-    for (size_t i = 0; i < n; i++) {
-        out->position[out->perm[i]] = (int)i;
-        if (border[i])
-            out->cell[out->cells++] = (int)i;
-    }
-    out->cell[out->cells] = (int)n;
-    scratch_free(border);
-    return status_ok();
-}
-
-static status order_points(const metric_points *points, int threads, index_order *out)
-{
-    tree structure;
-    status result = tree_build(points->d, points->n, points->x, INDEX_LEAF, threads, &structure);
-    if (result.code)
-        return result;
-    result = order_build(&structure, points->d, points->x, threads, out);
-    tree_free(&structure);
-    return result;
+    cells_free(&set->order);
+    bounds_free(&set->bound);
+    subspaces_free(&set->space);
+    screen_free(&set->integers);
 }
 
 void index_free(index_search *index)
 {
-    order_free(&index->order);
-    order_free(&index->fresh_order);
-    screen_free(&index->points);
-    screen_free(&index->fresh);
-    bounds_free(&index->bound);
+    if (!index->opened)
+        set_free(&index->points);
+    set_free(&index->fresh);
     memset(index, 0, sizeof(*index));
 }
 
-status index_build(const screen_source *source, const tree *structure, const metric_points *points,
-                   const metric_points *from, int threads, index_search *out)
+/* ---- one piece of memory -------------------------------------------------------------------- */
+
+/* What opening needs to know before it can tell how long the arrays are. */
+typedef struct {
+    uint64_t magic, bytes, n;
+    int32_t rows, cols, form, d, m, count, panels, specials, expands, weights, special_reach, bits,
+        steps, width;
+    double jitter;
+} header;
+
+/* A walk over the arrays of a set, the same for measuring, writing and opening. */
+typedef struct walk {
+    void (*visit)(struct walk *self, void **field, size_t bytes);
+    char *memory;
+    size_t at;
+} walk;
+
+static void visit(walk *self, void *field, size_t bytes)
+{
+    self->visit(self, field, bytes);
+    self->at = (self->at + bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+static void walk_level(walk *w, bounds_level *level, int m, int d, int weights)
+{
+    size_t count = level->count;
+    visit(w, &level->reach, count * m * sizeof(float));
+    if (weights)
+        visit(w, &level->weight, count * m * sizeof(float));
+    visit(w, &level->gain, count * sizeof(double));
+    visit(w, &level->low, count * d * sizeof(double));
+    visit(w, &level->high, count * d * sizeof(double));
+}
+
+static void walk_set(walk *w, index_form form, const header *head, index_set *set)
+{
+    size_t n = head->n, count = head->count, panels = head->panels, d = head->d, m = head->m,
+           columns = panels * SCREEN_COLS;
+    cells *c = &set->order;
+    visit(w, &c->perm, n * sizeof(int));
+    visit(w, &c->position, n * sizeof(int));
+    visit(w, &c->first, (count + 1) * sizeof(int));
+    visit(w, &c->panel, (count + 1) * sizeof(int));
+    visit(w, &c->ids, columns * sizeof(int));
+    visit(w, &c->column, n * sizeof(int));
+    visit(w, &c->least, panels * sizeof(int));
+    visit(w, &c->low, count * d * sizeof(double));
+    visit(w, &c->high, count * d * sizeof(double));
+    bounds *b = &set->bound;
+    visit(w, &b->special.ids, head->specials * sizeof(int));
+    visit(w, &b->special.inputs, head->specials * sizeof(int));
+    visit(w, &b->special.rank, n * sizeof(int));
+    walk_level(w, &b->panels, head->m, head->d, head->weights);
+    walk_level(w, &b->cells, head->m, head->d, head->weights);
+    walk_level(w, &b->groups, head->m, head->d, 0);
+    if (head->special_reach)
+        visit(w, &b->special_reach, panels * m * sizeof(float));
+    visit(w, &b->noise, n * sizeof(double));
+    if (form == INDEX_SUBSPACES) {
+        subspaces *s = &set->space;
+        visit(w, &s->rank, count * sizeof(int));
+        visit(w, &s->landmark, (count + 1) * sizeof(size_t));
+        visit(w, &s->inverse_at, (count + 1) * sizeof(size_t));
+        visit(w, &s->psi_at, (count + 1) * sizeof(size_t));
+        visit(w, &s->ids, s->landmark[count] * sizeof(int));
+        visit(w, &s->x, s->landmark[count] * d * sizeof(double));
+        visit(w, &s->v, s->landmark[count] * m * sizeof(double));
+        visit(w, &s->scale, s->landmark[count] * sizeof(double));
+        visit(w, &s->inverse, s->inverse_at[count] * sizeof(float));
+        visit(w, &s->psi, s->psi_at[count] * sizeof(float));
+        visit(w, &s->tail, columns * sizeof(float));
+        visit(w, &s->cell_tail, count * sizeof(float));
+        visit(w, &s->cell_noise, count * sizeof(float));
+        visit(w, &s->cell_rounding, count * sizeof(float));
+        visit(w, &s->cell_most, count * sizeof(float));
+    } else {
+        screen *s = &set->integers;
+        visit(w, &s->centre, count * d * sizeof(double));
+        visit(w, &s->slack, count * sizeof(float));
+        visit(w, &s->x, columns * d * sizeof(float));
+        visit(w, &s->gain, columns * sizeof(float));
+        visit(w, &s->step, columns * sizeof(float));
+        visit(w, &s->norm, columns * sizeof(float));
+        visit(w, &s->error, columns * sizeof(float));
+        visit(w, &s->slack_floor, panels * sizeof(float));
+        visit(w, &s->start, columns * sizeof(int32_t));
+        visit(w, &s->integers, columns * head->steps * 4);
+        visit(w, &s->special_v, head->specials * m * sizeof(double));
+    }
+}
+
+static header describe(const index_search *index)
+{
+    const index_set *set = &index->points;
+    const bounds *b = &set->bound;
+    const screen *s = &set->integers;
+    return (header){MAGIC, 0, set->order.n, simd->rows, simd->cols, index->form, b->d, b->m,
+                    set->order.count, set->order.panels, b->special.count, b->expands,
+                    b->panels.weight != NULL, b->special_reach != NULL, s->bits, s->steps, s->width,
+                    b->jitter};
+}
+
+static void visit_nothing(walk *self, void **field, size_t bytes)
+{
+    (void)self;
+    (void)field;
+    (void)bytes;
+}
+
+static void visit_write(walk *self, void **field, size_t bytes)
+{
+    memcpy(self->memory + self->at, *field, bytes);
+}
+
+static void visit_open(walk *self, void **field, size_t bytes)
+{
+    (void)bytes;
+    *field = self->memory + self->at;
+}
+
+static size_t start_of_arrays(void) { return (sizeof(header) + ALIGN - 1) / ALIGN * ALIGN; }
+
+size_t index_packed_bytes(index_search *index)
+{
+    header head = describe(index);
+    walk w = {visit_nothing, NULL, start_of_arrays()};
+    walk_set(&w, index->form, &head, &index->points);
+    return w.at;
+}
+
+void index_packed_write(index_search *index, void *memory)
+{
+    header head = describe(index);
+    walk w = {visit_write, memory, start_of_arrays()};
+    head.bytes = index_packed_bytes(index);
+    memset(memory, 0, head.bytes); /* between the arrays too: equal indices are equal bytes */
+    walk_set(&w, index->form, &head, &index->points);
+    memcpy(memory, &head, sizeof(head));
+}
+
+/* Whether what was kept is an index of these points; then `out` reads it where it stands. */
+static int open_kept(const metric_source *source, const metric_points *points, index_pack kept,
+                     index_search *out)
+{
+    header head;
+    if (!kept.memory || kept.bytes < sizeof(head))
+        return 0;
+    memcpy(&head, kept.memory, sizeof(head));
+    if (head.magic != MAGIC || head.bytes != kept.bytes || head.n != points->n ||
+        head.rows != simd->rows || head.cols != simd->cols || head.d != points->d ||
+        head.m != points->m || (head.bits == 8 && !simd->dot_tile8))
+        return 0;
+    index_set *set = &out->points;
+    int groups = (head.count + BOUNDS_GROUP - 1) / BOUNDS_GROUP;
+    out->form = (index_form)head.form;
+    out->opened = 1;
+    set->order = (cells){.n = head.n, .d = head.d, .count = head.count, .panels = head.panels};
+    set->bound = (bounds){.kern = source->kern,
+                          .points = points,
+                          .order = &set->order,
+                          .m = head.m,
+                          .d = head.d,
+                          .expands = head.expands,
+                          .jitter = head.jitter,
+                          .special.count = head.specials,
+                          .panels.count = head.panels,
+                          .cells.count = head.count,
+                          .groups.count = groups};
+    set->space = (subspaces){.kern = source->kern, .points = points, .order = &set->order};
+    set->integers = (screen){.points = points,
+                             .order = &set->order,
+                             .special = &set->bound.special,
+                             .bits = head.bits,
+                             .d = head.d,
+                             .m = head.m,
+                             .width = head.width,
+                             .steps = head.steps};
+    walk w = {visit_open, (char *)kept.memory, start_of_arrays()};
+    walk_set(&w, out->form, &head, set);
+    set->space.noise = set->bound.noise;
+    return 1;
+}
+
+/* ---- building ------------------------------------------------------------------------------- */
+
+/* The largest cells whose subspaces are still small: ranks grow with cells, but slower in smooth
+ * processes and low dimension, where large cells pay. Returns 0 where no cell size will do. */
+static int choose_cells(const metric_source *source, const tree *structure,
+                        const metric_points *points, int threads, cells *order, status *result)
+{
+    for (int most = CELLS_MOST; most >= CELLS_LEAST; most /= 2) {
+        *result = cells_build(structure, points->d, points->n, points->x, most, threads, order);
+        if (result->code)
+            return 0;
+        double rank = subspaces_sample_rank(source->kern, points, order);
+        if (rank <= RANK_WANTED)
+            return 1;
+        cells_free(order);
+    }
+    return 0;
+}
+
+/* `like` is the set of candidates when the set is one of queries, NULL for the candidates. */
+static status set_build(const metric_source *source, const tree *structure,
+                        const metric_points *points, const index_set *like, int threads,
+                        index_form *form, index_set *set)
+{
+    status result = status_ok();
+    int small = 0;
+    if (!like || *form == INDEX_SUBSPACES)
+        small = choose_cells(source, structure, points, threads, &set->order, &result);
+    if (!like)
+        *form = small ? INDEX_SUBSPACES : INDEX_INTEGERS;
+    if (!small && !result.code)
+        result = cells_build(structure, points->d, points->n, points->x,
+                             *form == INDEX_SUBSPACES ? CELLS_LEAST : CELLS_INTEGERS, threads,
+                             &set->order);
+    if (!result.code)
+        result = bounds_build(source, points, &set->order, threads, &set->bound);
+    if (!result.code && *form == INDEX_SUBSPACES)
+        result = subspaces_build(source->kern, points, &set->order, set->bound.noise, threads,
+                                 &set->space);
+    if (!result.code && *form == INDEX_INTEGERS)
+        result = screen_build(source, points, &set->order, &set->bound.special,
+                              like ? like->integers.bits : 0, threads, &set->integers);
+    return result;
+}
+
+status index_build(const metric_source *source, const tree *structure, const metric_points *points,
+                   const metric_points *from, index_pack kept, int threads, index_search *out)
 {
     memset(out, 0, sizeof(*out));
-    status result = structure
-                        ? order_build(structure, points->d, points->x, threads, &out->order)
-                        : order_points(points, threads, &out->order);
-    if (!result.code)
-        result = screen_build(source, points, out->order.perm, out->order.cell, out->order.cells,
-                              NULL, threads, &out->points);
+    status result = status_ok();
+    if (!open_kept(source, points, kept, out))
+        result = set_build(source, structure, points, NULL, threads, &out->form, &out->points);
     out->from = &out->points;
-    out->position = out->order.position;
     if (!result.code && from != points) {
-        result = order_points(from, threads, &out->fresh_order);
-        if (!result.code)
-            result = screen_build(source, from, out->fresh_order.perm, out->fresh_order.cell,
-                                  out->fresh_order.cells, &out->points, threads, &out->fresh);
+        result = set_build(source, NULL, from, &out->points, threads, &out->form, &out->fresh);
         out->from = &out->fresh;
-        out->position = out->fresh_order.position;
     }
-    out->bounded = source->L != NULL && points->m > 0 && !out->points.residual;
-    if (!result.code && out->bounded)
-        result = bounds_build(source, &out->points, threads, &out->bound);
     if (result.code)
         index_free(out);
     return result;

@@ -1,45 +1,46 @@
-/* Index: what a search by screening needs besides the points themselves.
+/* Index: what the level-synchronous search needs besides the points themselves.
  *
- * The order of a tree, refined into cells and panels; the screen of the candidates in that order; their
- * bounds; and, for queries that are not candidates, an
- * order and a screen of their own. Built again whenever hyperparameters change; the tree is not. */
+ * For the candidates, and for queries that are not candidates, an order in cells, bounds, and one of
+ * two forms of screening: subspaces where few landmarks say enough of a cell, integers otherwise.
+ * Built again whenever hyperparameters change; the tree is not. */
 #ifndef VECCHIANN_INDEX_H
 #define VECCHIANN_INDEX_H
 
 #include "bounds.h"
 #include "screen.h"
-#include "tree.h"
+#include "subspace.h"
 
-#define INDEX_LEAF 32
-#define INDEX_CELL 256
-#define INDEX_REFINE 4096
-
-/* An order of points, cut into cells. Owns its arrays.
- *
- * The largest nodes of the tree with at most INDEX_REFINE points are halved along the widest side of
- * their box, down to cells of at most INDEX_CELL points and panels of SCREEN_COLS: bounds want compact
- * boxes and tiles want full ones, which the nodes of a cover tree are not. Inside a panel points are in
- * increasing index. */
-typedef struct {
-    size_t n;
-    int cells;
-    int *perm, *cell; /* n, cells + 1 */
-    int *position;    /* n, by index: the inverse of perm */
-} index_order;
+typedef enum { INDEX_SUBSPACES, INDEX_INTEGERS } index_form;
 
 typedef struct {
-    index_order order, fresh_order; /* of the candidates; of queries that are not candidates */
-    screen points, fresh;
-    const screen *from; /* the screen of the queries: one of the two */
-    const int *position; /* the positions of the queries in it, by row */
+    cells order;
     bounds bound;
-    int bounded; /* whether the expansion bound exists */
+    subspaces space; /* INDEX_SUBSPACES */
+    screen integers; /* INDEX_INTEGERS */
+} index_set;
+
+typedef struct {
+    index_form form;
+    int opened;              /* the candidates' arrays stand in memory that belongs to the caller */
+    index_set points, fresh; /* the candidates; queries that are not candidates */
+    const index_set *from;   /* the queries: one of the two */
 } index_search;
 
+/* An index of candidates laid out in one piece of memory, to be kept. */
+typedef struct {
+    const void *memory; /* aligned to 16 bytes; NULL for none */
+    size_t bytes;
+} index_pack;
+
 /* `structure` is the tree of the candidates, or NULL to build one; `from` is the set of the queries,
- * `points` again when they are candidates. All arguments are borrowed and must outlive the index. */
-status index_build(const screen_source *source, const tree *structure, const metric_points *points,
-                   const metric_points *from, int threads, index_search *out);
+ * `points` again when they are candidates. `kept` serves if it was made of the same points and by the
+ * same vector routines. All arguments are borrowed and must outlive the index. */
+status index_build(const metric_source *source, const tree *structure, const metric_points *points,
+                   const metric_points *from, index_pack kept, int threads, index_search *out);
 void index_free(index_search *index);
+
+/* How many bytes the candidates' part takes, and laying it out. */
+size_t index_packed_bytes(index_search *index);
+void index_packed_write(index_search *index, void *memory);
 
 #endif

@@ -5,52 +5,19 @@
 #include <float.h>
 #include <string.h>
 
-#define SPECIAL_VARIANCE 1e-3 /* of s2: above it a point on an inducing input is like any other */
 #define CHUNK 256
 
 void nodes_free(nodes *b)
 {
-    void *held[] = {b->low,   b->high,  b->largest,     b->scale,  b->least, b->terms,
-                    b->known, b->angle, b->special_ids, b->stands, b->rows,  b->inputs};
+    void *held[] = {b->low,   b->high,  b->largest, b->scale, b->least, b->terms,
+                    b->known, b->angle, b->rows};
+    specials_free(&b->special);
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
     memset(b, 0, sizeof(*b));
 }
 
 /* ---- build ---------------------------------------------------------------------------------- */
-
-/* Orders the inducing inputs by their first coordinate, for standing_on. */
-static void order_inputs(nodes *b)
-{
-    int d = b->points->d;
-    for (int u = 0; u < b->points->m; u++) {
-        int at = u;
-        for (; at > 0 && b->source->z[(size_t)b->inputs[at - 1] * d] > b->source->z[(size_t)u * d];
-             at--)
-            b->inputs[at] = b->inputs[at - 1];
-        b->inputs[at] = u;
-    }
-}
-
-/* The inducing input that a point stands on, if its residual variance is nearly gone; or -1. */
-static int standing_on(const nodes *b, const metric_points *points, size_t i)
-{
-    if (!b->source->L || points->variance[i] > SPECIAL_VARIANCE * b->source->kern->variance)
-        return -1;
-    int d = points->d, first = 0, last = points->m;
-    const double *x = points->x + i * d, *z = b->source->z;
-    while (first < last) {
-        int middle = (first + last) / 2;
-        if (z[(size_t)b->inputs[middle] * d] < x[0])
-            first = middle + 1;
-        else
-            last = middle;
-    }
-    for (; first < points->m && z[(size_t)b->inputs[first] * d] == x[0]; first++)
-        if (memcmp(x, z + (size_t)b->inputs[first] * d, d * sizeof(double)) == 0)
-            return b->inputs[first];
-    return -1;
-}
 
 static void widen(const nodes *b, int v, const double *low, const double *high)
 {
@@ -62,24 +29,10 @@ static void widen(const nodes *b, int v, const double *low, const double *high)
     }
 }
 
-int nodes_special(const nodes *b, int id)
-{
-    int first = 0, last = b->specials;
-    while (first < last) {
-        int middle = (first + last) / 2;
-        if (b->special_ids[middle] < id)
-            first = middle + 1;
-        else
-            last = middle;
-    }
-    return first < b->specials && b->special_ids[first] == id;
-}
-
 static void measure_leaf(const nodes *b, int v)
 {
     const tree *t = b->structure;
     const metric_points *points = b->points;
-    double tiny = SPECIAL_VARIANCE * b->source->kern->variance;
     for (int i = t->first[v]; i < t->first[v] + t->count[v]; i++) {
         int id = t->perm[i];
         double scale = points->scale[id];
@@ -87,33 +40,12 @@ static void measure_leaf(const nodes *b, int v)
         widen(b, v, x, x);
         b->least[v] = id < b->least[v] ? id : b->least[v];
         b->largest[v] = fmax(b->largest[v], scale);
-        if (scale > b->scale[v] && (points->variance[id] > tiny || !nodes_special(b, id)))
+        if (scale > b->scale[v] && b->special.rank[id] < 0)
             b->scale[v] = scale;
     }
 }
 
-static status find_specials(nodes *b)
-{
-    const metric_points *points = b->points;
-    double tiny = SPECIAL_VARIANCE * b->source->kern->variance;
-    size_t most = 0;
-    for (size_t i = 0; i < points->n && b->source->L; i++)
-        most += points->variance[i] <= tiny;
-    b->special_ids = scratch_alloc(most + 1, sizeof(int));
-    b->stands = scratch_alloc(most + 1, sizeof(int));
-    if (!b->special_ids || !b->stands)
-        return status_fail(STATUS_MEMORY);
-    for (size_t i = 0; i < points->n && most; i++) {
-        int input = points->variance[i] <= tiny ? standing_on(b, points, i) : -1;
-        if (input >= 0) {
-            b->stands[b->specials] = input;
-            b->special_ids[b->specials++] = (int)i;
-        }
-    }
-    return status_ok();
-}
-
-status nodes_build(const screen_source *source, const tree *structure, const metric_points *points,
+status nodes_build(const metric_source *source, const tree *structure, const metric_points *points,
                    int threads, nodes *b)
 {
     size_t count = structure->nodes, d = points->d;
@@ -134,15 +66,12 @@ status nodes_build(const screen_source *source, const tree *structure, const met
     size_t m = source->L ? points->m : 0;
     if (ok && m) {
         b->rows = scratch_alloc(m * m, sizeof(double));
-        b->inputs = scratch_alloc(m, sizeof(int));
-        ok = b->rows && b->inputs;
+        ok = b->rows != NULL;
     }
     for (size_t u = 0; u < m && ok; u++)
         for (size_t t = 0; t <= u; t++)
             b->rows[u * m + t] = source->L[t * m + u];
-    if (ok && m)
-        order_inputs(b);
-    status result = ok ? find_specials(b) : status_fail(STATUS_MEMORY);
+    status result = ok ? specials_find(source, points, &b->special) : status_fail(STATUS_MEMORY);
     if (result.code) {
         nodes_free(b);
         return result;
@@ -191,7 +120,7 @@ static void box_distances(const nodes *b, int v, const double *x, double *near, 
 
 static void fill(nodes *b, int v)
 {
-    const screen_source *source = b->source;
+    const metric_source *source = b->source;
     int m = b->points->m, d = b->points->d;
     double *middle = b->terms + 2 * (size_t)v * m, *half = middle + m;
     double tiny = source->jitter * source->kern->variance;
@@ -203,8 +132,8 @@ static void fill(nodes *b, int v)
         middle[u] = 0.5 * (near + far) * b->scale[v];
         half[u] = 0.5 * (near - far) * b->scale[v];
     }
-    for (int s = 0; s < b->specials; s++) {
-        int id = b->special_ids[s], u = b->stands[s];
+    for (int s = 0; s < b->special.count; s++) {
+        int id = b->special.ids[s], u = b->special.inputs[s];
         double near, far;
         box_distances(b, v, b->points->x + (size_t)id * d, &near, &far);
         if (near == 0.0) /* in the box: all of its own, perhaps others */
@@ -243,8 +172,8 @@ static void solve(int m, const double *L, double *weight)
 
 void nodes_query_set(const nodes *b, const metric_points *from, int row, node_query *query)
 {
-    const screen_source *source = b->source;
-    int m = from->m, input = standing_on(b, from, row);
+    const metric_source *source = b->source;
+    int m = from->m, input = specials_input(source, from, row);
     query->from = from;
     query->row = row;
     query->special = input >= 0;
@@ -315,7 +244,6 @@ int nodes_screen(const nodes *b, const node_query *query, const node_bound *boun
 {
     const metric_points *points = b->points;
     double scale = b->scale[bound->node], kernels[CHUNK];
-    double tiny = SPECIAL_VARIANCE * b->source->kern->variance;
     int left = 0;
     if (!b->expands || threshold <= 0.0 || scale == 0.0)
         return count;
@@ -330,8 +258,7 @@ int nodes_screen(const nodes *b, const node_query *query, const node_bound *boun
             double upper = own / scale *
                            (fabs(query->gain * scale * kernels[i] - bound->middle) + bound->half);
             ids[left] = id;
-            int special = points->variance[id] <= tiny && nodes_special(b, id);
-            left += upper >= threshold || special;
+            left += upper >= threshold || b->special.rank[id] >= 0;
         }
     }
     return left;

@@ -32,11 +32,11 @@
 #define VECCHIANN_NODES_H
 
 #include "metric.h"
-#include "screen.h"
+#include "specials.h"
 #include "tree.h"
 
 typedef struct {
-    const screen_source *source; /* borrowed, like the next two */
+    const metric_source *source; /* borrowed, like the next two */
     const tree *structure;
     const metric_points *points;
     int expands;                /* whether the expansion bound exists: L is known, or m = 0 */
@@ -47,13 +47,11 @@ typedef struct {
     double *terms;              /* nodes x 2 m: scale middle_u, then scale half_u */
     char *known;                /* nodes: whether the terms are filled in */
     double *rows;               /* m x m: L by rows, for w */
-    int *inputs;                /* m: the inducing inputs by their first coordinate */
     double *angle;              /* nodes: Theta, widened; NULL until nodes_angles */
-    int specials, *special_ids; /* points on inducing inputs, increasing */
-    int *stands;                /* specials: the input that each stands on */
+    specials special;           /* the points on inducing inputs */
 } nodes;
 
-status nodes_build(const screen_source *source, const tree *structure, const metric_points *points,
+status nodes_build(const metric_source *source, const tree *structure, const metric_points *points,
                    int threads, nodes *out);
 void nodes_free(nodes *b);
 
@@ -63,9 +61,6 @@ void nodes_fill(nodes *b, int threads);
 
 /* The angle bound of all nodes; n correlations for every level of the tree. */
 status nodes_angles(nodes *b, int threads);
-
-/* Whether a point stands on an inducing input. */
-int nodes_special(const nodes *b, int id);
 
 /* A query. `weight` (2 m) belongs to the caller. */
 typedef struct {

@@ -15,6 +15,7 @@
 #define PREFIX_SHRINK 4        /* ratio of the prefixes that serve predecessors */
 #define PREFIX_LEAST 2000      /* shorter prefixes go by brute force */
 #define SAMPLE_BLOCKS 4
+#define SAMPLE_BLOCK 64
 
 /* A part of the work of another monitor. */
 typedef struct {
@@ -36,8 +37,8 @@ static double brute_cost(const query_task *task)
 /* The level engine's cost of a query, from the counters of a few blocks spread over the queries. */
 static status sample_cost(const query_task *task, double *cost)
 {
-    const screen *from = task->index->from, *points = &task->index->points;
-    size_t n = from->points->n, count = SAMPLE_BLOCKS * SCREEN_BLOCK;
+    const index_set *from = task->index->from, *points = &task->index->points;
+    size_t n = task->from->n, count = SAMPLE_BLOCKS * SAMPLE_BLOCK;
     query_task sample = *task;
     query_result result = {0};
     int *rows = scratch_alloc(count, sizeof(int));
@@ -46,14 +47,14 @@ static status sample_cost(const query_task *task, double *cost)
     status outcome = status_fail(STATUS_MEMORY);
     if (rows && result.id && result.dist) {
         for (size_t i = 0; i < count; i++)
-            rows[i] = from->perm[n / SAMPLE_BLOCKS * (i / SCREEN_BLOCK) + i % SCREEN_BLOCK];
+            rows[i] = from->order.perm[n / SAMPLE_BLOCKS * (i / SAMPLE_BLOCK) + i % SAMPLE_BLOCK];
         sample.rows = rows;
         sample.slot = NULL;
         sample.count = count;
         outcome = query_level(&sample, &result);
-        double width = points->form == SCREEN_LOCAL    ? SCREEN_COLS
-                       : points->form == SCREEN_BITS8 ? points->width / 8.0
-                                                      : points->width / 4.0;
+        double width = task->index->form == INDEX_SUBSPACES ? 32.0
+                       : points->integers.bits == 8         ? task->points->m / 8.0
+                                                            : task->points->m / 4.0;
         *cost = (result.counters.screened * (COST_SCREENED + width) +
                  result.counters.correlations * COST_CORRELATION * (task->points->m + COST_KERNEL)) /
                 (double)count;
@@ -70,12 +71,12 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     index_search index;
     query_task indexed = *task;
     status outcome = index_build(task->source, task->structure, task->points, task->from,
-                                 task->threads, &index);
+                                 task->kept, task->threads, &index);
     if (outcome.code)
         return outcome;
     indexed.index = &index;
     int choose = strcmp(method, "auto") == 0, brute = 0;
-    if (choose && task->from->n >= SAMPLE_BLOCKS * SCREEN_BLOCK) {
+    if (choose && task->from->n >= SAMPLE_BLOCKS * SAMPLE_BLOCK) {
         double cost = 0.0;
         outcome = sample_cost(&indexed, &cost);
         brute = !outcome.code && cost > brute_cost(task);
@@ -86,12 +87,10 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     }
     if (choose)
         result->note = brute ? "auto: on a sample, screening left too much for it to pay"
-                       : index.points.residual
-                           ? "auto: screening with features of the residual process"
-                       : index.points.form == SCREEN_LOCAL
-                           ? "auto: screening in local bases, cells skipped by the expansion bound"
-                       : index.points.form == SCREEN_BITS8 ? "auto: screening with 8-bit integers"
-                                                           : "auto: screening with 16-bit integers";
+                       : index.form == INDEX_SUBSPACES
+                           ? "auto: cells skipped and screened by subspaces of landmarks"
+                       : index.points.integers.bits == 8 ? "auto: screening with 8-bit integers"
+                                                         : "auto: screening with 16-bit integers";
     if (brute) {
         index_free(&index);
         result->method = "brute";
@@ -154,8 +153,10 @@ static status run_prefixes(const char *method, const query_task *task, query_res
         round.slot = slot;
         round.count = count;
         round.mon = &mon;
-        if (n < task->points->n)
+        if (n < task->points->n) {
             round.structure = NULL;
+            round.kept = (index_pack){NULL, 0};
+        }
         if (count) {
             int brief = n < PREFIX_LEAST && isinf(task->budget);
             outcome = run_plain(brief ? "brute" : method, &round, result);

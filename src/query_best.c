@@ -96,8 +96,8 @@ static void evaluate(const query_task *task, best_scratch *s, kbest *best)
 static void evaluate_specials(const query_task *task, const nodes *b, int limit, best_scratch *s,
                               kbest *best)
 {
-    for (int i = 0; i < b->specials; i++) {
-        int id = b->special_ids[i];
+    for (int i = 0; i < b->special.count; i++) {
+        int id = b->special.ids[i];
         if (id < limit && !(task->self && id == s->query.row))
             s->list[s->pending++] = id;
         if (s->pending == LIST)
@@ -114,7 +114,7 @@ static void open_leaf(const query_task *task, const nodes *b, const node_bound *
     int last = t->first[leaf->node] + t->count[leaf->node], fresh = 0;
     for (int i = t->first[leaf->node]; i < last; i++) {
         int id = t->perm[i];
-        int skip = (task->self && id == s->query.row) || (s->query.special && nodes_special(b, id));
+        int skip = (task->self && id == s->query.row) || (s->query.special && b->special.rank[id] >= 0);
         if (id < limit && !skip)
             s->list[s->pending + fresh++] = id;
         if (s->pending + fresh == LIST || i + 1 == last) {
@@ -288,7 +288,7 @@ status query_best(const query_task *task, query_result *result)
     status outcome = status_ok();
     const tree *structure = task->structure;
     if (!structure) {
-        outcome = tree_build(task->points->d, task->points->n, task->points->x, INDEX_LEAF,
+        outcome = tree_build(task->points->d, task->points->n, task->points->x, CELLS_LEAF,
                              task->threads, &built);
         structure = &built;
     }

@@ -91,17 +91,3 @@ void simd_pack(int m, int width, size_t count, const double *source, size_t poin
         }
     }
 }
-
-void simd_pack_rows(int m, int width, size_t count, const double *rows, const int *ids,
-                    double *panels)
-{
-    for (size_t first = 0; first < count; first += width, panels += (size_t)m * width)
-        for (int u = 0; u < m; u += 8) { /* a cache line of each row at a time */
-            int last = u + 8 < m ? u + 8 : m;
-            for (size_t j = 0; j < (size_t)width; j++) {
-                const double *row = rows + (size_t)ids[first + (first + j < count ? j : 0)] * m;
-                for (int e = u; e < last; e++)
-                    panels[(size_t)e * width + j] = row[e];
-            }
-        }
-}

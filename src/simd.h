@@ -42,24 +42,25 @@ static inline int radial_cell(int32_t bits)
     return cell < 0 ? 0 : cell >= RADIAL_CELLS ? RADIAL_CELLS - 1 : cell;
 }
 
-/* Shapes of screening: rows (queries) and columns (points) of a tile, queries of a block. */
+/* Shapes of screening: rows (queries) and columns (points) of a tile. */
 #define SCREEN_ROWS 8
 #define SCREEN_COLS 32
-#define SCREEN_BLOCK 64
 
-/* The rows of a screening tile. Every row has its own memory: features (integers, or the single
- * precision coordinates of a local basis) and x, its position. */
+/* Rows of single-precision matrices are padded to multiples of this. */
+#define SIMD_WIDTH 16
+
+/* The rows of a screening tile. Every row has its own memory: features (integers) and x, its position. */
 typedef struct {
     const void *features[SCREEN_ROWS];
     const float *x[SCREEN_ROWS];
     float gain[SCREEN_ROWS], step[SCREEN_ROWS], norm[SCREEN_ROWS], error[SCREEN_ROWS],
-        tail[SCREEN_ROWS], tau[SCREEN_ROWS];
+        tau[SCREEN_ROWS];
 } simd_rows;
 
 /* Its columns, SCREEN_COLS values each: features [step][column][4 bytes], x [coordinate][column]. */
 typedef struct {
     const void *features;
-    const float *x, *gain, *step, *norm, *error, *tail;
+    const float *x, *gain, *step, *norm, *error;
     const int32_t *start; /* where integer sums start */
     float slack, slack_floor; /* slack gain_j <= slack norm_j + slack_floor over the panel */
 } simd_columns;
@@ -71,19 +72,17 @@ typedef struct {
     uint32_t mask[SCREEN_ROWS];
 } simd_intervals;
 
-/* Queries side by side, [..][SCREEN_BLOCK], for a filter of whole panels. */
+/* Queries of a block, for the bounds of subspace.h: threshold and noise; tail, |b|_1 and
+ * sum_s noise_s |b_s| in the own cell. Whole vectors are read. */
 typedef struct {
-    float x[16 * SCREEN_BLOCK], features[SCREEN_COLS * SCREEN_BLOCK];
-    float gain[SCREEN_BLOCK], norm[SCREEN_BLOCK], error[SCREEN_BLOCK], tail[SCREEN_BLOCK],
-        tau[SCREEN_BLOCK];
-} simd_lanes;
+    const float *tau, *noise, *tail, *size, *noisy;
+} simd_skip;
 
-/* The box of a panel: ranges of its positions, local coordinates and gains, and its largest errors. */
+/* A cell: spread gather, rounding, largest noise, rounding of an inner product and of P b; cosine and
+ * sine of its largest angle. */
 typedef struct {
-    const float *low, *high;    /* d each */
-    const float *middle, *half; /* rank each */
-    float gain_low, gain_high, norm, error, tail, slack;
-} simd_box;
+    float noise, rounding, most, dot, product, cosine, sine;
+} simd_skip_cell;
 
 typedef struct {
     const char *name;
@@ -92,11 +91,19 @@ typedef struct {
     /* out[i] = radial(s2[i]); out may be s2. */
     void (*radial_values)(const radial *rad, size_t count, const double *s2, double *out);
 
+    /* Packs rows ids[0 .. count - 1] of a matrix of m contiguous values each into panels of `width`; the
+     * last panel repeats its first row as padding. */
+    void (*pack_rows)(int m, int width, size_t count, const double *rows, const int *ids,
+                      double *panels);
+
     /* c[i * cols + j] = sum_u a[u * rows + i] * b[u * cols + j]. */
     void (*dot_tile)(int m, const double *a, const double *b, double *c);
 
     /* s2[i * cols + j] = sum_u (a[u * rows + i] - b[u * cols + j])^2. */
     void (*distance_tile)(int d, const double *a, const double *b, double *s2);
+
+    /* most[i] = the largest |a[i * cols + j]| scale[j], i < count. */
+    void (*largest)(int count, const double *a, const double *scale, double *most);
 
     /* norms[j] = sum_u b[u * cols + j]^2, the dot product of each point with itself. */
     void (*panel_norms)(int m, const double *b, double *norms);
@@ -104,6 +111,17 @@ typedef struct {
     /* r = radial(distance) - dot, for row panel (ax, av) and column panel (bx, bv). */
     void (*residual_tile)(const radial *rad, int d, const double *ax, const double *bx, int m,
                           const double *av, const double *bv, double *r);
+
+    /* The same for `count` rows given by pointers; r has room for whole eights of rows. */
+    void (*residual_rows)(const radial *rad, int d, int count, const double *const *ax,
+                          const double *bx, int m, const double *const *av, const double *bv,
+                          double *r);
+
+    /* out[i * stride + j] = r_ij a_scale_i b_scale_j in single precision, for `count` rows in row
+     * panels (ax, av) and one column panel (bx, bv). */
+    void (*correlations)(const radial *rad, int d, int m, int count, const double *ax,
+                         const double *av, const double *a_scale, const double *bx,
+                         const double *bv, const double *b_scale, float *out, size_t stride);
 
     /* Bit j is set when |r[j]| * scale[j] >= threshold, j < cols. */
     uint32_t (*reach)(const double *r, const double *scale, double threshold);
@@ -135,23 +153,41 @@ typedef struct {
     void (*dot_tile8)(int steps, const simd_rows *rows, const simd_columns *columns, float *value);
     void (*dot_tile16)(int steps, const simd_rows *rows, const simd_columns *columns, float *value);
 
-    /* value_ij <- -sum_s a_is b_js in single precision, s < rank. */
-    void (*dot_tile32)(int rank, const simd_rows *rows, const simd_columns *columns, float *value);
-
     /* Completes the values of a tile to correlations, with their errors (see screen.h):
      * value_ij += gain_i gain_j radial(s2_ij),
      * slope_i   = error_i + gain_i slack,
-     * base_i    = gain_i slack_floor;
-     * without a radial function (NULL) gains are 0 and tail_i tail_j is added to the error. */
+     * base_i    = gain_i slack_floor. */
     void (*interval_tile)(const radial *rad, int d, const simd_rows *rows,
                           const simd_columns *columns, simd_intervals *out);
 
-    /* Bit q is set when a point of the box may reach tau of lane q < count. */
-    uint64_t (*box_filter)(const radial *rad, int d, int rank, int count, const simd_lanes *lanes,
-                           const simd_box *box);
+    /* out[i * width + j] = sum_u a[i][u] b[u * width + j], i < count, u < inner, in single precision;
+     * width is a multiple of SIMD_WIDTH. */
+    void (*multiply32)(int count, const float *const *a, int inner, const float *b, int width,
+                       float *out);
 
-    /* sums[q] = sum_u weights[u * SCREEN_BLOCK + q] * bounds[u], SCREEN_BLOCK queries at once. */
-    void (*block_product)(int m, const float *weights, const float *bounds, float *sums);
+    /* lengths[i] = sum_u rows[i * width + u]^2. */
+    void (*squared_lengths)(int count, int width, const float *rows, float *lengths);
+
+    /* For each query the smallest |psi| at which it is not done with the cell, and the same less its
+     * distance from the span of its own cell's landmarks; 0 where it is never done. */
+    void (*skip_limits)(int count, const simd_skip *queries, const simd_skip_cell *cell, float *limit,
+                        float *least);
+
+    /* sum_u a[u] b[u] in single precision. */
+    float (*dot32)(int m, const float *a, const float *b);
+
+    /* value_ij = sum_u rows[i][u] columns[u * SCREEN_COLS + j] for SCREEN_ROWS rows, and bit j of
+     * mask[i] where |value_ij| + row_tail_i tail_j >= limit_i. */
+    void (*subspace_tile)(int rank, const float *const *rows, const float *row_tail,
+                          const float *limit, const float *columns, const float *tail,
+                          float *value, uint32_t *mask);
+
+    /* rank[i] = how many of the pairs (dist, id) stand before pair i; ids differ, and dist is padded to a
+     * whole vector by infinities. */
+    void (*order_pairs)(int count, const double *dist, const int *id, int *rank);
+
+    /* dist[j] = sqrt(1 - |rho_j|), rho_j = r[j] / sqrt(p q[j]) clamped, 0 where p or q[j] is 0; j < cols. */
+    void (*distances)(const double *r, double p, const double *q, double *dist);
 
     /* How many of the values are >= threshold. */
     size_t (*count_reaching)(const float *values, size_t count, float threshold);
@@ -161,11 +197,6 @@ extern const simd_table *simd;
 
 /* Chooses the table; `limit` caps it by name ("portable", "avx2", "avx512"), NULL takes the widest. */
 void simd_init(const char *limit);
-
-/* Packs rows ids[0 .. count - 1] of a matrix of m contiguous values each into panels of `width`; the
- * last panel repeats its first row as padding. */
-void simd_pack_rows(int m, int width, size_t count, const double *rows, const int *ids,
-                    double *panels);
 
 /* Packs `count` points (point i, element u at source[i * point_stride + u * element_stride]) into
  * panels of `width`; the last panel is padded with zeros. Panels follow each other: m * width each. */

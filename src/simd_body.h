@@ -35,6 +35,8 @@ typedef int32_t vs_any __attribute__((vector_size(VECTOR_BYTES), aligned(4), may
 #define INT_VECTORS (SCREEN_COLS / FLANES)
 #define INT_ROWS (VECTOR_BYTES == 64 ? 8 : 2)
 #define FLOAT_ROWS (VECTOR_BYTES == 64 ? 8 : VECTOR_BYTES == 32 ? 2 : 1)
+#define LIST_ROWS (VECTOR_BYTES == 64 ? 8 : 4)
+#define MULTIPLY_ROWS (VECTOR_BYTES == 16 ? 4 : 8)
 
 #define LOAD(p) ((vd) * (const vd_any *)(p))
 #define STORE(p, x) (*(vd_any *)(p) = (x))
@@ -132,6 +134,57 @@ static void NAME(radial_values)(const radial *rad, size_t count, const double *s
     }
 }
 
+/* Elements u .. u + 7 of eight rows, transposed; row j of the result is element u + j. */
+#if VECTOR_BYTES == 64
+static inline void NAME(transpose8)(const double *const *rows, int u, double *out, size_t stride)
+{
+    __m512d r[8], t[8];
+    for (int j = 0; j < 8; j++)
+        r[j] = _mm512_loadu_pd(rows[j] + u);
+    for (int j = 0; j < 8; j += 2) {
+        t[j] = _mm512_unpacklo_pd(r[j], r[j + 1]);
+        t[j + 1] = _mm512_unpackhi_pd(r[j], r[j + 1]);
+    }
+    for (int h = 0; h < 2; h++) { /* pairs of rows 0-3, then 4-7: elements h, 2 + h, 4 + h, 6 + h */
+        __m512d a = _mm512_shuffle_f64x2(t[h], t[2 + h], 0x88), b = _mm512_shuffle_f64x2(t[h], t[2 + h], 0xdd);
+        __m512d c = _mm512_shuffle_f64x2(t[4 + h], t[6 + h], 0x88), d = _mm512_shuffle_f64x2(t[4 + h], t[6 + h], 0xdd);
+        _mm512_storeu_pd(out + h * stride, _mm512_shuffle_f64x2(a, c, 0x88));
+        _mm512_storeu_pd(out + (2 + h) * stride, _mm512_shuffle_f64x2(b, d, 0x88));
+        _mm512_storeu_pd(out + (4 + h) * stride, _mm512_shuffle_f64x2(a, c, 0xdd));
+        _mm512_storeu_pd(out + (6 + h) * stride, _mm512_shuffle_f64x2(b, d, 0xdd));
+    }
+}
+#else
+static inline void NAME(transpose8)(const double *const *rows, int u, double *out, size_t stride)
+{
+    for (int e = 0; e < 8; e++)
+        for (int j = 0; j < 8; j++)
+            out[e * stride + j] = rows[j][u + e];
+}
+#endif
+
+static void NAME(pack_rows)(int m, int width, size_t count, const double *rows, const int *ids,
+                            double *panels)
+{
+    const double *row[SIMD_MAX_COLS];
+    for (size_t first = 0; first < count; first += width, panels += (size_t)m * width) {
+        for (int j = 0; j < width; j++)
+            row[j] = rows + (size_t)ids[first + ((size_t)j < count - first ? j : 0)] * m;
+        int u = 0;
+        for (; u + 8 <= m; u += 8) {
+            int j = 0;
+            for (; j + 8 <= width; j += 8)
+                NAME(transpose8)(row + j, u, panels + (size_t)u * width + j, width);
+            for (; j < width; j++)
+                for (int e = u; e < u + 8; e++)
+                    panels[(size_t)e * width + j] = row[j][e];
+        }
+        for (; u < m; u++)
+            for (int j = 0; j < width; j++)
+                panels[(size_t)u * width + j] = row[j][u];
+    }
+}
+
 static void NAME(dot_tile)(int m, const double *a, const double *b, double *c)
 {
     vd sum[TILE_ROWS][2];
@@ -169,6 +222,20 @@ static void NAME(distance_tile)(int d, const double *a, const double *b, double 
     }
 }
 
+static void NAME(largest)(int count, const double *a, const double *scale, double *most)
+{
+    vd scale0 = LOAD(scale), scale1 = LOAD(scale + LANES);
+    for (int i = 0; i < count; i++, a += COLS) {
+        vd x = (vd)((vi)LOAD(a) & INT64_MAX) * scale0, y = (vd)((vi)LOAD(a + LANES) & INT64_MAX) * scale1;
+        vi more = x > y;
+        x = (vd)(((vi)x & more) | ((vi)y & ~more));
+        double largest = x[0];
+        for (int j = 1; j < LANES; j++)
+            largest = x[j] > largest ? x[j] : largest;
+        most[i] = largest;
+    }
+}
+
 static void NAME(panel_norms)(int m, const double *b, double *norms)
 {
     vd sum0 = SPLAT(0.0), sum1 = sum0;
@@ -192,6 +259,61 @@ static void NAME(residual_tile)(const radial *rad, int d, const double *ax, cons
     NAME(dot_tile)(m, av, bv, dots);
     for (int i = 0; i < TILE_ROWS * COLS; i += LANES)
         STORE(r + i, LOAD(r + i) - LOAD(dots + i));
+}
+
+/* Rows wherever they stand, LIST_ROWS at a time; the sums run as in the tiles. */
+static void NAME(residual_rows)(const radial *rad, int d, int count, const double *const *ax,
+                                const double *bx, int m, const double *const *av, const double *bv,
+                                double *r)
+{
+    for (int first = 0; first < count; first += LIST_ROWS, r += LIST_ROWS * COLS) {
+        const double *row[LIST_ROWS], *b = bv;
+        vd sum[LIST_ROWS][2];
+#pragma GCC unroll 8
+        for (int i = 0; i < LIST_ROWS; i++) {
+            int at = first + i < count ? first + i : first;
+            const double *x = ax[at];
+            sum[i][0] = sum[i][1] = SPLAT(0.0);
+            for (int u = 0; u < d; u++) {
+                vd xu = SPLAT(x[u]), diff0 = xu - LOAD(bx + u * COLS),
+                   diff1 = xu - LOAD(bx + u * COLS + LANES);
+                sum[i][0] = FMA(diff0, diff0, sum[i][0]);
+                sum[i][1] = FMA(diff1, diff1, sum[i][1]);
+            }
+            STORE(r + i * COLS, sum[i][0]);
+            STORE(r + i * COLS + LANES, sum[i][1]);
+            row[i] = av[at];
+            sum[i][0] = sum[i][1] = SPLAT(0.0);
+        }
+        NAME(radial_values)(rad, LIST_ROWS * COLS, r, r);
+        for (int u = 0; u < m; u++, b += COLS) {
+            vd b0 = LOAD(b), b1 = LOAD(b + LANES);
+#pragma GCC unroll 8
+            for (int i = 0; i < LIST_ROWS; i++) {
+                vd ai = SPLAT(row[i][u]);
+                sum[i][0] = FMA(ai, b0, sum[i][0]);
+                sum[i][1] = FMA(ai, b1, sum[i][1]);
+            }
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < LIST_ROWS && m; i++) {
+            STORE(r + i * COLS, LOAD(r + i * COLS) - sum[i][0]);
+            STORE(r + i * COLS + LANES, LOAD(r + i * COLS + LANES) - sum[i][1]);
+        }
+    }
+}
+
+static void NAME(correlations)(const radial *rad, int d, int m, int count, const double *ax,
+                               const double *av, const double *a_scale, const double *bx,
+                               const double *bv, const double *b_scale, float *out, size_t stride)
+{
+    double tile[TILE_ROWS * COLS] __attribute__((aligned(64)));
+    for (int first = 0; first < count; first += TILE_ROWS) {
+        NAME(residual_tile)(rad, d, ax + (size_t)first * d, bx, m, av + (size_t)first * m, bv, tile);
+        for (int i = 0; i < TILE_ROWS && first + i < count; i++, out += stride)
+            for (int j = 0; j < COLS; j++)
+                out[j] = (float)(tile[i * COLS + j] * (a_scale[first + i] * b_scale[j]));
+    }
 }
 
 static uint32_t NAME(reach)(const double *r, const double *scale, double threshold)
@@ -474,40 +596,6 @@ static void NAME(dot_tile8)(int steps, const simd_rows *rows, const simd_columns
 }
 #endif
 
-static void NAME(dot_tile32)(int rank, const simd_rows *rows, const simd_columns *columns,
-                             float *value)
-{
-    for (int first = 0; first < SCREEN_ROWS; first += FLOAT_ROWS) {
-        vf sum[FLOAT_ROWS][INT_VECTORS];
-        const float *row[FLOAT_ROWS], *column = columns->features;
-#pragma GCC unroll 16
-        for (int i = 0; i < FLOAT_ROWS; i++) {
-            row[i] = rows->features[first + i];
-#pragma GCC unroll 8
-            for (int h = 0; h < INT_VECTORS; h++)
-                sum[i][h] = FSPLAT(0.0f);
-        }
-        for (int u = 0; u < rank; u++, column += SCREEN_COLS) {
-            vf y[INT_VECTORS];
-#pragma GCC unroll 8
-            for (int h = 0; h < INT_VECTORS; h++)
-                y[h] = FLOAD(column + h * FLANES);
-#pragma GCC unroll 16
-            for (int i = 0; i < FLOAT_ROWS; i++) {
-                vf x = FSPLAT(-row[i][u]);
-#pragma GCC unroll 8
-                for (int h = 0; h < INT_VECTORS; h++)
-                    sum[i][h] = FMA32(x, y[h], sum[i][h]);
-            }
-        }
-#pragma GCC unroll 16
-        for (int i = 0; i < FLOAT_ROWS; i++)
-#pragma GCC unroll 8
-            for (int h = 0; h < INT_VECTORS; h++)
-                FSTORE(value + (first + i) * SCREEN_COLS + h * FLANES, sum[i][h]);
-    }
-}
-
 static inline uint32_t NAME(reaching32)(vf x, float threshold)
 {
 #if VECTOR_BYTES == 64
@@ -523,101 +611,219 @@ static inline uint32_t NAME(reaching32)(vf x, float threshold)
 #endif
 }
 
+/* MULTIPLY_ROWS rows by two vectors at a time. */
+static void NAME(multiply32)(int count, const float *const *a, int inner, const float *b, int width,
+                             float *out)
+{
+    for (int first = 0; first < count; first += MULTIPLY_ROWS)
+        for (int j = 0; j < width; j += 2 * FLANES) {
+            vf sum[MULTIPLY_ROWS][2];
+            const float *row[MULTIPLY_ROWS], *column = b + j;
+            int both = j + FLANES < width;
+#pragma GCC unroll 8
+            for (int i = 0; i < MULTIPLY_ROWS; i++) {
+                sum[i][0] = sum[i][1] = FSPLAT(0.0f);
+                row[i] = a[first + i < count ? first + i : first];
+            }
+            for (int u = 0; u < inner; u++, column += width) {
+                vf b0 = FLOAD(column), b1 = both ? FLOAD(column + FLANES) : b0;
+#pragma GCC unroll 8
+                for (int i = 0; i < MULTIPLY_ROWS; i++) {
+                    vf x = FSPLAT(row[i][u]);
+                    sum[i][0] = FMA32(x, b0, sum[i][0]);
+                    sum[i][1] = FMA32(x, b1, sum[i][1]);
+                }
+            }
+#pragma GCC unroll 8
+            for (int i = 0; i < MULTIPLY_ROWS; i++)
+                if (first + i < count) {
+                    float *to = out + (size_t)(first + i) * width + j;
+                    FSTORE(to, sum[i][0]);
+                    if (both)
+                        FSTORE(to + FLANES, sum[i][1]);
+                }
+        }
+}
+
+static inline float NAME(sum32)(vf x)
+{
+#if VECTOR_BYTES == 64
+    return _mm512_reduce_add_ps((__m512)x);
+#else
+    float total = 0.0f;
+    for (int j = 0; j < FLANES; j++)
+        total += x[j];
+    return total;
+#endif
+}
+
+static void NAME(squared_lengths)(int count, int width, const float *rows, float *lengths)
+{
+    for (int i = 0; i < count; i++, rows += width) {
+        vf sum = FSPLAT(0.0f);
+        for (int u = 0; u < width; u += FLANES) {
+            vf x = FLOAD(rows + u);
+            sum = FMA32(x, x, sum);
+        }
+        lengths[i] = NAME(sum32)(sum);
+    }
+}
+
+static inline vf NAME(root32)(vf x)
+{
+#if VECTOR_BYTES == 64
+    return (vf)_mm512_sqrt_ps((__m512)x);
+#elif VECTOR_BYTES == 32
+    return (vf)_mm256_sqrt_ps((__m256)x);
+#else
+    for (int i = 0; i < FLANES; i++)
+        x[i] = sqrtf(x[i]);
+    return x;
+#endif
+}
+
+static void NAME(skip_limits)(int count, const simd_skip *queries, const simd_skip_cell *cell,
+                              float *limit, float *least)
+{
+    const vf zero = FSPLAT(0.0f), one = FSPLAT(1.0f), more = FSPLAT(1.001f);
+    for (int q = 0; q < count; q += FLANES) {
+        vf noise = FLOAD(queries->noise + q), tau = FLOAD(queries->tau + q);
+        vf of_psi = more * FMA32(FSPLAT(cell->noise), noise, FSPLAT(cell->rounding));
+        vf error = FMA32(noise, FSPLAT(cell->most),
+                         FSPLAT(1.1f) * (of_psi + FSPLAT(cell->noise * cell->most + cell->dot)));
+        tau = tau - error;
+        vs low = tau < one;
+        tau = (vf)(((vs)tau & low) | ((vs)one & ~low));
+        vf reach = FSPLAT(cell->cosine) * tau - FSPLAT(cell->sine) * NAME(root32)(one - tau * tau) - of_psi -
+                   FSPLAT(1e-4f); /* for the rounding of this line */
+        vs can = (tau > FSPLAT(cell->sine)) & (reach > zero);
+        reach = (vf)((vs)reach & can);
+        vf away = FSPLAT(cell->noise) * FLOAD(queries->noisy + q);
+        away = FLOAD(queries->tail + q) + more * FMA32(FSPLAT(cell->product), FLOAD(queries->size + q), away);
+        away = reach - away;
+        FSTORE(limit + q, reach);
+        FSTORE(least + q, (vf)((vs)away & (away > zero)));
+    }
+}
+
+/* dist and id are read to a whole vector: the caller pads dist by infinities. */
+static void NAME(order_pairs)(int count, const double *dist, const int *id, int *rank)
+{
+    for (int i = 0; i < count; i++) {
+        vd own = SPLAT(dist[i]);
+        int before = 0;
+        for (int j = 0; j < count; j += LANES) {
+            vd other = LOAD(dist + j);
+#if VECTOR_BYTES == 64
+            uint32_t less = _mm512_cmp_pd_mask((__m512d)other, (__m512d)own, _CMP_LT_OQ);
+            uint32_t equal = _mm512_cmp_pd_mask((__m512d)other, (__m512d)own, _CMP_EQ_OQ);
+#else
+            uint32_t less = 0, equal = 0;
+            for (int l = 0; l < LANES; l++) {
+                less |= (uint32_t)(other[l] < own[l]) << l;
+                equal |= (uint32_t)(other[l] == own[l]) << l;
+            }
+#endif
+            before += __builtin_popcount(less);
+            for (; equal; equal &= equal - 1)
+                before += id[j + __builtin_ctz(equal)] < id[i];
+        }
+        rank[i] = before;
+    }
+}
+
+static void NAME(distances)(const double *r, double p, const double *q, double *dist)
+{
+    for (int j = 0; j < COLS; j += LANES) {
+        vd variance = LOAD(q + j), one = SPLAT(1.0);
+        vd rho = (vd)((vi)(LOAD(r + j) / NAME(square_root)(SPLAT(p) * variance)) & INT64_MAX);
+        vi low = rho < one, there = (variance > SPLAT(0.0)) & (SPLAT(p) > SPLAT(0.0));
+        rho = (vd)(((vi)rho & low) | ((vi)one & ~low));
+        rho = (vd)((vi)rho & there);
+        STORE(dist + j, NAME(square_root)(one - rho));
+    }
+}
+
+static float NAME(dot32)(int m, const float *a, const float *b)
+{
+    vf sum[4] = {{0}};
+    int u = 0;
+    for (; u + 4 * FLANES <= m; u += 4 * FLANES)
+        for (int h = 0; h < 4; h++)
+            sum[h] = FMA32(FLOAD(a + u + h * FLANES), FLOAD(b + u + h * FLANES), sum[h]);
+    float total = NAME(sum32)((sum[0] + sum[1]) + (sum[2] + sum[3]));
+    for (; u < m; u++)
+        total += a[u] * b[u];
+    return total;
+}
+
+static void NAME(subspace_tile)(int rank, const float *const *rows, const float *row_tail,
+                                const float *limit, const float *columns, const float *tail,
+                                float *value, uint32_t *mask)
+{
+    for (int first = 0; first < SCREEN_ROWS; first += FLOAT_ROWS) {
+        vf sum[FLOAT_ROWS][INT_VECTORS];
+        const float *row[FLOAT_ROWS], *column = columns;
+#pragma GCC unroll 16
+        for (int i = 0; i < FLOAT_ROWS; i++) {
+            row[i] = rows[first + i];
+#pragma GCC unroll 8
+            for (int h = 0; h < INT_VECTORS; h++)
+                sum[i][h] = FSPLAT(0.0f);
+        }
+        for (int u = 0; u < rank; u++, column += SCREEN_COLS) {
+            vf y[INT_VECTORS];
+#pragma GCC unroll 8
+            for (int h = 0; h < INT_VECTORS; h++)
+                y[h] = FLOAD(column + h * FLANES);
+#pragma GCC unroll 16
+            for (int i = 0; i < FLOAT_ROWS; i++) {
+                vf x = FSPLAT(row[i][u]);
+#pragma GCC unroll 8
+                for (int h = 0; h < INT_VECTORS; h++)
+                    sum[i][h] = FMA32(x, y[h], sum[i][h]);
+            }
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < FLOAT_ROWS; i++) {
+            uint32_t reached = 0;
+#pragma GCC unroll 8
+            for (int h = 0; h < INT_VECTORS; h++) {
+                vf upper = (vf)((vs)sum[i][h] & INT32_MAX);
+                upper = FMA32(FSPLAT(row_tail[first + i]), FLOAD(tail + h * FLANES), upper);
+                reached |= NAME(reaching32)(upper, limit[first + i]) << (h * FLANES);
+                FSTORE(value + (first + i) * SCREEN_COLS + h * FLANES, sum[i][h]);
+            }
+            mask[first + i] = reached;
+        }
+    }
+}
+
 static void NAME(interval_tile)(const radial *rad, int d, const simd_rows *rows,
                                 const simd_columns *columns, simd_intervals *out)
 {
     for (int i = 0; i < SCREEN_ROWS; i++) {
         uint32_t mask = 0;
         const float *x = rows->x[i];
-        float slope = rows->error[i], base = 0.0f;
-        if (rad) {
-            slope += rows->gain[i] * columns->slack;
-            base = rows->gain[i] * columns->slack_floor;
-        }
+        float slope = rows->error[i] + rows->gain[i] * columns->slack,
+              base = rows->gain[i] * columns->slack_floor;
         out->slope[i] = slope;
         out->base[i] = base;
         for (int j = 0; j < SCREEN_COLS; j += FLANES) {
-            vf value = FLOAD(out->value + i * SCREEN_COLS + j), upper;
-            if (rad) {
-                vf s2 = FSPLAT(0.0f);
-                for (int u = 0; u < d; u++) {
-                    vf diff = FSPLAT(x[u]) - FLOAD(columns->x + u * SCREEN_COLS + j);
-                    s2 = FMA32(diff, diff, s2);
-                }
-                vf gain = FSPLAT(rows->gain[i]) * FLOAD(columns->gain + j);
-                value = FMA32(gain, NAME(radial_vector32)(rad, s2), value);
-                FSTORE(out->value + i * SCREEN_COLS + j, value);
-                upper = (vf)((vs)value & INT32_MAX);
-            } else {
-                upper = (vf)((vs)value & INT32_MAX);
-                upper = FMA32(FSPLAT(rows->tail[i]), FLOAD(columns->tail + j), upper);
+            vf value = FLOAD(out->value + i * SCREEN_COLS + j), s2 = FSPLAT(0.0f);
+            for (int u = 0; u < d; u++) {
+                vf diff = FSPLAT(x[u]) - FLOAD(columns->x + u * SCREEN_COLS + j);
+                s2 = FMA32(diff, diff, s2);
             }
+            vf gain = FSPLAT(rows->gain[i]) * FLOAD(columns->gain + j);
+            value = FMA32(gain, NAME(radial_vector32)(rad, s2), value);
+            FSTORE(out->value + i * SCREEN_COLS + j, value);
+            vf upper = (vf)((vs)value & INT32_MAX);
             upper = FMA32(FSPLAT(slope), FLOAD(columns->norm + j), upper);
             upper = FMA32(FSPLAT(rows->norm[i]), FLOAD(columns->error + j), upper);
             mask |= NAME(reaching32)(upper, rows->tau[i] - base) << j;
         }
         out->mask[i] = mask;
-    }
-}
-
-static inline vf NAME(larger)(vf a, vf b)
-{
-    vs more = a > b;
-    return (vf)(((vs)a & more) | ((vs)b & ~more));
-}
-
-static uint64_t NAME(box_filter)(const radial *rad, int d, int rank, int count,
-                                 const simd_lanes *lanes, const simd_box *box)
-{
-    uint64_t mask = 0;
-    for (int q = 0; q < count; q += FLANES) {
-        vf middle = FSPLAT(0.0f), half = middle, gain = FLOAD(lanes->gain + q);
-        vf error = FLOAD(lanes->error + q) * FSPLAT(box->norm);
-        error = FMA32(FLOAD(lanes->norm + q), FSPLAT(box->error), error);
-        for (int s = 0; s < rank; s++) {
-            vf c = FLOAD(lanes->features + s * SCREEN_BLOCK + q);
-            middle = FMA32(-c, FSPLAT(box->middle[s]), middle);
-            half = FMA32((vf)((vs)c & INT32_MAX), FSPLAT(box->half[s]), half);
-        }
-        if (rad) {
-            vf near2 = FSPLAT(0.0f), far2 = near2;
-            for (int u = 0; u < d; u++) {
-                vf x = FLOAD(lanes->x + u * SCREEN_BLOCK + q);
-                vf below = FSPLAT(box->low[u]) - x, above = x - FSPLAT(box->high[u]);
-                vf near = NAME(larger)(NAME(larger)(below, above), FSPLAT(0.0f));
-                vf far = NAME(larger)(-below, -above);
-                near2 = FMA32(near, near, near2);
-                far2 = FMA32(far, far, far2);
-            }
-            vf high = gain * FSPLAT(box->gain_high) * NAME(radial_vector32)(rad, near2);
-            vf low = gain * FSPLAT(box->gain_low) * NAME(radial_vector32)(rad, far2);
-            middle = FMA32(FSPLAT(0.5f), high + low, middle);
-            half = FMA32(FSPLAT(0.5f), high - low, half);
-            error = FMA32(gain * FSPLAT(box->gain_high), FSPLAT(box->slack), error);
-        } else {
-            error = FMA32(FLOAD(lanes->tail + q), FSPLAT(box->tail), error);
-        }
-        vf upper = (vf)((vs)middle & INT32_MAX) + FMA32(half, FSPLAT(1.0f + 1e-5f), error);
-        upper = upper - FLOAD(lanes->tau + q);
-        mask |= (uint64_t)NAME(reaching32)(upper, 0.0f) << q;
-    }
-    return count < 64 ? mask & (((uint64_t)1 << count) - 1) : mask;
-}
-
-static void NAME(block_product)(int m, const float *weights, const float *bounds, float *sums)
-{
-    for (int half = 0; half < SCREEN_BLOCK; half += 4 * FLANES) {
-        vf sum[4] = {{0}};
-        for (int u = 0; u < m; u++) {
-            vf b = FSPLAT(bounds[u]);
-#pragma GCC unroll 4
-            for (int h = 0; h < 4; h++)
-                sum[h] = FMA32(FLOAD(weights + (size_t)u * SCREEN_BLOCK + half + h * FLANES), b,
-                               sum[h]);
-        }
-#pragma GCC unroll 4
-        for (int h = 0; h < 4; h++)
-            FSTORE(sums + half + h * FLANES, sum[h]);
     }
 }
 
@@ -636,11 +842,22 @@ static const simd_table NAME(table) = {
     .rows = TILE_ROWS,
     .cols = COLS,
     .radial_values = NAME(radial_values),
+    .pack_rows = NAME(pack_rows),
     .dot_tile = NAME(dot_tile),
     .distance_tile = NAME(distance_tile),
+    .largest = NAME(largest),
     .panel_norms = NAME(panel_norms),
     .residual_tile = NAME(residual_tile),
+    .residual_rows = NAME(residual_rows),
+    .correlations = NAME(correlations),
     .reach = NAME(reach),
+    .multiply32 = NAME(multiply32),
+    .squared_lengths = NAME(squared_lengths),
+    .skip_limits = NAME(skip_limits),
+    .order_pairs = NAME(order_pairs),
+    .distances = NAME(distances),
+    .dot32 = NAME(dot32),
+    .subspace_tile = NAME(subspace_tile),
     .dot_list = NAME(dot_list),
     .solve_corner = NAME(solve_corner),
     .add_multiple = NAME(add_multiple),
@@ -651,10 +868,7 @@ static const simd_table NAME(table) = {
     .dot_tile8 = NAME(dot_tile8),
 #endif
     .dot_tile16 = NAME(dot_tile16),
-    .dot_tile32 = NAME(dot_tile32),
-    .box_filter = NAME(box_filter),
     .interval_tile = NAME(interval_tile),
-    .block_product = NAME(block_product),
     .count_reaching = NAME(count_reaching),
 };
 
@@ -685,6 +899,8 @@ static const simd_table NAME(table) = {
 #undef INT_VECTORS
 #undef INT_ROWS
 #undef FLOAT_ROWS
+#undef LIST_ROWS
+#undef MULTIPLY_ROWS
 #undef ISA
 #undef VECTOR_BYTES
 #undef TILE_ROWS

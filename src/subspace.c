@@ -1,0 +1,292 @@
+#include "subspace.h"
+
+#include "scratch.h"
+#include "threads.h"
+
+#include <string.h>
+
+void subspaces_free(subspaces *s)
+{
+    void *held[] = {s->rank, s->landmark, s->inverse_at, s->psi_at,    s->ids,        s->x,
+                    s->v,    s->scale,    s->inverse,    s->psi,       s->tail,       s->cell_tail,
+                    s->cell_noise, s->cell_rounding, s->cell_most};
+    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
+        scratch_free(held[i]);
+    memset(s, 0, sizeof(*s));
+}
+
+#define SAMPLE 5 /* cells that show what ranks are like */
+
+/* Scratch of one thread, and what it has found of one cell. */
+typedef struct {
+    double *row_x, *row_v, *col_x, *col_v; /* the points of the cell as panels */
+    double *scale;   /* CELLS_MOST */
+    double *C;       /* CELLS_MOST^2 */
+    double *factor;  /* SUBSPACE_RANK x CELLS_MOST: row s is column s of the pivoted factor */
+    double *left;    /* CELLS_MOST: squared tails */
+    double *inverse; /* SUBSPACE_RANK^2 */
+    int pivot[SUBSPACE_RANK];
+} builder;
+
+static void builder_free(builder *b)
+{
+    void *held[] = {b->row_x, b->row_v, b->col_x, b->col_v, b->scale, b->C, b->factor, b->left, b->inverse};
+    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
+        scratch_free(held[i]);
+}
+
+static int builder_new(int d, int m, builder *b)
+{
+    size_t room = CELLS_MOST + SIMD_MAX_COLS;
+    memset(b, 0, sizeof(*b));
+    b->row_x = scratch_alloc(room * d, sizeof(double));
+    b->row_v = scratch_alloc(room * m + 1, sizeof(double));
+    b->col_x = scratch_alloc(room * d, sizeof(double));
+    b->col_v = scratch_alloc(room * m + 1, sizeof(double));
+    b->scale = scratch_alloc(room, sizeof(double));
+    b->C = scratch_alloc(room * CELLS_MOST, sizeof(double));
+    b->factor = scratch_alloc((size_t)SUBSPACE_RANK * CELLS_MOST, sizeof(double));
+    b->left = scratch_alloc(CELLS_MOST, sizeof(double));
+    b->inverse = scratch_alloc((size_t)SUBSPACE_RANK * SUBSPACE_RANK, sizeof(double));
+    return b->row_x && b->row_v && b->col_x && b->col_v && b->scale && b->C && b->factor &&
+           b->left && b->inverse;
+}
+
+/* All correlations of a cell: C (count x CELLS_MOST), by tiles on and above the diagonal. */
+static void correlate(const metric_points *points, const cells *order, int c, const radial *rad,
+                      builder *b)
+{
+    int first = order->first[c], count = order->first[c + 1] - first, d = points->d, m = points->m,
+        rows = simd->rows, cols = simd->cols;
+    const int *ids = order->perm + first;
+    double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS] __attribute__((aligned(64)));
+    simd->pack_rows(d, rows, count, points->x, ids, b->row_x);
+    simd->pack_rows(m, rows, count, points->v, ids, b->row_v);
+    simd->pack_rows(d, cols, count, points->x, ids, b->col_x);
+    simd->pack_rows(m, cols, count, points->v, ids, b->col_v);
+    for (int i = 0; i < count; i++)
+        b->scale[i] = points->scale[ids[i]];
+    for (int i = 0; i < count; i += rows)
+        for (int j = i / cols * cols; j < count; j += cols) {
+            simd->residual_tile(rad, d, b->row_x + (size_t)i * d, b->col_x + (size_t)j * d, m,
+                                b->row_v + (size_t)i * m, b->col_v + (size_t)j * m, tile);
+            for (int p = 0; p < rows && i + p < count; p++)
+                for (int q = 0; q < cols && j + q < count; q++)
+                    b->C[(size_t)(j + q) * CELLS_MOST + i + p] =
+                        b->C[(size_t)(i + p) * CELLS_MOST + j + q] =
+                            tile[p * cols + q] * (b->scale[i + p] * b->scale[j + q]);
+        }
+}
+
+/* Pivoted Cholesky factor of the correlations; returns the rank. */
+static int choose(int count, double ridge, builder *b)
+{
+    for (int i = 0; i < count; i++)
+        b->left[i] = b->scale[i] > 0.0 ? 1.0 : 0.0;
+    for (int s = 0; s < SUBSPACE_RANK; s++) {
+        int pivot = 0;
+        for (int i = 1; i < count; i++)
+            if (b->left[i] > b->left[pivot])
+                pivot = i;
+        if (b->left[pivot] <= SUBSPACE_TAIL * SUBSPACE_TAIL)
+            return s;
+        double *row = b->factor + (size_t)s * CELLS_MOST;
+        memcpy(row, b->C + (size_t)pivot * CELLS_MOST, count * sizeof(double));
+        row[pivot] = 1.0 + ridge;
+        for (int r = 0; r < s; r++)
+            simd->add_multiple(count, -b->factor[(size_t)r * CELLS_MOST + pivot],
+                               b->factor + (size_t)r * CELLS_MOST, row);
+        double root = sqrt(row[pivot]);
+        for (int i = 0; i < count; i++) {
+            row[i] /= root;
+            b->left[i] -= row[i] * row[i];
+        }
+        b->left[pivot] = 0.0;
+        b->pivot[s] = pivot;
+    }
+    return SUBSPACE_RANK;
+}
+
+/* M^-1 by rows, M the rows of the factor at the pivots; returns its Frobenius norm. */
+static double invert(int rank, builder *b)
+{
+    double sum = 0.0;
+    for (int j = 0; j < rank; j++)
+        for (int i = 0; i < rank; i++) {
+            double value = i == j, *entry = b->inverse + (size_t)i * rank + j;
+            for (int r = j; r < i; r++)
+                value -= b->factor[(size_t)r * CELLS_MOST + b->pivot[i]] *
+                         b->inverse[(size_t)r * rank + j];
+            *entry = i < j ? 0.0 : value / b->factor[(size_t)i * CELLS_MOST + b->pivot[i]];
+            sum += *entry * *entry;
+        }
+    return sqrt(sum);
+}
+
+/* What is kept of a cell until all are known: rank, pivots, M^-1 and psi. */
+typedef struct {
+    int *pivot;
+    float *inverse, *psi;
+} found;
+
+static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found *out)
+{
+    const cells *order = s->order;
+    int first = order->first[c], count = order->first[c + 1] - first,
+        panels = order->panel[c + 1] - order->panel[c];
+    double most = 0.0, up = 1.0 + ldexp(1.0, -20), unit = ldexp(1.0, -24), gather = 0.0;
+    correlate(s->points, order, c, rad, b);
+    for (int i = 0; i < count; i++)
+        most = fmax(most, s->noise[order->perm[first + i]]);
+    int rank = choose(count, SUBSPACE_RANK * most * most + 1e-10, b);
+    double spread = invert(rank, b);
+    for (int r = 0; r < rank; r++) {
+        double noise = s->noise[order->perm[first + b->pivot[r]]];
+        gather += noise * noise;
+    }
+    s->rank[c] = rank;
+    s->cell_most[c] = (float)(most * up);
+    s->cell_noise[c] = (float)(spread * sqrt(gather) * up);
+    s->cell_rounding[c] = (float)((rank + 4) * unit * spread * sqrt(rank) * up);
+    out->pivot = scratch_alloc((size_t)rank + 1, sizeof(int));
+    int width = subspace_width(s, c);
+    out->inverse = scratch_alloc((size_t)rank * width + 1, sizeof(float));
+    out->psi = scratch_alloc((size_t)panels * rank * SCREEN_COLS + 1, sizeof(float));
+    if (!out->pivot || !out->inverse || !out->psi)
+        return 0;
+    memcpy(out->pivot, b->pivot, rank * sizeof(int));
+    for (int i = 0; i < rank; i++)
+        for (int j = 0; j < width; j++)
+            out->inverse[i * width + j] = j < rank ? (float)b->inverse[j * rank + i] : 0.0f;
+    for (int i = 0; i < panels * SCREEN_COLS; i++) {
+        float *psi = out->psi + (size_t)(i / SCREEN_COLS) * rank * SCREEN_COLS + i % SCREEN_COLS;
+        for (int r = 0; r < rank; r++)
+            psi[r * SCREEN_COLS] =
+                i < count ? (float)b->factor[(size_t)r * CELLS_MOST + i] : 0.0f;
+        float tail = 0.0f;
+        if (i < count && b->scale[i] > 0.0) {
+            double noise = s->noise[order->perm[first + i]];
+            double error = s->cell_noise[c] * noise + 2.0 * unit + ldexp(rank * (rank + 10.0), -52) * spread;
+            tail = (float)(sqrt(fmax(b->left[i], 0.0) + noise * noise + 2.0 * error) * up);
+        }
+        s->tail[(size_t)order->panel[c] * SCREEN_COLS + i] = tail;
+        s->cell_tail[c] = fmaxf(s->cell_tail[c], tail);
+    }
+    return 1;
+}
+
+/* Room for everything, now that the ranks are known. */
+static int gather_found(subspaces *s, const found *parts)
+{
+    const cells *order = s->order;
+    const metric_points *points = s->points;
+    int count = order->count, d = points->d, m = points->m;
+    s->landmark[0] = s->inverse_at[0] = s->psi_at[0] = 0;
+    for (int c = 0; c < count; c++) {
+        size_t rank = s->rank[c], width = subspace_width(s, c);
+        s->landmark[c + 1] = s->landmark[c] + width;
+        s->inverse_at[c + 1] = s->inverse_at[c] + rank * width;
+        s->psi_at[c + 1] = s->psi_at[c] + (order->panel[c + 1] - order->panel[c]) * rank * SCREEN_COLS;
+    }
+    size_t landmarks = s->landmark[count];
+    s->ids = scratch_alloc(landmarks + 1, sizeof(int));
+    s->x = scratch_alloc(landmarks * d + 1, sizeof(double));
+    s->v = scratch_alloc(landmarks * m + 1, sizeof(double));
+    s->scale = scratch_alloc(landmarks + 1, sizeof(double));
+    s->inverse = scratch_alloc(s->inverse_at[count] + 1, sizeof(float));
+    s->psi = scratch_alloc(s->psi_at[count] + 1, sizeof(float));
+    if (!s->ids || !s->x || !s->v || !s->scale || !s->inverse || !s->psi)
+        return 0;
+    for (int c = 0; c < count; c++) {
+        int rank = s->rank[c];
+        size_t at = s->landmark[c];
+        for (int r = 0; r < (int)(s->landmark[c + 1] - at); r++) {
+            s->ids[at + r] = r < rank ? order->perm[order->first[c] + parts[c].pivot[r]] : -1;
+            s->scale[at + r] = r < rank ? points->scale[s->ids[at + r]] : 0.0;
+        }
+        memset(s->x + at * d, 0, (s->landmark[c + 1] - at) * d * sizeof(double));
+        memset(s->v + at * m, 0, (s->landmark[c + 1] - at) * m * sizeof(double));
+        simd->pack_rows(d, simd->cols, rank, points->x, s->ids + at, s->x + at * d);
+        simd->pack_rows(m, simd->cols, rank, points->v, s->ids + at, s->v + at * m);
+        memcpy(s->inverse + s->inverse_at[c], parts[c].inverse,
+               (s->inverse_at[c + 1] - s->inverse_at[c]) * sizeof(float));
+        memcpy(s->psi + s->psi_at[c], parts[c].psi, (s->psi_at[c + 1] - s->psi_at[c]) * sizeof(float));
+    }
+    return 1;
+}
+
+status subspaces_build(const kernel *kern, const metric_points *points, const cells *order,
+                       const double *noise, int threads, subspaces *s)
+{
+    int count = order->count, ok = 1;
+    memset(s, 0, sizeof(*s));
+    s->kern = kern;
+    s->points = points;
+    s->order = order;
+    s->noise = noise;
+    s->rank = scratch_alloc(count, sizeof(int));
+    s->landmark = scratch_alloc((size_t)count + 1, sizeof(size_t));
+    s->inverse_at = scratch_alloc((size_t)count + 1, sizeof(size_t));
+    s->psi_at = scratch_alloc((size_t)count + 1, sizeof(size_t));
+    s->tail = scratch_alloc((size_t)order->panels * SCREEN_COLS, sizeof(float));
+    s->cell_tail = scratch_alloc(count, sizeof(float));
+    s->cell_noise = scratch_alloc(count, sizeof(float));
+    s->cell_rounding = scratch_alloc(count, sizeof(float));
+    s->cell_most = scratch_alloc(count, sizeof(float));
+    found *parts = calloc(count, sizeof(*parts));
+    builder *scratch = calloc(threads, sizeof(*scratch));
+    ok = s->rank && s->landmark && s->inverse_at && s->psi_at && s->tail && s->cell_tail &&
+         s->cell_noise && s->cell_rounding && s->cell_most && parts && scratch;
+    for (int t = 0; t < threads && ok; t++)
+        ok = builder_new(points->d, points->m, &scratch[t]);
+    if (ok) {
+        radial rad = kernel_radial(kern);
+        memset(s->cell_tail, 0, count * sizeof(float));
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1) reduction(&& : ok)
+        for (int c = 0; c < count; c++)
+            ok = build_cell(s, c, &rad, &scratch[threads_id()], &parts[c]) && ok;
+        ok = ok && gather_found(s, parts);
+    }
+    for (int t = 0; t < threads && scratch; t++)
+        builder_free(&scratch[t]);
+    for (int c = 0; c < count && parts; c++) {
+        scratch_free(parts[c].pivot);
+        scratch_free(parts[c].inverse);
+        scratch_free(parts[c].psi);
+    }
+    free(scratch);
+    free(parts);
+    if (!ok) {
+        subspaces_free(s);
+        return status_fail(STATUS_MEMORY);
+    }
+    return status_ok();
+}
+
+double subspaces_sample_rank(const kernel *kern, const metric_points *points, const cells *order)
+{
+    builder b;
+    radial rad = kernel_radial(kern);
+    int tried = 0, sum = 0, step = order->count / SAMPLE + 1;
+    int ok = builder_new(points->d, points->m, &b);
+    for (int c = step / 2; c < order->count && ok; c += step, tried++) {
+        correlate(points, order, c, &rad, &b);
+        sum += choose(order->first[c + 1] - order->first[c], 1e-10, &b);
+    }
+    builder_free(&b);
+    return tried ? (double)sum / tried : SUBSPACE_RANK;
+}
+
+void subspaces_project(const subspaces *s, int cell, int count, const double *x, const double *v,
+                       const double *scale, const float **rows, float *room, float *psi)
+{
+    int d = s->points->d, m = s->points->m, rank = s->rank[cell], width = subspace_width(s, cell);
+    radial rad = kernel_radial(s->kern);
+    size_t at = s->landmark[cell];
+    for (int j = 0; j < rank; j += simd->cols)
+        simd->correlations(&rad, d, m, count, x, v, scale, s->x + (at + j) * d, s->v + (at + j) * m,
+                           s->scale + at + j, room + j, width);
+    for (int i = 0; i < count; i++)
+        rows[i] = room + (size_t)i * width;
+    simd->multiply32(count, rows, rank, s->inverse + s->inverse_at[cell], width, psi);
+}

@@ -1,0 +1,78 @@
+/* Subspaces: what a few landmarks of a cell say of correlations with all of its points.
+ *
+ * Correlations are inner products of unit vectors in the Hilbert space of the process. With landmarks
+ * S among the points of a cell, C = rho(S, S) + ridge I = M M' and, for any point x,
+ *     psi_x = M^-1 rho(S, x),        tail_x^2 = 1 - |psi_x|^2,
+ * the Schur complement of C is positive semidefinite, so for every pair
+ *     |rho(q, y) - psi_q . psi_y| <= tail_q tail_y:
+ * psi are coordinates in the span of S, tail the distance from it. Landmarks are pivots of a Cholesky
+ * factorisation of all correlations of the cell, taken until every tail is below SUBSPACE_TAIL. In few
+ * dimensions a cell of 256 points needs 10 to 50, and neighbouring points have small tails however
+ * far from an inducing input they are. (Williams and Seeger, 2001, for one global set of landmarks.)
+ *
+ * Subspace bound. Let alpha be the angle of q to the span, cos(alpha) = |psi_q|, and beta the largest
+ * angle of a point of the cell, sin(beta) = tail. Then for all its points
+ *     |rho(q, y)| <= cos(max(0, alpha - beta)):
+ * the angle bound of a metric tree with a space in place of its pivot. A far query is nearly orthogonal
+ * to all landmarks together, which a single pivot cannot tell.
+ *
+ * Bound from cell to cell. With landmarks T of the cell of q and b = M_T^-T psi_q, the point q is
+ * sum_s b_s s + e with |e| <= its own tail, so
+ *     |psi_q| <= |P b| + tail_q,     P = M^-1 rho(S, T),
+ * |S| |T| correlations for all queries of a cell together.
+ *
+ * Rounding. Computed correlations are those of a process up to noise_x noise_y (bounds.h). With
+ * spread = ||M^-1||_F and gather = (sum_S noise_s^2)^(1/2), u = 2^-24:
+ * - the ridge is at least gather^2, so that C is not below the true correlations of S;
+ * - psi_x errs by at most spread gather noise_x from noise, and, as M^-1 and the products are in single
+ *   precision and |rho(S, x)| <= sqrt(rank), by at most rounding = (rank + 4) u spread sqrt(rank);
+ * - a tail is stored as (1 + noise_x^2 - |psi_x|^2 + 2 (what psi_x errs by))^(1/2), upwards;
+ * - P b errs by spread gather sum_s noise_s |b_s| + (rounding + (rank_T + 4) u) |b|_1.
+ * The sum of `rank` products in single precision errs by at most (rank + 2) u |psi_q| |psi_y|. */
+#ifndef VECCHIANN_SUBSPACE_H
+#define VECCHIANN_SUBSPACE_H
+
+#include "cells.h"
+#include "metric.h"
+
+#define SUBSPACE_RANK 96   /* most landmarks of a cell */
+#define SUBSPACE_TAIL 0.2
+
+typedef struct {
+    const kernel *kern;          /* borrowed, like the next two */
+    const metric_points *points;
+    const cells *order;
+    const double *noise;         /* n, by index; borrowed */
+    int *rank;                   /* cells */
+    size_t *landmark, *inverse_at, *psi_at; /* cells + 1: where each cell starts in what follows */
+    int *ids;                    /* landmarks by index, padded to subspace_width by -1 */
+    double *x, *v, *scale;       /* column panels of the landmarks, scale 0 for padding */
+    float *inverse;              /* rank x subspace_width: the transpose of M^-1, row-major */
+    float *psi;                  /* panels of the cell x rank x SCREEN_COLS */
+    float *tail;                 /* panels x SCREEN_COLS */
+    /* cells */
+    float *cell_tail;     /* the largest tail */
+    float *cell_noise;    /* spread gather */
+    float *cell_rounding; /* rounding */
+    float *cell_most;     /* the largest noise_x */
+} subspaces;
+
+status subspaces_build(const kernel *kern, const metric_points *points, const cells *order,
+                       const double *noise, int threads, subspaces *out);
+void subspaces_free(subspaces *s);
+
+/* The mean rank on a few cells, before anything is built. */
+double subspaces_sample_rank(const kernel *kern, const metric_points *points, const cells *order);
+
+/* Length of a row of psi: the rank, padded. */
+static inline int subspace_width(const subspaces *s, int cell)
+{
+    return (s->rank[cell] + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
+}
+
+/* Coordinates in the span of a cell's landmarks of `count` points, given as row panels with their
+ * 1 / sqrt(p): psi (count x subspace_width). `room` is as large as psi; `rows` has `count` pointers. */
+void subspaces_project(const subspaces *s, int cell, int count, const double *x, const double *v,
+                       const double *scale, const float **rows, float *room, float *psi);
+
+#endif
