@@ -94,9 +94,8 @@ static void fold_weights(const builder *how, const bounds *b, const int *ids, in
     linalg_solve_panel(how->transposed, w);
     simd->panel_norms(m, w, norms);
     for (int j = 0; j < filled; j++) {
-        int regular = b->special.rank[ids[j]] < 0;
-        plain[j] = regular;
-        scale[j] = regular ? points->scale[ids[j]] : 0.0;
+        plain[j] = b->special.rank[ids[j]] < 0;
+        scale[j] = points->scale[ids[j]];
         b->noise[ids[j]] = norms[j];
     }
     simd->largest(m, w, plain, most);
@@ -231,8 +230,10 @@ status bounds_build(const metric_source *source, const metric_points *points, co
         merge(m, d, &b->cells, g * BOUNDS_GROUP, last, g, &b->groups);
     }
     double unit = sqrt((m + 10.0) * ldexp(source->kern->variance, -53));
-    for (size_t i = 0; i < points->n; i++) /* so far the squared norms of the weights */
+    for (size_t i = 0; i < points->n; i++) { /* so far the squared norms of the weights */
         b->noise[i] = unit * (2.0 + sqrt(m * b->noise[i])) * points->scale[i];
+        b->most_noise = b->noise[i] > b->most_noise ? b->noise[i] : b->most_noise;
+    }
     result = status_ok();
 done:
     linalg_triangle_free(&transposed);

@@ -9,8 +9,8 @@
  * the domain. Without inducing inputs the sum is empty; where L is not known there is no such bound.
  *
  * A special point y on z_u (specials.h) has rho(q, y) = g_q g_y jitter s2 w_u(q) exactly, and enters
- * reach_u with that. A special query has rho = g_q jitter s2 w_u(y) g_y: for it the largest |w_u(y)| g_y
- * over a panel, special_reach, is a bound that is attained.
+ * reach_u with that. A special query has rho = g_q jitter s2 w_u(y) g_y, with other specials too: for it
+ * the largest |w_u(y)| g_y over a panel, special_reach, is a bound that is attained.
  *
  * Everything is computed on the actual points in double and rounded up to single precision. A sum of m
  * positive products in single precision is at least (1 - (m + 2) 2^-24) times its value, so bounds are
@@ -56,6 +56,7 @@ typedef struct {
     bounds_level panels, cells, groups;
     float *special_reach; /* panels x m, NULL where no point is special */
     double *noise;        /* n, by index */
+    double most_noise;
 } bounds;
 
 status bounds_build(const metric_source *source, const metric_points *points, const cells *order,
@@ -67,8 +68,7 @@ void bounds_free(bounds *b);
 float bounds_expansion(const bounds *b, const bounds_level *from, int X, const bounds_level *to,
                        int first, int last);
 
-/* upper >= |rho(z_u, y)| / g_z for a special query on input u and every y of a panel that is not
- * special itself. */
+/* upper >= |rho(z_u, y)| / g_z for a special query on input u and every y of a panel, up to noise. */
 static inline double bounds_special(const bounds *b, int u, int panel)
 {
     return b->special_reach[(size_t)panel * b->m + u] * b->jitter * b->kern->variance;

@@ -228,7 +228,7 @@ SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP unif
     static const int lloyd_steps = 10;
     size_t n = nrows(x);
     int d = ncols(x), count = asInteger(m);
-    kernel unit = {KERNEL_MATERN12, 0.0, 1.0, NULL, 0.0};
+    kernel unit = {KERNEL_MATERN12, 0.0, 1.0};
     const double *scale = spread(doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), d);
     double *points = lengthscale_scaled(&unit, x, lengthscale, &d);
     if (strcmp(CHAR(asChar(selection)), "maxmin") == 0) {
@@ -355,7 +355,7 @@ static SEXP allocation_failed(SEXP condition, void *unused)
 
 SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP threads)
 {
-    kernel unit = {KERNEL_MATERN12, 0.0, 1.0, NULL, 0.0};
+    kernel unit = {KERNEL_MATERN12, 0.0, 1.0};
     tree built;
     int d;
     double *points = lengthscale_scaled(&unit, x, lengthscale, &d);
@@ -411,7 +411,7 @@ static tree unpack_tree(SEXP list, size_t n)
 
 SEXP tree_invariant(SEXP list, SEXP x, SEXP lengthscale)
 {
-    kernel unit = {KERNEL_MATERN12, 0.0, 1.0, NULL, 0.0};
+    kernel unit = {KERNEL_MATERN12, 0.0, 1.0};
     int d;
     double *points = lengthscale_scaled(&unit, x, lengthscale, &d);
     tree structure = unpack_tree(list, nrows(x));
@@ -432,8 +432,6 @@ static void unpack_problem(SEXP gp, SEXP tree_list, search_problem *out)
     out->fr = unpack_frame(element(gp, "x"), element(gp, "kernel"));
     out->points = unpack_points(&out->fr, gp, asReal(element(gp, "nugget")));
     SEXP inducing = element(gp, "inducing");
-    if (out->fr.kern.family == KERNEL_MATERN)
-        kernel_tabulate(&out->fr.kern, (float *)R_alloc(RADIAL_CELLS, sizeof(float)));
     out->source = (metric_source){&out->fr.kern, NULL, NULL, asReal(element(gp, "jitter"))};
     if (inducing != R_NilValue) {
         out->source.z = scaled(&out->fr, inducing);

@@ -31,7 +31,7 @@ typedef struct {
     uint64_t magic, bytes, n;
     int32_t rows, cols, form, d, m, count, panels, specials, expands, weights, special_reach, bits,
         steps, width;
-    double jitter;
+    double jitter, most_noise;
 } header;
 
 /* A walk over the arrays of a set, the same for measuring, writing and opening. */
@@ -101,6 +101,7 @@ static void walk_set(walk *w, index_form form, const header *head, index_set *se
         visit(w, &s->cell_most, count * sizeof(float));
     } else {
         screen *s = &set->integers;
+        visit(w, &s->pieces, sizeof(radial_pieces));
         visit(w, &s->centre, count * d * sizeof(double));
         visit(w, &s->slack, count * sizeof(float));
         visit(w, &s->x, columns * d * sizeof(float));
@@ -123,7 +124,7 @@ static header describe(const index_search *index)
     return (header){MAGIC, 0, set->order.n, simd->rows, simd->cols, index->form, b->d, b->m,
                     set->order.count, set->order.panels, b->special.count, b->expands,
                     b->panels.weight != NULL, b->special_reach != NULL, s->bits, s->steps, s->width,
-                    b->jitter};
+                    b->jitter, b->most_noise};
 }
 
 static void visit_nothing(walk *self, void **field, size_t bytes)
@@ -188,6 +189,7 @@ static int open_kept(const metric_source *source, const metric_points *points, i
                           .d = head.d,
                           .expands = head.expands,
                           .jitter = head.jitter,
+                          .most_noise = head.most_noise,
                           .special.count = head.specials,
                           .panels.count = head.panels,
                           .cells.count = head.count,

@@ -33,7 +33,7 @@ static double matern_correlation(const void *context, double s2)
 
 radial kernel_radial(const kernel *kern)
 {
-    radial rad = {RADIAL_POLYEXP, kern->variance, 0.0, 0.0, matern_correlation, kern, kern->table};
+    radial rad = {RADIAL_POLYEXP, kern->variance, 0.0, 0.0, matern_correlation, kern};
     switch (kern->family) {
     case KERNEL_MATERN12:
         break;
@@ -54,20 +54,81 @@ radial kernel_radial(const kernel *kern)
     return rad;
 }
 
-void kernel_tabulate(kernel *kern, float *table)
+/* The number whose single-precision bits start a piece, the end of the one before. */
+static double piece_start(const radial_pieces *pieces, int piece)
 {
-    double left = 1.0;
-    kern->table_error = 0.0;
-    for (int cell = 0; cell < RADIAL_CELLS; cell++) {
-        int32_t bits = (RADIAL_FIRST + cell + 1) * (1 << 15);
-        float end;
-        memcpy(&end, &bits, sizeof(end));
-        double right = cell + 1 < RADIAL_CELLS ? matern_correlation(kern, end) : 0.0;
-        table[cell] = (float)(0.5 * (left + right));
-        kern->table_error = fmax(kern->table_error, 0.5 * (left - right) + 1e-7);
-        left = right;
+    int32_t bits = (int32_t)((uint32_t)(pieces->base + piece) << pieces->shift);
+    float start;
+    memcpy(&start, &bits, sizeof(start));
+    return start;
+}
+
+/* The parabola through kappa at the Chebyshev nodes of one piece, and its largest error as seen at
+ * `steps` points; certified adds what it may be between them: there kappa lies below its chord, but by
+ * no more than the chords on both sides allow, because it is convex. */
+static double fill_piece(const kernel *kern, int steps, int certified, int piece, radial_pieces *out)
+{
+    double unit = 1.0 / kern->variance, from = piece ? piece_start(out, piece) : 0.0;
+    double to = piece_start(out, piece + 1), node[3], kappa[3];
+    if (piece == RADIAL_PIECES - 1) { /* without end: level */
+        double left = kernel_value(kern, from) * unit;
+        out->value[piece] = (float)(0.5 * left);
+        out->slope[piece] = out->curve[piece] = 0.0f;
+        return 0.5 * left;
     }
-    kern->table = table;
+    for (int i = 0; i < 3; i++) {
+        node[i] = 0.5 * (from + to) + 0.5 * (to - from) * 0.8660254037844386 * (i - 1);
+        kappa[i] = kernel_value(kern, node[i]) * unit;
+    }
+    double first = (kappa[1] - kappa[0]) / (node[1] - node[0]), second = (kappa[2] - kappa[1]) / (node[2] - node[1]);
+    double curve = (second - first) / (node[2] - node[0]), slope = first - curve * (node[0] + node[1]);
+    double value = kappa[0] - node[0] * (slope + curve * node[0]);
+    double step = (to - from) / steps, low = INFINITY, high = -INFINITY, gap = 0.0;
+    double before = kernel_value(kern, from) * unit, chord = -INFINITY;
+    for (int i = 0; i <= steps; i++) {
+        double at = from + step * i, now = kernel_value(kern, at) * unit;
+        double error = value + at * (slope + curve * at) - now;
+        low = fmin(low, error);
+        high = fmax(high, error);
+        if (i > 0) {
+            double next = (now - before) / step;
+            if (i == 1) /* nothing before to compare with: kappa falls */
+                gap = before - now;
+            else
+                gap = fmax(gap, 0.5 * step * (next - chord));
+            chord = next;
+        }
+        before = now;
+    }
+    out->value[piece] = (float)(value - 0.5 * (high + low));
+    out->slope[piece] = (float)slope;
+    out->curve[piece] = (float)curve;
+    if (!certified)
+        return 0.5 * (high - low);
+    return 0.5 * (high - low) + gap + 0.125 * fabs(curve) * step * step;
+}
+
+static void fill_pieces(const kernel *kern, int steps, int certified, radial_pieces *out)
+{
+    double most = 0.0;
+    for (int piece = 0; piece < RADIAL_PIECES; piece++)
+        most = fmax(most, fill_piece(kern, steps, certified, piece, out));
+    out->error = (float)(most + 4e-6); /* and the rounding of the parabolas */
+}
+
+void kernel_pieces(const kernel *kern, radial_pieces *out)
+{
+    radial_pieces tried;
+    out->error = INFINITY;
+    for (int halves = 0; halves < 3; halves++) /* 1, 2 or 4 for each power of 2 */
+        for (int end = -1; end < 10; end++) {
+            tried.shift = 23 - halves;
+            tried.base = ((127 + end) << halves) - RADIAL_PIECES + 1;
+            fill_pieces(kern, 6, 0, &tried);
+            if (tried.error < out->error)
+                *out = tried;
+        }
+    fill_pieces(kern, 256, 1, out);
 }
 
 static double family_scale(const kernel *kern)

@@ -26,16 +26,15 @@ typedef struct {
     kernel_family family;
     double smoothness; /* nu, for KERNEL_MATERN only */
     double variance;   /* s2 */
-    const float *table; /* kappa by radial_cell, for screening with KERNEL_MATERN; borrowed */
-    double table_error; /* largest error of the table */
 } kernel;
 
 /* The kernel as the vector routines want it; `kern` must outlive the result. */
 radial kernel_radial(const kernel *kern);
 
-/* Fills a table (RADIAL_CELLS) for screening and makes it the kernel's. kappa decreases, so the middle
- * of its values at the ends of a cell errs by at most half of their difference. */
-void kernel_tabulate(kernel *kern, float *table);
+/* kappa in pieces, of a ratio and range that are chosen to err least. As a function of the squared
+ * distance, kappa is completely monotone (Schoenberg, 1938), hence falling and convex, which certifies
+ * the error between the points where it is measured. */
+void kernel_pieces(const kernel *kern, radial_pieces *out);
 
 /* out (d x n) <- scaled points from x, an n x d matrix stored by columns as R does. `centre` has
  * length d and is subtracted first; the same centre must serve all point sets of one problem. */

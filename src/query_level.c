@@ -81,7 +81,6 @@ typedef struct {
     float own_tail[BITSET_SIZE], size[BITSET_SIZE], noisy[BITSET_SIZE]; /* tail, |b|_1, sum noise |b| */
     float *value; /* SCREEN_ROWS x SCREEN_COLS */
     /* integers */
-    radial rad;
     char *room;
     const void *features[BITSET_SIZE];
     float int_gain[BITSET_SIZE], step[BITSET_SIZE], norm[BITSET_SIZE], error[BITSET_SIZE];
@@ -135,7 +134,6 @@ static int reserve_subspaces(level_scratch *s, size_t d, size_t m)
 
 static int reserve_integers(level_scratch *s, size_t d)
 {
-    s->rad = kernel_radial(s->task->kern);
     s->room = scratch_alloc((size_t)BITSET_SIZE * s->task->index->points.integers.steps + 1, 4);
     s->relative = scratch_alloc(BITSET_SIZE * d, sizeof(float));
     s->intervals = scratch_alloc(1, sizeof(simd_intervals));
@@ -238,13 +236,13 @@ static void drop_hopeless(level_scratch *s, int q)
     kept->count = live;
 }
 
-/* Where much is still in play, evaluates those that make the threshold first: the exact threshold then
- * spares about half of the others. */
-static void sharpen(level_scratch *s, int q)
+/* Where much is still in play, puts those that make the threshold last and returns where they start:
+ * evaluated first, they spare about half of the others. */
+static int make_threshold(level_scratch *s, int q)
 {
     candidates *kept = &s->kept[q];
     if (kept->count <= 2 * s->task->k)
-        return;
+        return kept->count;
     int below = 0;
     for (int i = 0; i < kept->count; i++)
         if (kept->low[i] < s->tau[q]) {
@@ -257,9 +255,7 @@ static void sharpen(level_scratch *s, int q)
             kept->low[below] = low;
             kept->high[below++] = high;
         }
-    resolve(s, q, below);
-    raise_threshold(s, q);
-    drop_hopeless(s, q);
+    return below;
 }
 
 /* Makes room: by raising the threshold, then by making it exact, then by evaluating everything. */
@@ -267,8 +263,11 @@ static void compact(level_scratch *s, int q)
 {
     raise_threshold(s, q);
     drop_hopeless(s, q);
-    if (2 * s->kept[q].count > s->capacity)
-        sharpen(s, q);
+    if (2 * s->kept[q].count > s->capacity) {
+        resolve(s, q, make_threshold(s, q));
+        raise_threshold(s, q);
+        drop_hopeless(s, q);
+    }
     if (2 * s->kept[q].count > s->capacity) {
         resolve(s, q, 0);
         raise_threshold(s, q);
@@ -604,7 +603,7 @@ static void screen_cell_integers(level_scratch *s, int cell, const bitset *activ
             s->counters.screened += (double)filled * SCREEN_COLS;
             (points->bits == 8 ? simd->dot_tile8 : simd->dot_tile16)(points->steps, &rows, &columns,
                                                                      found->value);
-            simd->interval_tile(&s->rad, d, &rows, &columns, found);
+            simd->interval_tile(points->pieces, d, &rows, &columns, found);
             for (int a = 0; a < filled; a++)
                 if (found->mask[a]) {
                     interval_row row = {.value = found->value + a * SCREEN_COLS, .norm = columns.norm,
@@ -676,36 +675,35 @@ static void finish_panel(level_scratch *s, const arrival *panel, int columns)
     }
 }
 
-/* The k-best of a query from what was found of it: ordered at once where nothing was known before. */
-static void collect(level_scratch *s, int q, query_result *result)
+/* Adds what was found of a query to its k-best: ordered at once where nothing was known before. */
+static void collect(level_scratch *s, int q)
 {
     const double *dist = s->found_dist + s->found_at[q];
     const int *id = s->found_id + s->found_at[q];
     int count = s->found[q], rank[ORDER_MOST], k = s->task->k;
+    double padded[ORDER_MOST + SIMD_MAX_COLS];
     kbest *best = &s->best[q];
     if (best->size || count > ORDER_MOST) {
         for (int i = 0; i < count; i++)
             kbest_push(best, dist[i], id[i]);
-        kbest_sort(best);
-    } else {
-        double padded[ORDER_MOST + SIMD_MAX_COLS];
-        memcpy(padded, dist, count * sizeof(double));
-        for (int j = count; j < count + SIMD_MAX_COLS; j++)
-            padded[j] = INFINITY;
-        simd->order_pairs(count, padded, id, rank);
-        for (int i = 0; i < count; i++)
-            if (rank[i] < k) {
-                best->dist[rank[i]] = dist[i];
-                best->id[rank[i]] = id[i];
-            }
-        best->size = count < k ? count : k;
+        return;
     }
-    query_write(s->task, s->query[q], best, result);
+    memcpy(padded, dist, count * sizeof(double));
+    for (int j = count; j < count + SIMD_MAX_COLS; j++)
+        padded[j] = INFINITY;
+    simd->order_pairs(count, padded, id, rank);
+    int last = (count < k ? count : k) - 1;
+    for (int i = 0; i < count; i++) /* worst first: a heap */
+        if (rank[i] <= last) {
+            best->dist[last - rank[i]] = dist[i];
+            best->id[last - rank[i]] = id[i];
+        }
+    best->size = last + 1;
 }
 
-/* Evaluates all candidates of all queries of the block that are still in play. Queries that stand
- * together share candidates, so pairs come in tiles, and a candidate is read once. */
-static void finish_block(level_scratch *s, query_result *result)
+/* Evaluates the candidates of each query of the block from place from[q] on. Queries that stand together
+ * share candidates, so pairs come in tiles, and a candidate is read once. */
+static void finish(level_scratch *s, const int *from)
 {
     int cols = simd->cols;
     for (int first = 0, last; first < s->count; first = last) {
@@ -713,72 +711,89 @@ static void finish_block(level_scratch *s, query_result *result)
         s->distincts = 0;
         for (last = first; last < s->count; last++) {
             candidates *kept = &s->kept[last];
-            if (last > first && pairs + kept->count > FINISH_PAIRS)
+            if (last > first && pairs + kept->count - from[last] > FINISH_PAIRS)
                 break;
             s->found_at[last] = pairs;
             s->found[last] = 0;
-            pairs += kept->count + 1; /* a place to spare */
-            for (int i = 0; i < kept->count; i++)
+            pairs += kept->count - from[last] + 1; /* a place to spare */
+            for (int i = from[last]; i < kept->count; i++)
                 bitset_add(&arrive(s, kept->id[i])->wanted, last);
-            kept->count = 0;
+            kept->count = from[last];
         }
-
+        if (!s->distincts)
+            continue;
         memset(s->table, 0xff, s->table_size * sizeof(int));
         qsort(s->arrivals, s->distincts, sizeof(arrival), earlier);
-for (int i = 0; i < s->distincts; i += cols)
+        for (int i = 0; i < s->distincts; i += cols)
             finish_panel(s, s->arrivals + i, s->distincts - i < cols ? s->distincts - i : cols);
-for (int q = first; q < last; q++)
-            collect(s, q, result);
+        for (int q = first; q < last; q++)
+            collect(s, q);
     }
+}
+
+/* All that is still in play: first what makes the thresholds of queries with many candidates. */
+static void finish_block(level_scratch *s, const int *members, int count)
+{
+    int from[BITSET_SIZE], many = 0;
+    for (int q = 0; q < s->count; q++)
+        from[q] = s->kept[q].count;
+    for (int i = 0; i < count; i++) {
+        int q = members[i];
+        raise_threshold(s, q);
+        drop_hopeless(s, q);
+        from[q] = make_threshold(s, q);
+        many += from[q] < s->kept[q].count;
+    }
+    if (many) {
+        finish(s, from);
+        for (int i = 0; i < count; i++) {
+            int q = members[i];
+            if (!s->best[q].size)
+                continue;
+            raise_threshold(s, q);
+            drop_hopeless(s, q);
+        }
+    }
+    memset(from, 0, sizeof(from));
+    finish(s, from);
 }
 
 /* ---- special queries ------------------------------------------------------------------------ */
 
-/* Lists the points of a panel but for specials, and evaluates them. */
 static void resolve_panel(level_scratch *s, int q, int panel)
 {
-    const index_set *points = &s->task->index->points;
-    const int *ids = points->order.ids + (size_t)panel * SCREEN_COLS;
+    const int *ids = s->task->index->points.order.ids + (size_t)panel * SCREEN_COLS;
+    int self = s->task->self ? s->row[q] : -1;
     candidates *kept = &s->kept[q];
-    for (int j = 0; j < SCREEN_COLS; j++)
-        if (ids[j] >= 0 && ids[j] < s->limit[q] && points->bound.special.rank[ids[j]] < 0)
-            kept->id[kept->count++] = ids[j];
+    for (int j = 0; j < SCREEN_COLS; j++) {
+        kept->id[kept->count] = ids[j];
+        kept->count += ids[j] >= 0 && ids[j] < s->limit[q] && ids[j] != self;
+    }
     resolve(s, q, 0);
 }
 
-/* A query on an inducing input: panels by their bound, which is attained, and all other specials. */
+/* A query on an inducing input: panels by their bound, which is attained, in bands of falling height. */
 static void search_special(level_scratch *s, int q)
 {
-    const index_set *points = &s->task->index->points, *from = s->task->index->from;
-    const specials *special = &points->bound.special;
-    candidates *kept = &s->kept[q];
-    kbest *best = &s->best[q];
-    int input = from->bound.special.inputs[from->bound.special.rank[s->row[q]]];
-    for (int i = 0; i < special->count; i++) {
-        int id = special->ids[i];
-        if (id < s->limit[q] && !(s->task->self && id == s->row[q]))
-            kept->id[kept->count++] = id;
-        if (kept->count == s->capacity || i + 1 == special->count)
-            resolve(s, q, 0);
-    }
-    float most = 0.0f;
-    double slack = s->noise[q] * 1e-3;
-    for (int panel = 0; panel < points->order.panels; panel++) {
-        s->special_upper[panel] = (float)(bounds_special(&points->bound, input, panel) * s->gain[q] + slack);
-        most = fmaxf(most, s->special_upper[panel]);
+    const index_set *points = &s->task->index->points;
+    const bounds *from = &s->task->index->from->bound;
+    const kbest *best = &s->best[q];
+    int input = from->special.inputs[from->special.rank[s->row[q]]], panels = points->order.panels;
+    float most = 0.0f, *upper = s->special_upper;
+    double slack = s->noise[q] * points->bound.most_noise;
+    for (int p = 0; p < panels; p++) {
+        upper[p] = (float)((bounds_special(&points->bound, input, p) * s->gain[q] + slack) * (1.0 + 1e-6));
+        most = fmaxf(most, upper[p]);
     }
     for (float high = INFINITY, low = 0.5f * most;; high = low, low *= 0.5f) {
-        float needed = -1.0f;
-        if (kbest_full(best))
-            needed = (float)(1.0 - best->dist[0] * best->dist[0]) - 1e-6f;
+        float needed = kbest_full(best) ? (float)(1.0 - best->dist[0] * best->dist[0]) - 1e-6f : -1.0f;
         if (high < needed)
             break;
-        if (low < 1e-9f * most)
-            low = -1.0f;
-        for (int panel = 0; panel < points->order.panels; panel++)
-            if (s->special_upper[panel] >= low && s->special_upper[panel] < high &&
-                s->special_upper[panel] >= needed && points->order.least[panel] < s->limit[q])
-                resolve_panel(s, q, panel);
+        low = low < 1e-6f * most ? -1.0f : low;
+        for (int p = 0; p < panels; p++)
+            if (upper[p] >= low && upper[p] < high && upper[p] >= needed &&
+                points->order.least[p] < s->limit[q])
+                resolve_panel(s, q, p);
         if (low < 0.0f)
             break;
     }
@@ -949,11 +964,7 @@ int listed = list_work(s, seed, members, count);
             screen_cell_integers(s, s->work[i].cell, &s->work[i].active);
     }
 
-    for (int i = 0; i < count; i++) {
-        raise_threshold(s, members[i]);
-        drop_hopeless(s, members[i]);
-        sharpen(s, members[i]);
-    }
+    finish_block(s, members, count);
 }
 
 static void search_block(level_scratch *s, int cell, const int *queries, int count, query_result *result)
@@ -966,7 +977,10 @@ static void search_block(level_scratch *s, int cell, const int *queries, int cou
     for (int q = 0; q < count; q++)
         if (task->index->from->bound.special.rank[s->row[q]] >= 0 && s->gain[q] > 0.0f && s->limit[q] > 0)
             {search_special(s, q); }
-    finish_block(s, result);
+    for (int q = 0; q < count; q++) {
+        kbest_sort(&s->best[q]);
+        query_write(task, s->query[q], &s->best[q], result);
+    }
 }
 
 /* The queries in the order of the cells, and where each block starts: at a cell, or after BITSET_SIZE

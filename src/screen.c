@@ -12,7 +12,7 @@
 void screen_free(screen *s)
 {
     void *held[] = {s->centre, s->slack,       s->x,     s->gain,     s->step,     s->norm,
-                    s->error,  s->slack_floor, s->start, s->integers, s->special_v};
+                    s->error,  s->slack_floor, s->start, s->integers, s->special_v, s->pieces};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
     memset(s, 0, sizeof(*s));
@@ -123,10 +123,10 @@ static void build_frame(screen *s, const kernel *kern, int c)
         s->centre[(size_t)c * s->d + u] = 0.5 * (low + high);
         far += 0.25 * (high - low) * (high - low);
     }
-    double slack = ldexp(1.0, -24) * (40.0 + s->d + 2.0 * sqrt(far));
-    if (kern->table) { /* steepest at 0, where rounding of coordinates may cost more than |ds| */
+    double slack = ldexp(1.0, -23) * (40.0 + s->d + 2.0 * sqrt(far)) + s->pieces->error;
+    if (kern->family == KERNEL_MATERN) { /* steepest at 0, where rounding of coordinates may cost more than |ds| */
         double step = ldexp(1.0, -23) * (1.0 + sqrt(far));
-        slack += kern->table_error + 1.0 - kernel_value(kern, step * step) / kern->variance;
+        slack += 1.0 - kernel_value(kern, step * step) / kern->variance;
     }
     s->slack[c] = (float)slack;
 }
@@ -185,6 +185,7 @@ static int bits8_suffice(const screen *s, const kernel *kern, double *f, int16_t
 static int allocate(screen *s)
 {
     size_t columns = (size_t)s->order->panels * SCREEN_COLS, count = s->order->count;
+    s->pieces = scratch_alloc(1, sizeof(radial_pieces));
     s->centre = scratch_alloc(count * s->d + 1, sizeof(double));
     s->slack = scratch_alloc(count + 1, sizeof(float));
     s->x = scratch_alloc(columns * s->d, sizeof(float));
@@ -195,7 +196,7 @@ static int allocate(screen *s)
     s->start = scratch_alloc(columns, sizeof(int32_t));
     s->slack_floor = scratch_alloc((size_t)s->order->panels, sizeof(float));
     s->integers = scratch_alloc(columns * s->steps + 1, 4);
-    return s->centre && s->slack && s->x && s->gain && s->norm && s->error && s->step && s->start &&
+    return s->pieces && s->centre && s->slack && s->x && s->gain && s->norm && s->error && s->step && s->start &&
            s->slack_floor && s->integers;
 }
 
@@ -224,6 +225,7 @@ status screen_build(const metric_source *source, const metric_points *points, co
         result = status_fail(STATUS_MEMORY);
         goto done;
     }
+    kernel_pieces(source->kern, s->pieces);
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 4)
     for (int c = 0; c < order->count; c++)
         build_cell(s, source->kern, c, f + room * threads_id(), integers + room * threads_id());

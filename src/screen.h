@@ -9,14 +9,16 @@
  * An orthogonal rotation (Hadamard butterflies) of all features first evens out their sizes, which
  * makes e smaller and changes no dot product.
  *
+ * The kernel is taken from pieces (kernel.h), which err by at most pieces->error.
+ *
  * Rounding in single precision. Coordinates are taken relative to the centre of a cell, in double.
  * With u = 2^-24, s the distance and R the largest distance of a cell's points from its centre,
  * |ds| <= u (2 s + 2 R) from rounding coordinates and differences and u ((d + 1) / 2 + 4) s from the
- * sum and the root; |kappa'| s <= 1 and |kappa'| <= 1 for every family, and the exponential has a
- * relative error below 8 u. Products of gains and of steps add at most 12 u times what they multiply,
- * which is at most the gains, or the norms. So
- *     slack = u (40 + d + 2 R)     multiplies gain_i gain_j,
- * (a tabulated kernel adds the error of its table, and 1 - kappa at the rounding of coordinates),
+ * sum; |kappa'| s <= 1 and |kappa'| <= 1 for every family, and a parabola over a ratio of at most 2 is at
+ * most twice as steep. Products of gains and of steps add at most 12 u times what they multiply, which
+ * is at most the gains, or the norms. So
+ *     slack = 2 u (40 + d + 2 R) + pieces->error     multiplies gain_i gain_j
+ * (the general Matern kernel, which may be steeper at 0, adds 1 - kappa at the rounding of coordinates),
  * and e_j is stored as (e_j + 2^-20 |f_j|) (1 + 2^-20).
  *
  * A special point on z_u (specials.h) has r(z_u, y) = jitter s2 (L^-1 e_u) . v_y exactly, so it is
@@ -34,6 +36,7 @@ typedef struct {
     int bits;               /* 8 or 16 */
     int d, m, width;        /* width: features after padding for the rotation */
     int steps;              /* of 4 bytes: 4 integers of 8 bits or 2 of 16 */
+    radial_pieces *pieces;  /* 1 */
     double *centre;         /* cells x d, scaled coordinates */
     float *slack;           /* cells */
     /* by column */

@@ -27,20 +27,17 @@ typedef struct {
     double variance, c1, c2;
     double (*function)(const void *context, double s2);
     const void *context;
-    const float *table; /* what single precision uses for a function: values by radial_cell */
 } radial;
 
-/* Cells of a table of a function of s2: a power of two for each exponent, 2^8 cells each, the first
- * from 0 and the last without end. */
-#define RADIAL_CELLS (52 * 256)
-#define RADIAL_FIRST (87 << 8) /* s2 = 2^-40 */
+/* A radial function of the squared distance s2 in pieces, for single precision: piece
+ * (bits of s2 >> shift) - base, within 0 .. RADIAL_PIECES - 1, is value + s2 (slope + s2 curve) and errs
+ * by at most `error`. */
+#define RADIAL_PIECES 32
 
-/* Cell of s2 >= 0 given by its single-precision bits. */
-static inline int radial_cell(int32_t bits)
-{
-    int cell = (bits >> 15) - RADIAL_FIRST;
-    return cell < 0 ? 0 : cell >= RADIAL_CELLS ? RADIAL_CELLS - 1 : cell;
-}
+typedef struct {
+    int shift, base;
+    float value[RADIAL_PIECES], slope[RADIAL_PIECES], curve[RADIAL_PIECES], error;
+} radial_pieces;
 
 /* Shapes of screening: rows (queries) and columns (points) of a tile. */
 #define SCREEN_ROWS 8
@@ -154,10 +151,10 @@ typedef struct {
     void (*dot_tile16)(int steps, const simd_rows *rows, const simd_columns *columns, float *value);
 
     /* Completes the values of a tile to correlations, with their errors (see screen.h):
-     * value_ij += gain_i gain_j radial(s2_ij),
+     * value_ij += gain_i gain_j kappa(s2_ij),
      * slope_i   = error_i + gain_i slack,
      * base_i    = gain_i slack_floor. */
-    void (*interval_tile)(const radial *rad, int d, const simd_rows *rows,
+    void (*interval_tile)(const radial_pieces *pieces, int d, const simd_rows *rows,
                           const simd_columns *columns, simd_intervals *out);
 
     /* out[i * width + j] = sum_u a[i][u] b[u * width + j], i < count, u < inner, in single precision;

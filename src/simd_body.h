@@ -456,56 +456,25 @@ static void NAME(distance_list)(int d, const double *q, const double *x, const i
 
 /* ---- single precision: screening ------------------------------------------------------------ */
 
-static inline vf NAME(square_root32)(vf x)
+static inline vf NAME(radial_piece)(const radial_pieces *pieces, vf s2)
 {
+    vs at = ((vs)s2 >> pieces->shift) - pieces->base;
 #if VECTOR_BYTES == 64
-    __m512 s = (__m512)x, r = _mm512_rsqrt14_ps(_mm512_max_ps(s, _mm512_set1_ps(1e-30f)));
-    vf y = (vf)r;
-    y = y * FMA32(FSPLAT(-0.5f) * x * y, y, FSPLAT(1.5f)); /* one Newton step: 14 bits to 23 */
-    return x * y;
-#elif VECTOR_BYTES == 32
-    return (vf)_mm256_sqrt_ps((__m256)x);
+    __m512i piece = _mm512_min_epi32(_mm512_max_epi32((__m512i)at, _mm512_setzero_si512()),
+                                     _mm512_set1_epi32(RADIAL_PIECES - 1));
+#define PIECE(of) (vf) _mm512_permutex2var_ps(_mm512_loadu_ps(of), piece, _mm512_loadu_ps(of + 16))
+    vf value = PIECE(pieces->value), slope = PIECE(pieces->slope), curve = PIECE(pieces->curve);
+#undef PIECE
 #else
-    for (int i = 0; i < FLANES; i++)
-        x[i] = sqrtf(x[i]);
-    return x;
-#endif
-}
-
-/* exp(-s) for s >= 0, 0 from s = 87 on; relative error below 4e-7 plus that of s itself. */
-static inline vf NAME(exp_minus32)(vf s)
-{
-    const float shift = 12582912.0f; /* 1.5 * 2^23 */
-    vf x = -s;
-    vs inside = s < FSPLAT(87.0f);
-    x = (vf)((vs)x & inside);
-    vf t = FMA32(x, FSPLAT(1.44269504f), FSPLAT(shift));
-    vf n = t - FSPLAT(shift);
-    vf y = FMA32(n, FSPLAT(-0.693359375f), x);
-    y = FMA32(n, FSPLAT(2.12194440e-4f), y);
-    vf p = FSPLAT(0.008369148490856347f);
-    p = FMA32(p, y, FSPLAT(0.04191750724961526f));
-    p = FMA32(p, y, FSPLAT(0.16666505260408124f));
-    p = FMA32(p, y, FSPLAT(0.49998869378303396f));
-    p = FMA32(p, y, FSPLAT(1.0f));
-    p = FMA32(p, y, FSPLAT(1.0f));
-    p = (vf)((vs)p + ((vs)t << 23));
-    return (vf)((vs)p & inside);
-}
-
-static inline __attribute__((always_inline)) vf NAME(radial_vector32)(const radial *rad, vf s2)
-{
-    if (rad->form == RADIAL_GAUSSIAN)
-        return NAME(exp_minus32)(s2);
-    if (rad->form == RADIAL_FUNCTION) {
-        vf value;
-        for (int i = 0; i < FLANES; i++)
-            value[i] = rad->table[radial_cell(((vs)s2)[i])];
-        return value;
+    vf value, slope, curve;
+    for (int i = 0; i < FLANES; i++) {
+        int piece = at[i] < 0 ? 0 : at[i] < RADIAL_PIECES ? at[i] : RADIAL_PIECES - 1;
+        value[i] = pieces->value[piece];
+        slope[i] = pieces->slope[piece];
+        curve[i] = pieces->curve[piece];
     }
-    vf s = NAME(square_root32)(s2);
-    vf p = FMA32(FMA32(FSPLAT((float)rad->c2), s, FSPLAT((float)rad->c1)), s, FSPLAT(1.0f));
-    return p * NAME(exp_minus32)(s);
+#endif
+    return FMA32(FMA32(curve, s2, slope), s2, value);
 }
 
 /* value_ij <- -step_i step_j sums_ij for vector h of the columns. */
@@ -799,29 +768,41 @@ static void NAME(subspace_tile)(int rank, const float *const *rows, const float 
     }
 }
 
-static void NAME(interval_tile)(const radial *rad, int d, const simd_rows *rows,
+static void NAME(interval_tile)(const radial_pieces *pieces, int d, const simd_rows *rows,
                                 const simd_columns *columns, simd_intervals *out)
 {
+    const radial_pieces kept = *pieces;
     for (int i = 0; i < SCREEN_ROWS; i++) {
         uint32_t mask = 0;
         const float *x = rows->x[i];
         float slope = rows->error[i] + rows->gain[i] * columns->slack,
-              base = rows->gain[i] * columns->slack_floor;
+              base = rows->gain[i] * columns->slack_floor, limit = rows->tau[i] - base;
         out->slope[i] = slope;
         out->base[i] = base;
-        for (int j = 0; j < SCREEN_COLS; j += FLANES) {
-            vf value = FLOAD(out->value + i * SCREEN_COLS + j), s2 = FSPLAT(0.0f);
+        for (int j = 0; j < SCREEN_COLS; j += 2 * FLANES) {
+            vf s0 = FSPLAT(0.0f), s1 = s0;
+            float *to = out->value + i * SCREEN_COLS + j;
             for (int u = 0; u < d; u++) {
-                vf diff = FSPLAT(x[u]) - FLOAD(columns->x + u * SCREEN_COLS + j);
-                s2 = FMA32(diff, diff, s2);
+                vf own = FSPLAT(x[u]);
+                vf diff0 = own - FLOAD(columns->x + u * SCREEN_COLS + j),
+                   diff1 = own - FLOAD(columns->x + u * SCREEN_COLS + j + FLANES);
+                s0 = FMA32(diff0, diff0, s0);
+                s1 = FMA32(diff1, diff1, s1);
             }
-            vf gain = FSPLAT(rows->gain[i]) * FLOAD(columns->gain + j);
-            value = FMA32(gain, NAME(radial_vector32)(rad, s2), value);
-            FSTORE(out->value + i * SCREEN_COLS + j, value);
-            vf upper = (vf)((vs)value & INT32_MAX);
-            upper = FMA32(FSPLAT(slope), FLOAD(columns->norm + j), upper);
-            upper = FMA32(FSPLAT(rows->norm[i]), FLOAD(columns->error + j), upper);
-            mask |= NAME(reaching32)(upper, rows->tau[i] - base) << j;
+            vf gain = FSPLAT(rows->gain[i]);
+            vf v0 = FMA32(gain * FLOAD(columns->gain + j), NAME(radial_piece)(&kept, s0), FLOAD(to));
+            vf v1 = FMA32(gain * FLOAD(columns->gain + j + FLANES), NAME(radial_piece)(&kept, s1),
+                          FLOAD(to + FLANES));
+            FSTORE(to, v0);
+            FSTORE(to + FLANES, v1);
+            v0 = (vf)((vs)v0 & INT32_MAX);
+            v1 = (vf)((vs)v1 & INT32_MAX);
+            v0 = FMA32(FSPLAT(slope), FLOAD(columns->norm + j), v0);
+            v1 = FMA32(FSPLAT(slope), FLOAD(columns->norm + j + FLANES), v1);
+            v0 = FMA32(FSPLAT(rows->norm[i]), FLOAD(columns->error + j), v0);
+            v1 = FMA32(FSPLAT(rows->norm[i]), FLOAD(columns->error + j + FLANES), v1);
+            mask |= NAME(reaching32)(v0, limit) << j;
+            mask |= NAME(reaching32)(v1, limit) << (j + FLANES);
         }
         out->mask[i] = mask;
     }

@@ -2,7 +2,7 @@
  *
  * For such a point p is about the jitter, and its correlations are differences of nearly equal
  * numbers. But r(z_u, y) = jitter s2 w_u(y) exactly, w = L^-T v_y the kriging weights of y, so bounds
- * and screening treat these points by their weights. Two of them together are outside bounds. */
+ * and screening treat these points by their weights. */
 #ifndef VECCHIANN_SPECIALS_H
 #define VECCHIANN_SPECIALS_H
 
