@@ -70,6 +70,7 @@ residual_knn <- function(object, k, newdata = NULL, predecessors = FALSE, querie
     if (!is.null(queries)) refuse("queries", "NULL with `newdata`", describe(queries))
     newdata <- check_newdata(gp, newdata)
   }
+  if (!is.null(newdata) && nrow(newdata) > chunk_rows && is.null(tree) && method != "brute") tree <- cover_tree(gp, threads)
   search <- function(new) {
     .Call(C_residual_knn, gp, tree, k, queries, new, predecessors, method, budget, threads, progress)
   }
@@ -82,8 +83,10 @@ residual_knn <- function(object, k, newdata = NULL, predecessors = FALSE, querie
                  inducing = gp$inducing), class = "residual_knn")
 }
 
+chunk_rows <- 50000
+
 # Searches for new points chunk by chunk: only one chunk's features exist at a time.
-search_chunks <- function(search, gp, newdata, threads, rows = 50000) {
+search_chunks <- function(search, gp, newdata, threads, rows = chunk_rows) {
   chunks <- split(seq_len(nrow(newdata)), (seq_len(nrow(newdata)) - 1) %/% rows)
   found <- lapply(unname(chunks), function(chunk) {
     search(new_points(gp, newdata[chunk, , drop = FALSE], threads))

@@ -446,6 +446,8 @@ static void unpack_problem(SEXP gp, SEXP tree_list, search_problem *out)
     }
 }
 
+#define SAMPLE_NEIGHBOURS 30 /* what an index is chosen for */
+
 static SEXP allocate_index(void *built)
 {
     return allocVector(RAWSXP, (R_xlen_t)index_packed_bytes(built));
@@ -456,8 +458,17 @@ SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads)
     search_problem problem;
     index_search built;
     unpack_problem(gp, tree_list, &problem);
-    raise(index_build(&problem.source, &problem.structure, &problem.points, &problem.points,
-                      (index_pack){NULL, 0}, thread_count(threads), &built));
+    query_task task = {
+        .kern = &problem.fr.kern,
+        .points = &problem.points,
+        .from = &problem.points,
+        .k = SAMPLE_NEIGHBOURS,
+        .threads = thread_count(threads),
+        .budget = INFINITY,
+        .source = &problem.source,
+        .structure = &problem.structure,
+    };
+    raise(query_index(&task, &built));
     SEXP out = PROTECT(R_tryCatchError(allocate_index, &built, allocation_failed, NULL));
     if (out != R_NilValue)
         index_packed_write(&built, RAW(out));

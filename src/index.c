@@ -4,7 +4,7 @@
 
 #define CELLS_LEAST 64     /* smallest of the largest numbers of points of a cell that are tried */
 #define CELLS_INTEGERS 256 /* for screening by integers */
-#define RANK_WANTED 45.0   /* mean number of landmarks of a cell: what larger ones save, they cost */
+#define RANK_WANTED 50.0   /* mean number of landmarks of a cell: what larger ones save, they cost */
 #define ALIGN 64
 #define MAGIC 0x76616e6e32303031 /* changes with the layout */
 
@@ -31,7 +31,7 @@ typedef struct {
     uint64_t magic, bytes, n;
     int32_t rows, cols, form, d, m, count, panels, specials, expands, weights, special_reach, bits,
         steps, width;
-    double jitter, most_noise;
+    double jitter, most_noise, cost;
 } header;
 
 /* A walk over the arrays of a set, the same for measuring, writing and opening. */
@@ -121,10 +121,11 @@ static header describe(const index_search *index)
     const index_set *set = &index->points;
     const bounds *b = &set->bound;
     const screen *s = &set->integers;
-    return (header){MAGIC, 0, set->order.n, simd->rows, simd->cols, index->form, b->d, b->m,
+    return (header){MAGIC, 0, index->candidates->n, simd->rows, simd->cols, index->form,
+                    index->candidates->d, index->candidates->m,
                     set->order.count, set->order.panels, b->special.count, b->expands,
                     b->panels.weight != NULL, b->special_reach != NULL, s->bits, s->steps, s->width,
-                    b->jitter, b->most_noise};
+                    b->jitter, b->most_noise, index->cost};
 }
 
 static void visit_nothing(walk *self, void **field, size_t bytes)
@@ -151,7 +152,8 @@ size_t index_packed_bytes(index_search *index)
 {
     header head = describe(index);
     walk w = {visit_nothing, NULL, start_of_arrays()};
-    walk_set(&w, index->form, &head, &index->points);
+    if (index->form != INDEX_NONE)
+        walk_set(&w, index->form, &head, &index->points);
     return w.at;
 }
 
@@ -161,14 +163,15 @@ void index_packed_write(index_search *index, void *memory)
     walk w = {visit_write, memory, start_of_arrays()};
     head.bytes = index_packed_bytes(index);
     memset(memory, 0, head.bytes); /* between the arrays too: equal indices are equal bytes */
-    walk_set(&w, index->form, &head, &index->points);
+    if (index->form != INDEX_NONE)
+        walk_set(&w, index->form, &head, &index->points);
     memcpy(memory, &head, sizeof(head));
 }
 
-/* Whether what was kept is an index of these points; then `out` reads it where it stands. */
-static int open_kept(const metric_source *source, const metric_points *points, index_pack kept,
-                     index_search *out)
+int index_open(const metric_source *source, const metric_points *points, index_pack kept,
+               index_search *out)
 {
+    memset(out, 0, sizeof(*out));
     header head;
     if (!kept.memory || kept.bytes < sizeof(head))
         return 0;
@@ -180,7 +183,12 @@ static int open_kept(const metric_source *source, const metric_points *points, i
     index_set *set = &out->points;
     int groups = (head.count + BOUNDS_GROUP - 1) / BOUNDS_GROUP;
     out->form = (index_form)head.form;
+    out->cost = head.cost;
+    out->candidates = points;
     out->opened = 1;
+    out->from = set;
+    if (out->form == INDEX_NONE)
+        return 1;
     set->order = (cells){.n = head.n, .d = head.d, .count = head.count, .panels = head.panels};
     set->bound = (bounds){.kern = source->kern,
                           .points = points,
@@ -235,10 +243,12 @@ static status set_build(const metric_source *source, const tree *structure,
 {
     status result = status_ok();
     int small = 0;
-    if (!like || *form == INDEX_SUBSPACES)
+    if (*form == INDEX_SUBSPACES)
         small = choose_cells(source, structure, points, threads, &set->order, &result);
     if (!like)
-        *form = small ? INDEX_SUBSPACES : INDEX_INTEGERS;
+        *form = small ? INDEX_SUBSPACES : screen_is_fine(source, points) ? INDEX_INTEGERS : INDEX_NONE;
+    if (*form == INDEX_NONE)
+        return result;
     if (!small && !result.code)
         result = cells_build(structure, points->d, points->n, points->x,
                              *form == INDEX_SUBSPACES ? CELLS_LEAST : CELLS_INTEGERS, threads,
@@ -255,18 +265,22 @@ static status set_build(const metric_source *source, const tree *structure,
 }
 
 status index_build(const metric_source *source, const tree *structure, const metric_points *points,
-                   const metric_points *from, index_pack kept, int threads, index_search *out)
+                   index_form form, int threads, index_search *out)
 {
     memset(out, 0, sizeof(*out));
-    status result = status_ok();
-    if (!open_kept(source, points, kept, out))
-        result = set_build(source, structure, points, NULL, threads, &out->form, &out->points);
+    out->form = form;
+    out->candidates = points;
     out->from = &out->points;
-    if (!result.code && from != points) {
-        result = set_build(source, NULL, from, &out->points, threads, &out->form, &out->fresh);
-        out->from = &out->fresh;
-    }
+    status result = set_build(source, structure, points, NULL, threads, &out->form, &out->points);
     if (result.code)
         index_free(out);
+    return result;
+}
+
+status index_add_queries(const metric_source *source, const metric_points *from, int threads,
+                         index_search *index)
+{
+    status result = set_build(source, NULL, from, &index->points, threads, &index->form, &index->fresh);
+    index->from = &index->fresh;
     return result;
 }

@@ -10,7 +10,7 @@
 #include "screen.h"
 #include "subspace.h"
 
-typedef enum { INDEX_SUBSPACES, INDEX_INTEGERS } index_form;
+typedef enum { INDEX_SUBSPACES, INDEX_INTEGERS, INDEX_NONE } index_form;
 
 typedef struct {
     cells order;
@@ -21,6 +21,8 @@ typedef struct {
 
 typedef struct {
     index_form form;
+    const metric_points *candidates;
+    double cost;             /* of a search for a point, see query.c; kept with the index */
     int opened;              /* the candidates' arrays stand in memory that belongs to the caller */
     index_set points, fresh; /* the candidates; queries that are not candidates */
     const index_set *from;   /* the queries: one of the two */
@@ -32,11 +34,19 @@ typedef struct {
     size_t bytes;
 } index_pack;
 
-/* `structure` is the tree of the candidates, or NULL to build one; `from` is the set of the queries,
- * `points` again when they are candidates. `kept` serves if it was made of the same points and by the
- * same vector routines. All arguments are borrowed and must outlive the index. */
+/* The index of candidates that are the queries too. `structure` is their tree, or NULL to build one.
+ * INDEX_SUBSPACES becomes INDEX_INTEGERS where no cells have small subspaces, and either INDEX_NONE, with
+ * nothing built, where integers are too coarse. All arguments are borrowed and must outlive the index. */
 status index_build(const metric_source *source, const tree *structure, const metric_points *points,
-                   const metric_points *from, index_pack kept, int threads, index_search *out);
+                   index_form form, int threads, index_search *out);
+
+/* The same from what was kept; 0 if it was made of other points or by other vector routines. */
+int index_open(const metric_source *source, const metric_points *points, index_pack kept,
+               index_search *out);
+
+/* Adds queries that are not candidates. */
+status index_add_queries(const metric_source *source, const metric_points *from, int threads,
+                         index_search *index);
 void index_free(index_search *index);
 
 /* How many bytes the candidates' part takes, and laying it out. */

@@ -5,17 +5,19 @@
 
 #include <string.h>
 
-/* Costs in units of one double-precision product, measured on one machine: only their order of
- * magnitude matters, for a choice between ways that give the same answer. */
-#define COST_KERNEL 50.0       /* a kernel value in double */
-#define COST_SCREENED 30.0     /* a screened pair, but for its product */
-#define COST_CORRELATION 4.0   /* of a single correlation, for each product */
-#define COST_INDEX 600.0       /* the index, for each point and feature */
-#define INDEX_QUERIES 700      /* fewer queries do not repay an index */
-#define PREFIX_SHRINK 4        /* ratio of the prefixes that serve predecessors */
-#define PREFIX_LEAST 2000      /* shorter prefixes go by brute force */
-#define SAMPLE_BLOCKS 4
-#define SAMPLE_BLOCK 64
+/* Costs in units of one double-precision product in the tiles of brute force, measured on one machine:
+ * only their order of magnitude matters, for a choice between ways that give the same answer. */
+#define COST_KERNEL 50.0      /* a kernel value in double */
+#define COST_SCREENED 30.0    /* a screened pair, but for its product */
+#define COST_SUBSPACE 30.0    /* the product of a pair in a subspace */
+#define COST_CORRELATION 1.5  /* of a correlation outside brute force, for each product */
+#define COST_QUERY 2e5        /* what else a query costs */
+#define COST_INDEX 1300.0     /* the index, for each point and product */
+#define LEAST_POINTS 2000     /* fewer candidates go by brute force */
+#define LEAST_QUERIES 8       /* fewer queries too, even if there is an index */
+#define PREFIX_SHRINK 4       /* ratio of the prefixes that serve predecessors */
+#define PREFIX_LEAST 2000     /* shorter prefixes go by brute force */
+#define SAMPLE_CELLS 4
 
 /* A part of the work of another monitor. */
 typedef struct {
@@ -34,30 +36,46 @@ static double brute_cost(const query_task *task)
     return (double)task->points->n * (task->points->m + COST_KERNEL);
 }
 
-/* The level engine's cost of a query, from the counters of a few blocks spread over the queries. */
-static status sample_cost(const query_task *task, double *cost)
+/* The cost of screening every pair by integers, but for the exact evaluations. */
+static double integers_cost(const query_task *task)
 {
-    const index_set *from = task->index->from, *points = &task->index->points;
-    size_t n = task->from->n, count = SAMPLE_BLOCKS * SAMPLE_BLOCK;
+    double product = task->points->m / (simd->dot_tile8 ? 8.0 : 4.0);
+    return (double)task->points->n * (COST_SCREENED + product) + COST_QUERY;
+}
+
+/* The level engine's cost of a query, from its counters on the points of a few cells. */
+static status sample_cost(const query_task *task, index_search *index)
+{
+    const cells *order = &index->points.order;
+    size_t count = 0, room = (size_t)SAMPLE_CELLS * CELLS_MOST;
     query_task sample = *task;
     query_result result = {0};
-    int *rows = scratch_alloc(count, sizeof(int));
-    result.id = scratch_alloc(count * task->k, sizeof(int));
-    result.dist = scratch_alloc(count * task->k, sizeof(double));
+    int *rows = scratch_alloc(room, sizeof(int));
+    result.id = scratch_alloc(room * task->k, sizeof(int));
+    result.dist = scratch_alloc(room * task->k, sizeof(double));
     status outcome = status_fail(STATUS_MEMORY);
     if (rows && result.id && result.dist) {
-        for (size_t i = 0; i < count; i++)
-            rows[i] = from->order.perm[n / SAMPLE_BLOCKS * (i / SAMPLE_BLOCK) + i % SAMPLE_BLOCK];
+        for (int i = 0; i < SAMPLE_CELLS && i < order->count; i++) {
+            int cell = (int)((i + 0.5) / SAMPLE_CELLS * order->count);
+            for (int at = order->first[cell]; at < order->first[cell + 1]; at++)
+                rows[count++] = order->perm[at];
+        }
+        sample.from = task->points;
+        sample.self = 1;
+        sample.predecessors = 0;
         sample.rows = rows;
         sample.slot = NULL;
         sample.count = count;
+        sample.index = index;
+        sample.mon = NULL;
         outcome = query_level(&sample, &result);
-        double width = task->index->form == INDEX_SUBSPACES ? 32.0
-                       : points->integers.bits == 8         ? task->points->m / 8.0
+        double product = index->form == INDEX_SUBSPACES     ? COST_SUBSPACE
+                         : index->points.integers.bits == 8 ? task->points->m / 8.0
                                                             : task->points->m / 4.0;
-        *cost = (result.counters.screened * (COST_SCREENED + width) +
-                 result.counters.correlations * COST_CORRELATION * (task->points->m + COST_KERNEL)) /
-                (double)count;
+        index->cost = COST_QUERY + (result.counters.screened * (COST_SCREENED + product) +
+                                    result.counters.correlations * COST_CORRELATION *
+                                        (task->points->m + COST_KERNEL)) /
+                                       (double)count;
     }
     scratch_free(rows);
     scratch_free(result.id);
@@ -65,41 +83,68 @@ static status sample_cost(const query_task *task, double *cost)
     return outcome;
 }
 
-/* The level engine, or brute force where a sample says so, with an index of its own. */
+status query_index(const query_task *task, index_search *index)
+{
+    status outcome =
+        index_build(task->source, task->structure, task->points, INDEX_SUBSPACES, task->threads, index);
+    if (outcome.code)
+        return outcome;
+    index->cost = INFINITY;
+    if (index->form != INDEX_NONE)
+        outcome = sample_cost(task, index);
+    if (!outcome.code && index->form == INDEX_SUBSPACES && index->cost > integers_cost(task) &&
+        screen_is_fine(task->source, task->points)) {
+        index_free(index);
+        outcome = index_build(task->source, task->structure, task->points, INDEX_INTEGERS, task->threads,
+                              index);
+        if (outcome.code)
+            return outcome;
+        outcome = sample_cost(task, index);
+    }
+    if (outcome.code)
+        index_free(index);
+    return outcome;
+}
+
+/* The level engine; where its index skips and screens too little, the dense tiles of brute force. */
 static status run_indexed(const char *method, const query_task *task, query_result *result)
 {
     index_search index;
     query_task indexed = *task;
-    status outcome = index_build(task->source, task->structure, task->points, task->from,
-                                 task->kept, task->threads, &index);
+    status outcome = status_ok();
+    int choose = strcmp(method, "auto") == 0;
+    if (!index_open(task->source, task->points, task->kept, &index))
+        outcome = query_index(task, &index);
     if (outcome.code)
         return outcome;
-    indexed.index = &index;
-    int choose = strcmp(method, "auto") == 0, brute = 0;
-    if (choose && task->from->n >= SAMPLE_BLOCKS * SAMPLE_BLOCK) {
-        double cost = 0.0;
-        outcome = sample_cost(&indexed, &cost);
-        brute = !outcome.code && cost > brute_cost(task);
-    }
-    if (outcome.code) {
-        index_free(&index);
-        return outcome;
-    }
-    if (choose)
-        result->note = brute ? "auto: on a sample, screening left too much for it to pay"
-                       : index.form == INDEX_SUBSPACES
+    /* asked for by name, the level engine may lose a little: what it counts is then what it does */
+    int dense = index.cost > (choose ? 1.0 : 2.0) * brute_cost(task) + (choose ? 0.0 : COST_QUERY);
+    result->method = choose && dense ? "brute" : "level";
+    if (dense)
+        result->note = choose ? "auto: on a sample, screening left too much for it to pay"
+                              : "nothing to skip: by dense tiles";
+    else if (choose)
+        result->note = index.form == INDEX_SUBSPACES
                            ? "auto: cells skipped and screened by subspaces of landmarks"
                        : index.points.integers.bits == 8 ? "auto: screening with 8-bit integers"
                                                          : "auto: screening with 16-bit integers";
-    if (brute) {
-        index_free(&index);
-        result->method = "brute";
-        return query_brute(task, result);
-    }
-    result->method = "level";
-    outcome = query_level(&indexed, result);
+    if (!dense && task->from != task->points)
+        outcome = index_add_queries(task->source, task->from, task->threads, &index);
+    indexed.index = &index;
+    if (!outcome.code)
+        outcome = dense ? query_brute(task, result) : query_level(&indexed, result);
     index_free(&index);
     return outcome;
+}
+
+/* Whether brute force is over before an index would have repaid itself. */
+static int too_few(const query_task *task)
+{
+    double n = (double)task->points->n, count = (double)task->count;
+    if (n <= LEAST_POINTS || count < LEAST_QUERIES)
+        return 1;
+    double saved = count * (n - LEAST_POINTS);
+    return !task->kept.memory && saved < COST_INDEX * n;
 }
 
 static status run_plain(const char *method, const query_task *task, query_result *result)
@@ -112,12 +157,9 @@ static status run_plain(const char *method, const query_task *task, query_result
         result->method = "best_first";
         return query_best(task, result);
     }
-    if (strcmp(method, "auto") == 0 &&
-        (task->count < INDEX_QUERIES ||
-         (double)task->count * brute_cost(task) <
-             2.0 * COST_INDEX * task->points->n * (task->points->m + 1.0))) {
+    if (strcmp(method, "auto") == 0 && too_few(task)) {
         result->method = "brute";
-        result->note = "auto: too few queries to repay an index";
+        result->note = "auto: too few points or queries to repay an index";
         return query_brute(task, result);
     }
     return run_indexed(method, task, result);

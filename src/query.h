@@ -84,6 +84,9 @@ status query_level(const query_task *task, query_result *result);
 
 status query_best(const query_task *task, query_result *result);
 
+/* Builds the index of a task's candidates in the form that costs less on a sample of them. */
+status query_index(const query_task *task, index_search *index);
+
 /* Runs the named method: "brute", "level", "best_first", or "auto", which chooses. A finite budget is
  * for best_first, which the other two tree methods then become. */
 status query_run(const char *method, const query_task *task, query_result *result);

@@ -38,7 +38,8 @@ typedef struct {
 typedef struct {
     float key;   /* squared distance of the boxes, for the order of work */
     float upper; /* expansion bound for the hardest query; 1 is what must be reached */
-    int cell, far; /* far: serves many queries, by the landmarks of their cell */
+    float most;  /* largest |P b|^2 of its queries, negative where the landmarks were not asked */
+    int cell;
     bitset active;
 } work_item;
 
@@ -69,7 +70,7 @@ typedef struct {
     float *special_upper; /* by panel, of one special query */
     float *lows;          /* of one query, for its threshold */
     double *rho;
-    float *lengths; /* CHUNK x BITSET_SIZE: |P b| */
+    float *lengths; /* CHUNK x BITSET_SIZE: |P b|^2 */
     float least[BITSET_SIZE], must[BITSET_SIZE];
     /* subspaces: rows of a block, of its landmarks, of what is left of it for a cell */
     float *own, *weights, *products, *psi; /* rows x width: psi in the own cell, b, P b, psi */
@@ -213,7 +214,7 @@ static void raise_threshold(level_scratch *s, int q)
         lows = s->lows;
     }
     float low = s->tau[q] > 0.0f ? s->tau[q] : 0.0f, high = 1.0f;
-    for (int step = 0; step < 10; step++) {
+    for (int step = 0; step < 8; step++) {
         float middle = 0.5f * (low + high);
         if (simd->count_reaching(lows, known, middle) >= (size_t)k)
             low = middle;
@@ -436,24 +437,25 @@ static simd_skip_cell skip_cell(const level_scratch *s, int cell)
     };
 }
 
-/* |P b| of the active queries, by the landmarks of their cell and of another. */
-static void cross_lengths(level_scratch *s, int cell, int count, const int *members, float *lengths)
+/* |P b|^2 of the active queries, by the landmarks of their cell and of another; returns the largest. */
+static float cross_lengths(level_scratch *s, int cell, int count, const int *members, float *lengths)
 {
     const subspaces *space = &s->task->index->points.space, *own = &s->task->index->from->space;
     int own_rank = own->rank[s->cell], own_width = subspace_width(own, s->cell);
     int rank = space->rank[cell], width = subspace_width(space, cell);
-    float found[BITSET_SIZE];
-
+    float found[BITSET_SIZE], most = 0.0f;
     subspaces_project(space, cell, own_rank, s->landmark_x, s->landmark_v, s->landmark_scale, s->rows,
                       s->products, s->P);
-
     s->counters.correlations += (double)rank * own_rank;
     for (int i = 0; i < count; i++)
         s->rows[i] = s->weights + (size_t)members[i] * own_width;
     simd->multiply32(count, s->rows, own_rank, s->P, width, s->products);
     simd->squared_lengths(count, width, s->products, found);
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
         lengths[members[i]] = found[i];
+        most = found[i] > most ? found[i] : most;
+    }
+    return most;
 }
 
 /* A cell of the frontier for the active queries; `lengths` is |P b|^2 where the landmarks of their cell
@@ -530,20 +532,18 @@ static void screen_chunk(level_scratch *s, work_item *work, int count, int queri
     int own_rank = s->task->index->from->space.rank[s->cell], members[BITSET_SIZE], far = 0;
     for (int w = 0; w < count; w++) {
         int active = bitset_members(&work[w].active, members);
-        work[w].far = active > own_rank;
-        if (!active)
-            continue;
-        if (!work[w].far) { /* few queries: they are near */
+        work[w].most = -1.0f;
+        if (active > own_rank) {
+            work[w].most = cross_lengths(s, work[w].cell, active, members, s->lengths + (size_t)w * BITSET_SIZE);
+            far++;
+        } else if (active) { /* few queries: they are near */
             screen_cell(s, work[w].cell, &work[w].active, NULL, 0.0f, 0.0f);
-            continue;
         }
-        far++;
-        cross_lengths(s, work[w].cell, active, members, s->lengths + (size_t)w * BITSET_SIZE);
     }
     for (int band = 1; band < 5 && far; band++) {
         raise_thresholds(s, queries, all);
         for (int w = 0; w < count; w++)
-            if (work[w].far)
+            if (work[w].most >= bands[band])
                 screen_cell(s, work[w].cell, &work[w].active, s->lengths + (size_t)w * BITSET_SIZE, bands[band],
                             bands[band - 1]);
     }

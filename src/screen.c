@@ -8,6 +8,7 @@
 
 #define NORM16 46000.0 /* norms that keep a sum of 16-bit products inside 32 bits */
 #define ERROR8 0.1     /* largest typical error of a correlation that 8 bits may have */
+#define ERROR16 0.03   /* the same for 16 bits */
 
 void screen_free(screen *s)
 {
@@ -180,6 +181,16 @@ static int bits8_suffice(const screen *s, const kernel *kern, double *f, int16_t
         rough += 2.0 * rounded[1] * rounded[2] > ERROR8;
     }
     return 2 * rough <= tried;
+}
+
+int screen_is_fine(const metric_source *source, const metric_points *points)
+{
+    /* |f|^2 is about s2 / p, the step |f| / NORM16, and the error of a product 0.6 |f| step m^(1/2) */
+    double limit = ERROR16 * NORM16 / (0.6 * sqrt(points->m + 1.0)), s2 = source->kern->variance;
+    size_t stride = points->n / 997 + 1, coarse = 0, tried = 0;
+    for (size_t i = 0; i < points->n; i += stride, tried++)
+        coarse += s2 * points->scale[i] * points->scale[i] > limit;
+    return 2 * coarse < tried + 1;
 }
 
 static int allocate(screen *s)

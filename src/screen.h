@@ -48,6 +48,9 @@ typedef struct {
     double *special_v;      /* m x specials, -jitter s2 L^-1 e_u */
 } screen;
 
+/* Whether 16 bits are fine enough for most points. */
+int screen_is_fine(const metric_source *source, const metric_points *points);
+
 /* `bits` 0 chooses: 8 where the instruction set has them and their error is small on a sample of the
  * points, else 16. A screen of queries is built with the bits of the candidates'. */
 status screen_build(const metric_source *source, const metric_points *points, const cells *order,
