@@ -479,6 +479,42 @@ SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads)
     return out;
 }
 
+/* Fields of a tree's index while they are listed: names, first bytes, lengths. */
+typedef struct {
+    int count;
+    SEXP out;
+} field_list;
+
+static void list_field(void *context, const char *name, size_t at, size_t bytes)
+{
+    field_list *list = context;
+    if (list->out != R_NilValue) {
+        SET_STRING_ELT(VECTOR_ELT(list->out, 0), list->count, mkChar(name));
+        REAL(VECTOR_ELT(list->out, 1))[list->count] = (double)at;
+        REAL(VECTOR_ELT(list->out, 2))[list->count] = (double)bytes;
+    }
+    list->count++;
+}
+
+SEXP tree_index_fields(SEXP gp, SEXP tree_list)
+{
+    static const char *names[] = {"name", "at", "bytes"};
+    search_problem problem;
+    index_search opened;
+    unpack_problem(gp, tree_list, &problem);
+    if (!index_open(&problem.source, &problem.points, problem.kept, &opened))
+        error("internal: the index is not one of these points");
+    field_list list = {0, R_NilValue};
+    index_packed_list(&opened, list_field, &list);
+    SEXP out = PROTECT(named_list(3, names));
+    for (int f = 0; f < 3; f++)
+        SET_VECTOR_ELT(out, f, allocVector(f ? REALSXP : STRSXP, list.count));
+    list = (field_list){0, out};
+    index_packed_list(&opened, list_field, &list);
+    UNPROTECT(1);
+    return out;
+}
+
 SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
                   SEXP method, SEXP budget, SEXP threads, SEXP progress)
 {

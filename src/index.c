@@ -36,83 +36,90 @@ typedef struct {
 
 /* A walk over the arrays of a set, the same for measuring, writing and opening. */
 typedef struct walk {
-    void (*visit)(struct walk *self, void **field, size_t bytes);
+    void (*visit)(struct walk *self, const char *name, void **field, size_t bytes);
     char *memory;
     size_t at;
+    index_listener tell; /* for listing */
+    void *context;
 } walk;
 
-static void visit(walk *self, void *field, size_t bytes)
+static void visit(walk *self, const char *name, void *field, size_t bytes)
 {
-    self->visit(self, field, bytes);
+    self->visit(self, name, field, bytes);
     self->at = (self->at + bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-static void walk_level(walk *w, bounds_level *level, int m, int d, int weights)
+static void walk_level(walk *w, const char *const *names, bounds_level *level, int m, int d, int weights)
 {
     size_t count = level->count;
-    visit(w, &level->reach, count * m * sizeof(float));
+    visit(w, names[0], &level->reach, count * m * sizeof(float));
     if (weights)
-        visit(w, &level->weight, count * m * sizeof(float));
-    visit(w, &level->gain, count * sizeof(double));
-    visit(w, &level->low, count * d * sizeof(double));
-    visit(w, &level->high, count * d * sizeof(double));
+        visit(w, names[1], &level->weight, count * m * sizeof(float));
+    visit(w, names[2], &level->gain, count * sizeof(double));
+    visit(w, names[3], &level->low, count * d * sizeof(double));
+    visit(w, names[4], &level->high, count * d * sizeof(double));
 }
+
+#define LEVEL_NAMES(of) \
+    {"bound." of ".reach", "bound." of ".weight", "bound." of ".gain", "bound." of ".low", "bound." of ".high"}
 
 static void walk_set(walk *w, index_form form, const header *head, index_set *set)
 {
     size_t n = head->n, count = head->count, panels = head->panels, d = head->d, m = head->m,
            columns = panels * SCREEN_COLS;
+    static const char *const of_panels[] = LEVEL_NAMES("panels"), *const of_cells[] = LEVEL_NAMES("cells"),
+                      *const of_groups[] = LEVEL_NAMES("groups");
     cells *c = &set->order;
-    visit(w, &c->perm, n * sizeof(int));
-    visit(w, &c->position, n * sizeof(int));
-    visit(w, &c->first, (count + 1) * sizeof(int));
-    visit(w, &c->panel, (count + 1) * sizeof(int));
-    visit(w, &c->ids, columns * sizeof(int));
-    visit(w, &c->column, n * sizeof(int));
-    visit(w, &c->least, panels * sizeof(int));
-    visit(w, &c->low, count * d * sizeof(double));
-    visit(w, &c->high, count * d * sizeof(double));
+    visit(w, "order.perm", &c->perm, n * sizeof(int));
+    visit(w, "order.position", &c->position, n * sizeof(int));
+    visit(w, "order.first", &c->first, (count + 1) * sizeof(int));
+    visit(w, "order.panel", &c->panel, (count + 1) * sizeof(int));
+    visit(w, "order.ids", &c->ids, columns * sizeof(int));
+    visit(w, "order.column", &c->column, n * sizeof(int));
+    visit(w, "order.least", &c->least, panels * sizeof(int));
+    visit(w, "order.low", &c->low, count * d * sizeof(double));
+    visit(w, "order.high", &c->high, count * d * sizeof(double));
     bounds *b = &set->bound;
-    visit(w, &b->special.ids, head->specials * sizeof(int));
-    visit(w, &b->special.inputs, head->specials * sizeof(int));
-    visit(w, &b->special.rank, n * sizeof(int));
-    walk_level(w, &b->panels, head->m, head->d, head->weights);
-    walk_level(w, &b->cells, head->m, head->d, head->weights);
-    walk_level(w, &b->groups, head->m, head->d, 0);
+    visit(w, "bound.special.ids", &b->special.ids, head->specials * sizeof(int));
+    visit(w, "bound.special.inputs", &b->special.inputs, head->specials * sizeof(int));
+    visit(w, "bound.special.rank", &b->special.rank, n * sizeof(int));
+    walk_level(w, of_panels, &b->panels, head->m, head->d, head->weights);
+    walk_level(w, of_cells, &b->cells, head->m, head->d, head->weights);
+    walk_level(w, of_groups, &b->groups, head->m, head->d, 0);
     if (head->special_reach)
-        visit(w, &b->special_reach, panels * m * sizeof(float));
-    visit(w, &b->noise, n * sizeof(double));
+        visit(w, "bound.special_reach", &b->special_reach, panels * m * sizeof(float));
+    visit(w, "bound.noise", &b->noise, n * sizeof(double));
     if (form == INDEX_SUBSPACES) {
         subspaces *s = &set->space;
-        visit(w, &s->rank, count * sizeof(int));
-        visit(w, &s->landmark, (count + 1) * sizeof(size_t));
-        visit(w, &s->inverse_at, (count + 1) * sizeof(size_t));
-        visit(w, &s->psi_at, (count + 1) * sizeof(size_t));
-        visit(w, &s->ids, s->landmark[count] * sizeof(int));
-        visit(w, &s->x, s->landmark[count] * d * sizeof(double));
-        visit(w, &s->v, s->landmark[count] * m * sizeof(double));
-        visit(w, &s->scale, s->landmark[count] * sizeof(double));
-        visit(w, &s->inverse, s->inverse_at[count] * sizeof(float));
-        visit(w, &s->psi, s->psi_at[count] * sizeof(float));
-        visit(w, &s->tail, columns * sizeof(float));
-        visit(w, &s->cell_tail, count * sizeof(float));
-        visit(w, &s->cell_noise, count * sizeof(float));
-        visit(w, &s->cell_rounding, count * sizeof(float));
-        visit(w, &s->cell_most, count * sizeof(float));
+        visit(w, "subspace.rank", &s->rank, count * sizeof(int));
+        visit(w, "subspace.landmark", &s->landmark, (count + 1) * sizeof(size_t));
+        visit(w, "subspace.inverse_at", &s->inverse_at, (count + 1) * sizeof(size_t));
+        visit(w, "subspace.psi_at", &s->psi_at, (count + 1) * sizeof(size_t));
+        visit(w, "subspace.ids", &s->ids, s->landmark[count] * sizeof(int));
+        visit(w, "subspace.x", &s->x, s->landmark[count] * d * sizeof(double));
+        visit(w, "subspace.v", &s->v, s->landmark[count] * m * sizeof(double));
+        visit(w, "subspace.scale", &s->scale, s->landmark[count] * sizeof(double));
+        visit(w, "subspace.inverse", &s->inverse, s->inverse_at[count] * sizeof(float));
+        visit(w, "subspace.psi", &s->psi, s->psi_at[count] * sizeof(float));
+        visit(w, "subspace.tail", &s->tail, columns * sizeof(float));
+        visit(w, "subspace.cell_tail", &s->cell_tail, count * sizeof(float));
+        visit(w, "subspace.cell_noise", &s->cell_noise, count * sizeof(float));
+        visit(w, "subspace.cell_rounding", &s->cell_rounding, count * sizeof(float));
+        visit(w, "subspace.cell_most", &s->cell_most, count * sizeof(float));
     } else {
         screen *s = &set->integers;
-        visit(w, &s->pieces, sizeof(radial_pieces));
-        visit(w, &s->centre, count * d * sizeof(double));
-        visit(w, &s->slack, count * sizeof(float));
-        visit(w, &s->x, columns * d * sizeof(float));
-        visit(w, &s->gain, columns * sizeof(float));
-        visit(w, &s->step, columns * sizeof(float));
-        visit(w, &s->norm, columns * sizeof(float));
-        visit(w, &s->error, columns * sizeof(float));
-        visit(w, &s->slack_floor, panels * sizeof(float));
-        visit(w, &s->start, columns * sizeof(int32_t));
-        visit(w, &s->integers, columns * head->steps * 4);
-        visit(w, &s->special_v, head->specials * m * sizeof(double));
+        visit(w, "screen.pieces", &s->pieces, sizeof(radial_pieces));
+        visit(w, "screen.centre", &s->centre, count * d * sizeof(double));
+        visit(w, "screen.slack", &s->slack, count * sizeof(float));
+        visit(w, "screen.x", &s->x, columns * d * sizeof(float));
+        visit(w, "screen.gain", &s->gain, columns * sizeof(float));
+        visit(w, "screen.step", &s->step, columns * sizeof(float));
+        visit(w, "screen.norm", &s->norm, columns * sizeof(float));
+        visit(w, "screen.error", &s->error, columns * sizeof(float));
+        visit(w, "screen.slack_floor", &s->slack_floor, panels * sizeof(float));
+        visit(w, "screen.start", &s->start, columns * sizeof(int32_t));
+        visit(w, "screen.integers", &s->integers, columns * head->steps * 4);
+        visit(w, "screen.special_v", &s->special_v, head->specials * m * sizeof(double));
     }
 }
 
@@ -128,22 +135,31 @@ static header describe(const index_search *index)
                     b->jitter, b->most_noise, index->cost};
 }
 
-static void visit_nothing(walk *self, void **field, size_t bytes)
+static void visit_nothing(walk *self, const char *name, void **field, size_t bytes)
 {
+    (void)name;
     (void)self;
     (void)field;
     (void)bytes;
 }
 
-static void visit_write(walk *self, void **field, size_t bytes)
+static void visit_write(walk *self, const char *name, void **field, size_t bytes)
 {
+    (void)name;
     memcpy(self->memory + self->at, *field, bytes);
 }
 
-static void visit_open(walk *self, void **field, size_t bytes)
+static void visit_open(walk *self, const char *name, void **field, size_t bytes)
 {
+    (void)name;
     (void)bytes;
     *field = self->memory + self->at;
+}
+
+static void visit_list(walk *self, const char *name, void **field, size_t bytes)
+{
+    (void)field;
+    self->tell(self->context, name, self->at, bytes);
 }
 
 static size_t start_of_arrays(void) { return (sizeof(header) + ALIGN - 1) / ALIGN * ALIGN; }
@@ -151,7 +167,7 @@ static size_t start_of_arrays(void) { return (sizeof(header) + ALIGN - 1) / ALIG
 size_t index_packed_bytes(index_search *index)
 {
     header head = describe(index);
-    walk w = {visit_nothing, NULL, start_of_arrays()};
+    walk w = {visit_nothing, NULL, start_of_arrays(), NULL, NULL};
     if (index->form != INDEX_NONE)
         walk_set(&w, index->form, &head, &index->points);
     return w.at;
@@ -160,12 +176,20 @@ size_t index_packed_bytes(index_search *index)
 void index_packed_write(index_search *index, void *memory)
 {
     header head = describe(index);
-    walk w = {visit_write, memory, start_of_arrays()};
+    walk w = {visit_write, memory, start_of_arrays(), NULL, NULL};
     head.bytes = index_packed_bytes(index);
     memset(memory, 0, head.bytes); /* between the arrays too: equal indices are equal bytes */
     if (index->form != INDEX_NONE)
         walk_set(&w, index->form, &head, &index->points);
     memcpy(memory, &head, sizeof(head));
+}
+
+void index_packed_list(index_search *index, index_listener tell, void *context)
+{
+    header head = describe(index);
+    walk w = {visit_list, NULL, start_of_arrays(), tell, context};
+    if (index->form != INDEX_NONE)
+        walk_set(&w, index->form, &head, &index->points);
 }
 
 int index_open(const metric_source *source, const metric_points *points, index_pack kept,
@@ -211,7 +235,7 @@ int index_open(const metric_source *source, const metric_points *points, index_p
                              .m = head.m,
                              .width = head.width,
                              .steps = head.steps};
-    walk w = {visit_open, (char *)kept.memory, start_of_arrays()};
+    walk w = {visit_open, (char *)kept.memory, start_of_arrays(), NULL, NULL};
     walk_set(&w, out->form, &head, set);
     set->space.noise = set->bound.noise;
     return 1;

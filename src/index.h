@@ -53,4 +53,8 @@ void index_free(index_search *index);
 size_t index_packed_bytes(index_search *index);
 void index_packed_write(index_search *index, void *memory);
 
+/* Where each array stands in it. */
+typedef void (*index_listener)(void *context, const char *name, size_t at, size_t bytes);
+void index_packed_list(index_search *index, index_listener tell, void *context);
+
 #endif

@@ -16,6 +16,7 @@ static const R_CallMethodDef routines[] = {
     CALLDEF(residual_correlation, 5),
     CALLDEF(cover_tree, 3),
     CALLDEF(tree_index, 3),
+    CALLDEF(tree_index_fields, 2),
     CALLDEF(tree_invariant, 3),
     CALLDEF(residual_knn, 10),
     CALLDEF(order_points, 2),

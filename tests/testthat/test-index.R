@@ -1,0 +1,101 @@
+# The index that a tree keeps, and what becomes of an answer when one of its bounds is broken on purpose.
+
+# The tree with one array of its index changed: single-precision numbers, or double ones.
+damaged <- function(tree, field, change, size = 4) {
+  fields <- .Call(C_tree_index_fields, tree$gp, tree)
+  at <- match(field, fields$name)
+  stopifnot(!is.na(at))
+  bytes <- fields$at[at] + seq_len(fields$bytes[at])
+  values <- readBin(tree$index[bytes], "double", fields$bytes[at] / size, size)
+  tree$index[bytes] <- writeBin(change(values), raw(), size)
+  tree
+}
+
+expect_same_search <- function(tree, ...) {
+  brute <- residual_knn(tree, 15, ..., method = "brute")
+  expect_identical(residual_knn(tree, 15, ..., method = "level")[c("id", "dist")], brute[c("id", "dist")])
+}
+
+# The oracle comparison fails: some neighbours are missed.
+expect_wrong_search <- function(tree, label, method = "level", ...) {
+  brute <- residual_knn(tree, 15, ..., method = "brute")
+  expect_lt(recall(residual_knn(tree, 15, ..., method = method), brute), 1, label = label)
+}
+
+plane <- function(n, family = "matern32", lengthscale = 0.05, m = 100, ...) {
+  x <- inputs("uniform", n, 2)
+  residual_gp(x, gp_kernel(family, lengthscale = lengthscale), inducing = x[seq_len(m), ], ...)
+}
+
+test_that("subspaces of landmarks: a tail, an angle or an error too small is seen", {
+  set.seed(1)
+  tree <- cover_tree(plane(5000))
+  expect_true("subspace.psi" %in% .Call(C_tree_index_fields, tree$gp, tree)$name)
+  expect_same_search(tree)
+  expect_wrong_search(damaged(tree, "subspace.tail", function(x) 0 * x), "no error of inner products")
+  expect_wrong_search(damaged(tree, "subspace.cell_tail", function(x) x - 0.5), "angle of the cell too small")
+  expect_wrong_search(damaged(tree, "subspace.psi", function(x) 0.5 * x), "coordinates too small")
+})
+
+test_that("the expansion bound: a reach, a weight or a gain too small is seen", {
+  set.seed(2)
+  tree <- cover_tree(plane(20000, lengthscale = 0.03))
+  expect_same_search(tree, queries = 1:300 * 60)
+  smaller <- function(x) 0.2 * x
+  broken <- tree
+  for (level in c("groups", "cells", "panels")) {
+    broken <- damaged(broken, paste0("bound.", level, ".gain"), smaller, 8)
+    broken <- damaged(broken, paste0("bound.", level, ".reach"), smaller)
+  }
+  expect_wrong_search(broken, "reach and gain", queries = 1:300 * 60)
+  special <- damaged(tree, "bound.special_reach", function(x) ifelse(seq_along(x) %% 7 == 0, 0, x))
+  expect_wrong_search(special, "queries on inducing inputs", queries = 1:100)
+})
+
+test_that("integers: an error of rounding left out is seen", {
+  set.seed(3)
+  x <- inputs("uniform", 4000, 5)
+  tree <- cover_tree(residual_gp(x, gp_kernel("matern32", lengthscale = 0.5), inducing = 60, seed = 1))
+  expect_true("screen.integers" %in% .Call(C_tree_index_fields, tree$gp, tree)$name)
+  expect_same_search(tree)
+  broken <- damaged(tree, "screen.error", function(x) 0 * x)
+  broken <- damaged(broken, "screen.norm", function(x) 0 * x)
+  broken <- damaged(broken, "screen.slack", function(x) 0 * x)
+  expect_wrong_search(damaged(broken, "screen.slack_floor", function(x) 0 * x), "no error at all")
+})
+
+test_that("best-first: weights too small, or a process that is none, are seen", {
+  set.seed(4)
+  gp <- plane(5000)
+  expect_identical(residual_knn(gp, 15, method = "best_first")$id, residual_knn(gp, 15, method = "brute")$id)
+  short <- gp
+  short$chol <- gp$chol * 3 # weights by a third, features and correlations as they were
+  expect_wrong_search(short, "expansion bound of a node", "best_first")
+  x <- cbind(runif(6000))
+  gp <- residual_gp(x, gp_kernel("rbf", lengthscale = 0.005), inducing = 150, seed = 1)
+  own <- residual_process(x, gp$kernel, gp$V, gp$variance, nugget = 1e-3)
+  for (method in c("best_first", "level")) {
+    expect_identical(residual_knn(own, 15, method = method)$id, residual_knn(own, 15, method = "brute")$id)
+  }
+  own$V <- own$V * rep(c(0.95, 1.05), each = 150 * 5) # no covariance any more: angles that are no metric
+  expect_wrong_search(own, "angle bound of a node", "best_first")
+  expect_wrong_search(own, "subspace bound", "level")
+})
+
+test_that("an index of other points, or of none, is not read", {
+  set.seed(5)
+  tree <- cover_tree(plane(3000))
+  other <- cover_tree(plane(2999))
+  same <- c("id", "dist")
+  exact <- residual_knn(tree, 5, method = "brute")[same]
+  for (index in list(NULL, other$index, raw(0), rev(tree$index), tree$index[-1])) {
+    broken <- tree
+    broken$index <- index
+    expect_identical(residual_knn(broken, 5, method = "level")[same], exact)
+  }
+})
+
+test_that("equal trees have equal indices", {
+  gp <- plane(3000)
+  expect_identical(cover_tree(gp), cover_tree(gp, threads = 1))
+})
