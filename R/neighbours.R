@@ -20,9 +20,9 @@
 #'   neighbours are rows of `x`, and a row of `x` with the same inputs is one of the candidates.
 #' @param predecessors `TRUE` restricts the neighbours of row i to the rows before it, `j < i`.
 #' @param queries Which rows of `x` to search for; `NULL` for all.
-#' @param method The search: by brute force (`"brute"`), through the tree in batches (`"level"`) or one
+#' @param method The search: by brute force (`"brute"`), in blocks of close queries (`"level"`) or one
 #'   query at a time (`"best_first"`). All give the same answer; `"auto"` takes the one that should be
-#'   fastest.
+#'   fastest, from counts of queries and points and from a sample of the data.
 #' @param budget The largest number of residual correlations to evaluate for one query. A finite budget
 #'   makes the search approximate, and the result says so when printed. It is spent on the most promising
 #'   nodes first, which is `"best_first"` whatever tree search `method` names.

@@ -2,17 +2,18 @@
 
 #' Cover tree
 #'
-#' Builds a cover tree over the inputs in units of the lengthscale. A search of [residual_knn()] over the
-#' tree saves building one; the structure depends on the inputs alone and stays when hyperparameters
-#' change. What a search derives from the hyperparameters (bounds, bases, integers for screening) is
-#' made in parallel when it starts, from the features of the tree's residual process.
+#' Builds a cover tree over the inputs in units of the lengthscale. The structure depends on the inputs
+#' alone and stays when hyperparameters change. What searches derive from the hyperparameters (bounds, and
+#' landmarks or integers for screening) is made in parallel and kept in `index`: searches of
+#' [residual_knn()] over the tree read it where it stands, while a search of the residual process itself
+#' makes it anew, which takes as long as 1000 to 2000 queries by brute force.
 #'
 #' Every node has one parent; the points of a subtree are a contiguous range of `perm`; the centre of a
 #' node is the centre of one of its children; the centres of siblings are at least as far apart as the
 #' largest of their radii; no node has a single child; duplicated inputs share a leaf.
 #'
 #' `update()` gives the tree another kernel, with the same inducing inputs, nugget and jitter, or another
-#' residual process of the same inputs (`gp`): features and residual variances are computed anew, the
+#' residual process of the same inputs (`gp`): features, residual variances and index are computed anew, the
 #' structure is not. It keeps the lengthscales that it was built with, which matters for speed only.
 #'
 #' @param gp A [residual_gp()].
@@ -22,7 +23,9 @@
 #'   build; `perm`, the rows of `x` in tree order; and for every node, breadth first, `first` and `count`
 #'   (its range in `perm`), `parent` (0 for the root), `child` and `children` (the first child and how many, 0 for a leaf), `centre` (a row
 #'   of `x`), `level` (0 for the root) and `radius` (the largest distance from the centre to one of its
-#'   points, in the scaled units of the build).
+#'   points, in the scaled units of the build). Last, `index`, a raw vector of about a quarter of the size of
+#'   the features `V`; a machine with other vector instructions makes its own when it reads the tree from a
+#'   file.
 #' @section Errors:
 #' `gp` that is no residual process; in `update()`, a `kernel` that does not fit the inputs, or a `gp` of
 #' other inputs.
@@ -76,8 +79,22 @@ update.cover_tree <- function(object, kernel = object$gp$kernel, gp = NULL, thre
 print.cover_tree <- function(x, ...) {
   cat("<cover_tree> ", counted(length(x$perm), "point"), ", ", counted(length(x$first), "node"), ", ",
       counted(max(x$level) + 1, "level"), "\n", sep = "")
+  cat("index: ", index_form(x), ", ", format(structure(length(x$index), class = "object_size"), units = "auto"),
+      "\n", sep = "")
   print(x$gp)
   invisible(x)
+}
+
+# How searches of the tree screen, from what its index holds.
+index_form <- function(tree) {
+  names <- .Call(C_tree_index_fields, tree$gp, tree)$name
+  if ("subspace.psi" %in% names) {
+    "subspaces of landmarks"
+  } else if ("screen.integers" %in% names) {
+    "integers"
+  } else {
+    "none, nothing to skip"
+  }
 }
 
 #' Summary of a cover tree

@@ -88,7 +88,8 @@ static int choose(int count, double ridge, builder *b)
         for (int i = 1; i < count; i++)
             if (b->left[i] > b->left[pivot])
                 pivot = i;
-        if (b->left[pivot] <= SUBSPACE_TAIL * SUBSPACE_TAIL)
+        double wanted = s < SUBSPACE_MANY ? SUBSPACE_TAIL : SUBSPACE_TAIL_MANY;
+        if (b->left[pivot] <= wanted * wanted)
             return s;
         double *row = b->factor + (size_t)s * CELLS_MOST;
         memcpy(row, b->C + (size_t)pivot * CELLS_MOST, count * sizeof(double));

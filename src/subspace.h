@@ -6,7 +6,7 @@
  * the Schur complement of C is positive semidefinite, so for every pair
  *     |rho(q, y) - psi_q . psi_y| <= tail_q tail_y:
  * psi are coordinates in the span of S, tail the distance from it. Landmarks are pivots of a Cholesky
- * factorisation of all correlations of the cell, taken until every tail is below SUBSPACE_TAIL. In few
+ * factorisation of all correlations of the cell, taken until every tail is small. In few
  * dimensions a cell of 256 points needs 10 to 50, and neighbouring points have small tails however
  * far from an inducing input they are. (Williams and Seeger, 2001, for one global set of landmarks.)
  *
@@ -36,7 +36,9 @@
 #include "metric.h"
 
 #define SUBSPACE_RANK 96   /* most landmarks of a cell */
-#define SUBSPACE_TAIL 0.2
+#define SUBSPACE_TAIL 0.2   /* the largest tail that is wanted */
+#define SUBSPACE_MANY 32    /* from so many landmarks on a larger one will do: they take memory and time */
+#define SUBSPACE_TAIL_MANY 0.28
 
 typedef struct {
     const kernel *kern;          /* borrowed, like the next two */
