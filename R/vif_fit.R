@@ -10,7 +10,8 @@
 #' The logarithms of `variance`, `lengthscale` and `nugget` are optimised by [stats::optim()] (L-BFGS-B)
 #' with analytic gradients, `beta` being profiled out by generalised least squares. Which points are
 #' neighbours depends on the parameters: neighbours and inducing inputs are found again at iterations
-#' 1, 2, 4, 8, ... and at convergence, and held fixed in between. The fit has converged when the optimiser
+#' 1, 2, 4, 8, ... and at convergence, through one [cover_tree()] that is built at the start, and held
+#' fixed in between. The fit has converged when the optimiser
 #' has, and after another search it gains less than 0.01 in log-likelihood (a tenth of a standard error) or
 #' moves no parameter by more than 0.1 %. Neighbours near a tie can go on changing places: then it is enough
 #' that the optimiser settles four times and new neighbours move no parameter by more than 5 %, and
@@ -294,16 +295,20 @@ subset_estimate <- function(data, settings, size = 1000, groups = 10) {
 # ---- optimisation ----
 
 # Inducing inputs and neighbours at theta. Inducing inputs depend on the lengthscales only by their
-# ratios: they are kept until these have changed by a twentieth, so that the climb can settle.
+# ratios: they are kept until these have changed by a twentieth, so that the climb can settle. The first
+# search builds a cover tree, later ones take its structure over: the inputs stay where they are.
 structure_of <- function(theta, data, settings, before = NULL) {
   lengthscale <- to_kernel(theta, settings)$lengthscale
   shape <- log(lengthscale / exp(mean(log(lengthscale))))
   keep <- !is.null(before) && max(abs(shape - before$shape)) < 0.05
   gp <- make_gp(theta, data$x, if (keep) before$inducing else settings$inducing, settings)
   searched <- if (settings$neighbours == "residual") gp else make_gp(theta, data$x, 0, settings)
-  nn <- residual_knn(searched, settings$k, predecessors = TRUE, threads = threads_or_null(settings$threads),
-                     progress = FALSE)
-  list(inducing = gp$inducing, shape = if (keep) before$shape else shape, id = unname(nn$id))
+  threads <- threads_or_null(settings$threads)
+  tree <- if (is.null(before)) cover_tree(searched, threads) else update(before$tree, gp = searched)
+  nn <- residual_knn(tree, settings$k, predecessors = TRUE, threads = threads, progress = FALSE)
+  # features are made anew at every step and as large as all the rest: the tree goes on without them
+  tree$gp$V <- NULL
+  list(inducing = gp$inducing, shape = if (keep) before$shape else shape, id = unname(nn$id), tree = tree)
 }
 
 make_gp <- function(theta, x, inducing, settings) {

@@ -36,6 +36,26 @@ test_that("with few neighbours it comes close, and reports what it did", {
   expect_identical(fit$gp$x, x[fit$order, ])
 })
 
+test_that("neighbours are found again through one tree, and are those of the parameters", {
+  on_one_thread()
+  data <- list(x = matrix(runif(6000), ncol = 2))
+  for (neighbours in c("residual", "euclidean")) {
+    settings <- list(kernel = gp_kernel(lengthscale = c(1, 1)), inducing = 30, jitter = 1e-6, seed = 1, k = 6,
+                     fixed = 0.1, neighbours = neighbours, threads = 1L)
+    first <- structure_of(log(c(1, 0.2, 0.2)), data, settings)
+    for (theta in list(log(c(2, 0.1, 0.101)), log(c(1, 0.05, 0.6)))) {
+      again <- structure_of(theta, data, settings, first)
+      # the tree is that of the first search, not one for the new lengthscales
+      expect_identical(again$tree$lengthscale, c(0.2, 0.2))
+      expect_identical(again$tree$perm, first$tree$perm)
+      expect_identical(identical(again$inducing, first$inducing), theta[3] - theta[2] < 0.1)
+      gp <- residual_gp(data$x, to_kernel(theta, settings), if (neighbours == "residual") again$inducing else 0)
+      plain <- residual_knn(gp, 6, predecessors = TRUE, method = "brute", progress = FALSE)
+      expect_identical(again$id, plain$id)
+    }
+  }
+})
+
 test_that("one lengthscale or one for each column, a fixed nugget, known noise", {
   each <- quick(y, x, X = X, kernel = gp_kernel("matern32", lengthscale = c(1, 1)), inducing = 40, k = 12)
   expect_named(coef(each, "covariance"), c("variance", "lengthscale1", "lengthscale2", "nugget"))
