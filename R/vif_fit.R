@@ -7,8 +7,8 @@
 #' neighbours among earlier points. For 10^4 to 10^6 observations; the cost of one step is
 #' O(n (k^3 + k^2 m + m^2)).
 #'
-#' The logarithms of `variance`, `lengthscale` and `nugget` are optimised by [stats::optim()] (L-BFGS-B)
-#' with analytic gradients, `beta` being profiled out by generalised least squares. Which points are
+#' The logarithms of `variance`, `lengthscale` and `nugget` are optimised by [stats::nlminb()]
+#' with analytic gradients and a second derivative that is learned from them, `beta` being profiled out by generalised least squares. Which points are
 #' neighbours depends on the parameters: neighbours and inducing inputs are found again at iterations
 #' 1, 2, 4, 8, ... and at convergence, through one [cover_tree()] that is built at the start, and held
 #' fixed in between. The fit has converged when the optimiser
@@ -103,11 +103,11 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   settings <- list(kernel = kernel, inducing = inducing, k = k, fixed = nugget, spread = stats::var(flat),
                    neighbours = neighbours, jitter = jitter, seed = seed, threads = threads,
                    scale = input_scale(x, kernel))
-  theta <- starting_values(start, data, settings)
-  order <- conditioning_order(order, x, to_kernel(theta, settings)$lengthscale, seed)
+  start <- starting_values(start, data, settings)
+  order <- conditioning_order(order, x, to_kernel(start$theta, settings)$lengthscale, seed)
   data <- list(y = y[order], x = x[order, , drop = FALSE], X = X[order, , drop = FALSE],
                extra = extra[order])
-  found <- maximise(theta, data, settings, iterations, progress)
+  found <- maximise(start, data, settings, iterations, progress)
   if (!found$converged) {
     warning(warningCondition(paste0("vif_fit() has not converged (", found$message,
                                     "): the parameters reached so far are kept"),
@@ -119,7 +119,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
     nugget = to_nugget(found$theta, settings),
     coefficients = stats::setNames(state$evaluation$beta, colnames(X)),
     vcov = inverse(state$evaluation$information, colnames(X)), loglik = state$evaluation$loglik,
-    df = length(theta) + NCOL(X) * !is.null(X), n = n, k = k, converged = found$converged,
+    df = length(found$theta) + NCOL(X) * !is.null(X), n = n, k = k, converged = found$converged,
     message = found$message, iterations = found$iterations, history = found$history,
     nugget_fixed = !is.null(nugget), noise_variance = noise_variance, neighbours = neighbours, y = y,
     X = X, order = order, gp = state$gp, id = state$id,
@@ -236,30 +236,32 @@ theta_bounds <- function(settings) {
        upper = limits(list(1e6 * settings$spread, 1e3 * settings$scale, 1e2 * settings$spread)))
 }
 
+# Where to start, and how the log-likelihood curves there.
 starting_values <- function(start, data, settings) {
   wanted <- '"auto", "kernel" or a list of a `kernel` and a `nugget`'
+  part <- subset_of(data, settings)
   if (is.list(start) && !inherits(start, "gp_kernel")) {
     if (!inherits(start$kernel, "gp_kernel") || !is.numeric(start$nugget)) {
       refuse("start", wanted, describe(start))
     }
     check_kernel(start$kernel, ncol(data$x))
     start$kernel$lengthscale <- rep_len(start$kernel$lengthscale, length(settings$kernel$lengthscale))
-    return(inside(to_theta(start$kernel, start$nugget, settings), theta_bounds(settings)))
+    theta <- to_theta(start$kernel, start$nugget, settings)
+  } else if (identical(start, "kernel")) {
+    theta <- to_theta(settings$kernel, settings$kernel$variance / 10, settings)
+  } else {
+    if (!identical(start, "auto")) refuse("start", wanted, describe(start))
+    return(subset_estimate(part$data, part$settings))
   }
-  if (identical(start, "kernel")) {
-    return(inside(to_theta(settings$kernel, settings$kernel$variance / 10, settings),
-                  theta_bounds(settings)))
-  }
-  if (!identical(start, "auto")) refuse("start", wanted, describe(start))
-  subset_estimate(data, settings)
+  theta <- inside(theta, theta_bounds(settings))
+  list(theta = theta, curvature = curvature_at(theta, part$data, part$settings))
 }
 
 inside <- function(theta, bounds) pmin(pmax(theta, bounds$lower), bounds$upper)
 
-# The estimate of a plain Vecchia approximation on up to 1000 points, half of them spread out, for the
-# long distances, and half in close groups, for the short ones; started from the best of a few
-# lengthscales.
-subset_estimate <- function(data, settings, size = 1000, groups = 10) {
+# Up to 1000 points, half of them spread out, for the long distances, and half in close groups, for the
+# short ones, and the settings of a plain Vecchia approximation of them.
+subset_of <- function(data, settings, size = 1000, groups = 10) {
   n <- nrow(data$x)
   rows <- if (n <= size) seq_len(n) else with_seed(settings$seed, {
     unit <- t(data$x) / apply(data$x, 2, function(column) max(diff(range(column)), 1e-300))
@@ -279,17 +281,41 @@ subset_estimate <- function(data, settings, size = 1000, groups = 10) {
     part$y <- stats::lm.fit(part$X, part$y)$residuals
     part$X <- NULL
   }
+  list(data = part, settings = settings)
+}
+
+# The estimate of a subset, from the best of a few lengthscales.
+subset_estimate <- function(part, settings) {
   candidates <- lapply(c(0.02, 0.05, 0.1, 0.2, 0.5), function(share) {
     kernel <- list(variance = 0.9 * settings$spread,
-                   lengthscale = share * settings$scale * sqrt(ncol(data$x)))
+                   lengthscale = share * settings$scale * sqrt(ncol(part$x)))
     to_theta(kernel, 0.1 * settings$spread, settings)
   })
   value <- vapply(candidates, function(theta) {
-    evaluate(theta, structure_of(theta, part, settings), part, settings, gradient = FALSE)$value
+    evaluate(theta, structure_of(theta, part, settings), part, settings)$value
   }, 0)
-  best <- candidates[[which.max(value)]]
+  best <- list(theta = candidates[[which.max(value)]])
+  best$curvature <- curvature_at(best$theta, part, settings)
   if (!is.finite(max(value))) return(best)
-  maximise(best, part, settings, iterations = 30, progress = FALSE, searches = 6)$theta
+  maximise(best, part, settings, iterations = 30, progress = FALSE, searches = 6)[c("theta", "curvature")]
+}
+
+# The negative second derivative of the log-likelihood, by differences of the gradient, made positive
+# definite. That of a subset serves all the data: where these say more its steps come out too long,
+# which the optimiser mends, and never too short, which would look like convergence.
+curvature_at <- function(theta, data, settings, step = 1e-3) {
+  structure <- structure_of(theta, data, settings)
+  slope <- function(theta) {
+    at <- evaluate(theta, structure, data, settings)
+    if (is.finite(at$value)) gradient_of(at, structure, data, settings) else NaN * theta
+  }
+  here <- slope(theta)
+  H <- vapply(seq_along(theta), function(j) {
+    (here - slope(replace(theta, j, theta[[j]] + step))) / step
+  }, theta)
+  if (!all(is.finite(H))) return(diag(length(theta)))
+  parts <- eigen((H + t(H)) / 2, symmetric = TRUE)
+  parts$vectors %*% (pmax(abs(parts$values), 0.1) * t(parts$vectors))
 }
 
 # ---- optimisation ----
@@ -319,25 +345,32 @@ make_gp <- function(theta, x, inducing, settings) {
 threads_or_null <- function(threads) if (is.na(threads)) NULL else threads
 
 # Log-likelihood at theta for a given structure; -Inf where a covariance is not positive definite.
-evaluate <- function(theta, structure, data, settings, gradient = TRUE) {
-  nugget <- to_nugget(theta, settings)
-  noise <- nugget + data$extra
+evaluate <- function(theta, structure, data, settings) {
+  noise <- to_nugget(theta, settings) + data$extra
   tryCatch({
     gp <- make_gp(theta, data$x, structure$inducing, settings)
     evaluation <- vif_evaluate(data$y, gp, structure$id, noise, data$X, settings$threads)
-    out <- list(value = evaluation$loglik, gp = gp, evaluation = evaluation)
-    if (gradient) {
-      slope <- vif_gradient(evaluation, gp, structure$id, noise, nugget, settings$threads)
-      out$gradient <- slope[seq_along(theta)]
+    if (is.finite(evaluation$loglik)) {
+      list(value = evaluation$loglik, theta = theta, gp = gp, evaluation = evaluation)
+    } else {
+      list(value = -Inf)
     }
-    if (is.finite(out$value)) out else list(value = -Inf)
   }, error = function(e) list(value = -Inf, failure = conditionMessage(e)))
+}
+
+# The gradient at an evaluation, without what is held fixed.
+gradient_of <- function(at, structure, data, settings) {
+  nugget <- to_nugget(at$theta, settings)
+  slope <- vif_gradient(at$evaluation, at$gp, structure$id, nugget + data$extra, nugget, settings$threads)
+  slope[seq_along(at$theta)]
 }
 
 # Climbs in stretches of fixed structure that end at iterations 1, 2, 4, 8, ... and at convergence: the
 # optimiser has settled, and after another search it settles again without much gain or movement.
-maximise <- function(theta, data, settings, iterations, progress, searches = 30) {
+maximise <- function(start, data, settings, iterations, progress, searches = 30) {
   bounds <- theta_bounds(settings)
+  theta <- start$theta
+  curvature <- start$curvature
   done <- settled <- 0
   converged <- FALSE
   message <- NULL
@@ -351,16 +384,17 @@ maximise <- function(theta, data, settings, iterations, progress, searches = 30)
     }
     history <- rbind(history, history_row(done, current$value, theta))
     if (progress) report(history)
-    limit <- min(max(1, done), iterations - done)
+    limit <- min(if (done) 2^(floor(log2(done)) + 1) - done else 1, iterations - done)
     if (limit < 1) {
       message <- paste("the limit of", counted(iterations, "iteration"), "is reached")
       break
     }
-    step <- climb(theta, current, structure, data, settings, bounds, limit)
+    step <- climb(current, structure, data, settings, bounds, limit, curvature)
     done <- done + step$iterations
     gain <- step$value - current$value
     moved <- max(abs(step$theta - theta))
     theta <- step$theta
+    curvature <- step$curvature
     settled <- settled + step$settled
     if (step$settled && (gain < 0.01 || moved < 0.001)) {
       converged <- TRUE
@@ -373,10 +407,10 @@ maximise <- function(theta, data, settings, iterations, progress, searches = 30)
       break
     }
   }
-  state <- evaluate(theta, structure, data, settings, gradient = FALSE)
+  state <- evaluate(theta, structure, data, settings)
   state$id <- structure$id
   if (converged) history <- rbind(history, history_row(done, state$value, theta))
-  list(theta = theta, state = state, converged = converged,
+  list(theta = theta, curvature = curvature, state = state, converged = converged,
        message = message %or% paste("it did not settle in", searches, "searches"), iterations = done,
        history = history)
 }
@@ -387,25 +421,58 @@ history_row <- function(iteration, loglik, theta) {
 
 `%or%` <- function(a, b) if (is.null(a)) b else a
 
-# optim() asks for values and gradients apart; they are computed together, once for each theta. It wants
-# finite values: where a covariance is not positive definite the likelihood is very low and flat.
-climb <- function(theta, current, structure, data, settings, bounds, limit) {
-  best <- last <- list(theta = unname(theta), at = current)
+# One stretch. nlminb() is given its own secant approximation of the second derivative, which outlives
+# the stretch: with hardly any memory of how the likelihood curves every search would begin anew. It
+# asks for value, gradient and second derivative apart and wants finite values: where a covariance is not
+# positive definite the likelihood is very low and flat.
+climb <- function(current, structure, data, settings, bounds, limit, curvature) {
+  names <- names(current$theta)
+  last <- current
+  best <- current[c("theta", "value")]
+  floor <- current$value - 1e3 * (1 + abs(current$value))
   at <- function(par) {
-    if (!identical(par, last$theta)) {
-      last <<- list(theta = par, at = evaluate(par, structure, data, settings))
-      if (last$at$value > best$at$value) best <<- last
+    if (!identical(par, unname(last$theta))) {
+      last <<- evaluate(stats::setNames(par, names), structure, data, settings)
+      last$theta <<- par
+      if (last$value > best$value) best <<- last[c("theta", "value")]
     }
-    last$at
+    last
   }
-  value <- function(par) max(at(par)$value, current$value - 1e3 * (1 + abs(current$value)))
-  slope <- function(par) unname(at(par)$gradient %or% rep(0, length(par)))
-  found <- stats::optim(unname(theta), value, slope, method = "L-BFGS-B", lower = unname(bounds$lower),
-                        upper = unname(bounds$upper),
-                        control = list(fnscale = -1, maxit = limit, lmm = 10))
-  list(theta = stats::setNames(best$theta, names(theta)), value = best$at$value,
-       settled = found$convergence != 1,
-       iterations = if (found$convergence == 1) limit else min(limit, found$counts[[1]]))
+  slope <- function(par) {
+    here <- at(par)
+    if (!is.finite(here$value)) return(rep(0, length(par)))
+    if (is.null(here$gradient)) last$gradient <<- gradient_of(here, structure, data, settings)
+    -unname(last$gradient)
+  }
+  before <- NULL
+  curve <- function(par) {
+    here <- list(theta = par, slope = slope(par))
+    if (!is.null(before)) {
+      curvature <<- secant(curvature, here$theta - before$theta, here$slope - before$slope)
+    }
+    before <<- here
+    curvature
+  }
+  found <- stats::nlminb(unname(current$theta), function(par) -max(at(par)$value, floor), slope, curve,
+                         lower = unname(bounds$lower), upper = unname(bounds$upper),
+                         control = list(iter.max = limit, rel.tol = 1e-4 / (1 + abs(current$value))))
+  limited <- grepl("limit", found$message)
+  list(theta = stats::setNames(best$theta, names), value = best$value, settled = !limited,
+       iterations = found$iterations, curvature = curvature)
+}
+
+# The BFGS update of a second derivative by a step and the change of slope along it, damped as by Powell
+# (1978) so that it stays positive definite.
+secant <- function(curvature, step, change) {
+  through <- drop(curvature %*% step)
+  expected <- sum(step * through)
+  if (expected <= 0) return(curvature)
+  agreed <- sum(step * change)
+  if (agreed < 0.2 * expected) {
+    share <- 0.8 * expected / (expected - agreed)
+    change <- share * change + (1 - share) * through
+  }
+  curvature - tcrossprod(through) / expected + tcrossprod(change) / sum(step * change)
 }
 
 report <- function(history) {
