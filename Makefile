@@ -13,9 +13,10 @@ export R_LIBS := $(CURDIR)/.lib:$(R_LIBS)
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
 
-demo: $(INSTALLED) ## install what is missing and run the example on real data (GPGP=1: GpGp's Argo floats too)
-	$(if $(GPGP),$(RSCRIPT) tools/install.R GpGp)
+demo: $(INSTALLED) ## install what is missing and run the examples on real data (GPGP=1: GpGp's Argo floats too)
+	$(if $(GPGP),$(RSCRIPT) tools/install.R GpGp maps)
 	$(RSCRIPT) inst/examples/volcano.R
+	$(RSCRIPT) inst/examples/vif.R
 
 check: $(INSTALLED) ## install what is missing and run all tests
 	@$(RSCRIPT) tools/install.R testthat
