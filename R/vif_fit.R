@@ -79,6 +79,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
                             progress = interactive(), ...) {
   unused <- ...names()
   if (...length()) refuse(c(unused, "...")[1], "an argument of vif_fit()", "unknown")
+  if (missing(x)) refuse("x", "given: the inputs, one row for each observation", "missing")
   x <- check_points(x, "x", least = 2)
   n <- nrow(x)
   y <- check_response(y, n, "x")
@@ -130,31 +131,46 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
 #' @rdname vif_fit
 #' @param coords One-sided formula of the inputs, for example `~ lon + lat`.
 #' @param data Data frame with the variables of both formulas.
-#' @param subset,na.action As in [stats::lm()]; by default rows with missing values are left out.
+#' @param subset,na.action As in [stats::lm()]; by default rows with missing values are left out. The
+#'   formula method looks up `noise_variance` in `data` too, so that it loses the same rows.
 #' @export
-vif_fit.formula <- function(y, coords, data = environment(y), subset, na.action = stats::na.omit, ...) {
-  if (!inherits(coords, "formula") || length(coords) != 2) {
-    refuse("coords", "a one-sided formula such as ~ lon + lat", describe(coords))
+vif_fit.formula <- function(y, coords, data = environment(y), subset, na.action = stats::na.omit,
+                            noise_variance = NULL, ...) {
+  if (missing(coords) || !inherits(coords, "formula") || length(coords) != 2) {
+    refuse("coords", "a one-sided formula such as ~ lon + lat", if (missing(coords)) "missing" else describe(coords))
   }
+  terms <- stats::delete.response(stats::terms(y, data = data))
+  if (!is.null(attr(terms, "offset"))) refuse("y", "a formula without offset()", deparse1(y))
   both <- joint_formula(y, coords)
   call <- match.call(expand.dots = FALSE)
-  frame <- call[c(1, match(c("data", "subset"), names(call), 0))]
+  frame <- call[c(1, match(c("data", "subset", "noise_variance"), names(call), 0))]
   frame[[1]] <- quote(stats::model.frame)
   frame$formula <- both
   frame$na.action <- na.action
   frame <- eval(frame, parent.frame())
-  terms <- stats::delete.response(stats::terms(y, data = data))
   X <- stats::model.matrix(terms, frame)
   fit <- vif_fit.default(stats::model.response(frame), coordinates(coords, frame),
-                         X = if (ncol(X)) X, ...)
+                         X = if (ncol(X)) X, noise_variance = frame[["(noise_variance)"]], ...)
   fit$call <- as_call(match.call())
   fit$formula <- y
   fit$coords <- coords
-  fit$terms <- terms
+  fit$terms <- remember(terms, frame)
+  fit$coords_terms <- remember(stats::terms(coords), frame)
   fit$xlevels <- stats::.getXlevels(terms, frame)
   fit$contrasts <- attr(X, "contrasts")
   fit$na.action <- attr(frame, "na.action")
   fit
+}
+
+# Terms that know, for new data, what poly(), scale() and the like found in the data of the fit, from the
+# frame of both formulas.
+remember <- function(terms, frame) {
+  joint <- attr(frame, "terms")
+  names <- function(terms) vapply(as.list(attr(terms, "variables"))[-1], deparse1, "")
+  own <- match(names(terms), names(joint))
+  attr(terms, "predvars") <- attr(joint, "predvars")[c(1, 1 + own)]
+  attr(terms, "dataClasses") <- attr(joint, "dataClasses")[names(terms)]
+  terms
 }
 
 # Many short parallel regions cost more than they save, most of all on a busy machine.

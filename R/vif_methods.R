@@ -36,7 +36,7 @@ summary.vif <- function(object, ...) {
                  "Pr(>|z|)" = 2 * stats::pnorm(-abs(z)))
   structure(list(fit = object, coefficients = table, parameters = coef.vif(object, "covariance"),
                  aic = stats::AIC(object),
-                 residuals = stats::quantile(stats::residuals(object, "standardised"))),
+                 residuals = stats::quantile(fit_residuals(object, "standardised"))),
             class = "summary.vif")
 }
 
@@ -100,7 +100,8 @@ formula.vif <- function(x, ...) x$formula
 #'   these divided by their standard deviations: independent standard normal values, more or less, where
 #'   the model holds.
 #' @param ... Not used.
-#' @return A numeric vector in the order of the data.
+#' @return A numeric vector in the order of the data; after `na.action = na.exclude` with `NA` where rows
+#'   were left out.
 #' @examples
 #' x <- runif(200)
 #' fit <- vif_fit(sin(8 * x) + rnorm(200, sd = 0.2), x, inducing = 20, k = 10)
@@ -110,6 +111,10 @@ formula.vif <- function(x, ...) x$formula
 #' @export
 residuals.vif <- function(object, type = c("response", "loo", "standardised"), ...) {
   type <- check_choice(type, c("response", "loo", "standardised"), "type")
+  stats::naresid(object$na.action, fit_residuals(object, type))
+}
+
+fit_residuals <- function(object, type) {
   state <- object$state
   B <- contrast_matrix(object$id, state$coef)
   weighted <- as.vector(Matrix::crossprod(B, state$error / state$D)) # S^-1 (y - X beta)
@@ -137,7 +142,9 @@ precision_diagonal <- function(object, B) {
 
 #' @rdname residuals.vif
 #' @export
-fitted.vif <- function(object, ...) object$y - stats::residuals(object)
+fitted.vif <- function(object, ...) {
+  stats::naresid(object$na.action, object$y - fit_residuals(object, "response"))
+}
 
 #' Simulate from a fitted Gaussian process
 #'
@@ -220,8 +227,8 @@ update.vif <- function(object, formula., ..., evaluate = TRUE) {
 plot.vif <- function(x, which = 1:4, columns = 1:2, ...) {
   if (!is.numeric(which) || !all(which %in% 1:4)) refuse("which", "among 1 to 4", describe(which))
   if (any(which %in% 1:3)) {
-    left_out <- stats::residuals(x, "loo")
-    standard <- stats::residuals(x, "standardised")
+    left_out <- fit_residuals(x, "loo")
+    standard <- fit_residuals(x, "standardised")
   }
   frame <- function(title, ...) {
     graphics::plot(..., bty = "l", las = 1)

@@ -120,7 +120,7 @@ new_inputs <- function(object, newdata, newX) {
   }
   frame <- stats::model.frame(object$terms, newdata, na.action = stats::na.pass, xlev = object$xlevels)
   X <- stats::model.matrix(object$terms, frame, contrasts.arg = object$contrasts)
-  inputs <- stats::model.frame(object$coords, newdata, na.action = stats::na.pass)
+  inputs <- stats::model.frame(object$coords_terms, newdata, na.action = stats::na.pass)
   list(x = check_points(coordinates(object$coords, inputs), "newdata"),
        X = if (ncol(X)) check_points(X, "newdata"))
 }

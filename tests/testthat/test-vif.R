@@ -74,8 +74,8 @@ test_that("factor, likelihood and gradient agree with their dense definitions", 
 
 test_that("with all predecessors as neighbours the approximation is exact, whatever the inducing inputs", {
   for (kernel in kernels) {
-    for (m in c(0, 20)) {
-      gp <- residual_gp(x, kernel, inducing = m, seed = 1)
+    for (m in c(0, 1, 20, n)) {
+      gp <- residual_gp(x, kernel, inducing = m, seed = 1, selection = "random")
       nn <- residual_knn(gp, n - 1, predecessors = TRUE)
       for (mean in list(NULL, X)) {
         exact <- gp_loglik(y, x, kernel, 0.1, X = mean, noise_variance = known)

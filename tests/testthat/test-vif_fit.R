@@ -107,6 +107,56 @@ test_that("the formula method is the matrix method", {
   expect_error(quick(y ~ kind, coords = lon ~ lat, data = d), "`coords` must be a one-sided formula")
 })
 
+test_that("terms of the formulas keep for new data what they found in the data of the fit", {
+  d <- data.frame(x, y = y)
+  fitted <- quick(y ~ poly(lon, 2), coords = ~ scale(lon) + lat, data = d, inducing = 20, k = 8)
+  basis <- poly(x[, 1], 2)
+  inputs <- cbind(c(scale(x[, 1])), x[, 2])
+  by_hand <- quick(y, inputs, X = cbind(1, unclass(basis)), inducing = 20, k = 8)
+  expect_equal(fitted$loglik, by_hand$loglik)
+  new <- data.frame(lon = c(0.2, 0.7, 0.4), lat = c(0.4, 0.9, 0.1))
+  at <- cbind((new$lon - mean(x[, 1])) / sd(x[, 1]), new$lat)
+  expect_equal(predict(fitted, new), predict(by_hand, at, newX = cbind(1, predict(basis, new$lon))),
+               ignore_attr = TRUE)
+  expect_equal(predict(fitted, new[2, ])$fit, predict(fitted, new)$fit[2])
+})
+
+test_that("the formula method loses the same rows everywhere", {
+  d <- data.frame(x, y = y, known = runif(n, 0, 0.1))
+  d$y[c(3, 8)] <- NA
+  d$known[5] <- NA
+  kept <- setdiff(which(d$lon < 0.9), c(3, 5, 8))
+  by_formula <- vif_fit(y ~ lon, coords = ~ lon + lat, data = d, noise_variance = known, subset = lon < 0.9,
+                        na.action = na.exclude, inducing = 20, k = 8, progress = FALSE)
+  by_hand <- quick(y[kept], x[kept, ], X = cbind(1, x[kept, 1]), noise_variance = d$known[kept], inducing = 20, k = 8)
+  expect_equal(by_formula$loglik, by_hand$loglik)
+  padded <- which(which(d$lon < 0.9) %in% c(3, 5, 8))
+  expect_identical(unname(which(is.na(residuals(by_formula)))), padded)
+  expect_identical(unname(which(is.na(fitted(by_formula)))), padded)
+  expect_equal(unname(residuals(by_formula, "loo")[-padded]), residuals(by_hand, "loo"))
+  expect_error(quick(y ~ offset(lon), coords = ~ lon + lat, data = d), "`y` must be a formula without offset\\(\\)")
+  expect_error(quick(y ~ lon, data = d), "^vif_fit\\(\\): `coords` must be a one-sided formula .* not missing")
+  expect_error(quick(y), "^vif_fit\\(\\): `x` must be given")
+})
+
+test_that("the second derivative is learned from the gradients", {
+  set.seed(3)
+  B <- crossprod(matrix(rnorm(9), 3))
+  step <- rnorm(3)
+  change <- drop(crossprod(matrix(rnorm(9), 3)) %*% step)
+  updated <- secant(B, step, change)
+  expect_equal(drop(updated %*% step), change)
+  # a step along which the slope falls, as where the likelihood is not concave, leaves it positive definite
+  expect_gt(min(eigen(secant(B, step, -change))$values), 0)
+  settings <- list(kernel = gp_kernel(), inducing = 10, jitter = 1e-6, seed = 1, k = 8, fixed = NULL,
+                   neighbours = "residual", threads = 1L, spread = 1)
+  data <- list(y = y, x = x, X = X, extra = rep(0, n))
+  theta <- to_theta(truth, 0.1, settings)
+  structure <- structure_of(theta, data, settings)
+  H <- optimHess(theta, function(theta) -evaluate(theta, structure, data, settings)$value)
+  expect_equal(curvature_at(theta, data, settings), unname(H), tolerance = 0.02)
+})
+
 test_that("a fit is repeatable, whatever the session's random numbers, and leaves them alone", {
   set.seed(77)
   before <- .Random.seed

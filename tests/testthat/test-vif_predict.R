@@ -21,7 +21,7 @@ dense_prediction <- function(fit, new, newX, beta_uncertainty = FALSE) {
 }
 
 test_that("with all observations as neighbours predictions are exact, whatever the inducing inputs", {
-  for (inducing in c(0, 25)) {
+  for (inducing in c(0, 1, 25, n)) {
     full <- suppressWarnings(vif_fit(y, x, X = X, inducing = inducing, k = n - 1, noise_variance = known,
                                      iterations = 3, progress = FALSE))
     for (universal in c(FALSE, TRUE)) {
@@ -54,6 +54,19 @@ test_that("with some it is close, and without inducing inputs it is the conditio
   expect_equal(p$fit, drop(newX[1, ] %*% plain$coefficients +
                              t(cross) %*% solve(S, (y - X %*% plain$coefficients)[rows])), tolerance = 1e-8)
   expect_equal(p$se.fit^2, drop(plain$kernel$variance - t(cross) %*% solve(S, cross)), tolerance = 1e-8)
+})
+
+test_that("with the observations as inducing inputs predictions become exact as the jitter goes to zero", {
+  error <- vapply(10^-c(2, 4, 6, 8), function(jitter) {
+    dense <- suppressWarnings(vif_fit(y, x, X = X, inducing = x, k = 3, jitter = jitter, noise_variance = known,
+                                      iterations = 1, start = list(kernel = fit$kernel, nugget = fit$nugget),
+                                      progress = FALSE))
+    exact <- dense_prediction(dense, new, newX)
+    p <- predict(dense, new, newX = newX)
+    max(abs(p$fit - exact$mean) / exact$se, abs(p$se.fit / exact$se - 1))
+  }, 0)
+  expect_true(all(diff(error) < 0))
+  expect_lt(error[4], 1e-4)
 })
 
 test_that("chunks and threads change nothing", {
