@@ -7,16 +7,18 @@
 #' neighbours among earlier points. For 10^4 to 10^6 observations; the cost of one step is
 #' O(n (k^3 + k^2 m + m^2)).
 #'
-#' The logarithms of `variance`, `lengthscale` and `nugget` are optimised by [stats::nlminb()]
-#' with analytic gradients and a second derivative that is learned from them, `beta` being profiled out by generalised least squares. Which points are
-#' neighbours depends on the parameters: neighbours and inducing inputs are found again at iterations
-#' 1, 2, 4, 8, ... and at convergence, through one [cover_tree()] that is built at the start, and held
-#' fixed in between. The fit has converged when the optimiser
-#' has, and after another search it gains less than 0.01 in log-likelihood (a tenth of a standard error) or
-#' moves no parameter by more than 0.1 %. Neighbours near a tie can go on changing places: then it is enough
-#' that the optimiser settles four times and new neighbours move no parameter by more than 5 %, and
-#' `message` says by how much. Otherwise there is a warning, and the last parameters are kept. Inducing inputs are chosen again only where the ratios of the lengthscales
-#' have changed by a twentieth.
+#' The logarithms of `variance`, `lengthscale` and `nugget` are optimised by [stats::nlminb()] with analytic
+#' gradients and a second derivative that is learned from them, `beta` being profiled out by generalised
+#' least squares. Which points are neighbours depends on the parameters: neighbours and inducing inputs
+#' are found again at iterations 1, 2, 4, 8, ... and at convergence, through one [cover_tree()] that is
+#' built at the start, and held fixed in between. Inducing inputs are chosen again only where the ratios
+#' of the lengthscales have changed by a twentieth.
+#'
+#' The fit has converged when the optimiser has (it expects to gain less than 0.0001 in log-likelihood), and
+#' after another search it gains less than 0.01 (a tenth of a standard error) or moves no parameter by
+#' more than 0.1 %. Neighbours near a tie can go on changing places: then it is enough that the optimiser
+#' settles four times and new neighbours move no parameter by more than 5 %, and `message` says by how
+#' much. Otherwise there is a warning, and the last parameters are kept.
 #'
 #' @param y Observations, a numeric vector of length n without missing values; or a formula
 #'   `y ~ a + b` for the mean, whose terms are looked up in `data` (and which has an intercept unless it
