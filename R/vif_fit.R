@@ -11,8 +11,8 @@
 #' gradients and a second derivative that is learned from them, `beta` being profiled out by generalised
 #' least squares. Which points are neighbours depends on the parameters: neighbours and inducing inputs
 #' are found again at iterations 1, 2, 4, 8, ... and at convergence, through one [cover_tree()] that is
-#' built at the start, and held fixed in between. Inducing inputs are chosen again only where the ratios
-#' of the lengthscales have changed by a twentieth.
+#' built at the start, and held fixed in between. Inducing inputs are chosen again only where the shape of
+#' the domain in units of the lengthscales has changed, a side by a twentieth of the longest.
 #'
 #' The fit has converged when the optimiser has (it expects to gain less than 0.0001 in log-likelihood), and
 #' after another search it gains less than 0.01 (a tenth of a standard error) or moves no parameter by
@@ -338,12 +338,14 @@ curvature_at <- function(theta, data, settings, step = 1e-3) {
 
 # ---- optimisation ----
 
-# Inducing inputs and neighbours at theta. Inducing inputs depend on the lengthscales only by their
-# ratios: they are kept until these have changed by a twentieth, so that the climb can settle. The first
+# Inducing inputs and neighbours at theta. Inducing inputs depend on the lengthscales only by the shape of
+# the scaled domain: they are kept until one of its sides has changed by a twentieth of the longest, so
+# that the climb can settle, whatever the lengthscales of columns that do not matter. The first
 # search builds a cover tree, later ones take its structure over: the inputs stay where they are.
 structure_of <- function(theta, data, settings, before = NULL) {
   lengthscale <- to_kernel(theta, settings)$lengthscale
-  shape <- log(lengthscale / exp(mean(log(lengthscale))))
+  shape <- settings$scale / lengthscale
+  shape <- shape / max(shape)
   keep <- !is.null(before) && max(abs(shape - before$shape)) < 0.05
   gp <- make_gp(theta, data$x, if (keep) before$inducing else settings$inducing, settings)
   searched <- if (settings$neighbours == "residual") gp else make_gp(theta, data$x, 0, settings)

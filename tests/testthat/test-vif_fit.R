@@ -44,7 +44,7 @@ test_that("neighbours are found again through one tree, and are those of the par
   data <- list(x = matrix(runif(6000), ncol = 2))
   for (neighbours in c("residual", "euclidean")) {
     settings <- list(kernel = gp_kernel(lengthscale = c(1, 1)), inducing = 30, jitter = 1e-6, seed = 1, k = 6,
-                     fixed = 0.1, neighbours = neighbours, threads = 1L)
+                     fixed = 0.1, neighbours = neighbours, threads = 1L, scale = c(1, 1))
     first <- structure_of(log(c(1, 0.2, 0.2)), data, settings)
     for (theta in list(log(c(2, 0.1, 0.101)), log(c(1, 0.05, 0.6)))) {
       again <- structure_of(theta, data, settings, first)
@@ -57,6 +57,15 @@ test_that("neighbours are found again through one tree, and are those of the par
       expect_identical(again$id, plain$id)
     }
   }
+})
+
+test_that("columns that do not matter do not make the fit choose inducing inputs again", {
+  data <- list(x = matrix(runif(600), ncol = 2))
+  settings <- list(kernel = gp_kernel(lengthscale = c(1, 1)), inducing = 10, jitter = 1e-6, seed = 1, k = 3,
+                   fixed = 0.1, neighbours = "residual", threads = 1L, scale = c(1, 1))
+  first <- structure_of(log(c(1, 0.2, 100)), data, settings)
+  expect_identical(structure_of(log(c(1, 0.2, 500)), data, settings, first)$inducing, first$inducing)
+  expect_false(identical(structure_of(log(c(1, 0.2, 2)), data, settings, first)$inducing, first$inducing))
 })
 
 test_that("one lengthscale or one for each column, a fixed nugget, known noise", {
@@ -149,7 +158,7 @@ test_that("the second derivative is learned from the gradients", {
   # a step along which the slope falls, as where the likelihood is not concave, leaves it positive definite
   expect_gt(min(eigen(secant(B, step, -change))$values), 0)
   settings <- list(kernel = gp_kernel(), inducing = 10, jitter = 1e-6, seed = 1, k = 8, fixed = NULL,
-                   neighbours = "residual", threads = 1L, spread = 1)
+                   neighbours = "residual", threads = 1L, spread = 1, scale = 1)
   data <- list(y = y, x = x, X = X, extra = rep(0, n))
   theta <- to_theta(truth, 0.1, settings)
   structure <- structure_of(theta, data, settings)
