@@ -348,13 +348,19 @@ structure_of <- function(theta, data, settings, before = NULL) {
   shape <- shape / max(shape)
   keep <- !is.null(before) && max(abs(shape - before$shape)) < 0.05
   gp <- make_gp(theta, data$x, if (keep) before$inducing else settings$inducing, settings)
-  searched <- if (settings$neighbours == "residual") gp else make_gp(theta, data$x, 0, settings)
+  searched <- searched_process(settings$neighbours, gp)
   threads <- threads_or_null(settings$threads)
   tree <- if (is.null(before)) cover_tree(searched, threads) else update(before$tree, gp = searched)
   nn <- residual_knn(tree, settings$k, predecessors = TRUE, threads = threads, progress = FALSE)
   # features are made anew at every step and as large as all the rest: the tree goes on without them
   tree$gp$V <- NULL
   list(inducing = gp$inducing, shape = if (keep) before$shape else shape, id = unname(nn$id), tree = tree)
+}
+
+# Without inducing inputs the correlation falls with the scaled distance alone: Euclidean neighbours.
+searched_process <- function(neighbours, gp) {
+  if (neighbours == "residual") return(gp)
+  new_residual_gp(gp$x, gp$kernel, gp$x[0, , drop = FALSE], 0, gp$jitter, NA_integer_)
 }
 
 make_gp <- function(theta, x, inducing, settings) {

@@ -2,8 +2,8 @@
 
 #' Predictions of a fitted Gaussian process
 #'
-#' Every new point is regressed on its `k` residual-correlation neighbours among the observations; the
-#' inducing inputs add their posterior mean and variance. With all observations as neighbours this is the
+#' Every new point is regressed on its `k` residual-correlation neighbours among the observations (or
+#' Euclidean ones, if the fit has these); the inducing inputs add their posterior mean and variance. With all observations as neighbours this is the
 #' exact conditional distribution. New points are taken in chunks, and nothing of the size of all of them
 #' times the number of inducing inputs is ever kept.
 #'
@@ -129,7 +129,8 @@ new_inputs <- function(object, newdata, newX) {
 predict_chunk <- function(object, x, X, k, want_variance, beta_uncertainty, threads) {
   gp <- object$gp
   state <- object$state
-  nn <- residual_knn(gp, k, newdata = x, threads = threads_or_null(threads), progress = FALSE)
+  nn <- residual_knn(searched_process(object$neighbours, gp), k, newdata = x,
+                     threads = threads_or_null(threads), progress = FALSE)
   id <- unname(nn$id)
   new <- new_points(gp, x, threads)
   # Noise of the size of the variance keeps the child's own pivot away from zero; it is taken off again.
@@ -168,7 +169,7 @@ joint_samples <- function(object, new, k, nsim, threads) {
   count <- nrow(x)
 
   both <- new_residual_gp(rbind(gp$x, x), gp$kernel, gp$inducing, 0, gp$jitter, threads)
-  nn <- residual_knn(both, k, predecessors = TRUE, queries = n + seq_len(count),
+  nn <- residual_knn(searched_process(object$neighbours, both), k, predecessors = TRUE, queries = n + seq_len(count),
                      threads = threads_or_null(threads), progress = FALSE)
   id <- unname(nn$id)
   own <- list(x = x, V = both$V[, -seq_len(n), drop = FALSE], variance = both$variance[-seq_len(n)])

@@ -69,6 +69,26 @@ test_that("with the observations as inducing inputs predictions become exact as 
   expect_lt(error[4], 1e-4)
 })
 
+test_that("a fit with Euclidean neighbours predicts from these", {
+  nearest <- vif_fit(y, x, X = X, inducing = 30, k = 3, neighbours = "euclidean", progress = FALSE)
+  p <- predict(nearest, new, newX = newX)
+  plain <- nearest
+  plain$neighbours <- "residual"
+  expect_false(isTRUE(all.equal(predict(plain, new, newX = newX), p)))
+  # the definition: residual covariances, but the nearest observations
+  gp <- nearest$gp
+  inputs <- rbind(gp$x, new)
+  both <- residual_gp(inputs, gp$kernel, gp$inducing)
+  R <- oracle_covariance(gp$kernel, inputs, inputs) - crossprod(both$V)
+  means <- vapply(seq_len(nrow(new)), function(j) {
+    N <- order(colSums((t(gp$x) - new[j, ])^2))[1:6]
+    a <- solve(R[N, N] + diag(nearest$nugget, 6), R[N, n + j])
+    w <- both$V[, n + j] - both$V[, N] %*% a
+    sum(newX[j, ] * nearest$coefficients) + sum(a * nearest$state$residual[N]) + sum(w * nearest$state$b)
+  }, 0)
+  expect_equal(p$fit, means, tolerance = 1e-8)
+})
+
 test_that("chunks and threads change nothing", {
   whole <- predict(fit, new, newX = newX)
   expect_equal(predict(fit, new, newX = newX, chunk = 7, progress = FALSE), whole)
