@@ -60,12 +60,14 @@ test_that("neighbours are found again through one tree, and are those of the par
 })
 
 test_that("columns that do not matter do not make the fit choose inducing inputs again", {
-  data <- list(x = matrix(runif(600), ncol = 2))
-  settings <- list(kernel = gp_kernel(lengthscale = c(1, 1)), inducing = 10, jitter = 1e-6, seed = 1, k = 3,
-                   fixed = 0.1, neighbours = "residual", threads = 1L, scale = c(1, 1))
-  first <- structure_of(log(c(1, 0.2, 100)), data, settings)
-  expect_identical(structure_of(log(c(1, 0.2, 500)), data, settings, first)$inducing, first$inducing)
-  expect_false(identical(structure_of(log(c(1, 0.2, 2)), data, settings, first)$inducing, first$inducing))
+  data <- list(x = matrix(runif(600), ncol = 3))
+  settings <- list(kernel = gp_kernel(lengthscale = c(1, 1, 1)), inducing = 10, jitter = 1e-6, seed = 1, k = 3,
+                   fixed = 0.1, neighbours = "residual", threads = 1L, scale = c(1, 1, 1))
+  first <- structure_of(log(c(1, 0.2, 0.4, 100)), data, settings)
+  again <- function(...) structure_of(log(c(1, ...)), data, settings, first)$inducing
+  expect_identical(again(0.2, 0.4, 500), first$inducing)
+  expect_identical(again(0.4, 0.8, 100), first$inducing)
+  expect_false(identical(again(0.2, 0.2, 100), first$inducing))
 })
 
 test_that("one lengthscale or one for each column, a fixed nugget, known noise", {
