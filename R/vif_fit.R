@@ -352,8 +352,8 @@ structure_of <- function(theta, data, settings, before = NULL) {
   threads <- threads_or_null(settings$threads)
   tree <- if (is.null(before)) cover_tree(searched, threads) else update(before$tree, gp = searched)
   nn <- residual_knn(tree, settings$k, predecessors = TRUE, threads = threads, progress = FALSE)
-  # features are made anew at every step and as large as all the rest: the tree goes on without them
-  tree$gp$V <- NULL
+  # features and index are made anew at every step and as large as all the rest: the tree goes on without
+  tree$gp$V <- tree$index <- NULL
   list(inducing = gp$inducing, shape = if (keep) before$shape else shape, id = unname(nn$id), tree = tree)
 }
 

@@ -148,10 +148,10 @@ static void evaluate(search *s, consume *use)
         for (int panel = 0; panel < panels; panel++) {
             if (pass == 0) {
                 gather_panel(s, panel);
-                simd_pack_rows(m, cols, cols, p->v, s->column + panel * cols, s->panel_v);
+                simd->pack_rows(m, cols, cols, p->v, s->column + panel * cols, s->panel_v);
             }
             if (pass == (passes > 1))
-                simd_pack_rows(d, cols, cols, p->x, s->column + panel * cols, s->panel_x);
+                simd->pack_rows(d, cols, cols, p->x, s->column + panel * cols, s->panel_x);
             for (int strip = 0; strip < strips; strip++) {
                 int first = strip * rows;
                 int end = first + rows < s->count ? first + rows : s->count;
@@ -255,8 +255,8 @@ static void search_block(search *s, int *frontier, int *next, int first)
                 s->cache[q][i] = INFINITY;
         }
     }
-    simd_pack_rows(p->d, simd->rows, s->count, p->x, s->row, s->query_x);
-    simd_pack_rows(p->m, simd->rows, s->count, p->v, s->row, s->query_v);
+    simd->pack_rows(p->d, simd->rows, s->count, p->x, s->row, s->query_x);
+    simd->pack_rows(p->m, simd->rows, s->count, p->v, s->row, s->query_v);
     clear(s, 0);
     for (int q = 0; q < s->count; q++)
         mark(s, 0, q);

@@ -29,7 +29,7 @@ plane <- function(n, family = "matern32", lengthscale = 0.05, m = 100, ...) {
 
 test_that("subspaces of landmarks: a tail, an angle or an error too small is seen", {
   set.seed(1)
-  tree <- cover_tree(plane(5000))
+  tree <- cover_tree(plane(5000, "matern52", 0.1))
   expect_true("subspace.psi" %in% .Call(C_tree_index_fields, tree$gp, tree)$name)
   expect_same_search(tree)
   expect_wrong_search(damaged(tree, "subspace.tail", function(x) 0 * x), "no error of inner products")
