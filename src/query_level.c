@@ -149,7 +149,7 @@ static int scratch_reserve(const query_task *task, level_scratch *s)
     memset(s, 0, sizeof(*s));
     s->task = task;
     s->capacity = 4 * k > 512 ? 4 * k : 512;
-    size_t room = s->capacity + SCREEN_COLS, most = (room > FINISH_PAIRS ? room : FINISH_PAIRS) + SIMD_MAX_COLS;
+    size_t room = s->capacity + 2 * SCREEN_COLS, most = (room > FINISH_PAIRS ? room : FINISH_PAIRS) + SIMD_MAX_COLS;
     for (int q = 0; q < BITSET_SIZE; q++) {
         candidates *kept = &s->kept[q];
         kept->id = scratch_alloc(room, sizeof(int));
@@ -227,14 +227,7 @@ static void raise_threshold(level_scratch *s, int q)
 static void drop_hopeless(level_scratch *s, int q)
 {
     candidates *kept = &s->kept[q];
-    int live = 0;
-    for (int i = 0; i < kept->count; i++) {
-        kept->id[live] = kept->id[i];
-        kept->low[live] = kept->low[i];
-        kept->high[live] = kept->high[i];
-        live += kept->high[i] >= s->tau[q];
-    }
-    kept->count = live;
+    kept->count = simd->drop_intervals(kept->count, s->tau[q], kept->id, kept->low, kept->high);
 }
 
 /* Where much is still in play, puts those that make the threshold last and returns where they start:
@@ -275,29 +268,12 @@ static void compact(level_scratch *s, int q)
     }
 }
 
-/* Keeps the candidates of a mask, with error row_tail tail_j + row_base + slope norm_j + row_norm error_j. */
-typedef struct {
-    const float *value, *tail, *norm, *error;
-    float row_tail, base, slope, row_norm;
-} interval_row;
-
-static void keep(level_scratch *s, int q, const int *ids, uint32_t mask, const interval_row *row)
+static void keep(level_scratch *s, int q, const int *ids, uint32_t mask, const simd_interval_row *row)
 {
     candidates *kept = &s->kept[q];
-    int self = s->task->self ? s->row[q] : -1, limit = s->limit[q], count = kept->count;
-    for (; mask; mask &= mask - 1) {
-        int j = __builtin_ctz(mask), id = ids[j];
-        float size = fabsf(row->value[j]), error = row->base;
-        if (row->tail)
-            error += row->row_tail * row->tail[j];
-        else
-            error += row->slope * row->norm[j] + row->row_norm * row->error[j];
-        kept->id[count] = id;
-        kept->low[count] = size > error ? size - error : 0.0f;
-        kept->high[count] = size + error;
-        count += id >= 0 && id < limit && id != self;
-    }
-    kept->count = count;
+    int at = kept->count;
+    int count = kept->count += simd->append_intervals(mask, ids, s->limit[q], s->task->self ? s->row[q] : -1, row,
+                                                      kept->id + at, kept->low + at, kept->high + at);
     if (s->tau[q] < 0.0f && count >= 2 * s->task->k) { /* the first threshold, as early as possible */
         raise_threshold(s, q);
         drop_hopeless(s, q);
@@ -396,7 +372,7 @@ static void screen_rows(level_scratch *s, const subspaces *space, int cell, int 
             for (int a = 0; a < filled; a++)
                 if (mask[a]) {
                     int q = members[i + a];
-                    interval_row row = {.value = s->value + a * SCREEN_COLS, .tail = tail,
+                    simd_interval_row row = {.value = s->value + a * SCREEN_COLS, .tail = tail,
                                         .row_tail = row_tail[a], .base = errors[i + a]};
                     keep(s, q, order->ids + (size_t)panel * SCREEN_COLS, mask[a], &row);
                     limit[a] = s->tau[q] - errors[i + a];
@@ -606,7 +582,7 @@ static void screen_cell_integers(level_scratch *s, int cell, const bitset *activ
             simd->interval_tile(points->pieces, d, &rows, &columns, found);
             for (int a = 0; a < filled; a++)
                 if (found->mask[a]) {
-                    interval_row row = {.value = found->value + a * SCREEN_COLS, .norm = columns.norm,
+                    simd_interval_row row = {.value = found->value + a * SCREEN_COLS, .norm = columns.norm,
                                         .error = columns.error, .base = found->base[a],
                                         .slope = found->slope[a], .row_norm = rows.norm[a]};
                     keep(s, members[i + a], order->ids + (size_t)panel * SCREEN_COLS, found->mask[a], &row);

@@ -69,6 +69,13 @@ typedef struct {
     uint32_t mask[SCREEN_ROWS];
 } simd_intervals;
 
+/* Values of one query with the points of a panel. Their errors are base + row_tail tail_j, or where tail
+ * is NULL base + slope norm_j + row_norm error_j. */
+typedef struct {
+    const float *value, *tail, *norm, *error;
+    float row_tail, base, slope, row_norm;
+} simd_interval_row;
+
 /* Queries of a block, for the bounds of subspace.h: threshold and noise; tail, |b|_1 and
  * sum_s noise_s |b_s| in the own cell. Whole vectors are read. */
 typedef struct {
@@ -185,6 +192,14 @@ typedef struct {
 
     /* dist[j] = sqrt(1 - |rho_j|), rho_j = r[j] / sqrt(p q[j]) clamped, 0 where p or q[j] is 0; j < cols. */
     void (*distances)(const double *r, double p, const double *q, double *dist);
+
+    /* Appends the intervals of |value| of the points of a mask that are candidates, 0 <= id < limit and
+     * not `self`; returns how many. The lists need room for SCREEN_COLS more. */
+    int (*append_intervals)(uint32_t mask, const int *ids, int limit, int self,
+                            const simd_interval_row *row, int *id, float *low, float *high);
+
+    /* Keeps the intervals whose high end reaches the threshold; returns how many. */
+    int (*drop_intervals)(int count, float threshold, int *id, float *low, float *high);
 
     /* How many of the values are >= threshold. */
     size_t (*count_reaching)(const float *values, size_t count, float threshold);

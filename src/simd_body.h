@@ -580,38 +580,48 @@ static inline uint32_t NAME(reaching32)(vf x, float threshold)
 #endif
 }
 
-/* MULTIPLY_ROWS rows by two vectors at a time. */
+/* MULTIPLY_ROWS rows by `vectors` vectors, which is a constant where this is inlined. */
+static inline __attribute__((always_inline)) void
+NAME(multiply_block)(int vectors, int count, const float *const *a, int inner, const float *b, int width,
+                     float *out)
+{
+    for (int first = 0; first < count; first += MULTIPLY_ROWS) {
+        vf sum[MULTIPLY_ROWS][2];
+        const float *row[MULTIPLY_ROWS], *column = b;
+#pragma GCC unroll 8
+        for (int i = 0; i < MULTIPLY_ROWS; i++) {
+            sum[i][0] = sum[i][1] = FSPLAT(0.0f);
+            row[i] = a[first + i < count ? first + i : first];
+        }
+        for (int u = 0; u < inner; u++, column += width) {
+            vf b0 = FLOAD(column), b1 = vectors > 1 ? FLOAD(column + FLANES) : b0;
+#pragma GCC unroll 8
+            for (int i = 0; i < MULTIPLY_ROWS; i++) {
+                vf x = FSPLAT(row[i][u]);
+                sum[i][0] = FMA32(x, b0, sum[i][0]);
+                if (vectors > 1)
+                    sum[i][1] = FMA32(x, b1, sum[i][1]);
+            }
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < MULTIPLY_ROWS; i++)
+            if (first + i < count) {
+                float *to = out + (size_t)(first + i) * width;
+                FSTORE(to, sum[i][0]);
+                if (vectors > 1)
+                    FSTORE(to + FLANES, sum[i][1]);
+            }
+    }
+}
+
 static void NAME(multiply32)(int count, const float *const *a, int inner, const float *b, int width,
                              float *out)
 {
-    for (int first = 0; first < count; first += MULTIPLY_ROWS)
-        for (int j = 0; j < width; j += 2 * FLANES) {
-            vf sum[MULTIPLY_ROWS][2];
-            const float *row[MULTIPLY_ROWS], *column = b + j;
-            int both = j + FLANES < width;
-#pragma GCC unroll 8
-            for (int i = 0; i < MULTIPLY_ROWS; i++) {
-                sum[i][0] = sum[i][1] = FSPLAT(0.0f);
-                row[i] = a[first + i < count ? first + i : first];
-            }
-            for (int u = 0; u < inner; u++, column += width) {
-                vf b0 = FLOAD(column), b1 = both ? FLOAD(column + FLANES) : b0;
-#pragma GCC unroll 8
-                for (int i = 0; i < MULTIPLY_ROWS; i++) {
-                    vf x = FSPLAT(row[i][u]);
-                    sum[i][0] = FMA32(x, b0, sum[i][0]);
-                    sum[i][1] = FMA32(x, b1, sum[i][1]);
-                }
-            }
-#pragma GCC unroll 8
-            for (int i = 0; i < MULTIPLY_ROWS; i++)
-                if (first + i < count) {
-                    float *to = out + (size_t)(first + i) * width + j;
-                    FSTORE(to, sum[i][0]);
-                    if (both)
-                        FSTORE(to + FLANES, sum[i][1]);
-                }
-        }
+    int j = 0;
+    for (; j + 2 * FLANES <= width; j += 2 * FLANES)
+        NAME(multiply_block)(2, count, a, inner, b + j, width, out + j);
+    if (j < width)
+        NAME(multiply_block)(1, count, a, inner, b + j, width, out + j);
 }
 
 static inline float NAME(sum32)(vf x)
@@ -808,6 +818,68 @@ static void NAME(interval_tile)(const radial_pieces *pieces, int d, const simd_r
     }
 }
 
+/* The members of a mask are written one after the other; whole vectors may be overwritten behind them. */
+static int NAME(append_intervals)(uint32_t mask, const int *ids, int limit, int self,
+                                  const simd_interval_row *row, int *id, float *low, float *high)
+{
+    int count = 0;
+    for (int j = 0; j < SCREEN_COLS; j += FLANES) {
+        vf error = FSPLAT(row->base), size = (vf)((vs)FLOAD(row->value + j) & INT32_MAX);
+        if (row->tail) {
+            error = FMA32(FSPLAT(row->row_tail), FLOAD(row->tail + j), error);
+        } else {
+            error = FMA32(FSPLAT(row->slope), FLOAD(row->norm + j), error);
+            error = FMA32(FSPLAT(row->row_norm), FLOAD(row->error + j), error);
+        }
+        vf from = size - error, to = size + error;
+        from = (vf)((vs)from & (from > FSPLAT(0.0f)));
+#if VECTOR_BYTES == 64
+        __m512i here = _mm512_loadu_si512(ids + j);
+        uint32_t members = mask >> j & 0xffff;
+        members &= _mm512_cmplt_epi32_mask(here, _mm512_set1_epi32(limit)) &
+                   _mm512_cmpge_epi32_mask(here, _mm512_setzero_si512()) &
+                   _mm512_cmpneq_epi32_mask(here, _mm512_set1_epi32(self));
+        _mm512_storeu_si512(id + count, _mm512_maskz_compress_epi32((__mmask16)members, here));
+        _mm512_storeu_ps(low + count, _mm512_maskz_compress_ps((__mmask16)members, (__m512)from));
+        _mm512_storeu_ps(high + count, _mm512_maskz_compress_ps((__mmask16)members, (__m512)to));
+        count += __builtin_popcount(members);
+#else
+        for (int l = 0; l < FLANES; l++) {
+            int here = ids[j + l];
+            id[count] = here;
+            low[count] = from[l];
+            high[count] = to[l];
+            count += (mask >> (j + l) & 1) && here >= 0 && here < limit && here != self;
+        }
+#endif
+    }
+    return count;
+}
+
+static int NAME(drop_intervals)(int count, float threshold, int *id, float *low, float *high)
+{
+    int left = 0, i = 0;
+#if VECTOR_BYTES == 64
+    for (; i + FLANES <= count; i += FLANES) {
+        __m512i here = _mm512_loadu_si512(id + i);
+        __m512 from = _mm512_loadu_ps(low + i), to = _mm512_loadu_ps(high + i);
+        __mmask16 live = _mm512_cmp_ps_mask(to, _mm512_set1_ps(threshold), _CMP_GE_OQ);
+        _mm512_storeu_si512(id + left, _mm512_maskz_compress_epi32(live, here));
+        _mm512_storeu_ps(low + left, _mm512_maskz_compress_ps(live, from));
+        _mm512_storeu_ps(high + left, _mm512_maskz_compress_ps(live, to));
+        left += __builtin_popcount(live);
+    }
+#endif
+    for (; i < count; i++) {
+        float from = low[i], to = high[i];
+        id[left] = id[i];
+        low[left] = from;
+        high[left] = to;
+        left += to >= threshold;
+    }
+    return left;
+}
+
 static size_t NAME(count_reaching)(const float *values, size_t count, float threshold)
 {
     size_t reached = 0, i = 0;
@@ -850,6 +922,8 @@ static const simd_table NAME(table) = {
 #endif
     .dot_tile16 = NAME(dot_tile16),
     .interval_tile = NAME(interval_tile),
+    .append_intervals = NAME(append_intervals),
+    .drop_intervals = NAME(drop_intervals),
     .count_reaching = NAME(count_reaching),
 };
 
