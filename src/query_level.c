@@ -23,6 +23,7 @@
 
 #define POLL_SECONDS 0.1
 #define FIRST_CHUNK 8
+#define DENSE_PAYS 4 /* how many times faster a pair is in the tiles of brute force than alone */
 #define NEARLY 50.0f /* an expansion bound so far from skipping is not refined */
 #define CHUNK 128           /* cells of the frontier that are ordered at once */
 #define FINISH_PAIRS 16384 /* pairs that are finished at once */
@@ -68,6 +69,7 @@ typedef struct {
     /* frontier */
     work_item *work;
     float *special_upper; /* by panel, of one special query */
+    int *deferred, deferrals, deferral_room; /* special queries that are left to brute force */
     float *lows;          /* of one query, for its threshold */
     double *rho;
     float *lengths; /* CHUNK x BITSET_SIZE: |P b|^2 */
@@ -148,7 +150,8 @@ static int scratch_reserve(const query_task *task, level_scratch *s)
     int ok = 1;
     memset(s, 0, sizeof(*s));
     s->task = task;
-    s->capacity = 4 * k > 512 ? 4 * k : 512;
+    s->capacity = index->form == INDEX_INTEGERS ? 1024 : 512; /* wide intervals keep more in play */
+    s->capacity = 4 * (int)k > s->capacity ? 4 * (int)k : s->capacity;
     size_t room = s->capacity + 2 * SCREEN_COLS, most = (room > FINISH_PAIRS ? room : FINISH_PAIRS) + SIMD_MAX_COLS;
     for (int q = 0; q < BITSET_SIZE; q++) {
         candidates *kept = &s->kept[q];
@@ -569,13 +572,13 @@ static void screen_cell_integers(level_scratch *s, int cell, const bitset *activ
         for (int u = 0; u < d; u++)
             s->relative[(size_t)members[i] * d + u] =
                 (float)(from->x[(size_t)s->row[members[i]] * d + u] - centre[u]);
-    for (int panel = order->panel[cell]; panel < order->panel[cell + 1]; panel++) {
-        if (order->least[panel] >= s->most_limit)
-            continue;
-        simd_columns columns = screen_columns(points, cell, panel);
-        for (int i = 0; i < count; i += SCREEN_ROWS) {
-            int filled = count - i < SCREEN_ROWS ? count - i : SCREEN_ROWS;
-            fill_rows(s, members + i, filled, &rows);
+    for (int i = 0; i < count; i += SCREEN_ROWS) {
+        int filled = count - i < SCREEN_ROWS ? count - i : SCREEN_ROWS;
+        fill_rows(s, members + i, filled, &rows);
+        for (int panel = order->panel[cell]; panel < order->panel[cell + 1]; panel++) {
+            if (order->least[panel] >= s->most_limit)
+                continue;
+            simd_columns columns = screen_columns(points, cell, panel);
             s->counters.screened += (double)filled * SCREEN_COLS;
             (points->bits == 8 ? simd->dot_tile8 : simd->dot_tile16)(points->steps, &rows, &columns,
                                                                      found->value);
@@ -583,9 +586,10 @@ static void screen_cell_integers(level_scratch *s, int cell, const bitset *activ
             for (int a = 0; a < filled; a++)
                 if (found->mask[a]) {
                     simd_interval_row row = {.value = found->value + a * SCREEN_COLS, .norm = columns.norm,
-                                        .error = columns.error, .base = found->base[a],
-                                        .slope = found->slope[a], .row_norm = rows.norm[a]};
+                                             .error = columns.error, .base = found->base[a],
+                                             .slope = found->slope[a], .row_norm = rows.norm[a]};
                     keep(s, members[i + a], order->ids + (size_t)panel * SCREEN_COLS, found->mask[a], &row);
+                    rows.tau[a] = s->tau[members[i + a]];
                 }
         }
     }
@@ -748,6 +752,26 @@ static void resolve_panel(level_scratch *s, int q, int panel)
     resolve(s, q, 0);
 }
 
+/* Leaves a query to brute force if it would take too many panels below `high`: tiles are some times
+ * faster for each pair. Returns whether it has. */
+static int defer_special(level_scratch *s, int q, float needed, float high)
+{
+    int panels = s->task->index->points.order.panels, left = 0;
+    for (int p = 0; p < panels; p++)
+        left += s->special_upper[p] >= needed && s->special_upper[p] < high;
+    if (DENSE_PAYS * left < panels)
+        return 0;
+    if (s->deferrals == s->deferral_room) {
+        int room = 2 * s->deferral_room + 64, *more = realloc(s->deferred, room * sizeof(int));
+        if (!more)
+            return 0;
+        s->deferred = more;
+        s->deferral_room = room;
+    }
+    s->deferred[s->deferrals++] = (int)s->query[q];
+    return 1;
+}
+
 /* A query on an inducing input: panels by their bound, which is attained, in bands of falling height. */
 static void search_special(level_scratch *s, int q)
 {
@@ -764,6 +788,8 @@ static void search_special(level_scratch *s, int q)
     for (float high = INFINITY, low = 0.5f * most;; high = low, low *= 0.5f) {
         float needed = kbest_full(best) ? (float)(1.0 - best->dist[0] * best->dist[0]) - 1e-6f : -1.0f;
         if (high < needed)
+            break;
+        if (needed > 0.0f && defer_special(s, q, needed, high))
             break;
         low = low < 1e-6f * most ? -1.0f : low;
         for (int p = 0; p < panels; p++)
@@ -1002,6 +1028,35 @@ static int schedule_new(const query_task *task, schedule *plan)
     return 1;
 }
 
+/* The special queries that blocks have left over, by brute force. */
+static status search_deferred(const query_task *task, level_scratch *scratch, query_result *result)
+{
+    size_t count = 0;
+    for (int t = 0; t < task->threads; t++)
+        count += scratch[t].deferrals;
+    if (!count)
+        return status_ok();
+    int *rows = scratch_alloc(count, sizeof(int)), *slot = scratch_alloc(count, sizeof(int));
+    status outcome = status_fail(STATUS_MEMORY);
+    if (rows && slot) {
+        query_task dense = *task;
+        dense.rows = rows;
+        dense.slot = slot;
+        dense.count = count;
+        count = 0;
+        for (int t = 0; t < task->threads; t++)
+            for (int i = 0; i < scratch[t].deferrals; i++) {
+                int q = scratch[t].deferred[i];
+                rows[count] = query_row(task, q);
+                slot[count++] = task->slot ? task->slot[q] : q;
+            }
+        outcome = query_brute(&dense, result);
+    }
+    scratch_free(rows);
+    scratch_free(slot);
+    return outcome;
+}
+
 status query_level(const query_task *task, query_result *result)
 {
     int threads = task->threads, chunk = 4 * threads;
@@ -1028,8 +1083,11 @@ status query_level(const query_task *task, query_result *result)
         else if (spent > 2 * POLL_SECONDS && chunk > threads)
             chunk /= 2;
     }
+    if (!outcome.code)
+        outcome = search_deferred(task, scratch, result);
     for (int t = 0; t < threads && scratch; t++) {
         query_counters_add(&result->counters, &scratch[t].counters);
+        free(scratch[t].deferred);
         scratch_release(&scratch[t]);
     }
     schedule_free(&plan);
