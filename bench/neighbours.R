@@ -4,9 +4,10 @@
 #
 # Every figure of speed is the median of repetitions in which the searches take turns, so that a machine whose speed drifts
 # drifts for all; "level / brute" is the median of the ratios. Brute force and best-first answer 1920 queries, on which
-# recall is counted too, against brute force in double precision; level and auto answer all points. The time to derive
-# bounds and integers from the features is included everywhere, that of features and tree is not. Bytes are those of the
-# tree as R holds it, as a share of V. F and R are run once: predecessors of all points, in maxmin order.
+# recall is counted too, against brute force in double precision; level answers all points over a tree that keeps its index,
+# auto all points of the residual process, index included. Features, tree and index have columns of their own; update is
+# both but the structure. Bytes are those of the tree as R holds it, index and structure, as a share of V. F and R are run
+# once: predecessors of all points, in maxmin order, index included.
 
 source("bench/problems.R")
 
@@ -14,13 +15,13 @@ arguments <- commandArgs(trailingOnly = TRUE)
 names <- strsplit(if (length(arguments) > 0) arguments[1] else "ABCD", "")[[1]]
 teams <- as.integer(strsplit(if (length(arguments) > 1) arguments[2] else "1", ",")[[1]])
 repetitions <- if (length(arguments) > 2) as.integer(arguments[3]) else 3L
-smaller <- if (length(arguments) > 3) as.integer(arguments[4])
+other_n <- if (length(arguments) > 3) as.integer(arguments[4])
 
 of_all_points <- Filter(function(name) !isTRUE(problems[[name]]$predecessors), names)
 of_predecessors <- setdiff(names, of_all_points)
 if (!requireNamespace("GpGp", quietly = TRUE)) of_predecessors <- setdiff(of_predecessors, "R")
 
-problem_of <- function(name) make_problem(name, min(smaller, problems[[name]]$n))
+problem_of <- function(name) make_problem(name, if (is.null(other_n)) problems[[name]]$n else other_n)
 
 search <- function(object, problem, threads, ...) {
   residual_knn(object, problem$k, threads = threads, progress = FALSE, ...)
@@ -40,7 +41,7 @@ bench_all_points <- function(name, problem, threads, alone) {
   times <- replicate(repetitions, c(
     brute = seconds(exact <<- search(tree, problem, threads, queries = queries, method = "brute")),
     level = seconds(level <<- search(tree, problem, threads, method = "level")),
-    auto = seconds(auto <<- search(tree, problem, threads, method = "auto")),
+    auto = seconds(auto <<- search(gp, problem, threads, method = "auto")),
     best = seconds(best <<- search(tree, problem, threads, queries = queries, method = "best_first"))
   ))
   speed <- c(length(queries), n, n, length(queries)) / times
@@ -49,7 +50,7 @@ bench_all_points <- function(name, problem, threads, alone) {
   recalls <- c(recall_on(of_queries(level), exact), recall_on(of_queries(auto), exact), recall_on(best, exact))
   row(name, threads, round(middle[["brute"]]), sprintf("%.1f", middle[["brute"]] * n * 2 * nrow(gp$V) / 1e9),
       round(middle[["level"]]), round(middle[["auto"]]), round(middle[["best"]]),
-      sprintf("%.1f", median(speed["level", ] / speed["brute", ])),
+      sprintf("%.1f", apply(speed[c("level", "auto"), , drop = FALSE] / rep(speed["brute", ], each = 2), 1, median)),
       if (threads == 1 || is.null(alone)) "" else sprintf("%.2f", middle[["level"]] / alone),
       sprintf("%.4f", recalls), signif(level$stats[["screened"]] / n^2, 2), round(level$stats[["correlations"]] / n),
       sprintf("%.2f", c(features, build, renew)), signif(bytes / as.numeric(object.size(gp$V)), 2))
@@ -68,8 +69,8 @@ bench_predecessors <- function(name, problem, threads) {
 
 if (length(of_all_points)) {
   heading("problem", "threads", "brute q/s", "GFLOPS", "level q/s", "auto q/s", "best-first q/s", "level / brute",
-          "level / one thread", "recall, level", "recall, auto", "recall, best-first", "pairs screened",
-          "correlations a query", "features s", "tree s", "update s", "bytes / V")
+          "auto / brute", "level / one thread", "recall, level", "recall, auto", "recall, best-first", "pairs screened",
+          "correlations a query", "features s", "tree and index s", "update s", "bytes / V")
 }
 for (name in of_all_points) {
   problem <- problem_of(name)

@@ -46,7 +46,7 @@ typedef struct {
 } bounds_level;
 
 typedef struct {
-    const kernel *kern;          /* borrowed, like the next two */
+    const kernel *kern; /* borrowed, like the next two */
     const metric_points *points;
     const cells *order;
     int m, d;

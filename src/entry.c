@@ -73,7 +73,8 @@ static frame unpack_frame(SEXP x, SEXP kern)
     int d = ncols(x);
     size_t n = nrows(x);
     SEXP lengthscale = element(kern, "lengthscale");
-    if (!isReal(x) || !isReal(lengthscale) || (XLENGTH(lengthscale) != 1 && length(lengthscale) != d))
+    if (!isReal(x) || !isReal(lengthscale) ||
+        (XLENGTH(lengthscale) != 1 && length(lengthscale) != d))
         error("internal: x and lengthscale do not fit");
     double *centre = (double *)R_alloc(d, sizeof(double));
     for (int u = 0; u < d; u++) {
@@ -221,8 +222,7 @@ static double *lengthscale_scaled(const kernel *unit, SEXP x, SEXP lengthscale, 
     return points;
 }
 
-SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP uniforms,
-                     SEXP threads)
+SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP uniforms, SEXP threads)
 {
     /* lengthscale-scaled space: the constant of the family does not matter, so any kernel will do */
     static const int lloyd_steps = 10;
@@ -278,8 +278,8 @@ SEXP residual_features(SEXP gp, SEXP newdata, SEXP threads)
     SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
     raise(inducing_features(&fr.kern, fr.d, m, scaled(&fr, inducing),
                             doubles(element(gp, "chol"), "chol", (R_xlen_t)m * m), n,
-                            scaled(&fr, newdata), thread_count(threads),
-                            REAL(VECTOR_ELT(out, 0)), REAL(VECTOR_ELT(out, 1))));
+                            scaled(&fr, newdata), thread_count(threads), REAL(VECTOR_ELT(out, 0)),
+                            REAL(VECTOR_ELT(out, 1))));
     UNPROTECT(1);
     return out;
 }
@@ -333,7 +333,7 @@ static SEXP pack_counters(const query_counters *counters)
 }
 
 /* The fields of a tree in R, in this order; indices are 1-based there, and 0 is none. */
-static const char *tree_fields[] = {"perm",   "first", "count", "parent", "child",
+static const char *tree_fields[] = {"perm",     "first",  "count", "parent", "child",
                                     "children", "centre", "level", "radius"};
 
 static SEXP allocate_tree(void *built)
@@ -435,7 +435,8 @@ static void unpack_problem(SEXP gp, SEXP tree_list, search_problem *out)
     out->source = (metric_source){&out->fr.kern, NULL, NULL, asReal(element(gp, "jitter"))};
     if (inducing != R_NilValue) {
         out->source.z = scaled(&out->fr, inducing);
-        out->source.L = doubles(element(gp, "chol"), "chol", (R_xlen_t)out->points.m * out->points.m);
+        out->source.L =
+            doubles(element(gp, "chol"), "chol", (R_xlen_t)out->points.m * out->points.m);
     }
     out->kept = (index_pack){NULL, 0};
     if (tree_list != R_NilValue) {
@@ -720,8 +721,8 @@ SEXP vif_slopes(SEXP gp, SEXP z, SEXP A, SEXP threads)
     int m = nrows(z);
     const double *points = scaled(&fr, z);
     SEXP out = PROTECT(allocVector(REALSXP, fr.d));
-    raise(vif_kernel_slopes(&fr.kern, fr.d, m, points, m, points,
-                            doubles(A, "A", (R_xlen_t)m * m), thread_count(threads), REAL(out)));
+    raise(vif_kernel_slopes(&fr.kern, fr.d, m, points, m, points, doubles(A, "A", (R_xlen_t)m * m),
+                            thread_count(threads), REAL(out)));
     UNPROTECT(1);
     return out;
 }

@@ -9,8 +9,7 @@
 #include <Rinternals.h>
 
 SEXP threads_info(SEXP threads);
-SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP uniforms,
-                     SEXP threads);
+SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP uniforms, SEXP threads);
 SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads);
 SEXP residual_features(SEXP gp, SEXP newdata, SEXP threads);
 SEXP residual_correlation(SEXP gp, SEXP i, SEXP j, SEXP fresh, SEXP threads);

@@ -4,7 +4,7 @@
 
 #define CELLS_LEAST 64     /* smallest of the largest numbers of points of a cell that are tried */
 #define CELLS_INTEGERS 256 /* for screening by integers */
-#define RANK_WANTED 50.0   /* mean number of landmarks of a cell: what larger ones save, they cost */
+#define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
 #define ALIGN 64
 #define MAGIC 0x76616e6e32303031 /* changes with the layout */
 
@@ -49,7 +49,8 @@ static void visit(walk *self, const char *name, void *field, size_t bytes)
     self->at = (self->at + bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-static void walk_level(walk *w, const char *const *names, bounds_level *level, int m, int d, int weights)
+static void walk_level(walk *w, const char *const *names, bounds_level *level, int m, int d,
+                       int weights)
 {
     size_t count = level->count;
     visit(w, names[0], &level->reach, count * m * sizeof(float));
@@ -60,15 +61,19 @@ static void walk_level(walk *w, const char *const *names, bounds_level *level, i
     visit(w, names[4], &level->high, count * d * sizeof(double));
 }
 
-#define LEVEL_NAMES(of) \
-    {"bound." of ".reach", "bound." of ".weight", "bound." of ".gain", "bound." of ".low", "bound." of ".high"}
+#define LEVEL_NAMES(of)                                                                            \
+    {                                                                                              \
+        "bound." of ".reach", "bound." of ".weight", "bound." of ".gain", "bound." of ".low",      \
+            "bound." of ".high"                                                                    \
+    }
 
 static void walk_set(walk *w, index_form form, const header *head, index_set *set)
 {
     size_t n = head->n, count = head->count, panels = head->panels, d = head->d, m = head->m,
            columns = panels * SCREEN_COLS;
-    static const char *const of_panels[] = LEVEL_NAMES("panels"), *const of_cells[] = LEVEL_NAMES("cells"),
-                      *const of_groups[] = LEVEL_NAMES("groups");
+    static const char *const of_panels[] = LEVEL_NAMES("panels"),
+                             *const of_cells[] = LEVEL_NAMES("cells"),
+                             *const of_groups[] = LEVEL_NAMES("groups");
     cells *c = &set->order;
     visit(w, "order.perm", &c->perm, n * sizeof(int));
     visit(w, "order.position", &c->position, n * sizeof(int));
@@ -128,11 +133,26 @@ static header describe(const index_search *index)
     const index_set *set = &index->points;
     const bounds *b = &set->bound;
     const screen *s = &set->integers;
-    return (header){MAGIC, 0, index->candidates->n, simd->rows, simd->cols, index->form,
-                    index->candidates->d, index->candidates->m,
-                    set->order.count, set->order.panels, b->special.count, b->expands,
-                    b->panels.weight != NULL, b->special_reach != NULL, s->bits, s->steps, s->width,
-                    b->jitter, b->most_noise, index->cost};
+    return (header){MAGIC,
+                    0,
+                    index->candidates->n,
+                    simd->rows,
+                    simd->cols,
+                    index->form,
+                    index->candidates->d,
+                    index->candidates->m,
+                    set->order.count,
+                    set->order.panels,
+                    b->special.count,
+                    b->expands,
+                    b->panels.weight != NULL,
+                    b->special_reach != NULL,
+                    s->bits,
+                    s->steps,
+                    s->width,
+                    b->jitter,
+                    b->most_noise,
+                    index->cost};
 }
 
 static void visit_nothing(walk *self, const char *name, void **field, size_t bytes)
@@ -270,7 +290,9 @@ static status set_build(const metric_source *source, const tree *structure,
     if (*form == INDEX_SUBSPACES)
         small = choose_cells(source, structure, points, threads, &set->order, &result);
     if (!like)
-        *form = small ? INDEX_SUBSPACES : screen_is_fine(source, points) ? INDEX_INTEGERS : INDEX_NONE;
+        *form = small                            ? INDEX_SUBSPACES
+                : screen_is_fine(source, points) ? INDEX_INTEGERS
+                                                 : INDEX_NONE;
     if (*form == INDEX_NONE)
         return result;
     if (!small && !result.code)
@@ -304,7 +326,8 @@ status index_build(const metric_source *source, const tree *structure, const met
 status index_add_queries(const metric_source *source, const metric_points *from, int threads,
                          index_search *index)
 {
-    status result = set_build(source, NULL, from, &index->points, threads, &index->form, &index->fresh);
+    status result =
+        set_build(source, NULL, from, &index->points, threads, &index->form, &index->fresh);
     index->from = &index->fresh;
     return result;
 }

@@ -66,7 +66,8 @@ static double piece_start(const radial_pieces *pieces, int piece)
 /* The parabola through kappa at the Chebyshev nodes of one piece, and its largest error as seen at
  * `steps` points; certified adds what it may be between them: there kappa lies below its chord, but by
  * no more than the chords on both sides allow, because it is convex. */
-static double fill_piece(const kernel *kern, int steps, int certified, int piece, radial_pieces *out)
+static double fill_piece(const kernel *kern, int steps, int certified, int piece,
+                         radial_pieces *out)
 {
     double unit = 1.0 / kern->variance, from = piece ? piece_start(out, piece) : 0.0;
     double to = piece_start(out, piece + 1), node[3], kappa[3];
@@ -80,8 +81,10 @@ static double fill_piece(const kernel *kern, int steps, int certified, int piece
         node[i] = 0.5 * (from + to) + 0.5 * (to - from) * 0.8660254037844386 * (i - 1);
         kappa[i] = kernel_value(kern, node[i]) * unit;
     }
-    double first = (kappa[1] - kappa[0]) / (node[1] - node[0]), second = (kappa[2] - kappa[1]) / (node[2] - node[1]);
-    double curve = (second - first) / (node[2] - node[0]), slope = first - curve * (node[0] + node[1]);
+    double first = (kappa[1] - kappa[0]) / (node[1] - node[0]),
+           second = (kappa[2] - kappa[1]) / (node[2] - node[1]);
+    double curve = (second - first) / (node[2] - node[0]),
+           slope = first - curve * (node[0] + node[1]);
     double value = kappa[0] - node[0] * (slope + curve * node[0]);
     double step = (to - from) / steps, low = INFINITY, high = -INFINITY, gap = 0.0;
     double before = kernel_value(kern, from) * unit, chord = -INFINITY;

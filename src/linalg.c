@@ -52,8 +52,8 @@ static void subtract_product(int p, int q, int k, const double *A, const double 
 status linalg_cholesky(int m, double *A)
 {
     size_t ld = m;
-    double *panels = scratch_alloc((size_t)m * (CHOLESKY_BLOCK + SIMD_MAX_COLS + SIMD_MAX_ROWS),
-                                   sizeof(double));
+    double *panels =
+        scratch_alloc((size_t)m * (CHOLESKY_BLOCK + SIMD_MAX_COLS + SIMD_MAX_ROWS), sizeof(double));
     if (!panels)
         return status_fail(STATUS_MEMORY);
     for (int j = 0; j < m; j += CHOLESKY_BLOCK) {

@@ -26,7 +26,6 @@ void metric_list(const kernel *kern, const metric_points *from, size_t i, const 
         simd->radial_values(&rad, filled, out, out);
         simd->dot_list(from->m, from->v + i * from->m, to->v, list, filled, dots);
         for (size_t c = 0; c < filled; c++)
-            out[c] = metric_correlation(out[c] - dots[c], from->variance[i],
-                                        to->variance[list[c]]);
+            out[c] = metric_correlation(out[c] - dots[c], from->variance[i], to->variance[list[c]]);
     }
 }

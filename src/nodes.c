@@ -9,8 +9,8 @@
 
 void nodes_free(nodes *b)
 {
-    void *held[] = {b->low,   b->high,  b->largest, b->scale, b->least, b->terms,
-                    b->known, b->angle, b->rows};
+    void *held[] = {b->low,   b->high,  b->largest, b->scale, b->least,
+                    b->terms, b->known, b->angle,   b->rows};
     specials_free(&b->special);
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);

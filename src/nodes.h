@@ -39,16 +39,16 @@ typedef struct {
     const metric_source *source; /* borrowed, like the next two */
     const tree *structure;
     const metric_points *points;
-    int expands;                /* whether the expansion bound exists: L is known, or m = 0 */
-    double *low, *high;         /* nodes x d: the box, scaled coordinates */
-    double *largest;            /* nodes: the largest 1 / sqrt(p) */
-    double *scale;              /* nodes: the same, of points not on inducing inputs */
-    int *least;                 /* nodes: smallest index */
-    double *terms;              /* nodes x 2 m: scale middle_u, then scale half_u */
-    char *known;                /* nodes: whether the terms are filled in */
-    double *rows;               /* m x m: L by rows, for w */
-    double *angle;              /* nodes: Theta, widened; NULL until nodes_angles */
-    specials special;           /* the points on inducing inputs */
+    int expands;        /* whether the expansion bound exists: L is known, or m = 0 */
+    double *low, *high; /* nodes x d: the box, scaled coordinates */
+    double *largest;    /* nodes: the largest 1 / sqrt(p) */
+    double *scale;      /* nodes: the same, of points not on inducing inputs */
+    int *least;         /* nodes: smallest index */
+    double *terms;      /* nodes x 2 m: scale middle_u, then scale half_u */
+    char *known;        /* nodes: whether the terms are filled in */
+    double *rows;       /* m x m: L by rows, for w */
+    double *angle;      /* nodes: Theta, widened; NULL until nodes_angles */
+    specials special;   /* the points on inducing inputs */
 } nodes;
 
 status nodes_build(const metric_source *source, const tree *structure, const metric_points *points,

@@ -7,17 +7,18 @@
 
 /* Costs in units of one double-precision product in the tiles of brute force, measured on one machine:
  * only their order of magnitude matters, for a choice between ways that give the same answer. */
-#define COST_KERNEL 50.0      /* a kernel value in double */
-#define COST_SCREENED 30.0    /* a screened pair, but for its product */
-#define COST_SUBSPACE 30.0    /* the product of a pair in a subspace */
-#define COST_CORRELATION 1.5  /* of a correlation outside brute force, for each product */
-#define COST_QUERY 2e5        /* what else a query costs */
-#define COST_INDEX 1300.0     /* the index, for each point and product */
-#define LEAST_POINTS 2000     /* fewer candidates go by brute force */
-#define LEAST_QUERIES 8       /* fewer queries too, even if there is an index */
-#define PREFIX_SHRINK 4       /* ratio of the prefixes that serve predecessors */
-#define PREFIX_LEAST 2000     /* shorter prefixes go by brute force */
-#define SAMPLE_CELLS 4
+#define COST_KERNEL 50.0     /* a kernel value in double */
+#define COST_SCREENED 30.0   /* a screened pair, but for its product */
+#define COST_SUBSPACE 30.0   /* the product of a pair in a subspace */
+#define COST_CORRELATION 1.5 /* of a correlation outside brute force, for each product */
+#define COST_QUERY 2e5       /* what else a query costs */
+#define COST_INDEX 1300.0    /* the index, for each point and product */
+#define LEAST_POINTS 4000    /* fewer candidates go by brute force, */
+#define LEAST_KEPT 2000      /* or so many where there is an index */
+#define PREFIX_SHRINK 4      /* ratio of the prefixes that serve predecessors */
+#define PREFIX_LEAST 2000    /* shorter prefixes go by brute force */
+#define SAMPLE_CELLS 4       /* cells whose points show what a search costs, */
+#define SAMPLE_SHARE 16      /* but no more than one of so many, and one */
 
 /* A part of the work of another monitor. */
 typedef struct {
@@ -55,8 +56,9 @@ static status sample_cost(const query_task *task, index_search *index)
     result.dist = scratch_alloc(room * task->k, sizeof(double));
     status outcome = status_fail(STATUS_MEMORY);
     if (rows && result.id && result.dist) {
-        for (int i = 0; i < SAMPLE_CELLS && i < order->count; i++) {
-            int cell = (int)((i + 0.5) / SAMPLE_CELLS * order->count);
+        int few = order->count / SAMPLE_SHARE + 1, tried = few < SAMPLE_CELLS ? few : SAMPLE_CELLS;
+        for (int i = 0; i < tried; i++) {
+            int cell = (int)((i + 0.5) / tried * order->count);
             for (int at = order->first[cell]; at < order->first[cell + 1]; at++)
                 rows[count++] = order->perm[at];
         }
@@ -85,8 +87,8 @@ static status sample_cost(const query_task *task, index_search *index)
 
 status query_index(const query_task *task, index_search *index)
 {
-    status outcome =
-        index_build(task->source, task->structure, task->points, INDEX_SUBSPACES, task->threads, index);
+    status outcome = index_build(task->source, task->structure, task->points, INDEX_SUBSPACES,
+                                 task->threads, index);
     if (outcome.code)
         return outcome;
     index->cost = INFINITY;
@@ -95,8 +97,8 @@ status query_index(const query_task *task, index_search *index)
     if (!outcome.code && index->form == INDEX_SUBSPACES && index->cost > integers_cost(task) &&
         screen_is_fine(task->source, task->points)) {
         index_free(index);
-        outcome = index_build(task->source, task->structure, task->points, INDEX_INTEGERS, task->threads,
-                              index);
+        outcome = index_build(task->source, task->structure, task->points, INDEX_INTEGERS,
+                              task->threads, index);
         if (outcome.code)
             return outcome;
         outcome = sample_cost(task, index);
@@ -137,14 +139,14 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     return outcome;
 }
 
-/* Whether brute force is over before an index would have repaid itself. */
+/* Whether brute force is over before an index would have repaid itself. One that was kept costs nothing:
+ * it serves single queries too. */
 static int too_few(const query_task *task)
 {
-    double n = (double)task->points->n, count = (double)task->count;
-    if (n <= LEAST_POINTS || count < LEAST_QUERIES)
-        return 1;
-    double saved = count * (n - LEAST_POINTS);
-    return !task->kept.memory && saved < COST_INDEX * n;
+    double n = (double)task->points->n;
+    if (task->kept.memory)
+        return n <= LEAST_KEPT;
+    return (double)task->count * (n - LEAST_POINTS) < COST_INDEX * n;
 }
 
 static status run_plain(const char *method, const query_task *task, query_result *result)

@@ -40,10 +40,11 @@ typedef struct {
     const int *slot;             /* where each query's answer goes; NULL is its number */
     int k, threads;
     double budget; /* largest number of correlations evaluated for a query; INFINITY is exact */
-    const metric_source *source; /* what the features come from, for what bounds and screens are made of */
-    const tree *structure;       /* the tree of the candidates, or NULL */
-    index_pack kept;             /* an index of the candidates that was kept, or none */
-    const index_search *index;   /* set by the dispatcher for engines that need it */
+    const metric_source
+        *source; /* what the features come from, for what bounds and screens are made of */
+    const tree *structure;     /* the tree of the candidates, or NULL */
+    index_pack kept;           /* an index of the candidates that was kept, or none */
+    const index_search *index; /* set by the dispatcher for engines that need it */
     const monitor *mon;
 } query_task;
 

@@ -114,7 +114,8 @@ static void open_leaf(const query_task *task, const nodes *b, const node_bound *
     int last = t->first[leaf->node] + t->count[leaf->node], fresh = 0;
     for (int i = t->first[leaf->node]; i < last; i++) {
         int id = t->perm[i];
-        int skip = (task->self && id == s->query.row) || (s->query.special && b->special.rank[id] >= 0);
+        int skip =
+            (task->self && id == s->query.row) || (s->query.special && b->special.rank[id] >= 0);
         if (id < limit && !skip)
             s->list[s->pending + fresh++] = id;
         if (s->pending + fresh == LIST || i + 1 == last) {

@@ -10,8 +10,8 @@
 
 #include <string.h>
 
-#define STRIP 960          /* queries packed at once: divisible by every tile height */
-#define SLAB_BYTES 400000  /* candidates packed at once */
+#define STRIP 960         /* queries packed at once: divisible by every tile height */
+#define SLAB_BYTES 400000 /* candidates packed at once */
 #define POLL_SECONDS 0.1
 
 typedef struct {
@@ -172,7 +172,7 @@ status query_brute(const query_task *task, query_result *result)
         for (int t = 0; t < threads; t++) {
             brute_strip *strip = &strips[t];
             strip->first = done + t * strip_size;
-            strip->count = strip->first >= task->count             ? 0
+            strip->count = strip->first >= task->count               ? 0
                            : task->count - strip->first < strip_size ? task->count - strip->first
                                                                      : strip_size;
             strip->limit = 0;

@@ -25,7 +25,7 @@
 #define FIRST_CHUNK 8
 #define DENSE_PAYS 4 /* how many times faster a pair is in the tiles of brute force than alone */
 #define NEARLY 50.0f /* an expansion bound so far from skipping is not refined */
-#define CHUNK 128           /* cells of the frontier that are ordered at once */
+#define CHUNK 128    /* cells of the frontier that are ordered at once */
 #define FINISH_PAIRS 16384 /* pairs that are finished at once */
 #define ORDER_MOST 256     /* pairs of a query that are ordered by counting */
 #define SUBSPACE_WIDTH ((SUBSPACE_RANK + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH)
@@ -63,14 +63,14 @@ typedef struct {
     float noise[BITSET_SIZE]; /* noise_q */
     candidates kept[BITSET_SIZE];
     int settled[BITSET_SIZE]; /* how many were kept when the threshold was last raised */
-    kbest best[BITSET_SIZE]; /* evaluated exactly */
+    kbest best[BITSET_SIZE];  /* evaluated exactly */
     double *heap_dist;
     int *heap_id;
     /* frontier */
     work_item *work;
-    float *special_upper; /* by panel, of one special query */
+    float *special_upper;                    /* by panel, of one special query */
     int *deferred, deferrals, deferral_room; /* special queries that are left to brute force */
-    float *lows;          /* of one query, for its threshold */
+    float *lows;                             /* of one query, for its threshold */
     double *rho;
     float *lengths; /* CHUNK x BITSET_SIZE: |P b|^2 */
     float least[BITSET_SIZE], must[BITSET_SIZE];
@@ -80,9 +80,11 @@ typedef struct {
     float *inverse;                        /* of the own cell, not transposed */
     const float **rows;
     double *row_x, *row_v, row_scale[BITSET_SIZE + SIMD_MAX_ROWS]; /* row panels of queries */
-    double *landmark_x, *landmark_v, landmark_scale[SUBSPACE_WIDTH + SIMD_MAX_ROWS]; /* of landmarks */
-    float own_tail[BITSET_SIZE], size[BITSET_SIZE], noisy[BITSET_SIZE]; /* tail, |b|_1, sum noise |b| */
-    float *value; /* SCREEN_ROWS x SCREEN_COLS */
+    double *landmark_x, *landmark_v,
+        landmark_scale[SUBSPACE_WIDTH + SIMD_MAX_ROWS]; /* of landmarks */
+    float own_tail[BITSET_SIZE], size[BITSET_SIZE],
+        noisy[BITSET_SIZE]; /* tail, |b|_1, sum noise |b| */
+    float *value;           /* SCREEN_ROWS x SCREEN_COLS */
     /* integers */
     char *room;
     const void *features[BITSET_SIZE];
@@ -106,10 +108,11 @@ static void scratch_release(level_scratch *s)
         scratch_free(s->kept[q].low);
         scratch_free(s->kept[q].high);
     }
-    void *held[] = {s->heap_dist, s->heap_id,  s->work,     s->special_upper, s->lows,     s->rho,
-                    s->own,       s->weights,  s->products, s->psi,           s->P,        s->inverse,
-                    s->rows,      s->lengths,   s->value,    s->room,     s->relative,      s->intervals, s->table,
-                    s->arrivals,  s->point_x,  s->point_v,  s->tile,          s->found_dist, s->found_id,
+    void *held[] = {s->heap_dist, s->heap_id,  s->work,       s->special_upper, s->lows,
+                    s->rho,       s->own,      s->weights,    s->products,      s->psi,
+                    s->P,         s->inverse,  s->rows,       s->lengths,       s->value,
+                    s->room,      s->relative, s->intervals,  s->table,         s->arrivals,
+                    s->point_x,   s->point_v,  s->tile,       s->found_dist,    s->found_id,
                     s->row_x,     s->row_v,    s->landmark_x, s->landmark_v};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
@@ -132,7 +135,8 @@ static int reserve_subspaces(level_scratch *s, size_t d, size_t m)
     s->inverse = scratch_alloc(SUBSPACE_RANK * SUBSPACE_WIDTH, sizeof(float));
     s->rows = scratch_alloc(BITSET_SIZE, sizeof(float *));
     s->lengths = scratch_alloc(CHUNK * BITSET_SIZE, sizeof(float));
-    return s->lengths && s->own && s->weights && s->products && s->psi && s->P && s->inverse && s->rows;
+    return s->lengths && s->own && s->weights && s->products && s->psi && s->P && s->inverse &&
+           s->rows;
 }
 
 static int reserve_integers(level_scratch *s, size_t d)
@@ -152,7 +156,8 @@ static int scratch_reserve(const query_task *task, level_scratch *s)
     s->task = task;
     s->capacity = index->form == INDEX_INTEGERS ? 1024 : 512; /* wide intervals keep more in play */
     s->capacity = 4 * (int)k > s->capacity ? 4 * (int)k : s->capacity;
-    size_t room = s->capacity + 2 * SCREEN_COLS, most = (room > FINISH_PAIRS ? room : FINISH_PAIRS) + SIMD_MAX_COLS;
+    size_t room = s->capacity + 2 * SCREEN_COLS,
+           most = (room > FINISH_PAIRS ? room : FINISH_PAIRS) + SIMD_MAX_COLS;
     for (int q = 0; q < BITSET_SIZE; q++) {
         candidates *kept = &s->kept[q];
         kept->id = scratch_alloc(room, sizeof(int));
@@ -177,11 +182,12 @@ static int scratch_reserve(const query_task *task, level_scratch *s)
     s->found_id = scratch_alloc(most + BITSET_SIZE, sizeof(int));
     s->tile = scratch_alloc((BITSET_SIZE + 8) * SIMD_MAX_COLS, sizeof(double));
     ok &= s->heap_dist && s->heap_id && s->work && s->special_upper && s->lows && s->rho &&
-          s->value && s->table && s->arrivals && s->point_x && s->point_v &&
-          s->tile && s->found_dist && s->found_id;
+          s->value && s->table && s->arrivals && s->point_x && s->point_v && s->tile &&
+          s->found_dist && s->found_id;
     if (s->table)
         memset(s->table, 0xff, s->table_size * sizeof(int));
-    return ok && (index->form == INDEX_SUBSPACES ? reserve_subspaces(s, d, m) : reserve_integers(s, d));
+    return ok &&
+           (index->form == INDEX_SUBSPACES ? reserve_subspaces(s, d, m) : reserve_integers(s, d));
 }
 
 /* ---- candidates of one query ---------------------------------------------------------------- */
@@ -271,13 +277,16 @@ static void compact(level_scratch *s, int q)
     }
 }
 
-static void keep(level_scratch *s, int q, const int *ids, uint32_t mask, const simd_interval_row *row)
+static void keep(level_scratch *s, int q, const int *ids, uint32_t mask,
+                 const simd_interval_row *row)
 {
     candidates *kept = &s->kept[q];
     int at = kept->count;
-    int count = kept->count += simd->append_intervals(mask, ids, s->limit[q], s->task->self ? s->row[q] : -1, row,
-                                                      kept->id + at, kept->low + at, kept->high + at);
-    if (s->tau[q] < 0.0f && count >= 2 * s->task->k) { /* the first threshold, as early as possible */
+    int count = kept->count +=
+        simd->append_intervals(mask, ids, s->limit[q], s->task->self ? s->row[q] : -1, row,
+                               kept->id + at, kept->low + at, kept->high + at);
+    if (s->tau[q] < 0.0f &&
+        count >= 2 * s->task->k) { /* the first threshold, as early as possible */
         raise_threshold(s, q);
         drop_hopeless(s, q);
     } else if (count >= s->capacity) {
@@ -305,7 +314,8 @@ static void set_subspaces(level_scratch *s)
     simd->pack_rows(from->m, simd->rows, rank, from->v, landmarks, s->landmark_v);
     for (int r = 0; r < rank; r++)
         s->landmark_scale[r] = from->scale[landmarks[r]];
-    const float *psi = space->psi + space->psi_at[cell], *inverse = space->inverse + space->inverse_at[cell];
+    const float *psi = space->psi + space->psi_at[cell],
+                *inverse = space->inverse + space->inverse_at[cell];
     int first = s->task->index->from->order.panel[cell] * SCREEN_COLS;
     for (int q = 0; q < s->count; q++) {
         int column = s->column[q] - first;
@@ -375,8 +385,10 @@ static void screen_rows(level_scratch *s, const subspaces *space, int cell, int 
             for (int a = 0; a < filled; a++)
                 if (mask[a]) {
                     int q = members[i + a];
-                    simd_interval_row row = {.value = s->value + a * SCREEN_COLS, .tail = tail,
-                                        .row_tail = row_tail[a], .base = errors[i + a]};
+                    simd_interval_row row = {.value = s->value + a * SCREEN_COLS,
+                                             .tail = tail,
+                                             .row_tail = row_tail[a],
+                                             .base = errors[i + a]};
                     keep(s, q, order->ids + (size_t)panel * SCREEN_COLS, mask[a], &row);
                     limit[a] = s->tau[q] - errors[i + a];
                 }
@@ -417,14 +429,15 @@ static simd_skip_cell skip_cell(const level_scratch *s, int cell)
 }
 
 /* |P b|^2 of the active queries, by the landmarks of their cell and of another; returns the largest. */
-static float cross_lengths(level_scratch *s, int cell, int count, const int *members, float *lengths)
+static float cross_lengths(level_scratch *s, int cell, int count, const int *members,
+                           float *lengths)
 {
     const subspaces *space = &s->task->index->points.space, *own = &s->task->index->from->space;
     int own_rank = own->rank[s->cell], own_width = subspace_width(own, s->cell);
     int rank = space->rank[cell], width = subspace_width(space, cell);
     float found[BITSET_SIZE], most = 0.0f;
-    subspaces_project(space, cell, own_rank, s->landmark_x, s->landmark_v, s->landmark_scale, s->rows,
-                      s->products, s->P);
+    subspaces_project(space, cell, own_rank, s->landmark_x, s->landmark_v, s->landmark_scale,
+                      s->rows, s->products, s->P);
     s->counters.correlations += (double)rank * own_rank;
     for (int i = 0; i < count; i++)
         s->rows[i] = s->weights + (size_t)members[i] * own_width;
@@ -439,8 +452,8 @@ static float cross_lengths(level_scratch *s, int cell, int count, const int *mem
 
 /* A cell of the frontier for the active queries; `lengths` is |P b|^2 where the landmarks of their cell
  * were asked, or NULL. Queries with lengths in [low, high) only have their turn. */
-static void screen_cell(level_scratch *s, int cell, const bitset *active, const float *lengths, float low,
-                        float high)
+static void screen_cell(level_scratch *s, int cell, const bitset *active, const float *lengths,
+                        float low, float high)
 {
     const subspaces *space = &s->task->index->points.space;
     const metric_points *from = s->task->from;
@@ -471,7 +484,8 @@ static void screen_cell(level_scratch *s, int cell, const bitset *active, const 
         return;
     simd->pack_rows(from->d, simd->rows, count, from->x, ids, s->row_x);
     simd->pack_rows(from->m, simd->rows, count, from->v, ids, s->row_v);
-    subspaces_project(space, cell, count, s->row_x, s->row_v, s->row_scale, s->rows, s->products, s->psi);
+    subspaces_project(space, cell, count, s->row_x, s->row_v, s->row_scale, s->rows, s->products,
+                      s->psi);
     simd->squared_lengths(count, width, s->psi, found);
     s->counters.correlations += (double)rank * count;
     s->counters.bounds += count;
@@ -513,7 +527,8 @@ static void screen_chunk(level_scratch *s, work_item *work, int count, int queri
         int active = bitset_members(&work[w].active, members);
         work[w].most = -1.0f;
         if (active > own_rank) {
-            work[w].most = cross_lengths(s, work[w].cell, active, members, s->lengths + (size_t)w * BITSET_SIZE);
+            work[w].most = cross_lengths(s, work[w].cell, active, members,
+                                         s->lengths + (size_t)w * BITSET_SIZE);
             far++;
         } else if (active) { /* few queries: they are near */
             screen_cell(s, work[w].cell, &work[w].active, NULL, 0.0f, 0.0f);
@@ -523,8 +538,8 @@ static void screen_chunk(level_scratch *s, work_item *work, int count, int queri
         raise_thresholds(s, queries, all);
         for (int w = 0; w < count; w++)
             if (work[w].most >= bands[band])
-                screen_cell(s, work[w].cell, &work[w].active, s->lengths + (size_t)w * BITSET_SIZE, bands[band],
-                            bands[band - 1]);
+                screen_cell(s, work[w].cell, &work[w].active, s->lengths + (size_t)w * BITSET_SIZE,
+                            bands[band], bands[band - 1]);
     }
 }
 
@@ -585,10 +600,14 @@ static void screen_cell_integers(level_scratch *s, int cell, const bitset *activ
             simd->interval_tile(points->pieces, d, &rows, &columns, found);
             for (int a = 0; a < filled; a++)
                 if (found->mask[a]) {
-                    simd_interval_row row = {.value = found->value + a * SCREEN_COLS, .norm = columns.norm,
-                                             .error = columns.error, .base = found->base[a],
-                                             .slope = found->slope[a], .row_norm = rows.norm[a]};
-                    keep(s, members[i + a], order->ids + (size_t)panel * SCREEN_COLS, found->mask[a], &row);
+                    simd_interval_row row = {.value = found->value + a * SCREEN_COLS,
+                                             .norm = columns.norm,
+                                             .error = columns.error,
+                                             .base = found->base[a],
+                                             .slope = found->slope[a],
+                                             .row_norm = rows.norm[a]};
+                    keep(s, members[i + a], order->ids + (size_t)panel * SCREEN_COLS,
+                         found->mask[a], &row);
                     rows.tau[a] = s->tau[members[i + a]];
                 }
         }
@@ -782,11 +801,13 @@ static void search_special(level_scratch *s, int q)
     float most = 0.0f, *upper = s->special_upper;
     double slack = s->noise[q] * points->bound.most_noise;
     for (int p = 0; p < panels; p++) {
-        upper[p] = (float)((bounds_special(&points->bound, input, p) * s->gain[q] + slack) * (1.0 + 1e-6));
+        upper[p] =
+            (float)((bounds_special(&points->bound, input, p) * s->gain[q] + slack) * (1.0 + 1e-6));
         most = fmaxf(most, upper[p]);
     }
     for (float high = INFINITY, low = 0.5f * most;; high = low, low *= 0.5f) {
-        float needed = kbest_full(best) ? (float)(1.0 - best->dist[0] * best->dist[0]) - 1e-6f : -1.0f;
+        float needed =
+            kbest_full(best) ? (float)(1.0 - best->dist[0] * best->dist[0]) - 1e-6f : -1.0f;
         if (high < needed)
             break;
         if (needed > 0.0f && defer_special(s, q, needed, high))
@@ -837,7 +858,8 @@ static bitset bound_cell(level_scratch *s, int cell, const int *members, int cou
             hardest = hard > hardest ? hard : hardest;
         }
         if (upper * hardest >= 1.0f && upper * hardest < NEARLY)
-            upper = bounds_expansion(b, &from->panels, own, &b->panels, panel[cell], panel[cell + 1]);
+            upper =
+                bounds_expansion(b, &from->panels, own, &b->panels, panel[cell], panel[cell + 1]);
         for (int j = i; j < next && upper * hardest >= 1.0f; j++)
             if (upper * hardness(s, members[j]) >= 1.0f)
                 bitset_add(&active, members[j]);
@@ -852,7 +874,8 @@ static int list_work(level_scratch *s, int seed, const int *members, int count)
     const index_search *index = s->task->index;
     const bounds *b = &index->points.bound, *from = &index->from->bound;
     int d = b->d, listed = 0, group = 1;
-    const double *low = from->cells.low + (size_t)s->cell * d, *high = from->cells.high + (size_t)s->cell * d;
+    const double *low = from->cells.low + (size_t)s->cell * d,
+                 *high = from->cells.high + (size_t)s->cell * d;
     float hardest = 0.0f;
     for (int i = 0; i < count; i++) {
         float hard = hardness(s, members[i]);
@@ -863,7 +886,9 @@ static int list_work(level_scratch *s, int seed, const int *members, int count)
         if (b->expands) {
             if (c % BOUNDS_GROUP == 0) {
                 int at = c / BOUNDS_GROUP;
-                group = bounds_expansion(b, &from->cells, s->cell, &b->groups, at, at + 1) * hardest >= 1.0f;
+                group =
+                    bounds_expansion(b, &from->cells, s->cell, &b->groups, at, at + 1) * hardest >=
+                    1.0f;
                 s->counters.nodes++;
             }
             if (!group || c == seed)
@@ -875,7 +900,8 @@ static int list_work(level_scratch *s, int seed, const int *members, int count)
         } else if (c == seed) {
             continue;
         }
-        float away = between_boxes(d, b->cells.low + (size_t)c * d, b->cells.high + (size_t)c * d, low, high);
+        float away = between_boxes(d, b->cells.low + (size_t)c * d, b->cells.high + (size_t)c * d,
+                                   low, high);
         s->work[listed++] = (work_item){.key = away, .upper = upper, .cell = c};
     }
     qsort(s->work, listed, sizeof(work_item), nearer);
@@ -892,7 +918,8 @@ static int nearest_cell(const level_scratch *s)
         return s->cell;
     for (int c = 0; c < index->points.order.count; c++) {
         float away = between_boxes(d, b->cells.low + (size_t)c * d, b->cells.high + (size_t)c * d,
-                                   from->cells.low + (size_t)s->cell * d, from->cells.high + (size_t)s->cell * d);
+                                   from->cells.low + (size_t)s->cell * d,
+                                   from->cells.high + (size_t)s->cell * d);
         if (away < least) {
             least = away;
             nearest = c;
@@ -927,7 +954,8 @@ static bitset set_block(level_scratch *s, const int *queries, int count)
         s->noise[q] = (float)(from->bound.noise[s->row[q]] * (1.0 + 1e-6));
         s->tau[q] = -1.0f;
         s->kept[q].count = s->settled[q] = 0;
-        s->best[q] = (kbest){task->k, 0, s->heap_dist + (size_t)q * task->k, s->heap_id + (size_t)q * task->k};
+        s->best[q] = (kbest){task->k, 0, s->heap_dist + (size_t)q * task->k,
+                             s->heap_id + (size_t)q * task->k};
         if (task->from->scale[s->row[q]] == 0.0)
             take_first(s, q);
         else if (s->limit[q] > 0 && from->bound.special.rank[s->row[q]] < 0)
@@ -953,7 +981,7 @@ static void search_together(level_scratch *s, const bitset *all)
     else
         screen_cell_integers(s, seed, all);
     raise_thresholds(s, count, members);
-int listed = list_work(s, seed, members, count);
+    int listed = list_work(s, seed, members, count);
     for (int w = 0, chunk = FIRST_CHUNK; w < listed; w += chunk, chunk = CHUNK) {
         chunk = listed - w < chunk ? listed - w : chunk;
         for (int i = w; i < w + chunk; i++)
@@ -969,7 +997,8 @@ int listed = list_work(s, seed, members, count);
     finish_block(s, members, count);
 }
 
-static void search_block(level_scratch *s, int cell, const int *queries, int count, query_result *result)
+static void search_block(level_scratch *s, int cell, const int *queries, int count,
+                         query_result *result)
 {
     const query_task *task = s->task;
     s->cell = cell;
@@ -977,8 +1006,10 @@ static void search_block(level_scratch *s, int cell, const int *queries, int cou
     if (bitset_any(&all))
         search_together(s, &all);
     for (int q = 0; q < count; q++)
-        if (task->index->from->bound.special.rank[s->row[q]] >= 0 && s->gain[q] > 0.0f && s->limit[q] > 0)
-            {search_special(s, q); }
+        if (task->index->from->bound.special.rank[s->row[q]] >= 0 && s->gain[q] > 0.0f &&
+            s->limit[q] > 0) {
+            search_special(s, q);
+        }
     for (int q = 0; q < count; q++) {
         kbest_sort(&s->best[q]);
         query_write(task, s->query[q], &s->best[q], result);
@@ -1017,7 +1048,8 @@ static int schedule_new(const query_task *task, schedule *plan)
     for (size_t i = 0; i < n; i++)
         at[i + 1] += at[i];
     for (int c = 0; c < order->count; c++)
-        for (int first = at[order->first[c]]; first < at[order->first[c + 1]]; first += BITSET_SIZE) {
+        for (int first = at[order->first[c]]; first < at[order->first[c + 1]];
+             first += BITSET_SIZE) {
             plan->block[plan->blocks] = first;
             plan->cell[plan->blocks++] = c;
         }

@@ -30,7 +30,8 @@ static inline void *scratch_alloc(size_t count, size_t size)
         uintptr_t page = ((uintptr_t)base + SCRATCH_PAGE - 1) / SCRATCH_PAGE * SCRATCH_PAGE;
         uintptr_t end = ((uintptr_t)aligned + count * size) / SCRATCH_PAGE * SCRATCH_PAGE;
         if (end > page)
-            madvise((void *)page, end - page, MADV_HUGEPAGE); /* advice: whether it is taken is no matter */
+            madvise((void *)page, end - page,
+                    MADV_HUGEPAGE); /* advice: whether it is taken is no matter */
     }
 #endif
     return aligned;

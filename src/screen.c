@@ -12,7 +12,7 @@
 
 void screen_free(screen *s)
 {
-    void *held[] = {s->centre, s->slack,       s->x,     s->gain,     s->step,     s->norm,
+    void *held[] = {s->centre, s->slack,       s->x,     s->gain,     s->step,      s->norm,
                     s->error,  s->slack_floor, s->start, s->integers, s->special_v, s->pieces};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
@@ -120,12 +120,14 @@ static void build_frame(screen *s, const kernel *kern, int c)
 {
     double far = 0.0;
     for (int u = 0; u < s->d; u++) { /* the middle of the box */
-        double low = s->order->low[(size_t)c * s->d + u], high = s->order->high[(size_t)c * s->d + u];
+        double low = s->order->low[(size_t)c * s->d + u],
+               high = s->order->high[(size_t)c * s->d + u];
         s->centre[(size_t)c * s->d + u] = 0.5 * (low + high);
         far += 0.25 * (high - low) * (high - low);
     }
     double slack = ldexp(1.0, -23) * (40.0 + s->d + 2.0 * sqrt(far)) + s->pieces->error;
-    if (kern->family == KERNEL_MATERN) { /* steepest at 0, where rounding of coordinates may cost more than |ds| */
+    if (kern->family ==
+        KERNEL_MATERN) { /* steepest at 0, where rounding of coordinates may cost more than |ds| */
         double step = ldexp(1.0, -23) * (1.0 + sqrt(far));
         slack += 1.0 - kernel_value(kern, step * step) / kern->variance;
     }
@@ -207,8 +209,8 @@ static int allocate(screen *s)
     s->start = scratch_alloc(columns, sizeof(int32_t));
     s->slack_floor = scratch_alloc((size_t)s->order->panels, sizeof(float));
     s->integers = scratch_alloc(columns * s->steps + 1, 4);
-    return s->pieces && s->centre && s->slack && s->x && s->gain && s->norm && s->error && s->step && s->start &&
-           s->slack_floor && s->integers;
+    return s->pieces && s->centre && s->slack && s->x && s->gain && s->norm && s->error &&
+           s->step && s->start && s->slack_floor && s->integers;
 }
 
 status screen_build(const metric_source *source, const metric_points *points, const cells *order,

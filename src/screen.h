@@ -33,19 +33,19 @@ typedef struct {
     const metric_points *points; /* borrowed, like the next two */
     const cells *order;
     const specials *special;
-    int bits;               /* 8 or 16 */
-    int d, m, width;        /* width: features after padding for the rotation */
-    int steps;              /* of 4 bytes: 4 integers of 8 bits or 2 of 16 */
-    radial_pieces *pieces;  /* 1 */
-    double *centre;         /* cells x d, scaled coordinates */
-    float *slack;           /* cells */
+    int bits;              /* 8 or 16 */
+    int d, m, width;       /* width: features after padding for the rotation */
+    int steps;             /* of 4 bytes: 4 integers of 8 bits or 2 of 16 */
+    radial_pieces *pieces; /* 1 */
+    double *centre;        /* cells x d, scaled coordinates */
+    float *slack;          /* cells */
     /* by column */
     float *x;                          /* panels x d x SCREEN_COLS, relative to the centre */
     float *gain, *step, *norm, *error; /* panels x SCREEN_COLS */
-    float *slack_floor;     /* panels */
-    int32_t *start;         /* -128 sum of the integers, which undoes the offset of unsigned rows */
-    void *integers;         /* panels x steps x SCREEN_COLS x 4 bytes */
-    double *special_v;      /* m x specials, -jitter s2 L^-1 e_u */
+    float *slack_floor;                /* panels */
+    int32_t *start;    /* -128 sum of the integers, which undoes the offset of unsigned rows */
+    void *integers;    /* panels x steps x SCREEN_COLS x 4 bytes */
+    double *special_v; /* m x specials, -jitter s2 L^-1 e_u */
 } screen;
 
 /* Whether 16 bits are fine enough for most points. */

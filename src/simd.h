@@ -58,7 +58,7 @@ typedef struct {
 typedef struct {
     const void *features;
     const float *x, *gain, *step, *norm, *error;
-    const int32_t *start; /* where integer sums start */
+    const int32_t *start;     /* where integer sums start */
     float slack, slack_floor; /* slack gain_j <= slack norm_j + slack_floor over the panel */
 } simd_columns;
 
@@ -174,8 +174,8 @@ typedef struct {
 
     /* For each query the smallest |psi| at which it is not done with the cell, and the same less its
      * distance from the span of its own cell's landmarks; 0 where it is never done. */
-    void (*skip_limits)(int count, const simd_skip *queries, const simd_skip_cell *cell, float *limit,
-                        float *least);
+    void (*skip_limits)(int count, const simd_skip *queries, const simd_skip_cell *cell,
+                        float *limit, float *least);
 
     /* sum_u a[u] b[u] in single precision. */
     float (*dot32)(int m, const float *a, const float *b);
@@ -183,8 +183,8 @@ typedef struct {
     /* value_ij = sum_u rows[i][u] columns[u * SCREEN_COLS + j] for SCREEN_ROWS rows, and bit j of
      * mask[i] where |value_ij| + row_tail_i tail_j >= limit_i. */
     void (*subspace_tile)(int rank, const float *const *rows, const float *row_tail,
-                          const float *limit, const float *columns, const float *tail,
-                          float *value, uint32_t *mask);
+                          const float *limit, const float *columns, const float *tail, float *value,
+                          uint32_t *mask);
 
     /* rank[i] = how many of the pairs (dist, id) stand before pair i; ids differ, and dist is padded to a
      * whole vector by infinities. */

@@ -146,8 +146,10 @@ static inline void NAME(transpose8)(const double *const *rows, int u, double *ou
         t[j + 1] = _mm512_unpackhi_pd(r[j], r[j + 1]);
     }
     for (int h = 0; h < 2; h++) { /* pairs of rows 0-3, then 4-7: elements h, 2 + h, 4 + h, 6 + h */
-        __m512d a = _mm512_shuffle_f64x2(t[h], t[2 + h], 0x88), b = _mm512_shuffle_f64x2(t[h], t[2 + h], 0xdd);
-        __m512d c = _mm512_shuffle_f64x2(t[4 + h], t[6 + h], 0x88), d = _mm512_shuffle_f64x2(t[4 + h], t[6 + h], 0xdd);
+        __m512d a = _mm512_shuffle_f64x2(t[h], t[2 + h], 0x88),
+                b = _mm512_shuffle_f64x2(t[h], t[2 + h], 0xdd);
+        __m512d c = _mm512_shuffle_f64x2(t[4 + h], t[6 + h], 0x88),
+                d = _mm512_shuffle_f64x2(t[4 + h], t[6 + h], 0xdd);
         _mm512_storeu_pd(out + h * stride, _mm512_shuffle_f64x2(a, c, 0x88));
         _mm512_storeu_pd(out + (2 + h) * stride, _mm512_shuffle_f64x2(b, d, 0x88));
         _mm512_storeu_pd(out + (4 + h) * stride, _mm512_shuffle_f64x2(a, c, 0xdd));
@@ -226,7 +228,8 @@ static void NAME(largest)(int count, const double *a, const double *scale, doubl
 {
     vd scale0 = LOAD(scale), scale1 = LOAD(scale + LANES);
     for (int i = 0; i < count; i++, a += COLS) {
-        vd x = (vd)((vi)LOAD(a) & INT64_MAX) * scale0, y = (vd)((vi)LOAD(a + LANES) & INT64_MAX) * scale1;
+        vd x = (vd)((vi)LOAD(a) & INT64_MAX) * scale0,
+           y = (vd)((vi)LOAD(a + LANES) & INT64_MAX) * scale1;
         vi more = x > y;
         x = (vd)(((vi)x & more) | ((vi)y & ~more));
         double largest = x[0];
@@ -309,7 +312,8 @@ static void NAME(correlations)(const radial *rad, int d, int m, int count, const
 {
     double tile[TILE_ROWS * COLS] __attribute__((aligned(64)));
     for (int first = 0; first < count; first += TILE_ROWS) {
-        NAME(residual_tile)(rad, d, ax + (size_t)first * d, bx, m, av + (size_t)first * m, bv, tile);
+        NAME(residual_tile)
+        (rad, d, ax + (size_t)first * d, bx, m, av + (size_t)first * m, bv, tile);
         for (int i = 0; i < TILE_ROWS && first + i < count; i++, out += stride)
             for (int j = 0; j < COLS; j++)
                 out[j] = (float)(tile[i * COLS + j] * (a_scale[first + i] * b_scale[j]));
@@ -581,9 +585,10 @@ static inline uint32_t NAME(reaching32)(vf x, float threshold)
 }
 
 /* MULTIPLY_ROWS rows by `vectors` vectors, which is a constant where this is inlined. */
-static inline __attribute__((always_inline)) void
-NAME(multiply_block)(int vectors, int count, const float *const *a, int inner, const float *b, int width,
-                     float *out)
+static inline __attribute__((always_inline)) void NAME(multiply_block)(int vectors, int count,
+                                                                       const float *const *a,
+                                                                       int inner, const float *b,
+                                                                       int width, float *out)
 {
     for (int first = 0; first < count; first += MULTIPLY_ROWS) {
         vf sum[MULTIPLY_ROWS][2];
@@ -673,12 +678,13 @@ static void NAME(skip_limits)(int count, const simd_skip *queries, const simd_sk
         tau = tau - error;
         vs low = tau < one;
         tau = (vf)(((vs)tau & low) | ((vs)one & ~low));
-        vf reach = FSPLAT(cell->cosine) * tau - FSPLAT(cell->sine) * NAME(root32)(one - tau * tau) - of_psi -
-                   FSPLAT(1e-4f); /* for the rounding of this line */
+        vf reach = FSPLAT(cell->cosine) * tau - FSPLAT(cell->sine) * NAME(root32)(one - tau * tau) -
+                   of_psi - FSPLAT(1e-4f); /* for the rounding of this line */
         vs can = (tau > FSPLAT(cell->sine)) & (reach > zero);
         reach = (vf)((vs)reach & can);
         vf away = FSPLAT(cell->noise) * FLOAD(queries->noisy + q);
-        away = FLOAD(queries->tail + q) + more * FMA32(FSPLAT(cell->product), FLOAD(queries->size + q), away);
+        away = FLOAD(queries->tail + q) +
+               more * FMA32(FSPLAT(cell->product), FLOAD(queries->size + q), away);
         away = reach - away;
         FSTORE(limit + q, reach);
         FSTORE(least + q, (vf)((vs)away & (away > zero)));
@@ -800,7 +806,8 @@ static void NAME(interval_tile)(const radial_pieces *pieces, int d, const simd_r
                 s1 = FMA32(diff1, diff1, s1);
             }
             vf gain = FSPLAT(rows->gain[i]);
-            vf v0 = FMA32(gain * FLOAD(columns->gain + j), NAME(radial_piece)(&kept, s0), FLOAD(to));
+            vf v0 =
+                FMA32(gain * FLOAD(columns->gain + j), NAME(radial_piece)(&kept, s0), FLOAD(to));
             vf v1 = FMA32(gain * FLOAD(columns->gain + j + FLANES), NAME(radial_piece)(&kept, s1),
                           FLOAD(to + FLANES));
             FSTORE(to, v0);

@@ -7,21 +7,22 @@
 
 void subspaces_free(subspaces *s)
 {
-    void *held[] = {s->rank, s->landmark, s->inverse_at, s->psi_at,    s->ids,        s->x,
-                    s->v,    s->scale,    s->inverse,    s->psi,       s->tail,       s->cell_tail,
-                    s->cell_noise, s->cell_rounding, s->cell_most};
+    void *held[] = {s->rank, s->landmark,  s->inverse_at, s->psi_at,        s->ids,
+                    s->x,    s->v,         s->scale,      s->inverse,       s->psi,
+                    s->tail, s->cell_tail, s->cell_noise, s->cell_rounding, s->cell_most};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
     memset(s, 0, sizeof(*s));
 }
 
-#define SAMPLE 5 /* cells that show what ranks are like */
+#define SAMPLE 5       /* cells that show what ranks are like, */
+#define SAMPLE_SHARE 8 /* but at most one of so many */
 
 /* Scratch of one thread, and what it has found of one cell. */
 typedef struct {
     double *row_x, *row_v, *col_x, *col_v; /* the points of the cell as panels */
-    double *scale;   /* CELLS_MOST */
-    double *C;       /* CELLS_MOST^2 */
+    double *scale;                         /* CELLS_MOST */
+    double *C;                             /* CELLS_MOST^2 */
     double *factor;  /* SUBSPACE_RANK x CELLS_MOST: row s is column s of the pivoted factor */
     double *left;    /* CELLS_MOST: squared tails */
     double *inverse; /* SUBSPACE_RANK^2 */
@@ -30,7 +31,8 @@ typedef struct {
 
 static void builder_free(builder *b)
 {
-    void *held[] = {b->row_x, b->row_v, b->col_x, b->col_v, b->scale, b->C, b->factor, b->left, b->inverse};
+    void *held[] = {b->row_x, b->row_v,  b->col_x, b->col_v,  b->scale,
+                    b->C,     b->factor, b->left,  b->inverse};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
@@ -162,12 +164,12 @@ static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found 
     for (int i = 0; i < panels * SCREEN_COLS; i++) {
         float *psi = out->psi + (size_t)(i / SCREEN_COLS) * rank * SCREEN_COLS + i % SCREEN_COLS;
         for (int r = 0; r < rank; r++)
-            psi[r * SCREEN_COLS] =
-                i < count ? (float)b->factor[(size_t)r * CELLS_MOST + i] : 0.0f;
+            psi[r * SCREEN_COLS] = i < count ? (float)b->factor[(size_t)r * CELLS_MOST + i] : 0.0f;
         float tail = 0.0f;
         if (i < count && b->scale[i] > 0.0) {
             double noise = s->noise[order->perm[first + i]];
-            double error = s->cell_noise[c] * noise + 2.0 * unit + ldexp(rank * (rank + 10.0), -52) * spread;
+            double error =
+                s->cell_noise[c] * noise + 2.0 * unit + ldexp(rank * (rank + 10.0), -52) * spread;
             tail = (float)(sqrt(fmax(b->left[i], 0.0) + noise * noise + 2.0 * error) * up);
         }
         s->tail[(size_t)order->panel[c] * SCREEN_COLS + i] = tail;
@@ -187,7 +189,8 @@ static int gather_found(subspaces *s, const found *parts)
         size_t rank = s->rank[c], width = subspace_width(s, c);
         s->landmark[c + 1] = s->landmark[c] + width;
         s->inverse_at[c + 1] = s->inverse_at[c] + rank * width;
-        s->psi_at[c + 1] = s->psi_at[c] + (order->panel[c + 1] - order->panel[c]) * rank * SCREEN_COLS;
+        s->psi_at[c + 1] =
+            s->psi_at[c] + (order->panel[c + 1] - order->panel[c]) * rank * SCREEN_COLS;
     }
     size_t landmarks = s->landmark[count];
     s->ids = scratch_alloc(landmarks + 1, sizeof(int));
@@ -211,7 +214,8 @@ static int gather_found(subspaces *s, const found *parts)
         simd->pack_rows(m, simd->cols, rank, points->v, s->ids + at, s->v + at * m);
         memcpy(s->inverse + s->inverse_at[c], parts[c].inverse,
                (s->inverse_at[c + 1] - s->inverse_at[c]) * sizeof(float));
-        memcpy(s->psi + s->psi_at[c], parts[c].psi, (s->psi_at[c + 1] - s->psi_at[c]) * sizeof(float));
+        memcpy(s->psi + s->psi_at[c], parts[c].psi,
+               (s->psi_at[c + 1] - s->psi_at[c]) * sizeof(float));
     }
     return 1;
 }
@@ -268,9 +272,11 @@ double subspaces_sample_rank(const kernel *kern, const metric_points *points, co
 {
     builder b;
     radial rad = kernel_radial(kern);
-    int tried = 0, sum = 0, step = order->count / SAMPLE + 1;
+    int tried = 0, sum = 0, least = order->count / SAMPLE + 1,
+        step = least > SAMPLE_SHARE ? least : SAMPLE_SHARE;
     int ok = builder_new(points->d, points->m, &b);
-    for (int c = step / 2; c < order->count && ok; c += step, tried++) {
+    for (int c = step / 2 < order->count ? step / 2 : order->count / 2; c < order->count && ok;
+         c += step, tried++) {
         correlate(points, order, c, &rad, &b);
         sum += choose(order->first[c + 1] - order->first[c], 1e-10, &b);
     }

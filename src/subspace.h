@@ -35,23 +35,24 @@
 #include "cells.h"
 #include "metric.h"
 
-#define SUBSPACE_RANK 96   /* most landmarks of a cell */
-#define SUBSPACE_TAIL 0.2   /* the largest tail that is wanted */
-#define SUBSPACE_MANY 32    /* from so many landmarks on a larger one will do: they take memory and time */
+#define SUBSPACE_RANK 96  /* most landmarks of a cell */
+#define SUBSPACE_TAIL 0.2 /* the largest tail that is wanted */
+#define SUBSPACE_MANY                                                                              \
+    32 /* from so many landmarks on a larger one will do: they take memory and time */
 #define SUBSPACE_TAIL_MANY 0.28
 
 typedef struct {
-    const kernel *kern;          /* borrowed, like the next two */
+    const kernel *kern; /* borrowed, like the next two */
     const metric_points *points;
     const cells *order;
-    const double *noise;         /* n, by index; borrowed */
-    int *rank;                   /* cells */
+    const double *noise;                    /* n, by index; borrowed */
+    int *rank;                              /* cells */
     size_t *landmark, *inverse_at, *psi_at; /* cells + 1: where each cell starts in what follows */
-    int *ids;                    /* landmarks by index, padded to subspace_width by -1 */
-    double *x, *v, *scale;       /* column panels of the landmarks, scale 0 for padding */
-    float *inverse;              /* rank x subspace_width: the transpose of M^-1, row-major */
-    float *psi;                  /* panels of the cell x rank x SCREEN_COLS */
-    float *tail;                 /* panels x SCREEN_COLS */
+    int *ids;                               /* landmarks by index, padded to subspace_width by -1 */
+    double *x, *v, *scale; /* column panels of the landmarks, scale 0 for padding */
+    float *inverse;        /* rank x subspace_width: the transpose of M^-1, row-major */
+    float *psi;            /* panels of the cell x rank x SCREEN_COLS */
+    float *tail;           /* panels x SCREEN_COLS */
     /* cells */
     float *cell_tail;     /* the largest tail */
     float *cell_noise;    /* spread gather */

@@ -74,8 +74,8 @@ static void tour(const build *b, int count, const int *centre, int *order)
     }
 }
 
-static void split(const build *b, int *perm, int first, int count, int centre, int leaf, int threads,
-                  family *out)
+static void split(const build *b, int *perm, int first, int count, int centre, int leaf,
+                  int threads, family *out)
 {
     int centres[TREE_FANOUT], order[TREE_FANOUT], place[TREE_FANOUT], points[TREE_FANOUT] = {0};
     int want = (count + leaf - 1) / leaf * 2;
@@ -127,7 +127,8 @@ static int ascending(const void *a, const void *b)
 
 static int grow(tree *t, size_t capacity)
 {
-    int **fields[] = {&t->first, &t->count, &t->parent, &t->child, &t->children, &t->centre, &t->level};
+    int **fields[] = {&t->first,    &t->count,  &t->parent, &t->child,
+                      &t->children, &t->centre, &t->level};
     for (size_t f = 0; f < sizeof(fields) / sizeof(*fields); f++) {
         int *more = realloc(*fields[f], capacity * sizeof(int));
         if (!more)

@@ -28,11 +28,11 @@ typedef struct {
     int nodes;
     int *perm; /* n: index of the point at each position */
     /* one each for every node */
-    int *first, *count;             /* range of positions */
-    int *parent;                    /* -1 for the root */
-    int *child, *children;          /* first child and how many; children is 0 for a leaf */
-    int *centre;                    /* index of the centre point */
-    int *level;                     /* 0 for the root */
+    int *first, *count;    /* range of positions */
+    int *parent;           /* -1 for the root */
+    int *child, *children; /* first child and how many; children is 0 for a leaf */
+    int *centre;           /* index of the centre point */
+    int *level;            /* 0 for the root */
     double *radius;
 } tree;
 
