@@ -34,7 +34,8 @@ static int poll_partial(void *context, double fraction)
 
 static double brute_cost(const query_task *task)
 {
-    return (double)task->points->n * (task->points->m + COST_KERNEL);
+    double share = task->predecessors ? 0.5 + 0.5 / PREFIX_SHRINK : 1.0; /* of the points, on average */
+    return share * (double)task->points->n * (task->points->m + COST_KERNEL);
 }
 
 /* The cost of screening every pair by integers, but for the exact evaluations. */
@@ -49,6 +50,7 @@ static status sample_cost(const query_task *task, index_search *index)
 {
     const cells *order = &index->points.order;
     size_t count = 0, room = (size_t)SAMPLE_CELLS * CELLS_MOST;
+    int least = task->predecessors ? (int)(task->points->n / PREFIX_SHRINK) : 0;
     query_task sample = *task;
     query_result result = {0};
     int *rows = scratch_alloc(room, sizeof(int));
@@ -60,11 +62,11 @@ static status sample_cost(const query_task *task, index_search *index)
         for (int i = 0; i < tried; i++) {
             int cell = (int)((i + 0.5) / tried * order->count);
             for (int at = order->first[cell]; at < order->first[cell + 1]; at++)
-                rows[count++] = order->perm[at];
+                if (order->perm[at] >= least)
+                    rows[count++] = order->perm[at];
         }
         sample.from = task->points;
         sample.self = 1;
-        sample.predecessors = 0;
         sample.rows = rows;
         sample.slot = NULL;
         sample.count = count;
@@ -77,7 +79,7 @@ static status sample_cost(const query_task *task, index_search *index)
         index->cost = COST_QUERY + (result.counters.screened * (COST_SCREENED + product) +
                                     result.counters.correlations * COST_CORRELATION *
                                         (task->points->m + COST_KERNEL)) /
-                                       (double)count;
+                                       ((double)count + 1e-9);
     }
     scratch_free(rows);
     scratch_free(result.id);
@@ -85,15 +87,10 @@ static status sample_cost(const query_task *task, index_search *index)
     return outcome;
 }
 
-status query_index(const query_task *task, index_search *index)
+/* Samples an index, and puts one of integers in its place if that should cost less. */
+static status settle_index(const query_task *task, index_search *index)
 {
-    status outcome = index_build(task->source, task->structure, task->points, INDEX_SUBSPACES,
-                                 task->threads, index);
-    if (outcome.code)
-        return outcome;
-    index->cost = INFINITY;
-    if (index->form != INDEX_NONE)
-        outcome = sample_cost(task, index);
+    status outcome = sample_cost(task, index);
     if (!outcome.code && index->form == INDEX_SUBSPACES && index->cost > integers_cost(task) &&
         screen_is_fine(task->source, task->points)) {
         index_free(index);
@@ -108,6 +105,16 @@ status query_index(const query_task *task, index_search *index)
     return outcome;
 }
 
+status query_index(const query_task *task, index_search *index)
+{
+    status outcome = index_build(task->source, task->structure, task->points, INDEX_SUBSPACES,
+                                 task->threads, index);
+    if (outcome.code)
+        return outcome;
+    index->cost = INFINITY;
+    return index->form == INDEX_NONE ? outcome : settle_index(task, index);
+}
+
 /* The level engine; where its index skips and screens too little, the dense tiles of brute force. */
 static status run_indexed(const char *method, const query_task *task, query_result *result)
 {
@@ -117,6 +124,8 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     int choose = strcmp(method, "auto") == 0;
     if (!index_open(task->source, task->points, task->kept, &index))
         outcome = query_index(task, &index);
+    else if (task->predecessors && index.form != INDEX_NONE) /* it was settled for searches of all */
+        outcome = settle_index(task, &index);
     if (outcome.code)
         return outcome;
     /* asked for by name, the level engine may lose a little: what it counts is then what it does */
