@@ -4,6 +4,7 @@
 #include "metric.h"
 #include "order.h"
 #include "query.h"
+#include "scratch.h"
 #include "simd.h"
 #include "threads.h"
 #include "vif.h"
@@ -515,6 +516,8 @@ SEXP tree_index_fields(SEXP gp, SEXP tree_list)
     UNPROTECT(1);
     return out;
 }
+
+SEXP scratch_buffers(void) { return ScalarReal((double)scratch_count()); }
 
 SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
                   SEXP method, SEXP budget, SEXP threads, SEXP progress)

@@ -99,3 +99,21 @@ test_that("equal trees have equal indices", {
   gp <- plane(3000)
   expect_identical(cover_tree(gp), cover_tree(gp, threads = 1))
 })
+
+test_that("searches allocate nothing for a query, a block or a point", {
+  # a level-synchronous search asks for its buffers once, whatever it searches
+  buffers <- function(tree, queries) {
+    before <- .Call(C_scratch_buffers)
+    residual_knn(tree, 5, queries = queries, method = "level", threads = 1)
+    .Call(C_scratch_buffers) - before
+  }
+  set.seed(6)
+  small <- cover_tree(plane(6000, "matern52", 0.1))
+  large <- cover_tree(plane(12000, "matern52", 0.1))
+  expect_identical(index_form(small), index_form(large))
+  once <- buffers(small, 101:110)
+  expect_gt(once, 0)
+  expect_identical(buffers(small, 101:6000), once)
+  expect_identical(buffers(large, 101:110), once)
+  expect_identical(buffers(large, 101:12000), once)
+})
