@@ -1,0 +1,124 @@
+/* Level-synchronous search: blocks of close queries against cells of close points.
+ *
+ * The queries of a block, up to BITSET_SIZE of one cell, descend together. A node of the frontier
+ * carries a bit mask: the queries that it may still serve.
+ *   1 seed     the nearest cell is screened; every query has a threshold from then on: the k-th
+ *              largest lower bound of |rho| seen so far, which only candidates that may exceed it pass
+ *   2 bound    groups of cells, then the cells of the groups that survive, are skipped by the
+ *              kernel-expansion bound; the rest are listed, nearest first
+ *   3 skip     a listed cell is skipped for the queries whose threshold its subspace bound does not
+ *              reach: first from the landmarks of the block to those of the cell, then from the query
+ *   4 screen   for what is left, intervals of |rho| are formed with all points of the cell, and
+ *              candidates whose interval reaches the threshold are kept
+ *   5 finish   these are evaluated by the metric, in double, and ordered
+ * Where subspaces do not pay, integer products (screen.h) take the place of 3 and 4, for all cells.
+ * Scratch belongs to a thread and does not depend on n, but for lists of the cells and panels. */
+#ifndef VECCHIANN_QUERY_LEVEL_H
+#define VECCHIANN_QUERY_LEVEL_H
+
+#include "bitset.h"
+#include "query.h"
+#include "simd.h"
+
+#define LEVEL_CHUNK 128          /* cells of the frontier that are ordered at once */
+#define LEVEL_FINISH_PAIRS 16384 /* pairs that are finished at once */
+/* The longest row of psi. */
+#define LEVEL_WIDTH ((SUBSPACE_RANK + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH)
+
+/* Candidates of one query that are still in play, by index. */
+typedef struct {
+    int count, *id;
+    float *low, *high; /* interval of |rho| */
+} candidates;
+
+typedef struct {
+    float key;   /* squared distance of the boxes, for the order of work */
+    float upper; /* expansion bound for the hardest query; 1 is what must be reached */
+    float most;  /* largest |P b|^2 of its queries, negative where the landmarks were not asked */
+    int cell;
+    bitset active;
+} work_item;
+
+/* A candidate of several queries, and which of them want it. */
+typedef struct {
+    int position, id;
+    bitset wanted;
+} arrival;
+
+typedef struct {
+    const query_task *task;
+    int capacity; /* of a list of candidates */
+    /* the block */
+    int count, cell; /* of `from` */
+    int row[BITSET_SIZE], limit[BITSET_SIZE], column[BITSET_SIZE];
+    int most_limit;
+    size_t query[BITSET_SIZE];
+    float tau[BITSET_SIZE];   /* threshold on |rho| */
+    float gain[BITSET_SIZE];  /* 1 / sqrt(p), upwards */
+    float noise[BITSET_SIZE]; /* noise_q */
+    candidates kept[BITSET_SIZE];
+    int settled[BITSET_SIZE]; /* how many were kept when the threshold was last raised */
+    kbest best[BITSET_SIZE];  /* evaluated exactly */
+    double *heap_dist;
+    int *heap_id;
+    /* frontier */
+    work_item *work;
+    float *special_upper;                    /* by panel, of one special query */
+    int *deferred, deferrals, deferral_room; /* special queries that are left to brute force */
+    float *lows;                             /* of one query, for its threshold */
+    double *rho;
+    float *lengths; /* LEVEL_CHUNK x BITSET_SIZE: |P b|^2 */
+    float least[BITSET_SIZE], must[BITSET_SIZE];
+    /* subspaces: rows of a block, of its landmarks, of what is left of it for a cell */
+    float *own, *weights, *products, *psi; /* rows x width: psi in the own cell, b, P b, psi */
+    float *P;                              /* rank x width of another cell */
+    float *inverse;                        /* of the own cell, not transposed */
+    const float **rows;
+    double *row_x, *row_v, row_scale[BITSET_SIZE + SIMD_MAX_ROWS]; /* row panels of queries */
+    double *landmark_x, *landmark_v, landmark_scale[LEVEL_WIDTH + SIMD_MAX_ROWS]; /* of landmarks */
+    float own_tail[BITSET_SIZE], size[BITSET_SIZE],
+        noisy[BITSET_SIZE]; /* tail, |b|_1, sum noise |b| */
+    float *value;           /* SCREEN_ROWS x SCREEN_COLS */
+    /* integers */
+    char *room;
+    const void *features[BITSET_SIZE];
+    float int_gain[BITSET_SIZE], step[BITSET_SIZE], norm[BITSET_SIZE], error[BITSET_SIZE];
+    float *relative; /* BITSET_SIZE x d, from the centre of a cell */
+    simd_intervals *intervals;
+    /* finishing: distinct candidates, the queries that want each, and panels of both */
+    size_t table_size; /* a power of two */
+    int *table, distincts;
+    arrival *arrivals;
+    double *point_x, *point_v, *tile;
+    double *found_dist; /* LEVEL_FINISH_PAIRS: of the queries one after the other */
+    int *found_id, found[BITSET_SIZE], found_at[BITSET_SIZE];
+    query_counters counters;
+} level_scratch;
+
+/* ---- query_level_candidates.c: thresholds, candidates, exact evaluation ---- */
+
+/* Keeps the candidates of a mask of a panel's points, making room where it must. */
+void level_keep(level_scratch *s, int q, const int *ids, uint32_t mask,
+                const simd_interval_row *row);
+
+/* Raises the thresholds of some queries by what has been kept since, and drops what they make hopeless. */
+void level_raise_thresholds(level_scratch *s, int count, const int *members);
+
+/* Evaluates all that is still in play. */
+void level_finish(level_scratch *s, const int *members, int count);
+
+/* A query on an inducing input, which no block serves. */
+void level_search_special(level_scratch *s, int q);
+
+/* ---- query_level_screen.c: subspaces or integers ---- */
+
+/* What the form of screening needs of the queries of the block. */
+void level_set_queries(level_scratch *s);
+
+/* The cell that thresholds start from; the queries' own if they are candidates. */
+void level_screen_seed(level_scratch *s, int cell, const bitset *active);
+
+/* Some cells of the frontier, for the queries that each is still active for. */
+void level_screen_chunk(level_scratch *s, work_item *work, int count, const bitset *all);
+
+#endif

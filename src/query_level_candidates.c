@@ -1,0 +1,331 @@
+#include "query_level.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define DENSE_PAYS 4   /* how many times faster a pair is in the tiles of brute force than alone */
+#define ORDER_MOST 256 /* pairs of a query that are ordered by counting */
+
+/* ---- candidates of one query ---------------------------------------------------------------- */
+
+/* Evaluates candidates first .. count - 1 exactly, into the heap. */
+static void resolve(level_scratch *s, int q, int first)
+{
+    const query_task *task = s->task;
+    candidates *kept = &s->kept[q];
+    int count = kept->count - first;
+    metric_list(task->kern, task->from, s->row[q], task->points, kept->id + first, count, s->rho);
+    for (int i = 0; i < count; i++)
+        kbest_push(&s->best[q], metric_distance(s->rho[i]), kept->id[first + i]);
+    s->counters.correlations += count;
+    kept->count = first;
+}
+
+/* The k-th largest lower bound known, from below: bisection on counts. */
+static void raise_threshold(level_scratch *s, int q)
+{
+    candidates *kept = &s->kept[q];
+    const kbest *best = &s->best[q];
+    int k = s->task->k, known = kept->count + best->size;
+    if (known < k)
+        return;
+    const float *lows = kept->low;
+    if (best->size) {
+        memcpy(s->lows, kept->low, kept->count * sizeof(float));
+        for (int i = 0; i < best->size; i++) {
+            double d = best->dist[i];
+            s->lows[kept->count + i] = fmaxf((float)(1.0 - d * d) - 1e-6f, 0.0f);
+        }
+        lows = s->lows;
+    }
+    float low = s->tau[q] > 0.0f ? s->tau[q] : 0.0f, high = 1.0f;
+    for (int step = 0; step < 8; step++) {
+        float middle = 0.5f * (low + high);
+        if (simd->count_reaching(lows, known, middle) >= (size_t)k)
+            low = middle;
+        else
+            high = middle;
+    }
+    s->tau[q] = low;
+}
+
+static void drop_hopeless(level_scratch *s, int q)
+{
+    candidates *kept = &s->kept[q];
+    kept->count = simd->drop_intervals(kept->count, s->tau[q], kept->id, kept->low, kept->high);
+}
+
+/* Where much is still in play, puts those that make the threshold last and returns where they start:
+ * evaluated first, they spare about half of the others. */
+static int make_threshold(level_scratch *s, int q)
+{
+    candidates *kept = &s->kept[q];
+    if (kept->count <= 2 * s->task->k)
+        return kept->count;
+    int below = 0;
+    for (int i = 0; i < kept->count; i++)
+        if (kept->low[i] < s->tau[q]) {
+            int id = kept->id[i];
+            float low = kept->low[i], high = kept->high[i];
+            kept->id[i] = kept->id[below];
+            kept->low[i] = kept->low[below];
+            kept->high[i] = kept->high[below];
+            kept->id[below] = id;
+            kept->low[below] = low;
+            kept->high[below++] = high;
+        }
+    return below;
+}
+
+/* Makes room: by raising the threshold, then by making it exact, then by evaluating everything. */
+static void compact(level_scratch *s, int q)
+{
+    raise_threshold(s, q);
+    drop_hopeless(s, q);
+    if (2 * s->kept[q].count > s->capacity) {
+        resolve(s, q, make_threshold(s, q));
+        raise_threshold(s, q);
+        drop_hopeless(s, q);
+    }
+    if (2 * s->kept[q].count > s->capacity) {
+        resolve(s, q, 0);
+        raise_threshold(s, q);
+    }
+}
+
+void level_keep(level_scratch *s, int q, const int *ids, uint32_t mask,
+                const simd_interval_row *row)
+{
+    candidates *kept = &s->kept[q];
+    int at = kept->count;
+    int count = kept->count +=
+        simd->append_intervals(mask, ids, s->limit[q], s->task->self ? s->row[q] : -1, row,
+                               kept->id + at, kept->low + at, kept->high + at);
+    if (s->tau[q] < 0.0f &&
+        count >= 2 * s->task->k) { /* the first threshold, as early as possible */
+        raise_threshold(s, q);
+        drop_hopeless(s, q);
+    } else if (count >= s->capacity) {
+        compact(s, q);
+    }
+}
+
+void level_raise_thresholds(level_scratch *s, int count, const int *members)
+{
+    for (int i = 0; i < count; i++) {
+        int q = members[i];
+        if (s->kept[q].count == s->settled[q])
+            continue;
+        raise_threshold(s, q);
+        drop_hopeless(s, q);
+        s->settled[q] = s->kept[q].count;
+    }
+}
+
+/* ---- finishing a block ---------------------------------------------------------------------- */
+
+/* The arrival of a candidate: an open table from index to place. */
+static arrival *arrive(level_scratch *s, int id)
+{
+    size_t at = ((uint32_t)id * 2654435761u) & (s->table_size - 1);
+    while (s->table[at] >= 0 && s->arrivals[s->table[at]].id != id)
+        at = (at + 1) & (s->table_size - 1);
+    if (s->table[at] < 0) {
+        s->table[at] = s->distincts;
+        s->arrivals[s->distincts++] =
+            (arrival){.position = s->task->index->points.order.position[id], .id = id};
+    }
+    return &s->arrivals[s->table[at]];
+}
+
+static int earlier(const void *a, const void *b)
+{
+    int x = ((const arrival *)a)->position, y = ((const arrival *)b)->position;
+    return (x > y) - (x < y);
+}
+
+/* Evaluates the wanted pairs of one panel of candidates. */
+static void finish_panel(level_scratch *s, const arrival *panel, int columns)
+{
+    const query_task *task = s->task;
+    const metric_points *from = task->from, *points = task->points;
+    int cols = simd->cols, d = points->d, m = points->m, ids[SIMD_MAX_COLS], members[BITSET_SIZE];
+    const double *x[BITSET_SIZE], *v[BITSET_SIZE];
+    radial rad = kernel_radial(task->kern);
+    bitset any = {{0}};
+    for (int j = 0; j < columns; j++) {
+        ids[j] = panel[j].id;
+        for (int w = 0; w < BITSET_WORDS; w++)
+            any.word[w] |= panel[j].wanted.word[w];
+    }
+    int count = bitset_members(&any, members);
+    double variance[SIMD_MAX_COLS], dist[SIMD_MAX_COLS];
+    for (int j = 0; j < cols; j++)
+        variance[j] = points->variance[ids[j < columns ? j : 0]];
+    for (int i = 0; i < count; i++) {
+        x[i] = from->x + (size_t)s->row[members[i]] * d;
+        v[i] = from->v + (size_t)s->row[members[i]] * m;
+    }
+    simd->pack_rows(d, cols, columns, points->x, ids, s->point_x);
+    simd->pack_rows(m, cols, columns, points->v, ids, s->point_v);
+    simd->residual_rows(&rad, d, count, x, s->point_x, m, v, s->point_v, s->tile);
+    for (int i = 0; i < count; i++) {
+        int q = members[i], at = s->found_at[q] + s->found[q];
+        simd->distances(s->tile + i * cols, from->variance[s->row[q]], variance, dist);
+        for (int j = 0; j < columns; j++) {
+            s->found_dist[at] = dist[j];
+            s->found_id[at] = ids[j];
+            at += panel[j].wanted.word[q / 64] >> (q % 64) & 1;
+        }
+        s->counters.correlations += at - s->found_at[q] - s->found[q];
+        s->found[q] = at - s->found_at[q];
+    }
+}
+
+/* Adds what was found of a query to its k-best: ordered at once where nothing was known before. */
+static void collect(level_scratch *s, int q)
+{
+    const double *dist = s->found_dist + s->found_at[q];
+    const int *id = s->found_id + s->found_at[q];
+    int count = s->found[q], rank[ORDER_MOST], k = s->task->k;
+    double padded[ORDER_MOST + SIMD_MAX_COLS];
+    kbest *best = &s->best[q];
+    if (best->size || count > ORDER_MOST) {
+        for (int i = 0; i < count; i++)
+            kbest_push(best, dist[i], id[i]);
+        return;
+    }
+    memcpy(padded, dist, count * sizeof(double));
+    for (int j = count; j < count + SIMD_MAX_COLS; j++)
+        padded[j] = INFINITY;
+    simd->order_pairs(count, padded, id, rank);
+    int last = (count < k ? count : k) - 1;
+    for (int i = 0; i < count; i++) /* worst first: a heap */
+        if (rank[i] <= last) {
+            best->dist[last - rank[i]] = dist[i];
+            best->id[last - rank[i]] = id[i];
+        }
+    best->size = last + 1;
+}
+
+/* Evaluates the candidates of each query of the block from place from[q] on. Queries that stand together
+ * share candidates, so pairs come in tiles, and a candidate is read once. */
+static void finish(level_scratch *s, const int *from)
+{
+    int cols = simd->cols;
+    for (int first = 0, last; first < s->count; first = last) {
+        int pairs = 0;
+        s->distincts = 0;
+        for (last = first; last < s->count; last++) {
+            candidates *kept = &s->kept[last];
+            if (last > first && pairs + kept->count - from[last] > LEVEL_FINISH_PAIRS)
+                break;
+            s->found_at[last] = pairs;
+            s->found[last] = 0;
+            pairs += kept->count - from[last] + 1; /* a place to spare */
+            for (int i = from[last]; i < kept->count; i++)
+                bitset_add(&arrive(s, kept->id[i])->wanted, last);
+            kept->count = from[last];
+        }
+        if (!s->distincts)
+            continue;
+        memset(s->table, 0xff, s->table_size * sizeof(int));
+        qsort(s->arrivals, s->distincts, sizeof(arrival), earlier);
+        for (int i = 0; i < s->distincts; i += cols)
+            finish_panel(s, s->arrivals + i, s->distincts - i < cols ? s->distincts - i : cols);
+        for (int q = first; q < last; q++)
+            collect(s, q);
+    }
+}
+
+/* All that is still in play: first what makes the thresholds of queries with many candidates. */
+void level_finish(level_scratch *s, const int *members, int count)
+{
+    int from[BITSET_SIZE], many = 0;
+    for (int q = 0; q < s->count; q++)
+        from[q] = s->kept[q].count;
+    for (int i = 0; i < count; i++) {
+        int q = members[i];
+        raise_threshold(s, q);
+        drop_hopeless(s, q);
+        from[q] = make_threshold(s, q);
+        many += from[q] < s->kept[q].count;
+    }
+    if (many) {
+        finish(s, from);
+        for (int i = 0; i < count; i++) {
+            int q = members[i];
+            if (!s->best[q].size)
+                continue;
+            raise_threshold(s, q);
+            drop_hopeless(s, q);
+        }
+    }
+    memset(from, 0, sizeof(from));
+    finish(s, from);
+}
+
+/* ---- special queries ------------------------------------------------------------------------ */
+
+static void resolve_panel(level_scratch *s, int q, int panel)
+{
+    const int *ids = s->task->index->points.order.ids + (size_t)panel * SCREEN_COLS;
+    int self = s->task->self ? s->row[q] : -1;
+    candidates *kept = &s->kept[q];
+    for (int j = 0; j < SCREEN_COLS; j++) {
+        kept->id[kept->count] = ids[j];
+        kept->count += ids[j] >= 0 && ids[j] < s->limit[q] && ids[j] != self;
+    }
+    resolve(s, q, 0);
+}
+
+/* Leaves a query to brute force if it would take too many panels below `high`: tiles are some times
+ * faster for each pair. Returns whether it has. */
+static int defer_special(level_scratch *s, int q, float needed, float high)
+{
+    int panels = s->task->index->points.order.panels, left = 0;
+    for (int p = 0; p < panels; p++)
+        left += s->special_upper[p] >= needed && s->special_upper[p] < high;
+    if (DENSE_PAYS * left < panels)
+        return 0;
+    if (s->deferrals == s->deferral_room) {
+        int room = 2 * s->deferral_room + 64, *more = realloc(s->deferred, room * sizeof(int));
+        if (!more)
+            return 0;
+        s->deferred = more;
+        s->deferral_room = room;
+    }
+    s->deferred[s->deferrals++] = (int)s->query[q];
+    return 1;
+}
+
+/* A query on an inducing input: panels by their bound, which is attained, in bands of falling height. */
+void level_search_special(level_scratch *s, int q)
+{
+    const index_set *points = &s->task->index->points;
+    const bounds *from = &s->task->index->from->bound;
+    const kbest *best = &s->best[q];
+    int input = from->special.inputs[from->special.rank[s->row[q]]], panels = points->order.panels;
+    float most = 0.0f, *upper = s->special_upper;
+    double slack = s->noise[q] * points->bound.most_noise;
+    for (int p = 0; p < panels; p++) {
+        upper[p] =
+            (float)((bounds_special(&points->bound, input, p) * s->gain[q] + slack) * (1.0 + 1e-6));
+        most = fmaxf(most, upper[p]);
+    }
+    for (float high = INFINITY, low = 0.5f * most;; high = low, low *= 0.5f) {
+        float needed =
+            kbest_full(best) ? (float)(1.0 - best->dist[0] * best->dist[0]) - 1e-6f : -1.0f;
+        if (high < needed)
+            break;
+        if (needed > 0.0f && defer_special(s, q, needed, high))
+            break;
+        low = low < 1e-6f * most ? -1.0f : low;
+        for (int p = 0; p < panels; p++)
+            if (upper[p] >= low && upper[p] < high && upper[p] >= needed &&
+                points->order.least[p] < s->limit[q])
+                resolve_panel(s, q, p);
+        if (low < 0.0f)
+            break;
+    }
+}

@@ -1,0 +1,335 @@
+#include "query_level.h"
+
+#include <string.h>
+
+/* ---- subspaces ------------------------------------------------------------------------------ */
+
+/* The queries as rows, and what their own cell says of them. */
+static void set_subspaces(level_scratch *s)
+{
+    const metric_points *from = s->task->from;
+    const subspaces *space = &s->task->index->from->space;
+    int cell = s->cell, rank = space->rank[cell], width = subspace_width(space, cell);
+    const int *landmarks = space->ids + space->landmark[cell];
+    simd->pack_rows(from->d, simd->rows, rank, from->x, landmarks, s->landmark_x);
+    simd->pack_rows(from->m, simd->rows, rank, from->v, landmarks, s->landmark_v);
+    for (int r = 0; r < rank; r++)
+        s->landmark_scale[r] = from->scale[landmarks[r]];
+    const float *psi = space->psi + space->psi_at[cell],
+                *inverse = space->inverse + space->inverse_at[cell];
+    int first = s->task->index->from->order.panel[cell] * SCREEN_COLS;
+    for (int q = 0; q < s->count; q++) {
+        int column = s->column[q] - first;
+        const float *source =
+            psi + (size_t)(column / SCREEN_COLS) * rank * SCREEN_COLS + column % SCREEN_COLS;
+        float *own = s->own + (size_t)q * width;
+        for (int r = 0; r < rank; r++)
+            own[r] = source[r * SCREEN_COLS];
+        s->rows[q] = own;
+        s->own_tail[q] = space->tail[s->column[q]];
+    }
+    for (int i = 0; i < rank; i++)
+        for (int j = 0; j < width; j++)
+            s->inverse[i * width + j] = j < rank ? inverse[j * width + i] : 0.0f;
+    simd->multiply32(s->count, s->rows, rank, s->inverse, width, s->weights);
+    for (int q = 0; q < s->count; q++) {
+        float size = 0.0f, noisy = 0.0f;
+        for (int r = 0; r < rank; r++) {
+            float b = fabsf(s->weights[(size_t)q * width + r]);
+            size += b;
+            noisy += b * (float)space->noise[landmarks[r]];
+        }
+        s->size[q] = size * 1.0001f;
+        s->noisy[q] = noisy * 1.0001f;
+    }
+}
+
+/* Errors of a query with a cell: of the length of its psi, and of an inner product. */
+static float psi_error(const subspaces *space, int cell, float noise)
+{
+    return 1.001f * (space->cell_noise[cell] * noise + space->cell_rounding[cell]);
+}
+
+static float pair_error(const subspaces *space, int cell, float noise, float of_psi)
+{
+    float most = space->cell_most[cell];
+    float error = of_psi + space->cell_noise[cell] * most + ldexpf(space->rank[cell] + 4, -23);
+    return 1.1f * error + noise * most;
+}
+
+/* Intervals of some queries with all points of a cell. Each has its psi, tail and error. */
+static void screen_rows(level_scratch *s, const subspaces *space, int cell, int count,
+                        const int *members, const float *const *psi, const float *tails,
+                        const float *errors)
+{
+    const cells *order = space->order;
+    int rank = space->rank[cell];
+    const float *rows[SCREEN_ROWS];
+    float row_tail[SCREEN_ROWS], limit[SCREEN_ROWS];
+    uint32_t mask[SCREEN_ROWS];
+    for (int i = 0; i < count; i += SCREEN_ROWS) {
+        int filled = count - i < SCREEN_ROWS ? count - i : SCREEN_ROWS;
+        for (int a = 0; a < SCREEN_ROWS; a++) {
+            int at = a < filled ? i + a : i;
+            rows[a] = psi[at];
+            row_tail[a] = tails[at];
+            limit[a] = a < filled ? s->tau[members[at]] - errors[at] : INFINITY;
+        }
+        const float *columns = space->psi + space->psi_at[cell];
+        for (int panel = order->panel[cell]; panel < order->panel[cell + 1];
+             panel++, columns += rank * SCREEN_COLS) {
+            if (order->least[panel] >= s->most_limit)
+                continue;
+            const float *tail = space->tail + (size_t)panel * SCREEN_COLS;
+            simd->subspace_tile(rank, rows, row_tail, limit, columns, tail, s->value, mask);
+            s->counters.screened += (double)filled * SCREEN_COLS;
+            for (int a = 0; a < filled; a++)
+                if (mask[a]) {
+                    int q = members[i + a];
+                    simd_interval_row row = {.value = s->value + a * SCREEN_COLS,
+                                             .tail = tail,
+                                             .row_tail = row_tail[a],
+                                             .base = errors[i + a]};
+                    level_keep(s, q, order->ids + (size_t)panel * SCREEN_COLS, mask[a], &row);
+                    limit[a] = s->tau[q] - errors[i + a];
+                }
+        }
+    }
+}
+
+/* The queries' own cell, where psi and tails are those of its points. */
+static void screen_own(level_scratch *s, const bitset *active)
+{
+    const subspaces *space = &s->task->index->points.space;
+    int members[BITSET_SIZE], count = bitset_members(active, members);
+    int width = subspace_width(space, s->cell);
+    float errors[BITSET_SIZE], tails[BITSET_SIZE];
+    for (int i = 0; i < count; i++) {
+        float noise = s->noise[members[i]];
+        errors[i] = pair_error(space, s->cell, noise, psi_error(space, s->cell, noise));
+        tails[i] = s->own_tail[members[i]];
+        s->rows[i] = s->own + (size_t)members[i] * width;
+    }
+    screen_rows(s, space, s->cell, count, members, s->rows, tails, errors);
+}
+
+static simd_skip_cell skip_cell(const level_scratch *s, int cell)
+{
+    const subspaces *space = &s->task->index->points.space, *own = &s->task->index->from->space;
+    float tail = space->cell_tail[cell], rounding = space->cell_rounding[cell],
+          most = space->cell_most[cell];
+    return (simd_skip_cell){
+        .noise = space->cell_noise[cell],
+        .rounding = rounding,
+        .most = most,
+        .dot = ldexpf(space->rank[cell] + 4, -23),
+        .product = rounding + ldexpf(own->rank[s->cell] + 4, -24),
+        .cosine = tail < 1.0f ? sqrtf(1.0f - tail * tail) * 0.99999f : 0.0f,
+        .sine = tail < 1.0f ? tail : 1.0f,
+    };
+}
+
+/* |P b|^2 of the active queries, by the landmarks of their cell and of another; returns the largest. */
+static float cross_lengths(level_scratch *s, int cell, int count, const int *members,
+                           float *lengths)
+{
+    const subspaces *space = &s->task->index->points.space, *own = &s->task->index->from->space;
+    int own_rank = own->rank[s->cell], own_width = subspace_width(own, s->cell);
+    int rank = space->rank[cell], width = subspace_width(space, cell);
+    float found[BITSET_SIZE], most = 0.0f;
+    subspaces_project(space, cell, own_rank, s->landmark_x, s->landmark_v, s->landmark_scale,
+                      s->rows, s->products, s->P);
+    s->counters.correlations += (double)rank * own_rank;
+    for (int i = 0; i < count; i++)
+        s->rows[i] = s->weights + (size_t)members[i] * own_width;
+    simd->multiply32(count, s->rows, own_rank, s->P, width, s->products);
+    simd->squared_lengths(count, width, s->products, found);
+    for (int i = 0; i < count; i++) {
+        lengths[members[i]] = found[i];
+        most = found[i] > most ? found[i] : most;
+    }
+    return most;
+}
+
+/* A cell of the frontier for the active queries; `lengths` is |P b|^2 where the landmarks of their cell
+ * were asked, or NULL. Queries with lengths in [low, high) only have their turn. */
+static void screen_cell(level_scratch *s, int cell, const bitset *active, const float *lengths,
+                        float low, float high)
+{
+    const subspaces *space = &s->task->index->points.space;
+    const metric_points *from = s->task->from;
+    int members[BITSET_SIZE], count = bitset_members(active, members), left = 0;
+    int rank = space->rank[cell], width = subspace_width(space, cell);
+    simd_skip_cell skip = skip_cell(s, cell);
+    simd_skip queries = {s->tau, s->noise, s->own_tail, s->size, s->noisy};
+    float errors[BITSET_SIZE], tails[BITSET_SIZE], found[BITSET_SIZE];
+    int ids[BITSET_SIZE];
+    simd->skip_limits(s->count, &queries, &skip, s->must, s->least);
+    for (int i = 0; i < count; i++) {
+        int q = members[i];
+        if (lengths) {
+            if (!(lengths[q] >= low && lengths[q] < high))
+                continue;
+            s->counters.bounds++;
+            if (lengths[q] * 1.0001f < s->least[q] * s->least[q]) {
+                s->counters.pruned++;
+                continue;
+            }
+        }
+        ids[left] = s->row[q];
+        s->row_scale[left] = from->scale[s->row[q]];
+        members[left++] = q;
+    }
+    count = left;
+    if (!count)
+        return;
+    simd->pack_rows(from->d, simd->rows, count, from->x, ids, s->row_x);
+    simd->pack_rows(from->m, simd->rows, count, from->v, ids, s->row_v);
+    subspaces_project(space, cell, count, s->row_x, s->row_v, s->row_scale, s->rows, s->products,
+                      s->psi);
+    simd->squared_lengths(count, width, s->psi, found);
+    s->counters.correlations += (double)rank * count;
+    s->counters.bounds += count;
+    left = 0;
+    for (int i = 0; i < count; i++) {
+        int q = members[i];
+        if (found[i] * 1.0001f < s->must[q] * s->must[q])
+            continue;
+        float noise = s->noise[q], of_psi = psi_error(space, cell, noise);
+        float tail2 = 1.0001f - found[i] + noise * noise + 2.0f * of_psi;
+        members[left] = q;
+        s->rows[left] = s->psi + (size_t)i * width;
+        errors[left] = pair_error(space, cell, noise, of_psi);
+        tails[left++] = tail2 > 0.0f ? sqrtf(tail2) : 0.0f;
+    }
+    s->counters.pruned += count - left;
+    screen_rows(s, space, cell, left, members, s->rows, tails, errors);
+}
+
+/* Some cells of the frontier: what the landmarks say of all of them first, then for each query the
+ * cells that may hold most, so that its threshold is high when the turn of the others comes. */
+static void screen_chunk_subspaces(level_scratch *s, work_item *work, int count, const bitset *all)
+{
+    int everyone[BITSET_SIZE], queries = bitset_members(all, everyone);
+    static const float bands[] = {INFINITY, 0.4f, 0.16f, 0.06f, 0.0f};
+    int own_rank = s->task->index->from->space.rank[s->cell], members[BITSET_SIZE], far = 0;
+    for (int w = 0; w < count; w++) {
+        int active = bitset_members(&work[w].active, members);
+        work[w].most = -1.0f;
+        if (active > own_rank) {
+            work[w].most = cross_lengths(s, work[w].cell, active, members,
+                                         s->lengths + (size_t)w * BITSET_SIZE);
+            far++;
+        } else if (active) { /* few queries: they are near */
+            screen_cell(s, work[w].cell, &work[w].active, NULL, 0.0f, 0.0f);
+        }
+    }
+    for (int band = 1; band < 5 && far; band++) {
+        level_raise_thresholds(s, queries, everyone);
+        for (int w = 0; w < count; w++)
+            if (work[w].most >= bands[band])
+                screen_cell(s, work[w].cell, &work[w].active, s->lengths + (size_t)w * BITSET_SIZE,
+                            bands[band], bands[band - 1]);
+    }
+}
+
+/* ---- integers ------------------------------------------------------------------------------- */
+
+static void set_integers(level_scratch *s)
+{
+    const screen *from = &s->task->index->from->integers;
+    simd_rows row;
+    for (int q = 0; q < s->count; q++) {
+        screen_query(from, s->column[q], s->room + (size_t)q * from->steps * 4, 0, &row);
+        s->features[q] = row.features[0];
+        s->int_gain[q] = row.gain[0];
+        s->step[q] = row.step[0];
+        s->norm[q] = row.norm[0];
+        s->error[q] = row.error[0];
+    }
+}
+
+/* Fills the rows of a tile; idle rows repeat the first and reach nothing. */
+static void fill_rows(level_scratch *s, const int *members, int count, simd_rows *rows)
+{
+    for (int a = 0; a < SCREEN_ROWS; a++) {
+        int q = members[a < count ? a : 0];
+        rows->features[a] = s->features[q];
+        rows->x[a] = s->relative + (size_t)q * s->task->points->d;
+        rows->gain[a] = s->int_gain[q];
+        rows->step[a] = s->step[q];
+        rows->norm[a] = s->norm[q];
+        rows->error[a] = s->error[q];
+        rows->tau[a] = a < count ? s->tau[q] : INFINITY;
+    }
+}
+
+static void screen_cell_integers(level_scratch *s, int cell, const bitset *active)
+{
+    const metric_points *from = s->task->from;
+    const screen *points = &s->task->index->points.integers;
+    const cells *order = points->order;
+    int d = points->d, members[BITSET_SIZE], count = bitset_members(active, members);
+    const double *centre = points->centre + (size_t)cell * d;
+    simd_intervals *found = s->intervals;
+    simd_rows rows;
+    for (int i = 0; i < count; i++)
+        for (int u = 0; u < d; u++)
+            s->relative[(size_t)members[i] * d + u] =
+                (float)(from->x[(size_t)s->row[members[i]] * d + u] - centre[u]);
+    for (int i = 0; i < count; i += SCREEN_ROWS) {
+        int filled = count - i < SCREEN_ROWS ? count - i : SCREEN_ROWS;
+        fill_rows(s, members + i, filled, &rows);
+        for (int panel = order->panel[cell]; panel < order->panel[cell + 1]; panel++) {
+            if (order->least[panel] >= s->most_limit)
+                continue;
+            simd_columns columns = screen_columns(points, cell, panel);
+            s->counters.screened += (double)filled * SCREEN_COLS;
+            (points->bits == 8 ? simd->dot_tile8 : simd->dot_tile16)(points->steps, &rows, &columns,
+                                                                     found->value);
+            simd->interval_tile(points->pieces, d, &rows, &columns, found);
+            for (int a = 0; a < filled; a++)
+                if (found->mask[a]) {
+                    simd_interval_row row = {.value = found->value + a * SCREEN_COLS,
+                                             .norm = columns.norm,
+                                             .error = columns.error,
+                                             .base = found->base[a],
+                                             .slope = found->slope[a],
+                                             .row_norm = rows.norm[a]};
+                    level_keep(s, members[i + a], order->ids + (size_t)panel * SCREEN_COLS,
+                               found->mask[a], &row);
+                    rows.tau[a] = s->tau[members[i + a]];
+                }
+        }
+    }
+}
+
+/* ---- either --------------------------------------------------------------------------------- */
+
+void level_set_queries(level_scratch *s)
+{
+    if (s->task->index->form == INDEX_SUBSPACES)
+        set_subspaces(s);
+    else
+        set_integers(s);
+}
+
+void level_screen_seed(level_scratch *s, int cell, const bitset *active)
+{
+    const index_search *index = s->task->index;
+    if (index->form == INDEX_INTEGERS)
+        screen_cell_integers(s, cell, active);
+    else if (index->from == &index->points)
+        screen_own(s, active);
+    else
+        screen_cell(s, cell, active, NULL, 0.0f, 0.0f);
+}
+
+void level_screen_chunk(level_scratch *s, work_item *work, int count, const bitset *all)
+{
+    if (s->task->index->form == INDEX_SUBSPACES)
+        screen_chunk_subspaces(s, work, count, all);
+    else
+        for (int w = 0; w < count; w++)
+            screen_cell_integers(s, work[w].cell, &work[w].active);
+}
