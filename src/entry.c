@@ -550,11 +550,18 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
     SET_VECTOR_ELT(out, 0, allocMatrix(INTSXP, (int)task.count, task.k));
     SET_VECTOR_ELT(out, 1, allocMatrix(REALSXP, (int)task.count, task.k));
     query_result result = {
-        .id = (int *)R_alloc(task.count * task.k + 1, sizeof(int)),
-        .dist = (double *)R_alloc(task.count * task.k + 1, sizeof(double)),
+        .id = scratch_alloc(task.count * task.k + 1, sizeof(int)),
+        .dist = scratch_alloc(task.count * task.k + 1, sizeof(double)),
         .note = "",
     };
-    raise(query_run(CHAR(asChar(method)), &task, &result));
+    status outcome = status_fail(STATUS_MEMORY);
+    if (result.id && result.dist)
+        outcome = query_run(CHAR(asChar(method)), &task, &result);
+    if (outcome.code) {
+        scratch_free(result.id);
+        scratch_free(result.dist);
+        raise(outcome);
+    }
     int *id = INTEGER(VECTOR_ELT(out, 0));
     double *dist = REAL(VECTOR_ELT(out, 1));
     for (size_t q = 0; q < task.count; q++)
@@ -563,6 +570,8 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
             id[q + j * task.count] = found < 0 ? NA_INTEGER : found + 1;
             dist[q + j * task.count] = found < 0 ? NA_REAL : result.dist[q * task.k + j];
         }
+    scratch_free(result.id);
+    scratch_free(result.dist);
     SET_VECTOR_ELT(out, 2, pack_counters(&result.counters));
     SET_VECTOR_ELT(out, 3, mkString(result.method));
     SET_VECTOR_ELT(out, 4, mkString(result.note));

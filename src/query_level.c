@@ -11,17 +11,12 @@
 
 static void scratch_release(level_scratch *s)
 {
-    for (int q = 0; q < BITSET_SIZE; q++) {
-        scratch_free(s->kept[q].id);
-        scratch_free(s->kept[q].low);
-        scratch_free(s->kept[q].high);
-    }
-    void *held[] = {s->heap_dist, s->heap_id,  s->work,       s->special_upper, s->lows,
-                    s->rho,       s->own,      s->weights,    s->products,      s->psi,
-                    s->P,         s->inverse,  s->rows,       s->lengths,       s->value,
-                    s->room,      s->relative, s->intervals,  s->table,         s->arrivals,
-                    s->point_x,   s->point_v,  s->tile,       s->found_dist,    s->found_id,
-                    s->row_x,     s->row_v,    s->landmark_x, s->landmark_v};
+    void *held[] = {s->lists,    s->heap_dist, s->heap_id,  s->work,       s->special_upper,
+                    s->lows,     s->rho,       s->own,      s->weights,    s->products,
+                    s->psi,      s->P,         s->inverse,  s->rows,       s->lengths,
+                    s->value,    s->room,      s->relative, s->intervals,  s->table,
+                    s->arrivals, s->point_x,   s->point_v,  s->tile,       s->found_dist,
+                    s->found_id, s->row_x,     s->row_v,    s->landmark_x, s->landmark_v};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
@@ -66,13 +61,12 @@ static int scratch_reserve(const query_task *task, level_scratch *s)
     s->capacity = 4 * (int)k > s->capacity ? 4 * (int)k : s->capacity;
     size_t room = s->capacity + 2 * SCREEN_COLS,
            most = (room > LEVEL_FINISH_PAIRS ? room : LEVEL_FINISH_PAIRS) + SIMD_MAX_COLS;
-    for (int q = 0; q < BITSET_SIZE; q++) {
-        candidates *kept = &s->kept[q];
-        kept->id = scratch_alloc(room, sizeof(int));
-        kept->low = scratch_alloc(room, sizeof(float));
-        kept->high = scratch_alloc(room, sizeof(float));
-        ok &= kept->id && kept->low && kept->high;
-    }
+    s->lists = scratch_alloc(3 * BITSET_SIZE * room, sizeof(float)); /* ids are as long */
+    for (size_t q = 0; q < BITSET_SIZE && s->lists; q++)
+        s->kept[q] = (candidates){.id = (int *)(s->lists + 3 * q * room),
+                                  .low = s->lists + (3 * q + 1) * room,
+                                  .high = s->lists + (3 * q + 2) * room};
+    ok &= s->lists != NULL;
     s->heap_dist = scratch_alloc(BITSET_SIZE * k, sizeof(double));
     s->heap_id = scratch_alloc(BITSET_SIZE * k, sizeof(int));
     s->work = scratch_alloc((size_t)index->points.order.count + 1, sizeof(work_item));

@@ -57,6 +57,7 @@ typedef struct {
     float gain[BITSET_SIZE];  /* 1 / sqrt(p), upwards */
     float noise[BITSET_SIZE]; /* noise_q */
     candidates kept[BITSET_SIZE];
+    float *lists; /* their memory */
     int settled[BITSET_SIZE]; /* how many were kept when the threshold was last raised */
     kbest best[BITSET_SIZE];  /* evaluated exactly */
     double *heap_dist;

@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #endif
 
-#define SCRATCH_LARGE ((size_t)4 << 20)
+#define SCRATCH_LARGE ((size_t)3 << 20)
 #define SCRATCH_PAGE ((size_t)2 << 20)
 
 static size_t asked = 0;
