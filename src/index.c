@@ -166,7 +166,9 @@ static void visit_nothing(walk *self, const char *name, void **field, size_t byt
 static void visit_write(walk *self, const char *name, void **field, size_t bytes)
 {
     (void)name;
-    memcpy(self->memory + self->at, *field, bytes);
+    char *to = self->memory + self->at;
+    memcpy(to, *field, bytes);
+    memset(to + bytes, 0, (ALIGN - bytes % ALIGN) % ALIGN); /* equal indices are equal bytes */
 }
 
 static void visit_open(walk *self, const char *name, void **field, size_t bytes)
@@ -198,7 +200,7 @@ void index_packed_write(index_search *index, void *memory)
     header head = describe(index);
     walk w = {visit_write, memory, start_of_arrays(), NULL, NULL};
     head.bytes = index_packed_bytes(index);
-    memset(memory, 0, head.bytes); /* between the arrays too: equal indices are equal bytes */
+    memset(memory, 0, start_of_arrays());
     if (index->form != INDEX_NONE)
         walk_set(&w, index->form, &head, &index->points);
     memcpy(memory, &head, sizeof(head));

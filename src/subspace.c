@@ -208,8 +208,10 @@ static int gather_found(subspaces *s, const found *parts)
             s->ids[at + r] = r < rank ? order->perm[order->first[c] + parts[c].pivot[r]] : -1;
             s->scale[at + r] = r < rank ? points->scale[s->ids[at + r]] : 0.0;
         }
-        memset(s->x + at * d, 0, (s->landmark[c + 1] - at) * d * sizeof(double));
-        memset(s->v + at * m, 0, (s->landmark[c + 1] - at) * m * sizeof(double));
+        size_t packed = (rank + simd->cols - 1) / simd->cols * simd->cols,
+               end = s->landmark[c + 1] - at;
+        memset(s->x + (at + packed) * d, 0, (end - packed) * d * sizeof(double));
+        memset(s->v + (at + packed) * m, 0, (end - packed) * m * sizeof(double));
         simd->pack_rows(d, simd->cols, rank, points->x, s->ids + at, s->x + at * d);
         simd->pack_rows(m, simd->cols, rank, points->v, s->ids + at, s->v + at * m);
         memcpy(s->inverse + s->inverse_at[c], parts[c].inverse,
