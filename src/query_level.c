@@ -101,12 +101,16 @@ static int nearer(const void *a, const void *b)
                             : (x->cell > y->cell) - (x->cell < y->cell);
 }
 
-/* The factor that makes of an expansion bound what must reach 1, noise allowed for. */
+/* The factor that makes of an expansion bound what must reach 1, noise allowed for; infinite while there
+ * is no threshold. */
 static float hardness(const level_scratch *s, int q)
 {
     float tau = s->tau[q] - s->noise[q] * (float)s->task->index->points.bound.most_noise;
     return tau > 0.0f ? s->gain[q] / tau * 1.00001f : INFINITY;
 }
+
+/* A bound of 0 and no threshold make no number, which must not skip: correlations of 0 compete by index. */
+static int reaches(float upper, float hard) { return !(upper * hard < 1.0f); }
 
 static float between_boxes(int d, const double *low, const double *high, const double *from_low,
                            const double *from_high)
@@ -135,11 +139,11 @@ static bitset bound_cell(level_scratch *s, int cell, const int *members, int cou
             float hard = hardness(s, members[next]);
             hardest = hard > hardest ? hard : hardest;
         }
-        if (upper * hardest >= 1.0f && upper * hardest < NEARLY)
+        if (reaches(upper, hardest) && upper * hardest < NEARLY)
             upper =
                 bounds_expansion(b, &from->panels, own, &b->panels, panel[cell], panel[cell + 1]);
-        for (int j = i; j < next && upper * hardest >= 1.0f; j++)
-            if (upper * hardness(s, members[j]) >= 1.0f)
+        for (int j = i; j < next && reaches(upper, hardest); j++)
+            if (reaches(upper, hardness(s, members[j])))
                 bitset_add(&active, members[j]);
     }
     s->counters.bounds += count;
@@ -164,9 +168,8 @@ static int list_work(level_scratch *s, int seed, const int *members, int count)
         if (b->expands) {
             if (c % BOUNDS_GROUP == 0) {
                 int at = c / BOUNDS_GROUP;
-                group =
-                    bounds_expansion(b, &from->cells, s->cell, &b->groups, at, at + 1) * hardest >=
-                    1.0f;
+                group = reaches(bounds_expansion(b, &from->cells, s->cell, &b->groups, at, at + 1),
+                                hardest);
                 s->counters.nodes++;
             }
             if (!group || c == seed)

@@ -348,3 +348,20 @@ test_that("best-first search skips by angles where features are all that is know
   rough <- residual_gp(inputs("uniform", 6000, 6), gp_kernel("matern12", lengthscale = 2), inducing = 20, seed = 1)
   expect_match(residual_knn(rough, 10, queries = 1:20, method = "best_first")$note, "brute force")
 })
+
+test_that("points far from all others, correlated with none, have the lowest rows for neighbours", {
+  set.seed(19)
+  for (d in 1:3) {
+    x <- matrix(rt(6000 * d, 2), ncol = d) # heavy tails
+    for (m in c(0, 40)) {
+      gp <- residual_gp(x, gp_kernel("matern52", lengthscale = 0.05), inducing = x[seq_len(m), , drop = FALSE])
+      tree <- cover_tree(gp)
+      for (predecessors in c(FALSE, TRUE)) {
+        brute <- residual_knn(gp, 10, predecessors = predecessors, method = "brute")
+        expect_identical(residual_knn(tree, 10, predecessors = predecessors, method = "level")[c("id", "dist")],
+                         brute[c("id", "dist")])
+      }
+    }
+  }
+  expect_true(any(brute$dist == 1, na.rm = TRUE))
+})
