@@ -87,8 +87,11 @@ print.cover_tree <- function(x, ...) {
 
 # How searches of the tree screen, from what its index holds.
 index_form <- function(tree) {
-  names <- .Call(C_tree_index_fields, tree$gp, tree)$name
-  if ("subspace.psi" %in% names) {
+  fields <- .Call(C_tree_index_fields, tree$gp, tree)
+  names <- fields$name
+  if (is.null(fields)) {
+    "missing or of another process, not read"
+  } else if ("subspace.psi" %in% names) {
     "subspaces of landmarks"
   } else if ("screen.integers" %in% names) {
     "integers"

@@ -505,7 +505,7 @@ SEXP tree_index_fields(SEXP gp, SEXP tree_list)
     index_search opened;
     unpack_problem(gp, tree_list, &problem);
     if (!index_open(&problem.source, &problem.points, problem.kept, &opened))
-        error("internal: the index is not one of these points");
+        return R_NilValue; /* none, or one of another process */
     field_list list = {0, R_NilValue};
     index_packed_list(&opened, list_field, &list);
     SEXP out = PROTECT(named_list(3, names));

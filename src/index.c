@@ -6,7 +6,7 @@
 #define CELLS_INTEGERS 256 /* for screening by integers */
 #define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
 #define ALIGN 64
-#define MAGIC 0x76616e6e32303031 /* changes with the layout */
+#define MAGIC 0x76616e6e32303032 /* changes with the layout */
 
 static void set_free(index_set *set)
 {
@@ -28,7 +28,7 @@ void index_free(index_search *index)
 
 /* What opening needs to know before it can tell how long the arrays are. */
 typedef struct {
-    uint64_t magic, bytes, n;
+    uint64_t magic, bytes, n, print;
     int32_t rows, cols, form, d, m, count, panels, specials, expands, weights, special_reach, bits,
         steps, width;
     double jitter, most_noise, cost;
@@ -128,6 +128,29 @@ static void walk_set(walk *w, index_form form, const header *head, index_set *se
     }
 }
 
+#define PRINTED_ROWS 997 /* whose features are part of a fingerprint, of many points */
+
+static uint64_t print_doubles(uint64_t print, size_t count, const double *values)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint64_t bits;
+        memcpy(&bits, values + i, sizeof(bits));
+        print = (print ^ bits ^ (bits >> 32)) * 0x100000001b3;
+    }
+    return print;
+}
+
+/* Tells residual processes apart: an index of one must not serve another of the same shape. */
+static uint64_t fingerprint(const metric_points *points)
+{
+    size_t stride = points->n / PRINTED_ROWS + 1;
+    uint64_t print = print_doubles(0xcbf29ce484222325, points->n, points->scale);
+    print = print_doubles(print, points->n * points->d, points->x);
+    for (size_t i = 0; i < points->n; i += stride)
+        print = print_doubles(print, points->m, points->v + i * points->m);
+    return print;
+}
+
 static header describe(const index_search *index)
 {
     const index_set *set = &index->points;
@@ -136,6 +159,7 @@ static header describe(const index_search *index)
     return (header){MAGIC,
                     0,
                     index->candidates->n,
+                    fingerprint(index->candidates),
                     simd->rows,
                     simd->cols,
                     index->form,
@@ -223,8 +247,8 @@ int index_open(const metric_source *source, const metric_points *points, index_p
         return 0;
     memcpy(&head, kept.memory, sizeof(head));
     if (head.magic != MAGIC || head.bytes != kept.bytes || head.n != points->n ||
-        head.rows != simd->rows || head.cols != simd->cols || head.d != points->d ||
-        head.m != points->m || (head.bits == 8 && !simd->dot_tile8))
+        head.print != fingerprint(points) || head.rows != simd->rows || head.cols != simd->cols ||
+        head.d != points->d || head.m != points->m || (head.bits == 8 && !simd->dot_tile8))
         return 0;
     index_set *set = &out->points;
     int groups = (head.count + BOUNDS_GROUP - 1) / BOUNDS_GROUP;

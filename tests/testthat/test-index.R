@@ -95,6 +95,22 @@ test_that("an index of other points, or of none, is not read", {
   }
 })
 
+test_that("an index does not serve another process of the same shape", {
+  set.seed(7)
+  tree <- cover_tree(plane(5000, "matern52", 0.1))
+  for (gp in list(residual_gp(tree$gp$x, gp_kernel("matern52", lengthscale = 0.2), tree$gp$inducing),
+                  residual_gp(tree$gp$x, tree$gp$kernel, tree$gp$inducing, nugget = 0.1))) {
+    tree$gp <- gp # by hand, not by update()
+    expect_same_search(tree)
+    expect_output(print(tree), "index: missing or of another process")
+  }
+  own <- tree$gp[c("kernel", "V", "variance")]
+  tree <- cover_tree(residual_process(tree$gp$x, own$kernel, own$V, own$variance))
+  tree$gp$V <- tree$gp$V[nrow(own$V):1, ] * 0.9 # the same variances
+  tree$gp$variance <- tree$gp$variance + colSums(own$V^2) - colSums(tree$gp$V^2)
+  expect_same_search(tree)
+})
+
 test_that("equal trees have equal indices", {
   gp <- plane(3000)
   expect_identical(cover_tree(gp), cover_tree(gp, threads = 1))
