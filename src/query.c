@@ -34,7 +34,8 @@ static int poll_partial(void *context, double fraction)
 
 static double brute_cost(const query_task *task)
 {
-    double share = task->predecessors ? 0.5 + 0.5 / PREFIX_SHRINK : 1.0; /* of the points, on average */
+    double share =
+        task->predecessors ? 0.5 + 0.5 / PREFIX_SHRINK : 1.0; /* of the points, on average */
     return share * (double)task->points->n * (task->points->m + COST_KERNEL);
 }
 
@@ -124,7 +125,8 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     int choose = strcmp(method, "auto") == 0;
     if (!index_open(task->source, task->points, task->kept, &index))
         outcome = query_index(task, &index);
-    else if (task->predecessors && index.form != INDEX_NONE) /* it was settled for searches of all */
+    else if (task->predecessors &&
+             index.form != INDEX_NONE) /* it was settled for searches of all */
         outcome = settle_index(task, &index);
     if (outcome.code)
         return outcome;

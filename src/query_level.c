@@ -11,24 +11,18 @@
 
 static void scratch_release(level_scratch *s)
 {
-    void *held[] = {s->lists,    s->heap_dist, s->heap_id,  s->work,       s->special_upper,
-                    s->lows,     s->rho,       s->own,      s->weights,    s->products,
-                    s->psi,      s->P,         s->inverse,  s->rows,       s->lengths,
-                    s->value,    s->room,      s->relative, s->intervals,  s->table,
-                    s->arrivals, s->point_x,   s->point_v,  s->tile,       s->found_dist,
-                    s->found_id, s->row_x,     s->row_v,    s->landmark_x, s->landmark_v};
+    void *held[] = {s->lists,    s->heap_dist, s->heap_id,  s->work,      s->special_upper,
+                    s->lows,     s->rho,       s->own,      s->weights,   s->products,
+                    s->psi,      s->P,         s->inverse,  s->rows,      s->lengths,
+                    s->value,    s->room,      s->relative, s->intervals, s->table,
+                    s->arrivals, s->point_x,   s->point_v,  s->tile,      s->found_dist,
+                    s->found_id};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
 
-static int reserve_subspaces(level_scratch *s, size_t d, size_t m)
+static int reserve_subspaces(level_scratch *s)
 {
-    s->row_x = scratch_alloc((BITSET_SIZE + SIMD_MAX_ROWS) * d, sizeof(double));
-    s->row_v = scratch_alloc((BITSET_SIZE + SIMD_MAX_ROWS) * m + 1, sizeof(double));
-    s->landmark_x = scratch_alloc((LEVEL_WIDTH + SIMD_MAX_ROWS) * d, sizeof(double));
-    s->landmark_v = scratch_alloc((LEVEL_WIDTH + SIMD_MAX_ROWS) * m + 1, sizeof(double));
-    if (!s->row_x || !s->row_v || !s->landmark_x || !s->landmark_v)
-        return 0;
     size_t room = BITSET_SIZE * LEVEL_WIDTH;
     s->own = scratch_alloc(room, sizeof(float));
     s->weights = scratch_alloc(room, sizeof(float));
@@ -88,8 +82,7 @@ static int scratch_reserve(const query_task *task, level_scratch *s)
           s->found_dist && s->found_id;
     if (s->table)
         memset(s->table, 0xff, s->table_size * sizeof(int));
-    return ok &&
-           (index->form == INDEX_SUBSPACES ? reserve_subspaces(s, d, m) : reserve_integers(s, d));
+    return ok && (index->form == INDEX_SUBSPACES ? reserve_subspaces(s) : reserve_integers(s, d));
 }
 
 /* ---- blocks --------------------------------------------------------------------------------- */

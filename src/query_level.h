@@ -57,7 +57,7 @@ typedef struct {
     float gain[BITSET_SIZE];  /* 1 / sqrt(p), upwards */
     float noise[BITSET_SIZE]; /* noise_q */
     candidates kept[BITSET_SIZE];
-    float *lists; /* their memory */
+    float *lists;             /* their memory */
     int settled[BITSET_SIZE]; /* how many were kept when the threshold was last raised */
     kbest best[BITSET_SIZE];  /* evaluated exactly */
     double *heap_dist;
@@ -75,8 +75,10 @@ typedef struct {
     float *P;                              /* rank x width of another cell */
     float *inverse;                        /* of the own cell, not transposed */
     const float **rows;
-    double *row_x, *row_v, row_scale[BITSET_SIZE + SIMD_MAX_ROWS]; /* row panels of queries */
-    double *landmark_x, *landmark_v, landmark_scale[LEVEL_WIDTH + SIMD_MAX_ROWS]; /* of landmarks */
+    const double *row_x[BITSET_SIZE], *row_v[BITSET_SIZE]; /* queries that are projected */
+    double row_scale[BITSET_SIZE];
+    const double *landmark_x[SUBSPACE_RANK], *landmark_v[SUBSPACE_RANK]; /* of the own cell */
+    double landmark_scale[SUBSPACE_RANK];
     float own_tail[BITSET_SIZE], size[BITSET_SIZE],
         noisy[BITSET_SIZE]; /* tail, |b|_1, sum noise |b| */
     float *value;           /* SCREEN_ROWS x SCREEN_COLS */

@@ -11,10 +11,11 @@ static void set_subspaces(level_scratch *s)
     const subspaces *space = &s->task->index->from->space;
     int cell = s->cell, rank = space->rank[cell], width = subspace_width(space, cell);
     const int *landmarks = space->ids + space->landmark[cell];
-    simd->pack_rows(from->d, simd->rows, rank, from->x, landmarks, s->landmark_x);
-    simd->pack_rows(from->m, simd->rows, rank, from->v, landmarks, s->landmark_v);
-    for (int r = 0; r < rank; r++)
+    for (int r = 0; r < rank; r++) {
+        s->landmark_x[r] = from->x + (size_t)landmarks[r] * from->d;
+        s->landmark_v[r] = from->v + (size_t)landmarks[r] * from->m;
         s->landmark_scale[r] = from->scale[landmarks[r]];
+    }
     const float *psi = space->psi + space->psi_at[cell],
                 *inverse = space->inverse + space->inverse_at[cell];
     int first = s->task->index->from->order.panel[cell] * SCREEN_COLS;
@@ -163,7 +164,6 @@ static void screen_cell(level_scratch *s, int cell, const bitset *active, const 
     simd_skip_cell skip = skip_cell(s, cell);
     simd_skip queries = {s->tau, s->noise, s->own_tail, s->size, s->noisy};
     float errors[BITSET_SIZE], tails[BITSET_SIZE], found[BITSET_SIZE];
-    int ids[BITSET_SIZE];
     simd->skip_limits(s->count, &queries, &skip, s->must, s->least);
     for (int i = 0; i < count; i++) {
         int q = members[i];
@@ -176,15 +176,14 @@ static void screen_cell(level_scratch *s, int cell, const bitset *active, const 
                 continue;
             }
         }
-        ids[left] = s->row[q];
+        s->row_x[left] = from->x + (size_t)s->row[q] * from->d;
+        s->row_v[left] = from->v + (size_t)s->row[q] * from->m;
         s->row_scale[left] = from->scale[s->row[q]];
         members[left++] = q;
     }
     count = left;
     if (!count)
         return;
-    simd->pack_rows(from->d, simd->rows, count, from->x, ids, s->row_x);
-    simd->pack_rows(from->m, simd->rows, count, from->v, ids, s->row_v);
     subspaces_project(space, cell, count, s->row_x, s->row_v, s->row_scale, s->rows, s->products,
                       s->psi);
     simd->squared_lengths(count, width, s->psi, found);

@@ -121,10 +121,10 @@ typedef struct {
                           const double *bx, int m, const double *const *av, const double *bv,
                           double *r);
 
-    /* out[i * stride + j] = r_ij a_scale_i b_scale_j in single precision, for `count` rows in row
-     * panels (ax, av) and one column panel (bx, bv). */
-    void (*correlations)(const radial *rad, int d, int m, int count, const double *ax,
-                         const double *av, const double *a_scale, const double *bx,
+    /* out[i * stride + j] = r_ij a_scale_i b_scale_j in single precision, for `count` rows given by
+     * pointers and one column panel (bx, bv). */
+    void (*correlations)(const radial *rad, int d, int m, int count, const double *const *ax,
+                         const double *const *av, const double *a_scale, const double *bx,
                          const double *bv, const double *b_scale, float *out, size_t stride);
 
     /* Bit j is set when |r[j]| * scale[j] >= threshold, j < cols. */

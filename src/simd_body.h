@@ -306,15 +306,15 @@ static void NAME(residual_rows)(const radial *rad, int d, int count, const doubl
     }
 }
 
-static void NAME(correlations)(const radial *rad, int d, int m, int count, const double *ax,
-                               const double *av, const double *a_scale, const double *bx,
+static void NAME(correlations)(const radial *rad, int d, int m, int count, const double *const *ax,
+                               const double *const *av, const double *a_scale, const double *bx,
                                const double *bv, const double *b_scale, float *out, size_t stride)
 {
-    double tile[TILE_ROWS * COLS] __attribute__((aligned(64)));
-    for (int first = 0; first < count; first += TILE_ROWS) {
-        NAME(residual_tile)
-        (rad, d, ax + (size_t)first * d, bx, m, av + (size_t)first * m, bv, tile);
-        for (int i = 0; i < TILE_ROWS && first + i < count; i++, out += stride)
+    double tile[LIST_ROWS * COLS] __attribute__((aligned(64)));
+    for (int first = 0; first < count; first += LIST_ROWS) {
+        int filled = count - first < LIST_ROWS ? count - first : LIST_ROWS;
+        NAME(residual_rows)(rad, d, filled, ax + first, bx, m, av + first, bv, tile);
+        for (int i = 0; i < filled; i++, out += stride)
             for (int j = 0; j < COLS; j++)
                 out[j] = (float)(tile[i * COLS + j] * (a_scale[first + i] * b_scale[j]));
     }

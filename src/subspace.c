@@ -286,8 +286,9 @@ double subspaces_sample_rank(const kernel *kern, const metric_points *points, co
     return tried ? (double)sum / tried : SUBSPACE_RANK;
 }
 
-void subspaces_project(const subspaces *s, int cell, int count, const double *x, const double *v,
-                       const double *scale, const float **rows, float *room, float *psi)
+void subspaces_project(const subspaces *s, int cell, int count, const double *const *x,
+                       const double *const *v, const double *scale, const float **rows, float *room,
+                       float *psi)
 {
     int d = s->points->d, m = s->points->m, rank = s->rank[cell], width = subspace_width(s, cell);
     radial rad = kernel_radial(s->kern);

@@ -73,9 +73,10 @@ static inline int subspace_width(const subspaces *s, int cell)
     return (s->rank[cell] + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
 }
 
-/* Coordinates in the span of a cell's landmarks of `count` points, given as row panels with their
+/* Coordinates in the span of a cell's landmarks of `count` points, given by pointers and their
  * 1 / sqrt(p): psi (count x subspace_width). `room` is as large as psi; `rows` has `count` pointers. */
-void subspaces_project(const subspaces *s, int cell, int count, const double *x, const double *v,
-                       const double *scale, const float **rows, float *room, float *psi);
+void subspaces_project(const subspaces *s, int cell, int count, const double *const *x,
+                       const double *const *v, const double *scale, const float **rows, float *room,
+                       float *psi);
 
 #endif
