@@ -24,6 +24,14 @@ static inline int bitset_any(const bitset *set)
     return any != 0;
 }
 
+static inline int bitset_count(const bitset *set)
+{
+    int count = 0;
+    for (int w = 0; w < BITSET_WORDS; w++)
+        count += __builtin_popcountll(set->word[w]);
+    return count;
+}
+
 /* Writes the members in increasing order and returns how many. */
 static inline int bitset_members(const bitset *set, int *members)
 {

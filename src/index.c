@@ -6,7 +6,7 @@
 #define CELLS_INTEGERS 256 /* for screening by integers */
 #define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
 #define ALIGN 64
-#define MAGIC 0x76616e6e32303032 /* changes with the layout */
+#define MAGIC 0x76616e6e32303033 /* changes with the layout */
 
 static void set_free(index_set *set)
 {
@@ -97,6 +97,7 @@ static void walk_set(walk *w, index_form form, const header *head, index_set *se
     if (form == INDEX_SUBSPACES) {
         subspaces *s = &set->space;
         visit(w, "subspace.rank", &s->rank, count * sizeof(int));
+        visit(w, "subspace.coarse", &s->coarse, count * sizeof(int));
         visit(w, "subspace.landmark", &s->landmark, (count + 1) * sizeof(size_t));
         visit(w, "subspace.inverse_at", &s->inverse_at, (count + 1) * sizeof(size_t));
         visit(w, "subspace.psi_at", &s->psi_at, (count + 1) * sizeof(size_t));
@@ -108,6 +109,7 @@ static void walk_set(walk *w, index_form form, const header *head, index_set *se
         visit(w, "subspace.psi", &s->psi, s->psi_at[count] * sizeof(float));
         visit(w, "subspace.tail", &s->tail, columns * sizeof(float));
         visit(w, "subspace.cell_tail", &s->cell_tail, count * sizeof(float));
+        visit(w, "subspace.coarse_tail", &s->coarse_tail, count * sizeof(float));
         visit(w, "subspace.cell_noise", &s->cell_noise, count * sizeof(float));
         visit(w, "subspace.cell_rounding", &s->cell_rounding, count * sizeof(float));
         visit(w, "subspace.cell_most", &s->cell_most, count * sizeof(float));

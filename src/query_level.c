@@ -11,11 +11,32 @@
 
 static void scratch_release(level_scratch *s)
 {
-    void *held[] = {s->lists,    s->heap_dist, s->heap_id,  s->work,      s->special_upper,
-                    s->lows,     s->rho,       s->own,      s->weights,   s->products,
-                    s->psi,      s->P,         s->inverse,  s->rows,      s->lengths,
-                    s->value,    s->room,      s->relative, s->intervals, s->table,
-                    s->arrivals, s->point_x,   s->point_v,  s->tile,      s->found_dist,
+    void *held[] = {s->lists,
+                    s->heap_dist,
+                    s->heap_id,
+                    s->work,
+                    s->special_upper,
+                    s->lows,
+                    s->rho,
+                    s->own,
+                    s->spans[0].weights,
+                    s->spans[1].weights,
+                    s->products,
+                    s->psi,
+                    s->P,
+                    s->inverse,
+                    s->rows,
+                    s->lengths,
+                    s->value,
+                    s->room,
+                    s->relative,
+                    s->intervals,
+                    s->table,
+                    s->arrivals,
+                    s->point_x,
+                    s->point_v,
+                    s->tile,
+                    s->found_dist,
                     s->found_id};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
@@ -25,15 +46,16 @@ static int reserve_subspaces(level_scratch *s)
 {
     size_t room = BITSET_SIZE * LEVEL_WIDTH;
     s->own = scratch_alloc(room, sizeof(float));
-    s->weights = scratch_alloc(room, sizeof(float));
+    s->spans[0].weights = scratch_alloc(room, sizeof(float));
+    s->spans[1].weights = scratch_alloc(room, sizeof(float));
     s->products = scratch_alloc(room, sizeof(float));
     s->psi = scratch_alloc(room, sizeof(float));
     s->P = scratch_alloc(SUBSPACE_RANK * LEVEL_WIDTH, sizeof(float));
     s->inverse = scratch_alloc(SUBSPACE_RANK * LEVEL_WIDTH, sizeof(float));
     s->rows = scratch_alloc(BITSET_SIZE, sizeof(float *));
     s->lengths = scratch_alloc(LEVEL_CHUNK * BITSET_SIZE, sizeof(float));
-    return s->lengths && s->own && s->weights && s->products && s->psi && s->P && s->inverse &&
-           s->rows;
+    return s->lengths && s->own && s->spans[0].weights && s->spans[1].weights && s->products &&
+           s->psi && s->P && s->inverse && s->rows;
 }
 
 static int reserve_integers(level_scratch *s, size_t d)

@@ -35,9 +35,16 @@ typedef struct {
     float key;   /* squared distance of the boxes, for the order of work */
     float upper; /* expansion bound for the hardest query; 1 is what must be reached */
     float most;  /* largest |P b|^2 of its queries, negative where the landmarks were not asked */
-    int cell;
+    int cell, fine; /* whether all landmarks were asked, not the coarse ones only */
     bitset active;
 } work_item;
+
+/* The queries of a block from the landmarks of their own cell, coarse ones or all. */
+typedef struct {
+    int rank, width;
+    float *weights;                                                 /* rows x width: b */
+    float tail[BITSET_SIZE], size[BITSET_SIZE], noisy[BITSET_SIZE]; /* tail, |b|_1, sum noise |b| */
+} span;
 
 /* A candidate of several queries, and which of them want it. */
 typedef struct {
@@ -71,17 +78,16 @@ typedef struct {
     float *lengths; /* LEVEL_CHUNK x BITSET_SIZE: |P b|^2 */
     float least[BITSET_SIZE], must[BITSET_SIZE];
     /* subspaces: rows of a block, of its landmarks, of what is left of it for a cell */
-    float *own, *weights, *products, *psi; /* rows x width: psi in the own cell, b, P b, psi */
-    float *P;                              /* rank x width of another cell */
-    float *inverse;                        /* of the own cell, not transposed */
+    float *own, *products, *psi; /* rows x width: psi in the own cell, P b, psi */
+    span spans[2];               /* coarse landmarks, all */
+    float *P;                    /* rank x width of another cell */
+    float *inverse;              /* of the own cell, not transposed */
     const float **rows;
     const double *row_x[BITSET_SIZE], *row_v[BITSET_SIZE]; /* queries that are projected */
     double row_scale[BITSET_SIZE];
     const double *landmark_x[SUBSPACE_RANK], *landmark_v[SUBSPACE_RANK]; /* of the own cell */
     double landmark_scale[SUBSPACE_RANK];
-    float own_tail[BITSET_SIZE], size[BITSET_SIZE],
-        noisy[BITSET_SIZE]; /* tail, |b|_1, sum noise |b| */
-    float *value;           /* SCREEN_ROWS x SCREEN_COLS */
+    float *value; /* SCREEN_ROWS x SCREEN_COLS */
     /* integers */
     char *room;
     const void *features[BITSET_SIZE];

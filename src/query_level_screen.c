@@ -2,7 +2,36 @@
 
 #include <string.h>
 
+#define FINE_PAYS 3 /* all landmarks are asked for so many times as many queries left by coarse ones */
+
 /* ---- subspaces ------------------------------------------------------------------------------ */
+
+/* What the first `rank` landmarks of their own cell say of the queries. */
+static void set_span(level_scratch *s, const subspaces *space, const int *landmarks, int rank,
+                     span *out)
+{
+    int all = space->rank[s->cell], stride = subspace_width(space, s->cell);
+    out->rank = rank;
+    out->width = (rank + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
+    for (int q = 0; q < s->count; q++)
+        s->rows[q] = s->own + (size_t)q * stride;
+    simd->multiply32(s->count, s->rows, rank, s->inverse, stride, out->width, s->products);
+    for (int q = 0; q < s->count; q++) {
+        const float *b = s->products + (size_t)q * stride;
+        float size = 0.0f, noisy = 0.0f, rest = space->tail[s->column[q]];
+        for (int r = 0; r < rank; r++) {
+            size += fabsf(b[r]);
+            noisy += fabsf(b[r]) * (float)space->noise[landmarks[r]];
+        }
+        rest *= rest;
+        for (int r = rank; r < all; r++)
+            rest += s->rows[q][r] * s->rows[q][r];
+        memcpy(out->weights + (size_t)q * out->width, b, out->width * sizeof(float));
+        out->size[q] = size * 1.0001f;
+        out->noisy[q] = noisy * 1.0001f;
+        out->tail[q] = sqrtf(rest) * 1.0001f;
+    }
+}
 
 /* The queries as rows, and what their own cell says of them. */
 static void set_subspaces(level_scratch *s)
@@ -26,23 +55,12 @@ static void set_subspaces(level_scratch *s)
         float *own = s->own + (size_t)q * width;
         for (int r = 0; r < rank; r++)
             own[r] = source[r * SCREEN_COLS];
-        s->rows[q] = own;
-        s->own_tail[q] = space->tail[s->column[q]];
     }
     for (int i = 0; i < rank; i++)
         for (int j = 0; j < width; j++)
             s->inverse[i * width + j] = j < rank ? inverse[j * width + i] : 0.0f;
-    simd->multiply32(s->count, s->rows, rank, s->inverse, width, s->weights);
-    for (int q = 0; q < s->count; q++) {
-        float size = 0.0f, noisy = 0.0f;
-        for (int r = 0; r < rank; r++) {
-            float b = fabsf(s->weights[(size_t)q * width + r]);
-            size += b;
-            noisy += b * (float)space->noise[landmarks[r]];
-        }
-        s->size[q] = size * 1.0001f;
-        s->noisy[q] = noisy * 1.0001f;
-    }
+    set_span(s, space, landmarks, space->coarse[cell], &s->spans[0]);
+    set_span(s, space, landmarks, rank, &s->spans[1]);
 }
 
 /* Errors of a query with a cell: of the length of its psi, and of an inner product. */
@@ -108,63 +126,118 @@ static void screen_own(level_scratch *s, const bitset *active)
     for (int i = 0; i < count; i++) {
         float noise = s->noise[members[i]];
         errors[i] = pair_error(space, s->cell, noise, psi_error(space, s->cell, noise));
-        tails[i] = s->own_tail[members[i]];
+        tails[i] = s->task->index->from->space.tail[s->column[members[i]]];
         s->rows[i] = s->own + (size_t)members[i] * width;
     }
     screen_rows(s, space, s->cell, count, members, s->rows, tails, errors);
 }
 
-static simd_skip_cell skip_cell(const level_scratch *s, int cell)
+/* For each query of the block the smallest |psi| at which it is not done with a cell, from coarse or from all
+ * landmarks of both; and the smallest |P b|. */
+static void set_limits(level_scratch *s, int cell, int fine)
 {
-    const subspaces *space = &s->task->index->points.space, *own = &s->task->index->from->space;
-    float tail = space->cell_tail[cell], rounding = space->cell_rounding[cell],
-          most = space->cell_most[cell];
-    return (simd_skip_cell){
+    const subspaces *space = &s->task->index->points.space;
+    const span *own = &s->spans[fine];
+    float tail = fine ? space->cell_tail[cell] : space->coarse_tail[cell],
+          rounding = space->cell_rounding[cell], most = space->cell_most[cell];
+    simd_skip_cell skip = {
         .noise = space->cell_noise[cell],
         .rounding = rounding,
         .most = most,
         .dot = ldexpf(space->rank[cell] + 4, -23),
-        .product = rounding + ldexpf(own->rank[s->cell] + 4, -24),
+        .product = rounding + ldexpf(own->rank + 4, -24),
         .cosine = tail < 1.0f ? sqrtf(1.0f - tail * tail) * 0.99999f : 0.0f,
         .sine = tail < 1.0f ? tail : 1.0f,
     };
+    simd_skip queries = {s->tau, s->noise, own->tail, own->size, own->noisy};
+    simd->skip_limits(s->count, &queries, &skip, s->must, s->least);
 }
 
-/* |P b|^2 of the active queries, by the landmarks of their cell and of another; returns the largest. */
-static float cross_lengths(level_scratch *s, int cell, int count, const int *members,
-                           float *lengths)
+/* Asks the landmarks of the queries' cell and of another for |P b|^2 of the active queries, and takes those
+ * that are done with the cell from them. Returns how many are left. */
+static int ask_landmarks(level_scratch *s, work_item *item, int fine, float *lengths)
 {
-    const subspaces *space = &s->task->index->points.space, *own = &s->task->index->from->space;
-    int own_rank = own->rank[s->cell], own_width = subspace_width(own, s->cell);
-    int rank = space->rank[cell], width = subspace_width(space, cell);
-    float found[BITSET_SIZE], most = 0.0f;
-    subspaces_project(space, cell, own_rank, s->landmark_x, s->landmark_v, s->landmark_scale,
-                      s->rows, s->products, s->P);
-    s->counters.correlations += (double)rank * own_rank;
+    const subspaces *space = &s->task->index->points.space;
+    const span *own = &s->spans[fine];
+    int cell = item->cell, width = subspace_width(space, cell), members[BITSET_SIZE], left = 0;
+    int rank = fine ? space->rank[cell] : space->coarse[cell],
+        to = (rank + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
+    int count = bitset_members(&item->active, members);
+    float found[BITSET_SIZE];
+    subspaces_project(space, cell, 0, to, own->rank, s->landmark_x, s->landmark_v,
+                      s->landmark_scale, s->rows, s->products, s->P);
+    s->counters.correlations += (double)rank * own->rank;
     for (int i = 0; i < count; i++)
-        s->rows[i] = s->weights + (size_t)members[i] * own_width;
-    simd->multiply32(count, s->rows, own_rank, s->P, width, s->products);
-    simd->squared_lengths(count, width, s->products, found);
+        s->rows[i] = own->weights + (size_t)members[i] * own->width;
+    simd->multiply32(count, s->rows, own->rank, s->P, width, to, s->products);
+    simd->squared_lengths(count, width, to, s->products, found);
+    set_limits(s, cell, fine);
+    item->fine = fine;
+    item->most = 0.0f;
+    memset(&item->active, 0, sizeof(bitset));
     for (int i = 0; i < count; i++) {
-        lengths[members[i]] = found[i];
-        most = found[i] > most ? found[i] : most;
+        int q = members[i];
+        if (found[i] * 1.0001f < s->least[q] * s->least[q])
+            continue;
+        lengths[q] = found[i];
+        item->most = found[i] > item->most ? found[i] : item->most;
+        bitset_add(&item->active, q);
+        left++;
     }
-    return most;
+    s->counters.bounds += count;
+    s->counters.pruned += count - left;
+    return left;
 }
 
-/* A cell of the frontier for the active queries; `lengths` is |P b|^2 where the landmarks of their cell
- * were asked, or NULL. Queries with lengths in [low, high) only have their turn. */
-static void screen_cell(level_scratch *s, int cell, const bitset *active, const float *lengths,
-                        float low, float high)
+/* Projects `count` queries on landmarks `from` to `to` - 1 of a cell and keeps, in place, those that are not
+ * done with it then; `lengths` are |psi|^2 so far. Returns how many. */
+static int project(level_scratch *s, int cell, int from, int to, int fine, int count, int *members,
+                   float *lengths)
+{
+    const subspaces *space = &s->task->index->points.space;
+    int width = subspace_width(space, cell), left = 0;
+    int last = to < space->rank[cell] ? to : space->rank[cell];
+    float found[BITSET_SIZE];
+    subspaces_project(space, cell, from, to, count, s->row_x, s->row_v, s->row_scale, s->rows,
+                      s->products, s->psi);
+    simd->squared_lengths(count, width, to - from, s->psi + from, found);
+    set_limits(s, cell, fine);
+    s->counters.correlations += (double)(last - from) * count;
+    s->counters.bounds += count;
+    for (int i = 0; i < count; i++) {
+        int q = members[i];
+        float length = lengths[i] + found[i];
+        if (length * 1.0001f < s->must[q] * s->must[q])
+            continue;
+        lengths[left] = length;
+        members[left] = q;
+        if (left < i) {
+            s->row_x[left] = s->row_x[i];
+            s->row_v[left] = s->row_v[i];
+            s->row_scale[left] = s->row_scale[i];
+            memcpy(s->psi + (size_t)left * width, s->psi + (size_t)i * width, to * sizeof(float));
+            memcpy(s->products + (size_t)left * width, s->products + (size_t)i * width,
+                   to * sizeof(float));
+        }
+        left++;
+    }
+    s->counters.pruned += count - left;
+    return left;
+}
+
+/* A cell of the frontier for the active queries; `lengths` is |P b|^2 where landmarks were asked, or NULL.
+ * Queries with lengths in [low, high) only have their turn. */
+static void screen_cell(level_scratch *s, const work_item *item, const float *lengths, float low,
+                        float high)
 {
     const subspaces *space = &s->task->index->points.space;
     const metric_points *from = s->task->from;
-    int members[BITSET_SIZE], count = bitset_members(active, members), left = 0;
-    int rank = space->rank[cell], width = subspace_width(space, cell);
-    simd_skip_cell skip = skip_cell(s, cell);
-    simd_skip queries = {s->tau, s->noise, s->own_tail, s->size, s->noisy};
+    int cell = item->cell, members[BITSET_SIZE], count = bitset_members(&item->active, members),
+        left = 0;
+    int coarse = space->coarse[cell], width = subspace_width(space, cell);
     float errors[BITSET_SIZE], tails[BITSET_SIZE], found[BITSET_SIZE];
-    simd->skip_limits(s->count, &queries, &skip, s->must, s->least);
+    if (lengths)
+        set_limits(s, cell, item->fine);
     for (int i = 0; i < count; i++) {
         int q = members[i];
         if (lengths) {
@@ -179,30 +252,26 @@ static void screen_cell(level_scratch *s, int cell, const bitset *active, const 
         s->row_x[left] = from->x + (size_t)s->row[q] * from->d;
         s->row_v[left] = from->v + (size_t)s->row[q] * from->m;
         s->row_scale[left] = from->scale[s->row[q]];
+        found[left] = 0.0f;
         members[left++] = q;
     }
     count = left;
+    if (count && coarse < space->rank[cell])
+        count = project(s, cell, 0, coarse, 0, count, members, found);
+    else
+        coarse = 0;
+    if (count)
+        count = project(s, cell, coarse, width, 1, count, members, found);
     if (!count)
         return;
-    subspaces_project(space, cell, count, s->row_x, s->row_v, s->row_scale, s->rows, s->products,
-                      s->psi);
-    simd->squared_lengths(count, width, s->psi, found);
-    s->counters.correlations += (double)rank * count;
-    s->counters.bounds += count;
-    left = 0;
     for (int i = 0; i < count; i++) {
-        int q = members[i];
-        if (found[i] * 1.0001f < s->must[q] * s->must[q])
-            continue;
-        float noise = s->noise[q], of_psi = psi_error(space, cell, noise);
+        float noise = s->noise[members[i]], of_psi = psi_error(space, cell, noise);
         float tail2 = 1.0001f - found[i] + noise * noise + 2.0f * of_psi;
-        members[left] = q;
-        s->rows[left] = s->psi + (size_t)i * width;
-        errors[left] = pair_error(space, cell, noise, of_psi);
-        tails[left++] = tail2 > 0.0f ? sqrtf(tail2) : 0.0f;
+        s->rows[i] = s->psi + (size_t)i * width;
+        errors[i] = pair_error(space, cell, noise, of_psi);
+        tails[i] = tail2 > 0.0f ? sqrtf(tail2) : 0.0f;
     }
-    s->counters.pruned += count - left;
-    screen_rows(s, space, cell, left, members, s->rows, tails, errors);
+    screen_rows(s, space, cell, count, members, s->rows, tails, errors);
 }
 
 /* Some cells of the frontier: what the landmarks say of all of them first, then for each query the
@@ -211,24 +280,26 @@ static void screen_chunk_subspaces(level_scratch *s, work_item *work, int count,
 {
     int everyone[BITSET_SIZE], queries = bitset_members(all, everyone);
     static const float bands[] = {INFINITY, 0.4f, 0.16f, 0.06f, 0.0f};
-    int own_rank = s->task->index->from->space.rank[s->cell], members[BITSET_SIZE], far = 0;
+    int coarse = s->spans[0].rank, rank = s->spans[1].rank, far = 0;
     for (int w = 0; w < count; w++) {
-        int active = bitset_members(&work[w].active, members);
+        float *lengths = s->lengths + (size_t)w * BITSET_SIZE;
+        int active = bitset_count(&work[w].active);
         work[w].most = -1.0f;
-        if (active > own_rank) {
-            work[w].most = cross_lengths(s, work[w].cell, active, members,
-                                         s->lengths + (size_t)w * BITSET_SIZE);
-            far++;
+        if (active > coarse) {
+            active = ask_landmarks(s, &work[w], 0, lengths);
+            if (active > FINE_PAYS * rank && coarse < rank)
+                active = ask_landmarks(s, &work[w], 1, lengths);
+            far += active > 0;
         } else if (active) { /* few queries: they are near */
-            screen_cell(s, work[w].cell, &work[w].active, NULL, 0.0f, 0.0f);
+            screen_cell(s, &work[w], NULL, 0.0f, 0.0f);
         }
     }
     for (int band = 1; band < 5 && far; band++) {
         level_raise_thresholds(s, queries, everyone);
         for (int w = 0; w < count; w++)
             if (work[w].most >= bands[band])
-                screen_cell(s, work[w].cell, &work[w].active, s->lengths + (size_t)w * BITSET_SIZE,
-                            bands[band], bands[band - 1]);
+                screen_cell(s, &work[w], s->lengths + (size_t)w * BITSET_SIZE, bands[band],
+                            bands[band - 1]);
     }
 }
 
@@ -321,7 +392,7 @@ void level_screen_seed(level_scratch *s, int cell, const bitset *active)
     else if (index->from == &index->points)
         screen_own(s, active);
     else
-        screen_cell(s, cell, active, NULL, 0.0f, 0.0f);
+        screen_cell(s, &(work_item){.cell = cell, .active = *active}, NULL, 0.0f, 0.0f);
 }
 
 void level_screen_chunk(level_scratch *s, work_item *work, int count, const bitset *all)

@@ -164,13 +164,13 @@ typedef struct {
     void (*interval_tile)(const radial_pieces *pieces, int d, const simd_rows *rows,
                           const simd_columns *columns, simd_intervals *out);
 
-    /* out[i * width + j] = sum_u a[i][u] b[u * width + j], i < count, u < inner, in single precision;
-     * width is a multiple of SIMD_WIDTH. */
-    void (*multiply32)(int count, const float *const *a, int inner, const float *b, int width,
-                       float *out);
+    /* out[i * stride + j] = sum_u a[i][u] b[u * stride + j], i < count, u < inner, j < width, in single
+     * precision; width is a multiple of SIMD_WIDTH. */
+    void (*multiply32)(int count, const float *const *a, int inner, const float *b, int stride,
+                       int width, float *out);
 
-    /* lengths[i] = sum_u rows[i * width + u]^2. */
-    void (*squared_lengths)(int count, int width, const float *rows, float *lengths);
+    /* lengths[i] = sum_u rows[i * stride + u]^2, u < width. */
+    void (*squared_lengths)(int count, int stride, int width, const float *rows, float *lengths);
 
     /* For each query the smallest |psi| at which it is not done with the cell, and the same less its
      * distance from the span of its own cell's landmarks; 0 where it is never done. */

@@ -588,7 +588,7 @@ static inline uint32_t NAME(reaching32)(vf x, float threshold)
 static inline __attribute__((always_inline)) void NAME(multiply_block)(int vectors, int count,
                                                                        const float *const *a,
                                                                        int inner, const float *b,
-                                                                       int width, float *out)
+                                                                       int stride, float *out)
 {
     for (int first = 0; first < count; first += MULTIPLY_ROWS) {
         vf sum[MULTIPLY_ROWS][2];
@@ -598,7 +598,7 @@ static inline __attribute__((always_inline)) void NAME(multiply_block)(int vecto
             sum[i][0] = sum[i][1] = FSPLAT(0.0f);
             row[i] = a[first + i < count ? first + i : first];
         }
-        for (int u = 0; u < inner; u++, column += width) {
+        for (int u = 0; u < inner; u++, column += stride) {
             vf b0 = FLOAD(column), b1 = vectors > 1 ? FLOAD(column + FLANES) : b0;
 #pragma GCC unroll 8
             for (int i = 0; i < MULTIPLY_ROWS; i++) {
@@ -611,7 +611,7 @@ static inline __attribute__((always_inline)) void NAME(multiply_block)(int vecto
 #pragma GCC unroll 8
         for (int i = 0; i < MULTIPLY_ROWS; i++)
             if (first + i < count) {
-                float *to = out + (size_t)(first + i) * width;
+                float *to = out + (size_t)(first + i) * stride;
                 FSTORE(to, sum[i][0]);
                 if (vectors > 1)
                     FSTORE(to + FLANES, sum[i][1]);
@@ -619,14 +619,14 @@ static inline __attribute__((always_inline)) void NAME(multiply_block)(int vecto
     }
 }
 
-static void NAME(multiply32)(int count, const float *const *a, int inner, const float *b, int width,
-                             float *out)
+static void NAME(multiply32)(int count, const float *const *a, int inner, const float *b,
+                             int stride, int width, float *out)
 {
     int j = 0;
     for (; j + 2 * FLANES <= width; j += 2 * FLANES)
-        NAME(multiply_block)(2, count, a, inner, b + j, width, out + j);
+        NAME(multiply_block)(2, count, a, inner, b + j, stride, out + j);
     if (j < width)
-        NAME(multiply_block)(1, count, a, inner, b + j, width, out + j);
+        NAME(multiply_block)(1, count, a, inner, b + j, stride, out + j);
 }
 
 static inline float NAME(sum32)(vf x)
@@ -641,9 +641,10 @@ static inline float NAME(sum32)(vf x)
 #endif
 }
 
-static void NAME(squared_lengths)(int count, int width, const float *rows, float *lengths)
+static void NAME(squared_lengths)(int count, int stride, int width, const float *rows,
+                                  float *lengths)
 {
-    for (int i = 0; i < count; i++, rows += width) {
+    for (int i = 0; i < count; i++, rows += stride) {
         vf sum = FSPLAT(0.0f);
         for (int u = 0; u < width; u += FLANES) {
             vf x = FLOAD(rows + u);

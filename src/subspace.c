@@ -7,9 +7,10 @@
 
 void subspaces_free(subspaces *s)
 {
-    void *held[] = {s->rank, s->landmark,  s->inverse_at, s->psi_at,        s->ids,
-                    s->x,    s->v,         s->scale,      s->inverse,       s->psi,
-                    s->tail, s->cell_tail, s->cell_noise, s->cell_rounding, s->cell_most};
+    void *held[] = {s->rank,   s->landmark,   s->inverse_at, s->psi_at,        s->ids,
+                    s->x,      s->v,          s->scale,      s->inverse,       s->psi,
+                    s->tail,   s->cell_tail,  s->cell_noise, s->cell_rounding, s->cell_most,
+                    s->coarse, s->coarse_tail};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
     memset(s, 0, sizeof(*s));
@@ -27,6 +28,8 @@ typedef struct {
     double *left;    /* CELLS_MOST: squared tails */
     double *inverse; /* SUBSPACE_RANK^2 */
     int pivot[SUBSPACE_RANK];
+    int coarse;         /* how many coarse landmarks, 0 for none, */
+    double coarse_left; /* and the largest squared tail that they leave */
 } builder;
 
 static void builder_free(builder *b)
@@ -85,6 +88,7 @@ static int choose(int count, double ridge, builder *b)
 {
     for (int i = 0; i < count; i++)
         b->left[i] = b->scale[i] > 0.0 ? 1.0 : 0.0;
+    b->coarse = 0;
     for (int s = 0; s < SUBSPACE_RANK; s++) {
         int pivot = 0;
         for (int i = 1; i < count; i++)
@@ -93,6 +97,11 @@ static int choose(int count, double ridge, builder *b)
         double wanted = s < SUBSPACE_MANY ? SUBSPACE_TAIL : SUBSPACE_TAIL_MANY;
         if (b->left[pivot] <= wanted * wanted)
             return s;
+        if (!b->coarse && s && s % SIMD_WIDTH == 0 &&
+            b->left[pivot] <= SUBSPACE_COARSE * SUBSPACE_COARSE) {
+            b->coarse = s;
+            b->coarse_left = b->left[pivot];
+        }
         double *row = b->factor + (size_t)s * CELLS_MOST;
         memcpy(row, b->C + (size_t)pivot * CELLS_MOST, count * sizeof(double));
         row[pivot] = 1.0 + ridge;
@@ -124,6 +133,15 @@ static double invert(int rank, builder *b)
             sum += *entry * *entry;
         }
     return sqrt(sum);
+}
+
+/* A tail, upwards, from its computed square and the noise of its point. */
+static float tail_of(const subspaces *s, int c, double spread, double left, double noise)
+{
+    int rank = s->rank[c];
+    double error =
+        s->cell_noise[c] * noise + ldexp(1.0, -23) + ldexp(rank * (rank + 10.0), -52) * spread;
+    return (float)(sqrt(fmax(left, 0.0) + noise * noise + 2.0 * error) * (1.0 + ldexp(1.0, -20)));
 }
 
 /* What is kept of a cell until all are known: rank, pivots, M^-1 and psi. */
@@ -166,15 +184,13 @@ static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found 
         for (int r = 0; r < rank; r++)
             psi[r * SCREEN_COLS] = i < count ? (float)b->factor[(size_t)r * CELLS_MOST + i] : 0.0f;
         float tail = 0.0f;
-        if (i < count && b->scale[i] > 0.0) {
-            double noise = s->noise[order->perm[first + i]];
-            double error =
-                s->cell_noise[c] * noise + 2.0 * unit + ldexp(rank * (rank + 10.0), -52) * spread;
-            tail = (float)(sqrt(fmax(b->left[i], 0.0) + noise * noise + 2.0 * error) * up);
-        }
+        if (i < count && b->scale[i] > 0.0)
+            tail = tail_of(s, c, spread, b->left[i], s->noise[order->perm[first + i]]);
         s->tail[(size_t)order->panel[c] * SCREEN_COLS + i] = tail;
         s->cell_tail[c] = fmaxf(s->cell_tail[c], tail);
     }
+    s->coarse[c] = b->coarse ? b->coarse : rank;
+    s->coarse_tail[c] = b->coarse ? tail_of(s, c, spread, b->coarse_left, most) : s->cell_tail[c];
     return 1;
 }
 
@@ -240,10 +256,13 @@ status subspaces_build(const kernel *kern, const metric_points *points, const ce
     s->cell_noise = scratch_alloc(count, sizeof(float));
     s->cell_rounding = scratch_alloc(count, sizeof(float));
     s->cell_most = scratch_alloc(count, sizeof(float));
+    s->coarse = scratch_alloc(count, sizeof(int));
+    s->coarse_tail = scratch_alloc(count, sizeof(float));
     found *parts = calloc(count, sizeof(*parts));
     builder *scratch = calloc(threads, sizeof(*scratch));
     ok = s->rank && s->landmark && s->inverse_at && s->psi_at && s->tail && s->cell_tail &&
-         s->cell_noise && s->cell_rounding && s->cell_most && parts && scratch;
+         s->cell_noise && s->cell_rounding && s->cell_most && s->coarse && s->coarse_tail &&
+         parts && scratch;
     for (int t = 0; t < threads && ok; t++)
         ok = builder_new(points->d, points->m, &scratch[t]);
     if (ok) {
@@ -286,17 +305,22 @@ double subspaces_sample_rank(const kernel *kern, const metric_points *points, co
     return tried ? (double)sum / tried : SUBSPACE_RANK;
 }
 
-void subspaces_project(const subspaces *s, int cell, int count, const double *const *x,
-                       const double *const *v, const double *scale, const float **rows, float *room,
-                       float *psi)
+void subspaces_project(const subspaces *s, int cell, int from, int to, int count,
+                       const double *const *x, const double *const *v, const double *scale,
+                       const float **rows, float *room, float *psi)
 {
     int d = s->points->d, m = s->points->m, rank = s->rank[cell], width = subspace_width(s, cell);
+    const float *inverse = s->inverse + s->inverse_at[cell];
     radial rad = kernel_radial(s->kern);
     size_t at = s->landmark[cell];
-    for (int j = 0; j < rank; j += simd->cols)
+    for (int j = from; j < to && j < rank; j += simd->cols)
         simd->correlations(&rad, d, m, count, x, v, scale, s->x + (at + j) * d, s->v + (at + j) * m,
                            s->scale + at + j, room + j, width);
     for (int i = 0; i < count; i++)
         rows[i] = room + (size_t)i * width;
-    simd->multiply32(count, rows, rank, s->inverse + s->inverse_at[cell], width, psi);
+    for (int j = from, next; j < to; j = next) { /* the inverse is triangular */
+        next = j + 2 * SIMD_WIDTH < to ? j + 2 * SIMD_WIDTH : to;
+        simd->multiply32(count, rows, next < rank ? next : rank, inverse + j, width, next - j,
+                         psi + j);
+    }
 }

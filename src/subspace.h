@@ -21,6 +21,10 @@
  *     |psi_q| <= |P b| + tail_q,     P = M^-1 rho(S, T),
  * |S| |T| correlations for all queries of a cell together.
  *
+ * Both bounds hold for the first landmarks of S and of T too, with the larger tails that these leave, and
+ * the coordinates and M^-1 of the first landmarks are the first of all. Some 16 or 32 coarse
+ * landmarks finish most of what can be finished.
+ *
  * Rounding. Computed correlations are those of a process up to noise_x noise_y (bounds.h). With
  * spread = ||M^-1||_F and gather = (sum_S noise_s^2)^(1/2), u = 2^-24:
  * - the ridge is at least gather^2, so that C is not below the true correlations of S;
@@ -40,6 +44,7 @@
 #define SUBSPACE_MANY                                                                              \
     32 /* from so many landmarks on a larger one will do: they take memory and time */
 #define SUBSPACE_TAIL_MANY 0.28
+#define SUBSPACE_COARSE 0.5 /* the largest tail that coarse landmarks leave */
 
 typedef struct {
     const kernel *kern; /* borrowed, like the next two */
@@ -47,6 +52,8 @@ typedef struct {
     const cells *order;
     const double *noise;                    /* n, by index; borrowed */
     int *rank;                              /* cells */
+    int *coarse;                            /* cells: as many landmarks come first, a multiple of
+                                               SIMD_WIDTH, or all */
     size_t *landmark, *inverse_at, *psi_at; /* cells + 1: where each cell starts in what follows */
     int *ids;                               /* landmarks by index, padded to subspace_width by -1 */
     double *x, *v, *scale; /* column panels of the landmarks, scale 0 for padding */
@@ -55,6 +62,7 @@ typedef struct {
     float *tail;           /* panels x SCREEN_COLS */
     /* cells */
     float *cell_tail;     /* the largest tail */
+    float *coarse_tail;   /* the same with the coarse landmarks only */
     float *cell_noise;    /* spread gather */
     float *cell_rounding; /* rounding */
     float *cell_most;     /* the largest noise_x */
@@ -73,10 +81,12 @@ static inline int subspace_width(const subspaces *s, int cell)
     return (s->rank[cell] + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
 }
 
-/* Coordinates in the span of a cell's landmarks of `count` points, given by pointers and their
- * 1 / sqrt(p): psi (count x subspace_width). `room` is as large as psi; `rows` has `count` pointers. */
-void subspaces_project(const subspaces *s, int cell, int count, const double *const *x,
-                       const double *const *v, const double *scale, const float **rows, float *room,
-                       float *psi);
+/* Coordinates `from` to `to` - 1 in the span of a cell's landmarks of `count` points, given by pointers and
+ * their 1 / sqrt(p): psi (count x subspace_width). `room`, as large as psi, holds correlations with the
+ * landmarks, those before `from` from an earlier call; `rows` has `count` pointers. Both ends are multiples
+ * of SIMD_WIDTH. */
+void subspaces_project(const subspaces *s, int cell, int from, int to, int count,
+                       const double *const *x, const double *const *v, const double *scale,
+                       const float **rows, float *room, float *psi);
 
 #endif
