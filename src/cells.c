@@ -83,14 +83,16 @@ static int widest_side(const refinement *r, int first, int last)
 static void refine(const refinement *r, int first, int last)
 {
     int count = last - first;
-    if (count <= SCREEN_COLS) {
+    if (count <= CELLS_HANDFUL) {
         qsort(r->perm + first, count, sizeof(int), ascending);
         return;
     }
-    /* as many whole cells, or inside a cell whole panels, on the left as fit half of the points */
-    int unit = count > r->most ? r->most : SCREEN_COLS, units = (count + unit - 1) / unit;
+    /* as many whole cells, inside a cell whole panels, inside a
+     * panel whole handfuls, on the left as fit half of the points */
+    int whole = count > SCREEN_COLS ? SCREEN_COLS : CELLS_HANDFUL,
+        unit = count > r->most ? r->most : whole, units = (count + unit - 1) / unit;
     int64_t share = (int64_t)count * (units / 2) / units;
-    int left = (int)((share + SCREEN_COLS - 1) / SCREEN_COLS * SCREEN_COLS);
+    int left = (int)((share + whole - 1) / whole * whole);
     left = left < count ? left : count - 1;
     select_lowest(r, widest_side(r, first, last), first, last, left);
     if (count > r->most)
