@@ -6,7 +6,7 @@
 #define CELLS_INTEGERS 256 /* for screening by integers */
 #define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
 #define ALIGN 64
-#define MAGIC 0x76616e6e32303033 /* changes with the layout */
+#define MAGIC 0x76616e6e32303034 /* changes with the layout */
 
 static void set_free(index_set *set)
 {
@@ -30,7 +30,7 @@ void index_free(index_search *index)
 typedef struct {
     uint64_t magic, bytes, n, print;
     int32_t rows, cols, form, d, m, count, panels, specials, expands, weights, special_reach, bits,
-        steps, width;
+        steps, width, fine_width;
     double jitter, most_noise, cost;
 } header;
 
@@ -126,6 +126,11 @@ static void walk_set(walk *w, index_form form, const header *head, index_set *se
         visit(w, "screen.slack_floor", &s->slack_floor, panels * sizeof(float));
         visit(w, "screen.start", &s->start, columns * sizeof(int32_t));
         visit(w, "screen.integers", &s->integers, columns * head->steps * 4);
+        if (head->fine_width) {
+            visit(w, "screen.fine", &s->fine, columns * head->fine_width * sizeof(int16_t));
+            visit(w, "screen.fine_step", &s->fine_step, columns * sizeof(float));
+            visit(w, "screen.fine_error", &s->fine_error, columns * sizeof(float));
+        }
         visit(w, "screen.special_v", &s->special_v, head->specials * m * sizeof(double));
     }
 }
@@ -176,6 +181,7 @@ static header describe(const index_search *index)
                     s->bits,
                     s->steps,
                     s->width,
+                    s->fine_width,
                     b->jitter,
                     b->most_noise,
                     index->cost};
@@ -282,7 +288,8 @@ int index_open(const metric_source *source, const metric_points *points, index_p
                              .d = head.d,
                              .m = head.m,
                              .width = head.width,
-                             .steps = head.steps};
+                             .steps = head.steps,
+                             .fine_width = head.fine_width};
     walk w = {visit_open, (char *)kept.memory, start_of_arrays(), NULL, NULL};
     walk_set(&w, out->form, &head, set);
     set->space.noise = set->bound.noise;

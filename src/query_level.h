@@ -92,6 +92,8 @@ typedef struct {
     char *room;
     const void *features[BITSET_SIZE];
     float int_gain[BITSET_SIZE], step[BITSET_SIZE], norm[BITSET_SIZE], error[BITSET_SIZE];
+    const int16_t *fine[BITSET_SIZE];
+    float fine_step[BITSET_SIZE], fine_error[BITSET_SIZE];
     float *relative; /* BITSET_SIZE x d, from the centre of a cell */
     simd_intervals *intervals;
     /* finishing: distinct candidates, the queries that want each, and panels of both */

@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-#define FINE_PAYS 3 /* all landmarks are asked for so many times as many queries left by coarse ones */
+#define FINE_PAYS                                                                                  \
+    3 /* all landmarks are asked for so many times as many queries left by coarse ones */
 
 /* ---- subspaces ------------------------------------------------------------------------------ */
 
@@ -316,6 +317,9 @@ static void set_integers(level_scratch *s)
         s->step[q] = row.step[0];
         s->norm[q] = row.norm[0];
         s->error[q] = row.error[0];
+        s->fine[q] = row.fine[0];
+        s->fine_step[q] = row.fine_step[0];
+        s->fine_error[q] = row.fine_error[0];
     }
 }
 
@@ -330,6 +334,9 @@ static void fill_rows(level_scratch *s, const int *members, int count, simd_rows
         rows->step[a] = s->step[q];
         rows->norm[a] = s->norm[q];
         rows->error[a] = s->error[q];
+        rows->fine[a] = s->fine[q];
+        rows->fine_step[a] = s->fine_step[q];
+        rows->fine_error[a] = s->fine_error[q];
         rows->tau[a] = a < count ? s->tau[q] : INFINITY;
     }
 }
@@ -342,6 +349,7 @@ static void screen_cell_integers(level_scratch *s, int cell, const bitset *activ
     int d = points->d, members[BITSET_SIZE], count = bitset_members(active, members);
     const double *centre = points->centre + (size_t)cell * d;
     simd_intervals *found = s->intervals;
+    int fine = points->fine_width > 0;
     simd_rows rows;
     for (int i = 0; i < count; i++)
         for (int u = 0; u < d; u++)
@@ -358,11 +366,13 @@ static void screen_cell_integers(level_scratch *s, int cell, const bitset *activ
             (points->bits == 8 ? simd->dot_tile8 : simd->dot_tile16)(points->steps, &rows, &columns,
                                                                      found->value);
             simd->interval_tile(points->pieces, d, &rows, &columns, found);
-            for (int a = 0; a < filled; a++)
+            for (int a = 0; a < filled; a++) {
+                if (found->mask[a] && fine)
+                    simd->refine_row(a, found->mask[a], &rows, &columns, found);
                 if (found->mask[a]) {
                     simd_interval_row row = {.value = found->value + a * SCREEN_COLS,
                                              .norm = columns.norm,
-                                             .error = columns.error,
+                                             .error = fine ? columns.fine_error : columns.error,
                                              .base = found->base[a],
                                              .slope = found->slope[a],
                                              .row_norm = rows.norm[a]};
@@ -370,6 +380,7 @@ static void screen_cell_integers(level_scratch *s, int cell, const bitset *activ
                                found->mask[a], &row);
                     rows.tau[a] = s->tau[members[i + a]];
                 }
+            }
         }
     }
 }

@@ -12,8 +12,9 @@
 
 void screen_free(screen *s)
 {
-    void *held[] = {s->centre, s->slack,       s->x,     s->gain,     s->step,      s->norm,
-                    s->error,  s->slack_floor, s->start, s->integers, s->special_v, s->pieces};
+    void *held[] = {s->centre,    s->slack,  s->x,           s->gain,      s->step,
+                    s->norm,      s->error,  s->slack_floor, s->start,     s->integers,
+                    s->special_v, s->pieces, s->fine,        s->fine_step, s->fine_error};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
     memset(s, 0, sizeof(*s));
@@ -162,6 +163,13 @@ static void build_cell(screen *s, const kernel *kern, int c, double *f, int16_t 
         s->norm[column] = (float)((rounded[1] + rounded[2]) * up);
         s->error[column] = (float)((rounded[2] + ldexp(rounded[1], -20)) * up);
         store_column(s, column, integers);
+        if (s->fine_width) {
+            int16_t *fine = s->fine + column * s->fine_width;
+            memset(fine, 0, s->fine_width * sizeof(int16_t));
+            round_features(s->width, 16, f, fine, rounded);
+            s->fine_step[column] = (float)rounded[0];
+            s->fine_error[column] = (float)((rounded[2] + ldexp(rounded[1], -20)) * up);
+        }
     }
     for (int panel = order->panel[c]; panel < order->panel[c + 1]; panel++) {
         float floor = 0.0f;
@@ -209,8 +217,12 @@ static int allocate(screen *s)
     s->start = scratch_alloc(columns, sizeof(int32_t));
     s->slack_floor = scratch_alloc((size_t)s->order->panels, sizeof(float));
     s->integers = scratch_alloc(columns * s->steps + 1, 4);
+    s->fine = scratch_alloc(columns * s->fine_width + 1, sizeof(int16_t));
+    s->fine_step = scratch_alloc(columns, sizeof(float));
+    s->fine_error = scratch_alloc(columns, sizeof(float));
     return s->pieces && s->centre && s->slack && s->x && s->gain && s->norm && s->error &&
-           s->step && s->start && s->slack_floor && s->integers;
+           s->step && s->start && s->slack_floor && s->integers && s->fine && s->fine_step &&
+           s->fine_error;
 }
 
 status screen_build(const metric_source *source, const metric_points *points, const cells *order,
@@ -234,6 +246,7 @@ status screen_build(const metric_source *source, const metric_points *points, co
         goto done;
     s->bits = bits ? bits : simd->dot_tile8 && bits8_suffice(s, source->kern, f, integers) ? 8 : 16;
     s->steps = s->width / (s->bits == 8 ? 4 : 2);
+    s->fine_width = s->bits == 8 ? (s->width + 31) / 32 * 32 : 0;
     if (!allocate(s)) {
         result = status_fail(STATUS_MEMORY);
         goto done;
@@ -257,6 +270,9 @@ void screen_query(const screen *s, int column, void *room, int row, simd_rows *o
     out->step[row] = s->step[column];
     out->norm[row] = s->norm[column];
     out->error[row] = s->error[column];
+    out->fine[row] = s->fine + (size_t)column * s->fine_width;
+    out->fine_step[row] = s->fine_step[column];
+    out->fine_error[row] = s->fine_error[column];
     const char *source = (const char *)s->integers +
                          (size_t)(column / SCREEN_COLS) * s->steps * SCREEN_COLS * 4 +
                          4 * (column % SCREEN_COLS);
@@ -280,6 +296,10 @@ simd_columns screen_columns(const screen *s, int cell, int panel)
         .norm = s->norm + column,
         .error = s->error + column,
         .start = s->start + column,
+        .fine = s->fine + column * s->fine_width,
+        .fine_step = s->fine_step + column,
+        .fine_error = s->fine_error + column,
+        .fine_width = s->fine_width,
         .slack = s->slack[cell],
         .slack_floor = s->slack_floor[panel],
     };

@@ -9,6 +9,9 @@
  * An orthogonal rotation (Hadamard butterflies) of all features first evens out their sizes, which
  * makes e smaller and changes no dot product.
  *
+ * Pairs whose interval of 8 bits reaches the threshold have it made again from features in 16 bits, with
+ * the same kernel value: it is some hundred times narrower.
+ *
  * The kernel is taken from pieces (kernel.h), which err by at most pieces->error.
  *
  * Rounding in single precision. Coordinates are taken relative to the centre of a cell, in double.
@@ -43,9 +46,12 @@ typedef struct {
     float *x;                          /* panels x d x SCREEN_COLS, relative to the centre */
     float *gain, *step, *norm, *error; /* panels x SCREEN_COLS */
     float *slack_floor;                /* panels */
-    int32_t *start;    /* -128 sum of the integers, which undoes the offset of unsigned rows */
-    void *integers;    /* panels x steps x SCREEN_COLS x 4 bytes */
-    double *special_v; /* m x specials, -jitter s2 L^-1 e_u */
+    int32_t *start; /* -128 sum of the integers, which undoes the offset of unsigned rows */
+    int fine_width; /* of a row of fine, a multiple of 32; 0 for none */
+    int16_t *fine;  /* columns x fine_width: with 8 bits, features in 16 too */
+    float *fine_step, *fine_error; /* columns */
+    void *integers;                /* panels x steps x SCREEN_COLS x 4 bytes */
+    double *special_v;             /* m x specials, -jitter s2 L^-1 e_u */
 } screen;
 
 /* Whether 16 bits are fine enough for most points. */

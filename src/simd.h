@@ -52,20 +52,27 @@ typedef struct {
     const float *x[SCREEN_ROWS];
     float gain[SCREEN_ROWS], step[SCREEN_ROWS], norm[SCREEN_ROWS], error[SCREEN_ROWS],
         tau[SCREEN_ROWS];
+    const int16_t *fine[SCREEN_ROWS]; /* features in 16 bits beside those in 8 */
+    float fine_step[SCREEN_ROWS], fine_error[SCREEN_ROWS];
 } simd_rows;
 
 /* Its columns, SCREEN_COLS values each: features [step][column][4 bytes], x [coordinate][column]. */
 typedef struct {
     const void *features;
     const float *x, *gain, *step, *norm, *error;
-    const int32_t *start;     /* where integer sums start */
+    const int32_t *start; /* where integer sums start */
+    const int16_t *fine;  /* features in 16 bits, fine_width for each column in turn */
+    const float *fine_step, *fine_error;
+    int fine_width;           /* a multiple of 32 */
     float slack, slack_floor; /* slack gain_j <= slack norm_j + slack_floor over the panel */
 } simd_columns;
 
 /* What a tile finds: the value of each pair, its error as slope_i norm_j + norm_i error_j +
  * base_i, and bit j of mask[i] where |value| + error reaches tau of row i. */
 typedef struct {
-    float value[SCREEN_ROWS * SCREEN_COLS], slope[SCREEN_ROWS], base[SCREEN_ROWS];
+    float value[SCREEN_ROWS * SCREEN_COLS],
+        kernel[SCREEN_ROWS * SCREEN_COLS]; /* its part of value */
+    float slope[SCREEN_ROWS], base[SCREEN_ROWS];
     uint32_t mask[SCREEN_ROWS];
 } simd_intervals;
 
@@ -163,6 +170,11 @@ typedef struct {
      * base_i    = gain_i slack_floor. */
     void (*interval_tile)(const radial_pieces *pieces, int d, const simd_rows *rows,
                           const simd_columns *columns, simd_intervals *out);
+
+    /* Does row i of a tile again with features in 16 bits, for the pairs of a mask, whose values, slope and
+     * mask become finer; errors are then those of fine_error. NULL where dot_tile8 is. */
+    void (*refine_row)(int i, uint32_t mask, const simd_rows *rows, const simd_columns *columns,
+                       simd_intervals *out);
 
     /* out[i * stride + j] = sum_u a[i][u] b[u * stride + j], i < count, u < inner, j < width, in single
      * precision; width is a multiple of SIMD_WIDTH. */

@@ -807,10 +807,11 @@ static void NAME(interval_tile)(const radial_pieces *pieces, int d, const simd_r
                 s1 = FMA32(diff1, diff1, s1);
             }
             vf gain = FSPLAT(rows->gain[i]);
-            vf v0 =
-                FMA32(gain * FLOAD(columns->gain + j), NAME(radial_piece)(&kept, s0), FLOAD(to));
-            vf v1 = FMA32(gain * FLOAD(columns->gain + j + FLANES), NAME(radial_piece)(&kept, s1),
-                          FLOAD(to + FLANES));
+            vf k0 = gain * FLOAD(columns->gain + j) * NAME(radial_piece)(&kept, s0);
+            vf k1 = gain * FLOAD(columns->gain + j + FLANES) * NAME(radial_piece)(&kept, s1);
+            FSTORE(out->kernel + i * SCREEN_COLS + j, k0);
+            FSTORE(out->kernel + i * SCREEN_COLS + j + FLANES, k1);
+            vf v0 = k0 + FLOAD(to), v1 = k1 + FLOAD(to + FLANES);
             FSTORE(to, v0);
             FSTORE(to + FLANES, v1);
             v0 = (vf)((vs)v0 & INT32_MAX);
@@ -825,6 +826,36 @@ static void NAME(interval_tile)(const radial_pieces *pieces, int d, const simd_r
         out->mask[i] = mask;
     }
 }
+
+#if VECTOR_BYTES == 64
+static void NAME(refine_row)(int i, uint32_t mask, const simd_rows *rows,
+                             const simd_columns *columns, simd_intervals *out)
+{
+    int32_t sums[SCREEN_COLS] = {0};
+    int width = columns->fine_width;
+    uint32_t reached = 0;
+    for (uint32_t left = mask; left; left &= left - 1) {
+        int j = __builtin_ctz(left);
+        const int16_t *row = rows->fine[i], *column = columns->fine + (size_t)j * width;
+        __m512i sum = _mm512_setzero_si512();
+        for (int u = 0; u < width; u += 32)
+            DOT16(sum, _mm512_loadu_si512(row + u), _mm512_loadu_si512(column + u));
+        sums[j] = _mm512_reduce_add_epi32(sum);
+    }
+    out->slope[i] = rows->fine_error[i] + rows->gain[i] * columns->slack;
+    for (int j = 0; j < SCREEN_COLS; j += FLANES) {
+        vf step = FSPLAT(-rows->fine_step[i]) * FLOAD(columns->fine_step + j);
+        vf value = FMA32(step, __builtin_convertvector(SLOAD(sums + j), vf),
+                         FLOAD(out->kernel + i * SCREEN_COLS + j));
+        FSTORE(out->value + i * SCREEN_COLS + j, value);
+        vf upper = (vf)((vs)value & INT32_MAX);
+        upper = FMA32(FSPLAT(out->slope[i]), FLOAD(columns->norm + j), upper);
+        upper = FMA32(FSPLAT(rows->norm[i]), FLOAD(columns->fine_error + j), upper);
+        reached |= NAME(reaching32)(upper, rows->tau[i] - out->base[i]) << j;
+    }
+    out->mask[i] = mask & reached;
+}
+#endif
 
 /* The members of a mask are written one after the other; whole vectors may be overwritten behind them. */
 static int NAME(append_intervals)(uint32_t mask, const int *ids, int limit, int self,
@@ -927,6 +958,7 @@ static const simd_table NAME(table) = {
     .distance_list = NAME(distance_list),
 #if VECTOR_BYTES == 64
     .dot_tile8 = NAME(dot_tile8),
+    .refine_row = NAME(refine_row),
 #endif
     .dot_tile16 = NAME(dot_tile16),
     .interval_tile = NAME(interval_tile),
