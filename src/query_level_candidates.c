@@ -107,6 +107,10 @@ void level_keep(level_scratch *s, int q, const int *ids, uint32_t mask,
         drop_hopeless(s, q);
     } else if (count >= s->capacity) {
         compact(s, q);
+    } else if (count >= s->settled[q] + s->task->k && s->task->index->form == INDEX_INTEGERS) {
+        raise_threshold(s, q);
+        drop_hopeless(s, q);
+        s->settled[q] = kept->count;
     }
 }
 
