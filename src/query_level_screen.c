@@ -341,6 +341,19 @@ static void fill_rows(level_scratch *s, const int *members, int count, simd_rows
     }
 }
 
+/* Fetches the columns that a tile leaves to be refined. */
+static void fetch_fine(const simd_columns *columns, int filled, const uint32_t *mask)
+{
+    uint32_t any = 0;
+    for (int a = 0; a < filled; a++)
+        any |= mask[a];
+    for (; any; any &= any - 1) {
+        const int16_t *column = columns->fine + (size_t)__builtin_ctz(any) * columns->fine_width;
+        for (int u = 0; u < columns->fine_width; u += 32)
+            __builtin_prefetch(column + u);
+    }
+}
+
 static void screen_cell_integers(level_scratch *s, int cell, const bitset *active)
 {
     const metric_points *from = s->task->from;
@@ -366,6 +379,8 @@ static void screen_cell_integers(level_scratch *s, int cell, const bitset *activ
             (points->bits == 8 ? simd->dot_tile8 : simd->dot_tile16)(points->steps, &rows, &columns,
                                                                      found->value);
             simd->interval_tile(points->pieces, d, &rows, &columns, found);
+            if (fine)
+                fetch_fine(&columns, filled, found->mask);
             for (int a = 0; a < filled; a++) {
                 if (found->mask[a] && fine)
                     simd->refine_row(a, found->mask[a], &rows, &columns, found);
