@@ -152,14 +152,7 @@ static void fill_panels(cells *c)
 status cells_build(const tree *structure, int d, size_t n, const double *x, int most, int threads,
                    cells *c)
 {
-    tree built = {0};
     memset(c, 0, sizeof(*c));
-    if (!structure) {
-        status result = tree_build(d, n, x, CELLS_LEAF, threads, &built);
-        if (result.code)
-            return result;
-        structure = &built;
-    }
     c->n = n;
     c->d = d;
     c->perm = scratch_alloc(n + 1, sizeof(int));
@@ -199,7 +192,6 @@ status cells_build(const tree *structure, int d, size_t n, const double *x, int 
         fill_panels(c);
     }
     scratch_free(border);
-    tree_free(&built);
     if (!ok) {
         cells_free(c);
         return status_fail(STATUS_MEMORY);

@@ -30,7 +30,7 @@ typedef struct {
     double *low, *high; /* count x d: the boxes, in the coordinates given */
 } cells;
 
-/* From points x (d x n) and their tree, or NULL to build one for the purpose; most <= CELLS_MOST. */
+/* From points x (d x n) and their tree; most <= CELLS_MOST. */
 status cells_build(const tree *structure, int d, size_t n, const double *x, int most, int threads,
                    cells *out);
 void cells_free(cells *c);

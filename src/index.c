@@ -5,6 +5,7 @@
 #define CELLS_LEAST 64     /* smallest of the largest numbers of points of a cell that are tried */
 #define CELLS_INTEGERS 256 /* for screening by integers */
 #define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
+#define RANK_SHARE 0.5   /* of the points of a cell: more landmarks say no more than the points */
 #define ALIGN 64
 #define MAGIC 0x76616e6e32303034 /* changes with the layout */
 
@@ -308,7 +309,7 @@ static int choose_cells(const metric_source *source, const tree *structure,
         if (result->code)
             return 0;
         double rank = subspaces_sample_rank(source->kern, points, order);
-        if (rank <= RANK_WANTED)
+        if (rank <= RANK_WANTED && rank * order->count <= RANK_SHARE * (double)points->n)
             return 1;
         cells_free(order);
     }
@@ -321,15 +322,20 @@ static status set_build(const metric_source *source, const tree *structure,
                         index_form *form, index_set *set)
 {
     status result = status_ok();
+    tree built = {0};
     int small = 0;
-    if (*form == INDEX_SUBSPACES)
+    if (!structure) {
+        result = tree_build(points->d, points->n, points->x, CELLS_LEAF, threads, &built);
+        structure = &built;
+    }
+    if (*form == INDEX_SUBSPACES && !result.code)
         small = choose_cells(source, structure, points, threads, &set->order, &result);
     if (!like)
         *form = small                            ? INDEX_SUBSPACES
                 : screen_is_fine(source, points) ? INDEX_INTEGERS
                                                  : INDEX_NONE;
     if (*form == INDEX_NONE)
-        return result;
+        goto done;
     if (!small && !result.code)
         result = cells_build(structure, points->d, points->n, points->x,
                              *form == INDEX_SUBSPACES ? CELLS_LEAST : CELLS_INTEGERS, threads,
@@ -342,6 +348,8 @@ static status set_build(const metric_source *source, const tree *structure,
     if (!result.code && *form == INDEX_INTEGERS)
         result = screen_build(source, points, &set->order, &set->bound.special,
                               like ? like->integers.bits : 0, threads, &set->integers);
+done:
+    tree_free(&built);
     return result;
 }
 

@@ -317,9 +317,11 @@ static void set_integers(level_scratch *s)
         s->step[q] = row.step[0];
         s->norm[q] = row.norm[0];
         s->error[q] = row.error[0];
-        s->fine[q] = row.fine[0];
-        s->fine_step[q] = row.fine_step[0];
-        s->fine_error[q] = row.fine_error[0];
+        if (from->fine_width) {
+            s->fine[q] = row.fine[0];
+            s->fine_step[q] = row.fine_step[0];
+            s->fine_error[q] = row.fine_error[0];
+        }
     }
 }
 

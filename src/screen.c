@@ -217,12 +217,15 @@ static int allocate(screen *s)
     s->start = scratch_alloc(columns, sizeof(int32_t));
     s->slack_floor = scratch_alloc((size_t)s->order->panels, sizeof(float));
     s->integers = scratch_alloc(columns * s->steps + 1, 4);
-    s->fine = scratch_alloc(columns * s->fine_width + 1, sizeof(int16_t));
-    s->fine_step = scratch_alloc(columns, sizeof(float));
-    s->fine_error = scratch_alloc(columns, sizeof(float));
+    if (s->fine_width) {
+        s->fine = scratch_alloc(columns * s->fine_width, sizeof(int16_t));
+        s->fine_step = scratch_alloc(columns, sizeof(float));
+        s->fine_error = scratch_alloc(columns, sizeof(float));
+        if (!s->fine || !s->fine_step || !s->fine_error)
+            return 0;
+    }
     return s->pieces && s->centre && s->slack && s->x && s->gain && s->norm && s->error &&
-           s->step && s->start && s->slack_floor && s->integers && s->fine && s->fine_step &&
-           s->fine_error;
+           s->step && s->start && s->slack_floor && s->integers;
 }
 
 status screen_build(const metric_source *source, const metric_points *points, const cells *order,
@@ -270,9 +273,11 @@ void screen_query(const screen *s, int column, void *room, int row, simd_rows *o
     out->step[row] = s->step[column];
     out->norm[row] = s->norm[column];
     out->error[row] = s->error[column];
-    out->fine[row] = s->fine + (size_t)column * s->fine_width;
-    out->fine_step[row] = s->fine_step[column];
-    out->fine_error[row] = s->fine_error[column];
+    if (s->fine_width) {
+        out->fine[row] = s->fine + (size_t)column * s->fine_width;
+        out->fine_step[row] = s->fine_step[column];
+        out->fine_error[row] = s->fine_error[column];
+    }
     const char *source = (const char *)s->integers +
                          (size_t)(column / SCREEN_COLS) * s->steps * SCREEN_COLS * 4 +
                          4 * (column % SCREEN_COLS);
@@ -288,7 +293,7 @@ void screen_query(const screen *s, int column, void *room, int row, simd_rows *o
 simd_columns screen_columns(const screen *s, int cell, int panel)
 {
     size_t column = (size_t)panel * SCREEN_COLS;
-    return (simd_columns){
+    simd_columns columns = {
         .features = (const char *)s->integers + column * s->steps * 4,
         .x = s->x + column * s->d,
         .gain = s->gain + column,
@@ -296,11 +301,14 @@ simd_columns screen_columns(const screen *s, int cell, int panel)
         .norm = s->norm + column,
         .error = s->error + column,
         .start = s->start + column,
-        .fine = s->fine + column * s->fine_width,
-        .fine_step = s->fine_step + column,
-        .fine_error = s->fine_error + column,
-        .fine_width = s->fine_width,
         .slack = s->slack[cell],
         .slack_floor = s->slack_floor[panel],
     };
+    if (s->fine_width) {
+        columns.fine = s->fine + column * s->fine_width;
+        columns.fine_step = s->fine_step + column;
+        columns.fine_error = s->fine_error + column;
+        columns.fine_width = s->fine_width;
+    }
+    return columns;
 }
