@@ -16,14 +16,17 @@ void subspaces_free(subspaces *s)
     memset(s, 0, sizeof(*s));
 }
 
+#define ROWS_AT_ONCE 8 /* of correlations */
 #define SAMPLE 5       /* cells that show what ranks are like, */
 #define SAMPLE_SHARE 8 /* but at most one of so many */
 
 /* Scratch of one thread, and what it has found of one cell. */
 typedef struct {
-    double *row_x, *row_v, *col_x, *col_v; /* the points of the cell as panels */
-    double *scale;                         /* CELLS_MOST */
-    double *C;                             /* CELLS_MOST^2 */
+    double *x, *v; /* the points of the cell as column panels */
+    double *scale; /* CELLS_MOST */
+    double *rows;  /* CELLS_MOST x CELLS_MOST: correlations of some points with all */
+    int count, row_of[CELLS_MOST]; /* how many; where the row of a point stands, -1 for none */
+    double *tile;                  /* ROWS_AT_ONCE x SIMD_MAX_COLS */
     double *factor;  /* SUBSPACE_RANK x CELLS_MOST: row s is column s of the pivoted factor */
     double *left;    /* CELLS_MOST: squared tails */
     double *inverse; /* SUBSPACE_RANK^2 */
@@ -34,8 +37,7 @@ typedef struct {
 
 static void builder_free(builder *b)
 {
-    void *held[] = {b->row_x, b->row_v,  b->col_x, b->col_v,  b->scale,
-                    b->C,     b->factor, b->left,  b->inverse};
+    void *held[] = {b->x, b->v, b->scale, b->rows, b->tile, b->factor, b->left, b->inverse};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
@@ -44,48 +46,81 @@ static int builder_new(int d, int m, builder *b)
 {
     size_t room = CELLS_MOST + SIMD_MAX_COLS;
     memset(b, 0, sizeof(*b));
-    b->row_x = scratch_alloc(room * d, sizeof(double));
-    b->row_v = scratch_alloc(room * m + 1, sizeof(double));
-    b->col_x = scratch_alloc(room * d, sizeof(double));
-    b->col_v = scratch_alloc(room * m + 1, sizeof(double));
+    b->x = scratch_alloc(room * d, sizeof(double));
+    b->v = scratch_alloc(room * m + 1, sizeof(double));
     b->scale = scratch_alloc(room, sizeof(double));
-    b->C = scratch_alloc(room * CELLS_MOST, sizeof(double));
+    b->rows = scratch_alloc(room * CELLS_MOST, sizeof(double));
+    b->tile = scratch_alloc(ROWS_AT_ONCE * SIMD_MAX_COLS, sizeof(double));
     b->factor = scratch_alloc((size_t)SUBSPACE_RANK * CELLS_MOST, sizeof(double));
     b->left = scratch_alloc(CELLS_MOST, sizeof(double));
     b->inverse = scratch_alloc((size_t)SUBSPACE_RANK * SUBSPACE_RANK, sizeof(double));
-    return b->row_x && b->row_v && b->col_x && b->col_v && b->scale && b->C && b->factor &&
-           b->left && b->inverse;
+    return b->x && b->v && b->scale && b->rows && b->tile && b->factor && b->left && b->inverse;
 }
 
-/* All correlations of a cell: C (count x CELLS_MOST), by tiles on and above the diagonal. */
-static void correlate(const metric_points *points, const cells *order, int c, const radial *rad,
-                      builder *b)
+/* The points of a cell, with no rows yet. */
+static void set_cell(const metric_points *points, const cells *order, int c, builder *b)
 {
-    int first = order->first[c], count = order->first[c + 1] - first, d = points->d, m = points->m,
-        rows = simd->rows, cols = simd->cols;
+    int first = order->first[c], count = order->first[c + 1] - first;
     const int *ids = order->perm + first;
-    double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS] __attribute__((aligned(64)));
-    simd->pack_rows(d, rows, count, points->x, ids, b->row_x);
-    simd->pack_rows(m, rows, count, points->v, ids, b->row_v);
-    simd->pack_rows(d, cols, count, points->x, ids, b->col_x);
-    simd->pack_rows(m, cols, count, points->v, ids, b->col_v);
+    simd->pack_rows(points->d, simd->cols, count, points->x, ids, b->x);
+    simd->pack_rows(points->m, simd->cols, count, points->v, ids, b->v);
     for (int i = 0; i < count; i++)
         b->scale[i] = points->scale[ids[i]];
-    for (int i = 0; i < count; i += rows)
-        for (int j = i / cols * cols; j < count; j += cols) {
-            simd->residual_tile(rad, d, b->row_x + (size_t)i * d, b->col_x + (size_t)j * d, m,
-                                b->row_v + (size_t)i * m, b->col_v + (size_t)j * m, tile);
-            for (int p = 0; p < rows && i + p < count; p++)
-                for (int q = 0; q < cols && j + q < count; q++)
-                    b->C[(size_t)(j + q) * CELLS_MOST + i + p] =
-                        b->C[(size_t)(i + p) * CELLS_MOST + j + q] =
-                            tile[p * cols + q] * (b->scale[i + p] * b->scale[j + q]);
-        }
+    memset(b->row_of, 0xff, sizeof(b->row_of));
+    b->count = 0;
 }
 
-/* Pivoted Cholesky factor of the correlations; returns the rank. */
-static int choose(int count, double ridge, builder *b)
+/* The correlations of a pivot with all points of the cell. Rows come in tiles: in what is left of it
+ * stand those of points that may be pivots soon, the ones of other panels with the largest tails. */
+static const double *row_of(const metric_points *points, const cells *order, int c,
+                            const radial *rad, double wanted, int pivot, builder *b)
 {
+    int first = order->first[c], count = order->first[c + 1] - first, d = points->d, m = points->m,
+        cols = simd->cols, chosen[ROWS_AT_ONCE], number = 1;
+    const double *x[ROWS_AT_ONCE], *v[ROWS_AT_ONCE];
+    if (b->row_of[pivot] >= 0)
+        return b->rows + (size_t)b->row_of[pivot] * CELLS_MOST;
+    chosen[0] = pivot;
+    for (int start = 0; start < count; start += SCREEN_COLS) {
+        int best = -1, end = start + SCREEN_COLS < count ? start + SCREEN_COLS : count;
+        if (pivot / SCREEN_COLS == start / SCREEN_COLS)
+            continue;
+        for (int i = start; i < end; i++)
+            if (b->row_of[i] < 0 && b->left[i] > wanted && (best < 0 || b->left[i] > b->left[best]))
+                best = i;
+        if (best < 0)
+            continue;
+        int at = number < ROWS_AT_ONCE ? number++ : ROWS_AT_ONCE;
+        for (; at > 1 && b->left[chosen[at - 1]] < b->left[best]; at--)
+            if (at < ROWS_AT_ONCE)
+                chosen[at] = chosen[at - 1];
+        if (at < ROWS_AT_ONCE)
+            chosen[at] = best;
+    }
+    for (int r = 0; r < number; r++) {
+        size_t id = order->perm[first + chosen[r]];
+        x[r] = points->x + id * d;
+        v[r] = points->v + id * m;
+        b->row_of[chosen[r]] = b->count + r;
+    }
+    for (int j = 0; j < count; j += cols) {
+        simd->residual_rows(rad, d, number, x, b->x + (size_t)j * d, m, v, b->v + (size_t)j * m,
+                            b->tile);
+        for (int r = 0; r < number; r++)
+            for (int q = 0; q < cols && j + q < count; q++)
+                b->rows[(size_t)(b->count + r) * CELLS_MOST + j + q] =
+                    b->tile[r * cols + q] * (b->scale[chosen[r]] * b->scale[j + q]);
+    }
+    b->count += number;
+    return b->rows + (size_t)b->row_of[pivot] * CELLS_MOST;
+}
+
+/* Pivoted Cholesky factor of the correlations of a cell; returns the rank. */
+static int choose(const metric_points *points, const cells *order, int c, const radial *rad,
+                  double ridge, builder *b)
+{
+    int count = order->first[c + 1] - order->first[c];
+    set_cell(points, order, c, b);
     for (int i = 0; i < count; i++)
         b->left[i] = b->scale[i] > 0.0 ? 1.0 : 0.0;
     b->coarse = 0;
@@ -95,7 +130,8 @@ static int choose(int count, double ridge, builder *b)
             if (b->left[i] > b->left[pivot])
                 pivot = i;
         double wanted = s < SUBSPACE_MANY ? SUBSPACE_TAIL : SUBSPACE_TAIL_MANY;
-        if (b->left[pivot] <= wanted * wanted)
+        wanted *= wanted;
+        if (b->left[pivot] <= wanted)
             return s;
         if (!b->coarse && s && s % SIMD_WIDTH == 0 &&
             b->left[pivot] <= SUBSPACE_COARSE * SUBSPACE_COARSE) {
@@ -103,7 +139,7 @@ static int choose(int count, double ridge, builder *b)
             b->coarse_left = b->left[pivot];
         }
         double *row = b->factor + (size_t)s * CELLS_MOST;
-        memcpy(row, b->C + (size_t)pivot * CELLS_MOST, count * sizeof(double));
+        memcpy(row, row_of(points, order, c, rad, wanted, pivot, b), count * sizeof(double));
         row[pivot] = 1.0 + ridge;
         for (int r = 0; r < s; r++)
             simd->add_multiple(count, -b->factor[(size_t)r * CELLS_MOST + pivot],
@@ -156,10 +192,9 @@ static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found 
     int first = order->first[c], count = order->first[c + 1] - first,
         panels = order->panel[c + 1] - order->panel[c];
     double most = 0.0, up = 1.0 + ldexp(1.0, -20), unit = ldexp(1.0, -24), gather = 0.0;
-    correlate(s->points, order, c, rad, b);
     for (int i = 0; i < count; i++)
         most = fmax(most, s->noise[order->perm[first + i]]);
-    int rank = choose(count, SUBSPACE_RANK * most * most + 1e-10, b);
+    int rank = choose(s->points, order, c, rad, SUBSPACE_RANK * most * most + 1e-10, b);
     double spread = invert(rank, b);
     for (int r = 0; r < rank; r++) {
         double noise = s->noise[order->perm[first + b->pivot[r]]];
@@ -298,8 +333,7 @@ double subspaces_sample_rank(const kernel *kern, const metric_points *points, co
     int ok = builder_new(points->d, points->m, &b);
     for (int c = step / 2 < order->count ? step / 2 : order->count / 2; c < order->count && ok;
          c += step, tried++) {
-        correlate(points, order, c, &rad, &b);
-        sum += choose(order->first[c + 1] - order->first[c], 1e-10, &b);
+        sum += choose(points, order, c, &rad, 1e-10, &b);
     }
     builder_free(&b);
     return tried ? (double)sum / tried : SUBSPACE_RANK;
