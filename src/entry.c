@@ -472,8 +472,10 @@ SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads)
     };
     raise(query_index(&task, &built));
     SEXP out = PROTECT(R_tryCatchError(allocate_index, &built, allocation_failed, NULL));
-    if (out != R_NilValue)
+    if (out != R_NilValue) {
+        scratch_advise(RAW(out), (size_t)XLENGTH(out));
         index_packed_write(&built, RAW(out));
+    }
     index_free(&built);
     if (out == R_NilValue)
         raise(status_fail(STATUS_MEMORY));
@@ -549,6 +551,8 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
     SEXP out = PROTECT(named_list(5, names));
     SET_VECTOR_ELT(out, 0, allocMatrix(INTSXP, (int)task.count, task.k));
     SET_VECTOR_ELT(out, 1, allocMatrix(REALSXP, (int)task.count, task.k));
+    scratch_advise(INTEGER(VECTOR_ELT(out, 0)), task.count * task.k * sizeof(int));
+    scratch_advise(REAL(VECTOR_ELT(out, 1)), task.count * task.k * sizeof(double));
     query_result result = {
         .id = scratch_alloc(task.count * task.k + 1, sizeof(int)),
         .dist = scratch_alloc(task.count * task.k + 1, sizeof(double)),

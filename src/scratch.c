@@ -13,6 +13,22 @@ static size_t asked = 0;
 
 size_t scratch_count(void) { return __atomic_load_n(&asked, __ATOMIC_RELAXED); }
 
+void scratch_advise(void *memory, size_t bytes)
+{
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (bytes >= SCRATCH_LARGE) {
+        uintptr_t page = ((uintptr_t)memory + SCRATCH_PAGE - 1) / SCRATCH_PAGE * SCRATCH_PAGE;
+        uintptr_t end = ((uintptr_t)memory + bytes) / SCRATCH_PAGE * SCRATCH_PAGE;
+        if (end > page)
+            madvise((void *)page, end - page,
+                    MADV_HUGEPAGE); /* advice: whether it is taken is no matter */
+    }
+#else
+    (void)memory;
+    (void)bytes;
+#endif
+}
+
 void *scratch_alloc(size_t count, size_t size)
 {
     __atomic_fetch_add(&asked, 1, __ATOMIC_RELAXED);
@@ -23,15 +39,7 @@ void *scratch_alloc(size_t count, size_t size)
         return NULL;
     char *aligned = base + SCRATCH_ALIGN + (SCRATCH_ALIGN - (uintptr_t)base % SCRATCH_ALIGN);
     ((void **)aligned)[-1] = base;
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-    if (count * size >= SCRATCH_LARGE) {
-        uintptr_t page = ((uintptr_t)base + SCRATCH_PAGE - 1) / SCRATCH_PAGE * SCRATCH_PAGE;
-        uintptr_t end = ((uintptr_t)aligned + count * size) / SCRATCH_PAGE * SCRATCH_PAGE;
-        if (end > page)
-            madvise((void *)page, end - page,
-                    MADV_HUGEPAGE); /* advice: whether it is taken is no matter */
-    }
-#endif
+    scratch_advise(aligned, count * size);
     return aligned;
 }
 

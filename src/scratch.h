@@ -10,6 +10,9 @@
 
 #define SCRATCH_ALIGN 64
 
+/* Asks for large pages for memory of any origin, before it is touched. */
+void scratch_advise(void *memory, size_t bytes);
+
 void *scratch_alloc(size_t count, size_t size);
 void scratch_free(void *aligned);
 
