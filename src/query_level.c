@@ -87,7 +87,7 @@ static int scratch_reserve(const query_task *task, level_scratch *s)
     s->heap_id = scratch_alloc(BITSET_SIZE * k, sizeof(int));
     s->work = scratch_alloc((size_t)index->points.order.count + 1, sizeof(work_item));
     s->special_upper = scratch_alloc(index->points.order.panels, sizeof(float));
-    s->lows = scratch_alloc(room + k, sizeof(float));
+    s->lows = scratch_alloc(room + k + SIMD_WIDTH, sizeof(float));
     s->rho = scratch_alloc(room, sizeof(double));
     s->value = scratch_alloc(SCREEN_ROWS * SCREEN_COLS, sizeof(float));
     for (s->table_size = 1; s->table_size < 2 * most;)

@@ -21,7 +21,7 @@ static void resolve(level_scratch *s, int q, int first)
     kept->count = first;
 }
 
-/* The k-th largest lower bound known, from below: bisection on counts. */
+/* The k-th largest lower bound known, from below. */
 static void raise_threshold(level_scratch *s, int q)
 {
     candidates *kept = &s->kept[q];
@@ -29,7 +29,7 @@ static void raise_threshold(level_scratch *s, int q)
     int k = s->task->k, known = kept->count + best->size;
     if (known < k)
         return;
-    const float *lows = kept->low;
+    float *lows = kept->low;
     if (best->size) {
         memcpy(s->lows, kept->low, kept->count * sizeof(float));
         for (int i = 0; i < best->size; i++) {
@@ -38,15 +38,9 @@ static void raise_threshold(level_scratch *s, int q)
         }
         lows = s->lows;
     }
-    float low = s->tau[q] > 0.0f ? s->tau[q] : 0.0f, high = 1.0f;
-    for (int step = 0; step < 8; step++) {
-        float middle = 0.5f * (low + high);
-        if (simd->count_reaching(lows, known, middle) >= (size_t)k)
-            low = middle;
-        else
-            high = middle;
-    }
-    s->tau[q] = low;
+    for (int i = known; i < known + SIMD_WIDTH; i++)
+        lows[i] = -1.0f;
+    s->tau[q] = simd->reached_by(lows, known, k, s->tau[q] > 0.0f ? s->tau[q] : 0.0f);
 }
 
 static void drop_hopeless(level_scratch *s, int q)

@@ -213,8 +213,10 @@ typedef struct {
     /* Keeps the intervals whose high end reaches the threshold; returns how many. */
     int (*drop_intervals)(int count, float threshold, int *id, float *low, float *high);
 
-    /* How many of the values are >= threshold. */
-    size_t (*count_reaching)(const float *values, size_t count, float threshold);
+    /* A number between low and 1 that at least k of the values reach, if they reach low, and that is near the
+     * largest such number: bisection on counts. Values are read to a whole vector: the caller pads them by
+     * negative ones. */
+    float (*reached_by)(const float *values, int count, int k, float low);
 } simd_table;
 
 extern const simd_table *simd;

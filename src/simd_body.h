@@ -919,14 +919,20 @@ static int NAME(drop_intervals)(int count, float threshold, int *id, float *low,
     return left;
 }
 
-static size_t NAME(count_reaching)(const float *values, size_t count, float threshold)
+static float NAME(reached_by)(const float *values, int count, int k, float low)
 {
-    size_t reached = 0, i = 0;
-    for (; i + FLANES <= count; i += FLANES)
-        reached += (size_t)__builtin_popcount(NAME(reaching32)(FLOAD(values + i), threshold));
-    for (; i < count; i++)
-        reached += values[i] >= threshold;
-    return reached;
+    float high = 1.0f;
+    for (int step = 0; step < 8; step++) {
+        float middle = 0.5f * (low + high);
+        int reached = 0;
+        for (int i = 0; i < count; i += FLANES)
+            reached += __builtin_popcount(NAME(reaching32)(FLOAD(values + i), middle));
+        if (reached >= k)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
 }
 
 static const simd_table NAME(table) = {
@@ -964,7 +970,7 @@ static const simd_table NAME(table) = {
     .interval_tile = NAME(interval_tile),
     .append_intervals = NAME(append_intervals),
     .drop_intervals = NAME(drop_intervals),
-    .count_reaching = NAME(count_reaching),
+    .reached_by = NAME(reached_by),
 };
 
 #undef NAME
