@@ -260,6 +260,7 @@ SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads)
     SET_VECTOR_ELT(out, 0, allocMatrix(REALSXP, m, m));
     SET_VECTOR_ELT(out, 1, allocMatrix(REALSXP, m, n));
     SET_VECTOR_ELT(out, 2, allocVector(REALSXP, n));
+    scratch_advise(REAL(VECTOR_ELT(out, 1)), (size_t)m * n * sizeof(double));
     double *z = scaled(&fr, inducing), *L = REAL(VECTOR_ELT(out, 0));
     raise(inducing_factor(&fr.kern, fr.d, m, z, asReal(jitter), L));
     raise(inducing_features(&fr.kern, fr.d, m, z, L, n, scaled(&fr, x), thread_count(threads),
@@ -277,6 +278,7 @@ SEXP residual_features(SEXP gp, SEXP newdata, SEXP threads)
     SEXP out = PROTECT(named_list(2, names));
     SET_VECTOR_ELT(out, 0, allocMatrix(REALSXP, m, n));
     SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
+    scratch_advise(REAL(VECTOR_ELT(out, 0)), (size_t)m * n * sizeof(double));
     raise(inducing_features(&fr.kern, fr.d, m, scaled(&fr, inducing),
                             doubles(element(gp, "chol"), "chol", (R_xlen_t)m * m), n,
                             scaled(&fr, newdata), thread_count(threads), REAL(VECTOR_ELT(out, 0)),
