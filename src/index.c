@@ -3,7 +3,7 @@
 #include <string.h>
 
 #define CELLS_LEAST 64     /* smallest of the largest numbers of points of a cell that are tried */
-#define CELLS_INTEGERS 256 /* for screening by integers */
+#define CELLS_INTEGERS 512 /* for screening by integers */
 #define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
 #define RANK_SHARE 0.5   /* of the points of a cell: more landmarks say no more than the points */
 #define ALIGN 64
