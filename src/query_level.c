@@ -373,7 +373,7 @@ static status search_deferred(const query_task *task, level_scratch *scratch, qu
 
 status query_level(const query_task *task, query_result *result)
 {
-    int threads = task->threads, chunk = 4 * threads;
+    int threads = task->threads;
     status outcome = status_ok();
     schedule plan;
     level_scratch *scratch = calloc(threads, sizeof(*scratch));
@@ -382,20 +382,19 @@ status query_level(const query_task *task, query_result *result)
     for (int t = 0; t < threads && !outcome.code; t++)
         if (!scratch_reserve(task, &scratch[t]))
             outcome = status_fail(STATUS_MEMORY);
-    for (int done = 0, last; done < plan.blocks && !outcome.code; done = last) {
+    for (int next = 0; next < plan.blocks && !outcome.code;) {
         double start = threads_seconds();
-        last = done + chunk < plan.blocks ? done + chunk : plan.blocks;
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
-        for (int b = done; b < last; b++)
+#pragma omp parallel num_threads(threads)
+        while (threads_seconds() - start < POLL_SECONDS) {
+            int b = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED);
+            if (b >= plan.blocks)
+                break;
             search_block(&scratch[threads_id()], plan.cell[b], plan.sequence + plan.block[b],
                          plan.block[b + 1] - plan.block[b], result);
-        if (monitor_poll(task->mon, (double)last / (double)plan.blocks))
+        }
+        double done = next < plan.blocks ? (double)next / (double)plan.blocks : 1.0;
+        if (monitor_poll(task->mon, done))
             outcome = status_fail(STATUS_INTERRUPTED);
-        double spent = threads_seconds() - start;
-        if (spent < POLL_SECONDS)
-            chunk *= 2;
-        else if (spent > 2 * POLL_SECONDS && chunk > threads)
-            chunk /= 2;
     }
     if (!outcome.code)
         outcome = search_deferred(task, scratch, result);
