@@ -34,6 +34,7 @@ test_that("subspaces of landmarks: a tail, an angle or an error too small is see
   expect_same_search(tree)
   expect_wrong_search(damaged(tree, "subspace.tail", function(x) 0 * x), "no error of inner products")
   expect_wrong_search(damaged(tree, "subspace.cell_tail", function(x) x - 0.5), "angle of the cell too small")
+  expect_wrong_search(damaged(tree, "subspace.coarse_tail", function(x) 0 * x), "angle to coarse landmarks too small")
   expect_wrong_search(damaged(tree, "subspace.psi", function(x) 0.5 * x), "coordinates too small")
 })
 
@@ -62,6 +63,9 @@ test_that("integers: an error of rounding left out is seen", {
   broken <- damaged(broken, "screen.norm", function(x) 0 * x)
   broken <- damaged(broken, "screen.slack", function(x) 0 * x)
   expect_wrong_search(damaged(broken, "screen.slack_floor", function(x) 0 * x), "no error at all")
+  if ("screen.fine" %in% .Call(C_tree_index_fields, tree$gp, tree)$name) { # where there are integers of 8 bits
+    expect_wrong_search(damaged(tree, "screen.fine_step", function(x) 0.8 * x), "features in 16 bits too small")
+  }
 })
 
 test_that("best-first: weights too small, or a process that is none, are seen", {
@@ -80,6 +84,14 @@ test_that("best-first: weights too small, or a process that is none, are seen", 
   own$V <- own$V * rep(c(0.95, 1.05), each = 150 * 5) # no covariance any more: angles that are no metric
   expect_wrong_search(own, "angle bound of a node", "best_first")
   expect_wrong_search(own, "subspace bound", "level")
+})
+
+test_that("a process with nothing to skip or to screen gets no index", {
+  set.seed(8)
+  x <- inputs("uniform", 4000, 5)
+  tree <- cover_tree(residual_gp(x, gp_kernel("matern52", lengthscale = 2.24), inducing = 100, seed = 1))
+  expect_identical(index_form(tree), "none, nothing to skip")
+  expect_same_search(tree, queries = 1:200)
 })
 
 test_that("an index of other points, or of none, is not read", {
