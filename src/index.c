@@ -300,19 +300,24 @@ int index_open(const metric_source *source, const metric_points *points, index_p
 /* ---- building ------------------------------------------------------------------------------- */
 
 /* The largest cells whose subspaces are still small: ranks grow with cells, but slower in smooth
- * processes and low dimension, where large cells pay. Returns 0 where no cell size will do. */
+ * processes and low dimension, where large cells pay. The parts of large cells stand for smaller ones.
+ * Returns 0, and no cells, where no size will do. */
 static int choose_cells(const metric_source *source, const tree *structure,
                         const metric_points *points, int threads, cells *order, status *result)
 {
-    for (int most = CELLS_MOST; most >= CELLS_LEAST; most /= 2) {
-        *result = cells_build(structure, points->d, points->n, points->x, most, threads, order);
-        if (result->code)
-            return 0;
-        double rank = subspaces_sample_rank(source->kern, points, order);
-        if (rank <= RANK_WANTED && rank * order->count <= RANK_SHARE * (double)points->n)
-            return 1;
-        cells_free(order);
+    *result = cells_build(structure, points->d, points->n, points->x, CELLS_MOST, threads, order);
+    for (int parts = 1; CELLS_MOST / parts >= CELLS_LEAST && !result->code; parts *= 2) {
+        double share, rank = subspaces_sample_rank(source->kern, points, order, parts, &share);
+        if (rank > RANK_WANTED || share > RANK_SHARE)
+            continue;
+        if (parts > 1) {
+            cells_free(order);
+            *result = cells_build(structure, points->d, points->n, points->x, CELLS_MOST / parts,
+                                  threads, order);
+        }
+        return !result->code;
     }
+    cells_free(order);
     return 0;
 }
 

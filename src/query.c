@@ -18,7 +18,9 @@
 #define PREFIX_SHRINK 4      /* ratio of the prefixes that serve predecessors */
 #define PREFIX_LEAST 2000    /* shorter prefixes go by brute force */
 #define SAMPLE_CELLS 4       /* cells whose points show what a search costs, */
-#define SAMPLE_SHARE 16      /* but no more than one of so many, and one */
+#define SAMPLE_SHARE 16      /* but no more than one of so many, and one; of integers, */
+#define SAMPLE_STEP                                                                                \
+    4 /* whose costs do not depend on how many queries there are, one point of so many */
 
 /* A part of the work of another monitor. */
 typedef struct {
@@ -59,10 +61,11 @@ static status sample_cost(const query_task *task, index_search *index)
     result.dist = scratch_alloc(room * task->k, sizeof(double));
     status outcome = status_fail(STATUS_MEMORY);
     if (rows && result.id && result.dist) {
+        int step = index->form == INDEX_INTEGERS ? SAMPLE_STEP : 1;
         int few = order->count / SAMPLE_SHARE + 1, tried = few < SAMPLE_CELLS ? few : SAMPLE_CELLS;
         for (int i = 0; i < tried; i++) {
             int cell = (int)((i + 0.5) / tried * order->count);
-            for (int at = order->first[cell]; at < order->first[cell + 1]; at++)
+            for (int at = order->first[cell]; at < order->first[cell + 1]; at += step)
                 if (order->perm[at] >= least)
                     rows[count++] = order->perm[at];
         }

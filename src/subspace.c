@@ -22,7 +22,9 @@ void subspaces_free(subspaces *s)
 
 /* Scratch of one thread, and what it has found of one cell. */
 typedef struct {
-    double *x, *v; /* the points of the cell as column panels */
+    const int *ids; /* of a cell, or of a part of one */
+    int number;
+    double *x, *v; /* these points as column panels */
     double *scale; /* CELLS_MOST */
     double *rows;  /* CELLS_MOST x CELLS_MOST: correlations of some points with all */
     int count, row_of[CELLS_MOST]; /* how many; where the row of a point stands, -1 for none */
@@ -57,26 +59,26 @@ static int builder_new(int d, int m, builder *b)
     return b->x && b->v && b->scale && b->rows && b->tile && b->factor && b->left && b->inverse;
 }
 
-/* The points of a cell, with no rows yet. */
-static void set_cell(const metric_points *points, const cells *order, int c, builder *b)
+/* Points that are close together, with no rows yet. */
+static void set_points(const metric_points *points, const int *ids, int number, builder *b)
 {
-    int first = order->first[c], count = order->first[c + 1] - first;
-    const int *ids = order->perm + first;
-    simd->pack_rows(points->d, simd->cols, count, points->x, ids, b->x);
-    simd->pack_rows(points->m, simd->cols, count, points->v, ids, b->v);
-    for (int i = 0; i < count; i++)
+    b->ids = ids;
+    b->number = number;
+    simd->pack_rows(points->d, simd->cols, number, points->x, ids, b->x);
+    simd->pack_rows(points->m, simd->cols, number, points->v, ids, b->v);
+    for (int i = 0; i < number; i++)
         b->scale[i] = points->scale[ids[i]];
     memset(b->row_of, 0xff, sizeof(b->row_of));
     b->count = 0;
 }
 
-/* The correlations of a pivot with all points of the cell. Rows come in tiles: in what is left of it
+/* The correlations of a pivot with all points. Rows come in tiles: in what is left of it
  * stand those of points that may be pivots soon, the ones of other panels with the largest tails. */
-static const double *row_of(const metric_points *points, const cells *order, int c,
-                            const radial *rad, double wanted, int pivot, builder *b)
+static const double *row_of(const metric_points *points, const radial *rad, double wanted,
+                            int pivot, builder *b)
 {
-    int first = order->first[c], count = order->first[c + 1] - first, d = points->d, m = points->m,
-        cols = simd->cols, chosen[ROWS_AT_ONCE], number = 1;
+    int count = b->number, d = points->d, m = points->m, cols = simd->cols, chosen[ROWS_AT_ONCE],
+        number = 1;
     const double *x[ROWS_AT_ONCE], *v[ROWS_AT_ONCE];
     if (b->row_of[pivot] >= 0)
         return b->rows + (size_t)b->row_of[pivot] * CELLS_MOST;
@@ -98,7 +100,7 @@ static const double *row_of(const metric_points *points, const cells *order, int
             chosen[at] = best;
     }
     for (int r = 0; r < number; r++) {
-        size_t id = order->perm[first + chosen[r]];
+        size_t id = b->ids[chosen[r]];
         x[r] = points->x + id * d;
         v[r] = points->v + id * m;
         b->row_of[chosen[r]] = b->count + r;
@@ -115,12 +117,10 @@ static const double *row_of(const metric_points *points, const cells *order, int
     return b->rows + (size_t)b->row_of[pivot] * CELLS_MOST;
 }
 
-/* Pivoted Cholesky factor of the correlations of a cell; returns the rank. */
-static int choose(const metric_points *points, const cells *order, int c, const radial *rad,
-                  double ridge, builder *b)
+/* Pivoted Cholesky factor of all their correlations; returns the rank. */
+static int choose(const metric_points *points, const radial *rad, double ridge, builder *b)
 {
-    int count = order->first[c + 1] - order->first[c];
-    set_cell(points, order, c, b);
+    int count = b->number;
     for (int i = 0; i < count; i++)
         b->left[i] = b->scale[i] > 0.0 ? 1.0 : 0.0;
     b->coarse = 0;
@@ -139,7 +139,7 @@ static int choose(const metric_points *points, const cells *order, int c, const 
             b->coarse_left = b->left[pivot];
         }
         double *row = b->factor + (size_t)s * CELLS_MOST;
-        memcpy(row, row_of(points, order, c, rad, wanted, pivot, b), count * sizeof(double));
+        memcpy(row, row_of(points, rad, wanted, pivot, b), count * sizeof(double));
         row[pivot] = 1.0 + ridge;
         for (int r = 0; r < s; r++)
             simd->add_multiple(count, -b->factor[(size_t)r * CELLS_MOST + pivot],
@@ -194,7 +194,8 @@ static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found 
     double most = 0.0, up = 1.0 + ldexp(1.0, -20), unit = ldexp(1.0, -24), gather = 0.0;
     for (int i = 0; i < count; i++)
         most = fmax(most, s->noise[order->perm[first + i]]);
-    int rank = choose(s->points, order, c, rad, SUBSPACE_RANK * most * most + 1e-10, b);
+    set_points(s->points, order->perm + first, count, b);
+    int rank = choose(s->points, rad, SUBSPACE_RANK * most * most + 1e-10, b);
     double spread = invert(rank, b);
     for (int r = 0; r < rank; r++) {
         double noise = s->noise[order->perm[first + b->pivot[r]]];
@@ -324,18 +325,23 @@ status subspaces_build(const kernel *kern, const metric_points *points, const ce
     return status_ok();
 }
 
-double subspaces_sample_rank(const kernel *kern, const metric_points *points, const cells *order)
+double subspaces_sample_rank(const kernel *kern, const metric_points *points, const cells *order,
+                             int parts, double *share)
 {
     builder b;
     radial rad = kernel_radial(kern);
-    int tried = 0, sum = 0, least = order->count / SAMPLE + 1,
+    int tried = 0, sum = 0, number = 0, least = order->count / SAMPLE + 1,
         step = least > SAMPLE_SHARE ? least : SAMPLE_SHARE;
     int ok = builder_new(points->d, points->m, &b);
     for (int c = step / 2 < order->count ? step / 2 : order->count / 2; c < order->count && ok;
          c += step, tried++) {
-        sum += choose(points, order, c, &rad, 1e-10, &b);
+        int count = order->first[c + 1] - order->first[c], part = (count + parts - 1) / parts;
+        set_points(points, order->perm + order->first[c], part, &b);
+        sum += choose(points, &rad, 1e-10, &b);
+        number += part;
     }
     builder_free(&b);
+    *share = tried ? (double)sum / number : 1.0;
     return tried ? (double)sum / tried : SUBSPACE_RANK;
 }
 

@@ -72,8 +72,10 @@ status subspaces_build(const kernel *kern, const metric_points *points, const ce
                        const double *noise, int threads, subspaces *out);
 void subspaces_free(subspaces *s);
 
-/* The mean rank on a few cells, before anything is built. */
-double subspaces_sample_rank(const kernel *kern, const metric_points *points, const cells *order);
+/* The mean rank on a few cells, or on the first of so many parts of each, before anything is built; and its
+ * share of the points. */
+double subspaces_sample_rank(const kernel *kern, const metric_points *points, const cells *order,
+                             int parts, double *share);
 
 /* Length of a row of psi: the rank, padded. */
 static inline int subspace_width(const subspaces *s, int cell)
