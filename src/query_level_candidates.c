@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DENSE_PAYS 4   /* how many times faster a pair is in the tiles of brute force than alone */
+#define DENSE_PAYS 4 /* how many times faster a pair is in the tiles of brute force than alone */
+#define FIRST_PANELS                                                                               \
+    4 /* before so many, a special query's k-best says little of how many it needs */
 #define ORDER_MOST 256 /* pairs of a query that are ordered by counting */
 
 /* ---- candidates of one query ---------------------------------------------------------------- */
@@ -303,7 +305,8 @@ void level_search_special(level_scratch *s, int q)
     const index_set *points = &s->task->index->points;
     const bounds *from = &s->task->index->from->bound;
     const kbest *best = &s->best[q];
-    int input = from->special.inputs[from->special.rank[s->row[q]]], panels = points->order.panels;
+    int input = from->special.inputs[from->special.rank[s->row[q]]], panels = points->order.panels,
+        taken = 0;
     float most = 0.0f, *upper = s->special_upper;
     double slack = s->noise[q] * points->bound.most_noise;
     for (int p = 0; p < panels; p++) {
@@ -316,13 +319,16 @@ void level_search_special(level_scratch *s, int q)
             kbest_full(best) ? (float)(1.0 - best->dist[0] * best->dist[0]) - 1e-6f : -1.0f;
         if (high < needed)
             break;
-        if (needed > 0.0f && defer_special(s, q, needed, high))
-            break;
         low = low < 1e-6f * most ? -1.0f : low;
+        if (needed > 0.0f &&
+            defer_special(s, q, taken < FIRST_PANELS ? fmaxf(low, needed) : needed, high))
+            break;
         for (int p = 0; p < panels; p++)
             if (upper[p] >= low && upper[p] < high && upper[p] >= needed &&
-                points->order.least[p] < s->limit[q])
+                points->order.least[p] < s->limit[q]) {
                 resolve_panel(s, q, p);
+                taken++;
+            }
         if (low < 0.0f)
             break;
     }
