@@ -7,11 +7,13 @@
  *   2 bound    groups of cells, then the cells of the groups that survive, are skipped by the
  *              kernel-expansion bound; the rest are listed, nearest first
  *   3 skip     a listed cell is skipped for the queries whose threshold its subspace bound does not
- *              reach: first from the landmarks of the block to those of the cell, then from the query
+ *              reach: first from the landmarks of the block to those of the cell, then from the query,
+ *              coarse landmarks before all of them
  *   4 screen   for what is left, intervals of |rho| are formed with all points of the cell, and
  *              candidates whose interval reaches the threshold are kept
  *   5 finish   these are evaluated by the metric, in double, and ordered
- * Where subspaces do not pay, integer products (screen.h) take the place of 3 and 4, for all cells.
+ * Where subspaces do not pay, integer products (screen.h) take the place of 3 and 4, for all cells: in 8
+ * bits where they can, and in 16 what these leave.
  * Scratch belongs to a thread and does not depend on n, but for lists of the cells and panels. */
 #ifndef VECCHIANN_QUERY_LEVEL_H
 #define VECCHIANN_QUERY_LEVEL_H
