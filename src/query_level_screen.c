@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#define FINE_PAYS                                                                                  \
-    3 /* all landmarks are asked for so many times as many queries left by coarse ones */
+/* All landmarks are asked where coarse ones leave so many times as many queries. */
+#define FINE_PAYS 3
 
 /* ---- subspaces ------------------------------------------------------------------------------ */
 
