@@ -5,6 +5,9 @@
 /* All landmarks are asked where coarse ones leave so many times as many queries. */
 #define FINE_PAYS 3
 
+/* |P b|^2 of cells that come first: they raise the thresholds before the turn of the others. */
+#define NEAR_LENGTH 0.3f
+
 /* ---- subspaces ------------------------------------------------------------------------------ */
 
 /* What the first `rank` landmarks of their own cell say of the queries. */
@@ -280,7 +283,6 @@ static void screen_cell(level_scratch *s, const work_item *item, const float *le
 static void screen_chunk_subspaces(level_scratch *s, work_item *work, int count, const bitset *all)
 {
     int everyone[BITSET_SIZE], queries = bitset_members(all, everyone);
-    static const float bands[] = {INFINITY, 0.4f, 0.16f, 0.06f, 0.0f};
     int coarse = s->spans[0].rank, rank = s->spans[1].rank, far = 0;
     for (int w = 0; w < count; w++) {
         float *lengths = s->lengths + (size_t)w * BITSET_SIZE;
@@ -295,12 +297,12 @@ static void screen_chunk_subspaces(level_scratch *s, work_item *work, int count,
             screen_cell(s, &work[w], NULL, 0.0f, 0.0f);
         }
     }
-    for (int band = 1; band < 5 && far; band++) {
+    for (int turn = 0; turn < 2 && far; turn++) {
+        float low = turn ? 0.0f : NEAR_LENGTH, high = turn ? NEAR_LENGTH : INFINITY;
         level_raise_thresholds(s, queries, everyone);
         for (int w = 0; w < count; w++)
-            if (work[w].most >= bands[band])
-                screen_cell(s, &work[w], s->lengths + (size_t)w * BITSET_SIZE, bands[band],
-                            bands[band - 1]);
+            if (work[w].most >= low)
+                screen_cell(s, &work[w], s->lengths + (size_t)w * BITSET_SIZE, low, high);
     }
 }
 
