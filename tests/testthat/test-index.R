@@ -86,6 +86,16 @@ test_that("best-first: weights too small, or a process that is none, are seen", 
   expect_wrong_search(own, "subspace bound", "level")
 })
 
+test_that("integers of 16 bits serve from an index that was kept", {
+  set.seed(3)
+  x <- inputs("uniform", 4000, 5)
+  tree <- cover_tree(residual_gp(x, gp_kernel("matern32", lengthscale = 1.5), inducing = 60, seed = 1))
+  names <- .Call(C_tree_index_fields, tree$gp, tree)$name
+  expect_true("screen.integers" %in% names)
+  expect_false("screen.fine" %in% names) # these go with 8 bits
+  expect_same_search(tree)
+})
+
 test_that("a process with nothing to skip or to screen gets no index", {
   set.seed(8)
   x <- inputs("uniform", 4000, 5)
