@@ -87,8 +87,8 @@ static void refine(const refinement *r, int first, int last)
         qsort(r->perm + first, count, sizeof(int), ascending);
         return;
     }
-    /* as many whole cells, inside a cell whole panels, inside a
-     * panel whole handfuls, on the left as fit half of the points */
+    /* as many whole cells, inside a cell whole panels, inside a panel whole handfuls, on the left as
+     * fit half of the points */
     int whole = count > SCREEN_COLS ? SCREEN_COLS : CELLS_HANDFUL,
         unit = count > r->most ? r->most : whole, units = (count + unit - 1) / unit;
     int64_t share = (int64_t)count * (units / 2) / units;

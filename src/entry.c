@@ -570,7 +570,7 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
     }
     int *id = INTEGER(VECTOR_ELT(out, 0));
     double *dist = REAL(VECTOR_ELT(out, 1));
-#pragma omp parallel for num_threads(task.threads) schedule(static)
+#pragma omp parallel for num_threads(task.threads) schedule(static) if (task.count > 1000)
     for (size_t q = 0; q < task.count; q++)
         for (int j = 0; j < task.k; j++) {
             int found = result.id[q * task.k + j];

@@ -18,9 +18,9 @@
 #define PREFIX_SHRINK 4      /* ratio of the prefixes that serve predecessors */
 #define PREFIX_LEAST 2000    /* shorter prefixes go by brute force */
 #define SAMPLE_CELLS 4       /* cells whose points show what a search costs, */
-#define SAMPLE_SHARE 16      /* but no more than one of so many, and one; of integers, */
+#define SAMPLE_SHARE 16      /* but no more than one of so many, and one */
 #define SAMPLE_STEP                                                                                \
-    4 /* whose costs do not depend on how many queries there are, one point of so many */
+    4 /* of integers, whose costs are the same for few queries, one point of so many */
 
 /* A part of the work of another monitor. */
 typedef struct {

@@ -51,6 +51,13 @@ static void drop_hopeless(level_scratch *s, int q)
     kept->count = simd->drop_intervals(kept->count, s->tau[q], kept->id, kept->low, kept->high);
 }
 
+static void settle(level_scratch *s, int q)
+{
+    raise_threshold(s, q);
+    drop_hopeless(s, q);
+    s->settled[q] = s->kept[q].count;
+}
+
 /* Where much is still in play, puts those that make the threshold last and returns where they start:
  * evaluated first, they spare about half of the others. */
 static int make_threshold(level_scratch *s, int q)
@@ -76,16 +83,14 @@ static int make_threshold(level_scratch *s, int q)
 /* Makes room: by raising the threshold, then by making it exact, then by evaluating everything. */
 static void compact(level_scratch *s, int q)
 {
-    raise_threshold(s, q);
-    drop_hopeless(s, q);
+    settle(s, q);
     if (2 * s->kept[q].count > s->capacity) {
         resolve(s, q, make_threshold(s, q));
-        raise_threshold(s, q);
-        drop_hopeless(s, q);
+        settle(s, q);
     }
     if (2 * s->kept[q].count > s->capacity) {
         resolve(s, q, 0);
-        raise_threshold(s, q);
+        settle(s, q);
     }
 }
 
@@ -97,28 +102,20 @@ void level_keep(level_scratch *s, int q, const int *ids, uint32_t mask,
     int count = kept->count +=
         simd->append_intervals(mask, ids, s->limit[q], s->task->self ? s->row[q] : -1, row,
                                kept->id + at, kept->low + at, kept->high + at);
-    if (s->tau[q] < 0.0f &&
-        count >= 2 * s->task->k) { /* the first threshold, as early as possible */
-        raise_threshold(s, q);
-        drop_hopeless(s, q);
-    } else if (count >= s->capacity) {
+    int first = s->tau[q] < 0.0f && count >= 2 * s->task->k, /* as early as possible */
+        more = s->task->index->form == INDEX_INTEGERS && count >= s->settled[q] + s->task->k;
+    if (count >= s->capacity)
         compact(s, q);
-    } else if (count >= s->settled[q] + s->task->k && s->task->index->form == INDEX_INTEGERS) {
-        raise_threshold(s, q);
-        drop_hopeless(s, q);
-        s->settled[q] = kept->count;
-    }
+    else if (first || more)
+        settle(s, q);
 }
 
 void level_raise_thresholds(level_scratch *s, int count, const int *members)
 {
     for (int i = 0; i < count; i++) {
         int q = members[i];
-        if (s->kept[q].count == s->settled[q])
-            continue;
-        raise_threshold(s, q);
-        drop_hopeless(s, q);
-        s->settled[q] = s->kept[q].count;
+        if (s->kept[q].count != s->settled[q])
+            settle(s, q);
     }
 }
 
@@ -246,8 +243,7 @@ void level_finish(level_scratch *s, const int *members, int count)
         from[q] = s->kept[q].count;
     for (int i = 0; i < count; i++) {
         int q = members[i];
-        raise_threshold(s, q);
-        drop_hopeless(s, q);
+        settle(s, q);
         from[q] = make_threshold(s, q);
         many += from[q] < s->kept[q].count;
     }
@@ -255,10 +251,8 @@ void level_finish(level_scratch *s, const int *members, int count)
         finish(s, from);
         for (int i = 0; i < count; i++) {
             int q = members[i];
-            if (!s->best[q].size)
-                continue;
-            raise_threshold(s, q);
-            drop_hopeless(s, q);
+            if (s->best[q].size)
+                settle(s, q);
         }
     }
     memset(from, 0, sizeof(from));

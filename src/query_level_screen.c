@@ -292,6 +292,8 @@ static void screen_chunk_subspaces(level_scratch *s, work_item *work, int count,
             active = ask_landmarks(s, &work[w], 0, lengths);
             if (active > FINE_PAYS * rank && coarse < rank)
                 active = ask_landmarks(s, &work[w], 1, lengths);
+            if (!active)
+                work[w].most = -1.0f;
             far += active > 0;
         } else if (active) { /* few queries: they are near */
             screen_cell(s, &work[w], NULL, 0.0f, 0.0f);

@@ -41,8 +41,7 @@
 
 #define SUBSPACE_RANK 96  /* most landmarks of a cell */
 #define SUBSPACE_TAIL 0.2 /* the largest tail that is wanted */
-#define SUBSPACE_MANY                                                                              \
-    32 /* from so many landmarks on a larger one will do: they take memory and time */
+#define SUBSPACE_MANY 32  /* from so many landmarks on a larger one will do: they take memory */
 #define SUBSPACE_TAIL_MANY 0.28
 #define SUBSPACE_COARSE 0.5 /* the largest tail that coarse landmarks leave */
 
