@@ -6,15 +6,10 @@
 #include <string.h>
 
 #define POLL_SECONDS 0.1
-#define FIRST_CHUNK 8
-#define NEARLY 50.0f /* an expansion bound so far from skipping is not refined */
 
 static void scratch_release(level_scratch *s)
 {
-    void *held[] = {s->lists,
-                    s->heap_dist,
-                    s->heap_id,
-                    s->work,
+    void *held[] = {s->work,
                     s->special_upper,
                     s->lows,
                     s->rho,
@@ -28,7 +23,6 @@ static void scratch_release(level_scratch *s)
                     s->rows,
                     s->lengths,
                     s->value,
-                    s->room,
                     s->relative,
                     s->intervals,
                     s->table,
@@ -60,31 +54,18 @@ static int reserve_subspaces(level_scratch *s)
 
 static int reserve_integers(level_scratch *s, size_t d)
 {
-    s->room = scratch_alloc((size_t)BITSET_SIZE * s->task->index->points.integers.steps + 1, 4);
     s->relative = scratch_alloc(BITSET_SIZE * d, sizeof(float));
     s->intervals = scratch_alloc(1, sizeof(simd_intervals));
-    return s->room && s->relative && s->intervals;
+    return s->relative && s->intervals;
 }
 
-static int scratch_reserve(const query_task *task, level_scratch *s)
+static int scratch_reserve(const query_task *task, int capacity, level_scratch *s)
 {
     const index_search *index = task->index;
-    size_t d = task->points->d, m = task->points->m, k = task->k;
-    int ok = 1;
+    size_t d = task->points->d, m = task->points->m, k = task->k, room = LEVEL_ROOM(capacity),
+           most = (room > LEVEL_FINISH_PAIRS ? room : LEVEL_FINISH_PAIRS) + SIMD_MAX_COLS;
     memset(s, 0, sizeof(*s));
     s->task = task;
-    s->capacity = index->form == INDEX_INTEGERS ? 1024 : 512; /* wide intervals keep more in play */
-    s->capacity = 4 * (int)k > s->capacity ? 4 * (int)k : s->capacity;
-    size_t room = s->capacity + 2 * SCREEN_COLS,
-           most = (room > LEVEL_FINISH_PAIRS ? room : LEVEL_FINISH_PAIRS) + SIMD_MAX_COLS;
-    s->lists = scratch_alloc(3 * BITSET_SIZE * room, sizeof(float)); /* ids are as long */
-    for (size_t q = 0; q < BITSET_SIZE && s->lists; q++)
-        s->kept[q] = (candidates){.id = (int *)(s->lists + 3 * q * room),
-                                  .low = s->lists + (3 * q + 1) * room,
-                                  .high = s->lists + (3 * q + 2) * room};
-    ok &= s->lists != NULL;
-    s->heap_dist = scratch_alloc(BITSET_SIZE * k, sizeof(double));
-    s->heap_id = scratch_alloc(BITSET_SIZE * k, sizeof(int));
     s->work = scratch_alloc((size_t)index->points.order.count + 1, sizeof(work_item));
     s->special_upper = scratch_alloc(index->points.order.panels, sizeof(float));
     s->lows = scratch_alloc(room + k + SIMD_WIDTH, sizeof(float));
@@ -99,203 +80,11 @@ static int scratch_reserve(const query_task *task, level_scratch *s)
     s->found_dist = scratch_alloc(most + BITSET_SIZE, sizeof(double));
     s->found_id = scratch_alloc(most + BITSET_SIZE, sizeof(int));
     s->tile = scratch_alloc((BITSET_SIZE + 8) * SIMD_MAX_COLS, sizeof(double));
-    ok &= s->heap_dist && s->heap_id && s->work && s->special_upper && s->lows && s->rho &&
-          s->value && s->table && s->arrivals && s->point_x && s->point_v && s->tile &&
-          s->found_dist && s->found_id;
     if (s->table)
         memset(s->table, 0xff, s->table_size * sizeof(int));
-    return ok && (index->form == INDEX_SUBSPACES ? reserve_subspaces(s) : reserve_integers(s, d));
-}
-
-/* ---- blocks --------------------------------------------------------------------------------- */
-
-static int nearer(const void *a, const void *b)
-{
-    const work_item *x = a, *y = b;
-    return x->key != y->key ? (x->key > y->key) - (x->key < y->key)
-                            : (x->cell > y->cell) - (x->cell < y->cell);
-}
-
-/* The factor that makes of an expansion bound what must reach 1, noise allowed for; infinite while there
- * is no threshold. */
-static float hardness(const level_scratch *s, int q)
-{
-    float tau = s->tau[q] - s->noise[q] * (float)s->task->index->points.bound.most_noise;
-    return tau > 0.0f ? s->gain[q] / tau * 1.00001f : INFINITY;
-}
-
-/* A bound of 0 and no threshold make no number, which must not skip: correlations of 0 compete by index. */
-static int reaches(float upper, float hard) { return !(upper * hard < 1.0f); }
-
-static float between_boxes(int d, const double *low, const double *high, const double *from_low,
-                           const double *from_high)
-{
-    double s2 = 0.0;
-    for (int u = 0; u < d; u++) { /* of the middles: boxes of one cell's neighbours all touch it */
-        double gap = 0.5 * (low[u] + high[u] - from_low[u] - from_high[u]);
-        s2 += gap * gap;
-    }
-    return (float)s2;
-}
-
-/* The queries of the block that the expansion bound does not finish with a cell: by the panels that
- * they stand in, for the whole cell and then for its panels. */
-static bitset bound_cell(level_scratch *s, int cell, const int *members, int count)
-{
-    const index_search *index = s->task->index;
-    const bounds *b = &index->points.bound, *from = &index->from->bound;
-    const int *panel = index->points.order.panel;
-    bitset active = {{0}};
-    for (int i = 0, next; i < count; i = next) {
-        int own = s->column[members[i]] / SCREEN_COLS;
-        float upper = bounds_expansion(b, &from->panels, own, &b->cells, cell, cell + 1);
-        float hardest = hardness(s, members[i]);
-        for (next = i + 1; next < count && s->column[members[next]] / SCREEN_COLS == own; next++) {
-            float hard = hardness(s, members[next]);
-            hardest = hard > hardest ? hard : hardest;
-        }
-        if (reaches(upper, hardest) && upper * hardest < NEARLY)
-            upper =
-                bounds_expansion(b, &from->panels, own, &b->panels, panel[cell], panel[cell + 1]);
-        for (int j = i; j < next && reaches(upper, hardest); j++)
-            if (reaches(upper, hardness(s, members[j])))
-                bitset_add(&active, members[j]);
-    }
-    s->counters.bounds += count;
-    return active;
-}
-
-/* The frontier: cells that the expansion bound of the whole block leaves, nearest first. */
-static int list_work(level_scratch *s, int seed, const int *members, int count)
-{
-    const index_search *index = s->task->index;
-    const bounds *b = &index->points.bound, *from = &index->from->bound;
-    int d = b->d, listed = 0, group = 1;
-    const double *low = from->cells.low + (size_t)s->cell * d,
-                 *high = from->cells.high + (size_t)s->cell * d;
-    float hardest = 0.0f;
-    for (int i = 0; i < count; i++) {
-        float hard = hardness(s, members[i]);
-        hardest = hard > hardest ? hard : hardest;
-    }
-    for (int c = 0; c < index->points.order.count; c++) {
-        float upper = INFINITY;
-        if (b->expands) {
-            if (c % BOUNDS_GROUP == 0) {
-                int at = c / BOUNDS_GROUP;
-                group = reaches(bounds_expansion(b, &from->cells, s->cell, &b->groups, at, at + 1),
-                                hardest);
-                s->counters.nodes++;
-            }
-            if (!group || c == seed)
-                continue;
-            s->counters.nodes++;
-            upper = bounds_expansion(b, &from->cells, s->cell, &b->cells, c, c + 1) * hardest;
-            if (upper < 1.0f)
-                continue;
-        } else if (c == seed) {
-            continue;
-        }
-        float away = between_boxes(d, b->cells.low + (size_t)c * d, b->cells.high + (size_t)c * d,
-                                   low, high);
-        s->work[listed++] = (work_item){.key = away, .upper = upper, .cell = c};
-    }
-    qsort(s->work, listed, sizeof(work_item), nearer);
-    return listed;
-}
-
-static int nearest_cell(const level_scratch *s)
-{
-    const index_search *index = s->task->index;
-    const bounds *b = &index->points.bound, *from = &index->from->bound;
-    int d = b->d, nearest = 0;
-    float least = INFINITY;
-    if (index->from == &index->points)
-        return s->cell;
-    for (int c = 0; c < index->points.order.count; c++) {
-        float away = between_boxes(d, b->cells.low + (size_t)c * d, b->cells.high + (size_t)c * d,
-                                   from->cells.low + (size_t)s->cell * d,
-                                   from->cells.high + (size_t)s->cell * d);
-        if (away < least) {
-            least = away;
-            nearest = c;
-        }
-    }
-    return nearest;
-}
-
-/* The k-best of a query that is 1 from all: the first k candidates. */
-static void take_first(level_scratch *s, int q)
-{
-    for (int j = 0; j < s->limit[q] && s->best[q].size < s->task->k; j++)
-        if (!s->task->self || j != s->row[q])
-            kbest_push(&s->best[q], 1.0, j);
-}
-
-/* Sets up the queries of a block; returns those that are to be searched together. */
-static bitset set_block(level_scratch *s, const int *queries, int count)
-{
-    const query_task *task = s->task;
-    const index_set *from = task->index->from;
-    bitset all = {{0}};
-    s->count = count;
-    s->most_limit = 0;
-    for (int q = 0; q < count; q++) {
-        s->query[q] = queries[q];
-        s->row[q] = query_row(task, queries[q]);
-        s->limit[q] = query_limit(task, queries[q]);
-        s->most_limit = s->limit[q] > s->most_limit ? s->limit[q] : s->most_limit;
-        s->column[q] = from->order.column[from->order.position[s->row[q]]];
-        s->gain[q] = (float)(task->from->scale[s->row[q]] * (1.0 + 1e-6));
-        s->noise[q] = (float)(from->bound.noise[s->row[q]] * (1.0 + 1e-6));
-        s->tau[q] = -1.0f;
-        s->kept[q].count = s->settled[q] = 0;
-        s->best[q] = (kbest){task->k, 0, s->heap_dist + (size_t)q * task->k,
-                             s->heap_id + (size_t)q * task->k};
-        if (task->from->scale[s->row[q]] == 0.0)
-            take_first(s, q);
-        else if (s->limit[q] > 0 && from->bound.special.rank[s->row[q]] < 0)
-            bitset_add(&all, q);
-    }
-    return all;
-}
-
-static void search_together(level_scratch *s, const bitset *all)
-{
-    const index_search *index = s->task->index;
-    int members[BITSET_SIZE], count = bitset_members(all, members), seed = nearest_cell(s);
-    level_set_queries(s);
-    level_screen_seed(s, seed, all);
-    level_raise_thresholds(s, count, members);
-    int listed = list_work(s, seed, members, count);
-    for (int w = 0, chunk = FIRST_CHUNK; w < listed; w += chunk, chunk = LEVEL_CHUNK) {
-        chunk = listed - w < chunk ? listed - w : chunk;
-        for (int i = w; i < w + chunk; i++)
-            s->work[i].active = index->points.bound.expands && s->work[i].upper < NEARLY
-                                    ? bound_cell(s, s->work[i].cell, members, count)
-                                    : *all;
-        level_screen_chunk(s, s->work + w, chunk, all);
-    }
-    level_finish(s, members, count);
-}
-
-static void search_block(level_scratch *s, int cell, const int *queries, int count,
-                         query_result *result)
-{
-    const query_task *task = s->task;
-    s->cell = cell;
-    bitset all = set_block(s, queries, count);
-    if (bitset_any(&all))
-        search_together(s, &all);
-    for (int q = 0; q < count; q++)
-        if (task->index->from->bound.special.rank[s->row[q]] >= 0 && s->gain[q] > 0.0f &&
-            s->limit[q] > 0) {
-            level_search_special(s, q);
-        }
-    for (int q = 0; q < count; q++) {
-        kbest_sort(&s->best[q]);
-        query_write(task, s->query[q], &s->best[q], result);
-    }
+    return s->work && s->special_upper && s->lows && s->rho && s->value && s->table &&
+           s->arrivals && s->point_x && s->point_v && s->tile && s->found_dist && s->found_id &&
+           (index->form == INDEX_SUBSPACES ? reserve_subspaces(s) : reserve_integers(s, d));
 }
 
 /* The queries in the order of the cells, and where each block starts: at a cell, or after BITSET_SIZE
@@ -371,31 +160,81 @@ static status search_deferred(const query_task *task, level_scratch *scratch, qu
     return outcome;
 }
 
+/* How many candidates of a query may be in play: more where intervals are wide, fewer where the queries of
+ * many blocks wait together. */
+static int capacity(const query_task *task, int paired)
+{
+    int usual = paired ? 0 : task->index->form == INDEX_INTEGERS ? 1024 : 512;
+    return 4 * task->k > usual ? 4 * task->k : usual;
+}
+
+status level_run(level_scratch *scratch, level_piece *piece, void *context, level_progress *p)
+{
+    const query_task *task = scratch->task;
+    while (p->over < p->total) {
+        double start = threads_seconds();
+#pragma omp parallel num_threads(task->threads)
+        while (threads_seconds() - start < POLL_SECONDS && piece(&scratch[threads_id()], context))
+            __atomic_fetch_add(&p->over, 1, __ATOMIC_RELAXED);
+        if (monitor_poll(task->mon, p->from + p->share * p->over / p->total))
+            return status_fail(STATUS_INTERRUPTED);
+    }
+    return status_ok();
+}
+
+/* The blocks that are to be searched one by one. */
+typedef struct {
+    const schedule *plan;
+    int next;
+    query_result *result;
+} block_queue;
+
+static int search_next_block(level_scratch *s, void *context)
+{
+    block_queue *queue = context;
+    const schedule *plan = queue->plan;
+    int b = __atomic_fetch_add(&queue->next, 1, __ATOMIC_RELAXED);
+    if (b >= plan->blocks)
+        return 0;
+    level_block_set(s->task, s->block, plan->cell[b], plan->sequence + plan->block[b],
+                    plan->block[b + 1] - plan->block[b]);
+    int seed = level_seed(s);
+    level_frontier(s, seed, seed + 1);
+    level_block_answer(s, queue->result);
+    return 1;
+}
+
+static status search_blocks(level_scratch *scratch, query_result *result)
+{
+    schedule plan;
+    status outcome = status_fail(STATUS_MEMORY);
+    if (schedule_new(scratch->task, &plan)) {
+        block_queue queue = {&plan, 0, result};
+        level_progress progress = {.total = plan.blocks, .share = 1.0};
+        outcome = level_run(scratch, search_next_block, &queue, &progress);
+    }
+    schedule_free(&plan);
+    return outcome;
+}
+
 status query_level(const query_task *task, query_result *result)
 {
-    int threads = task->threads;
+    int threads = task->threads, paired = level_pairs_serve(task), most = capacity(task, paired);
     status outcome = status_ok();
-    schedule plan;
+    level_blocks blocks;
     level_scratch *scratch = calloc(threads, sizeof(*scratch));
-    if (!schedule_new(task, &plan) || !scratch)
+    if (!level_blocks_new(task, paired ? level_pairs_blocks(task) : threads, most, &blocks) ||
+        !scratch)
         outcome = status_fail(STATUS_MEMORY);
-    for (int t = 0; t < threads && !outcome.code; t++)
-        if (!scratch_reserve(task, &scratch[t]))
+    for (int t = 0; t < threads && !outcome.code; t++) {
+        if (!scratch_reserve(task, most, &scratch[t]))
             outcome = status_fail(STATUS_MEMORY);
-    for (int next = 0; next < plan.blocks && !outcome.code;) {
-        double start = threads_seconds();
-#pragma omp parallel num_threads(threads)
-        while (threads_seconds() - start < POLL_SECONDS) {
-            int b = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED);
-            if (b >= plan.blocks)
-                break;
-            search_block(&scratch[threads_id()], plan.cell[b], plan.sequence + plan.block[b],
-                         plan.block[b + 1] - plan.block[b], result);
-        }
-        double done = next < plan.blocks ? (double)next / (double)plan.blocks : 1.0;
-        if (monitor_poll(task->mon, done))
-            outcome = status_fail(STATUS_INTERRUPTED);
+        else if (!paired)
+            scratch[t].block = &blocks.each[t];
     }
+    if (!outcome.code)
+        outcome = paired ? level_search_pairs(scratch, blocks.each, result)
+                         : search_blocks(scratch, result);
     if (!outcome.code)
         outcome = search_deferred(task, scratch, result);
     for (int t = 0; t < threads && scratch; t++) {
@@ -403,7 +242,7 @@ status query_level(const query_task *task, query_result *result)
         free(scratch[t].deferred);
         scratch_release(&scratch[t]);
     }
-    schedule_free(&plan);
+    level_blocks_free(&blocks);
     free(scratch);
     return outcome;
 }

@@ -24,6 +24,8 @@
 
 #define LEVEL_CHUNK 128          /* cells of the frontier that are ordered at once */
 #define LEVEL_FINISH_PAIRS 16384 /* pairs that are finished at once */
+/* What a list of candidates takes: a row of a tile, and a whole vector, may come on top of its capacity. */
+#define LEVEL_ROOM(capacity) ((size_t)(capacity) + 2 * SCREEN_COLS)
 /* The longest row of psi. */
 #define LEVEL_WIDTH ((SUBSPACE_RANK + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH)
 
@@ -54,23 +56,36 @@ typedef struct {
     bitset wanted;
 } arrival;
 
+/* The queries that descend together, and what is known of each. */
 typedef struct {
-    const query_task *task;
-    int capacity; /* of a list of candidates */
-    /* the block */
     int count, cell; /* of `from` */
     int row[BITSET_SIZE], limit[BITSET_SIZE], column[BITSET_SIZE];
     int most_limit;
     size_t query[BITSET_SIZE];
-    float tau[BITSET_SIZE];   /* threshold on |rho| */
+    bitset active;            /* those that the traversal serves */
+    float tau[BITSET_SIZE];   /* threshold on |rho|, infinite for the others */
     float gain[BITSET_SIZE];  /* 1 / sqrt(p), upwards */
     float noise[BITSET_SIZE]; /* noise_q */
+    int capacity;             /* of a list of candidates */
     candidates kept[BITSET_SIZE];
-    float *lists;             /* their memory */
     int settled[BITSET_SIZE]; /* how many were kept when the threshold was last raised */
     kbest best[BITSET_SIZE];  /* evaluated exactly */
+    char *integers;           /* rows: their features, where integers are screened */
+} level_block;
+
+/* Some blocks, and the memory that they share out. */
+typedef struct {
+    level_block *each;
+    float *lists;
     double *heap_dist;
     int *heap_id;
+    char *integers;
+} level_blocks;
+
+/* What a thread works with. */
+typedef struct {
+    const query_task *task;
+    level_block *block; /* borrowed: the queries at hand */
     /* frontier */
     work_item *work;
     float *special_upper;                    /* by panel, of one special query */
@@ -91,12 +106,7 @@ typedef struct {
     double landmark_scale[SUBSPACE_RANK];
     float *value; /* SCREEN_ROWS x SCREEN_COLS */
     /* integers */
-    char *room;
-    const void *features[BITSET_SIZE];
-    float int_gain[BITSET_SIZE], step[BITSET_SIZE], norm[BITSET_SIZE], error[BITSET_SIZE];
-    const int16_t *fine[BITSET_SIZE];
-    float fine_step[BITSET_SIZE], fine_error[BITSET_SIZE];
-    float *relative; /* BITSET_SIZE x d, from the centre of a cell */
+    float *relative; /* BITSET_SIZE x d: positions from the centre of a cell */
     simd_intervals *intervals;
     /* finishing: distinct candidates, the queries that want each, and panels of both */
     size_t table_size; /* a power of two */
@@ -108,11 +118,27 @@ typedef struct {
     query_counters counters;
 } level_scratch;
 
+/* ---- query_level_block.c ---- */
+
+/* Room for `count` blocks of which every query may have `capacity` candidates in play; 0 without memory. */
+int level_blocks_new(const query_task *task, size_t count, int capacity, level_blocks *blocks);
+void level_blocks_free(level_blocks *blocks);
+
+/* Puts up to BITSET_SIZE queries of one cell into a block. */
+void level_block_set(const query_task *task, level_block *block, int cell, const int *queries,
+                     int count);
+
+/* Evaluates what is still in play, searches what the traversal does not serve, and writes the answers. */
+void level_block_answer(level_scratch *s, query_result *result);
+
 /* ---- query_level_candidates.c: thresholds, candidates, exact evaluation ---- */
 
-/* Keeps the candidates of a mask of a panel's points, making room where it must. */
-void level_keep(level_scratch *s, int q, const int *ids, uint32_t mask,
+/* Keeps the candidates of a mask of a panel's points for query q of a block, making room where it must. */
+void level_keep(level_scratch *s, level_block *b, int q, const int *ids, uint32_t mask,
                 const simd_interval_row *row);
+
+/* Keeps one candidate. */
+void level_keep_one(level_scratch *s, level_block *b, int q, int id, float low, float high);
 
 /* Raises the thresholds of some queries by what has been kept since, and drops what they make hopeless. */
 void level_raise_thresholds(level_scratch *s, int count, const int *members);
@@ -120,18 +146,65 @@ void level_raise_thresholds(level_scratch *s, int count, const int *members);
 /* Evaluates all that is still in play. */
 void level_finish(level_scratch *s, const int *members, int count);
 
-/* A query on an inducing input, which no block serves. */
+/* A query on an inducing input, which no traversal serves. */
 void level_search_special(level_scratch *s, int q);
 
-/* ---- query_level_screen.c: subspaces or integers ---- */
+/* ---- query_level_subspaces.c ---- */
 
-/* What the form of screening needs of the queries of the block. */
-void level_set_queries(level_scratch *s);
+/* The queries as rows, and what their own cell says of them. */
+void level_subspaces_set(level_scratch *s);
 
 /* The cell that thresholds start from; the queries' own if they are candidates. */
-void level_screen_seed(level_scratch *s, int cell, const bitset *active);
+void level_subspaces_seed(level_scratch *s, int cell);
 
 /* Some cells of the frontier, for the queries that each is still active for. */
-void level_screen_chunk(level_scratch *s, work_item *work, int count, const bitset *all);
+void level_subspaces_screen(level_scratch *s, work_item *work, int count);
+
+/* ---- query_level_integers.c ---- */
+
+/* The queries as rows. */
+void level_integers_set(level_scratch *s);
+
+/* Some queries against a cell. Where the block that stands in this cell is given, with all of its points as
+ * queries, it keeps the rows as candidates too, from the same products. */
+void level_integers_screen(level_scratch *s, int cell, const int *members, int count,
+                           level_block *other);
+
+/* ---- query_level_frontier.c ---- */
+
+/* Squared distance of a cell of the queries from one of the candidates. */
+float level_away(const index_search *index, int from, int cell);
+
+/* The active queries of the block that the expansion bound does not finish with a cell. */
+bitset level_bound(level_scratch *s, int cell);
+
+/* Screens the nearest cell, for thresholds to start from; returns which it is. */
+int level_seed(level_scratch *s);
+
+/* Screens what the expansion bound leaves of all cells but first .. last - 1. */
+void level_frontier(level_scratch *s, int first, int last);
+
+/* ---- query_level_pairs.c ---- */
+
+/* Whether blocks can meet in pairs, and how many at once. */
+int level_pairs_serve(const query_task *task);
+int level_pairs_blocks(const query_task *task);
+
+/* Answers all queries; `blocks` is room for as many. */
+status level_search_pairs(level_scratch *scratch, level_block *blocks, query_result *result);
+
+/* ---- query_level.c ---- */
+
+/* One piece of work for a thread; 0 if there is none to take at present. */
+typedef int level_piece(level_scratch *s, void *context);
+
+/* Pieces that are there and that are over; where they stand in the whole search. */
+typedef struct {
+    int total, over;
+    double from, share;
+} level_progress;
+
+/* All threads do pieces of work until all are over, and poll the monitor in between. */
+status level_run(level_scratch *scratch, level_piece *piece, void *context, level_progress *p);
 
 #endif

@@ -11,23 +11,23 @@
 /* ---- candidates of one query ---------------------------------------------------------------- */
 
 /* Evaluates candidates first .. count - 1 exactly, into the heap. */
-static void resolve(level_scratch *s, int q, int first)
+static void resolve(level_scratch *s, level_block *b, int q, int first)
 {
     const query_task *task = s->task;
-    candidates *kept = &s->kept[q];
+    candidates *kept = &b->kept[q];
     int count = kept->count - first;
-    metric_list(task->kern, task->from, s->row[q], task->points, kept->id + first, count, s->rho);
+    metric_list(task->kern, task->from, b->row[q], task->points, kept->id + first, count, s->rho);
     for (int i = 0; i < count; i++)
-        kbest_push(&s->best[q], metric_distance(s->rho[i]), kept->id[first + i]);
+        kbest_push(&b->best[q], metric_distance(s->rho[i]), kept->id[first + i]);
     s->counters.correlations += count;
     kept->count = first;
 }
 
 /* The k-th largest lower bound known, from below. */
-static void raise_threshold(level_scratch *s, int q)
+static void raise_threshold(level_scratch *s, level_block *b, int q)
 {
-    candidates *kept = &s->kept[q];
-    const kbest *best = &s->best[q];
+    candidates *kept = &b->kept[q];
+    const kbest *best = &b->best[q];
     int k = s->task->k, known = kept->count + best->size;
     if (known < k)
         return;
@@ -42,32 +42,32 @@ static void raise_threshold(level_scratch *s, int q)
     }
     for (int i = known; i < known + SIMD_WIDTH; i++)
         lows[i] = -1.0f;
-    s->tau[q] = simd->reached_by(lows, known, k, s->tau[q] > 0.0f ? s->tau[q] : 0.0f);
+    b->tau[q] = simd->reached_by(lows, known, k, b->tau[q] > 0.0f ? b->tau[q] : 0.0f);
 }
 
-static void drop_hopeless(level_scratch *s, int q)
+static void drop_hopeless(level_scratch *s, level_block *b, int q)
 {
-    candidates *kept = &s->kept[q];
-    kept->count = simd->drop_intervals(kept->count, s->tau[q], kept->id, kept->low, kept->high);
+    candidates *kept = &b->kept[q];
+    kept->count = simd->drop_intervals(kept->count, b->tau[q], kept->id, kept->low, kept->high);
 }
 
-static void settle(level_scratch *s, int q)
+static void settle(level_scratch *s, level_block *b, int q)
 {
-    raise_threshold(s, q);
-    drop_hopeless(s, q);
-    s->settled[q] = s->kept[q].count;
+    raise_threshold(s, b, q);
+    drop_hopeless(s, b, q);
+    b->settled[q] = b->kept[q].count;
 }
 
 /* Where much is still in play, puts those that make the threshold last and returns where they start:
  * evaluated first, they spare about half of the others. */
-static int make_threshold(level_scratch *s, int q)
+static int make_threshold(level_scratch *s, level_block *b, int q)
 {
-    candidates *kept = &s->kept[q];
+    candidates *kept = &b->kept[q];
     if (kept->count <= 2 * s->task->k)
         return kept->count;
     int below = 0;
     for (int i = 0; i < kept->count; i++)
-        if (kept->low[i] < s->tau[q]) {
+        if (kept->low[i] < b->tau[q]) {
             int id = kept->id[i];
             float low = kept->low[i], high = kept->high[i];
             kept->id[i] = kept->id[below];
@@ -81,41 +81,57 @@ static int make_threshold(level_scratch *s, int q)
 }
 
 /* Makes room: by raising the threshold, then by making it exact, then by evaluating everything. */
-static void compact(level_scratch *s, int q)
+static void compact(level_scratch *s, level_block *b, int q)
 {
-    settle(s, q);
-    if (2 * s->kept[q].count > s->capacity) {
-        resolve(s, q, make_threshold(s, q));
-        settle(s, q);
+    settle(s, b, q);
+    if (2 * b->kept[q].count > b->capacity) {
+        resolve(s, b, q, make_threshold(s, b, q));
+        settle(s, b, q);
     }
-    if (2 * s->kept[q].count > s->capacity) {
-        resolve(s, q, 0);
-        settle(s, q);
+    if (2 * b->kept[q].count > b->capacity) {
+        resolve(s, b, q, 0);
+        settle(s, b, q);
     }
 }
 
-void level_keep(level_scratch *s, int q, const int *ids, uint32_t mask,
+/* After something was kept: raises the threshold from time to time, and makes room where it must. */
+static void keep_in_bounds(level_scratch *s, level_block *b, int q)
+{
+    int count = b->kept[q].count, k = s->task->k;
+    int first = b->tau[q] < 0.0f && count >= 2 * k, /* as early as possible */
+        more = s->task->index->form == INDEX_INTEGERS && count >= b->settled[q] + k;
+    if (count >= b->capacity)
+        compact(s, b, q);
+    else if (first || more)
+        settle(s, b, q);
+}
+
+void level_keep(level_scratch *s, level_block *b, int q, const int *ids, uint32_t mask,
                 const simd_interval_row *row)
 {
-    candidates *kept = &s->kept[q];
+    candidates *kept = &b->kept[q];
     int at = kept->count;
-    int count = kept->count +=
-        simd->append_intervals(mask, ids, s->limit[q], s->task->self ? s->row[q] : -1, row,
-                               kept->id + at, kept->low + at, kept->high + at);
-    int first = s->tau[q] < 0.0f && count >= 2 * s->task->k, /* as early as possible */
-        more = s->task->index->form == INDEX_INTEGERS && count >= s->settled[q] + s->task->k;
-    if (count >= s->capacity)
-        compact(s, q);
-    else if (first || more)
-        settle(s, q);
+    kept->count += simd->append_intervals(mask, ids, b->limit[q], s->task->self ? b->row[q] : -1,
+                                          row, kept->id + at, kept->low + at, kept->high + at);
+    keep_in_bounds(s, b, q);
+}
+
+void level_keep_one(level_scratch *s, level_block *b, int q, int id, float low, float high)
+{
+    candidates *kept = &b->kept[q];
+    kept->id[kept->count] = id;
+    kept->low[kept->count] = low > 0.0f ? low : 0.0f;
+    kept->high[kept->count++] = high;
+    keep_in_bounds(s, b, q);
 }
 
 void level_raise_thresholds(level_scratch *s, int count, const int *members)
 {
+    level_block *b = s->block;
     for (int i = 0; i < count; i++) {
         int q = members[i];
-        if (s->kept[q].count != s->settled[q])
-            settle(s, q);
+        if (b->kept[q].count != b->settled[q])
+            settle(s, b, q);
     }
 }
 
@@ -144,6 +160,7 @@ static int earlier(const void *a, const void *b)
 /* Evaluates the wanted pairs of one panel of candidates. */
 static void finish_panel(level_scratch *s, const arrival *panel, int columns)
 {
+    const level_block *b = s->block;
     const query_task *task = s->task;
     const metric_points *from = task->from, *points = task->points;
     int cols = simd->cols, d = points->d, m = points->m, ids[SIMD_MAX_COLS], members[BITSET_SIZE];
@@ -160,15 +177,15 @@ static void finish_panel(level_scratch *s, const arrival *panel, int columns)
     for (int j = 0; j < cols; j++)
         variance[j] = points->variance[ids[j < columns ? j : 0]];
     for (int i = 0; i < count; i++) {
-        x[i] = from->x + (size_t)s->row[members[i]] * d;
-        v[i] = from->v + (size_t)s->row[members[i]] * m;
+        x[i] = from->x + (size_t)b->row[members[i]] * d;
+        v[i] = from->v + (size_t)b->row[members[i]] * m;
     }
     simd->pack_rows(d, cols, columns, points->x, ids, s->point_x);
     simd->pack_rows(m, cols, columns, points->v, ids, s->point_v);
     simd->residual_rows(&rad, d, count, x, s->point_x, m, v, s->point_v, s->tile);
     for (int i = 0; i < count; i++) {
         int q = members[i], at = s->found_at[q] + s->found[q];
-        simd->distances(s->tile + i * cols, from->variance[s->row[q]], variance, dist);
+        simd->distances(s->tile + i * cols, from->variance[b->row[q]], variance, dist);
         for (int j = 0; j < columns; j++) {
             s->found_dist[at] = dist[j];
             s->found_id[at] = ids[j];
@@ -182,11 +199,12 @@ static void finish_panel(level_scratch *s, const arrival *panel, int columns)
 /* Adds what was found of a query to its k-best: ordered at once where nothing was known before. */
 static void collect(level_scratch *s, int q)
 {
+    level_block *b = s->block;
     const double *dist = s->found_dist + s->found_at[q];
     const int *id = s->found_id + s->found_at[q];
     int count = s->found[q], rank[ORDER_MOST], k = s->task->k;
     double padded[ORDER_MOST + SIMD_MAX_COLS];
-    kbest *best = &s->best[q];
+    kbest *best = &b->best[q];
     if (best->size || count > ORDER_MOST) {
         for (int i = 0; i < count; i++)
             kbest_push(best, dist[i], id[i]);
@@ -209,12 +227,13 @@ static void collect(level_scratch *s, int q)
  * share candidates, so pairs come in tiles, and a candidate is read once. */
 static void finish(level_scratch *s, const int *from)
 {
+    level_block *b = s->block;
     int cols = simd->cols;
-    for (int first = 0, last; first < s->count; first = last) {
+    for (int first = 0, last; first < b->count; first = last) {
         int pairs = 0;
         s->distincts = 0;
-        for (last = first; last < s->count; last++) {
-            candidates *kept = &s->kept[last];
+        for (last = first; last < b->count; last++) {
+            candidates *kept = &b->kept[last];
             if (last > first && pairs + kept->count - from[last] > LEVEL_FINISH_PAIRS)
                 break;
             s->found_at[last] = pairs;
@@ -238,21 +257,22 @@ static void finish(level_scratch *s, const int *from)
 /* All that is still in play: first what makes the thresholds of queries with many candidates. */
 void level_finish(level_scratch *s, const int *members, int count)
 {
+    level_block *b = s->block;
     int from[BITSET_SIZE], many = 0;
-    for (int q = 0; q < s->count; q++)
-        from[q] = s->kept[q].count;
+    for (int q = 0; q < b->count; q++)
+        from[q] = b->kept[q].count;
     for (int i = 0; i < count; i++) {
         int q = members[i];
-        settle(s, q);
-        from[q] = make_threshold(s, q);
-        many += from[q] < s->kept[q].count;
+        settle(s, b, q);
+        from[q] = make_threshold(s, b, q);
+        many += from[q] < b->kept[q].count;
     }
     if (many) {
         finish(s, from);
         for (int i = 0; i < count; i++) {
             int q = members[i];
-            if (s->best[q].size)
-                settle(s, q);
+            if (b->best[q].size)
+                settle(s, b, q);
         }
     }
     memset(from, 0, sizeof(from));
@@ -263,20 +283,22 @@ void level_finish(level_scratch *s, const int *members, int count)
 
 static void resolve_panel(level_scratch *s, int q, int panel)
 {
+    level_block *b = s->block;
     const int *ids = s->task->index->points.order.ids + (size_t)panel * SCREEN_COLS;
-    int self = s->task->self ? s->row[q] : -1;
-    candidates *kept = &s->kept[q];
+    int self = s->task->self ? b->row[q] : -1;
+    candidates *kept = &b->kept[q];
     for (int j = 0; j < SCREEN_COLS; j++) {
         kept->id[kept->count] = ids[j];
-        kept->count += ids[j] >= 0 && ids[j] < s->limit[q] && ids[j] != self;
+        kept->count += ids[j] >= 0 && ids[j] < b->limit[q] && ids[j] != self;
     }
-    resolve(s, q, 0);
+    resolve(s, b, q, 0);
 }
 
 /* Leaves a query to brute force if it would take too many panels below `high`: tiles are some times
  * faster for each pair. Returns whether it has. */
 static int defer_special(level_scratch *s, int q, float needed, float high)
 {
+    const level_block *b = s->block;
     int panels = s->task->index->points.order.panels, left = 0;
     for (int p = 0; p < panels; p++)
         left += s->special_upper[p] >= needed && s->special_upper[p] < high;
@@ -289,23 +311,24 @@ static int defer_special(level_scratch *s, int q, float needed, float high)
         s->deferred = more;
         s->deferral_room = room;
     }
-    s->deferred[s->deferrals++] = (int)s->query[q];
+    s->deferred[s->deferrals++] = (int)b->query[q];
     return 1;
 }
 
 /* A query on an inducing input: panels by their bound, which is attained, in bands of falling height. */
 void level_search_special(level_scratch *s, int q)
 {
+    level_block *b = s->block;
     const index_set *points = &s->task->index->points;
     const bounds *from = &s->task->index->from->bound;
-    const kbest *best = &s->best[q];
-    int input = from->special.inputs[from->special.rank[s->row[q]]], panels = points->order.panels,
+    const kbest *best = &b->best[q];
+    int input = from->special.inputs[from->special.rank[b->row[q]]], panels = points->order.panels,
         taken = 0;
     float most = 0.0f, *upper = s->special_upper;
-    double slack = s->noise[q] * points->bound.most_noise;
+    double slack = b->noise[q] * points->bound.most_noise;
     for (int p = 0; p < panels; p++) {
         upper[p] =
-            (float)((bounds_special(&points->bound, input, p) * s->gain[q] + slack) * (1.0 + 1e-6));
+            (float)((bounds_special(&points->bound, input, p) * b->gain[q] + slack) * (1.0 + 1e-6));
         most = fmaxf(most, upper[p]);
     }
     for (float high = INFINITY, low = 0.5f * most;; high = low, low *= 0.5f) {
@@ -319,7 +342,7 @@ void level_search_special(level_scratch *s, int q)
             break;
         for (int p = 0; p < panels; p++)
             if (upper[p] >= low && upper[p] < high && upper[p] >= needed &&
-                points->order.least[p] < s->limit[q]) {
+                points->order.least[p] < b->limit[q]) {
                 resolve_panel(s, q, p);
                 taken++;
             }

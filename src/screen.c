@@ -266,18 +266,8 @@ done:
     return result;
 }
 
-void screen_query(const screen *s, int column, void *room, int row, simd_rows *out)
+void screen_features(const screen *s, int column, void *out)
 {
-    out->features[row] = room;
-    out->gain[row] = s->gain[column];
-    out->step[row] = s->step[column];
-    out->norm[row] = s->norm[column];
-    out->error[row] = s->error[column];
-    if (s->fine_width) {
-        out->fine[row] = s->fine + (size_t)column * s->fine_width;
-        out->fine_step[row] = s->fine_step[column];
-        out->fine_error[row] = s->fine_error[column];
-    }
     const char *source = (const char *)s->integers +
                          (size_t)(column / SCREEN_COLS) * s->steps * SCREEN_COLS * 4 +
                          4 * (column % SCREEN_COLS);
@@ -286,7 +276,20 @@ void screen_query(const screen *s, int column, void *room, int row, simd_rows *o
         uint32_t four;
         memcpy(&four, source, 4);
         four ^= flip;
-        memcpy((char *)room + 4 * u, &four, 4);
+        memcpy((char *)out + 4 * u, &four, 4);
+    }
+}
+
+void screen_row(const screen *s, int column, int row, simd_rows *out)
+{
+    out->gain[row] = s->gain[column];
+    out->step[row] = s->step[column];
+    out->norm[row] = s->norm[column];
+    out->error[row] = s->error[column];
+    if (s->fine_width) {
+        out->fine[row] = s->fine + (size_t)column * s->fine_width;
+        out->fine_step[row] = s->fine_step[column];
+        out->fine_error[row] = s->fine_error[column];
     }
 }
 

@@ -63,9 +63,11 @@ status screen_build(const metric_source *source, const metric_points *points, co
                     const specials *special, int bits, int threads, screen *out);
 void screen_free(screen *s);
 
-/* The point in a column as a query: its integers (in `room`, `steps` x 4 bytes), and row `row` of the
- * scalars of a tile. */
-void screen_query(const screen *s, int column, void *room, int row, simd_rows *out);
+/* The integers of the point in a column as those of a query, `steps` x 4 bytes. */
+void screen_features(const screen *s, int column, void *out);
+
+/* What else row `row` of a tile needs of the point in a column, but for its position and threshold. */
+void screen_row(const screen *s, int column, int row, simd_rows *out);
 
 /* Columns of a panel for tiles. */
 simd_columns screen_columns(const screen *s, int cell, int panel);

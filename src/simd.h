@@ -64,16 +64,18 @@ typedef struct {
     const int16_t *fine;  /* features in 16 bits, fine_width for each column in turn */
     const float *fine_step, *fine_error;
     int fine_width;           /* a multiple of 32 */
+    const float *tau;         /* thresholds, where the columns are queries too, or NULL */
     float slack, slack_floor; /* slack gain_j <= slack norm_j + slack_floor over the panel */
 } simd_columns;
 
 /* What a tile finds: the value of each pair, its error as slope_i norm_j + norm_i error_j +
- * base_i, and bit j of mask[i] where |value| + error reaches tau of row i. */
+ * base_i, and bit j of mask[i] where |value| + error reaches tau of row i, of column_mask[i] where it reaches
+ * that of column j. */
 typedef struct {
     float value[SCREEN_ROWS * SCREEN_COLS],
         kernel[SCREEN_ROWS * SCREEN_COLS]; /* its part of value */
     float slope[SCREEN_ROWS], base[SCREEN_ROWS];
-    uint32_t mask[SCREEN_ROWS];
+    uint32_t mask[SCREEN_ROWS], column_mask[SCREEN_ROWS];
 } simd_intervals;
 
 /* Values of one query with the points of a panel. Their errors are base + row_tail tail_j, or where tail
@@ -171,9 +173,9 @@ typedef struct {
     void (*interval_tile)(const radial_pieces *pieces, int d, const simd_rows *rows,
                           const simd_columns *columns, simd_intervals *out);
 
-    /* Does row i of a tile again with features in 16 bits, for the pairs of a mask, whose values, slope and
-     * mask become finer; errors are then those of fine_error. NULL where dot_tile8 is. */
-    void (*refine_row)(int i, uint32_t mask, const simd_rows *rows, const simd_columns *columns,
+    /* Does row i of a tile again with features in 16 bits, for the pairs of its masks, which become finer, and
+     * so do values and slope; errors are then those of fine_error. NULL where dot_tile8 is. */
+    void (*refine_row)(int i, const simd_rows *rows, const simd_columns *columns,
                        simd_intervals *out);
 
     /* out[i * stride + j] = sum_u a[i][u] b[u * stride + j], i < count, u < inner, j < width, in single

@@ -569,17 +569,16 @@ static void NAME(dot_tile8)(int steps, const simd_rows *rows, const simd_columns
 }
 #endif
 
-static inline uint32_t NAME(reaching32)(vf x, float threshold)
+static inline uint32_t NAME(reaching32)(vf x, vf threshold)
 {
 #if VECTOR_BYTES == 64
-    return _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(threshold), _CMP_GE_OQ);
+    return _mm512_cmp_ps_mask((__m512)x, (__m512)threshold, _CMP_GE_OQ);
 #elif VECTOR_BYTES == 32
-    return (uint32_t)_mm256_movemask_ps(
-        _mm256_cmp_ps((__m256)x, _mm256_set1_ps(threshold), _CMP_GE_OQ));
+    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps((__m256)x, (__m256)threshold, _CMP_GE_OQ));
 #else
     uint32_t bits = 0;
     for (int j = 0; j < FLANES; j++)
-        bits |= (uint32_t)(x[j] >= threshold) << j;
+        bits |= (uint32_t)(x[j] >= threshold[j]) << j;
     return bits;
 #endif
 }
@@ -777,7 +776,7 @@ static void NAME(subspace_tile)(int rank, const float *const *rows, const float 
             for (int h = 0; h < INT_VECTORS; h++) {
                 vf upper = (vf)((vs)sum[i][h] & INT32_MAX);
                 upper = FMA32(FSPLAT(row_tail[first + i]), FLOAD(tail + h * FLANES), upper);
-                reached |= NAME(reaching32)(upper, limit[first + i]) << (h * FLANES);
+                reached |= NAME(reaching32)(upper, FSPLAT(limit[first + i])) << (h * FLANES);
                 FSTORE(value + (first + i) * SCREEN_COLS + h * FLANES, sum[i][h]);
             }
             mask[first + i] = reached;
@@ -790,7 +789,7 @@ static void NAME(interval_tile)(const radial_pieces *pieces, int d, const simd_r
 {
     const radial_pieces kept = *pieces;
     for (int i = 0; i < SCREEN_ROWS; i++) {
-        uint32_t mask = 0;
+        uint32_t mask = 0, column_mask = 0;
         const float *x = rows->x[i];
         float slope = rows->error[i] + rows->gain[i] * columns->slack,
               base = rows->gain[i] * columns->slack_floor, limit = rows->tau[i] - base;
@@ -820,21 +819,27 @@ static void NAME(interval_tile)(const radial_pieces *pieces, int d, const simd_r
             v1 = FMA32(FSPLAT(slope), FLOAD(columns->norm + j + FLANES), v1);
             v0 = FMA32(FSPLAT(rows->norm[i]), FLOAD(columns->error + j), v0);
             v1 = FMA32(FSPLAT(rows->norm[i]), FLOAD(columns->error + j + FLANES), v1);
-            mask |= NAME(reaching32)(v0, limit) << j;
-            mask |= NAME(reaching32)(v1, limit) << (j + FLANES);
+            mask |= NAME(reaching32)(v0, FSPLAT(limit)) << j;
+            mask |= NAME(reaching32)(v1, FSPLAT(limit)) << (j + FLANES);
+            if (columns->tau) {
+                vf t0 = FLOAD(columns->tau + j), t1 = FLOAD(columns->tau + j + FLANES);
+                column_mask |= NAME(reaching32)(v0 + FSPLAT(base), t0) << j;
+                column_mask |= NAME(reaching32)(v1 + FSPLAT(base), t1) << (j + FLANES);
+            }
         }
         out->mask[i] = mask;
+        out->column_mask[i] = column_mask;
     }
 }
 
 #if VECTOR_BYTES == 64
-static void NAME(refine_row)(int i, uint32_t mask, const simd_rows *rows,
-                             const simd_columns *columns, simd_intervals *out)
+static void NAME(refine_row)(int i, const simd_rows *rows, const simd_columns *columns,
+                             simd_intervals *out)
 {
     int32_t sums[SCREEN_COLS] = {0};
     int width = columns->fine_width;
-    uint32_t reached = 0;
-    for (uint32_t left = mask; left; left &= left - 1) {
+    uint32_t wanted = out->mask[i] | out->column_mask[i], mask = 0, column_mask = 0;
+    for (uint32_t left = wanted; left; left &= left - 1) {
         int j = __builtin_ctz(left);
         const int16_t *row = rows->fine[i], *column = columns->fine + (size_t)j * width;
         __m512i sum = _mm512_setzero_si512();
@@ -851,9 +856,13 @@ static void NAME(refine_row)(int i, uint32_t mask, const simd_rows *rows,
         vf upper = (vf)((vs)value & INT32_MAX);
         upper = FMA32(FSPLAT(out->slope[i]), FLOAD(columns->norm + j), upper);
         upper = FMA32(FSPLAT(rows->norm[i]), FLOAD(columns->fine_error + j), upper);
-        reached |= NAME(reaching32)(upper, rows->tau[i] - out->base[i]) << j;
+        mask |= NAME(reaching32)(upper, FSPLAT(rows->tau[i] - out->base[i])) << j;
+        if (columns->tau)
+            column_mask |= NAME(reaching32)(upper + FSPLAT(out->base[i]), FLOAD(columns->tau + j))
+                           << j;
     }
-    out->mask[i] = mask & reached;
+    out->mask[i] = mask & wanted;
+    out->column_mask[i] = column_mask & wanted;
 }
 #endif
 
@@ -926,7 +935,7 @@ static float NAME(reached_by)(const float *values, int count, int k, float low)
         float middle = 0.5f * (low + high);
         int reached = 0;
         for (int i = 0; i < count; i += FLANES)
-            reached += __builtin_popcount(NAME(reaching32)(FLOAD(values + i), middle));
+            reached += __builtin_popcount(NAME(reaching32)(FLOAD(values + i), FSPLAT(middle)));
         if (reached >= k)
             low = middle;
         else

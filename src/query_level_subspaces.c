@@ -8,21 +8,20 @@
 /* |P b|^2 of cells that come first: they raise the thresholds before the turn of the others. */
 #define NEAR_LENGTH 0.3f
 
-/* ---- subspaces ------------------------------------------------------------------------------ */
-
 /* What the first `rank` landmarks of their own cell say of the queries. */
 static void set_span(level_scratch *s, const subspaces *space, const int *landmarks, int rank,
                      span *out)
 {
-    int all = space->rank[s->cell], stride = subspace_width(space, s->cell);
+    const level_block *block = s->block;
+    int all = space->rank[block->cell], stride = subspace_width(space, block->cell);
     out->rank = rank;
     out->width = (rank + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
-    for (int q = 0; q < s->count; q++)
+    for (int q = 0; q < block->count; q++)
         s->rows[q] = s->own + (size_t)q * stride;
-    simd->multiply32(s->count, s->rows, rank, s->inverse, stride, out->width, s->products);
-    for (int q = 0; q < s->count; q++) {
+    simd->multiply32(block->count, s->rows, rank, s->inverse, stride, out->width, s->products);
+    for (int q = 0; q < block->count; q++) {
         const float *b = s->products + (size_t)q * stride;
-        float size = 0.0f, noisy = 0.0f, rest = space->tail[s->column[q]];
+        float size = 0.0f, noisy = 0.0f, rest = space->tail[block->column[q]];
         for (int r = 0; r < rank; r++) {
             size += fabsf(b[r]);
             noisy += fabsf(b[r]) * (float)space->noise[landmarks[r]];
@@ -37,12 +36,12 @@ static void set_span(level_scratch *s, const subspaces *space, const int *landma
     }
 }
 
-/* The queries as rows, and what their own cell says of them. */
-static void set_subspaces(level_scratch *s)
+void level_subspaces_set(level_scratch *s)
 {
+    const level_block *block = s->block;
     const metric_points *from = s->task->from;
     const subspaces *space = &s->task->index->from->space;
-    int cell = s->cell, rank = space->rank[cell], width = subspace_width(space, cell);
+    int cell = block->cell, rank = space->rank[cell], width = subspace_width(space, cell);
     const int *landmarks = space->ids + space->landmark[cell];
     for (int r = 0; r < rank; r++) {
         s->landmark_x[r] = from->x + (size_t)landmarks[r] * from->d;
@@ -52,8 +51,8 @@ static void set_subspaces(level_scratch *s)
     const float *psi = space->psi + space->psi_at[cell],
                 *inverse = space->inverse + space->inverse_at[cell];
     int first = s->task->index->from->order.panel[cell] * SCREEN_COLS;
-    for (int q = 0; q < s->count; q++) {
-        int column = s->column[q] - first;
+    for (int q = 0; q < block->count; q++) {
+        int column = block->column[q] - first;
         const float *source =
             psi + (size_t)(column / SCREEN_COLS) * rank * SCREEN_COLS + column % SCREEN_COLS;
         float *own = s->own + (size_t)q * width;
@@ -85,6 +84,7 @@ static void screen_rows(level_scratch *s, const subspaces *space, int cell, int 
                         const int *members, const float *const *psi, const float *tails,
                         const float *errors)
 {
+    level_block *block = s->block;
     const cells *order = space->order;
     int rank = space->rank[cell];
     const float *rows[SCREEN_ROWS];
@@ -96,12 +96,12 @@ static void screen_rows(level_scratch *s, const subspaces *space, int cell, int 
             int at = a < filled ? i + a : i;
             rows[a] = psi[at];
             row_tail[a] = tails[at];
-            limit[a] = a < filled ? s->tau[members[at]] - errors[at] : INFINITY;
+            limit[a] = a < filled ? block->tau[members[at]] - errors[at] : INFINITY;
         }
         const float *columns = space->psi + space->psi_at[cell];
         for (int panel = order->panel[cell]; panel < order->panel[cell + 1];
              panel++, columns += rank * SCREEN_COLS) {
-            if (order->least[panel] >= s->most_limit)
+            if (order->least[panel] >= block->most_limit)
                 continue;
             const float *tail = space->tail + (size_t)panel * SCREEN_COLS;
             simd->subspace_tile(rank, rows, row_tail, limit, columns, tail, s->value, mask);
@@ -113,33 +113,36 @@ static void screen_rows(level_scratch *s, const subspaces *space, int cell, int 
                                              .tail = tail,
                                              .row_tail = row_tail[a],
                                              .base = errors[i + a]};
-                    level_keep(s, q, order->ids + (size_t)panel * SCREEN_COLS, mask[a], &row);
-                    limit[a] = s->tau[q] - errors[i + a];
+                    level_keep(s, block, q, order->ids + (size_t)panel * SCREEN_COLS, mask[a],
+                               &row);
+                    limit[a] = block->tau[q] - errors[i + a];
                 }
         }
     }
 }
 
 /* The queries' own cell, where psi and tails are those of its points. */
-static void screen_own(level_scratch *s, const bitset *active)
+static void screen_own(level_scratch *s)
 {
+    const level_block *block = s->block;
     const subspaces *space = &s->task->index->points.space;
-    int members[BITSET_SIZE], count = bitset_members(active, members);
-    int width = subspace_width(space, s->cell);
+    int members[BITSET_SIZE], count = bitset_members(&block->active, members);
+    int width = subspace_width(space, block->cell);
     float errors[BITSET_SIZE], tails[BITSET_SIZE];
     for (int i = 0; i < count; i++) {
-        float noise = s->noise[members[i]];
-        errors[i] = pair_error(space, s->cell, noise, psi_error(space, s->cell, noise));
-        tails[i] = s->task->index->from->space.tail[s->column[members[i]]];
+        float noise = block->noise[members[i]];
+        errors[i] = pair_error(space, block->cell, noise, psi_error(space, block->cell, noise));
+        tails[i] = s->task->index->from->space.tail[block->column[members[i]]];
         s->rows[i] = s->own + (size_t)members[i] * width;
     }
-    screen_rows(s, space, s->cell, count, members, s->rows, tails, errors);
+    screen_rows(s, space, block->cell, count, members, s->rows, tails, errors);
 }
 
 /* For each query of the block the smallest |psi| at which it is not done with a cell, from coarse or from all
  * landmarks of both; and the smallest |P b|. */
 static void set_limits(level_scratch *s, int cell, int fine)
 {
+    const level_block *block = s->block;
     const subspaces *space = &s->task->index->points.space;
     const span *own = &s->spans[fine];
     float tail = fine ? space->cell_tail[cell] : space->coarse_tail[cell],
@@ -153,8 +156,8 @@ static void set_limits(level_scratch *s, int cell, int fine)
         .cosine = tail < 1.0f ? sqrtf(1.0f - tail * tail) * 0.99999f : 0.0f,
         .sine = tail < 1.0f ? tail : 1.0f,
     };
-    simd_skip queries = {s->tau, s->noise, own->tail, own->size, own->noisy};
-    simd->skip_limits(s->count, &queries, &skip, s->must, s->least);
+    simd_skip queries = {block->tau, block->noise, own->tail, own->size, own->noisy};
+    simd->skip_limits(block->count, &queries, &skip, s->must, s->least);
 }
 
 /* Asks the landmarks of the queries' cell and of another for |P b|^2 of the active queries, and takes those
@@ -234,6 +237,7 @@ static int project(level_scratch *s, int cell, int from, int to, int fine, int c
 static void screen_cell(level_scratch *s, const work_item *item, const float *lengths, float low,
                         float high)
 {
+    const level_block *block = s->block;
     const subspaces *space = &s->task->index->points.space;
     const metric_points *from = s->task->from;
     int cell = item->cell, members[BITSET_SIZE], count = bitset_members(&item->active, members),
@@ -253,9 +257,9 @@ static void screen_cell(level_scratch *s, const work_item *item, const float *le
                 continue;
             }
         }
-        s->row_x[left] = from->x + (size_t)s->row[q] * from->d;
-        s->row_v[left] = from->v + (size_t)s->row[q] * from->m;
-        s->row_scale[left] = from->scale[s->row[q]];
+        s->row_x[left] = from->x + (size_t)block->row[q] * from->d;
+        s->row_v[left] = from->v + (size_t)block->row[q] * from->m;
+        s->row_scale[left] = from->scale[block->row[q]];
         found[left] = 0.0f;
         members[left++] = q;
     }
@@ -269,7 +273,7 @@ static void screen_cell(level_scratch *s, const work_item *item, const float *le
     if (!count)
         return;
     for (int i = 0; i < count; i++) {
-        float noise = s->noise[members[i]], of_psi = psi_error(space, cell, noise);
+        float noise = block->noise[members[i]], of_psi = psi_error(space, cell, noise);
         float tail2 = 1.0001f - found[i] + noise * noise + 2.0f * of_psi;
         s->rows[i] = s->psi + (size_t)i * width;
         errors[i] = pair_error(space, cell, noise, of_psi);
@@ -278,11 +282,20 @@ static void screen_cell(level_scratch *s, const work_item *item, const float *le
     screen_rows(s, space, cell, count, members, s->rows, tails, errors);
 }
 
+void level_subspaces_seed(level_scratch *s, int cell)
+{
+    if (s->task->index->from == &s->task->index->points)
+        screen_own(s);
+    else
+        screen_cell(s, &(work_item){.cell = cell, .active = s->block->active}, NULL, 0.0f, 0.0f);
+}
+
 /* Some cells of the frontier: what the landmarks say of all of them first, then for each query the
  * cells that may hold most, so that its threshold is high when the turn of the others comes. */
-static void screen_chunk_subspaces(level_scratch *s, work_item *work, int count, const bitset *all)
+void level_subspaces_screen(level_scratch *s, work_item *work, int count)
 {
-    int everyone[BITSET_SIZE], queries = bitset_members(all, everyone);
+    const level_block *block = s->block;
+    int everyone[BITSET_SIZE], queries = bitset_members(&block->active, everyone);
     int coarse = s->spans[0].rank, rank = s->spans[1].rank, far = 0;
     for (int w = 0; w < count; w++) {
         float *lengths = s->lengths + (size_t)w * BITSET_SIZE;
@@ -306,132 +319,4 @@ static void screen_chunk_subspaces(level_scratch *s, work_item *work, int count,
             if (work[w].most >= low)
                 screen_cell(s, &work[w], s->lengths + (size_t)w * BITSET_SIZE, low, high);
     }
-}
-
-/* ---- integers ------------------------------------------------------------------------------- */
-
-static void set_integers(level_scratch *s)
-{
-    const screen *from = &s->task->index->from->integers;
-    simd_rows row;
-    for (int q = 0; q < s->count; q++) {
-        screen_query(from, s->column[q], s->room + (size_t)q * from->steps * 4, 0, &row);
-        s->features[q] = row.features[0];
-        s->int_gain[q] = row.gain[0];
-        s->step[q] = row.step[0];
-        s->norm[q] = row.norm[0];
-        s->error[q] = row.error[0];
-        if (from->fine_width) {
-            s->fine[q] = row.fine[0];
-            s->fine_step[q] = row.fine_step[0];
-            s->fine_error[q] = row.fine_error[0];
-        }
-    }
-}
-
-/* Fills the rows of a tile; idle rows repeat the first and reach nothing. */
-static void fill_rows(level_scratch *s, const int *members, int count, simd_rows *rows)
-{
-    for (int a = 0; a < SCREEN_ROWS; a++) {
-        int q = members[a < count ? a : 0];
-        rows->features[a] = s->features[q];
-        rows->x[a] = s->relative + (size_t)q * s->task->points->d;
-        rows->gain[a] = s->int_gain[q];
-        rows->step[a] = s->step[q];
-        rows->norm[a] = s->norm[q];
-        rows->error[a] = s->error[q];
-        rows->fine[a] = s->fine[q];
-        rows->fine_step[a] = s->fine_step[q];
-        rows->fine_error[a] = s->fine_error[q];
-        rows->tau[a] = a < count ? s->tau[q] : INFINITY;
-    }
-}
-
-/* Fetches the columns that a tile leaves to be refined. */
-static void fetch_fine(const simd_columns *columns, int filled, const uint32_t *mask)
-{
-    uint32_t any = 0;
-    for (int a = 0; a < filled; a++)
-        any |= mask[a];
-    for (; any; any &= any - 1) {
-        const int16_t *column = columns->fine + (size_t)__builtin_ctz(any) * columns->fine_width;
-        for (int u = 0; u < columns->fine_width; u += 32)
-            __builtin_prefetch(column + u);
-    }
-}
-
-static void screen_cell_integers(level_scratch *s, int cell, const bitset *active)
-{
-    const metric_points *from = s->task->from;
-    const screen *points = &s->task->index->points.integers;
-    const cells *order = points->order;
-    int d = points->d, members[BITSET_SIZE], count = bitset_members(active, members);
-    const double *centre = points->centre + (size_t)cell * d;
-    simd_intervals *found = s->intervals;
-    int fine = points->fine_width > 0;
-    simd_rows rows;
-    for (int i = 0; i < count; i++)
-        for (int u = 0; u < d; u++)
-            s->relative[(size_t)members[i] * d + u] =
-                (float)(from->x[(size_t)s->row[members[i]] * d + u] - centre[u]);
-    for (int i = 0; i < count; i += SCREEN_ROWS) {
-        int filled = count - i < SCREEN_ROWS ? count - i : SCREEN_ROWS;
-        fill_rows(s, members + i, filled, &rows);
-        for (int panel = order->panel[cell]; panel < order->panel[cell + 1]; panel++) {
-            if (order->least[panel] >= s->most_limit)
-                continue;
-            simd_columns columns = screen_columns(points, cell, panel);
-            s->counters.screened += (double)filled * SCREEN_COLS;
-            (points->bits == 8 ? simd->dot_tile8 : simd->dot_tile16)(points->steps, &rows, &columns,
-                                                                     found->value);
-            simd->interval_tile(points->pieces, d, &rows, &columns, found);
-            if (fine)
-                fetch_fine(&columns, filled, found->mask);
-            for (int a = 0; a < filled; a++) {
-                if (found->mask[a] && fine)
-                    simd->refine_row(a, found->mask[a], &rows, &columns, found);
-                if (found->mask[a]) {
-                    simd_interval_row row = {.value = found->value + a * SCREEN_COLS,
-                                             .norm = columns.norm,
-                                             .error = fine ? columns.fine_error : columns.error,
-                                             .base = found->base[a],
-                                             .slope = found->slope[a],
-                                             .row_norm = rows.norm[a]};
-                    level_keep(s, members[i + a], order->ids + (size_t)panel * SCREEN_COLS,
-                               found->mask[a], &row);
-                    rows.tau[a] = s->tau[members[i + a]];
-                }
-            }
-        }
-    }
-}
-
-/* ---- either --------------------------------------------------------------------------------- */
-
-void level_set_queries(level_scratch *s)
-{
-    if (s->task->index->form == INDEX_SUBSPACES)
-        set_subspaces(s);
-    else
-        set_integers(s);
-}
-
-void level_screen_seed(level_scratch *s, int cell, const bitset *active)
-{
-    const index_search *index = s->task->index;
-    if (index->form == INDEX_INTEGERS)
-        screen_cell_integers(s, cell, active);
-    else if (index->from == &index->points)
-        screen_own(s, active);
-    else
-        screen_cell(s, &(work_item){.cell = cell, .active = *active}, NULL, 0.0f, 0.0f);
-}
-
-void level_screen_chunk(level_scratch *s, work_item *work, int count, const bitset *all)
-{
-    if (s->task->index->form == INDEX_SUBSPACES)
-        screen_chunk_subspaces(s, work, count, all);
-    else
-        for (int w = 0; w < count; w++)
-            screen_cell_integers(s, work[w].cell, &work[w].active);
 }
