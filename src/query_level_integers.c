@@ -20,7 +20,7 @@ static void set_relative(level_scratch *s, int cell, int count, const int *membe
                 (float)(from->x[(size_t)s->block->row[members[i]] * d + u] - centre[u]);
 }
 
-/* Fills the rows of a tile; idle rows repeat the first and reach nothing. */
+/* Fills the rows of a tile; idle rows repeat the first. */
 static void fill_rows(const level_scratch *s, const int *members, int count, simd_rows *rows)
 {
     const level_block *block = s->block;
@@ -30,36 +30,21 @@ static void fill_rows(const level_scratch *s, const int *members, int count, sim
         screen_row(from, block->column[q], a, rows);
         rows->features[a] = block->integers + (size_t)q * from->steps * 4;
         rows->x[a] = s->relative + (size_t)q * from->d;
-        rows->tau[a] = a < count ? block->tau[q] : INFINITY;
+        rows->tau[a] = block->tau[q];
     }
 }
 
-/* Fetches the columns that a tile leaves to be refined. */
-static void fetch_fine(const simd_columns *columns, int filled, const simd_intervals *found)
+/* Fetches what is to be refined of a tile. */
+static void fetch_fine(const simd_columns *columns, const simd_intervals *found)
 {
     uint32_t any = 0;
-    for (int a = 0; a < filled; a++)
-        any |= found->mask[a] | found->column_mask[a];
+    for (uint32_t left = found->rows; left; left &= left - 1)
+        any |= found->mask[__builtin_ctz(left)] | found->column_mask[__builtin_ctz(left)];
     for (; any; any &= any - 1) {
         const int16_t *column = columns->fine + (size_t)__builtin_ctz(any) * columns->fine_width;
         for (int u = 0; u < columns->fine_width; u += 32)
             __builtin_prefetch(column + u);
     }
-}
-
-/* Finds what of a tile reaches a threshold: by 8 bits, and of that by 16. */
-static void screen_tile(const screen *points, int filled, const simd_rows *rows,
-                        const simd_columns *columns, simd_intervals *found)
-{
-    (points->bits == 8 ? simd->dot_tile8 : simd->dot_tile16)(points->steps, rows, columns,
-                                                             found->value);
-    simd->interval_tile(points->pieces, points->d, rows, columns, found);
-    if (!points->fine_width)
-        return;
-    fetch_fine(columns, filled, found);
-    for (int a = 0; a < filled; a++)
-        if (found->mask[a] | found->column_mask[a])
-            simd->refine_row(a, rows, columns, found);
 }
 
 /* Keeps the query of a row as a candidate of those that stand in the columns, from place `first` on. */
@@ -74,6 +59,27 @@ static void keep_in_columns(level_scratch *s, level_block *other, int first, int
     }
 }
 
+/* Keeps what of row a reaches a threshold, in 16 bits where 8 leave a pair. */
+static void keep_row(level_scratch *s, int a, int q, simd_rows *rows, const simd_columns *columns,
+                     const int *ids, level_block *other, int first)
+{
+    const screen *points = &s->task->index->points.integers;
+    level_block *block = s->block;
+    simd_intervals *found = s->intervals;
+    if (points->fine_width)
+        simd->refine_row(a, rows, columns, found);
+    simd_interval_row row = {.value = found->value + a * SCREEN_COLS,
+                             .norm = columns->norm,
+                             .error = points->fine_width ? columns->fine_error : columns->error,
+                             .base = found->base[a],
+                             .slope = found->slope[a],
+                             .row_norm = rows->norm[a]};
+    if (found->mask[a])
+        level_keep(s, block, q, ids, found->mask[a], &row);
+    rows->tau[a] = block->tau[q];
+    keep_in_columns(s, other, first, block->row[q], found->column_mask[a], &row);
+}
+
 void level_integers_screen(level_scratch *s, int cell, const int *members, int count,
                            level_block *other)
 {
@@ -81,35 +87,35 @@ void level_integers_screen(level_scratch *s, int cell, const int *members, int c
     const screen *points = &s->task->index->points.integers;
     const cells *order = points->order;
     simd_intervals *found = s->intervals;
+    int panels = order->panel[cell + 1] - order->panel[cell], start = 0,
+        own = s->task->index->from == &s->task->index->points && cell == block->cell;
     simd_rows rows;
+    simd_columns columns[CELLS_MOST / SCREEN_COLS];
+    for (int p = 0; p < panels; p++) {
+        columns[p] = screen_columns(points, cell, order->panel[cell] + p);
+        columns[p].tau = other ? other->tau + p * SCREEN_COLS : NULL;
+    }
     set_relative(s, cell, count, members);
     for (int i = 0; i < count; i += SCREEN_ROWS) {
         int filled = count - i < SCREEN_ROWS ? count - i : SCREEN_ROWS;
         fill_rows(s, members + i, filled, &rows);
-        for (int panel = order->panel[cell]; panel < order->panel[cell + 1]; panel++) {
+        if (own) /* where the queries stand, thresholds are raised most */
+            start = block->column[members[i]] / SCREEN_COLS - order->panel[cell];
+        for (int step = 0; step < panels; step++) {
+            int p = start + step < panels ? start + step : start + step - panels,
+                panel = order->panel[cell] + p;
             if (order->least[panel] >= block->most_limit)
                 continue;
-            int first = (panel - order->panel[cell]) * SCREEN_COLS;
-            simd_columns columns = screen_columns(points, cell, panel);
-            columns.tau = other ? other->tau + first : NULL;
             s->counters.screened += (double)filled * SCREEN_COLS;
-            screen_tile(points, filled, &rows, &columns, found);
-            for (int a = 0; a < filled; a++) {
-                if (!(found->mask[a] | found->column_mask[a]))
-                    continue;
-                int q = members[i + a];
-                simd_interval_row row = {.value = found->value + a * SCREEN_COLS,
-                                         .norm = columns.norm,
-                                         .error = points->fine_width ? columns.fine_error
-                                                                     : columns.error,
-                                         .base = found->base[a],
-                                         .slope = found->slope[a],
-                                         .row_norm = rows.norm[a]};
-                if (found->mask[a])
-                    level_keep(s, block, q, order->ids + (size_t)panel * SCREEN_COLS,
-                               found->mask[a], &row);
-                rows.tau[a] = block->tau[q];
-                keep_in_columns(s, other, first, block->row[q], found->column_mask[a], &row);
+            (points->bits == 8 ? simd->dot_tile8 : simd->dot_tile16)(points->steps, &rows,
+                                                                     &columns[p], found->value);
+            simd->interval_tile(points->pieces, filled, points->d, &rows, &columns[p], found);
+            if (points->fine_width)
+                fetch_fine(&columns[p], found);
+            for (uint32_t left = found->rows; left; left &= left - 1) {
+                int a = __builtin_ctz(left);
+                keep_row(s, a, members[i + a], &rows, &columns[p],
+                         order->ids + (size_t)panel * SCREEN_COLS, other, p * SCREEN_COLS);
             }
         }
     }

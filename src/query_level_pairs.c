@@ -8,6 +8,9 @@
 #include <string.h>
 
 #define PAIRS_WAVE 64
+#ifndef PAIRS_NEAR
+#define PAIRS_NEAR 4
+#endif
 #define PAIRS_SPARE 4 /* blocks for each thread, for it to find two that no other has */
 
 /* Two blocks that are to meet. */
@@ -139,6 +142,12 @@ static int nearer(const void *x, const void *y)
     return p->a != q->a ? p->a - q->a : p->b - q->b;
 }
 
+static int by_number(const void *x, const void *y)
+{
+    const meeting *p = x, *q = y;
+    return p->a != q->a ? p->a - q->a : p->b - q->b;
+}
+
 static void arrange(const index_search *index, wave *w)
 {
     w->total = 0;
@@ -147,6 +156,9 @@ static void arrange(const index_search *index, wave *w)
             w->meetings[w->total++] =
                 (meeting){level_away(index, w->first + a, w->first + b), a, b, 0};
     qsort(w->meetings, w->total, sizeof(meeting), nearer);
+    int near = PAIRS_NEAR * w->count;
+    if (near < w->total)
+        qsort(w->meetings + near, w->total - near, sizeof(meeting), by_number);
 }
 
 static status run_wave(level_scratch *scratch, wave *w)

@@ -76,6 +76,7 @@ typedef struct {
         kernel[SCREEN_ROWS * SCREEN_COLS]; /* its part of value */
     float slope[SCREEN_ROWS], base[SCREEN_ROWS];
     uint32_t mask[SCREEN_ROWS], column_mask[SCREEN_ROWS];
+    uint32_t rows; /* those with a bit in either mask */
 } simd_intervals;
 
 /* Values of one query with the points of a panel. Their errors are base + row_tail tail_j, or where tail
@@ -166,11 +167,11 @@ typedef struct {
     void (*dot_tile8)(int steps, const simd_rows *rows, const simd_columns *columns, float *value);
     void (*dot_tile16)(int steps, const simd_rows *rows, const simd_columns *columns, float *value);
 
-    /* Completes the values of a tile to correlations, with their errors (see screen.h):
+    /* Completes the values of the first `count` rows of a tile to correlations, with their errors (see screen.h):
      * value_ij += gain_i gain_j kappa(s2_ij),
      * slope_i   = error_i + gain_i slack,
      * base_i    = gain_i slack_floor. */
-    void (*interval_tile)(const radial_pieces *pieces, int d, const simd_rows *rows,
+    void (*interval_tile)(const radial_pieces *pieces, int count, int d, const simd_rows *rows,
                           const simd_columns *columns, simd_intervals *out);
 
     /* Does row i of a tile again with features in 16 bits, for the pairs of its masks, which become finer, and

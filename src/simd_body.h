@@ -784,11 +784,13 @@ static void NAME(subspace_tile)(int rank, const float *const *rows, const float 
     }
 }
 
-static void NAME(interval_tile)(const radial_pieces *pieces, int d, const simd_rows *rows,
-                                const simd_columns *columns, simd_intervals *out)
+static void NAME(interval_tile)(const radial_pieces *pieces, int count, int d,
+                                const simd_rows *rows, const simd_columns *columns,
+                                simd_intervals *out)
 {
     const radial_pieces kept = *pieces;
-    for (int i = 0; i < SCREEN_ROWS; i++) {
+    uint32_t reached = 0;
+    for (int i = 0; i < count; i++) {
         uint32_t mask = 0, column_mask = 0;
         const float *x = rows->x[i];
         float slope = rows->error[i] + rows->gain[i] * columns->slack,
@@ -829,40 +831,39 @@ static void NAME(interval_tile)(const radial_pieces *pieces, int d, const simd_r
         }
         out->mask[i] = mask;
         out->column_mask[i] = column_mask;
+        reached |= (uint32_t)((mask | column_mask) != 0) << i;
     }
+    out->rows = reached;
 }
 
 #if VECTOR_BYTES == 64
 static void NAME(refine_row)(int i, const simd_rows *rows, const simd_columns *columns,
                              simd_intervals *out)
 {
-    int32_t sums[SCREEN_COLS] = {0};
     int width = columns->fine_width;
-    uint32_t wanted = out->mask[i] | out->column_mask[i], mask = 0, column_mask = 0;
-    for (uint32_t left = wanted; left; left &= left - 1) {
+    const int16_t *row = rows->fine[i];
+    float slope = rows->fine_error[i] + rows->gain[i] * columns->slack, base = out->base[i];
+    uint32_t left = out->mask[i] | out->column_mask[i], mask = 0, column_mask = 0;
+    for (; left;
+         left &= left - 1) { /* few: one after the other, and nothing from memory to vectors */
         int j = __builtin_ctz(left);
-        const int16_t *row = rows->fine[i], *column = columns->fine + (size_t)j * width;
+        const int16_t *column = columns->fine + (size_t)j * width;
         __m512i sum = _mm512_setzero_si512();
         for (int u = 0; u < width; u += 32)
             DOT16(sum, _mm512_loadu_si512(row + u), _mm512_loadu_si512(column + u));
-        sums[j] = _mm512_reduce_add_epi32(sum);
-    }
-    out->slope[i] = rows->fine_error[i] + rows->gain[i] * columns->slack;
-    for (int j = 0; j < SCREEN_COLS; j += FLANES) {
-        vf step = FSPLAT(-rows->fine_step[i]) * FLOAD(columns->fine_step + j);
-        vf value = FMA32(step, __builtin_convertvector(SLOAD(sums + j), vf),
-                         FLOAD(out->kernel + i * SCREEN_COLS + j));
-        FSTORE(out->value + i * SCREEN_COLS + j, value);
-        vf upper = (vf)((vs)value & INT32_MAX);
-        upper = FMA32(FSPLAT(out->slope[i]), FLOAD(columns->norm + j), upper);
-        upper = FMA32(FSPLAT(rows->norm[i]), FLOAD(columns->fine_error + j), upper);
-        mask |= NAME(reaching32)(upper, FSPLAT(rows->tau[i] - out->base[i])) << j;
+        float value = out->kernel[i * SCREEN_COLS + j] - rows->fine_step[i] *
+                                                             columns->fine_step[j] *
+                                                             (float)_mm512_reduce_add_epi32(sum);
+        float upper = __builtin_fabsf(value) + slope * columns->norm[j] +
+                      rows->norm[i] * columns->fine_error[j];
+        out->value[i * SCREEN_COLS + j] = value;
+        mask |= (uint32_t)(upper >= rows->tau[i] - base) << j;
         if (columns->tau)
-            column_mask |= NAME(reaching32)(upper + FSPLAT(out->base[i]), FLOAD(columns->tau + j))
-                           << j;
+            column_mask |= (uint32_t)(upper + base >= columns->tau[j]) << j;
     }
-    out->mask[i] = mask & wanted;
-    out->column_mask[i] = column_mask & wanted;
+    out->slope[i] = slope;
+    out->mask[i] = mask;
+    out->column_mask[i] = column_mask;
 }
 #endif
 
