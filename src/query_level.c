@@ -25,6 +25,7 @@ static void scratch_release(level_scratch *s)
                     s->value,
                     s->relative,
                     s->intervals,
+                    s->row_tiles,
                     s->table,
                     s->arrivals,
                     s->point_x,
@@ -56,7 +57,8 @@ static int reserve_integers(level_scratch *s, size_t d)
 {
     s->relative = scratch_alloc(BITSET_SIZE * d, sizeof(float));
     s->intervals = scratch_alloc(1, sizeof(simd_intervals));
-    return s->relative && s->intervals;
+    s->row_tiles = scratch_alloc(BITSET_SIZE / SCREEN_ROWS, sizeof(simd_rows));
+    return s->relative && s->intervals && s->row_tiles;
 }
 
 static int scratch_reserve(const query_task *task, int capacity, level_scratch *s)
@@ -160,12 +162,15 @@ static status search_deferred(const query_task *task, level_scratch *scratch, qu
     return outcome;
 }
 
-/* How many candidates of a query may be in play: more where intervals are wide, fewer where the queries of
+/* How many candidates of a query may be in play: more where intervals are wide, few where the queries of
  * many blocks wait together. */
 static int capacity(const query_task *task, int paired)
 {
-    int usual = paired ? 0 : task->index->form == INDEX_INTEGERS ? 1024 : 512;
-    return 4 * task->k > usual ? 4 * task->k : usual;
+    int usual = paired                                ? 64
+                : task->index->form == INDEX_INTEGERS ? 1024
+                                                      : 512,
+        least = (paired ? 3 : 4) * task->k;
+    return least > usual ? least : usual;
 }
 
 status level_run(level_scratch *scratch, level_piece *piece, void *context, level_progress *p)

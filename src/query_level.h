@@ -25,7 +25,7 @@
 #define LEVEL_CHUNK 128          /* cells of the frontier that are ordered at once */
 #define LEVEL_FINISH_PAIRS 16384 /* pairs that are finished at once */
 /* What a list of candidates takes: a row of a tile, and a whole vector, may come on top of its capacity. */
-#define LEVEL_ROOM(capacity) ((size_t)(capacity) + 2 * SCREEN_COLS)
+#define LEVEL_ROOM(capacity) ((size_t)(capacity) + SCREEN_COLS + SIMD_WIDTH)
 /* The longest row of psi. */
 #define LEVEL_WIDTH ((SUBSPACE_RANK + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH)
 
@@ -106,7 +106,8 @@ typedef struct {
     double landmark_scale[SUBSPACE_RANK];
     float *value; /* SCREEN_ROWS x SCREEN_COLS */
     /* integers */
-    float *relative; /* BITSET_SIZE x d: positions from the centre of a cell */
+    float *relative;      /* BITSET_SIZE x d: positions from the centre of a cell */
+    simd_rows *row_tiles; /* BITSET_SIZE / SCREEN_ROWS */
     simd_intervals *intervals;
     /* finishing: distinct candidates, the queries that want each, and panels of both */
     size_t table_size; /* a power of two */

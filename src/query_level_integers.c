@@ -30,7 +30,6 @@ static void fill_rows(const level_scratch *s, const int *members, int count, sim
         screen_row(from, block->column[q], a, rows);
         rows->features[a] = block->integers + (size_t)q * from->steps * 4;
         rows->x[a] = s->relative + (size_t)q * from->d;
-        rows->tau[a] = block->tau[q];
     }
 }
 
@@ -76,47 +75,58 @@ static void keep_row(level_scratch *s, int a, int q, simd_rows *rows, const simd
                              .row_norm = rows->norm[a]};
     if (found->mask[a])
         level_keep(s, block, q, ids, found->mask[a], &row);
-    rows->tau[a] = block->tau[q];
     keep_in_columns(s, other, first, block->row[q], found->column_mask[a], &row);
+}
+
+/* A tile: up to SCREEN_ROWS members against panel p of a cell. */
+static void screen_tile(level_scratch *s, int cell, int p, const int *members, int count,
+                        simd_rows *rows, const simd_columns *columns, level_block *other)
+{
+    const screen *points = &s->task->index->points.integers;
+    const cells *order = points->order;
+    simd_intervals *found = s->intervals;
+    int panel = order->panel[cell] + p;
+    if (order->least[panel] >= s->block->most_limit)
+        return;
+    for (int a = 0; a < count; a++)
+        rows->tau[a] = s->block->tau[members[a]];
+    s->counters.screened += (double)count * SCREEN_COLS;
+    (points->bits == 8 ? simd->dot_tile8 : simd->dot_tile16)(points->steps, rows, columns,
+                                                             found->value);
+    simd->interval_tile(points->pieces, count, points->d, rows, columns, found);
+    if (points->fine_width)
+        fetch_fine(columns, found);
+    for (uint32_t left = found->rows; left; left &= left - 1) {
+        int a = __builtin_ctz(left);
+        keep_row(s, a, members[a], rows, columns, order->ids + (size_t)panel * SCREEN_COLS, other,
+                 p * SCREEN_COLS);
+    }
 }
 
 void level_integers_screen(level_scratch *s, int cell, const int *members, int count,
                            level_block *other)
 {
-    level_block *block = s->block;
+    const level_block *block = s->block;
     const screen *points = &s->task->index->points.integers;
     const cells *order = points->order;
-    simd_intervals *found = s->intervals;
-    int panels = order->panel[cell + 1] - order->panel[cell], start = 0,
+    int panels = order->panel[cell + 1] - order->panel[cell],
         own = s->task->index->from == &s->task->index->points && cell == block->cell;
-    simd_rows rows;
     simd_columns columns[CELLS_MOST / SCREEN_COLS];
     for (int p = 0; p < panels; p++) {
         columns[p] = screen_columns(points, cell, order->panel[cell] + p);
         columns[p].tau = other ? other->tau + p * SCREEN_COLS : NULL;
     }
     set_relative(s, cell, count, members);
-    for (int i = 0; i < count; i += SCREEN_ROWS) {
-        int filled = count - i < SCREEN_ROWS ? count - i : SCREEN_ROWS;
-        fill_rows(s, members + i, filled, &rows);
-        if (own) /* where the queries stand, thresholds are raised most */
-            start = block->column[members[i]] / SCREEN_COLS - order->panel[cell];
-        for (int step = 0; step < panels; step++) {
-            int p = start + step < panels ? start + step : start + step - panels,
-                panel = order->panel[cell] + p;
-            if (order->least[panel] >= block->most_limit)
-                continue;
-            s->counters.screened += (double)filled * SCREEN_COLS;
-            (points->bits == 8 ? simd->dot_tile8 : simd->dot_tile16)(points->steps, &rows,
-                                                                     &columns[p], found->value);
-            simd->interval_tile(points->pieces, filled, points->d, &rows, &columns[p], found);
-            if (points->fine_width)
-                fetch_fine(&columns[p], found);
-            for (uint32_t left = found->rows; left; left &= left - 1) {
-                int a = __builtin_ctz(left);
-                keep_row(s, a, members[i + a], &rows, &columns[p],
-                         order->ids + (size_t)panel * SCREEN_COLS, other, p * SCREEN_COLS);
-            }
+    for (int i = 0; i < count; i += SCREEN_ROWS)
+        fill_rows(s, members + i, count - i < SCREEN_ROWS ? count - i : SCREEN_ROWS,
+                  &s->row_tiles[i / SCREEN_ROWS]);
+    for (int step = 0; step < panels; step++)
+        for (int i = 0; i < count; i += SCREEN_ROWS) {
+            /* in the own cell where the queries stand first, which raises thresholds most */
+            int p =
+                own ? (block->column[members[i]] / SCREEN_COLS - order->panel[cell] + step) % panels
+                    : step;
+            screen_tile(s, cell, p, members + i, count - i < SCREEN_ROWS ? count - i : SCREEN_ROWS,
+                        &s->row_tiles[i / SCREEN_ROWS], &columns[p], other);
         }
-    }
 }
