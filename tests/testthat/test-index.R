@@ -58,14 +58,41 @@ test_that("integers: an error of rounding left out is seen", {
   x <- inputs("uniform", 4000, 5)
   tree <- cover_tree(residual_gp(x, gp_kernel("matern32", lengthscale = 0.5), inducing = 60, seed = 1))
   expect_true("screen.integers" %in% .Call(C_tree_index_fields, tree$gp, tree)$name)
-  expect_same_search(tree)
-  broken <- damaged(tree, "screen.error", function(x) 0 * x)
-  broken <- damaged(broken, "screen.norm", function(x) 0 * x)
-  broken <- damaged(broken, "screen.slack", function(x) 0 * x)
-  expect_wrong_search(damaged(broken, "screen.slack_floor", function(x) 0 * x), "no error at all")
   if ("screen.fine" %in% .Call(C_tree_index_fields, tree$gp, tree)$name) { # where there are integers of 8 bits
-    expect_wrong_search(damaged(tree, "screen.fine_step", function(x) 0.8 * x), "features in 16 bits too small")
+    broken <- damaged(tree, "screen.fine_step", function(x) 0.8 * x)
+    rough <- damaged(tree, "screen.error", function(x) 0 * x)
+    for (field in c("norm", "slack", "slack_floor")) {
+      rough <- damaged(rough, paste0("screen.", field), function(x) 0 * x)
+    }
+  } else { # errors of 16 bits alone are too small to be missed
+    broken <- damaged(tree, "screen.step", function(x) 0.8 * x)
+    rough <- NULL
   }
+  for (queries in list(NULL, 1:2000)) { # all points: blocks meet in pairs; some: they do not
+    expect_same_search(tree, queries = queries)
+    expect_wrong_search(broken, "features in 16 bits too small", queries = queries)
+    if (length(rough)) expect_wrong_search(rough, "no error at all", queries = queries)
+  }
+})
+
+test_that("blocks meet in pairs, in waves, with few neighbours or many, and where bounds leave little of them", {
+  set.seed(9)
+  x <- inputs("uniform", 36000, 4)
+  tree <- cover_tree(residual_gp(x, gp_kernel("matern12", lengthscale = 0.3), inducing = 16, seed = 1))
+  expect_true("screen.integers" %in% .Call(C_tree_index_fields, tree$gp, tree)$name)
+  expect_gt(ceiling(nrow(x) / 512), 64) # more than meet in one wave
+  some <- seq(1, nrow(x), 97)
+  for (k in c(1, 70)) {
+    nn <- residual_knn(tree, k, method = "level")
+    brute <- residual_knn(tree, k, queries = some, method = "brute")
+    expect_identical(list(nn$id[some, ], nn$dist[some, ]), list(brute$id[, ], brute$dist[, ]))
+    expect_lt(nn$stats[["screened"]], 0.8 * nrow(x)^2) # a product serves two queries
+  }
+  x <- x[1:6000, 1:3]
+  short <- cover_tree(residual_gp(x, gp_kernel("matern12", lengthscale = 0.05), inducing = 16, seed = 1))
+  expect_true("screen.integers" %in% .Call(C_tree_index_fields, short$gp, short)$name)
+  expect_lt(residual_knn(short, 15, method = "level")$stats[["screened"]], 0.45 * nrow(x)^2)
+  expect_same_search(short)
 })
 
 test_that("best-first: weights too small, or a process that is none, are seen", {
