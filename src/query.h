@@ -68,16 +68,19 @@ static inline int query_limit(const query_task *task, size_t q)
     return task->predecessors ? query_row(task, q) : (int)task->points->n;
 }
 
-/* Writes the sorted heap of query q. */
-static inline void query_write(const query_task *task, size_t q, const kbest *heap,
-                               query_result *result)
+/* The k-best of a query, empty, in the place of its answer. */
+static inline kbest query_place(const query_task *task, size_t q, query_result *result)
 {
     size_t at = (task->slot ? (size_t)task->slot[q] : q) * task->k;
-    for (int j = 0; j < task->k; j++) {
-        result->id[at + j] = j < heap->size ? heap->id[j] : -1;
-        if (j < heap->size)
-            result->dist[at + j] = heap->dist[j];
-    }
+    return (kbest){task->k, 0, result->dist + at, result->id + at};
+}
+
+/* Makes of a k-best that stands there the answer. */
+static inline void query_close(kbest *best)
+{
+    kbest_sort(best);
+    for (int j = best->size; j < best->k; j++)
+        best->id[j] = -1;
 }
 
 status query_brute(const query_task *task, query_result *result);

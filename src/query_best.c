@@ -33,8 +33,7 @@ typedef struct {
     node_bound *heap; /* nodes */
     int size;
     int pending, *list;    /* LIST: points to evaluate */
-    double *rho, *dist;    /* LIST, k */
-    int *id;               /* k */
+    double *rho;           /* LIST */
     double spent, allowed; /* correlations for this query, and when to give it up */
     query_counters counters;
 } best_scratch;
@@ -155,12 +154,12 @@ static void open_inner(const query_task *task, nodes *b, const node_bound *node,
     }
 }
 
-/* Returns 0, with nothing written, when the query takes more than it is allowed. */
+/* Returns 0, without an answer, when the query takes more than it is allowed. */
 static int search_query(const query_task *task, nodes *b, size_t q, best_scratch *s,
                         query_result *result)
 {
     int row = query_row(task, q), limit = query_limit(task, q);
-    kbest best = {task->k, 0, s->dist, s->id};
+    kbest best = query_place(task, q, result);
     if (task->from->scale[row] == 0.0) { /* 1 from all: the first k are the answer */
         for (int j = 0; j < limit && best.size < task->k; j++)
             if (!task->self || j != row)
@@ -192,8 +191,7 @@ static int search_query(const query_task *task, nodes *b, size_t q, best_scratch
     evaluate(task, s, &best);
     if (limit > 0 && s->query.special && isfinite(task->budget)) /* with what is left */
         evaluate_specials(task, b, limit, s, &best);
-    kbest_sort(&best);
-    query_write(task, q, &best, result);
+    query_close(&best);
     return 1;
 }
 
@@ -201,7 +199,7 @@ static int search_query(const query_task *task, nodes *b, size_t q, best_scratch
 
 static void scratch_release(best_scratch *s)
 {
-    void *held[] = {s->query.weight, s->heap, s->list, s->rho, s->dist, s->id};
+    void *held[] = {s->query.weight, s->heap, s->list, s->rho};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
@@ -212,9 +210,7 @@ static int scratch_reserve(const query_task *task, const tree *structure, best_s
     s->heap = scratch_alloc(structure->nodes, sizeof(node_bound));
     s->list = scratch_alloc(LIST, sizeof(int));
     s->rho = scratch_alloc(LIST, sizeof(double));
-    s->dist = scratch_alloc(task->k, sizeof(double));
-    s->id = scratch_alloc(task->k, sizeof(int));
-    return s->query.weight && s->heap && s->list && s->rho && s->dist && s->id;
+    return s->query.weight && s->heap && s->list && s->rho;
 }
 
 /* Whether bounds leave enough out on SAMPLE queries, from `offset` and spread over all. */

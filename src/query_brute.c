@@ -16,8 +16,7 @@
 
 typedef struct {
     double *query_x, *query_v, *point_x, *point_v, *point_scale;
-    double *dist;
-    int *id, *size;
+    kbest *best;
     query_counters counters;
 } brute_scratch;
 
@@ -33,25 +32,20 @@ static void brute_scratch_free(brute_scratch *s)
     scratch_free(s->point_x);
     scratch_free(s->point_v);
     scratch_free(s->point_scale);
-    scratch_free(s->dist);
-    scratch_free(s->id);
-    scratch_free(s->size);
+    scratch_free(s->best);
 }
 
 static int brute_scratch_new(const query_task *task, size_t strip, size_t slab, brute_scratch *s)
 {
-    size_t d = task->points->d, m = task->points->m, k = task->k;
+    size_t d = task->points->d, m = task->points->m;
     memset(s, 0, sizeof(*s));
     s->query_x = scratch_alloc(strip * d, sizeof(double));
     s->query_v = scratch_alloc(strip * m + 1, sizeof(double));
     s->point_x = scratch_alloc(slab * d, sizeof(double));
     s->point_v = scratch_alloc(slab * m + 1, sizeof(double));
     s->point_scale = scratch_alloc(slab, sizeof(double));
-    s->dist = scratch_alloc(strip * k, sizeof(double));
-    s->id = scratch_alloc(strip * k, sizeof(int));
-    s->size = scratch_alloc(strip, sizeof(int));
-    return s->query_x && s->query_v && s->point_x && s->point_v && s->point_scale && s->dist &&
-           s->id && s->size;
+    s->best = scratch_alloc(strip, sizeof(kbest));
+    return s->query_x && s->query_v && s->point_x && s->point_v && s->point_scale && s->best;
 }
 
 static void pack_queries(const query_task *task, const brute_strip *strip, brute_scratch *s)
@@ -127,24 +121,10 @@ static void strip_over_slab(const query_task *task, const radial *rad, const bru
                                 s->query_v + i * m, s->point_v + j * m, tile);
             s->counters.correlations += (double)height * cols;
             int width = count - j < (size_t)cols ? (int)(count - j) : cols;
-            for (size_t a = 0; a < height; a++) {
-                kbest heap = {task->k, s->size[i + a], s->dist + (i + a) * task->k,
-                              s->id + (i + a) * task->k};
+            for (size_t a = 0; a < height; a++)
                 offer_row(task, strip->first + i + a, tile + a * cols, s->point_scale + j,
-                          (int)(first + j), width, &heap);
-                s->size[i + a] = heap.size;
-            }
+                          (int)(first + j), width, &s->best[i + a]);
         }
-    }
-}
-
-static void write_strip(const query_task *task, const brute_strip *strip, brute_scratch *s,
-                        query_result *result)
-{
-    for (size_t i = 0; i < strip->count; i++) {
-        kbest heap = {task->k, s->size[i], s->dist + i * task->k, s->id + i * task->k};
-        kbest_sort(&heap);
-        query_write(task, strip->first + i, &heap, result);
     }
 }
 
@@ -189,7 +169,8 @@ status query_brute(const query_task *task, query_result *result)
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
             for (int t = 0; t < threads; t++) {
                 if (first == 0) {
-                    memset(scratch[t].size, 0, strip_size * sizeof(int));
+                    for (size_t i = 0; i < strips[t].count; i++)
+                        scratch[t].best[i] = query_place(task, strips[t].first + i, result);
                     pack_queries(task, &strips[t], &scratch[t]);
                 }
                 for (size_t at = first; at < last && at < (size_t)strips[t].limit; at += slab) {
@@ -197,8 +178,8 @@ status query_brute(const query_task *task, query_result *result)
                     pack_points(task->points, at, count, &scratch[t]);
                     strip_over_slab(task, &rad, &strips[t], at, count, &scratch[t]);
                 }
-                if (last == reach)
-                    write_strip(task, &strips[t], &scratch[t], result);
+                for (size_t i = 0; i < strips[t].count && last == reach; i++)
+                    query_close(&scratch[t].best[i]);
             }
             if (reach == 0)
                 break;

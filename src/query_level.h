@@ -69,7 +69,7 @@ typedef struct {
     int capacity;             /* of a list of candidates */
     candidates kept[BITSET_SIZE];
     int settled[BITSET_SIZE]; /* how many were kept when the threshold was last raised */
-    kbest best[BITSET_SIZE];  /* evaluated exactly */
+    kbest best[BITSET_SIZE];  /* evaluated exactly, in the place of the answer */
     char *integers;           /* rows: their features, where integers are screened */
 } level_block;
 
@@ -77,8 +77,6 @@ typedef struct {
 typedef struct {
     level_block *each;
     float *lists;
-    double *heap_dist;
-    int *heap_id;
     char *integers;
 } level_blocks;
 
@@ -125,12 +123,12 @@ typedef struct {
 int level_blocks_new(const query_task *task, size_t count, int capacity, level_blocks *blocks);
 void level_blocks_free(level_blocks *blocks);
 
-/* Puts up to BITSET_SIZE queries of one cell into a block. */
+/* Puts up to BITSET_SIZE queries of one cell into a block, whose answers go to `result`. */
 void level_block_set(const query_task *task, level_block *block, int cell, const int *queries,
-                     int count);
+                     int count, query_result *result);
 
-/* Evaluates what is still in play, searches what the traversal does not serve, and writes the answers. */
-void level_block_answer(level_scratch *s, query_result *result);
+/* Evaluates what is still in play, searches what the traversal does not serve, and puts the answers in order. */
+void level_block_answer(level_scratch *s);
 
 /* ---- query_level_candidates.c: thresholds, candidates, exact evaluation ---- */
 

@@ -6,24 +6,20 @@
 
 void level_blocks_free(level_blocks *blocks)
 {
-    void *held[] = {blocks->each, blocks->lists, blocks->heap_dist, blocks->heap_id,
-                    blocks->integers};
+    void *held[] = {blocks->each, blocks->lists, blocks->integers};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
 
 int level_blocks_new(const query_task *task, size_t count, int capacity, level_blocks *blocks)
 {
-    size_t k = task->k, queries = count * BITSET_SIZE, room = LEVEL_ROOM(capacity),
+    size_t queries = count * BITSET_SIZE, room = LEVEL_ROOM(capacity),
            bytes = (size_t)task->index->points.integers.steps * 4;
     memset(blocks, 0, sizeof(*blocks));
     blocks->each = scratch_alloc(count, sizeof(level_block));
     blocks->lists = scratch_alloc(3 * queries * room, sizeof(float)); /* ids are as long */
-    blocks->heap_dist = scratch_alloc(queries * k, sizeof(double));
-    blocks->heap_id = scratch_alloc(queries * k, sizeof(int));
     blocks->integers = scratch_alloc(queries * bytes + 1, 1);
-    if (!blocks->each || !blocks->lists || !blocks->heap_dist || !blocks->heap_id ||
-        !blocks->integers)
+    if (!blocks->each || !blocks->lists || !blocks->integers)
         return 0;
     for (size_t i = 0; i < count; i++) {
         level_block *block = &blocks->each[i];
@@ -33,8 +29,6 @@ int level_blocks_new(const query_task *task, size_t count, int capacity, level_b
             float *lists = blocks->lists + 3 * at * room;
             block->kept[q] =
                 (candidates){.id = (int *)lists, .low = lists + room, .high = lists + 2 * room};
-            block->best[q] =
-                (kbest){task->k, 0, blocks->heap_dist + at * k, blocks->heap_id + at * k};
         }
     }
     return 1;
@@ -54,7 +48,7 @@ static int is_special(const query_task *task, int row)
 }
 
 void level_block_set(const query_task *task, level_block *block, int cell, const int *queries,
-                     int count)
+                     int count, query_result *result)
 {
     const index_set *from = task->index->from;
     block->cell = cell;
@@ -71,7 +65,8 @@ void level_block_set(const query_task *task, level_block *block, int cell, const
         block->column[q] = from->order.column[from->order.position[row]];
         block->gain[q] = (float)(task->from->scale[row] * (1.0 + 1e-6));
         block->noise[q] = (float)(from->bound.noise[row] * (1.0 + 1e-6));
-        block->kept[q].count = block->settled[q] = block->best[q].size = 0;
+        block->kept[q].count = block->settled[q] = 0;
+        block->best[q] = query_place(task, queries[q], result);
         if (task->from->scale[row] == 0.0) {
             take_first(task, block, q);
         } else if (limit > 0 && !is_special(task, row)) {
@@ -81,7 +76,7 @@ void level_block_set(const query_task *task, level_block *block, int cell, const
     }
 }
 
-void level_block_answer(level_scratch *s, query_result *result)
+void level_block_answer(level_scratch *s)
 {
     const query_task *task = s->task;
     level_block *block = s->block;
@@ -91,8 +86,6 @@ void level_block_answer(level_scratch *s, query_result *result)
     for (int q = 0; q < block->count; q++)
         if (is_special(task, block->row[q]) && block->gain[q] > 0.0f && block->limit[q] > 0)
             level_search_special(s, q);
-    for (int q = 0; q < block->count; q++) {
-        kbest_sort(&block->best[q]);
-        query_write(task, block->query[q], &block->best[q], result);
-    }
+    for (int q = 0; q < block->count; q++)
+        query_close(&block->best[q]);
 }
