@@ -8,6 +8,7 @@ typedef struct {
     int k, size;
     double *dist; /* k; dist[0] is the worst when the heap is full */
     int *id;      /* k */
+    int sorted;   /* best first: no heap any more */
 } kbest;
 
 static inline int kbest_before(double da, int ia, double db, int ib)
@@ -59,26 +60,10 @@ static inline int kbest_push(kbest *heap, double dist, int id)
     return 1;
 }
 
-/* Sorts in place, best first; the arrays are no heap afterwards. A heap that stands in falling order
- * is only turned round. */
+/* Sorts in place, best first. */
 static inline void kbest_sort(kbest *heap)
 {
-    int fall = 1;
-    while (fall < heap->size && !kbest_before(heap->dist[fall - 1], heap->id[fall - 1],
-                                              heap->dist[fall], heap->id[fall]))
-        fall++;
-    if (fall >= heap->size) {
-        for (int i = 0, j = heap->size - 1; i < j; i++, j--) {
-            double dist = heap->dist[i];
-            int id = heap->id[i];
-            heap->dist[i] = heap->dist[j];
-            heap->id[i] = heap->id[j];
-            heap->dist[j] = dist;
-            heap->id[j] = id;
-        }
-        return;
-    }
-    for (int size = heap->size - 1; size > 0; size--) {
+    for (int size = heap->size - 1; size > 0 && !heap->sorted; size--) {
         double dist = heap->dist[0];
         int id = heap->id[0];
         heap->dist[0] = heap->dist[size];
@@ -87,6 +72,7 @@ static inline void kbest_sort(kbest *heap)
         heap->id[size] = id;
         kbest_sift(heap, 0, size);
     }
+    heap->sorted = 1;
 }
 
 #endif

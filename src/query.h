@@ -72,7 +72,7 @@ static inline int query_limit(const query_task *task, size_t q)
 static inline kbest query_place(const query_task *task, size_t q, query_result *result)
 {
     size_t at = (task->slot ? (size_t)task->slot[q] : q) * task->k;
-    return (kbest){task->k, 0, result->dist + at, result->id + at};
+    return (kbest){task->k, 0, result->dist + at, result->id + at, 0};
 }
 
 /* Makes of a k-best that stands there the answer. */

@@ -79,8 +79,8 @@ static int scratch_reserve(const query_task *task, int capacity, level_scratch *
     s->arrivals = scratch_alloc(most, sizeof(arrival));
     s->point_x = scratch_alloc(SIMD_MAX_COLS * d, sizeof(double));
     s->point_v = scratch_alloc(SIMD_MAX_COLS * m + 1, sizeof(double));
-    s->found_dist = scratch_alloc(most + BITSET_SIZE, sizeof(double));
-    s->found_id = scratch_alloc(most + BITSET_SIZE, sizeof(int));
+    s->found_dist = scratch_alloc(most + BITSET_SIZE * SIMD_MAX_COLS, sizeof(double));
+    s->found_id = scratch_alloc(most + BITSET_SIZE * SIMD_MAX_COLS, sizeof(int));
     s->tile = scratch_alloc((BITSET_SIZE + 8) * SIMD_MAX_COLS, sizeof(double));
     if (s->table)
         memset(s->table, 0xff, s->table_size * sizeof(int));

@@ -6,7 +6,6 @@
 #define DENSE_PAYS 4 /* how many times faster a pair is in the tiles of brute force than alone */
 #define FIRST_PANELS                                                                               \
     4 /* before so many, a special query's k-best says little of how many it needs */
-#define ORDER_MOST 256 /* pairs of a query that are ordered by counting */
 
 /* ---- candidates of one query ---------------------------------------------------------------- */
 
@@ -166,11 +165,14 @@ static void finish_panel(level_scratch *s, const arrival *panel, int columns)
     int cols = simd->cols, d = points->d, m = points->m, ids[SIMD_MAX_COLS], members[BITSET_SIZE];
     const double *x[BITSET_SIZE], *v[BITSET_SIZE];
     radial rad = kernel_radial(task->kern);
+    uint64_t wanted[BITSET_WORDS][SIMD_MAX_COLS] = {{0}};
     bitset any = {{0}};
     for (int j = 0; j < columns; j++) {
         ids[j] = panel[j].id;
-        for (int w = 0; w < BITSET_WORDS; w++)
-            any.word[w] |= panel[j].wanted.word[w];
+        for (int w = 0; w < BITSET_WORDS; w++) {
+            wanted[w][j] = panel[j].wanted.word[w];
+            any.word[w] |= wanted[w][j];
+        }
     }
     int count = bitset_members(&any, members);
     double variance[SIMD_MAX_COLS], dist[SIMD_MAX_COLS];
@@ -186,26 +188,23 @@ static void finish_panel(level_scratch *s, const arrival *panel, int columns)
     for (int i = 0; i < count; i++) {
         int q = members[i], at = s->found_at[q] + s->found[q];
         simd->distances(s->tile + i * cols, from->variance[b->row[q]], variance, dist);
-        for (int j = 0; j < columns; j++) {
-            s->found_dist[at] = dist[j];
-            s->found_id[at] = ids[j];
-            at += panel[j].wanted.word[q / 64] >> (q % 64) & 1;
-        }
-        s->counters.correlations += at - s->found_at[q] - s->found[q];
-        s->found[q] = at - s->found_at[q];
+        int more = simd->append_wanted(wanted[q / 64], q % 64, dist, ids, s->found_dist + at,
+                                       s->found_id + at);
+        s->counters.correlations += more;
+        s->found[q] += more;
     }
 }
 
-/* Adds what was found of a query to its k-best: ordered at once where nothing was known before. */
-static void collect(level_scratch *s, int q)
+/* Adds what was found of a query to its k-best: ordered at once where nothing was known before, into the
+ * answer if nothing comes after. */
+static void collect(level_scratch *s, int q, int last)
 {
-    level_block *b = s->block;
     const double *dist = s->found_dist + s->found_at[q];
     const int *id = s->found_id + s->found_at[q];
-    int count = s->found[q], rank[ORDER_MOST], k = s->task->k;
-    double padded[ORDER_MOST + SIMD_MAX_COLS];
-    kbest *best = &b->best[q];
-    if (best->size || count > ORDER_MOST) {
+    double padded[ORDER_MOST + SIMD_MAX_COLS], ordered[ORDER_MOST];
+    int count = s->found[q], ids[ORDER_MOST];
+    kbest *best = &s->block->best[q];
+    if (!count || best->size || !last || count > ORDER_MOST) {
         for (int i = 0; i < count; i++)
             kbest_push(best, dist[i], id[i]);
         return;
@@ -213,32 +212,30 @@ static void collect(level_scratch *s, int q)
     memcpy(padded, dist, count * sizeof(double));
     for (int j = count; j < count + SIMD_MAX_COLS; j++)
         padded[j] = INFINITY;
-    simd->order_pairs(count, padded, id, rank);
-    int last = (count < k ? count : k) - 1;
-    for (int i = 0; i < count; i++) /* worst first: a heap */
-        if (rank[i] <= last) {
-            best->dist[last - rank[i]] = dist[i];
-            best->id[last - rank[i]] = id[i];
-        }
-    best->size = last + 1;
+    simd->order_pairs(count, padded, id, ordered, ids);
+    best->size = count < best->k ? count : best->k;
+    best->sorted = 1;
+    memcpy(best->dist, ordered, best->size * sizeof(double));
+    memcpy(best->id, ids, best->size * sizeof(int));
 }
 
 /* Evaluates the candidates of each query of the block from place from[q] on. Queries that stand together
  * share candidates, so pairs come in tiles, and a candidate is read once. */
-static void finish(level_scratch *s, const int *from)
+static void finish(level_scratch *s, const int *from, int last_round)
 {
     level_block *b = s->block;
     int cols = simd->cols;
     for (int first = 0, last; first < b->count; first = last) {
-        int pairs = 0;
+        int wanted = 0, pairs = 0;
         s->distincts = 0;
         for (last = first; last < b->count; last++) {
             candidates *kept = &b->kept[last];
-            if (last > first && pairs + kept->count - from[last] > LEVEL_FINISH_PAIRS)
+            if (last > first && wanted + kept->count - from[last] > LEVEL_FINISH_PAIRS)
                 break;
             s->found_at[last] = pairs;
             s->found[last] = 0;
-            pairs += kept->count - from[last] + 1; /* a place to spare */
+            wanted += kept->count - from[last];
+            pairs += kept->count - from[last] + SIMD_MAX_COLS; /* whole vectors are written */
             for (int i = from[last]; i < kept->count; i++)
                 bitset_add(&arrive(s, kept->id[i])->wanted, last);
             kept->count = from[last];
@@ -250,7 +247,7 @@ static void finish(level_scratch *s, const int *from)
         for (int i = 0; i < s->distincts; i += cols)
             finish_panel(s, s->arrivals + i, s->distincts - i < cols ? s->distincts - i : cols);
         for (int q = first; q < last; q++)
-            collect(s, q);
+            collect(s, q, last_round);
     }
 }
 
@@ -268,7 +265,7 @@ void level_finish(level_scratch *s, const int *members, int count)
         many += from[q] < b->kept[q].count;
     }
     if (many) {
-        finish(s, from);
+        finish(s, from, 0);
         for (int i = 0; i < count; i++) {
             int q = members[i];
             if (b->best[q].size)
@@ -276,7 +273,7 @@ void level_finish(level_scratch *s, const int *members, int count)
         }
     }
     memset(from, 0, sizeof(from));
-    finish(s, from);
+    finish(s, from, 1);
 }
 
 /* ---- special queries ------------------------------------------------------------------------ */

@@ -41,8 +41,10 @@ float level_away(const index_search *index, int from, int cell)
 static float hardest_of(const level_scratch *s, const int *members, int count)
 {
     float hardest = 0.0f;
-    for (int i = 0; i < count; i++)
-        hardest = fmaxf(hardest, hardness(s, members[i]));
+    for (int i = 0; i < count; i++) {
+        float hard = hardness(s, members[i]);
+        hardest = hard > hardest ? hard : hardest;
+    }
     return hardest;
 }
 

@@ -17,6 +17,7 @@
 
 #define SIMD_MAX_ROWS 16
 #define SIMD_MAX_COLS 32
+#define ORDER_MOST 256 /* pairs that are ordered by counting */
 
 typedef enum { RADIAL_POLYEXP, RADIAL_GAUSSIAN, RADIAL_FUNCTION } radial_form;
 
@@ -201,9 +202,14 @@ typedef struct {
                           const float *limit, const float *columns, const float *tail, float *value,
                           uint32_t *mask);
 
-    /* rank[i] = how many of the pairs (dist, id) stand before pair i; ids differ, and dist is padded to a
-     * whole vector by infinities. */
-    void (*order_pairs)(int count, const double *dist, const int *id, int *rank);
+    /* Orders up to ORDER_MOST pairs (dist, id), whose ids differ, by dist and then by id. dist is padded to
+     * a few whole vectors by infinities. */
+    void (*order_pairs)(int count, const double *dist, const int *id, double *to_dist, int *to_id);
+
+    /* Appends the pairs (dist[j], ids[j]), j < cols, for which bit `bit` of wanted[j] is set; returns how many.
+     * Whole vectors may be overwritten behind them. */
+    int (*append_wanted)(const uint64_t *wanted, int bit, const double *dist, const int *ids,
+                         double *to_dist, int *to_id);
 
     /* dist[j] = sqrt(1 - |rho_j|), rho_j = r[j] / sqrt(p q[j]) clamped, 0 where p or q[j] is 0; j < cols. */
     void (*distances)(const double *r, double p, const double *q, double *dist);

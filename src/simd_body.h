@@ -691,30 +691,72 @@ static void NAME(skip_limits)(int count, const simd_skip *queries, const simd_sk
     }
 }
 
-/* dist and id are read to a whole vector: the caller pads dist by infinities. */
-static void NAME(order_pairs)(int count, const double *dist, const int *id, int *rank)
+#define ORDER_VECTORS 4
+
+static void NAME(order_pairs)(int count, const double *dist, const int *id, double *to_dist,
+                              int *to_id)
 {
-    for (int i = 0; i < count; i++) {
-        vd own = SPLAT(dist[i]);
-        int before = 0;
-        for (int j = 0; j < count; j += LANES) {
-            vd other = LOAD(dist + j);
-#if VECTOR_BYTES == 64
-            uint32_t less = _mm512_cmp_pd_mask((__m512d)other, (__m512d)own, _CMP_LT_OQ);
-            uint32_t equal = _mm512_cmp_pd_mask((__m512d)other, (__m512d)own, _CMP_EQ_OQ);
-#else
-            uint32_t less = 0, equal = 0;
-            for (int l = 0; l < LANES; l++) {
-                less |= (uint32_t)(other[l] < own[l]) << l;
-                equal |= (uint32_t)(other[l] == own[l]) << l;
-            }
-#endif
-            before += __builtin_popcount(less);
-            for (; equal; equal &= equal - 1)
-                before += id[j + __builtin_ctz(equal)] < id[i];
+    int64_t rank[ORDER_MOST + ORDER_VECTORS * LANES];
+    int64_t total = 0;
+    for (int i = 0; i < count; i += ORDER_VECTORS * LANES) {
+        vd own[ORDER_VECTORS];
+        vi before[ORDER_VECTORS];
+#pragma GCC unroll 4
+        for (int h = 0; h < ORDER_VECTORS; h++) {
+            own[h] = LOAD(dist + i + h * LANES);
+            before[h] = (vi){0};
         }
-        rank[i] = before;
+        for (int j = 0; j < count; j++) {
+            vd other = SPLAT(dist[j]);
+#pragma GCC unroll 4
+            for (int h = 0; h < ORDER_VECTORS; h++)
+#if VECTOR_BYTES == 64
+                before[h] = (vi)_mm512_mask_sub_epi64(
+                    (__m512i)before[h],
+                    _mm512_cmp_pd_mask((__m512d)other, (__m512d)own[h], _CMP_LT_OQ),
+                    (__m512i)before[h], _mm512_set1_epi64(-1));
+#else
+                before[h] -= other < own[h];
+#endif
+        }
+#pragma GCC unroll 4
+        for (int h = 0; h < ORDER_VECTORS; h++)
+            memcpy(rank + i + h * LANES, &before[h], sizeof(vi));
     }
+    for (int i = 0; i < count; i++)
+        total += rank[i];
+    if (total != (int64_t)count * (count - 1) / 2) /* there are ties */
+        for (int i = 0; i < count; i++)
+            for (int j = 0; j < count; j++)
+                rank[i] += dist[j] == dist[i] && id[j] < id[i];
+    for (int i = 0; i < count; i++) {
+        to_dist[rank[i]] = dist[i];
+        to_id[rank[i]] = id[i];
+    }
+}
+
+static int NAME(append_wanted)(const uint64_t *wanted, int bit, const double *dist, const int *ids,
+                               double *to_dist, int *to_id)
+{
+#if VECTOR_BYTES == 64
+    __m512i there = _mm512_set1_epi64((int64_t)1 << bit);
+    __mmask8 low = _mm512_test_epi64_mask(_mm512_loadu_si512(wanted), there),
+             high = _mm512_test_epi64_mask(_mm512_loadu_si512(wanted + 8), there);
+    int few = __builtin_popcount(low);
+    _mm512_storeu_pd(to_dist, _mm512_maskz_compress_pd(low, _mm512_loadu_pd(dist)));
+    _mm512_storeu_pd(to_dist + few, _mm512_maskz_compress_pd(high, _mm512_loadu_pd(dist + 8)));
+    __mmask16 both = (__mmask16)(low | high << 8);
+    _mm512_storeu_si512(to_id, _mm512_maskz_compress_epi32(both, _mm512_loadu_si512(ids)));
+    return few + __builtin_popcount(high);
+#else
+    int count = 0;
+    for (int j = 0; j < COLS; j++) {
+        to_dist[count] = dist[j];
+        to_id[count] = ids[j];
+        count += wanted[j] >> bit & 1;
+    }
+    return count;
+#endif
 }
 
 static void NAME(distances)(const double *r, double p, const double *q, double *dist)
@@ -963,6 +1005,7 @@ static const simd_table NAME(table) = {
     .squared_lengths = NAME(squared_lengths),
     .skip_limits = NAME(skip_limits),
     .order_pairs = NAME(order_pairs),
+    .append_wanted = NAME(append_wanted),
     .distances = NAME(distances),
     .dot32 = NAME(dot32),
     .subspace_tile = NAME(subspace_tile),
@@ -1012,6 +1055,7 @@ static const simd_table NAME(table) = {
 #undef FLOAT_ROWS
 #undef LIST_ROWS
 #undef MULTIPLY_ROWS
+#undef ORDER_VECTORS
 #undef ISA
 #undef VECTOR_BYTES
 #undef TILE_ROWS
