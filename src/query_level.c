@@ -28,6 +28,7 @@ static void scratch_release(level_scratch *s)
                     s->row_tiles,
                     s->table,
                     s->arrivals,
+                    s->sequence,
                     s->point_x,
                     s->point_v,
                     s->tile,
@@ -77,6 +78,7 @@ static int scratch_reserve(const query_task *task, int capacity, level_scratch *
         s->table_size *= 2;
     s->table = scratch_alloc(s->table_size, sizeof(int));
     s->arrivals = scratch_alloc(most, sizeof(arrival));
+    s->sequence = scratch_alloc(most, sizeof(uint64_t));
     s->point_x = scratch_alloc(SIMD_MAX_COLS * d, sizeof(double));
     s->point_v = scratch_alloc(SIMD_MAX_COLS * m + 1, sizeof(double));
     s->found_dist = scratch_alloc(most + BITSET_SIZE * SIMD_MAX_COLS, sizeof(double));
@@ -85,7 +87,8 @@ static int scratch_reserve(const query_task *task, int capacity, level_scratch *
     if (s->table)
         memset(s->table, 0xff, s->table_size * sizeof(int));
     return s->work && s->special_upper && s->lows && s->rho && s->value && s->table &&
-           s->arrivals && s->point_x && s->point_v && s->tile && s->found_dist && s->found_id &&
+           s->arrivals && s->sequence && s->point_x && s->point_v && s->tile && s->found_dist &&
+           s->found_id &&
            (index->form == INDEX_SUBSPACES ? reserve_subspaces(s) : reserve_integers(s, d));
 }
 

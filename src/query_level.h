@@ -23,7 +23,7 @@
 #include "simd.h"
 
 #define LEVEL_CHUNK 128          /* cells of the frontier that are ordered at once */
-#define LEVEL_FINISH_PAIRS 16384 /* pairs that are finished at once */
+#define LEVEL_FINISH_PAIRS 32768 /* pairs that are finished at once */
 /* What a list of candidates takes: a row of a tile, and a whole vector, may come on top of its capacity. */
 #define LEVEL_ROOM(capacity) ((size_t)(capacity) + SCREEN_COLS + SIMD_WIDTH)
 /* The longest row of psi. */
@@ -52,7 +52,7 @@ typedef struct {
 
 /* A candidate of several queries, and which of them want it. */
 typedef struct {
-    int position, id;
+    int id, slot; /* of the table */
     bitset wanted;
 } arrival;
 
@@ -111,6 +111,7 @@ typedef struct {
     size_t table_size; /* a power of two */
     int *table, distincts;
     arrival *arrivals;
+    uint64_t *sequence; /* their places in the order of the cells, below their positions */
     double *point_x, *point_v, *tile;
     double *found_dist; /* LEVEL_FINISH_PAIRS: of the queries one after the other */
     int *found_id, found[BITSET_SIZE], found_at[BITSET_SIZE];

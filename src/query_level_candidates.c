@@ -144,20 +144,30 @@ static arrival *arrive(level_scratch *s, int id)
         at = (at + 1) & (s->table_size - 1);
     if (s->table[at] < 0) {
         s->table[at] = s->distincts;
-        s->arrivals[s->distincts++] =
-            (arrival){.position = s->task->index->points.order.position[id], .id = id};
+        s->arrivals[s->distincts++] = (arrival){.id = id, .slot = (int)at};
     }
     return &s->arrivals[s->table[at]];
 }
 
 static int earlier(const void *a, const void *b)
 {
-    int x = ((const arrival *)a)->position, y = ((const arrival *)b)->position;
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
     return (x > y) - (x < y);
 }
 
+/* Empties the table, and puts what arrived into the order of the cells. */
+static void order_arrivals(level_scratch *s)
+{
+    const int *position = s->task->index->points.order.position;
+    for (int i = 0; i < s->distincts; i++) {
+        s->table[s->arrivals[i].slot] = -1;
+        s->sequence[i] = (uint64_t)position[s->arrivals[i].id] << 32 | (uint64_t)i;
+    }
+    qsort(s->sequence, s->distincts, sizeof(uint64_t), earlier);
+}
+
 /* Evaluates the wanted pairs of one panel of candidates. */
-static void finish_panel(level_scratch *s, const arrival *panel, int columns)
+static void finish_panel(level_scratch *s, const uint64_t *sequence, int columns)
 {
     const level_block *b = s->block;
     const query_task *task = s->task;
@@ -168,9 +178,10 @@ static void finish_panel(level_scratch *s, const arrival *panel, int columns)
     uint64_t wanted[BITSET_WORDS][SIMD_MAX_COLS] = {{0}};
     bitset any = {{0}};
     for (int j = 0; j < columns; j++) {
-        ids[j] = panel[j].id;
+        const arrival *here = &s->arrivals[(uint32_t)sequence[j]];
+        ids[j] = here->id;
         for (int w = 0; w < BITSET_WORDS; w++) {
-            wanted[w][j] = panel[j].wanted.word[w];
+            wanted[w][j] = here->wanted.word[w];
             any.word[w] |= wanted[w][j];
         }
     }
@@ -242,10 +253,9 @@ static void finish(level_scratch *s, const int *from, int last_round)
         }
         if (!s->distincts)
             continue;
-        memset(s->table, 0xff, s->table_size * sizeof(int));
-        qsort(s->arrivals, s->distincts, sizeof(arrival), earlier);
+        order_arrivals(s);
         for (int i = 0; i < s->distincts; i += cols)
-            finish_panel(s, s->arrivals + i, s->distincts - i < cols ? s->distincts - i : cols);
+            finish_panel(s, s->sequence + i, s->distincts - i < cols ? s->distincts - i : cols);
         for (int q = first; q < last; q++)
             collect(s, q, last_round);
     }
