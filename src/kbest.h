@@ -75,4 +75,18 @@ static inline void kbest_sort(kbest *heap)
     heap->sorted = 1;
 }
 
+/* Makes a heap again of what was sorted: falling order is one. */
+static inline void kbest_unsort(kbest *heap)
+{
+    for (int i = 0, j = heap->size - 1; i < j && heap->sorted; i++, j--) {
+        double dist = heap->dist[i];
+        int id = heap->id[i];
+        heap->dist[i] = heap->dist[j];
+        heap->id[i] = heap->id[j];
+        heap->dist[j] = dist;
+        heap->id[j] = id;
+    }
+    heap->sorted = 0;
+}
+
 #endif

@@ -206,33 +206,37 @@ static void finish_panel(level_scratch *s, const uint64_t *sequence, int columns
     }
 }
 
-/* Adds what was found of a query to its k-best: ordered at once where nothing was known before, into the
- * answer if nothing comes after. */
-static void collect(level_scratch *s, int q, int last)
+/* Adds what was found of a query to its k-best, which is in order then. */
+static void collect(level_scratch *s, int q)
 {
-    const double *dist = s->found_dist + s->found_at[q];
-    const int *id = s->found_id + s->found_at[q];
-    double padded[ORDER_MOST + SIMD_MAX_COLS], ordered[ORDER_MOST];
-    int count = s->found[q], ids[ORDER_MOST];
     kbest *best = &s->block->best[q];
-    if (!count || best->size || !last || count > ORDER_MOST) {
-        for (int i = 0; i < count; i++)
-            kbest_push(best, dist[i], id[i]);
+    double dist[ORDER_MOST + SIMD_MAX_COLS], ordered_dist[ORDER_MOST];
+    int id[ORDER_MOST], ordered_id[ORDER_MOST], at = s->found_at[q], found = s->found[q],
+                                                count = best->size + found;
+    if (!found)
+        return;
+    if (count > ORDER_MOST) {
+        kbest_unsort(best);
+        for (int i = at; i < at + found; i++)
+            kbest_push(best, s->found_dist[i], s->found_id[i]);
         return;
     }
-    memcpy(padded, dist, count * sizeof(double));
+    memcpy(dist, s->found_dist + at, found * sizeof(double));
+    memcpy(id, s->found_id + at, found * sizeof(int));
+    memcpy(dist + found, best->dist, best->size * sizeof(double));
+    memcpy(id + found, best->id, best->size * sizeof(int));
     for (int j = count; j < count + SIMD_MAX_COLS; j++)
-        padded[j] = INFINITY;
-    simd->order_pairs(count, padded, id, ordered, ids);
+        dist[j] = INFINITY;
+    simd->order_pairs(count, dist, id, ordered_dist, ordered_id);
     best->size = count < best->k ? count : best->k;
     best->sorted = 1;
-    memcpy(best->dist, ordered, best->size * sizeof(double));
-    memcpy(best->id, ids, best->size * sizeof(int));
+    memcpy(best->dist, ordered_dist, best->size * sizeof(double));
+    memcpy(best->id, ordered_id, best->size * sizeof(int));
 }
 
 /* Evaluates the candidates of each query of the block from place from[q] on. Queries that stand together
  * share candidates, so pairs come in tiles, and a candidate is read once. */
-static void finish(level_scratch *s, const int *from, int last_round)
+static void finish(level_scratch *s, const int *from)
 {
     level_block *b = s->block;
     int cols = simd->cols;
@@ -257,7 +261,7 @@ static void finish(level_scratch *s, const int *from, int last_round)
         for (int i = 0; i < s->distincts; i += cols)
             finish_panel(s, s->sequence + i, s->distincts - i < cols ? s->distincts - i : cols);
         for (int q = first; q < last; q++)
-            collect(s, q, last_round);
+            collect(s, q);
     }
 }
 
@@ -275,7 +279,7 @@ void level_finish(level_scratch *s, const int *members, int count)
         many += from[q] < b->kept[q].count;
     }
     if (many) {
-        finish(s, from, 0);
+        finish(s, from);
         for (int i = 0; i < count; i++) {
             int q = members[i];
             if (b->best[q].size)
@@ -283,7 +287,7 @@ void level_finish(level_scratch *s, const int *members, int count)
         }
     }
     memset(from, 0, sizeof(from));
-    finish(s, from, 1);
+    finish(s, from);
 }
 
 /* ---- special queries ------------------------------------------------------------------------ */
