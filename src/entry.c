@@ -79,9 +79,10 @@ static frame unpack_frame(SEXP x, SEXP kern)
         error("internal: x and lengthscale do not fit");
     double *centre = (double *)R_alloc(d, sizeof(double));
     for (int u = 0; u < d; u++) {
+        const double *column = REAL(x) + u * n;
         double sum = 0.0;
         for (size_t i = 0; i < n; i++)
-            sum += REAL(x)[i + u * n];
+            sum += column[i];
         centre[u] = sum / (double)n;
     }
     return (frame){unpack_kernel(kern), d, spread(REAL(lengthscale), XLENGTH(lengthscale), d),
@@ -121,9 +122,10 @@ static const int *unpack_rows(SEXP rows, size_t n)
         return NULL;
     if (!isInteger(rows))
         error("internal: rows must be integer");
+    const int *from = INTEGER(rows);
     int *out = (int *)R_alloc(XLENGTH(rows) + 1, sizeof(int));
     for (R_xlen_t i = 0; i < XLENGTH(rows); i++) {
-        out[i] = INTEGER(rows)[i] - 1;
+        out[i] = from[i] - 1;
         if (out[i] < 0 || (size_t)out[i] >= n)
             error("internal: row out of range");
     }
@@ -395,9 +397,10 @@ static tree unpack_tree(SEXP list, size_t n)
         if (!isInteger(field) || (size_t)XLENGTH(field) != length)
             error("the tree does not fit its points: field '%s' has %lld elements, not %lld",
                   tree_fields[f], (long long)XLENGTH(field), (long long)length);
-        *to[f] = (int *)R_alloc(length + 1, sizeof(int));
+        const int *from = INTEGER(field);
+        int *copy = *to[f] = (int *)R_alloc(length + 1, sizeof(int));
         for (size_t i = 0; i < length; i++)
-            (*to[f])[i] = INTEGER(field)[i] - shift[f];
+            copy[i] = from[i] - shift[f];
     }
     for (size_t i = 0; i < n; i++)
         if (out.perm[i] < 0 || (size_t)out.perm[i] >= n)

@@ -7,7 +7,7 @@
 #define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
 #define RANK_SHARE 0.5   /* of the points of a cell: more landmarks say no more than the points */
 #define ALIGN 64
-#define MAGIC 0x76616e6e32303034 /* changes with the layout */
+#define MAGIC 0x76616e6e32303035 /* changes with the layout */
 
 static void set_free(index_set *set)
 {
@@ -136,15 +136,30 @@ static void walk_set(walk *w, index_form form, const header *head, index_set *se
     }
 }
 
+#define PRINTED_LANES 4
 #define PRINTED_ROWS 997 /* whose features are part of a fingerprint, of many points */
 
+/* In lanes, for one multiplication need not wait for another. */
+static uint64_t print_double(uint64_t print, double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    return (print ^ bits ^ (bits >> 32)) * 0x100000001b3;
+}
+
+/* In lanes: a multiplication need not wait for the one before. */
 static uint64_t print_doubles(uint64_t print, size_t count, const double *values)
 {
-    for (size_t i = 0; i < count; i++) {
-        uint64_t bits;
-        memcpy(&bits, values + i, sizeof(bits));
-        print = (print ^ bits ^ (bits >> 32)) * 0x100000001b3;
-    }
+    uint64_t lane[PRINTED_LANES] = {0};
+    size_t i = 0;
+    for (; i + PRINTED_LANES <= count; i += PRINTED_LANES)
+#pragma GCC unroll 4
+        for (int l = 0; l < PRINTED_LANES; l++)
+            lane[l] = print_double(lane[l], values[i + l]);
+    for (; i < count; i++)
+        print = print_double(print, values[i]);
+    for (int l = 0; l < PRINTED_LANES; l++)
+        print = (print ^ lane[l]) * 0x100000001b3;
     return print;
 }
 

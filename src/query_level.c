@@ -66,7 +66,10 @@ static int scratch_reserve(const query_task *task, int capacity, level_scratch *
 {
     const index_search *index = task->index;
     size_t d = task->points->d, m = task->points->m, k = task->k, room = LEVEL_ROOM(capacity),
-           most = (room > LEVEL_FINISH_PAIRS ? room : LEVEL_FINISH_PAIRS) + SIMD_MAX_COLS;
+           all = level_width(task) * room,
+           most = all < LEVEL_FINISH_PAIRS    ? all
+                  : room > LEVEL_FINISH_PAIRS ? room
+                                              : LEVEL_FINISH_PAIRS;
     memset(s, 0, sizeof(*s));
     s->task = task;
     s->work = scratch_alloc((size_t)index->points.order.count + 1, sizeof(work_item));

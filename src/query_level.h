@@ -120,6 +120,12 @@ typedef struct {
 
 /* ---- query_level_block.c ---- */
 
+/* How many queries a block may have. */
+static inline size_t level_width(const query_task *task)
+{
+    return task->count < BITSET_SIZE ? task->count : BITSET_SIZE;
+}
+
 /* Room for `count` blocks of which every query may have `capacity` candidates in play; 0 without memory. */
 int level_blocks_new(const query_task *task, size_t count, int capacity, level_blocks *blocks);
 void level_blocks_free(level_blocks *blocks);

@@ -13,7 +13,7 @@ void level_blocks_free(level_blocks *blocks)
 
 int level_blocks_new(const query_task *task, size_t count, int capacity, level_blocks *blocks)
 {
-    size_t queries = count * BITSET_SIZE, room = LEVEL_ROOM(capacity),
+    size_t width = level_width(task), queries = count * width, room = LEVEL_ROOM(capacity),
            bytes = (size_t)task->index->points.integers.steps * 4;
     memset(blocks, 0, sizeof(*blocks));
     blocks->each = scratch_alloc(count, sizeof(level_block));
@@ -24,8 +24,8 @@ int level_blocks_new(const query_task *task, size_t count, int capacity, level_b
     for (size_t i = 0; i < count; i++) {
         level_block *block = &blocks->each[i];
         block->capacity = capacity;
-        block->integers = blocks->integers + i * BITSET_SIZE * bytes;
-        for (size_t q = 0, at = i * BITSET_SIZE; q < BITSET_SIZE; q++, at++) {
+        block->integers = blocks->integers + i * width * bytes;
+        for (size_t q = 0, at = i * width; q < width; q++, at++) {
             float *lists = blocks->lists + 3 * at * room;
             block->kept[q] =
                 (candidates){.id = (int *)lists, .low = lists + room, .high = lists + 2 * room};
