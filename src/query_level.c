@@ -168,15 +168,11 @@ static status search_deferred(const query_task *task, level_scratch *scratch, qu
     return outcome;
 }
 
-/* How many candidates of a query may be in play: more where intervals are wide, few where the queries of
- * many blocks wait together. */
-static int capacity(const query_task *task, int paired)
+/* How many candidates of a query may be in play: more where intervals are wide. */
+static int capacity(const query_task *task)
 {
-    int usual = paired                                ? 64
-                : task->index->form == INDEX_INTEGERS ? 1024
-                                                      : 512,
-        least = (paired ? 3 : 4) * task->k;
-    return least > usual ? least : usual;
+    int usual = task->index->form == INDEX_INTEGERS ? 1024 : 512;
+    return 4 * task->k > usual ? 4 * task->k : usual;
 }
 
 status level_run(level_scratch *scratch, level_piece *piece, void *context, level_progress *p)
@@ -230,7 +226,8 @@ static status search_blocks(level_scratch *scratch, query_result *result)
 
 status query_level(const query_task *task, query_result *result)
 {
-    int threads = task->threads, paired = level_pairs_serve(task), most = capacity(task, paired);
+    int threads = task->threads, paired = level_pairs_serve(task);
+    int most = paired ? level_pairs_capacity(task) : capacity(task);
     status outcome = status_ok();
     level_blocks blocks;
     level_scratch *scratch = calloc(threads, sizeof(*scratch));

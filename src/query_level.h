@@ -192,9 +192,10 @@ void level_frontier(level_scratch *s, int first, int last);
 
 /* ---- query_level_pairs.c ---- */
 
-/* Whether blocks can meet in pairs, and how many at once. */
+/* Whether blocks can meet in pairs, how many at once, and how many candidates each query may have in play. */
 int level_pairs_serve(const query_task *task);
 int level_pairs_blocks(const query_task *task);
+int level_pairs_capacity(const query_task *task);
 
 /* Answers all queries; `blocks` is room for as many. */
 status level_search_pairs(level_scratch *scratch, level_block *blocks, query_result *result);

@@ -8,9 +8,8 @@
 #include <string.h>
 
 #define PAIRS_WAVE 64
-#ifndef PAIRS_NEAR
-#define PAIRS_NEAR 4
-#endif
+#define PAIRS_BYTES ((size_t)1 << 26) /* most memory for lists of candidates */
+#define PAIRS_NEAR 4  /* nearest meetings for each block that come first, to raise thresholds */
 #define PAIRS_SPARE 4 /* blocks for each thread, for it to find two that no other has */
 
 /* Two blocks that are to meet. */
@@ -28,10 +27,14 @@ typedef struct {
     query_result *result;
 } wave;
 
+int level_pairs_capacity(const query_task *task) { return 3 * task->k > 64 ? 3 * task->k : 64; }
+
 int level_pairs_blocks(const query_task *task)
 {
-    int count = task->index->points.order.count;
-    return count < PAIRS_WAVE ? count : PAIRS_WAVE;
+    size_t lists = 3 * sizeof(float) * BITSET_SIZE * LEVEL_ROOM(level_pairs_capacity(task)),
+           most = PAIRS_BYTES / lists, count = (size_t)task->index->points.order.count;
+    most = most < PAIRS_WAVE ? most : PAIRS_WAVE;
+    return (int)(count < most ? count : most);
 }
 
 int level_pairs_serve(const query_task *task)
@@ -166,12 +169,15 @@ static status run_wave(level_scratch *scratch, wave *w)
 {
     level_piece *stages[] = {open_block, meet, close_block};
     int totals[] = {w->count, w->total, w->count};
-    double all = scratch->task->index->points.order.count, share = w->count / all / 3;
+    double all = scratch->task->index->points.order.count, from = w->first / all,
+           shares[] = {1.0, 0.5 * w->count, all - w->count + 1.0},
+           sum = shares[0] + shares[1] + shares[2];
     status outcome = status_ok();
     for (int i = 0; i < 3 && !outcome.code; i++) {
-        level_progress progress = {totals[i], 0, w->first / all + i * share, share};
+        level_progress progress = {totals[i], 0, from, shares[i] / sum * w->count / all};
         w->next = 0;
         outcome = level_run(scratch, stages[i], w, &progress);
+        from += progress.share;
     }
     return outcome;
 }
@@ -179,12 +185,12 @@ static status run_wave(level_scratch *scratch, wave *w)
 status level_search_pairs(level_scratch *scratch, level_block *blocks, query_result *result)
 {
     const index_search *index = scratch->task->index;
-    int cells = index->points.order.count;
+    int cells = index->points.order.count, most = level_pairs_blocks(scratch->task);
     wave w = {.blocks = blocks, .result = result};
     w.meetings = scratch_alloc(PAIRS_WAVE * PAIRS_WAVE / 2, sizeof(meeting));
     status outcome = w.meetings ? status_ok() : status_fail(STATUS_MEMORY);
     for (; w.first < cells && !outcome.code; w.first += w.count) {
-        w.count = cells - w.first < PAIRS_WAVE ? cells - w.first : PAIRS_WAVE;
+        w.count = cells - w.first < most ? cells - w.first : most;
         arrange(index, &w);
         outcome = run_wave(scratch, &w);
     }
