@@ -558,29 +558,32 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
     SET_VECTOR_ELT(out, 1, allocMatrix(REALSXP, (int)task.count, task.k));
     scratch_advise(INTEGER(VECTOR_ELT(out, 0)), task.count * task.k * sizeof(int));
     scratch_advise(REAL(VECTOR_ELT(out, 1)), task.count * task.k * sizeof(double));
+    int *id = INTEGER(VECTOR_ELT(out, 0));
+    double *dist = REAL(VECTOR_ELT(out, 1));
     query_result result = {
-        .id = scratch_alloc(task.count * task.k + 1, sizeof(int)),
+        .id = (int *)dist, /* until the distances come here, in their turn */
         .dist = scratch_alloc(task.count * task.k + 1, sizeof(double)),
         .note = "",
     };
     status outcome = status_fail(STATUS_MEMORY);
-    if (result.id && result.dist)
+    if (result.dist)
         outcome = query_run(CHAR(asChar(method)), &task, &result);
     if (outcome.code) {
-        scratch_free(result.id);
         scratch_free(result.dist);
         raise(outcome);
     }
-    int *id = INTEGER(VECTOR_ELT(out, 0));
-    double *dist = REAL(VECTOR_ELT(out, 1));
 #pragma omp parallel for num_threads(task.threads) schedule(static) if (task.count > 1000)
     for (size_t q = 0; q < task.count; q++)
         for (int j = 0; j < task.k; j++) {
             int found = result.id[q * task.k + j];
             id[q + j * task.count] = found < 0 ? NA_INTEGER : found + 1;
-            dist[q + j * task.count] = found < 0 ? NA_REAL : result.dist[q * task.k + j];
         }
-    scratch_free(result.id);
+#pragma omp parallel for num_threads(task.threads) schedule(static) if (task.count > 1000)
+    for (size_t q = 0; q < task.count; q++)
+        for (int j = 0; j < task.k; j++) {
+            size_t to = q + j * task.count;
+            dist[to] = id[to] == NA_INTEGER ? NA_REAL : result.dist[q * task.k + j];
+        }
     scratch_free(result.dist);
     SET_VECTOR_ELT(out, 2, pack_counters(&result.counters));
     SET_VECTOR_ELT(out, 3, mkString(result.method));
