@@ -10,10 +10,11 @@
 #define COST_KERNEL 50.0     /* a kernel value in double */
 #define COST_SCREENED 30.0   /* a screened pair, but for its product */
 #define COST_SUBSPACE 30.0   /* the product of a pair in a subspace */
-#define COST_CORRELATION 1.5 /* of a correlation outside brute force, for each product */
+#define COST_CORRELATION 1.5 /* of a correlation, most of them with landmarks, for each product */
+#define COST_SCATTERED 10.0  /* the same of candidates that few queries share */
 #define COST_QUERY 2e5       /* what else a query costs */
 #define COST_INDEX 1300.0    /* the index, for each point and product */
-#define LEAST_POINTS 4000    /* fewer candidates go by brute force, */
+#define LEAST_POINTS 2600    /* fewer candidates go by brute force, */
 #define LEAST_KEPT 2000      /* or so many where there is an index */
 #define PREFIX_SHRINK 4      /* ratio of the prefixes that serve predecessors */
 #define PREFIX_LEAST 2000    /* shorter prefixes go by brute force */
@@ -41,11 +42,12 @@ static double brute_cost(const query_task *task)
     return share * (double)task->points->n * (task->points->m + COST_KERNEL);
 }
 
-/* The cost of screening every pair by integers, but for the exact evaluations. */
+/* The least that integers cost: every pair is screened, and the neighbours are evaluated. */
 static double integers_cost(const query_task *task)
 {
     double product = task->points->m / (simd->dot_tile8 ? 8.0 : 4.0);
-    return (double)task->points->n * (COST_SCREENED + product) + COST_QUERY;
+    return (double)task->points->n * (COST_SCREENED + product) + COST_QUERY +
+           task->k * COST_SCATTERED * (task->points->m + COST_KERNEL);
 }
 
 /* The level engine's cost of a query, from its counters on the points of a few cells. */
@@ -80,9 +82,10 @@ static status sample_cost(const query_task *task, index_search *index)
         double product = index->form == INDEX_SUBSPACES     ? COST_SUBSPACE
                          : index->points.integers.bits == 8 ? task->points->m / 8.0
                                                             : task->points->m / 4.0;
+        double correlation = (index->form == INDEX_SUBSPACES ? COST_CORRELATION : COST_SCATTERED) *
+                             (task->points->m + COST_KERNEL);
         index->cost = COST_QUERY + (result.counters.screened * (COST_SCREENED + product) +
-                                    result.counters.correlations * COST_CORRELATION *
-                                        (task->points->m + COST_KERNEL)) /
+                                    result.counters.correlations * correlation) /
                                        ((double)count + 1e-9);
     }
     scratch_free(rows);
@@ -91,18 +94,23 @@ static status sample_cost(const query_task *task, index_search *index)
     return outcome;
 }
 
-/* Samples an index, and puts one of integers in its place if that should cost less. */
+/* Samples an index, and puts one of integers in its place if that costs less on the sample too. */
 static status settle_index(const query_task *task, index_search *index)
 {
+    index_form forms[] = {INDEX_INTEGERS, INDEX_SUBSPACES};
     status outcome = sample_cost(task, index);
-    if (!outcome.code && index->form == INDEX_SUBSPACES && index->cost > integers_cost(task) &&
-        screen_is_fine(task->source, task->points)) {
+    double cost = index->cost;
+    int doubtful = !outcome.code && index->form == INDEX_SUBSPACES && cost > integers_cost(task) &&
+                   screen_is_fine(task->source, task->points);
+    for (int i = 0; i < 2 && doubtful && !outcome.code; i++) {
         index_free(index);
-        outcome = index_build(task->source, task->structure, task->points, INDEX_INTEGERS,
-                              task->threads, index);
-        if (outcome.code)
-            return outcome;
-        outcome = sample_cost(task, index);
+        outcome = index_build(task->source, task->structure, task->points, forms[i], task->threads,
+                              index);
+        if (i == 0 && !outcome.code)
+            outcome = sample_cost(task, index);
+        else
+            index->cost = cost;
+        doubtful = index->cost > cost;
     }
     if (outcome.code)
         index_free(index);
