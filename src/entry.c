@@ -475,7 +475,7 @@ SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads)
         .source = &problem.source,
         .structure = &problem.structure,
     };
-    raise(query_index(&task, &built));
+    raise(query_index(&task, 1, &built));
     SEXP out = PROTECT(R_tryCatchError(allocate_index, &built, allocation_failed, NULL));
     if (out != R_NilValue) {
         scratch_advise(RAW(out), (size_t)XLENGTH(out));

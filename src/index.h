@@ -35,10 +35,11 @@ typedef struct {
 } index_pack;
 
 /* The index of candidates that are the queries too. `structure` is their tree, or NULL to build one.
- * INDEX_SUBSPACES becomes INDEX_INTEGERS where no cells have small subspaces, and either INDEX_NONE, with
- * nothing built, where integers are too coarse. All arguments are borrowed and must outlive the index. */
+ * INDEX_SUBSPACES becomes INDEX_INTEGERS where no cells have small subspaces, if these are allowed, and either
+ * INDEX_NONE, with nothing built, where integers are too coarse. All arguments are borrowed and must outlive
+ * the index. */
 status index_build(const metric_source *source, const tree *structure, const metric_points *points,
-                   index_form form, int threads, index_search *out);
+                   index_form form, int integers, int threads, index_search *out);
 
 /* The same from what was kept; 0 if it was made of other points or by other vector routines. */
 int index_open(const metric_source *source, const metric_points *points, index_pack kept,

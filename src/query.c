@@ -11,17 +11,19 @@
 #define COST_SCREENED 30.0   /* a screened pair, but for its product */
 #define COST_SUBSPACE 30.0   /* the product of a pair in a subspace */
 #define COST_CORRELATION 1.5 /* of a correlation, most of them with landmarks, for each product */
-#define COST_SCATTERED 10.0  /* the same of candidates that few queries share */
+#define COST_SCATTERED 8.0   /* the same of candidates that few queries share */
 #define COST_QUERY 2e5       /* what else a query costs */
-#define COST_INDEX 1300.0    /* the index, for each point and product */
-#define LEAST_POINTS 2600    /* fewer candidates go by brute force, */
-#define LEAST_KEPT 2000      /* or so many where there is an index */
-#define PREFIX_SHRINK 4      /* ratio of the prefixes that serve predecessors */
-#define PREFIX_LEAST 2000    /* shorter prefixes go by brute force */
-#define SAMPLE_CELLS 4       /* cells whose points show what a search costs, */
-#define SAMPLE_SHARE 16      /* but no more than one of so many, and one */
-#define SAMPLE_STEP                                                                                \
-    4 /* of integers, whose costs are the same for few queries, one point of so many */
+#define COST_INDEX                                                                                 \
+    1100.0 /* an index must save so much, for each point and product (and INDEX_MORE) */
+#define INDEX_MORE 95.0
+#define INDEX_SHARE 0.25  /* of brute force that an index of integers may seem to cost */
+#define LEAST_POINTS 2600 /* fewer candidates go by brute force, */
+#define LEAST_KEPT 2000   /* or so many where there is an index */
+#define PREFIX_SHRINK 4   /* ratio of the prefixes that serve predecessors */
+#define PREFIX_LEAST 2000 /* shorter prefixes go by brute force */
+#define SAMPLE_CELLS 4    /* cells whose points show what a search costs, */
+#define SAMPLE_SHARE 16   /* but no more than one of so many, and one */
+#define SAMPLE_FEW 16     /* of integers one of 512 points is enough, and these */
 
 /* A part of the work of another monitor. */
 typedef struct {
@@ -63,10 +65,12 @@ static status sample_cost(const query_task *task, index_search *index)
     result.dist = scratch_alloc(room * task->k, sizeof(double));
     status outcome = status_fail(STATUS_MEMORY);
     if (rows && result.id && result.dist) {
-        int step = index->form == INDEX_INTEGERS ? SAMPLE_STEP : 1;
         int few = order->count / SAMPLE_SHARE + 1, tried = few < SAMPLE_CELLS ? few : SAMPLE_CELLS;
+        int sparse = (int)(task->points->n / 512 + SAMPLE_FEW) / tried, step = 1;
         for (int i = 0; i < tried; i++) {
             int cell = (int)((i + 0.5) / tried * order->count);
+            if (index->form == INDEX_INTEGERS)
+                step = (order->first[cell + 1] - order->first[cell]) / sparse + 1;
             for (int at = order->first[cell]; at < order->first[cell + 1]; at += step)
                 if (order->perm[at] >= least)
                     rows[count++] = order->perm[at];
@@ -82,10 +86,11 @@ static status sample_cost(const query_task *task, index_search *index)
         double product = index->form == INDEX_SUBSPACES     ? COST_SUBSPACE
                          : index->points.integers.bits == 8 ? task->points->m / 8.0
                                                             : task->points->m / 4.0;
-        double correlation = (index->form == INDEX_SUBSPACES ? COST_CORRELATION : COST_SCATTERED) *
-                             (task->points->m + COST_KERNEL);
-        index->cost = COST_QUERY + (result.counters.screened * (COST_SCREENED + product) +
-                                    result.counters.correlations * correlation) /
+        const query_counters *c = &result.counters;
+        double correlations =
+            COST_CORRELATION * (c->correlations - c->scattered) + COST_SCATTERED * c->scattered;
+        index->cost = COST_QUERY + (c->screened * (COST_SCREENED + product) +
+                                    correlations * (task->points->m + COST_KERNEL)) /
                                        ((double)count + 1e-9);
     }
     scratch_free(rows);
@@ -95,17 +100,17 @@ static status sample_cost(const query_task *task, index_search *index)
 }
 
 /* Samples an index, and puts one of integers in its place if that costs less on the sample too. */
-static status settle_index(const query_task *task, index_search *index)
+static status settle_index(const query_task *task, int integers, index_search *index)
 {
     index_form forms[] = {INDEX_INTEGERS, INDEX_SUBSPACES};
     status outcome = sample_cost(task, index);
     double cost = index->cost;
-    int doubtful = !outcome.code && index->form == INDEX_SUBSPACES && cost > integers_cost(task) &&
-                   screen_is_fine(task->source, task->points);
+    int doubtful = !outcome.code && integers && index->form == INDEX_SUBSPACES &&
+                   cost > integers_cost(task) && screen_is_fine(task->source, task->points);
     for (int i = 0; i < 2 && doubtful && !outcome.code; i++) {
         index_free(index);
-        outcome = index_build(task->source, task->structure, task->points, forms[i], task->threads,
-                              index);
+        outcome = index_build(task->source, task->structure, task->points, forms[i], 1,
+                              task->threads, index);
         if (i == 0 && !outcome.code)
             outcome = sample_cost(task, index);
         else
@@ -117,14 +122,24 @@ static status settle_index(const query_task *task, index_search *index)
     return outcome;
 }
 
-status query_index(const query_task *task, index_search *index)
+/* Whether integers may be tried where it may turn out in vain. */
+static int integers_risked(const query_task *task)
 {
+    double m = task->points->m;
+    return integers_cost(task) < brute_cost(task) &&
+           COST_INDEX * (m + INDEX_MORE) * (double)task->points->n <
+               INDEX_SHARE * (double)task->count * brute_cost(task);
+}
+
+status query_index(const query_task *task, int kept, index_search *index)
+{
+    int integers = kept || integers_risked(task);
     status outcome = index_build(task->source, task->structure, task->points, INDEX_SUBSPACES,
-                                 task->threads, index);
+                                 integers, task->threads, index);
     if (outcome.code)
         return outcome;
     index->cost = INFINITY;
-    return index->form == INDEX_NONE ? outcome : settle_index(task, index);
+    return index->form == INDEX_NONE ? outcome : settle_index(task, integers, index);
 }
 
 /* The level engine; where its index skips and screens too little, the dense tiles of brute force. */
@@ -135,18 +150,20 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     status outcome = status_ok();
     int choose = strcmp(method, "auto") == 0;
     if (!index_open(task->source, task->points, task->kept, &index))
-        outcome = query_index(task, &index);
+        outcome = query_index(task, !choose, &index);
     else if (task->predecessors &&
              index.form != INDEX_NONE) /* it was settled for searches of all */
-        outcome = settle_index(task, &index);
+        outcome = settle_index(task, 1, &index);
     if (outcome.code)
         return outcome;
     /* asked for by name, the level engine may lose a little: what it counts is then what it does */
     int dense = index.cost > (choose ? 1.0 : 2.0) * brute_cost(task) + (choose ? 0.0 : COST_QUERY);
     result->method = choose && dense ? "brute" : "level";
     if (dense)
-        result->note = choose ? "auto: on a sample, screening left too much for it to pay"
-                              : "nothing to skip: by dense tiles";
+        result->note = !choose ? "nothing to skip: by dense tiles"
+                       : index.form == INDEX_NONE
+                           ? "auto: no index that was likely to pay"
+                           : "auto: on a sample, screening left too much for it to pay";
     else if (choose)
         result->note = index.form == INDEX_SUBSPACES
                            ? "auto: cells skipped and screened by subspaces of landmarks"
@@ -165,10 +182,12 @@ static status run_indexed(const char *method, const query_task *task, query_resu
  * it serves single queries too. */
 static int too_few(const query_task *task)
 {
-    double n = (double)task->points->n;
+    double n = (double)task->points->n, m = task->points->m;
     if (task->kept.memory)
         return n <= LEAST_KEPT;
-    return (double)task->count * (n - LEAST_POINTS) < COST_INDEX * n;
+    return brute_cost(task) < 3.0 * COST_QUERY ||
+           (double)task->count * (n - LEAST_POINTS) * (m + COST_KERNEL) <
+               COST_INDEX * (m + INDEX_MORE) * n;
 }
 
 static status run_plain(const char *method, const query_task *task, query_result *result)

@@ -18,6 +18,7 @@ typedef struct {
     double pruned;       /* of these, those that skipped the node */
     double screened;     /* pairs screened by an interval for their correlation */
     double correlations; /* residual correlations evaluated in double precision */
+    double scattered;    /* of these, those of candidates that few queries share */
 } query_counters;
 
 static inline void query_counters_add(query_counters *sum, const query_counters *more)
@@ -27,6 +28,7 @@ static inline void query_counters_add(query_counters *sum, const query_counters 
     sum->pruned += more->pruned;
     sum->screened += more->screened;
     sum->correlations += more->correlations;
+    sum->scattered += more->scattered;
 }
 
 typedef struct {
@@ -88,8 +90,9 @@ status query_level(const query_task *task, query_result *result);
 
 status query_best(const query_task *task, query_result *result);
 
-/* Builds the index of a task's candidates in the form that costs less on a sample of them. */
-status query_index(const query_task *task, index_search *index);
+/* Builds the index of a task's candidates in the form that costs less on a sample of them. Unless it is to be
+ * `kept`, one that might cost much of what it can save is not tried. */
+status query_index(const query_task *task, int kept, index_search *index);
 
 /* Runs the named method: "brute", "level", "best_first", or "auto", which chooses. A finite budget is
  * for best_first, which the other two tree methods then become. */

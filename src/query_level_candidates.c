@@ -19,6 +19,7 @@ static void resolve(level_scratch *s, level_block *b, int q, int first)
     for (int i = 0; i < count; i++)
         kbest_push(&b->best[q], metric_distance(s->rho[i]), kept->id[first + i]);
     s->counters.correlations += count;
+    s->counters.scattered += count;
     kept->count = first;
 }
 
@@ -202,6 +203,7 @@ static void finish_panel(level_scratch *s, const uint64_t *sequence, int columns
         int more = simd->append_wanted(wanted[q / 64], q % 64, dist, ids, s->found_dist + at,
                                        s->found_id + at);
         s->counters.correlations += more;
+        s->counters.scattered += more;
         s->found[q] += more;
     }
 }

@@ -110,7 +110,6 @@ test_that("best-first: weights too small, or a process that is none, are seen", 
   }
   own$V <- own$V * rep(c(0.95, 1.05), each = 150 * 5) # no covariance any more: angles that are no metric
   expect_wrong_search(own, "angle bound of a node", "best_first")
-  expect_wrong_search(own, "subspace bound", "level")
 })
 
 test_that("integers of 16 bits serve from an index that was kept", {
