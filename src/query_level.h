@@ -13,8 +13,10 @@
  *              candidates whose interval reaches the threshold are kept
  *   5 finish   these are evaluated by the metric, in double, and ordered
  * Where subspaces do not pay, integer products (screen.h) take the place of 3 and 4, for all cells: in 8
- * bits where they can, and in 16 what these leave.
- * Scratch belongs to a thread and does not depend on n, but for lists of the cells and panels. */
+ * bits where they can, and in 16 what these leave. If all points are queries, blocks then meet in pairs and a
+ * product serves both (query_level_pairs.c).
+ * Scratch belongs to a thread, the blocks that meet to all; neither depends on n, but for lists of the cells
+ * and panels, and the blocks up to a bound on their memory. */
 #ifndef VECCHIANN_QUERY_LEVEL_H
 #define VECCHIANN_QUERY_LEVEL_H
 
