@@ -31,7 +31,7 @@ ratio <- function() {
   }
   found <- spent[["brute"]] / spent[["auto"]]
   if (found < 1 / 1.07) {
-    row(n, d, family, signif(lengthscale, 2), m, k, nugget, spent[["brute"]], spent[["auto"]], signif(found, 2), nn$note)
+    row(n, d, family, signif(lengthscale, 2), m, k, nugget, signif(spent[["brute"]], 3), signif(spent[["auto"]], 3), signif(found, 2), nn$note)
   }
   found
 }

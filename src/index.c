@@ -139,7 +139,6 @@ static void walk_set(walk *w, index_form form, const header *head, index_set *se
 #define PRINTED_LANES 4
 #define PRINTED_ROWS 997 /* whose features are part of a fingerprint, of many points */
 
-/* In lanes, for one multiplication need not wait for another. */
 static uint64_t print_double(uint64_t print, double value)
 {
     uint64_t bits;

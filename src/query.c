@@ -13,17 +13,17 @@
 #define COST_CORRELATION 1.5 /* of a correlation, most of them with landmarks, for each product */
 #define COST_SCATTERED 8.0   /* the same of candidates that few queries share */
 #define COST_QUERY 2e5       /* what else a query costs */
-#define COST_INDEX                                                                                 \
-    1100.0 /* an index must save so much, for each point and product (and INDEX_MORE) */
-#define INDEX_MORE 95.0
-#define INDEX_SHARE 0.25  /* of brute force that an index of integers may seem to cost */
-#define LEAST_POINTS 2600 /* fewer candidates go by brute force, */
-#define LEAST_KEPT 2000   /* or so many where there is an index */
-#define PREFIX_SHRINK 4   /* ratio of the prefixes that serve predecessors */
-#define PREFIX_LEAST 2000 /* shorter prefixes go by brute force */
-#define SAMPLE_CELLS 4    /* cells whose points show what a search costs, */
-#define SAMPLE_SHARE 16   /* but no more than one of so many, and one */
-#define SAMPLE_FEW 16     /* of integers one of 512 points is enough, and these */
+#define COST_INDEX 550.0     /* making an index, for each point and product, */
+#define INDEX_MORE 95.0      /* and for as many products more than there are features */
+#define INDEX_SHARE 0.125    /* the most of brute force that integers may cost in vain */
+#define LEAST_POINTS 2600    /* fewer candidates go by brute force, */
+#define LEAST_KEPT 2000      /* or so many where there is an index */
+#define PREFIX_SHRINK 4      /* ratio of the prefixes that serve predecessors */
+#define PREFIX_LEAST 2000    /* shorter prefixes go by brute force */
+#define SAMPLE_CELLS 4       /* cells whose points show what a search costs, */
+#define SAMPLE_SHARE 16      /* but no more than one of so many, and one */
+#define SAMPLE_FEW 16        /* of integers these are enough, and one point of so many: */
+#define SAMPLE_SPARSE 512
 
 /* A part of the work of another monitor. */
 typedef struct {
@@ -52,6 +52,18 @@ static double integers_cost(const query_task *task)
            task->k * COST_SCATTERED * (task->points->m + COST_KERNEL);
 }
 
+static double index_cost(const query_task *task)
+{
+    return COST_INDEX * (task->points->m + INDEX_MORE) * (double)task->points->n;
+}
+
+/* Whether integers may be tried where it may turn out in vain. */
+static int integers_risked(const query_task *task)
+{
+    return integers_cost(task) < brute_cost(task) &&
+           index_cost(task) < INDEX_SHARE * (double)task->count * brute_cost(task);
+}
+
 /* The level engine's cost of a query, from its counters on the points of a few cells. */
 static status sample_cost(const query_task *task, index_search *index)
 {
@@ -66,7 +78,7 @@ static status sample_cost(const query_task *task, index_search *index)
     status outcome = status_fail(STATUS_MEMORY);
     if (rows && result.id && result.dist) {
         int few = order->count / SAMPLE_SHARE + 1, tried = few < SAMPLE_CELLS ? few : SAMPLE_CELLS;
-        int sparse = (int)(task->points->n / 512 + SAMPLE_FEW) / tried, step = 1;
+        int sparse = (int)(task->points->n / SAMPLE_SPARSE + SAMPLE_FEW) / tried, step = 1;
         for (int i = 0; i < tried; i++) {
             int cell = (int)((i + 0.5) / tried * order->count);
             if (index->form == INDEX_INTEGERS)
@@ -122,18 +134,9 @@ static status settle_index(const query_task *task, int integers, index_search *i
     return outcome;
 }
 
-/* Whether integers may be tried where it may turn out in vain. */
-static int integers_risked(const query_task *task)
+status query_index(const query_task *task, int eager, index_search *index)
 {
-    double m = task->points->m;
-    return integers_cost(task) < brute_cost(task) &&
-           COST_INDEX * (m + INDEX_MORE) * (double)task->points->n <
-               INDEX_SHARE * (double)task->count * brute_cost(task);
-}
-
-status query_index(const query_task *task, int kept, index_search *index)
-{
-    int integers = kept || integers_risked(task);
+    int integers = eager || integers_risked(task);
     status outcome = index_build(task->source, task->structure, task->points, INDEX_SUBSPACES,
                                  integers, task->threads, index);
     if (outcome.code)
@@ -153,7 +156,7 @@ static status run_indexed(const char *method, const query_task *task, query_resu
         outcome = query_index(task, !choose, &index);
     else if (task->predecessors &&
              index.form != INDEX_NONE) /* it was settled for searches of all */
-        outcome = settle_index(task, 1, &index);
+        outcome = settle_index(task, !choose || integers_risked(task), &index);
     if (outcome.code)
         return outcome;
     /* asked for by name, the level engine may lose a little: what it counts is then what it does */
@@ -182,12 +185,12 @@ static status run_indexed(const char *method, const query_task *task, query_resu
  * it serves single queries too. */
 static int too_few(const query_task *task)
 {
-    double n = (double)task->points->n, m = task->points->m;
+    double n = (double)task->points->n;
     if (task->kept.memory)
         return n <= LEAST_KEPT;
     return brute_cost(task) < 3.0 * COST_QUERY ||
-           (double)task->count * (n - LEAST_POINTS) * (m + COST_KERNEL) <
-               COST_INDEX * (m + INDEX_MORE) * n;
+           (double)task->count * (n - LEAST_POINTS) * (task->points->m + COST_KERNEL) <
+               2.0 * index_cost(task);
 }
 
 static status run_plain(const char *method, const query_task *task, query_result *result)

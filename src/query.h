@@ -90,9 +90,9 @@ status query_level(const query_task *task, query_result *result);
 
 status query_best(const query_task *task, query_result *result);
 
-/* Builds the index of a task's candidates in the form that costs less on a sample of them. Unless it is to be
- * `kept`, one that might cost much of what it can save is not tried. */
-status query_index(const query_task *task, int kept, index_search *index);
+/* Builds the index of a task's candidates in the form that costs less on a sample of them. Unless `eager`, one
+ * that might cost much of what it can save is not tried. */
+status query_index(const query_task *task, int eager, index_search *index);
 
 /* Runs the named method: "brute", "level", "best_first", or "auto", which chooses. A finite budget is
  * for best_first, which the other two tree methods then become. */

@@ -149,14 +149,15 @@ static int nearest_cell(const level_scratch *s)
 int level_seed(level_scratch *s)
 {
     int members[BITSET_SIZE], count = bitset_members(&s->block->active, members);
-    int seed = nearest_cell(s);
+    int seed = nearest_cell(s), subspaces = s->task->index->form == INDEX_SUBSPACES;
+    if (!subspaces) /* even if none is searched: in pairs they are candidates of others */
+        level_integers_set(s);
     if (!count)
         return seed;
-    if (s->task->index->form == INDEX_SUBSPACES) {
+    if (subspaces) {
         level_subspaces_set(s);
         level_subspaces_seed(s, seed);
     } else {
-        level_integers_set(s);
         level_integers_screen(s, seed, members, count, NULL);
     }
     level_raise_thresholds(s, count, members);

@@ -41,7 +41,6 @@ int level_pairs_serve(const query_task *task)
 {
     const index_search *index = task->index;
     return index->form == INDEX_INTEGERS && task->self && !task->predecessors && !task->rows &&
-           task->count == task->points->n &&
            level_pairs_blocks(task) >= PAIRS_SPARE * task->threads;
 }
 
@@ -66,7 +65,6 @@ static int open_block(level_scratch *s, void *context)
     int cell = w->first + (int)(s->block - w->blocks), first = order->first[cell];
     level_block_set(s->task, s->block, cell, order->perm + first, order->first[cell + 1] - first,
                     w->result);
-    level_integers_set(s);
     level_seed(s);
     return 1;
 }
@@ -138,18 +136,16 @@ static int close_block(level_scratch *s, void *context)
 
 /* ---- all waves ------------------------------------------------------------------------------ */
 
-static int nearer(const void *x, const void *y)
-{
-    const meeting *p = x, *q = y;
-    if (p->away != q->away)
-        return p->away > q->away ? 1 : -1;
-    return p->a != q->a ? p->a - q->a : p->b - q->b;
-}
-
 static int by_number(const void *x, const void *y)
 {
     const meeting *p = x, *q = y;
     return p->a != q->a ? p->a - q->a : p->b - q->b;
+}
+
+static int nearer(const void *x, const void *y)
+{
+    const meeting *p = x, *q = y;
+    return p->away != q->away ? (p->away > q->away) - (p->away < q->away) : by_number(x, y);
 }
 
 static void arrange(const index_search *index, wave *w)

@@ -886,8 +886,7 @@ static void NAME(refine_row)(int i, const simd_rows *rows, const simd_columns *c
     const int16_t *row = rows->fine[i];
     float slope = rows->fine_error[i] + rows->gain[i] * columns->slack, base = out->base[i];
     uint32_t left = out->mask[i] | out->column_mask[i], mask = 0, column_mask = 0;
-    for (; left;
-         left &= left - 1) { /* few: one after the other, and nothing from memory to vectors */
+    for (; left; left &= left - 1) {
         int j = __builtin_ctz(left);
         const int16_t *column = columns->fine + (size_t)j * width;
         __m512i sum = _mm512_setzero_si512();
