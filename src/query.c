@@ -22,7 +22,7 @@
 #define PREFIX_LEAST 2000    /* shorter prefixes go by brute force */
 #define SAMPLE_CELLS 4       /* cells whose points show what a search costs, */
 #define SAMPLE_SHARE 16      /* but no more than one of so many, and one */
-#define SAMPLE_FEW 16        /* of integers these are enough, and one point of so many: */
+#define SAMPLE_FEW 16        /* of a sparse sample, and one point of so many: */
 #define SAMPLE_SPARSE 512
 
 /* A part of the work of another monitor. */
@@ -64,8 +64,10 @@ static int integers_risked(const query_task *task)
            index_cost(task) < INDEX_SHARE * (double)task->count * brute_cost(task);
 }
 
-/* The level engine's cost of a query, from its counters on the points of a few cells. */
-static status sample_cost(const query_task *task, index_search *index)
+/* Searches for the points of a few cells, or for some of them only: what the level engine counts, and for
+ * how many. */
+static status sample_search(const query_task *task, const index_search *index, int sparse,
+                            query_counters *counters, double *queries)
 {
     const cells *order = &index->points.order;
     size_t count = 0, room = (size_t)SAMPLE_CELLS * CELLS_MOST;
@@ -78,11 +80,10 @@ static status sample_cost(const query_task *task, index_search *index)
     status outcome = status_fail(STATUS_MEMORY);
     if (rows && result.id && result.dist) {
         int few = order->count / SAMPLE_SHARE + 1, tried = few < SAMPLE_CELLS ? few : SAMPLE_CELLS;
-        int sparse = (int)(task->points->n / SAMPLE_SPARSE + SAMPLE_FEW) / tried, step = 1;
+        int wanted = (int)(task->points->n / SAMPLE_SPARSE + SAMPLE_FEW) / tried;
         for (int i = 0; i < tried; i++) {
             int cell = (int)((i + 0.5) / tried * order->count);
-            if (index->form == INDEX_INTEGERS)
-                step = (order->first[cell + 1] - order->first[cell]) / sparse + 1;
+            int step = sparse ? (order->first[cell + 1] - order->first[cell]) / wanted + 1 : 1;
             for (int at = order->first[cell]; at < order->first[cell + 1]; at += step)
                 if (order->perm[at] >= least)
                     rows[count++] = order->perm[at];
@@ -95,15 +96,8 @@ static status sample_cost(const query_task *task, index_search *index)
         sample.index = index;
         sample.mon = NULL;
         outcome = query_level(&sample, &result);
-        double product = index->form == INDEX_SUBSPACES     ? COST_SUBSPACE
-                         : index->points.integers.bits == 8 ? task->points->m / 8.0
-                                                            : task->points->m / 4.0;
-        const query_counters *c = &result.counters;
-        double correlations =
-            COST_CORRELATION * (c->correlations - c->scattered) + COST_SCATTERED * c->scattered;
-        index->cost = COST_QUERY + (c->screened * (COST_SCREENED + product) +
-                                    correlations * (task->points->m + COST_KERNEL)) /
-                                       ((double)count + 1e-9);
+        *counters = result.counters;
+        *queries = (double)count + 1e-9;
     }
     scratch_free(rows);
     scratch_free(result.id);
@@ -111,13 +105,38 @@ static status sample_cost(const query_task *task, index_search *index)
     return outcome;
 }
 
-/* Samples an index, and puts one of integers in its place if that costs less on the sample too. */
-static status settle_index(const query_task *task, int integers, index_search *index)
+/* The level engine's cost of a query on a sample. A sparse one says enough of integers, and of subspaces that
+ * leave too much to evaluate; what landmarks cost depends on how many queries share them. */
+static status sample_cost(const query_task *task, index_search *index)
+{
+    double width = task->points->m, correlation = width + COST_KERNEL, queries;
+    double product = index->form == INDEX_SUBSPACES     ? COST_SUBSPACE
+                     : index->points.integers.bits == 8 ? width / 8.0
+                                                        : width / 4.0;
+    query_counters c;
+    status outcome = sample_search(task, index, 1, &c, &queries);
+    if (!outcome.code && index->form == INDEX_SUBSPACES &&
+        COST_SCATTERED * c.scattered * correlation < 2.0 * brute_cost(task) * queries)
+        outcome = sample_search(task, index, 0, &c, &queries);
+    if (!outcome.code)
+        index->cost =
+            COST_QUERY +
+            (c.screened * (COST_SCREENED + product) +
+             (COST_CORRELATION * (c.correlations - c.scattered) + COST_SCATTERED * c.scattered) *
+                 correlation) /
+                queries;
+    return outcome;
+}
+
+/* Samples an index, and puts one of integers in its place if that costs less on the sample too; unless `eager`,
+ * not where subspaces have already been made in vain. */
+static status settle_index(const query_task *task, int eager, index_search *index)
 {
     index_form forms[] = {INDEX_INTEGERS, INDEX_SUBSPACES};
     status outcome = sample_cost(task, index);
     double cost = index->cost;
-    int doubtful = !outcome.code && integers && index->form == INDEX_SUBSPACES &&
+    int tried = eager || (integers_risked(task) && cost < brute_cost(task));
+    int doubtful = !outcome.code && tried && index->form == INDEX_SUBSPACES &&
                    cost > integers_cost(task) && screen_is_fine(task->source, task->points);
     for (int i = 0; i < 2 && doubtful && !outcome.code; i++) {
         index_free(index);
@@ -136,13 +155,12 @@ static status settle_index(const query_task *task, int integers, index_search *i
 
 status query_index(const query_task *task, int eager, index_search *index)
 {
-    int integers = eager || integers_risked(task);
     status outcome = index_build(task->source, task->structure, task->points, INDEX_SUBSPACES,
-                                 integers, task->threads, index);
+                                 eager || integers_risked(task), task->threads, index);
     if (outcome.code)
         return outcome;
     index->cost = INFINITY;
-    return index->form == INDEX_NONE ? outcome : settle_index(task, integers, index);
+    return index->form == INDEX_NONE ? outcome : settle_index(task, eager, index);
 }
 
 /* The level engine; where its index skips and screens too little, the dense tiles of brute force. */
@@ -156,7 +174,7 @@ static status run_indexed(const char *method, const query_task *task, query_resu
         outcome = query_index(task, !choose, &index);
     else if (task->predecessors &&
              index.form != INDEX_NONE) /* it was settled for searches of all */
-        outcome = settle_index(task, !choose || integers_risked(task), &index);
+        outcome = settle_index(task, !choose, &index);
     if (outcome.code)
         return outcome;
     /* asked for by name, the level engine may lose a little: what it counts is then what it does */
