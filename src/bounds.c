@@ -96,7 +96,7 @@ static void fold_weights(const builder *how, const bounds *b, const int *ids, in
     for (int j = 0; j < filled; j++) {
         plain[j] = b->special.rank[ids[j]] < 0;
         scale[j] = points->scale[ids[j]];
-        b->noise[ids[j]] = norms[j];
+        b->noise[ids[j]] = (float)norms[j];
     }
     simd->largest(m, w, plain, most);
     if (reach)
@@ -199,7 +199,7 @@ status bounds_build(const metric_source *source, const metric_points *points, co
     linalg_triangle transposed = {0};
     double *z_panels = scratch_alloc((size_t)(m + rows) * d, sizeof(double));
     double *scratch = scratch_alloc(room * threads, sizeof(double));
-    b->noise = scratch_alloc(points->n + 1, sizeof(double));
+    b->noise = scratch_alloc(points->n + 1, sizeof(float));
     status result = specials_find(source, points, &b->special);
     if (!result.code)
         result = status_fail(STATUS_MEMORY);
@@ -217,7 +217,7 @@ status bounds_build(const metric_source *source, const metric_points *points, co
             goto done;
         simd_pack(d, rows, m, source->z, d, 1, z_panels);
     }
-    memset(b->noise, 0, points->n * sizeof(double));
+    memset(b->noise, 0, points->n * sizeof(float));
     builder how = {source, known ? &transposed : NULL, kernel_radial(source->kern), z_panels};
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
     for (int p = 0; p < order->panels; p++)
@@ -231,7 +231,8 @@ status bounds_build(const metric_source *source, const metric_points *points, co
     }
     double unit = sqrt((m + 10.0) * ldexp(source->kern->variance, -53));
     for (size_t i = 0; i < points->n; i++) { /* so far the squared norms of the weights */
-        b->noise[i] = unit * (2.0 + sqrt(m * b->noise[i])) * points->scale[i];
+        double noise = unit * (2.0 + sqrt(m * (double)b->noise[i])) * points->scale[i];
+        b->noise[i] = (float)(noise * (1.0 + 1e-6));
         b->most_noise = b->noise[i] > b->most_noise ? b->noise[i] : b->most_noise;
     }
     result = status_ok();

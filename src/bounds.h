@@ -55,7 +55,7 @@ typedef struct {
     specials special;
     bounds_level panels, cells, groups;
     float *special_reach; /* panels x m, NULL where no point is special */
-    double *noise;        /* n, by index */
+    float *noise;         /* n, by index, upwards */
     double most_noise;
 } bounds;
 

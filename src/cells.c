@@ -8,8 +8,7 @@
 
 void cells_free(cells *c)
 {
-    void *held[] = {c->perm,   c->position, c->first, c->panel, c->ids,
-                    c->column, c->least,    c->low,   c->high};
+    void *held[] = {c->perm, c->first, c->panel, c->ids, c->column, c->least, c->low, c->high};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
     memset(c, 0, sizeof(*c));
@@ -142,7 +141,7 @@ static void fill_panels(cells *c)
                 int there = start + j < c->first[at + 1];
                 int id = c->ids[p * SCREEN_COLS + j] = there ? c->perm[start + j] : -1;
                 if (there)
-                    c->column[start + j] = p * SCREEN_COLS + j;
+                    c->column[id] = p * SCREEN_COLS + j;
                 if (there && id < c->least[p])
                     c->least[p] = id;
             }
@@ -156,19 +155,16 @@ status cells_build(const tree *structure, int d, size_t n, const double *x, int 
     c->n = n;
     c->d = d;
     c->perm = scratch_alloc(n + 1, sizeof(int));
-    c->position = scratch_alloc(n + 1, sizeof(int));
     c->first = scratch_alloc(n + 2, sizeof(int));
     c->column = scratch_alloc(n + 1, sizeof(int));
     char *border = scratch_alloc(n + 1, 1);
-    int ok = c->perm && c->position && c->first && c->column && border;
+    int ok = c->perm && c->first && c->column && border;
     if (ok) {
         refinement r = {d, x, c->perm, border, most};
         refine_tree(structure, &r, threads);
-        for (size_t i = 0; i < n; i++) {
-            c->position[c->perm[i]] = (int)i;
+        for (size_t i = 0; i < n; i++)
             if (border[i])
                 c->first[c->count++] = (int)i;
-        }
         c->first[c->count] = (int)n;
         c->panel = scratch_alloc((size_t)c->count + 1, sizeof(int));
         c->low = scratch_alloc((size_t)c->count * d, sizeof(double));

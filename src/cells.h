@@ -21,11 +21,10 @@ typedef struct {
     size_t n;
     int d, count, panels;
     int *perm;          /* n: index of the point at each position */
-    int *position;      /* n, by index: the inverse */
     int *first;         /* count + 1: first position of each cell */
     int *panel;         /* count + 1: first panel of each cell */
     int *ids;           /* panels x SCREEN_COLS: index of the point in each column, -1 for none */
-    int *column;        /* n, by position: panel * SCREEN_COLS + place */
+    int *column;        /* n, by index: panel * SCREEN_COLS + place; rises with the position */
     int *least;         /* panels: smallest index */
     double *low, *high; /* count x d: the boxes, in the coordinates given */
 } cells;

@@ -80,10 +80,12 @@ static frame unpack_frame(SEXP x, SEXP kern)
     double *centre = (double *)R_alloc(d, sizeof(double));
     for (int u = 0; u < d; u++) {
         const double *column = REAL(x) + u * n;
-        double sum = 0.0;
+        double sum[8] = {0.0}; /* a sum need not wait for the one before */
         for (size_t i = 0; i < n; i++)
-            sum += column[i];
-        centre[u] = sum / (double)n;
+            sum[i % 8] += column[i];
+        centre[u] =
+            (((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]))) /
+            (double)n;
     }
     return (frame){unpack_kernel(kern), d, spread(REAL(lengthscale), XLENGTH(lengthscale), d),
                    centre};
@@ -433,24 +435,53 @@ typedef struct {
     index_pack kept;
 } search_problem;
 
-static void unpack_problem(SEXP gp, SEXP tree_list, search_problem *out)
+#define PRINTED_ROWS 97 /* whose features are part of a fingerprint, of many points */
+
+static uint64_t fingerprint(const frame *fr, SEXP gp)
 {
+    SEXP x = element(gp, "x"), V = element(gp, "V"), variance = element(gp, "variance");
+    const double settings[] = {(double)fr->kern.family, fr->kern.smoothness, fr->kern.variance,
+                               asReal(element(gp, "jitter")), asReal(element(gp, "nugget"))};
+    size_t n = nrows(x), m = nrows(V), stride = n / PRINTED_ROWS + 1;
+    uint64_t print = index_print(0, sizeof(settings) / sizeof(*settings), settings);
+    print = index_print(print, fr->d, fr->lengthscale);
+    print = index_print(print, fr->d, fr->centre);
+    print = index_print(print, n * fr->d, REAL(x));
+    print = index_print(print, n, doubles(variance, "variance", n));
+    for (size_t i = 0; i < n; i += stride)
+        print = index_print(print, m, doubles(V, "V", n * m) + i * m);
+    return print;
+}
+
+/* The structure of a tree is read where its index does not serve, or if it is `wanted` all the same. */
+static void unpack_problem(SEXP gp, SEXP tree_list, int wanted, search_problem *out)
+{
+    SEXP V = element(gp, "V"), inducing = element(gp, "inducing");
     out->fr = unpack_frame(element(gp, "x"), element(gp, "kernel"));
-    out->points = unpack_points(&out->fr, gp, asReal(element(gp, "nugget")));
-    SEXP inducing = element(gp, "inducing");
+    out->kept = (index_pack){NULL, 0, 0};
+    if (tree_list != R_NilValue) {
+        SEXP kept = element(tree_list, "index");
+        out->kept.print = fingerprint(&out->fr, gp);
+        if (TYPEOF(kept) == RAWSXP) {
+            out->kept.memory = RAW(kept);
+            out->kept.bytes = (size_t)XLENGTH(kept);
+        }
+    }
+    out->points =
+        (metric_points){.n = nrows(element(gp, "x")), .d = out->fr.d, .m = nrows(V), .v = REAL(V)};
+    if (!index_points(out->kept, &out->points)) {
+        out->points = unpack_points(&out->fr, gp, asReal(element(gp, "nugget")));
+        wanted = 1;
+    }
     out->source = (metric_source){&out->fr.kern, NULL, NULL, asReal(element(gp, "jitter"))};
     if (inducing != R_NilValue) {
         out->source.z = scaled(&out->fr, inducing);
         out->source.L =
             doubles(element(gp, "chol"), "chol", (R_xlen_t)out->points.m * out->points.m);
     }
-    out->kept = (index_pack){NULL, 0};
-    if (tree_list != R_NilValue) {
-        SEXP kept = element(tree_list, "index");
+    out->structure = (tree){0};
+    if (tree_list != R_NilValue && wanted)
         out->structure = unpack_tree(tree_list, out->points.n);
-        if (TYPEOF(kept) == RAWSXP)
-            out->kept = (index_pack){RAW(kept), (size_t)XLENGTH(kept)};
-    }
 }
 
 #define SAMPLE_NEIGHBOURS 30 /* what an index is chosen for */
@@ -464,7 +495,7 @@ SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads)
 {
     search_problem problem;
     index_search built;
-    unpack_problem(gp, tree_list, &problem);
+    unpack_problem(gp, tree_list, 1, &problem);
     query_task task = {
         .kern = &problem.fr.kern,
         .points = &problem.points,
@@ -479,7 +510,7 @@ SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads)
     SEXP out = PROTECT(R_tryCatchError(allocate_index, &built, allocation_failed, NULL));
     if (out != R_NilValue) {
         scratch_advise(RAW(out), (size_t)XLENGTH(out));
-        index_packed_write(&built, RAW(out));
+        index_packed_write(&built, problem.kept.print, RAW(out));
     }
     index_free(&built);
     if (out == R_NilValue)
@@ -510,7 +541,7 @@ SEXP tree_index_fields(SEXP gp, SEXP tree_list)
     static const char *names[] = {"name", "at", "bytes"};
     search_problem problem;
     index_search opened;
-    unpack_problem(gp, tree_list, &problem);
+    unpack_problem(gp, tree_list, 0, &problem);
     if (!index_open(&problem.source, &problem.points, problem.kept, &opened))
         return R_NilValue; /* none, or one of another process */
     field_list list = {0, R_NilValue};
@@ -531,7 +562,10 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
 {
     static const char *names[] = {"id", "dist", "stats", "method", "note"};
     search_problem problem;
-    unpack_problem(gp, tree_list, &problem);
+    const char *name = CHAR(asChar(method));
+    int structure = asLogical(predecessors) == TRUE || R_FINITE(asReal(budget)) ||
+                    strcmp(name, "best_first") == 0;
+    unpack_problem(gp, tree_list, structure, &problem);
     metric_points from = problem.points;
     if (fresh != R_NilValue)
         from = unpack_points(&problem.fr, fresh, asReal(element(gp, "nugget")));
@@ -549,7 +583,7 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
         .threads = thread_count(threads),
         .budget = asReal(budget),
         .source = &problem.source,
-        .structure = tree_list != R_NilValue ? &problem.structure : NULL,
+        .structure = problem.structure.nodes ? &problem.structure : NULL,
         .kept = problem.kept,
         .mon = &mon,
     };
@@ -567,7 +601,7 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
     };
     status outcome = status_fail(STATUS_MEMORY);
     if (result.dist)
-        outcome = query_run(CHAR(asChar(method)), &task, &result);
+        outcome = query_run(name, &task, &result);
     if (outcome.code) {
         scratch_free(result.dist);
         raise(outcome);

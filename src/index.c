@@ -7,7 +7,7 @@
 #define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
 #define RANK_SHARE 0.5   /* of the points of a cell: more landmarks say no more than the points */
 #define ALIGN 64
-#define MAGIC 0x76616e6e32303035 /* changes with the layout */
+#define MAGIC 0x76616e6e32303036 /* changes with the layout */
 
 static void set_free(index_set *set)
 {
@@ -68,16 +68,20 @@ static void walk_level(walk *w, const char *const *names, bounds_level *level, i
             "bound." of ".high"                                                                    \
     }
 
-static void walk_set(walk *w, index_form form, const header *head, index_set *set)
+static void walk_set(walk *w, const header *head, metric_points *points, index_set *set)
 {
+    if (head->form == INDEX_NONE)
+        return;
     size_t n = head->n, count = head->count, panels = head->panels, d = head->d, m = head->m,
            columns = panels * SCREEN_COLS;
     static const char *const of_panels[] = LEVEL_NAMES("panels"),
                              *const of_cells[] = LEVEL_NAMES("cells"),
                              *const of_groups[] = LEVEL_NAMES("groups");
+    visit(w, "points.x", &points->x, n * d * sizeof(double));
+    visit(w, "points.variance", &points->variance, n * sizeof(double));
+    visit(w, "points.scale", &points->scale, n * sizeof(double));
     cells *c = &set->order;
     visit(w, "order.perm", &c->perm, n * sizeof(int));
-    visit(w, "order.position", &c->position, n * sizeof(int));
     visit(w, "order.first", &c->first, (count + 1) * sizeof(int));
     visit(w, "order.panel", &c->panel, (count + 1) * sizeof(int));
     visit(w, "order.ids", &c->ids, columns * sizeof(int));
@@ -94,8 +98,8 @@ static void walk_set(walk *w, index_form form, const header *head, index_set *se
     walk_level(w, of_groups, &b->groups, head->m, head->d, 0);
     if (head->special_reach)
         visit(w, "bound.special_reach", &b->special_reach, panels * m * sizeof(float));
-    visit(w, "bound.noise", &b->noise, n * sizeof(double));
-    if (form == INDEX_SUBSPACES) {
+    visit(w, "bound.noise", &b->noise, n * sizeof(float));
+    if (head->form == INDEX_SUBSPACES) {
         subspaces *s = &set->space;
         visit(w, "subspace.rank", &s->rank, count * sizeof(int));
         visit(w, "subspace.coarse", &s->coarse, count * sizeof(int));
@@ -136,8 +140,7 @@ static void walk_set(walk *w, index_form form, const header *head, index_set *se
     }
 }
 
-#define PRINTED_LANES 4
-#define PRINTED_ROWS 997 /* whose features are part of a fingerprint, of many points */
+#define PRINTED_LANES 8
 
 static uint64_t print_double(uint64_t print, double value)
 {
@@ -147,29 +150,19 @@ static uint64_t print_double(uint64_t print, double value)
 }
 
 /* In lanes: a multiplication need not wait for the one before. */
-static uint64_t print_doubles(uint64_t print, size_t count, const double *values)
+uint64_t index_print(uint64_t print, size_t count, const double *values)
 {
     uint64_t lane[PRINTED_LANES] = {0};
     size_t i = 0;
     for (; i + PRINTED_LANES <= count; i += PRINTED_LANES)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int l = 0; l < PRINTED_LANES; l++)
             lane[l] = print_double(lane[l], values[i + l]);
+    print = (print ^ 0xcbf29ce484222325 ^ count) * 0x100000001b3;
     for (; i < count; i++)
         print = print_double(print, values[i]);
     for (int l = 0; l < PRINTED_LANES; l++)
         print = (print ^ lane[l]) * 0x100000001b3;
-    return print;
-}
-
-/* Tells residual processes apart: an index of one must not serve another of the same shape. */
-static uint64_t fingerprint(const metric_points *points)
-{
-    size_t stride = points->n / PRINTED_ROWS + 1;
-    uint64_t print = print_doubles(0xcbf29ce484222325, points->n, points->scale);
-    print = print_doubles(print, points->n * points->d, points->x);
-    for (size_t i = 0; i < points->n; i += stride)
-        print = print_doubles(print, points->m, points->v + i * points->m);
     return print;
 }
 
@@ -181,7 +174,7 @@ static header describe(const index_search *index)
     return (header){MAGIC,
                     0,
                     index->candidates->n,
-                    fingerprint(index->candidates),
+                    0,
                     simd->rows,
                     simd->cols,
                     index->form,
@@ -233,32 +226,61 @@ static void visit_list(walk *self, const char *name, void **field, size_t bytes)
 
 static size_t start_of_arrays(void) { return (sizeof(header) + ALIGN - 1) / ALIGN * ALIGN; }
 
-size_t index_packed_bytes(index_search *index)
+static size_t walk_index(walk w, index_search *index)
 {
     header head = describe(index);
-    walk w = {visit_nothing, NULL, start_of_arrays(), NULL, NULL};
-    if (index->form != INDEX_NONE)
-        walk_set(&w, index->form, &head, &index->points);
+    metric_points points = *index->candidates;
+    w.at = start_of_arrays();
+    walk_set(&w, &head, &points, &index->points);
     return w.at;
 }
 
-void index_packed_write(index_search *index, void *memory)
+size_t index_packed_bytes(index_search *index)
+{
+    return walk_index((walk){.visit = visit_nothing}, index);
+}
+
+void index_packed_write(index_search *index, uint64_t print, void *memory)
 {
     header head = describe(index);
-    walk w = {visit_write, memory, start_of_arrays(), NULL, NULL};
+    head.print = print;
     head.bytes = index_packed_bytes(index);
     memset(memory, 0, start_of_arrays());
-    if (index->form != INDEX_NONE)
-        walk_set(&w, index->form, &head, &index->points);
     memcpy(memory, &head, sizeof(head));
+    walk_index((walk){.visit = visit_write, .memory = memory}, index);
 }
 
 void index_packed_list(index_search *index, index_listener tell, void *context)
 {
-    header head = describe(index);
-    walk w = {visit_list, NULL, start_of_arrays(), tell, context};
-    if (index->form != INDEX_NONE)
-        walk_set(&w, index->form, &head, &index->points);
+    walk_index((walk){.visit = visit_list, .tell = tell, .context = context}, index);
+}
+
+/* Reads what stands before the arrays; 0 if they are not for these points or these vector routines. */
+static int read_header(index_pack kept, const metric_points *points, header *head)
+{
+    if (!kept.memory || kept.bytes < sizeof(*head))
+        return 0;
+    memcpy(head, kept.memory, sizeof(*head));
+    return head->magic == MAGIC && head->bytes == kept.bytes && head->print == kept.print &&
+           head->n == points->n && head->d == points->d && head->m == points->m &&
+           head->rows == simd->rows && head->cols == simd->cols &&
+           !(head->bits == 8 && !simd->dot_tile8);
+}
+
+static void open_set(index_pack kept, const header *head, metric_points *points, index_set *set)
+{
+    walk w = {visit_open, (char *)kept.memory, start_of_arrays(), NULL, NULL};
+    walk_set(&w, head, points, set);
+}
+
+int index_points(index_pack kept, metric_points *points)
+{
+    header head;
+    index_set set = {0};
+    if (!read_header(kept, points, &head) || head.form == INDEX_NONE)
+        return 0;
+    open_set(kept, &head, points, &set);
+    return 1;
 }
 
 int index_open(const metric_source *source, const metric_points *points, index_pack kept,
@@ -266,12 +288,7 @@ int index_open(const metric_source *source, const metric_points *points, index_p
 {
     memset(out, 0, sizeof(*out));
     header head;
-    if (!kept.memory || kept.bytes < sizeof(head))
-        return 0;
-    memcpy(&head, kept.memory, sizeof(head));
-    if (head.magic != MAGIC || head.bytes != kept.bytes || head.n != points->n ||
-        head.print != fingerprint(points) || head.rows != simd->rows || head.cols != simd->cols ||
-        head.d != points->d || head.m != points->m || (head.bits == 8 && !simd->dot_tile8))
+    if (!read_header(kept, points, &head))
         return 0;
     index_set *set = &out->points;
     int groups = (head.count + BOUNDS_GROUP - 1) / BOUNDS_GROUP;
@@ -305,8 +322,8 @@ int index_open(const metric_source *source, const metric_points *points, index_p
                              .width = head.width,
                              .steps = head.steps,
                              .fine_width = head.fine_width};
-    walk w = {visit_open, (char *)kept.memory, start_of_arrays(), NULL, NULL};
-    walk_set(&w, out->form, &head, set);
+    metric_points same = *points;
+    open_set(kept, &head, &same, set);
     set->space.noise = set->bound.noise;
     return 1;
 }

@@ -10,6 +10,8 @@
 #include "screen.h"
 #include "subspace.h"
 
+#include <stdint.h>
+
 typedef enum { INDEX_SUBSPACES, INDEX_INTEGERS, INDEX_NONE } index_form;
 
 typedef struct {
@@ -28,11 +30,17 @@ typedef struct {
     const index_set *from;   /* the queries: one of the two */
 } index_search;
 
-/* An index of candidates laid out in one piece of memory, to be kept. */
+/* An index of candidates laid out in one piece of memory, to be kept, and with it what the metric asks of
+ * them but their features: a search of few queries then does nothing for each point. */
 typedef struct {
     const void *memory; /* aligned to 16 bytes; NULL for none */
     size_t bytes;
+    uint64_t print; /* of the process that it is to serve, by index_print */
 } index_pack;
+
+/* Adds numbers to a fingerprint, which starts at 0. An index of one residual process must not serve another of
+ * the same shape, so those who keep it tell processes apart by all that these are made of. */
+uint64_t index_print(uint64_t print, size_t count, const double *values);
 
 /* The index of candidates that are the queries too. `structure` is their tree, or NULL to build one.
  * INDEX_SUBSPACES becomes INDEX_INTEGERS where no cells have small subspaces, if these are allowed, and either
@@ -41,7 +49,11 @@ typedef struct {
 status index_build(const metric_source *source, const tree *structure, const metric_points *points,
                    index_form form, int integers, int threads, index_search *out);
 
-/* The same from what was kept; 0 if it was made of other points or by other vector routines. */
+/* What was kept of the points: given n, d, m and v, the rest of them; 0 if nothing was, or of another process.
+ * Points lie where the index does. */
+int index_points(index_pack kept, metric_points *points);
+
+/* The same as index_build from what was kept; 0 if it was made of other points or by other vector routines. */
 int index_open(const metric_source *source, const metric_points *points, index_pack kept,
                index_search *out);
 
@@ -50,9 +62,9 @@ status index_add_queries(const metric_source *source, const metric_points *from,
                          index_search *index);
 void index_free(index_search *index);
 
-/* How many bytes the candidates' part takes, and laying it out. */
+/* How many bytes the candidates' part takes, and laying it out for the process of a fingerprint. */
 size_t index_packed_bytes(index_search *index);
-void index_packed_write(index_search *index, void *memory);
+void index_packed_write(index_search *index, uint64_t print, void *memory);
 
 /* Where each array stands in it. */
 typedef void (*index_listener)(void *context, const char *name, size_t at, size_t bytes);

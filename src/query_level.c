@@ -95,7 +95,7 @@ static int scratch_reserve(const query_task *task, int capacity, level_scratch *
            (index->form == INDEX_SUBSPACES ? reserve_subspaces(s) : reserve_integers(s, d));
 }
 
-/* The queries in the order of the cells, and where each block starts: at a cell, or after BITSET_SIZE
+/* The queries in the order of the cells and panels, and where each block starts: at a cell, or after BITSET_SIZE
  * of them. */
 typedef struct {
     int *sequence, *block, *cell, blocks;
@@ -111,30 +111,30 @@ static void schedule_free(schedule *plan)
 static int schedule_new(const query_task *task, schedule *plan)
 {
     const cells *order = &task->index->from->order;
-    size_t n = order->n, most = order->count + task->count / BITSET_SIZE + 2;
+    size_t panels = order->panels, most = order->count + task->count / BITSET_SIZE + 2;
     memset(plan, 0, sizeof(*plan));
     plan->sequence = scratch_alloc(task->count + 1, sizeof(int));
     plan->block = scratch_alloc(most, sizeof(int));
     plan->cell = scratch_alloc(most, sizeof(int));
-    int *at = scratch_alloc(n + 2, sizeof(int));
+    int *at = scratch_alloc(panels + 2, sizeof(int));
     if (!plan->sequence || !plan->block || !plan->cell || !at) {
         scratch_free(at);
         return 0;
     }
-    memset(at, 0, (n + 2) * sizeof(int));
+    memset(at, 0, (panels + 2) * sizeof(int));
     for (size_t q = 0; q < task->count; q++)
-        at[order->position[query_row(task, q)] + 1]++;
-    for (size_t i = 0; i < n; i++)
-        at[i + 1] += at[i];
+        at[order->column[query_row(task, q)] / SCREEN_COLS + 1]++;
+    for (size_t p = 0; p < panels; p++)
+        at[p + 1] += at[p];
     for (int c = 0; c < order->count; c++)
-        for (int first = at[order->first[c]]; first < at[order->first[c + 1]];
+        for (int first = at[order->panel[c]]; first < at[order->panel[c + 1]];
              first += BITSET_SIZE) {
             plan->block[plan->blocks] = first;
             plan->cell[plan->blocks++] = c;
         }
     plan->block[plan->blocks] = (int)task->count;
     for (size_t q = 0; q < task->count; q++)
-        plan->sequence[at[order->position[query_row(task, q)]]++] = (int)q;
+        plan->sequence[at[order->column[query_row(task, q)] / SCREEN_COLS]++] = (int)q;
     scratch_free(at);
     return 1;
 }

@@ -62,9 +62,9 @@ void level_block_set(const query_task *task, level_block *block, int cell, const
         int limit = block->limit[q] = query_limit(task, queries[q]);
         block->query[q] = queries[q];
         block->most_limit = limit > block->most_limit ? limit : block->most_limit;
-        block->column[q] = from->order.column[from->order.position[row]];
+        block->column[q] = from->order.column[row];
         block->gain[q] = (float)(task->from->scale[row] * (1.0 + 1e-6));
-        block->noise[q] = (float)(from->bound.noise[row] * (1.0 + 1e-6));
+        block->noise[q] = from->bound.noise[row];
         block->kept[q].count = block->settled[q] = 0;
         block->best[q] = query_place(task, queries[q], result);
         if (task->from->scale[row] == 0.0) {

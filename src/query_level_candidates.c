@@ -159,10 +159,10 @@ static int earlier(const void *a, const void *b)
 /* Empties the table, and puts what arrived into the order of the cells. */
 static void order_arrivals(level_scratch *s)
 {
-    const int *position = s->task->index->points.order.position;
+    const int *column = s->task->index->points.order.column;
     for (int i = 0; i < s->distincts; i++) {
         s->table[s->arrivals[i].slot] = -1;
-        s->sequence[i] = (uint64_t)position[s->arrivals[i].id] << 32 | (uint64_t)i;
+        s->sequence[i] = (uint64_t)column[s->arrivals[i].id] << 32 | (uint64_t)i;
     }
     qsort(s->sequence, s->distincts, sizeof(uint64_t), earlier);
 }

@@ -24,7 +24,7 @@ static void set_span(level_scratch *s, const subspaces *space, const int *landma
         float size = 0.0f, noisy = 0.0f, rest = space->tail[block->column[q]];
         for (int r = 0; r < rank; r++) {
             size += fabsf(b[r]);
-            noisy += fabsf(b[r]) * (float)space->noise[landmarks[r]];
+            noisy += fabsf(b[r]) * space->noise[landmarks[r]];
         }
         rest *= rest;
         for (int r = rank; r < all; r++)

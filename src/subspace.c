@@ -275,7 +275,7 @@ static int gather_found(subspaces *s, const found *parts)
 }
 
 status subspaces_build(const kernel *kern, const metric_points *points, const cells *order,
-                       const double *noise, int threads, subspaces *s)
+                       const float *noise, int threads, subspaces *s)
 {
     int count = order->count, ok = 1;
     memset(s, 0, sizeof(*s));

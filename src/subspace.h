@@ -49,7 +49,7 @@ typedef struct {
     const kernel *kern; /* borrowed, like the next two */
     const metric_points *points;
     const cells *order;
-    const double *noise;                    /* n, by index; borrowed */
+    const float *noise;                     /* n, by index; borrowed */
     int *rank;                              /* cells */
     int *coarse;                            /* cells: as many landmarks come first, a multiple of
                                                SIMD_WIDTH, or all */
@@ -68,7 +68,7 @@ typedef struct {
 } subspaces;
 
 status subspaces_build(const kernel *kern, const metric_points *points, const cells *order,
-                       const double *noise, int threads, subspaces *out);
+                       const float *noise, int threads, subspaces *out);
 void subspaces_free(subspaces *s);
 
 /* The mean rank on a few cells, or on the first of so many parts of each, before anything is built; and its
