@@ -21,7 +21,8 @@
 #' @param predecessors `TRUE` restricts the neighbours of row i to the rows before it, `j < i`.
 #' @param queries Which rows of `x` to search for; `NULL` for all.
 #' @param method The search: by brute force (`"brute"`), in blocks of close queries (`"level"`) or one
-#'   query at a time (`"best_first"`). All give the same answer; `"auto"` takes the one that should be
+#'   query at a time, by the cells or nodes that promise most (`"best_first"`, for few queries that are far
+#'   apart). All give the same answer; `"auto"` takes the one that should be
 #'   fastest, from counts of queries and points and from a sample of the data.
 #' @param budget The largest number of residual correlations to evaluate for one query. A finite budget
 #'   makes the search approximate, and the result says so when printed. It is spent on the most promising

@@ -23,7 +23,7 @@
 #define BLOCK 64
 #define LEAF 10
 #define SEEDS 512 /* points around a block that give it its first thresholds */
-#define WIDEN 3e-4 /* of an angle, for rounding: see query_best.c */
+#define WIDEN 3e-4 /* of an angle, for rounding: see nodes.h */
 #define LEAST_VARIANCE 1e-8
 
 enum { ALLOCATE = 1, UNFUSED = 2, FIXED = 4, BYTES = 8 };

@@ -18,8 +18,9 @@ typedef struct {
     int d;
     const double *x;
     int *perm;
-    char *border; /* by position: a cell starts here */
-    int most;     /* points of a cell */
+    char *border;  /* by position: a cell starts here */
+    int most;      /* points of a cell, */
+    double widest; /* and its side */
 } refinement;
 
 static int before(const refinement *r, int u, int i, int j)
@@ -60,7 +61,7 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static int widest_side(const refinement *r, int first, int last)
+static int widest_side(const refinement *r, int first, int last, double *side)
 {
     int widest = 0;
     double width = -1.0;
@@ -76,14 +77,19 @@ static int widest_side(const refinement *r, int first, int last)
             widest = u;
         }
     }
+    *side = width;
     return widest;
 }
 
 static void refine(const refinement *r, int first, int last)
 {
     int count = last - first;
+    double side;
+    int widest = widest_side(r, first, last, &side), cut = count > r->most || side > r->widest;
     if (count <= CELLS_HANDFUL) {
         qsort(r->perm + first, count, sizeof(int), ascending);
+        if (cut)
+            memset(r->border + first, 1, count);
         return;
     }
     /* as many whole cells, inside a cell whole panels, inside a panel whole handfuls, on the left as
@@ -93,8 +99,8 @@ static void refine(const refinement *r, int first, int last)
     int64_t share = (int64_t)count * (units / 2) / units;
     int left = (int)((share + whole - 1) / whole * whole);
     left = left < count ? left : count - 1;
-    select_lowest(r, widest_side(r, first, last), first, last, left);
-    if (count > r->most)
+    select_lowest(r, widest, first, last, left);
+    if (cut)
         r->border[first + left] = 1;
     refine(r, first, first + left);
     refine(r, first + left, last);
@@ -148,8 +154,8 @@ static void fill_panels(cells *c)
         }
 }
 
-status cells_build(const tree *structure, int d, size_t n, const double *x, int most, int threads,
-                   cells *c)
+status cells_build(const tree *structure, int d, size_t n, const double *x, int most, double widest,
+                   int threads, cells *c)
 {
     memset(c, 0, sizeof(*c));
     c->n = n;
@@ -160,7 +166,7 @@ status cells_build(const tree *structure, int d, size_t n, const double *x, int 
     char *border = scratch_alloc(n + 1, 1);
     int ok = c->perm && c->first && c->column && border;
     if (ok) {
-        refinement r = {d, x, c->perm, border, most};
+        refinement r = {d, x, c->perm, border, most, widest};
         refine_tree(structure, &r, threads);
         for (size_t i = 0; i < n; i++)
             if (border[i])
@@ -193,4 +199,16 @@ status cells_build(const tree *structure, int d, size_t n, const double *x, int 
         return status_fail(STATUS_MEMORY);
     }
     return status_ok();
+}
+
+double cells_mean_side(const cells *c)
+{
+    double sum = 0.0;
+    for (int at = 0; at < c->count; at++) {
+        double side = 0.0;
+        for (int u = 0; u < c->d; u++)
+            side = fmax(side, c->high[at * c->d + u] - c->low[at * c->d + u]);
+        sum += side;
+    }
+    return sum / c->count;
 }

@@ -29,9 +29,12 @@ typedef struct {
     double *low, *high; /* count x d: the boxes, in the coordinates given */
 } cells;
 
-/* From points x (d x n) and their tree; most <= CELLS_MOST. */
-status cells_build(const tree *structure, int d, size_t n, const double *x, int most, int threads,
-                   cells *out);
+/* From points x (d x n) and their tree; most <= CELLS_MOST, and no side of a cell is above `widest`. */
+status cells_build(const tree *structure, int d, size_t n, const double *x, int most, double widest,
+                   int threads, cells *out);
+
+/* The mean of the widest sides. */
+double cells_mean_side(const cells *c);
 void cells_free(cells *c);
 
 #endif

@@ -80,12 +80,17 @@ static frame unpack_frame(SEXP x, SEXP kern)
     double *centre = (double *)R_alloc(d, sizeof(double));
     for (int u = 0; u < d; u++) {
         const double *column = REAL(x) + u * n;
-        double sum[8] = {0.0}; /* a sum need not wait for the one before */
-        for (size_t i = 0; i < n; i++)
-            sum[i % 8] += column[i];
-        centre[u] =
-            (((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]))) /
-            (double)n;
+        double lane[8] = {0.0}, sum = 0.0; /* an addition need not wait for the one before */
+        size_t i = 0;
+        for (; i + 8 <= n; i += 8)
+#pragma GCC unroll 8
+            for (int l = 0; l < 8; l++)
+                lane[l] += column[i + l];
+        for (; i < n; i++)
+            sum += column[i];
+        for (int l = 0; l < 8; l++)
+            sum += lane[l];
+        centre[u] = sum / (double)n;
     }
     return (frame){unpack_kernel(kern), d, spread(REAL(lengthscale), XLENGTH(lengthscale), d),
                    centre};
@@ -563,8 +568,7 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
     static const char *names[] = {"id", "dist", "stats", "method", "note"};
     search_problem problem;
     const char *name = CHAR(asChar(method));
-    int structure = asLogical(predecessors) == TRUE || R_FINITE(asReal(budget)) ||
-                    strcmp(name, "best_first") == 0;
+    int structure = asLogical(predecessors) == TRUE || R_FINITE(asReal(budget));
     unpack_problem(gp, tree_list, structure, &problem);
     metric_points from = problem.points;
     if (fresh != R_NilValue)

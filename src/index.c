@@ -2,8 +2,7 @@
 
 #include <string.h>
 
-#define CELLS_LEAST 64     /* smallest of the largest numbers of points of a cell that are tried */
-#define CELLS_INTEGERS 512 /* for screening by integers */
+#define CELLS_LEAST 64   /* smallest of the largest numbers of points of a cell that are tried */
 #define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
 #define RANK_SHARE 0.5   /* of the points of a cell: more landmarks say no more than the points */
 #define ALIGN 64
@@ -113,8 +112,7 @@ static void walk_set(walk *w, const header *head, metric_points *points, index_s
         visit(w, "subspace.inverse", &s->inverse, s->inverse_at[count] * sizeof(float));
         visit(w, "subspace.psi", &s->psi, s->psi_at[count] * sizeof(float));
         visit(w, "subspace.tail", &s->tail, columns * sizeof(float));
-        visit(w, "subspace.cell_tail", &s->cell_tail, count * sizeof(float));
-        visit(w, "subspace.coarse_tail", &s->coarse_tail, count * sizeof(float));
+        visit(w, "subspace.stage_tail", &s->stage_tail, count * SUBSPACE_STAGES * sizeof(float));
         visit(w, "subspace.cell_noise", &s->cell_noise, count * sizeof(float));
         visit(w, "subspace.cell_rounding", &s->cell_rounding, count * sizeof(float));
         visit(w, "subspace.cell_most", &s->cell_most, count * sizeof(float));
@@ -140,29 +138,19 @@ static void walk_set(walk *w, const header *head, metric_points *points, index_s
     }
 }
 
-#define PRINTED_LANES 8
-
-static uint64_t print_double(uint64_t print, double value)
-{
-    uint64_t bits;
-    memcpy(&bits, &value, sizeof(bits));
-    return (print ^ bits ^ (bits >> 32)) * 0x100000001b3;
-}
-
-/* In lanes: a multiplication need not wait for the one before. */
 uint64_t index_print(uint64_t print, size_t count, const double *values)
 {
-    uint64_t lane[PRINTED_LANES] = {0};
-    size_t i = 0;
-    for (; i + PRINTED_LANES <= count; i += PRINTED_LANES)
-#pragma GCC unroll 8
-        for (int l = 0; l < PRINTED_LANES; l++)
-            lane[l] = print_double(lane[l], values[i + l]);
-    print = (print ^ 0xcbf29ce484222325 ^ count) * 0x100000001b3;
-    for (; i < count; i++)
-        print = print_double(print, values[i]);
-    for (int l = 0; l < PRINTED_LANES; l++)
-        print = (print ^ lane[l]) * 0x100000001b3;
+    uint64_t lane[SIMD_MIXED] = {0};
+    size_t whole = count / SIMD_MIXED * SIMD_MIXED;
+    simd->mix(whole, values, lane);
+    for (size_t i = whole; i < count; i++) {
+        uint64_t bits;
+        memcpy(&bits, &values[i], sizeof(bits));
+        lane[i % SIMD_MIXED] = (lane[i % SIMD_MIXED] ^ bits ^ (bits >> 32)) * SIMD_MIX;
+    }
+    print = (print ^ 0xcbf29ce484222325 ^ count) * SIMD_MIX;
+    for (int l = 0; l < SIMD_MIXED; l++)
+        print = (print ^ lane[l] ^ (lane[l] >> 32)) * SIMD_MIX;
     return print;
 }
 
@@ -336,7 +324,8 @@ int index_open(const metric_source *source, const metric_points *points, index_p
 static int choose_cells(const metric_source *source, const tree *structure,
                         const metric_points *points, int threads, cells *order, status *result)
 {
-    *result = cells_build(structure, points->d, points->n, points->x, CELLS_MOST, threads, order);
+    *result = cells_build(structure, points->d, points->n, points->x, CELLS_MOST, INFINITY, threads,
+                          order);
     for (int parts = 1; CELLS_MOST / parts >= CELLS_LEAST && !result->code; parts *= 2) {
         double share, rank = subspaces_sample_rank(source->kern, points, order, parts, &share);
         if (rank > RANK_WANTED || share > RANK_SHARE)
@@ -344,7 +333,7 @@ static int choose_cells(const metric_source *source, const tree *structure,
         if (parts > 1) {
             cells_free(order);
             *result = cells_build(structure, points->d, points->n, points->x, CELLS_MOST / parts,
-                                  threads, order);
+                                  INFINITY, threads, order);
         }
         return !result->code;
     }
@@ -364,7 +353,7 @@ static status set_build(const metric_source *source, const tree *structure,
         result = tree_build(points->d, points->n, points->x, CELLS_LEAF, threads, &built);
         structure = &built;
     }
-    if (*form == INDEX_SUBSPACES && !result.code)
+    if (!like && *form == INDEX_SUBSPACES && !result.code)
         small = choose_cells(source, structure, points, threads, &set->order, &result);
     if (!like)
         *form = small                                        ? INDEX_SUBSPACES
@@ -372,10 +361,10 @@ static status set_build(const metric_source *source, const tree *structure,
                                                              : INDEX_NONE;
     if (*form == INDEX_NONE)
         goto done;
-    if (!small && !result.code)
-        result = cells_build(structure, points->d, points->n, points->x,
-                             *form == INDEX_SUBSPACES ? CELLS_LEAST : CELLS_INTEGERS, threads,
-                             &set->order);
+    if (!small && !result.code) /* queries descend together where they are as close as candidates */
+        result = cells_build(structure, points->d, points->n, points->x, CELLS_MOST,
+                             *form == INDEX_SUBSPACES ? cells_mean_side(&like->order) : INFINITY,
+                             threads, &set->order);
     if (!result.code)
         result = bounds_build(source, points, &set->order, threads, &set->bound);
     if (!result.code && *form == INDEX_SUBSPACES)

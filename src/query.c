@@ -172,19 +172,23 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     int choose = strcmp(method, "auto") == 0;
     if (!index_open(task->source, task->points, task->kept, &index))
         outcome = query_index(task, !choose, &index);
-    else if (task->predecessors &&
-             index.form != INDEX_NONE) /* it was settled for searches of all */
+    else if (task->predecessors && index.form != INDEX_NONE &&
+             task->count > SAMPLE_CELLS * CELLS_MOST) /* it was settled for searches of all */
         outcome = settle_index(task, !choose, &index);
     if (outcome.code)
         return outcome;
     /* asked for by name, the level engine may lose a little: what it counts is then what it does */
     int dense = index.cost > (choose ? 1.0 : 2.0) * brute_cost(task) + (choose ? 0.0 : COST_QUERY);
-    result->method = choose && dense ? "brute" : "level";
+    indexed.index = &index;
+    int few = choose && !dense && query_best_serves(&indexed);
+    result->method = few ? "best_first" : choose && dense ? "brute" : "level";
     if (dense)
         result->note = !choose ? "nothing to skip: by dense tiles"
                        : index.form == INDEX_NONE
                            ? "auto: no index that was likely to pay"
                            : "auto: on a sample, screening left too much for it to pay";
+    else if (few)
+        result->note = "auto: few queries, each by the cells that promise most";
     else if (choose)
         result->note = index.form == INDEX_SUBSPACES
                            ? "auto: cells skipped and screened by subspaces of landmarks"
@@ -192,9 +196,28 @@ static status run_indexed(const char *method, const query_task *task, query_resu
                                                          : "auto: screening with 16-bit integers";
     if (!dense && task->from != task->points)
         outcome = index_add_queries(task->source, task->from, task->threads, &index);
+    if (!outcome.code)
+        outcome = dense ? query_brute(task, result)
+                  : few ? query_best_cells(&indexed, result)
+                        : query_level(&indexed, result);
+    index_free(&index);
+    return outcome;
+}
+
+/* Best-first search by the index if there is one, by the tree otherwise. */
+static status run_best(const query_task *task, query_result *result)
+{
+    index_search index;
+    query_task indexed = *task;
+    status outcome = status_ok();
+    if (isfinite(task->budget) || !index_open(task->source, task->points, task->kept, &index) ||
+        index.form == INDEX_NONE)
+        return query_best_nodes(task, result);
+    if (task->from != task->points)
+        outcome = index_add_queries(task->source, task->from, task->threads, &index);
     indexed.index = &index;
     if (!outcome.code)
-        outcome = dense ? query_brute(task, result) : query_level(&indexed, result);
+        outcome = query_best_cells(&indexed, result);
     index_free(&index);
     return outcome;
 }
@@ -219,7 +242,7 @@ static status run_plain(const char *method, const query_task *task, query_result
     }
     if (strcmp(method, "best_first") == 0) {
         result->method = "best_first";
-        return query_best(task, result);
+        return run_best(task, result);
     }
     if (strcmp(method, "auto") == 0 && too_few(task)) {
         result->method = "brute";

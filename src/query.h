@@ -88,7 +88,11 @@ static inline void query_close(kbest *best)
 status query_brute(const query_task *task, query_result *result);
 status query_level(const query_task *task, query_result *result);
 
-status query_best(const query_task *task, query_result *result);
+status query_best_nodes(const query_task *task, query_result *result); /* by the tree */
+status query_best_cells(const query_task *task, query_result *result); /* by the index */
+
+/* Whether queries are so few, and so far apart, that best-first search of the index is faster than blocks. */
+int query_best_serves(const query_task *task);
 
 /* Builds the index of a task's candidates in the form that costs less on a sample of them. Unless `eager`, one
  * that might cost much of what it can save is not tried. */

@@ -168,8 +168,7 @@ static status search_deferred(const query_task *task, level_scratch *scratch, qu
     return outcome;
 }
 
-/* How many candidates of a query may be in play: more where intervals are wide. */
-static int capacity(const query_task *task)
+int level_capacity(const query_task *task)
 {
     int usual = task->index->form == INDEX_INTEGERS ? 1024 : 512;
     return 4 * task->k > usual ? 4 * task->k : usual;
@@ -211,8 +210,11 @@ static int search_next_block(level_scratch *s, void *context)
     return 1;
 }
 
-static status search_blocks(level_scratch *scratch, query_result *result)
+static status search_blocks(level_scratch *scratch, level_block *blocks, void *unused,
+                            query_result *result)
 {
+    (void)blocks;
+    (void)unused;
     schedule plan;
     status outcome = status_fail(STATUS_MEMORY);
     if (schedule_new(scratch->task, &plan)) {
@@ -224,25 +226,23 @@ static status search_blocks(level_scratch *scratch, query_result *result)
     return outcome;
 }
 
-status query_level(const query_task *task, query_result *result)
+status level_search(const query_task *task, int count, int most, level_method *method,
+                    void *context, query_result *result)
 {
-    int threads = task->threads, paired = level_pairs_serve(task);
-    int most = paired ? level_pairs_capacity(task) : capacity(task);
+    int threads = task->threads;
     status outcome = status_ok();
     level_blocks blocks;
     level_scratch *scratch = calloc(threads, sizeof(*scratch));
-    if (!level_blocks_new(task, paired ? level_pairs_blocks(task) : threads, most, &blocks) ||
-        !scratch)
+    if (!level_blocks_new(task, count, most, &blocks) || !scratch)
         outcome = status_fail(STATUS_MEMORY);
     for (int t = 0; t < threads && !outcome.code; t++) {
         if (!scratch_reserve(task, most, &scratch[t]))
             outcome = status_fail(STATUS_MEMORY);
-        else if (!paired)
+        else
             scratch[t].block = &blocks.each[t];
     }
     if (!outcome.code)
-        outcome = paired ? level_search_pairs(scratch, blocks.each, result)
-                         : search_blocks(scratch, result);
+        outcome = method(scratch, blocks.each, context, result);
     if (!outcome.code)
         outcome = search_deferred(task, scratch, result);
     for (int t = 0; t < threads && scratch; t++) {
@@ -253,4 +253,12 @@ status query_level(const query_task *task, query_result *result)
     level_blocks_free(&blocks);
     free(scratch);
     return outcome;
+}
+
+status query_level(const query_task *task, query_result *result)
+{
+    if (level_pairs_serve(task))
+        return level_search(task, level_pairs_blocks(task), level_pairs_capacity(task),
+                            level_search_pairs, NULL, result);
+    return level_search(task, task->threads, level_capacity(task), search_blocks, NULL, result);
 }

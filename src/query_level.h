@@ -7,14 +7,14 @@
  *   2 bound    groups of cells, then the cells of the groups that survive, are skipped by the
  *              kernel-expansion bound; the rest are listed, nearest first
  *   3 skip     a listed cell is skipped for the queries whose threshold its subspace bound does not
- *              reach: first from the landmarks of the block to those of the cell, then from the query,
- *              coarse landmarks before all of them
+ *              reach: first from the landmarks of the block to those of the cell, coarse ones before all
+ *              of them, then from the query to the cell's, some at a time
  *   4 screen   for what is left, intervals of |rho| are formed with all points of the cell, and
  *              candidates whose interval reaches the threshold are kept
  *   5 finish   these are evaluated by the metric, in double, and ordered
  * Where subspaces do not pay, integer products (screen.h) take the place of 3 and 4, for all cells: in 8
  * bits where they can, and in 16 what these leave. If all points are queries, blocks then meet in pairs and a
- * product serves both (query_level_pairs.c).
+ * product serves both (query_level_pairs.c). Blocks of one query serve best-first search (query_best_cells.c).
  * Scratch belongs to a thread, the blocks that meet to all; neither depends on n, but for lists of the cells
  * and panels, and the blocks up to a bound on their memory. */
 #ifndef VECCHIANN_QUERY_LEVEL_H
@@ -120,6 +120,10 @@ typedef struct {
     query_counters counters;
 } level_scratch;
 
+/* A way to answer all queries: threads' scratch, each with a block of its own, and all blocks there are. */
+typedef status level_method(level_scratch *scratch, level_block *blocks, void *context,
+                            query_result *result);
+
 /* ---- query_level_block.c ---- */
 
 /* How many queries a block may have. */
@@ -165,6 +169,13 @@ void level_subspaces_set(level_scratch *s);
 /* The cell that thresholds start from; the queries' own if they are candidates. */
 void level_subspaces_seed(level_scratch *s, int cell);
 
+/* A block of one query: what its own cell knows of it, and its intervals with the points of that cell. */
+void level_subspaces_own(level_scratch *s);
+
+/* A block of one query: its intervals with all points of a cell, from its coordinates in the span of all
+ * landmarks and their squared length. */
+void level_subspaces_screen_one(level_scratch *s, int cell, const float *psi, float length);
+
 /* Some cells of the frontier, for the queries that each is still active for. */
 void level_subspaces_screen(level_scratch *s, work_item *work, int count);
 
@@ -199,10 +210,16 @@ int level_pairs_serve(const query_task *task);
 int level_pairs_blocks(const query_task *task);
 int level_pairs_capacity(const query_task *task);
 
-/* Answers all queries; `blocks` is room for as many. */
-status level_search_pairs(level_scratch *scratch, level_block *blocks, query_result *result);
+level_method level_search_pairs;
 
 /* ---- query_level.c ---- */
+
+/* How many candidates of a query may be in play: more where intervals are wide. */
+int level_capacity(const query_task *task);
+
+/* Answers all queries by a method that works with `blocks` blocks of `capacity` candidates a query. */
+status level_search(const query_task *task, int blocks, int capacity, level_method *method,
+                    void *context, query_result *result);
 
 /* One piece of work for a thread; 0 if there is none to take at present. */
 typedef int level_piece(level_scratch *s, void *context);

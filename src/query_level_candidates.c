@@ -272,6 +272,13 @@ void level_finish(level_scratch *s, const int *members, int count)
 {
     level_block *b = s->block;
     int from[BITSET_SIZE], many = 0;
+    if (b->count == 1) { /* nothing to share */
+        settle(s, b, 0);
+        resolve(s, b, 0, make_threshold(s, b, 0));
+        settle(s, b, 0);
+        resolve(s, b, 0, 0);
+        return;
+    }
     for (int q = 0; q < b->count; q++)
         from[q] = b->kept[q].count;
     for (int i = 0; i < count; i++) {

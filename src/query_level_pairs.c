@@ -178,8 +178,10 @@ static status run_wave(level_scratch *scratch, wave *w)
     return outcome;
 }
 
-status level_search_pairs(level_scratch *scratch, level_block *blocks, query_result *result)
+status level_search_pairs(level_scratch *scratch, level_block *blocks, void *unused,
+                          query_result *result)
 {
+    (void)unused;
     const index_search *index = scratch->task->index;
     int cells = index->points.order.count, most = level_pairs_blocks(scratch->task);
     wave w = {.blocks = blocks, .result = result};

@@ -36,6 +36,24 @@ static void set_span(level_scratch *s, const subspaces *space, const int *landma
     }
 }
 
+/* The coordinates of the queries in the span of the landmarks of their own cell. */
+static void set_own(level_scratch *s)
+{
+    const level_block *block = s->block;
+    const subspaces *space = &s->task->index->from->space;
+    int cell = block->cell, rank = space->rank[cell], width = subspace_width(space, cell);
+    const float *psi = space->psi + space->psi_at[cell];
+    int first = s->task->index->from->order.panel[cell] * SCREEN_COLS;
+    for (int q = 0; q < block->count; q++) {
+        int column = block->column[q] - first;
+        const float *source =
+            psi + (size_t)(column / SCREEN_COLS) * rank * SCREEN_COLS + column % SCREEN_COLS;
+        float *own = s->own + (size_t)q * width;
+        for (int r = 0; r < rank; r++)
+            own[r] = source[r * SCREEN_COLS];
+    }
+}
+
 void level_subspaces_set(level_scratch *s)
 {
     const level_block *block = s->block;
@@ -48,35 +66,13 @@ void level_subspaces_set(level_scratch *s)
         s->landmark_v[r] = from->v + (size_t)landmarks[r] * from->m;
         s->landmark_scale[r] = from->scale[landmarks[r]];
     }
-    const float *psi = space->psi + space->psi_at[cell],
-                *inverse = space->inverse + space->inverse_at[cell];
-    int first = s->task->index->from->order.panel[cell] * SCREEN_COLS;
-    for (int q = 0; q < block->count; q++) {
-        int column = block->column[q] - first;
-        const float *source =
-            psi + (size_t)(column / SCREEN_COLS) * rank * SCREEN_COLS + column % SCREEN_COLS;
-        float *own = s->own + (size_t)q * width;
-        for (int r = 0; r < rank; r++)
-            own[r] = source[r * SCREEN_COLS];
-    }
+    set_own(s);
+    const float *inverse = space->inverse + space->inverse_at[cell];
     for (int i = 0; i < rank; i++)
         for (int j = 0; j < width; j++)
             s->inverse[i * width + j] = j < rank ? inverse[j * width + i] : 0.0f;
     set_span(s, space, landmarks, space->coarse[cell], &s->spans[0]);
     set_span(s, space, landmarks, rank, &s->spans[1]);
-}
-
-/* Errors of a query with a cell: of the length of its psi, and of an inner product. */
-static float psi_error(const subspaces *space, int cell, float noise)
-{
-    return 1.001f * (space->cell_noise[cell] * noise + space->cell_rounding[cell]);
-}
-
-static float pair_error(const subspaces *space, int cell, float noise, float of_psi)
-{
-    float most = space->cell_most[cell];
-    float error = of_psi + space->cell_noise[cell] * most + ldexpf(space->rank[cell] + 4, -23);
-    return 1.1f * error + noise * most;
 }
 
 /* Intervals of some queries with all points of a cell. Each has its psi, tail and error. */
@@ -131,22 +127,21 @@ static void screen_own(level_scratch *s)
     float errors[BITSET_SIZE], tails[BITSET_SIZE];
     for (int i = 0; i < count; i++) {
         float noise = block->noise[members[i]];
-        errors[i] = pair_error(space, block->cell, noise, psi_error(space, block->cell, noise));
+        errors[i] = subspace_pair_error(space, block->cell, noise);
         tails[i] = s->task->index->from->space.tail[block->column[members[i]]];
         s->rows[i] = s->own + (size_t)members[i] * width;
     }
     screen_rows(s, space, block->cell, count, members, s->rows, tails, errors);
 }
 
-/* For each query of the block the smallest |psi| at which it is not done with a cell, from coarse or from all
- * landmarks of both; and the smallest |P b|. */
-static void set_limits(level_scratch *s, int cell, int fine)
+/* For each query of the block the smallest |psi| in the first `to` landmarks of a cell at which it is not done
+ * with it; and the smallest |P b|, from some landmarks of its own. */
+static void set_limits(level_scratch *s, int cell, int to, const span *own)
 {
     const level_block *block = s->block;
     const subspaces *space = &s->task->index->points.space;
-    const span *own = &s->spans[fine];
-    float tail = fine ? space->cell_tail[cell] : space->coarse_tail[cell],
-          rounding = space->cell_rounding[cell], most = space->cell_most[cell];
+    float tail = subspace_stage_tail(space, cell, to), rounding = space->cell_rounding[cell],
+          most = space->cell_most[cell];
     simd_skip_cell skip = {
         .noise = space->cell_noise[cell],
         .rounding = rounding,
@@ -160,6 +155,13 @@ static void set_limits(level_scratch *s, int cell, int fine)
     simd->skip_limits(block->count, &queries, &skip, s->must, s->least);
 }
 
+/* How many landmarks of a cell those of another are asked for, padded. */
+static int asked(const subspaces *space, int cell, int fine)
+{
+    int rank = fine ? space->rank[cell] : space->coarse[cell];
+    return (rank + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
+}
+
 /* Asks the landmarks of the queries' cell and of another for |P b|^2 of the active queries, and takes those
  * that are done with the cell from them. Returns how many are left. */
 static int ask_landmarks(level_scratch *s, work_item *item, int fine, float *lengths)
@@ -167,8 +169,7 @@ static int ask_landmarks(level_scratch *s, work_item *item, int fine, float *len
     const subspaces *space = &s->task->index->points.space;
     const span *own = &s->spans[fine];
     int cell = item->cell, width = subspace_width(space, cell), members[BITSET_SIZE], left = 0;
-    int rank = fine ? space->rank[cell] : space->coarse[cell],
-        to = (rank + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
+    int rank = fine ? space->rank[cell] : space->coarse[cell], to = asked(space, cell, fine);
     int count = bitset_members(&item->active, members);
     float found[BITSET_SIZE];
     subspaces_project(space, cell, 0, to, own->rank, s->landmark_x, s->landmark_v,
@@ -178,7 +179,7 @@ static int ask_landmarks(level_scratch *s, work_item *item, int fine, float *len
         s->rows[i] = own->weights + (size_t)members[i] * own->width;
     simd->multiply32(count, s->rows, own->rank, s->P, width, to, s->products);
     simd->squared_lengths(count, width, to, s->products, found);
-    set_limits(s, cell, fine);
+    set_limits(s, cell, to, own);
     item->fine = fine;
     item->most = 0.0f;
     memset(&item->active, 0, sizeof(bitset));
@@ -198,7 +199,7 @@ static int ask_landmarks(level_scratch *s, work_item *item, int fine, float *len
 
 /* Projects `count` queries on landmarks `from` to `to` - 1 of a cell and keeps, in place, those that are not
  * done with it then; `lengths` are |psi|^2 so far. Returns how many. */
-static int project(level_scratch *s, int cell, int from, int to, int fine, int count, int *members,
+static int project(level_scratch *s, int cell, int from, int to, int count, int *members,
                    float *lengths)
 {
     const subspaces *space = &s->task->index->points.space;
@@ -208,7 +209,7 @@ static int project(level_scratch *s, int cell, int from, int to, int fine, int c
     subspaces_project(space, cell, from, to, count, s->row_x, s->row_v, s->row_scale, s->rows,
                       s->products, s->psi);
     simd->squared_lengths(count, width, to - from, s->psi + from, found);
-    set_limits(s, cell, fine);
+    set_limits(s, cell, to, &s->spans[1]);
     s->counters.correlations += (double)(last - from) * count;
     s->counters.bounds += count;
     for (int i = 0; i < count; i++) {
@@ -242,10 +243,10 @@ static void screen_cell(level_scratch *s, const work_item *item, const float *le
     const metric_points *from = s->task->from;
     int cell = item->cell, members[BITSET_SIZE], count = bitset_members(&item->active, members),
         left = 0;
-    int coarse = space->coarse[cell], width = subspace_width(space, cell);
+    int width = subspace_width(space, cell);
     float errors[BITSET_SIZE], tails[BITSET_SIZE], found[BITSET_SIZE];
     if (lengths)
-        set_limits(s, cell, item->fine);
+        set_limits(s, cell, asked(space, cell, item->fine), &s->spans[item->fine]);
     for (int i = 0; i < count; i++) {
         int q = members[i];
         if (lengths) {
@@ -264,22 +265,34 @@ static void screen_cell(level_scratch *s, const work_item *item, const float *le
         members[left++] = q;
     }
     count = left;
-    if (count && coarse < space->rank[cell])
-        count = project(s, cell, 0, coarse, 0, count, members, found);
-    else
-        coarse = 0;
-    if (count)
-        count = project(s, cell, coarse, width, 1, count, members, found);
+    for (int first = 0, to; first < width && count; first = to) {
+        to = subspace_stage(space, cell, first);
+        count = project(s, cell, first, to, count, members, found);
+    }
     if (!count)
         return;
     for (int i = 0; i < count; i++) {
-        float noise = block->noise[members[i]], of_psi = psi_error(space, cell, noise);
-        float tail2 = 1.0001f - found[i] + noise * noise + 2.0f * of_psi;
+        float noise = block->noise[members[i]];
         s->rows[i] = s->psi + (size_t)i * width;
-        errors[i] = pair_error(space, cell, noise, of_psi);
-        tails[i] = tail2 > 0.0f ? sqrtf(tail2) : 0.0f;
+        errors[i] = subspace_pair_error(space, cell, noise);
+        tails[i] = subspace_tail(space, cell, noise, found[i]);
     }
     screen_rows(s, space, cell, count, members, s->rows, tails, errors);
+}
+
+void level_subspaces_own(level_scratch *s)
+{
+    set_own(s);
+    screen_own(s);
+}
+
+void level_subspaces_screen_one(level_scratch *s, int cell, const float *psi, float length)
+{
+    const subspaces *space = &s->task->index->points.space;
+    float noise = s->block->noise[0], error = subspace_pair_error(space, cell, noise),
+          tail = subspace_tail(space, cell, noise, length);
+    int member = 0;
+    screen_rows(s, space, cell, 1, &member, &psi, &tail, &error);
 }
 
 void level_subspaces_seed(level_scratch *s, int cell)

@@ -41,6 +41,8 @@ typedef struct {
 } radial_pieces;
 
 /* Shapes of screening: rows (queries) and columns (points) of a tile. */
+#define SIMD_MIXED 32          /* lanes of a fingerprint, */
+#define SIMD_MIX 0x100000001b3 /* and its multiplier: Fowler, Noll and Vo */
 #define SCREEN_ROWS 8
 #define SCREEN_COLS 32
 
@@ -226,6 +228,10 @@ typedef struct {
      * largest such number: bisection on counts. Values are read to a whole vector: the caller pads them by
      * negative ones. */
     float (*reached_by)(const float *values, int count, int k, float low);
+
+    /* Mixes the bits of values into SIMD_MIXED lanes, value i into lane i % SIMD_MIXED by
+     * lane = (lane ^ bits ^ bits >> 32) SIMD_MIX, modulo 2^64; what is left of `count` is the caller's. */
+    void (*mix)(size_t count, const double *values, uint64_t *lane);
 } simd_table;
 
 extern const simd_table *simd;

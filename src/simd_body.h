@@ -458,6 +458,21 @@ static void NAME(distance_list)(int d, const double *q, const double *x, const i
     }
 }
 
+static void NAME(mix)(size_t count, const double *values, uint64_t *lane)
+{
+    typedef uint64_t vu __attribute__((vector_size(VECTOR_BYTES)));
+    enum { VECTORS = SIMD_MIXED / LANES };
+    vu held[VECTORS];
+    memcpy(held, lane, sizeof(held));
+    for (size_t i = 0; i + SIMD_MIXED <= count; i += SIMD_MIXED)
+#pragma GCC unroll 16
+        for (int h = 0; h < VECTORS; h++) {
+            vu bits = (vu)LOAD(values + i + h * LANES);
+            held[h] = (held[h] ^ bits ^ (bits >> 32)) * SIMD_MIX;
+        }
+    memcpy(lane, held, sizeof(held));
+}
+
 /* ---- single precision: screening ------------------------------------------------------------ */
 
 static inline vf NAME(radial_piece)(const radial_pieces *pieces, vf s2)
@@ -1014,6 +1029,7 @@ static const simd_table NAME(table) = {
     .round_integers = NAME(round_integers),
     .sizes = NAME(sizes),
     .distance_list = NAME(distance_list),
+    .mix = NAME(mix),
 #if VECTOR_BYTES == 64
     .dot_tile8 = NAME(dot_tile8),
     .refine_row = NAME(refine_row),

@@ -7,10 +7,10 @@
 
 void subspaces_free(subspaces *s)
 {
-    void *held[] = {s->rank,   s->landmark,   s->inverse_at, s->psi_at,        s->ids,
-                    s->x,      s->v,          s->scale,      s->inverse,       s->psi,
-                    s->tail,   s->cell_tail,  s->cell_noise, s->cell_rounding, s->cell_most,
-                    s->coarse, s->coarse_tail};
+    void *held[] = {s->rank,  s->landmark,   s->inverse_at, s->psi_at,        s->ids,
+                    s->x,     s->v,          s->scale,      s->inverse,       s->psi,
+                    s->tail,  s->stage_tail, s->cell_noise, s->cell_rounding, s->cell_most,
+                    s->coarse};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
     memset(s, 0, sizeof(*s));
@@ -33,8 +33,7 @@ typedef struct {
     double *left;    /* CELLS_MOST: squared tails */
     double *inverse; /* SUBSPACE_RANK^2 */
     int pivot[SUBSPACE_RANK];
-    int coarse;         /* how many coarse landmarks, 0 for none, */
-    double coarse_left; /* and the largest squared tail that they leave */
+    double stage_left[SUBSPACE_STAGES]; /* the largest squared tail after each stage but the last */
 } builder;
 
 static void builder_free(builder *b)
@@ -123,7 +122,6 @@ static int choose(const metric_points *points, const radial *rad, double ridge, 
     int count = b->number;
     for (int i = 0; i < count; i++)
         b->left[i] = b->scale[i] > 0.0 ? 1.0 : 0.0;
-    b->coarse = 0;
     for (int s = 0; s < SUBSPACE_RANK; s++) {
         int pivot = 0;
         for (int i = 1; i < count; i++)
@@ -133,11 +131,8 @@ static int choose(const metric_points *points, const radial *rad, double ridge, 
         wanted *= wanted;
         if (b->left[pivot] <= wanted)
             return s;
-        if (!b->coarse && s && s % SIMD_WIDTH == 0 &&
-            b->left[pivot] <= SUBSPACE_COARSE * SUBSPACE_COARSE) {
-            b->coarse = s;
-            b->coarse_left = b->left[pivot];
-        }
+        if (s && s % SIMD_WIDTH == 0)
+            b->stage_left[s / SIMD_WIDTH - 1] = b->left[pivot];
         double *row = b->factor + (size_t)s * CELLS_MOST;
         memcpy(row, row_of(points, rad, wanted, pivot, b), count * sizeof(double));
         row[pivot] = 1.0 + ridge;
@@ -192,6 +187,7 @@ static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found 
     int first = order->first[c], count = order->first[c + 1] - first,
         panels = order->panel[c + 1] - order->panel[c];
     double most = 0.0, up = 1.0 + ldexp(1.0, -20), unit = ldexp(1.0, -24), gather = 0.0;
+    float cell_tail = 0.0f;
     for (int i = 0; i < count; i++)
         most = fmax(most, s->noise[order->perm[first + i]]);
     set_points(s->points, order->perm + first, count, b);
@@ -223,10 +219,16 @@ static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found 
         if (i < count && b->scale[i] > 0.0)
             tail = tail_of(s, c, spread, b->left[i], s->noise[order->perm[first + i]]);
         s->tail[(size_t)order->panel[c] * SCREEN_COLS + i] = tail;
-        s->cell_tail[c] = fmaxf(s->cell_tail[c], tail);
+        cell_tail = fmaxf(cell_tail, tail);
     }
-    s->coarse[c] = b->coarse ? b->coarse : rank;
-    s->coarse_tail[c] = b->coarse ? tail_of(s, c, spread, b->coarse_left, most) : s->cell_tail[c];
+    s->coarse[c] = rank;
+    for (int i = SUBSPACE_STAGES; i-- > 0;) {
+        int whole = (i + 1) * SIMD_WIDTH >= rank;
+        float tail = whole ? cell_tail : tail_of(s, c, spread, b->stage_left[i], most);
+        s->stage_tail[c * SUBSPACE_STAGES + i] = tail;
+        if (!whole && tail <= SUBSPACE_COARSE)
+            s->coarse[c] = (i + 1) * SIMD_WIDTH;
+    }
     return 1;
 }
 
@@ -288,22 +290,19 @@ status subspaces_build(const kernel *kern, const metric_points *points, const ce
     s->inverse_at = scratch_alloc((size_t)count + 1, sizeof(size_t));
     s->psi_at = scratch_alloc((size_t)count + 1, sizeof(size_t));
     s->tail = scratch_alloc((size_t)order->panels * SCREEN_COLS, sizeof(float));
-    s->cell_tail = scratch_alloc(count, sizeof(float));
+    s->stage_tail = scratch_alloc((size_t)count * SUBSPACE_STAGES, sizeof(float));
     s->cell_noise = scratch_alloc(count, sizeof(float));
     s->cell_rounding = scratch_alloc(count, sizeof(float));
     s->cell_most = scratch_alloc(count, sizeof(float));
     s->coarse = scratch_alloc(count, sizeof(int));
-    s->coarse_tail = scratch_alloc(count, sizeof(float));
     found *parts = calloc(count, sizeof(*parts));
     builder *scratch = calloc(threads, sizeof(*scratch));
-    ok = s->rank && s->landmark && s->inverse_at && s->psi_at && s->tail && s->cell_tail &&
-         s->cell_noise && s->cell_rounding && s->cell_most && s->coarse && s->coarse_tail &&
-         parts && scratch;
+    ok = s->rank && s->landmark && s->inverse_at && s->psi_at && s->tail && s->stage_tail &&
+         s->cell_noise && s->cell_rounding && s->cell_most && s->coarse && parts && scratch;
     for (int t = 0; t < threads && ok; t++)
         ok = builder_new(points->d, points->m, &scratch[t]);
     if (ok) {
         radial rad = kernel_radial(kern);
-        memset(s->cell_tail, 0, count * sizeof(float));
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1) reduction(&& : ok)
         for (int c = 0; c < count; c++)
             ok = build_cell(s, c, &rad, &scratch[threads_id()], &parts[c]) && ok;
@@ -363,4 +362,16 @@ void subspaces_project(const subspaces *s, int cell, int from, int to, int count
         simd->multiply32(count, rows, next < rank ? next : rank, inverse + j, width, next - j,
                          psi + j);
     }
+}
+
+double subspace_upper(const subspaces *s, int cell, int to, float noise, float length)
+{
+    double tail = subspace_stage_tail(s, cell, to);
+    double reach = sqrt(length) * (1.0 + 1e-4) + subspace_psi_error(s, cell, noise);
+    double cosine = tail < 1.0 ? sqrt(1.0 - tail * tail) : 0.0;
+    if (reach >= cosine * (1.0 - 1e-5))
+        return 1.0;
+    double upper = reach * cosine + sqrt(1.0 - reach * reach) * tail +
+                   subspace_pair_error(s, cell, noise) + 1e-6;
+    return upper < 1.0 ? upper : 1.0;
 }

@@ -22,8 +22,9 @@
  * |S| |T| correlations for all queries of a cell together.
  *
  * Both bounds hold for the first landmarks of S and of T too, with the larger tails that these leave, and
- * the coordinates and M^-1 of the first landmarks are the first of all. Some 16 or 32 coarse
- * landmarks finish most of what can be finished.
+ * the coordinates and M^-1 of the first landmarks are the first of all. So a query is projected in
+ * stages, a few landmarks at a time, and from cell to cell some 16 or 32 coarse landmarks finish
+ * most of what can be finished.
  *
  * Rounding. Computed correlations are those of a process up to noise_x noise_y (bounds.h). With
  * spread = ||M^-1||_F and gather = (sum_S noise_s^2)^(1/2), u = 2^-24:
@@ -43,6 +44,8 @@
 #define SUBSPACE_TAIL 0.2 /* the largest tail that is wanted */
 #define SUBSPACE_MANY 32  /* from so many landmarks on a larger one will do: they take memory */
 #define SUBSPACE_TAIL_MANY 0.28
+#define SUBSPACE_STAGES (SUBSPACE_RANK / SIMD_WIDTH)
+#define SUBSPACE_STAGE 0.8  /* the largest tail that makes of so many landmarks a stage */
 #define SUBSPACE_COARSE 0.5 /* the largest tail that coarse landmarks leave */
 
 typedef struct {
@@ -60,8 +63,9 @@ typedef struct {
     float *psi;            /* panels of the cell x rank x SCREEN_COLS */
     float *tail;           /* panels x SCREEN_COLS */
     /* cells */
-    float *cell_tail;     /* the largest tail */
-    float *coarse_tail;   /* the same with the coarse landmarks only */
+    float
+        *stage_tail; /* cells x SUBSPACE_STAGES: the largest tail that the first (i + 1) SIMD_WIDTH
+                             landmarks leave, or all if they are fewer */
     float *cell_noise;    /* spread gather */
     float *cell_rounding; /* rounding */
     float *cell_most;     /* the largest noise_x */
@@ -81,6 +85,46 @@ static inline int subspace_width(const subspaces *s, int cell)
 {
     return (s->rank[cell] + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
 }
+
+/* The largest tail with the first `to` landmarks, a multiple of SIMD_WIDTH. */
+static inline float subspace_stage_tail(const subspaces *s, int cell, int to)
+{
+    return s->stage_tail[cell * SUBSPACE_STAGES + to / SIMD_WIDTH - 1];
+}
+
+/* Where the stage ends that starts with landmark `from`. */
+static inline int subspace_stage(const subspaces *s, int cell, int from)
+{
+    int to = from + SIMD_WIDTH;
+    while (subspace_stage_tail(s, cell, to) > SUBSPACE_STAGE && to < subspace_width(s, cell))
+        to += SIMD_WIDTH;
+    return to;
+}
+
+/* Errors of a query with a cell: of the length of its psi, and of an inner product. */
+static inline float subspace_psi_error(const subspaces *s, int cell, float noise)
+{
+    return 1.001f * (s->cell_noise[cell] * noise + s->cell_rounding[cell]);
+}
+
+static inline float subspace_pair_error(const subspaces *s, int cell, float noise)
+{
+    float most = s->cell_most[cell];
+    float error = subspace_psi_error(s, cell, noise) + s->cell_noise[cell] * most +
+                  ldexpf(s->rank[cell] + 4, -23);
+    return 1.1f * error + noise * most;
+}
+
+/* The tail of a query, upwards, from its computed |psi|^2. */
+static inline float subspace_tail(const subspaces *s, int cell, float noise, float length)
+{
+    float tail2 = 1.0001f - length + noise * noise + 2.0f * subspace_psi_error(s, cell, noise);
+    return tail2 > 0.0f ? sqrtf(tail2) : 0.0f;
+}
+
+/* The subspace bound: upper >= |rho| of a query with all points of a cell, from its computed |psi|^2 in the span
+ * of the first `to` landmarks. simd->skip_limits turns it around. */
+double subspace_upper(const subspaces *s, int cell, int to, float noise, float length);
 
 /* Coordinates `from` to `to` - 1 in the span of a cell's landmarks of `count` points, given by pointers and
  * their 1 / sqrt(p): psi (count x subspace_width). `room`, as large as psi, holds correlations with the

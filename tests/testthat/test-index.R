@@ -33,8 +33,9 @@ test_that("subspaces of landmarks: a tail, an angle or an error too small is see
   expect_true("subspace.psi" %in% .Call(C_tree_index_fields, tree$gp, tree)$name)
   expect_same_search(tree)
   expect_wrong_search(damaged(tree, "subspace.tail", function(x) 0 * x), "no error of inner products")
-  expect_wrong_search(damaged(tree, "subspace.cell_tail", function(x) x - 0.5), "angle of the cell too small")
-  expect_wrong_search(damaged(tree, "subspace.coarse_tail", function(x) 0 * x), "angle to coarse landmarks too small")
+  expect_wrong_search(damaged(tree, "subspace.stage_tail", function(x) x - 0.5), "angle of the cell too small")
+  first <- function(x) x * (seq_along(x) %% 6 != 1) # of six stages a cell
+  expect_wrong_search(damaged(tree, "subspace.stage_tail", first), "angle to the first landmarks too small")
   expect_wrong_search(damaged(tree, "subspace.psi", function(x) 0.5 * x), "coordinates too small")
 })
 
@@ -49,6 +50,7 @@ test_that("the expansion bound: a reach, a weight or a gain too small is seen", 
     broken <- damaged(broken, paste0("bound.", level, ".reach"), smaller)
   }
   expect_wrong_search(broken, "reach and gain", queries = 1:300 * 60)
+  expect_wrong_search(broken, "reach and gain", "best_first", queries = 1:300 * 60)
   special <- damaged(tree, "bound.special_reach", function(x) ifelse(seq_along(x) %% 7 == 0, 0, x))
   expect_wrong_search(special, "queries on inducing inputs", queries = 1:100)
 })
@@ -111,6 +113,59 @@ test_that("best-first: weights too small, or a process that is none, are seen", 
   }
   own$V <- own$V * rep(c(0.95, 1.05), each = 150 * 5) # no covariance any more: angles that are no metric
   expect_wrong_search(own, "angle bound of a node", "best_first")
+})
+
+test_that("best-first over an index: exact, and a bound too small is seen", {
+  set.seed(10)
+  tree <- cover_tree(plane(6000))
+  expect_best <- function(tree, ...) {
+    brute <- residual_knn(tree, 15, ..., method = "brute")
+    for (threads in 1:2) {
+      nn <- residual_knn(tree, 15, ..., method = "best_first", threads = threads)
+      expect_identical(nn[c("id", "dist")], brute[c("id", "dist")])
+    }
+    nn
+  }
+  some <- sample(6000, 300)
+  nn <- expect_best(tree, queries = c(some, 1:50)) # the first are inducing inputs
+  expect_lt(nn$stats[["correlations"]], 0.3 * 350 * 6000)
+  expect_gt(nn$stats[["pruned"]], 0)
+  expect_best(tree, predecessors = TRUE)
+  expect_best(tree, newdata = rbind(tree$gp$x[1:40, ], inputs("uniform", 200, 2)))
+  queries <- c(some, 101:700)
+  for (field in c("tail", "stage_tail")) {
+    broken <- damaged(tree, paste0("subspace.", field), function(x) 0.3 * x)
+    expect_wrong_search(broken, field, "best_first", queries = queries)
+  }
+  integers <- cover_tree(plane(4000, "matern12", 0.5, m = 30))
+  expect_identical(index_form(integers), "integers")
+  expect_best(integers, queries = some[some <= 4000])
+})
+
+test_that("auto takes few queries one by one where they are far apart", {
+  set.seed(11)
+  tree <- cover_tree(plane(20000))
+  taken <- function(...) residual_knn(tree, 10, ...)$method
+  far <- rbind(c(0.1, 0.1), c(0.9, 0.9), c(0.1, 0.9))
+  expect_identical(taken(queries = 7), "best_first")
+  expect_identical(taken(newdata = far), "best_first")
+  expect_identical(taken(newdata = 0.5 + far / 1000), "level")
+  expect_identical(taken(queries = 1:400), "level")
+})
+
+test_that("new points that are far apart are searched apart, close ones together", {
+  set.seed(12)
+  tree <- cover_tree(plane(20000))
+  close <- matrix(0.5 + runif(600, -0.01, 0.01), ncol = 2)
+  far <- inputs("uniform", 300, 2)
+  each <- function(newdata) {
+    nn <- residual_knn(tree, 15, newdata = newdata, method = "level")
+    expect_identical(nn$id, residual_knn(tree, 15, newdata = newdata, method = "brute")$id)
+    nn$stats[["correlations"]] / nrow(newdata)
+  }
+  expect_lt(each(close), 300)
+  expect_lt(each(far), 800)
+  expect_lt(each(rbind(far, close)), 600)
 })
 
 test_that("integers of 16 bits serve from an index that was kept", {

@@ -276,7 +276,7 @@ static status search(const query_task *task, nodes *b, int threads, best_scratch
     return search_all(task, b, threads, scratch, result);
 }
 
-status query_best(const query_task *task, query_result *result)
+status query_best_nodes(const query_task *task, query_result *result)
 {
     int threads =
         task->count > LAZY_QUERIES ? task->threads : 1; /* lazy terms are for one thread */
