@@ -16,6 +16,11 @@ static inline void bitset_add(bitset *set, int member)
     set->word[member / 64] |= (uint64_t)1 << (member % 64);
 }
 
+static inline void bitset_remove(bitset *set, int member)
+{
+    set->word[member / 64] &= ~((uint64_t)1 << (member % 64));
+}
+
 static inline int bitset_any(const bitset *set)
 {
     uint64_t any = 0;

@@ -344,8 +344,8 @@ static int choose_cells(const metric_source *source, const tree *structure,
 
 /* `like` is the set of candidates when the set is one of queries, NULL for the candidates. */
 static status set_build(const metric_source *source, const tree *structure,
-                        const metric_points *points, const index_set *like, int integers,
-                        int threads, index_form *form, index_set *set)
+                        const metric_points *points, const index_set *like, int threads,
+                        index_form *form, index_set *set)
 {
     status result = status_ok();
     tree built = {0};
@@ -356,10 +356,8 @@ static status set_build(const metric_source *source, const tree *structure,
     }
     if (!like && *form == INDEX_SUBSPACES && !result.code)
         small = choose_cells(source, structure, points, threads, &set->order, &result);
-    if (!like)
-        *form = small                                        ? INDEX_SUBSPACES
-                : integers && screen_is_fine(source, points) ? INDEX_INTEGERS
-                                                             : INDEX_NONE;
+    if (!like && *form == INDEX_SUBSPACES && !small)
+        *form = INDEX_NONE;
     if (*form == INDEX_NONE)
         goto done;
     if (!small && !result.code) /* queries descend together where they are as close as candidates */
@@ -380,14 +378,13 @@ done:
 }
 
 status index_build(const metric_source *source, const tree *structure, const metric_points *points,
-                   index_form form, int integers, int threads, index_search *out)
+                   index_form form, int threads, index_search *out)
 {
     memset(out, 0, sizeof(*out));
     out->form = form;
     out->candidates = points;
     out->from = &out->points;
-    status result =
-        set_build(source, structure, points, NULL, integers, threads, &out->form, &out->points);
+    status result = set_build(source, structure, points, NULL, threads, &out->form, &out->points);
     if (result.code)
         index_free(out);
     return result;
@@ -397,7 +394,7 @@ status index_add_queries(const metric_source *source, const metric_points *from,
                          index_search *index)
 {
     status result =
-        set_build(source, NULL, from, &index->points, 1, threads, &index->form, &index->fresh);
+        set_build(source, NULL, from, &index->points, threads, &index->form, &index->fresh);
     index->from = &index->fresh;
     return result;
 }

@@ -43,11 +43,10 @@ typedef struct {
 uint64_t index_print(uint64_t print, size_t count, const double *values);
 
 /* The index of candidates that are the queries too. `structure` is their tree, or NULL to build one.
- * INDEX_SUBSPACES becomes INDEX_INTEGERS where no cells have small subspaces, if these are allowed, and either
- * INDEX_NONE, with nothing built, where integers are too coarse. All arguments are borrowed and must outlive
+ * INDEX_SUBSPACES becomes INDEX_NONE, with nothing built, where no cells have small subspaces. All arguments are borrowed and must outlive
  * the index. */
 status index_build(const metric_source *source, const tree *structure, const metric_points *points,
-                   index_form form, int integers, int threads, index_search *out);
+                   index_form form, int threads, index_search *out);
 
 /* What was kept of the points: given n, d, m and v, the rest of them; 0 if nothing was, or of another process.
  * Points lie where the index does. */

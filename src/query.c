@@ -7,23 +7,30 @@
 
 /* Costs in units of one double-precision product in the tiles of brute force, measured on one machine:
  * only their order of magnitude matters, for a choice between ways that give the same answer. */
-#define COST_KERNEL 50.0     /* a kernel value in double */
-#define COST_SCREENED 30.0   /* a screened pair, but for its product */
-#define COST_SUBSPACE 30.0   /* the product of a pair in a subspace */
+#define COST_KERNEL 80.0     /* a kernel value in double, and its comparison */
+#define COST_SUBSPACE 60.0   /* a pair screened in a subspace */
+#define COST_INTEGERS 20.0   /* a pair screened by integers, but for its product and distance; */
+#define COST_DISTANCE 4.0    /* that, for each dimension */
+#define COST_REFINED 150.0   /* a pair that goes on to 16 bits */
 #define COST_CORRELATION 1.5 /* of a correlation, most of them with landmarks, for each product */
 #define COST_SCATTERED 8.0   /* the same of candidates that few queries share */
-#define COST_QUERY 2e5       /* what else a query costs */
+#define COST_GIVEN_UP 1.3    /* a query that integers do not serve, in brute forces */
+#define COST_QUERY 5e4       /* what else a query costs */
 #define COST_INDEX 550.0     /* making an index, for each point and product, */
 #define INDEX_MORE 95.0      /* and for as many products more than there are features */
-#define INDEX_SHARE 0.125    /* the most of brute force that integers may cost in vain */
-#define LEAST_POINTS 2600    /* fewer candidates go by brute force, */
-#define LEAST_KEPT 2000      /* or so many where there is an index */
-#define PREFIX_SHRINK 4      /* ratio of the prefixes that serve predecessors */
-#define PREFIX_LEAST 2000    /* shorter prefixes go by brute force */
-#define SAMPLE_CELLS 4       /* cells whose points show what a search costs, */
-#define SAMPLE_SHARE 16      /* but no more than one of so many, and one */
-#define SAMPLE_FEW 16        /* of a sparse sample, and one point of so many: */
+#define PAIRED 0.58          /* of all pairs are screened where blocks meet in pairs */
+#define PROMISING 0.85      /* of what else is known, the most that integers may promise to cost, */
+#define PROMISING_EAGER 1.1 /* and if they will serve more than one search */
+#define TOO_FEW 8.0         /* brute force of less than so many indices does without one, */
+#define LEAST_KEPT 2000     /* and of so many candidates even where there is one */
+#define PREFIX_SHRINK 4     /* ratio of the prefixes that serve predecessors */
+#define PREFIX_LEAST 2000   /* shorter prefixes go by brute force */
+#define SAMPLE_CELLS 4      /* cells whose points show what a search costs, */
+#define SAMPLE_SHARE 16     /* but no more than one of so many, and one */
+#define SAMPLE_FEW 16       /* of a sparse sample, and one point of so many: */
 #define SAMPLE_SPARSE 512
+#define SPARSE 1.2 /* brute forces on a sparse sample: more will not become less */
+#define SPARSE_EAGER 4.0
 
 /* A part of the work of another monitor. */
 typedef struct {
@@ -44,12 +51,12 @@ static double brute_cost(const query_task *task)
     return share * (double)task->points->n * (task->points->m + COST_KERNEL);
 }
 
-/* The least that integers cost: every pair is screened, and the neighbours are evaluated. */
-static double integers_cost(const query_task *task)
+/* A pair that integers of so many bits screen. */
+static double screened_cost(const query_task *task, int bits)
 {
-    double product = task->points->m / (simd->dot_tile8 ? 8.0 : 4.0);
-    return (double)task->points->n * (COST_SCREENED + product) + COST_QUERY +
-           task->k * COST_SCATTERED * (task->points->m + COST_KERNEL);
+    int paired = task->self && !task->predecessors && !task->rows;
+    return (paired ? PAIRED : 1.0) *
+           (COST_INTEGERS + COST_DISTANCE * task->points->d + task->points->m * bits / 64.0);
 }
 
 static double index_cost(const query_task *task)
@@ -57,11 +64,18 @@ static double index_cost(const query_task *task)
     return COST_INDEX * (task->points->m + INDEX_MORE) * (double)task->points->n;
 }
 
-/* Whether integers may be tried where it may turn out in vain. */
-static int integers_risked(const query_task *task)
+/* What integers promise to cost a query, before they are made. */
+static status promised_cost(const query_task *task, double *cost)
 {
-    return integers_cost(task) < brute_cost(task) &&
-           index_cost(task) < INDEX_SHARE * (double)task->count * brute_cost(task);
+    screen_outlook sight;
+    double n = (double)task->points->n, correlation = task->points->m + COST_KERNEL;
+    status outcome = screen_sample(task->source, task->points, task->k, &sight);
+    if (!outcome.code)
+        *cost = sight.hopeless * COST_GIVEN_UP * brute_cost(task) +
+                (1.0 - sight.hopeless) * (COST_QUERY + n * screened_cost(task, sight.bits) +
+                                          sight.refined * (COST_REFINED + 1.2 * task->points->m) +
+                                          fmax(sight.left, task->k) * COST_SCATTERED * correlation);
+    return outcome;
 }
 
 /* Searches for the points of a few cells, or for some of them only: what the level engine counts, and for
@@ -105,62 +119,89 @@ static status sample_search(const query_task *task, const index_search *index, i
     return outcome;
 }
 
-/* The level engine's cost of a query on a sample. A sparse one says enough of integers, and of subspaces that
- * leave too much to evaluate; what landmarks cost depends on how many queries share them. */
-static status sample_cost(const query_task *task, index_search *index)
+/* The level engine's cost of a query by what it counted. */
+static double counted_cost(const query_task *task, const index_search *index,
+                           const query_counters *c, double queries)
 {
-    double width = task->points->m, correlation = width + COST_KERNEL, queries;
-    double product = index->form == INDEX_SUBSPACES     ? COST_SUBSPACE
-                     : index->points.integers.bits == 8 ? width / 8.0
-                                                        : width / 4.0;
+    double correlation = task->points->m + COST_KERNEL,
+           pair = index->form == INDEX_SUBSPACES ? COST_SUBSPACE
+                                                 : screened_cost(task, index->points.integers.bits);
+    return COST_QUERY + (c->screened * pair + (COST_CORRELATION * (c->correlations - c->scattered) +
+                                               COST_SCATTERED * c->scattered) *
+                                                  correlation) /
+                            queries;
+}
+
+/* Its cost on a sample. A sparse one says enough of integers, and of subspaces that leave too much; what landmarks cost
+ * depends on how many queries share them. */
+static status sample_cost(const query_task *task, int eager, index_search *index)
+{
+    double queries;
     query_counters c;
     status outcome = sample_search(task, index, 1, &c, &queries);
-    if (!outcome.code && index->form == INDEX_SUBSPACES &&
-        COST_SCATTERED * c.scattered * correlation < 2.0 * brute_cost(task) * queries)
+    if (outcome.code)
+        return outcome;
+    index->cost = counted_cost(task, index, &c, queries);
+    if (index->form == INDEX_SUBSPACES &&
+        index->cost < (eager ? SPARSE_EAGER : SPARSE) * brute_cost(task)) {
         outcome = sample_search(task, index, 0, &c, &queries);
-    if (!outcome.code)
-        index->cost =
-            COST_QUERY +
-            (c.screened * (COST_SCREENED + product) +
-             (COST_CORRELATION * (c.correlations - c.scattered) + COST_SCATTERED * c.scattered) *
-                 correlation) /
-                queries;
+        if (!outcome.code)
+            index->cost = counted_cost(task, index, &c, queries);
+    }
     return outcome;
 }
 
-/* Samples an index, and puts one of integers in its place if that costs less on the sample too; unless `eager`,
- * not where subspaces have already been made in vain. */
+/* Samples an index of subspaces, if there is one, and puts one of integers in its place where that promises to cost
+ * less, and does on the sample too. Unless `eager`, integers have to repay what it costs to make them. */
 static status settle_index(const query_task *task, int eager, index_search *index)
 {
-    index_form forms[] = {INDEX_INTEGERS, INDEX_SUBSPACES};
-    status outcome = sample_cost(task, index);
-    double cost = index->cost;
-    int tried = eager || (integers_risked(task) && cost < brute_cost(task));
-    int doubtful = !outcome.code && tried && index->form == INDEX_SUBSPACES &&
-                   cost > integers_cost(task) && screen_is_fine(task->source, task->points);
-    for (int i = 0; i < 2 && doubtful && !outcome.code; i++) {
+    index_form held = index->form;
+    status outcome = status_ok();
+    index->cost = INFINITY;
+    if (held != INDEX_NONE)
+        outcome = sample_cost(task, eager, index);
+    double cost = index->cost, best = fmin(cost, brute_cost(task)), promise = 0.0,
+           making = eager ? 0.0 : index_cost(task) / (double)task->count;
+    if (outcome.code || held == INDEX_INTEGERS || !screen_is_fine(task->source, task->points) ||
+        task->points->n * screened_cost(task, simd->dot_tile8 ? 8 : 16) + making > best)
+        return outcome;
+    outcome = promised_cost(task, &promise);
+    if (outcome.code || promise + making > (eager ? PROMISING_EAGER : PROMISING) * best)
+        return outcome;
+    index_free(index);
+    outcome = index_build(task->source, task->structure, task->points, INDEX_INTEGERS,
+                          task->threads, index);
+    if (!outcome.code)
+        outcome = sample_cost(task, eager, index);
+    if (!outcome.code && held == INDEX_SUBSPACES && index->cost > cost) {
         index_free(index);
-        outcome = index_build(task->source, task->structure, task->points, forms[i], 1,
-                              task->threads, index);
-        if (i == 0 && !outcome.code)
-            outcome = sample_cost(task, index);
-        else
-            index->cost = cost;
-        doubtful = index->cost > cost;
+        outcome =
+            index_build(task->source, task->structure, task->points, held, task->threads, index);
+        index->cost = cost;
     }
-    if (outcome.code)
-        index_free(index);
     return outcome;
 }
 
 status query_index(const query_task *task, int eager, index_search *index)
 {
-    status outcome = index_build(task->source, task->structure, task->points, INDEX_SUBSPACES,
-                                 eager || integers_risked(task), task->threads, index);
+    tree built = {0};
+    query_task with_tree = *task;
+    status outcome = status_ok();
+    memset(index, 0, sizeof(*index));
+    if (!task->structure) {
+        outcome = tree_build(task->points->d, task->points->n, task->points->x, CELLS_LEAF,
+                             task->threads, &built);
+        with_tree.structure = &built;
+    }
+    if (!outcome.code)
+        outcome = index_build(task->source, with_tree.structure, task->points, INDEX_SUBSPACES,
+                              task->threads, index);
+    if (!outcome.code)
+        outcome = settle_index(&with_tree, eager, index);
     if (outcome.code)
-        return outcome;
-    index->cost = INFINITY;
-    return index->form == INDEX_NONE ? outcome : settle_index(task, eager, index);
+        index_free(index);
+    tree_free(&built);
+    return outcome;
 }
 
 /* The level engine; where its index skips and screens too little, the dense tiles of brute force. */
@@ -178,7 +219,7 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     if (outcome.code)
         return outcome;
     /* asked for by name, the level engine may lose a little: what it counts is then what it does */
-    int dense = index.cost > (choose ? 1.0 : 2.0) * brute_cost(task) + (choose ? 0.0 : COST_QUERY);
+    int dense = index.cost > (choose ? 0.9 : 2.0) * brute_cost(task) + (choose ? 0.0 : COST_QUERY);
     indexed.index = &index;
     int few = choose && !dense && query_best_serves(&indexed);
     result->method = few ? "best_first" : choose && dense ? "brute" : "level";
@@ -229,9 +270,7 @@ static int too_few(const query_task *task)
     double n = (double)task->points->n;
     if (task->kept.memory)
         return n <= LEAST_KEPT;
-    return brute_cost(task) < 3.0 * COST_QUERY ||
-           (double)task->count * (n - LEAST_POINTS) * (task->points->m + COST_KERNEL) <
-               2.0 * index_cost(task);
+    return (double)task->count * brute_cost(task) < TOO_FEW * index_cost(task);
 }
 
 static status run_plain(const char *method, const query_task *task, query_result *result)

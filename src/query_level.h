@@ -71,6 +71,7 @@ typedef struct {
     int capacity;             /* of a list of candidates */
     candidates kept[BITSET_SIZE];
     int settled[BITSET_SIZE]; /* how many were kept when the threshold was last raised */
+    int spent[BITSET_SIZE];   /* candidates that were evaluated one by one, to make room */
     kbest best[BITSET_SIZE];  /* evaluated exactly, in the place of the answer */
     char *integers;           /* rows: their features, where integers are screened */
 } level_block;
@@ -89,7 +90,7 @@ typedef struct {
     /* frontier */
     work_item *work;
     float *special_upper;                    /* by panel, of one special query */
-    int *deferred, deferrals, deferral_room; /* special queries that are left to brute force */
+    int *deferred, deferrals, deferral_room; /* queries that are left to brute force */
     float *lows;                             /* of one query, for its threshold */
     double *rho;
     float *lengths; /* LEVEL_CHUNK x BITSET_SIZE: |P b|^2 */

@@ -65,7 +65,7 @@ void level_block_set(const query_task *task, level_block *block, int cell, const
         block->column[q] = from->order.column[row];
         block->gain[q] = (float)(task->from->scale[row] * (1.0 + 1e-6));
         block->noise[q] = from->bound.noise[row];
-        block->kept[q].count = block->settled[q] = 0;
+        block->kept[q].count = block->settled[q] = block->spent[q] = 0;
         block->best[q] = query_place(task, queries[q], result);
         if (task->from->scale[row] == 0.0) {
             take_first(task, block, q);

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #define DENSE_PAYS 4 /* how many times faster a pair is in the tiles of brute force than alone */
+#define GIVE_UP                                                                                    \
+    32 /* one of so many points evaluated alone, and no end to it: tiles serve the query better */
 #define FIRST_PANELS                                                                               \
     4 /* before so many, a special query's k-best says little of how many it needs */
 
@@ -20,6 +22,7 @@ static void resolve(level_scratch *s, level_block *b, int q, int first)
         kbest_push(&b->best[q], metric_distance(s->rho[i]), kept->id[first + i]);
     s->counters.correlations += count;
     s->counters.scattered += count;
+    b->spent[q] += count;
     kept->count = first;
 }
 
@@ -80,18 +83,46 @@ static int make_threshold(level_scratch *s, level_block *b, int q)
     return below;
 }
 
+/* Leaves a query of a block to brute force; 0 without memory. */
+static int defer(level_scratch *s, const level_block *b, int q)
+{
+    if (s->deferrals == s->deferral_room) {
+        int room = 2 * s->deferral_room + 64, *more = realloc(s->deferred, room * sizeof(int));
+        if (!more)
+            return 0;
+        s->deferred = more;
+        s->deferral_room = room;
+    }
+    s->deferred[s->deferrals++] = (int)b->query[q];
+    return 1;
+}
+
+/* Evaluates candidates first .. count - 1 to make room, and raises the threshold; but a query that intervals do not
+ * serve is given up, where that costs too much. Returns whether more may be done for it. */
+static int make_room(level_scratch *s, level_block *b, int q, int first)
+{
+    candidates *kept = &b->kept[q];
+    if (GIVE_UP * (b->spent[q] + kept->count - first) > b->limit[q] && defer(s, b, q)) {
+        bitset_remove(&b->active, q);
+        b->tau[q] = INFINITY;
+        kept->count = b->settled[q] = b->best[q].size = 0;
+        return 0;
+    }
+    resolve(s, b, q, first);
+    settle(s, b, q);
+    return 2 * kept->count > b->capacity;
+}
+
 /* Makes room: by raising the threshold, then by making it exact, then by evaluating everything. */
 static void compact(level_scratch *s, level_block *b, int q)
 {
+    if (b->tau[q] == INFINITY) { /* given up before */
+        b->kept[q].count = 0;
+        return;
+    }
     settle(s, b, q);
-    if (2 * b->kept[q].count > b->capacity) {
-        resolve(s, b, q, make_threshold(s, b, q));
-        settle(s, b, q);
-    }
-    if (2 * b->kept[q].count > b->capacity) {
-        resolve(s, b, q, 0);
-        settle(s, b, q);
-    }
+    if (2 * b->kept[q].count > b->capacity && make_room(s, b, q, make_threshold(s, b, q)))
+        make_room(s, b, q, 0);
 }
 
 /* After something was kept: raises the threshold from time to time, and makes room where it must. */
@@ -324,15 +355,7 @@ static int defer_special(level_scratch *s, int q, float needed, float high)
         left += s->special_upper[p] >= needed && s->special_upper[p] < high;
     if (DENSE_PAYS * left < panels)
         return 0;
-    if (s->deferrals == s->deferral_room) {
-        int room = 2 * s->deferral_room + 64, *more = realloc(s->deferred, room * sizeof(int));
-        if (!more)
-            return 0;
-        s->deferred = more;
-        s->deferral_room = room;
-    }
-    s->deferred[s->deferrals++] = (int)b->query[q];
-    return 1;
+    return defer(s, b, q);
 }
 
 /* A query on an inducing input: panels by their bound, which is attained, in bands of falling height. */

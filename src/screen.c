@@ -1,5 +1,6 @@
 #include "screen.h"
 
+#include "kbest.h"
 #include "linalg.h"
 #include "scratch.h"
 #include "threads.h"
@@ -9,6 +10,13 @@
 #define NORM16 46000.0 /* norms that keep a sum of 16-bit products inside 32 bits */
 #define ERROR8 0.1     /* largest typical error of a correlation that 8 bits may have */
 #define ERROR16 0.03   /* the same for 16 bits */
+#define SAMPLE_QUERIES 24
+#define SAMPLE_POINTS 512  /* at least, and at most twice as many, */
+#define SAMPLE_DEPTH 2     /* so that as many neighbours of a query are among them */
+#define SAMPLE_HOPELESS 32 /* one of so many points is too much to be left of them */
+#define SAMPLE_EARLY                                                                               \
+    4 /* times k: the rank of a threshold that is yet to rise, less in few dimensions */
+#define SAMPLE_ROUNDED 64 /* points that show the error of rounding */
 
 void screen_free(screen *s)
 {
@@ -201,6 +209,101 @@ int screen_is_fine(const metric_source *source, const metric_points *points)
     for (size_t i = 0; i < points->n; i += stride, tried++)
         coarse += s2 * points->scale[i] * points->scale[i] > limit;
     return 2 * coarse < tried + 1;
+}
+
+/* |f - f~| / |f| on average, by 8 and 16 bits. */
+static void rounding_ratios(const metric_points *points, const int *ids, int count, double *f,
+                            int16_t *integers, double *ratio)
+{
+    int width = (points->m + 7) / 8 * 8, step = count / SAMPLE_ROUNDED + 1, tried = 0;
+    double rounded[3];
+    ratio[0] = ratio[1] = 0.0;
+    for (int c = 0; c < count; c += step, tried++) {
+        memset(f, 0, width * sizeof(double));
+        simd->add_multiple(points->m, points->scale[ids[c]], points->v + (size_t)ids[c] * points->m,
+                           f);
+        for (int way = 1; way >= 0; way--) {
+            round_features(width, way ? 16 : 8, f, integers, rounded);
+            ratio[way] += rounded[1] > 0.0 ? rounded[2] / rounded[1] : 0.0;
+            rotate(width, f);
+        }
+    }
+    ratio[0] /= tried;
+    ratio[1] /= tried;
+}
+
+status screen_sample(const metric_source *source, const metric_points *points, int k,
+                     screen_outlook *out)
+{
+    size_t n = points->n, room = points->m + 64, deep = SAMPLE_DEPTH * n / k,
+           most = deep < SAMPLE_POINTS       ? SAMPLE_POINTS
+                  : deep > 2 * SAMPLE_POINTS ? 2 * SAMPLE_POINTS
+                                             : deep,
+           stride = n / most + 1;
+    int *ids = scratch_alloc(most + 1, sizeof(int)),
+        *best_id = scratch_alloc(most + 1, sizeof(int)), count = 0, rough = 0;
+    double *f = scratch_alloc(room, sizeof(double)),
+           *size = scratch_alloc(most + 1, sizeof(double)),
+           *rho = scratch_alloc(most + 1, sizeof(double)),
+           *best = scratch_alloc(most + 1, sizeof(double));
+    int16_t *integers = scratch_alloc(room, sizeof(int16_t));
+    int ok = ids && best_id && f && size && rho && best && integers;
+    memset(out, 0, sizeof(*out));
+    if (ok) {
+        radial_pieces pieces;
+        double s2 = source->kern->variance, ratio[2], queries = 0.0, served = 0.0, left[2] = {0.0};
+        kernel_pieces(source->kern, &pieces);
+        for (size_t i = 0; i < n; i += stride) {
+            double norm2;
+            memset(f, 0, room * sizeof(double));
+            simd->add_multiple(points->m, points->scale[i], points->v + i * points->m, f);
+            simd->sizes((points->m + 7) / 8 * 8, f, &norm2);
+            size[count] = sqrt(norm2);
+            ids[count++] = (int)i;
+        }
+        rounding_ratios(points, ids, count, f, integers, ratio);
+        int early = points->d < 2                  ? 1
+                    : points->d > 2 * SAMPLE_EARLY ? SAMPLE_EARLY
+                                                   : points->d / 2,
+            rank = (int)(early * k * (double)count / n) + 1;
+        for (int q = 0; q < SAMPLE_QUERIES; q++) {
+            int own = (int)((q + 0.5) * count / SAMPLE_QUERIES);
+            if (specials_input(source, points, ids[own]) >= 0)
+                continue;
+            metric_list(source->kern, points, ids[own], points, ids, count, rho);
+            rho[own] = 0.0;
+            kbest largest = {rank, 0, best, best_id, 0};
+            for (int c = 0; c < count; c++) {
+                rho[c] = fabs(rho[c]);
+                kbest_push(&largest, -rho[c], c);
+            }
+            double tau = -best[0];
+            double reached[2] = {
+                0.0}; /* an interval may err by its width, and so may the threshold */
+            for (int c = 0; c < count; c++) {
+                double error = s2 * points->scale[ids[own]] * points->scale[ids[c]] * pieces.error,
+                       sizes = size[own] * size[c];
+                for (int way = 0; way < 2; way++)
+                    reached[way] += rho[c] + error + ratio[way] * (2.0 + ratio[way]) * sizes >= tau;
+            }
+            queries++;
+            rough += 2.0 * ratio[0] * size[own] * size[own] > ERROR8;
+            if (SAMPLE_HOPELESS * (reached[1] - rank) > count)
+                continue;
+            served++;
+            left[0] += reached[0];
+            left[1] += reached[1];
+        }
+        double share = served > 0.0 ? (double)n / count / served : 0.0;
+        out->bits = simd->dot_tile8 && 2 * rough <= queries ? 8 : 16;
+        out->hopeless = queries > 0.0 ? 1.0 - served / queries : 1.0;
+        out->refined = out->bits == 8 ? left[0] * share : 0.0;
+        out->left = left[1] * share;
+    }
+    void *held[] = {ids, best_id, f, size, rho, best, integers};
+    for (int i = 0; i < 7; i++)
+        scratch_free(held[i]);
+    return ok ? status_ok() : status_fail(STATUS_MEMORY);
 }
 
 static int allocate(screen *s)

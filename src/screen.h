@@ -57,6 +57,19 @@ typedef struct {
 /* Whether 16 bits are fine enough for most points. */
 int screen_is_fine(const metric_source *source, const metric_points *points);
 
+/* What integers would leave of the pairs of a query, by its exact correlations with a part of the points. */
+typedef struct {
+    int bits; /* that the first screening takes */
+    double
+        hopeless; /* share of the queries that they leave with more than a part of all points; of others: */
+    double refined; /* pairs that 8 bits leave to 16, 0 where they do not come first */
+    double left;    /* pairs that 16 bits leave */
+} screen_outlook;
+
+/* From a few queries, before anything is built; k neighbours are wanted. */
+status screen_sample(const metric_source *source, const metric_points *points, int k,
+                     screen_outlook *out);
+
 /* `bits` 0 chooses: 8 where the instruction set has them and their error is small on a sample of the
  * points, else 16. A screen of queries is built with the bits of the candidates'. */
 status screen_build(const metric_source *source, const metric_points *points, const cells *order,

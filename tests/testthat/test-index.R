@@ -117,7 +117,7 @@ test_that("best-first: weights too small, or a process that is none, are seen", 
 
 test_that("best-first over an index: exact, and a bound too small is seen", {
   set.seed(10)
-  tree <- cover_tree(plane(6000))
+  tree <- cover_tree(plane(6000, "matern52", 0.1))
   expect_best <- function(tree, ...) {
     brute <- residual_knn(tree, 15, ..., method = "brute")
     for (threads in 1:2) {
@@ -166,6 +166,33 @@ test_that("new points that are far apart are searched apart, close ones together
   expect_lt(each(close), 300)
   expect_lt(each(far), 800)
   expect_lt(each(rbind(far, close)), 600)
+})
+
+test_that("queries that integers do not serve are left to brute force, others are not", {
+  set.seed(13)
+  x <- inputs("uniform", 4000, 6)
+  tree <- cover_tree(residual_gp(x, gp_kernel("matern52", lengthscale = 0.12), 0, nugget = 0.1))
+  expect_identical(index_form(tree), "integers")
+  for (queries in list(NULL, 1:1500)) {
+    brute <- residual_knn(tree, 30, queries = queries, method = "brute")
+    for (threads in 1:2) {
+      nn <- residual_knn(tree, 30, queries = queries, method = "level", threads = threads)
+      expect_identical(nn[c("id", "dist")], brute[c("id", "dist")])
+    }
+    if (is.null(queries)) given_up <- nn$stats[["correlations"]] / 4000^2
+  }
+  expect_gt(given_up, 0.1) # some go through all points
+  expect_lt(given_up, 0.9)
+})
+
+test_that("auto makes integers where they promise to pay, and none where they do not", {
+  set.seed(14)
+  x <- inputs("uniform", 7000, 5)
+  taken <- function(lengthscale, family = "matern32") {
+    residual_knn(residual_gp(x, gp_kernel(family, lengthscale = lengthscale), 30, seed = 1), 10)
+  }
+  expect_match(taken(0.5)$note, "integers")
+  expect_match(taken(0.02, "rbf")$note, "no index that was likely to pay")
 })
 
 test_that("integers of 16 bits serve from an index that was kept", {

@@ -114,7 +114,7 @@ test_that("a tree survives a file", {
 
 test_that("a tree prints its size and levels", {
   tree <- tree_of("uniform", 400, 2)
-  expect_output(print(tree), "<cover_tree> 400 points, .* nodes, .* levels\nindex: .*, .* (Kb|Mb)")
+  expect_output(print(tree), "<cover_tree> 400 points, .* nodes, .* levels\nindex: .*, .* (bytes|Kb|Mb)")
   expect_identical(sum(summary(tree)$nodes), length(tree$first))
   expect_output(print(summary(tree)), "largest_radius")
   expect_error(cover_tree(1), "^cover_tree\\(\\): `gp` must be a residual_gp object")
