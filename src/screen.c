@@ -14,8 +14,7 @@
 #define SAMPLE_POINTS 512  /* at least, and at most twice as many, */
 #define SAMPLE_DEPTH 2     /* so that as many neighbours of a query are among them */
 #define SAMPLE_HOPELESS 32 /* one of so many points is too much to be left of them */
-#define SAMPLE_EARLY                                                                               \
-    4 /* times k: the rank of a threshold that is yet to rise, less in few dimensions */
+#define SAMPLE_EARLY 4    /* times k: the rank of a threshold yet to rise; less in few dimensions */
 #define SAMPLE_ROUNDED 64 /* points that show the error of rounding */
 
 void screen_free(screen *s)
@@ -232,77 +231,110 @@ static void rounding_ratios(const metric_points *points, const int *ids, int cou
     ratio[1] /= tried;
 }
 
+/* A part of the points, and room for the correlations of one of them with the others. */
+typedef struct {
+    int count, *ids, *best_id;
+    double *size, *rho, *best; /* size: |f| */
+} sample;
+
+static void sample_free(sample *part)
+{
+    void *held[] = {part->ids, part->best_id, part->size, part->rho, part->best};
+    for (int i = 0; i < 5; i++)
+        scratch_free(held[i]);
+}
+
+static int sample_new(const metric_points *points, int k, double *f, sample *part)
+{
+    size_t n = points->n, m = points->m, width = (m + 7) / 8 * 8, most = SAMPLE_DEPTH * n / k;
+    most = most < SAMPLE_POINTS       ? SAMPLE_POINTS
+           : most > 2 * SAMPLE_POINTS ? 2 * SAMPLE_POINTS
+                                      : most;
+    part->ids = scratch_alloc(most + 1, sizeof(int));
+    part->best_id = scratch_alloc(most + 1, sizeof(int));
+    part->size = scratch_alloc(most + 1, sizeof(double));
+    part->rho = scratch_alloc(most + 1, sizeof(double));
+    part->best = scratch_alloc(most + 1, sizeof(double));
+    if (!part->ids || !part->best_id || !part->size || !part->rho || !part->best)
+        return 0;
+    for (size_t i = 0; i < n; i += n / most + 1) {
+        double norm2;
+        memset(f, 0, width * sizeof(double));
+        simd->add_multiple(points->m, points->scale[i], points->v + i * m, f);
+        simd->sizes((int)width, f, &norm2);
+        part->size[part->count] = sqrt(norm2);
+        part->ids[part->count++] = (int)i;
+    }
+    return 1;
+}
+
+/* How many of the part reach the threshold of the given rank for its point `own`, if 8 or 16 bits may err by
+ * ratio |f_i| |f_j| and the kernel by kernel_error. */
+static void sample_query(const metric_source *source, const metric_points *points, sample *part,
+                         int own, int rank, double kernel_error, const double *ratio,
+                         double *reached)
+{
+    const int *ids = part->ids;
+    double *rho = part->rho, gain2 = source->kern->variance * points->scale[ids[own]];
+    kbest largest = {rank, 0, part->best, part->best_id, 0};
+    metric_list(source->kern, points, ids[own], points, ids, part->count, rho);
+    rho[own] = 0.0;
+    for (int c = 0; c < part->count; c++) {
+        rho[c] = fabs(rho[c]);
+        kbest_push(&largest, -rho[c], c);
+    }
+    reached[0] = reached[1] = 0.0;
+    for (int c = 0; c < part->count; c++) {
+        double error = gain2 * points->scale[ids[c]] * kernel_error,
+               sizes = part->size[own] * part->size[c];
+        for (int way = 0; way < 2; way++)
+            reached[way] +=
+                rho[c] + error + ratio[way] * (2.0 + ratio[way]) * sizes >= -part->best[0];
+    }
+}
+
 status screen_sample(const metric_source *source, const metric_points *points, int k,
                      screen_outlook *out)
 {
-    size_t n = points->n, room = points->m + 64, deep = SAMPLE_DEPTH * n / k,
-           most = deep < SAMPLE_POINTS       ? SAMPLE_POINTS
-                  : deep > 2 * SAMPLE_POINTS ? 2 * SAMPLE_POINTS
-                                             : deep,
-           stride = n / most + 1;
-    int *ids = scratch_alloc(most + 1, sizeof(int)),
-        *best_id = scratch_alloc(most + 1, sizeof(int)), count = 0, rough = 0;
-    double *f = scratch_alloc(room, sizeof(double)),
-           *size = scratch_alloc(most + 1, sizeof(double)),
-           *rho = scratch_alloc(most + 1, sizeof(double)),
-           *best = scratch_alloc(most + 1, sizeof(double));
-    int16_t *integers = scratch_alloc(room, sizeof(int16_t));
-    int ok = ids && best_id && f && size && rho && best && integers;
-    memset(out, 0, sizeof(*out));
+    sample part = {0};
+    double *f = scratch_alloc((size_t)points->m + 64, sizeof(double));
+    int16_t *integers = scratch_alloc((size_t)points->m + 64, sizeof(int16_t));
+    int ok = f && integers && sample_new(points, k, f, &part);
     if (ok) {
         radial_pieces pieces;
-        double s2 = source->kern->variance, ratio[2], queries = 0.0, served = 0.0, left[2] = {0.0};
+        double ratio[2], queries = 0.0, served = 0.0, rough = 0.0, left[2] = {0.0}, reached[2],
+                         share = (double)part.count / (double)points->n;
+        int halved = points->d / 2,
+            early = halved < 1              ? 1
+                    : halved > SAMPLE_EARLY ? SAMPLE_EARLY
+                                            : halved,
+            rank = (int)(early * k * share) + 1;
         kernel_pieces(source->kern, &pieces);
-        for (size_t i = 0; i < n; i += stride) {
-            double norm2;
-            memset(f, 0, room * sizeof(double));
-            simd->add_multiple(points->m, points->scale[i], points->v + i * points->m, f);
-            simd->sizes((points->m + 7) / 8 * 8, f, &norm2);
-            size[count] = sqrt(norm2);
-            ids[count++] = (int)i;
-        }
-        rounding_ratios(points, ids, count, f, integers, ratio);
-        int early = points->d < 2                  ? 1
-                    : points->d > 2 * SAMPLE_EARLY ? SAMPLE_EARLY
-                                                   : points->d / 2,
-            rank = (int)(early * k * (double)count / n) + 1;
+        rounding_ratios(points, part.ids, part.count, f, integers, ratio);
         for (int q = 0; q < SAMPLE_QUERIES; q++) {
-            int own = (int)((q + 0.5) * count / SAMPLE_QUERIES);
-            if (specials_input(source, points, ids[own]) >= 0)
+            int own = (int)((q + 0.5) * part.count / SAMPLE_QUERIES);
+            if (specials_input(source, points, part.ids[own]) >= 0)
                 continue;
-            metric_list(source->kern, points, ids[own], points, ids, count, rho);
-            rho[own] = 0.0;
-            kbest largest = {rank, 0, best, best_id, 0};
-            for (int c = 0; c < count; c++) {
-                rho[c] = fabs(rho[c]);
-                kbest_push(&largest, -rho[c], c);
-            }
-            double tau = -best[0];
-            double reached[2] = {
-                0.0}; /* an interval may err by its width, and so may the threshold */
-            for (int c = 0; c < count; c++) {
-                double error = s2 * points->scale[ids[own]] * points->scale[ids[c]] * pieces.error,
-                       sizes = size[own] * size[c];
-                for (int way = 0; way < 2; way++)
-                    reached[way] += rho[c] + error + ratio[way] * (2.0 + ratio[way]) * sizes >= tau;
-            }
+            sample_query(source, points, &part, own, rank, pieces.error, ratio, reached);
             queries++;
-            rough += 2.0 * ratio[0] * size[own] * size[own] > ERROR8;
-            if (SAMPLE_HOPELESS * (reached[1] - rank) > count)
+            rough += 2.0 * ratio[0] * part.size[own] * part.size[own] > ERROR8;
+            if (SAMPLE_HOPELESS * (reached[1] - rank) > part.count)
                 continue;
             served++;
             left[0] += reached[0];
             left[1] += reached[1];
         }
-        double share = served > 0.0 ? (double)n / count / served : 0.0;
+        memset(out, 0, sizeof(*out));
         out->bits = simd->dot_tile8 && 2 * rough <= queries ? 8 : 16;
         out->hopeless = queries > 0.0 ? 1.0 - served / queries : 1.0;
-        out->refined = out->bits == 8 ? left[0] * share : 0.0;
-        out->left = left[1] * share;
+        if (served > 0.0) {
+            out->refined = out->bits == 8 ? left[0] / served / share : 0.0;
+            out->left = left[1] / served / share;
+        }
     }
-    void *held[] = {ids, best_id, f, size, rho, best, integers};
-    for (int i = 0; i < 7; i++)
-        scratch_free(held[i]);
+    sample_free(&part);
+    scratch_free(f);
+    scratch_free(integers);
     return ok ? status_ok() : status_fail(STATUS_MEMORY);
 }
 
