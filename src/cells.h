@@ -1,7 +1,7 @@
 /* Cells: an order of points that keeps neighbours together, cut into cells, and cells into panels.
  *
  * The largest nodes of the tree with at most CELLS_REFINE points are halved along the widest side of
- * their box, down to cells of at most `most` points, panels of SCREEN_COLS and, inside a panel,
+ * their box, down to cells of at most `most` points and no side above `widest`, panels of SCREEN_COLS and, inside a panel,
  * handfuls of CELLS_HANDFUL in increasing index: bounds want compact sets and tiles want full ones,
  * which the nodes of a cover tree are not. Points of one cell stand at consecutive positions. A column
  * is a place in a panel; the last panel of a cell is padded by columns without a point. */

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NEARLY 50.0f  /* an expansion bound of so many thresholds is not refined */
 #define FEW_QUERIES 8 /* so many may be too few for blocks */
 #define SLOTS 64      /* cells that may wait with their coordinates */
 #define SLOT_FLOATS (2 * LEVEL_WIDTH)
@@ -133,7 +132,7 @@ static int project(level_scratch *s, best_scratch *b, int cell, int from, float 
     subspaces_project(space, cell, from, to, 1, &x, &v, &task->from->scale[row], s->rows, slot,
                       psi);
     simd->squared_lengths(1, LEVEL_WIDTH, to - from, psi + from, &more);
-    b->length[cell] = from ? b->length[cell] + more : more;
+    b->length[cell] += more;
     s->counters.correlations += (to < rank ? to : rank) - from;
     return to;
 }
@@ -144,7 +143,7 @@ static int panels_reach(level_scratch *s, const best_scratch *b, int cell)
     const index_search *index = s->task->index;
     const int *panel = index->points.order.panel;
     float tau = s->block->tau[0];
-    if (b->length[cell] >= NEARLY * tau)
+    if (b->length[cell] >= LEVEL_NEARLY * tau)
         return 1;
     int reached = expansion(s, &index->points.bound.panels, panel[cell], panel[cell + 1]) >= tau;
     s->counters.bounds++;
@@ -178,11 +177,11 @@ static void open_cell(level_scratch *s, best_scratch *b, promise item)
         b->slot[cell] = b->vacant[--b->vacancies];
     int waits = b->slot[cell] >= 0, width = subspace_width(space, cell);
     float *slot = waits ? b->slots + (size_t)b->slot[cell] * SLOT_FLOATS : s->products;
-    double upper;
-    do {
+    if (!to)
+        b->length[cell] = 0.0f;
+    for (int more = to < width; more; more = to < width && !waits)
         to = project(s, b, cell, to, slot);
-        upper = subspace_upper(space, cell, to, s->block->noise[0], b->length[cell]);
-    } while (to < width && !waits);
+    double upper = subspace_upper(space, cell, to, s->block->noise[0], b->length[cell]);
     if (to < width && offer(s, b, cell, upper, item.away)) {
         b->known[cell] = to;
         return;

@@ -12,8 +12,9 @@
  *
  * A finite budget is the largest number of correlations for a query. Then leaves are taken in the
  * order of their distance: bounds only say what can be skipped. */
-#include "query.h"
+#include "query_best.h"
 #include "nodes.h"
+#include "query.h"
 #include "scratch.h"
 #include "threads.h"
 
@@ -30,45 +31,13 @@
 
 typedef struct {
     node_query query;
-    node_bound *heap; /* nodes */
-    int size;
+    promise_heap heap;
+    node_bound *bound;     /* nodes: of those in the heap */
     int pending, *list;    /* LIST: points to evaluate */
     double *rho;           /* LIST */
     double spent, allowed; /* correlations for this query, and when to give it up */
     query_counters counters;
 } best_scratch;
-
-/* ---- the heap of nodes ---------------------------------------------------------------------- */
-
-static int promising(const node_bound *a, const node_bound *b)
-{
-    if (a->upper != b->upper)
-        return a->upper > b->upper;
-    return a->away < b->away || (a->away == b->away && a->node < b->node);
-}
-
-static void push(best_scratch *s, node_bound item)
-{
-    int at = s->size++;
-    for (int parent; at > 0 && promising(&item, &s->heap[parent = (at - 1) / 2]); at = parent)
-        s->heap[at] = s->heap[parent];
-    s->heap[at] = item;
-}
-
-static node_bound pop(best_scratch *s)
-{
-    node_bound *heap = s->heap, top = heap[0], held = heap[--s->size];
-    int at = 0;
-    for (int child; (child = 2 * at + 1) < s->size; at = child) {
-        if (child + 1 < s->size && promising(&heap[child + 1], &heap[child]))
-            child++;
-        if (!promising(&heap[child], &held))
-            break;
-        heap[at] = heap[child];
-    }
-    heap[at] = held;
-    return top;
-}
 
 /* ---- one query ------------------------------------------------------------------------------ */
 
@@ -150,7 +119,8 @@ static void open_inner(const query_task *task, nodes *b, const node_bound *node,
         }
         if (!exact || bound->upper > 1.0)
             bound->upper = 1.0;
-        push(s, *bound);
+        s->bound[bound->node] = *bound;
+        promise_push(&s->heap, (promise){bound->upper, bound->away, bound->node});
     }
 }
 
@@ -166,20 +136,21 @@ static int search_query(const query_task *task, nodes *b, size_t q, best_scratch
                 kbest_push(&best, 1.0, j);
         limit = 0;
     }
-    s->size = s->pending = 0;
+    s->heap.size = s->pending = 0;
     s->spent = 0.0;
     if (limit > 0) {
         nodes_query_set(b, task->from, row, &s->query);
         if (s->query.special && isinf(task->budget))
             evaluate_specials(task, b, limit, s, &best);
-        push(s, (node_bound){0, 1.0, 0.0, 0.0, INFINITY});
+        s->bound[0] = (node_bound){0, 1.0, 0.0, 0.0, INFINITY};
+        promise_push(&s->heap, (promise){1.0, 0.0, 0});
     }
-    while (s->size > 0 && s->spent + s->pending < task->budget) {
+    while (s->heap.size > 0 && s->spent + s->pending < task->budget) {
         if (s->spent > s->allowed)
             return 0;
-        node_bound top = pop(s);
+        node_bound top = s->bound[promise_pop(&s->heap).part];
         if (top.upper < threshold(&best)) {
-            s->counters.pruned += s->size + 1;
+            s->counters.pruned += s->heap.size + 1;
             break;
         }
         s->counters.nodes++;
@@ -199,7 +170,7 @@ static int search_query(const query_task *task, nodes *b, size_t q, best_scratch
 
 static void scratch_release(best_scratch *s)
 {
-    void *held[] = {s->query.weight, s->heap, s->list, s->rho};
+    void *held[] = {s->query.weight, s->heap.waiting, s->bound, s->list, s->rho};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
@@ -207,10 +178,11 @@ static void scratch_release(best_scratch *s)
 static int scratch_reserve(const query_task *task, const tree *structure, best_scratch *s)
 {
     s->query.weight = scratch_alloc(2 * (size_t)task->points->m + 1, sizeof(double));
-    s->heap = scratch_alloc(structure->nodes, sizeof(node_bound));
+    s->heap.waiting = scratch_alloc(structure->nodes, sizeof(promise));
+    s->bound = scratch_alloc(structure->nodes, sizeof(node_bound));
     s->list = scratch_alloc(LIST, sizeof(int));
     s->rho = scratch_alloc(LIST, sizeof(double));
-    return s->query.weight && s->heap && s->list && s->rho;
+    return s->query.weight && s->heap.waiting && s->bound && s->list && s->rho;
 }
 
 /* Whether bounds leave enough out on SAMPLE queries, from `offset` and spread over all. */

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #define FIRST_CHUNK 8
-#define NEARLY 50.0f /* an expansion bound so far from skipping is not refined */
 
 static int nearer(const void *a, const void *b)
 {
@@ -63,7 +62,7 @@ static bitset bound_cell(level_scratch *s, int cell, const int *members, int cou
         for (next = i + 1; next < count && block->column[members[next]] / SCREEN_COLS == own;)
             next++;
         float hardest = hardest_of(s, members + i, next - i);
-        if (reaches(upper, hardest) && upper * hardest < NEARLY)
+        if (reaches(upper, hardest) && upper * hardest < LEVEL_NEARLY)
             upper =
                 bounds_expansion(b, &from->panels, own, &b->panels, panel[cell], panel[cell + 1]);
         for (int j = i; j < next && reaches(upper, hardest); j++)
@@ -77,7 +76,7 @@ static bitset bound_cell(level_scratch *s, int cell, const int *members, int cou
 /* The same where `upper` is the bound of the whole block. */
 static bitset bound_block(level_scratch *s, int cell, float upper, const int *members, int count)
 {
-    int refine = s->task->index->points.bound.expands && upper < NEARLY;
+    int refine = s->task->index->points.bound.expands && upper < LEVEL_NEARLY;
     return refine ? bound_cell(s, cell, members, count) : s->block->active;
 }
 

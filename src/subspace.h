@@ -64,8 +64,7 @@ typedef struct {
     float *tail;           /* panels x SCREEN_COLS */
     /* cells */
     float
-        *stage_tail; /* cells x SUBSPACE_STAGES: the largest tail that the first (i + 1) SIMD_WIDTH
-                             landmarks leave, or all if they are fewer */
+        *stage_tail; /* cells x SUBSPACE_STAGES: the largest tail after each stage, or after all */
     float *cell_noise;    /* spread gather */
     float *cell_rounding; /* rounding */
     float *cell_most;     /* the largest noise_x */
@@ -86,10 +85,11 @@ static inline int subspace_width(const subspaces *s, int cell)
     return (s->rank[cell] + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
 }
 
-/* The largest tail with the first `to` landmarks, a multiple of SIMD_WIDTH. */
+/* The largest tail with the first `to` landmarks, a multiple of SIMD_WIDTH; 0 where a cell has none, because
+ * all of its points have vanished. */
 static inline float subspace_stage_tail(const subspaces *s, int cell, int to)
 {
-    return s->stage_tail[cell * SUBSPACE_STAGES + to / SIMD_WIDTH - 1];
+    return s->stage_tail[cell * SUBSPACE_STAGES + (to ? to / SIMD_WIDTH - 1 : 0)];
 }
 
 /* Where the stage ends that starts with landmark `from`. */

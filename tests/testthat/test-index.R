@@ -142,6 +142,25 @@ test_that("best-first over an index: exact, and a bound too small is seen", {
   expect_best(integers, queries = some[some <= 4000])
 })
 
+test_that("a cell whose points have all vanished has no landmarks, and is searched all the same", {
+  set.seed(15)
+  x <- rbind(inputs("uniform", 6000, 2), 3 + 0.2 * inputs("uniform", 1500, 2))
+  gp <- residual_gp(x, gp_kernel("matern52", lengthscale = 0.1), x[1:100, ])
+  gone <- 6001:7500
+  gp$V[, gone] <- c(1, rep(0, 99)) # the inducing variables explain all of them
+  gp$variance[gone] <- 0
+  for (order in list(1:7500, 7500:1)) {
+    tree <- cover_tree(residual_process(x[order, ], gp$kernel, gp$V[, order], gp$variance[order]))
+    expect_identical(index_form(tree), "subspaces of landmarks")
+    queries <- c(1:50, 7451:7500, sample(7500, 300))
+    brute <- residual_knn(tree, 10, queries = queries, method = "brute")
+    for (method in c("level", "best_first")) {
+      nn <- residual_knn(tree, 10, queries = queries, method = method)
+      expect_identical(nn[c("id", "dist")], brute[c("id", "dist")])
+    }
+  }
+})
+
 test_that("auto takes few queries one by one where they are far apart", {
   set.seed(11)
   tree <- cover_tree(plane(20000))
