@@ -26,9 +26,10 @@ static void scratch_release(level_scratch *s)
                     s->relative,
                     s->intervals,
                     s->row_tiles,
-                    s->table,
-                    s->arrivals,
-                    s->sequence,
+                    s->place,
+                    s->wanted_panels,
+                    s->wanted_points,
+                    s->wanted,
                     s->point_x,
                     s->point_v,
                     s->tile,
@@ -77,21 +78,22 @@ static int scratch_reserve(const query_task *task, int capacity, level_scratch *
     s->lows = scratch_alloc(room + k + SIMD_WIDTH, sizeof(float));
     s->rho = scratch_alloc(room, sizeof(double));
     s->value = scratch_alloc(SCREEN_ROWS * SCREEN_COLS, sizeof(float));
-    for (s->table_size = 1; s->table_size < 2 * most;)
-        s->table_size *= 2;
-    s->table = scratch_alloc(s->table_size, sizeof(int));
-    s->arrivals = scratch_alloc(most, sizeof(arrival));
-    s->sequence = scratch_alloc(most, sizeof(uint64_t));
+    size_t panels = index->points.order.panels, wanted = LEVEL_FINISH_PANELS + room;
+    s->wanted_room = (int)(wanted < panels ? wanted : panels);
+    s->place = scratch_alloc(panels, sizeof(int));
+    s->wanted_panels = scratch_alloc(s->wanted_room, sizeof(int));
+    s->wanted_points = scratch_alloc(s->wanted_room, sizeof(uint32_t));
+    s->wanted = scratch_alloc((size_t)s->wanted_room * SCREEN_COLS, sizeof(bitset));
     s->point_x = scratch_alloc(SIMD_MAX_COLS * d, sizeof(double));
     s->point_v = scratch_alloc(SIMD_MAX_COLS * m + 1, sizeof(double));
     s->found_dist = scratch_alloc(most + BITSET_SIZE * SIMD_MAX_COLS, sizeof(double));
     s->found_id = scratch_alloc(most + BITSET_SIZE * SIMD_MAX_COLS, sizeof(int));
     s->tile = scratch_alloc((BITSET_SIZE + 8) * SIMD_MAX_COLS, sizeof(double));
-    if (s->table)
-        memset(s->table, 0xff, s->table_size * sizeof(int));
-    return s->work && s->special_upper && s->lows && s->rho && s->value && s->table &&
-           s->arrivals && s->sequence && s->point_x && s->point_v && s->tile && s->found_dist &&
-           s->found_id &&
+    if (s->place)
+        memset(s->place, 0xff, panels * sizeof(int));
+    return s->work && s->special_upper && s->lows && s->rho && s->value && s->place &&
+           s->wanted_panels && s->wanted_points && s->wanted && s->point_x && s->point_v &&
+           s->tile && s->found_dist && s->found_id &&
            (index->form == INDEX_SUBSPACES ? reserve_subspaces(s) : reserve_integers(s, d));
 }
 

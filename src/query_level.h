@@ -26,7 +26,8 @@
 
 #define LEVEL_CHUNK 128          /* cells of the frontier that are ordered at once */
 #define LEVEL_NEARLY 50.0f       /* an expansion bound of so many thresholds is not refined */
-#define LEVEL_FINISH_PAIRS 32768 /* pairs that are finished at once */
+#define LEVEL_FINISH_PAIRS 32768 /* pairs that are finished at once, */
+#define LEVEL_FINISH_PANELS 1024 /* and panels that they stand in */
 /* What a list of candidates takes: a row of a tile, and a whole vector, may come on top of its capacity. */
 #define LEVEL_ROOM(capacity) ((size_t)(capacity) + SCREEN_COLS + SIMD_WIDTH)
 /* The longest row of psi. */
@@ -52,12 +53,6 @@ typedef struct {
     float *weights;                                                 /* rows x width: b */
     float tail[BITSET_SIZE], size[BITSET_SIZE], noisy[BITSET_SIZE]; /* tail, |b|_1, sum noise |b| */
 } span;
-
-/* A candidate of several queries, and which of them want it. */
-typedef struct {
-    int id, slot; /* of the table */
-    bitset wanted;
-} arrival;
 
 /* The queries that descend together, and what is known of each. */
 typedef struct {
@@ -111,11 +106,12 @@ typedef struct {
     float *relative;      /* BITSET_SIZE x d: positions from the centre of a cell */
     simd_rows *row_tiles; /* BITSET_SIZE / SCREEN_ROWS */
     simd_intervals *intervals;
-    /* finishing: distinct candidates, the queries that want each, and panels of both */
-    size_t table_size; /* a power of two */
-    int *table, distincts;
-    arrival *arrivals;
-    uint64_t *sequence; /* their places in the order of the cells, below their positions */
+    /* finishing: the panels with candidates, which of their points are any, and for each the queries that want it;
+     * and panels of these points */
+    int wanted_room, panels_wanted, *wanted_panels;
+    int *place; /* panels: where each stands in the next two, -1 for none */
+    uint32_t *wanted_points;
+    bitset *wanted; /* wanted_room x SCREEN_COLS */
     double *point_x, *point_v, *tile;
     double *found_dist; /* LEVEL_FINISH_PAIRS: of the queries one after the other */
     int *found_id, found[BITSET_SIZE], found_at[BITSET_SIZE];

@@ -168,55 +168,47 @@ void level_raise_thresholds(level_scratch *s, int count, const int *members)
 
 /* ---- finishing a block ---------------------------------------------------------------------- */
 
-/* The arrival of a candidate: an open table from index to place. */
-static arrival *arrive(level_scratch *s, int id)
+/* Notes that query q of the block wants a candidate. */
+static void want(level_scratch *s, int q, int id)
 {
-    size_t at = ((uint32_t)id * 2654435761u) & (s->table_size - 1);
-    while (s->table[at] >= 0 && s->arrivals[s->table[at]].id != id)
-        at = (at + 1) & (s->table_size - 1);
-    if (s->table[at] < 0) {
-        s->table[at] = s->distincts;
-        s->arrivals[s->distincts++] = (arrival){.id = id, .slot = (int)at};
+    int column = s->task->index->points.order.column[id], panel = column / SCREEN_COLS;
+    uint32_t point = (uint32_t)1 << column % SCREEN_COLS;
+    if (s->place[panel] < 0) {
+        s->wanted_points[s->panels_wanted] = 0;
+        s->wanted_panels[s->panels_wanted] = panel;
+        s->place[panel] = s->panels_wanted++;
     }
-    return &s->arrivals[s->table[at]];
+    int place = s->place[panel];
+    bitset *by = &s->wanted[place * SCREEN_COLS + column % SCREEN_COLS];
+    if (!(s->wanted_points[place] & point)) {
+        s->wanted_points[place] |= point;
+        memset(by, 0, sizeof(*by));
+    }
+    bitset_add(by, q);
 }
 
 static int earlier(const void *a, const void *b)
 {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    int x = *(const int *)a, y = *(const int *)b;
     return (x > y) - (x < y);
 }
 
-/* Empties the table, and puts what arrived into the order of the cells. */
-static void order_arrivals(level_scratch *s)
-{
-    const int *column = s->task->index->points.order.column;
-    for (int i = 0; i < s->distincts; i++) {
-        s->table[s->arrivals[i].slot] = -1;
-        s->sequence[i] = (uint64_t)column[s->arrivals[i].id] << 32 | (uint64_t)i;
-    }
-    qsort(s->sequence, s->distincts, sizeof(uint64_t), earlier);
-}
-
 /* Evaluates the wanted pairs of one panel of candidates. */
-static void finish_panel(level_scratch *s, const uint64_t *sequence, int columns)
+static void finish_panel(level_scratch *s, int columns, const int *ids, const bitset *const *by)
 {
     const level_block *b = s->block;
     const query_task *task = s->task;
     const metric_points *from = task->from, *points = task->points;
-    int cols = simd->cols, d = points->d, m = points->m, ids[SIMD_MAX_COLS], members[BITSET_SIZE];
+    int cols = simd->cols, d = points->d, m = points->m, members[BITSET_SIZE];
     const double *x[BITSET_SIZE], *v[BITSET_SIZE];
     radial rad = kernel_radial(task->kern);
     uint64_t wanted[BITSET_WORDS][SIMD_MAX_COLS] = {{0}};
     bitset any = {{0}};
-    for (int j = 0; j < columns; j++) {
-        const arrival *here = &s->arrivals[(uint32_t)sequence[j]];
-        ids[j] = here->id;
+    for (int j = 0; j < columns; j++)
         for (int w = 0; w < BITSET_WORDS; w++) {
-            wanted[w][j] = here->wanted.word[w];
+            wanted[w][j] = by[j]->word[w];
             any.word[w] |= wanted[w][j];
         }
-    }
     int count = bitset_members(&any, members);
     double variance[SIMD_MAX_COLS], dist[SIMD_MAX_COLS];
     for (int j = 0; j < cols; j++)
@@ -267,32 +259,54 @@ static void collect(level_scratch *s, int q)
     memcpy(best->id, ordered_id, best->size * sizeof(int));
 }
 
+/* Evaluates all pairs that are wanted, candidates in the order of the cells. */
+static void finish_wanted(level_scratch *s)
+{
+    const cells *order = &s->task->index->points.order;
+    int columns = 0, ids[SIMD_MAX_COLS] = {0};
+    const bitset *by[SIMD_MAX_COLS];
+    qsort(s->wanted_panels, s->panels_wanted, sizeof(int), earlier);
+    for (int i = 0; i < s->panels_wanted; i++) {
+        int panel = s->wanted_panels[i], place = s->place[panel];
+        s->place[panel] = -1;
+        for (uint32_t left = s->wanted_points[place]; left; left &= left - 1) {
+            int j = __builtin_ctz(left);
+            ids[columns] = order->ids[(size_t)panel * SCREEN_COLS + j];
+            by[columns++] = &s->wanted[place * SCREEN_COLS + j];
+            if (columns == simd->cols) {
+                finish_panel(s, columns, ids, by);
+                columns = 0;
+            }
+        }
+    }
+    if (columns)
+        finish_panel(s, columns, ids, by);
+}
+
 /* Evaluates the candidates of each query of the block from place from[q] on. Queries that stand together
  * share candidates, so pairs come in tiles, and a candidate is read once. */
 static void finish(level_scratch *s, const int *from)
 {
     level_block *b = s->block;
-    int cols = simd->cols;
+    int every = s->wanted_room == s->task->index->points.order.panels;
     for (int first = 0, last; first < b->count; first = last) {
         int wanted = 0, pairs = 0;
-        s->distincts = 0;
+        s->panels_wanted = 0;
         for (last = first; last < b->count; last++) {
             candidates *kept = &b->kept[last];
-            if (last > first && wanted + kept->count - from[last] > LEVEL_FINISH_PAIRS)
+            int more = kept->count - from[last];
+            if (last > first && (wanted + more > LEVEL_FINISH_PAIRS ||
+                                 (!every && s->panels_wanted + more > s->wanted_room)))
                 break;
             s->found_at[last] = pairs;
             s->found[last] = 0;
-            wanted += kept->count - from[last];
-            pairs += kept->count - from[last] + SIMD_MAX_COLS; /* whole vectors are written */
+            wanted += more;
+            pairs += more + SIMD_MAX_COLS; /* whole vectors are written */
             for (int i = from[last]; i < kept->count; i++)
-                bitset_add(&arrive(s, kept->id[i])->wanted, last);
+                want(s, last, kept->id[i]);
             kept->count = from[last];
         }
-        if (!s->distincts)
-            continue;
-        order_arrivals(s);
-        for (int i = 0; i < s->distincts; i += cols)
-            finish_panel(s, s->sequence + i, s->distincts - i < cols ? s->distincts - i : cols);
+        finish_wanted(s);
         for (int q = first; q < last; q++)
             collect(s, q);
     }
