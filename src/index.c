@@ -36,7 +36,7 @@ typedef struct {
 
 /* A walk over the arrays of a set, the same for measuring, writing and opening. */
 typedef struct walk {
-    void (*visit)(struct walk *self, const char *name, void **field, size_t bytes);
+    void (*visit)(struct walk *self, const char *name, void *field, size_t bytes);
     char *memory;
     size_t at;
     index_listener tell; /* for listing */
@@ -67,18 +67,24 @@ static void walk_level(walk *w, const char *const *names, bounds_level *level, i
             "bound." of ".high"                                                                    \
     }
 
+static void walk_points(walk *w, const header *head, metric_points *points)
+{
+    size_t n = head->n;
+    visit(w, "points.x", &points->x, n * head->d * sizeof(double));
+    visit(w, "points.variance", &points->variance, n * sizeof(double));
+    visit(w, "points.scale", &points->scale, n * sizeof(double));
+}
+
 static void walk_set(walk *w, const header *head, metric_points *points, index_set *set)
 {
     if (head->form == INDEX_NONE)
         return;
+    walk_points(w, head, points);
     size_t n = head->n, count = head->count, panels = head->panels, d = head->d, m = head->m,
            columns = panels * SCREEN_COLS;
     static const char *const of_panels[] = LEVEL_NAMES("panels"),
                              *const of_cells[] = LEVEL_NAMES("cells"),
                              *const of_groups[] = LEVEL_NAMES("groups");
-    visit(w, "points.x", &points->x, n * d * sizeof(double));
-    visit(w, "points.variance", &points->variance, n * sizeof(double));
-    visit(w, "points.scale", &points->scale, n * sizeof(double));
     cells *c = &set->order;
     visit(w, "order.perm", &c->perm, n * sizeof(int));
     visit(w, "order.first", &c->first, (count + 1) * sizeof(int));
@@ -183,7 +189,7 @@ static header describe(const index_search *index)
                     index->cost};
 }
 
-static void visit_nothing(walk *self, const char *name, void **field, size_t bytes)
+static void visit_nothing(walk *self, const char *name, void *field, size_t bytes)
 {
     (void)name;
     (void)self;
@@ -191,22 +197,25 @@ static void visit_nothing(walk *self, const char *name, void **field, size_t byt
     (void)bytes;
 }
 
-static void visit_write(walk *self, const char *name, void **field, size_t bytes)
+static void visit_write(walk *self, const char *name, void *field, size_t bytes)
 {
     (void)name;
     char *to = self->memory + self->at;
-    memcpy(to, *field, bytes);
+    const void *from;
+    memcpy(&from, field, sizeof(from)); /* a pointer of another type */
+    memcpy(to, from, bytes);
     memset(to + bytes, 0, (ALIGN - bytes % ALIGN) % ALIGN); /* equal indices are equal bytes */
 }
 
-static void visit_open(walk *self, const char *name, void **field, size_t bytes)
+static void visit_open(walk *self, const char *name, void *field, size_t bytes)
 {
     (void)name;
     (void)bytes;
-    *field = self->memory + self->at;
+    void *to = self->memory + self->at;
+    memcpy(field, &to, sizeof(to)); /* a pointer of another type */
 }
 
-static void visit_list(walk *self, const char *name, void **field, size_t bytes)
+static void visit_list(walk *self, const char *name, void *field, size_t bytes)
 {
     (void)field;
     self->tell(self->context, name, self->at, bytes);
@@ -256,19 +265,18 @@ static int read_header(index_pack kept, const metric_points *points, header *hea
            !(head->bits == 8 && !simd->dot_tile8);
 }
 
-static void open_set(index_pack kept, const header *head, metric_points *points, index_set *set)
+static walk opening(index_pack kept)
 {
-    walk w = {visit_open, (char *)kept.memory, start_of_arrays(), NULL, NULL};
-    walk_set(&w, head, points, set);
+    return (walk){visit_open, (char *)kept.memory, start_of_arrays(), NULL, NULL};
 }
 
 int index_points(index_pack kept, metric_points *points)
 {
     header head;
-    index_set set = {0};
     if (!read_header(kept, points, &head) || head.form == INDEX_NONE)
         return 0;
-    open_set(kept, &head, points, &set);
+    walk w = opening(kept);
+    walk_points(&w, &head, points);
     return 1;
 }
 
@@ -312,7 +320,8 @@ int index_open(const metric_source *source, const metric_points *points, index_p
                              .steps = head.steps,
                              .fine_width = head.fine_width};
     metric_points same = *points;
-    open_set(kept, &head, &same, set);
+    walk w = opening(kept);
+    walk_set(&w, &head, &same, set);
     set->space.noise = set->bound.noise;
     return 1;
 }
