@@ -351,6 +351,20 @@ static int choose_cells(const metric_source *source, const tree *structure,
     return 0;
 }
 
+/* A set of more points has no smaller rank: with a rank of at most RANK_WANTED in a larger cell, one of twice the least
+ * size would have that too, and less than RANK_SHARE of its points. */
+status index_outlook(const metric_source *source, const metric_points *points, int *hopeful)
+{
+    *hopeful = 0;
+    for (int number = CELLS_LEAST; number <= 2 * CELLS_LEAST && !*hopeful; number *= 2) {
+        double share, rank = subspaces_near_rank(source->kern, points, number, &share);
+        if (rank < 0.0)
+            return status_fail(STATUS_MEMORY);
+        *hopeful = rank <= RANK_WANTED && share <= RANK_SHARE;
+    }
+    return status_ok();
+}
+
 /* `like` is the set of candidates when the set is one of queries, NULL for the candidates. */
 static status set_build(const metric_source *source, const tree *structure,
                         const metric_points *points, const index_set *like, int threads,

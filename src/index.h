@@ -48,6 +48,10 @@ uint64_t index_print(uint64_t print, size_t count, const double *values);
 status index_build(const metric_source *source, const tree *structure, const metric_points *points,
                    index_form form, int threads, index_search *out);
 
+/* Whether cells may have small subspaces, by the points nearest to a few: little work, without a tree. If it says
+ * no, INDEX_SUBSPACES would become INDEX_NONE. */
+status index_outlook(const metric_source *source, const metric_points *points, int *hopeful);
+
 /* What was kept of the points: given n, d, m and v, the rest of them; 0 if nothing was, or of another process.
  * Points lie where the index does. */
 int index_points(index_pack kept, metric_points *points);

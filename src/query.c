@@ -3,6 +3,7 @@
 
 #include "scratch.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Costs in units of one double-precision product in the tiles of brute force, measured on one machine:
@@ -15,6 +16,7 @@
 #define COST_CORRELATION 1.5 /* of a correlation, most of them with landmarks, for each product */
 #define COST_SCATTERED 8.0   /* the same of candidates that few queries share */
 #define COST_GIVEN_UP 1.3    /* a query that integers do not serve, in brute forces */
+#define HOPELESS 2.0         /* so many times as many of these as an outlook sees there will be */
 #define COST_QUERY 5e4       /* what else a query costs */
 #define COST_INDEX 550.0     /* making an index, for each point and product, */
 #define INDEX_MORE 95.0      /* and for as many products more than there are features */
@@ -70,52 +72,93 @@ static status promised_cost(const query_task *task, double *cost)
     screen_outlook sight;
     double n = (double)task->points->n, correlation = task->points->m + COST_KERNEL;
     status outcome = screen_sample(task->source, task->points, task->k, &sight);
+    double hopeless = fmin(1.0, HOPELESS * sight.hopeless);
     if (!outcome.code)
-        *cost = sight.hopeless * COST_GIVEN_UP * brute_cost(task) +
-                (1.0 - sight.hopeless) * (COST_QUERY + n * screened_cost(task, sight.bits) +
-                                          sight.refined * (COST_REFINED + 1.2 * task->points->m) +
-                                          fmax(sight.left, task->k) * COST_SCATTERED * correlation);
+        *cost = hopeless * COST_GIVEN_UP * brute_cost(task) +
+                (1.0 - hopeless) * (COST_QUERY + n * screened_cost(task, sight.bits) +
+                                    sight.refined * (COST_REFINED + 1.2 * task->points->m) +
+                                    sight.left * COST_SCATTERED * correlation);
     return outcome;
+}
+
+/* Queries that were searched to see what that costs. Their answers stay where all points are queries. */
+typedef struct {
+    query_result *result; /* NULL if they do not stay */
+    char *answered;       /* by query; NULL before the first sample */
+    size_t number;
+    query_counters counters;
+} sampled;
+
+/* The first of the points that a sample may take. */
+static int first_sampled(const query_task *task)
+{
+    return task->predecessors ? (int)(task->points->n / PREFIX_SHRINK) : 0;
+}
+
+/* Whether the queries are all points from that one on, in their order. */
+static int all_are_queries(const query_task *task)
+{
+    size_t first = first_sampled(task);
+    if (!task->self || task->count + first != task->points->n)
+        return 0;
+    for (size_t q = 0; q < task->count && task->rows; q++)
+        if (task->rows[q] != (int)(first + q))
+            return 0;
+    return 1;
 }
 
 /* Searches for the points of a few cells, or for some of them only: what the level engine counts, and for
  * how many. */
 static status sample_search(const query_task *task, const index_search *index, int sparse,
-                            query_counters *counters, double *queries)
+                            sampled *kept, query_counters *counters, double *queries)
 {
     const cells *order = &index->points.order;
     size_t count = 0, room = (size_t)SAMPLE_CELLS * CELLS_MOST;
-    int least = task->predecessors ? (int)(task->points->n / PREFIX_SHRINK) : 0;
+    int first = first_sampled(task), stays = kept->result != NULL;
     query_task sample = *task;
     query_result result = {0};
-    int *rows = scratch_alloc(room, sizeof(int));
-    result.id = scratch_alloc(room * task->k, sizeof(int));
-    result.dist = scratch_alloc(room * task->k, sizeof(double));
+    int *rows = scratch_alloc(room, sizeof(int)), *slot = scratch_alloc(room, sizeof(int));
+    result.id = stays ? kept->result->id : scratch_alloc(room * task->k, sizeof(int));
+    result.dist = stays ? kept->result->dist : scratch_alloc(room * task->k, sizeof(double));
     status outcome = status_fail(STATUS_MEMORY);
-    if (rows && result.id && result.dist) {
+    if (stays && !kept->answered)
+        kept->answered = calloc(task->count, 1);
+    if (rows && slot && result.id && result.dist && (kept->answered || !stays)) {
         int few = order->count / SAMPLE_SHARE + 1, tried = few < SAMPLE_CELLS ? few : SAMPLE_CELLS;
         int wanted = (int)(task->points->n / SAMPLE_SPARSE + SAMPLE_FEW) / tried;
         for (int i = 0; i < tried; i++) {
             int cell = (int)((i + 0.5) / tried * order->count);
             int step = sparse ? (order->first[cell + 1] - order->first[cell]) / wanted + 1 : 1;
-            for (int at = order->first[cell]; at < order->first[cell + 1]; at += step)
-                if (order->perm[at] >= least)
-                    rows[count++] = order->perm[at];
+            for (int at = order->first[cell]; at < order->first[cell + 1]; at += step) {
+                int row = order->perm[at], q = row - first;
+                if (row < first)
+                    continue;
+                slot[count] = !stays ? (int)count : task->slot ? task->slot[q] : q;
+                rows[count++] = row;
+                if (stays) {
+                    kept->number += !kept->answered[q];
+                    kept->answered[q] = 1;
+                }
+            }
         }
         sample.from = task->points;
         sample.self = 1;
         sample.rows = rows;
-        sample.slot = NULL;
+        sample.slot = slot;
         sample.count = count;
         sample.index = index;
         sample.mon = NULL;
         outcome = query_level(&sample, &result);
         *counters = result.counters;
+        query_counters_add(&kept->counters, counters);
         *queries = (double)count + 1e-9;
     }
     scratch_free(rows);
-    scratch_free(result.id);
-    scratch_free(result.dist);
+    scratch_free(slot);
+    if (!stays) {
+        scratch_free(result.id);
+        scratch_free(result.dist);
+    }
     return outcome;
 }
 
@@ -134,17 +177,17 @@ static double counted_cost(const query_task *task, const index_search *index,
 
 /* Its cost on a sample. A sparse one says enough of integers, and of subspaces that leave too much; what landmarks cost
  * depends on how many queries share them. */
-static status sample_cost(const query_task *task, int eager, index_search *index)
+static status sample_cost(const query_task *task, int eager, sampled *kept, index_search *index)
 {
     double queries;
     query_counters c;
-    status outcome = sample_search(task, index, 1, &c, &queries);
+    status outcome = sample_search(task, index, 1, kept, &c, &queries);
     if (outcome.code)
         return outcome;
     index->cost = counted_cost(task, index, &c, queries);
     if (index->form == INDEX_SUBSPACES &&
         index->cost < (eager ? SPARSE_EAGER : SPARSE) * brute_cost(task)) {
-        outcome = sample_search(task, index, 0, &c, &queries);
+        outcome = sample_search(task, index, 0, kept, &c, &queries);
         if (!outcome.code)
             index->cost = counted_cost(task, index, &c, queries);
     }
@@ -153,13 +196,13 @@ static status sample_cost(const query_task *task, int eager, index_search *index
 
 /* Samples an index of subspaces, if there is one, and puts one of integers in its place where that promises to cost
  * less, and does on the sample too. Unless `eager`, integers have to repay what it costs to make them. */
-static status settle_index(const query_task *task, int eager, index_search *index)
+static status settle_index(const query_task *task, int eager, sampled *kept, index_search *index)
 {
     index_form held = index->form;
     status outcome = status_ok();
     index->cost = INFINITY;
     if (held != INDEX_NONE)
-        outcome = sample_cost(task, eager, index);
+        outcome = sample_cost(task, eager, kept, index);
     double cost = index->cost, best = fmin(cost, brute_cost(task)), promise = 0.0,
            making = eager ? 0.0 : index_cost(task) / (double)task->count;
     if (outcome.code || held == INDEX_INTEGERS || !screen_is_fine(task->source, task->points) ||
@@ -172,7 +215,7 @@ static status settle_index(const query_task *task, int eager, index_search *inde
     outcome = index_build(task->source, task->structure, task->points, INDEX_INTEGERS,
                           task->threads, index);
     if (!outcome.code)
-        outcome = sample_cost(task, eager, index);
+        outcome = sample_cost(task, eager, kept, index);
     if (!outcome.code && held == INDEX_SUBSPACES && index->cost > cost) {
         index_free(index);
         outcome =
@@ -182,26 +225,58 @@ static status settle_index(const query_task *task, int eager, index_search *inde
     return outcome;
 }
 
-status query_index(const query_task *task, int eager, index_search *index)
+/* query_index, with the answers of samples. */
+static status make_index(const query_task *task, int eager, sampled *kept, index_search *index)
 {
     tree built = {0};
     query_task with_tree = *task;
+    int hopeful = 1;
     status outcome = status_ok();
     memset(index, 0, sizeof(*index));
-    if (!task->structure) {
+    if (!task->structure)
+        outcome = index_outlook(task->source, task->points, &hopeful);
+    if (!task->structure && hopeful && !outcome.code) {
         outcome = tree_build(task->points->d, task->points->n, task->points->x, CELLS_LEAF,
                              task->threads, &built);
         with_tree.structure = &built;
     }
-    if (!outcome.code)
+    if (!hopeful)
+        index->form = INDEX_NONE;
+    else if (!outcome.code)
         outcome = index_build(task->source, with_tree.structure, task->points, INDEX_SUBSPACES,
                               task->threads, index);
     if (!outcome.code)
-        outcome = settle_index(&with_tree, eager, index);
+        outcome = settle_index(&with_tree, eager, kept, index);
     if (outcome.code)
         index_free(index);
     tree_free(&built);
     return outcome;
+}
+
+status query_index(const query_task *task, int eager, index_search *index)
+{
+    sampled none = {0};
+    return make_index(task, eager, &none, index);
+}
+
+/* The queries that a sample has not answered are left in the task. Returns their rows and slots, the
+ * caller's to free, or NULL without memory. */
+static int *leave_unanswered(const sampled *kept, query_task *task)
+{
+    size_t count = 0;
+    int *rows = scratch_alloc(2 * task->count, sizeof(int));
+    if (!rows)
+        return NULL;
+    int *slot = rows + task->count;
+    for (size_t q = 0; q < task->count; q++)
+        if (!kept->answered[q]) {
+            rows[count] = query_row(task, q);
+            slot[count++] = task->slot ? task->slot[q] : (int)q;
+        }
+    task->rows = rows;
+    task->slot = slot;
+    task->count = count;
+    return rows;
 }
 
 /* The level engine; where its index skips and screens too little, the dense tiles of brute force. */
@@ -210,14 +285,15 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     index_search index;
     query_task indexed = *task;
     status outcome = status_ok();
-    int choose = strcmp(method, "auto") == 0;
+    int choose = strcmp(method, "auto") == 0, *rest = NULL;
+    sampled kept = {.result = all_are_queries(task) ? result : NULL};
     if (!index_open(task->source, task->points, task->kept, &index))
-        outcome = query_index(task, !choose, &index);
+        outcome = make_index(task, !choose, &kept, &index);
     else if (task->predecessors && index.form != INDEX_NONE &&
              task->count > SAMPLE_CELLS * CELLS_MOST) /* it was settled for searches of all */
-        outcome = settle_index(task, !choose, &index);
+        outcome = settle_index(task, !choose, &kept, &index);
     if (outcome.code)
-        return outcome;
+        goto done;
     /* asked for by name, the level engine may lose a little: what it counts is then what it does */
     int dense = index.cost > (choose ? 0.9 : 2.0) * brute_cost(task) + (choose ? 0.0 : COST_QUERY);
     indexed.index = &index;
@@ -237,11 +313,21 @@ static status run_indexed(const char *method, const query_task *task, query_resu
                                                          : "auto: screening with 16-bit integers";
     if (!dense && task->from != task->points)
         outcome = index_add_queries(task->source, task->from, task->threads, &index);
-    if (!outcome.code)
-        outcome = dense ? query_brute(task, result)
+    /* where blocks meet in pairs, all queries have to be there */
+    if (kept.number && (dense || index.form == INDEX_SUBSPACES || task->predecessors)) {
+        rest = leave_unanswered(&kept, &indexed);
+        query_counters_add(&result->counters, &kept.counters);
+        if (!rest)
+            outcome = status_fail(STATUS_MEMORY);
+    }
+    if (!outcome.code && indexed.count)
+        outcome = dense ? query_brute(&indexed, result)
                   : few ? query_best_cells(&indexed, result)
                         : query_level(&indexed, result);
     index_free(&index);
+done:
+    scratch_free(rest);
+    free(kept.answered);
     return outcome;
 }
 

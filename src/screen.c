@@ -244,7 +244,8 @@ static void sample_free(sample *part)
         scratch_free(held[i]);
 }
 
-static int sample_new(const metric_points *points, int k, double *f, sample *part)
+static int sample_new(const metric_source *source, const metric_points *points, int k, double *f,
+                      sample *part)
 {
     size_t n = points->n, m = points->m, width = (m + 7) / 8 * 8, most = SAMPLE_DEPTH * n / k;
     most = most < SAMPLE_POINTS       ? SAMPLE_POINTS
@@ -259,6 +260,9 @@ static int sample_new(const metric_points *points, int k, double *f, sample *par
         return 0;
     for (size_t i = 0; i < n; i += n / most + 1) {
         double norm2;
+        if (specials_input(source, points, i) >=
+            0) /* screened by their weights, without a kernel */
+            continue;
         memset(f, 0, width * sizeof(double));
         simd->add_multiple(points->m, points->scale[i], points->v + i * m, f);
         simd->sizes((int)width, f, &norm2);
@@ -299,10 +303,11 @@ status screen_sample(const metric_source *source, const metric_points *points, i
     sample part = {0};
     double *f = scratch_alloc((size_t)points->m + 64, sizeof(double));
     int16_t *integers = scratch_alloc((size_t)points->m + 64, sizeof(int16_t));
-    int ok = f && integers && sample_new(points, k, f, &part);
-    if (ok) {
+    int ok = f && integers && sample_new(source, points, k, f, &part);
+    *out = (screen_outlook){.bits = 16, .hopeless = 1.0};
+    if (ok && part.count) {
         radial_pieces pieces;
-        double ratio[2], queries = 0.0, served = 0.0, rough = 0.0, left[2] = {0.0}, reached[2],
+        double ratio[2], served = 0.0, rough = 0.0, left[2] = {0.0}, reached[2],
                          share = (double)part.count / (double)points->n;
         int halved = points->d / 2,
             early = halved < 1              ? 1
@@ -313,10 +318,7 @@ status screen_sample(const metric_source *source, const metric_points *points, i
         rounding_ratios(points, part.ids, part.count, f, integers, ratio);
         for (int q = 0; q < SAMPLE_QUERIES; q++) {
             int own = (int)((q + 0.5) * part.count / SAMPLE_QUERIES);
-            if (specials_input(source, points, part.ids[own]) >= 0)
-                continue;
             sample_query(source, points, &part, own, rank, pieces.error, ratio, reached);
-            queries++;
             rough += 2.0 * ratio[0] * part.size[own] * part.size[own] > ERROR8;
             if (SAMPLE_HOPELESS * (reached[1] - rank) > part.count)
                 continue;
@@ -324,12 +326,11 @@ status screen_sample(const metric_source *source, const metric_points *points, i
             left[0] += reached[0];
             left[1] += reached[1];
         }
-        memset(out, 0, sizeof(*out));
-        out->bits = simd->dot_tile8 && 2 * rough <= queries ? 8 : 16;
-        out->hopeless = queries > 0.0 ? 1.0 - served / queries : 1.0;
+        out->bits = simd->dot_tile8 && 2 * rough <= SAMPLE_QUERIES ? 8 : 16;
+        out->hopeless = 1.0 - served / SAMPLE_QUERIES;
         if (served > 0.0) {
             out->refined = out->bits == 8 ? left[0] / served / share : 0.0;
-            out->left = left[1] / served / share;
+            out->left = k + fmax(left[1] / served - rank, 0.0) / share;
         }
     }
     sample_free(&part);

@@ -212,6 +212,26 @@ test_that("auto makes integers where they promise to pay, and none where they do
   }
   expect_match(taken(0.5)$note, "integers")
   expect_match(taken(0.02, "rbf")$note, "no index that was likely to pay")
+  gp <- residual_gp(x[1:6000, ], gp_kernel("matern32", lengthscale = 0.3), 300, seed = 1, selection = "random")
+  expect_match(residual_knn(gp, 10)$note, "integers") # though one point in twenty is an inducing input
+})
+
+test_that("the answers of queries that show what a search costs stay, whatever it shows", {
+  set.seed(15)
+  x <- inputs("uniform", 12000, 2)
+  shown <- c()
+  for (gp in list(residual_gp(x, gp_kernel("matern32", lengthscale = 0.1), 100, seed = 1),
+                  residual_gp(cbind(x, x[12000:1, ]), gp_kernel("matern12", lengthscale = 0.3), 20, seed = 1),
+                  residual_gp(x[1:6000, 1, drop = FALSE], gp_kernel("matern32", lengthscale = 0.25), 300, seed = 1))) {
+    for (predecessors in c(FALSE, TRUE)) {
+      brute <- residual_knn(gp, 20, predecessors = predecessors, method = "brute")
+      nn <- residual_knn(gp, 20, predecessors = predecessors)
+      expect_identical(nn[c("id", "dist")], brute[c("id", "dist")])
+      shown <- c(shown, nn$note)
+    }
+  }
+  expect_match(shown, "subspaces", all = FALSE)
+  expect_match(shown, "integers", all = FALSE)
 })
 
 test_that("integers of 16 bits serve from an index that was kept", {
