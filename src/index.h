@@ -43,13 +43,13 @@ typedef struct {
 uint64_t index_print(uint64_t print, size_t count, const double *values);
 
 /* The index of candidates that are the queries too. `structure` is their tree, or NULL to build one.
- * INDEX_SUBSPACES becomes INDEX_NONE, with nothing built, where no cells have small subspaces. All arguments are borrowed and must outlive
- * the index. */
+ * INDEX_SUBSPACES becomes INDEX_NONE, with nothing built, where no cells have small subspaces. All arguments are
+ * borrowed and must outlive the index. */
 status index_build(const metric_source *source, const tree *structure, const metric_points *points,
                    index_form form, int threads, index_search *out);
 
 /* Whether cells may have small subspaces, by the points nearest to a few: little work, without a tree. If it says
- * no, INDEX_SUBSPACES would become INDEX_NONE. */
+ * no, INDEX_SUBSPACES would hardly fail to become INDEX_NONE. */
 status index_outlook(const metric_source *source, const metric_points *points, int *hopeful);
 
 /* What was kept of the points: given n, d, m and v, the rest of them; 0 if nothing was, or of another process.

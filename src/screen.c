@@ -260,8 +260,8 @@ static int sample_new(const metric_source *source, const metric_points *points, 
         return 0;
     for (size_t i = 0; i < n; i += n / most + 1) {
         double norm2;
-        if (specials_input(source, points, i) >=
-            0) /* screened by their weights, without a kernel */
+        /* these are screened by their weights, without a kernel, and their errors are small */
+        if (specials_input(source, points, i) >= 0)
             continue;
         memset(f, 0, width * sizeof(double));
         simd->add_multiple(points->m, points->scale[i], points->v + i * m, f);
