@@ -49,7 +49,7 @@ status index_build(const metric_source *source, const tree *structure, const met
                    index_form form, int threads, index_search *out);
 
 /* Whether cells may have small subspaces, by the points nearest to a few: little work, without a tree. If it says
- * no, INDEX_SUBSPACES would hardly fail to become INDEX_NONE. */
+ * no, INDEX_SUBSPACES would most likely become INDEX_NONE. */
 status index_outlook(const metric_source *source, const metric_points *points, int *hopeful);
 
 /* What was kept of the points: given n, d, m and v, the rest of them; 0 if nothing was, or of another process.

@@ -85,7 +85,6 @@ static status promised_cost(const query_task *task, double *cost)
 typedef struct {
     query_result *result; /* NULL if they do not stay */
     char *answered;       /* by query; NULL before the first sample */
-    size_t number;
     query_counters counters;
 } sampled;
 
@@ -110,20 +109,20 @@ static int all_are_queries(const query_task *task)
 /* Searches for the points of a few cells, or for some of them only: what the level engine counts, and for
  * how many. */
 static status sample_search(const query_task *task, const index_search *index, int sparse,
-                            sampled *kept, query_counters *counters, double *queries)
+                            sampled *seen, query_counters *counters, double *queries)
 {
     const cells *order = &index->points.order;
     size_t count = 0, room = (size_t)SAMPLE_CELLS * CELLS_MOST;
-    int first = first_sampled(task), stays = kept->result != NULL;
+    int first = first_sampled(task), stays = seen->result != NULL;
     query_task sample = *task;
     query_result result = {0};
     int *rows = scratch_alloc(room, sizeof(int)), *slot = scratch_alloc(room, sizeof(int));
-    result.id = stays ? kept->result->id : scratch_alloc(room * task->k, sizeof(int));
-    result.dist = stays ? kept->result->dist : scratch_alloc(room * task->k, sizeof(double));
+    result.id = stays ? seen->result->id : scratch_alloc(room * task->k, sizeof(int));
+    result.dist = stays ? seen->result->dist : scratch_alloc(room * task->k, sizeof(double));
     status outcome = status_fail(STATUS_MEMORY);
-    if (stays && !kept->answered)
-        kept->answered = calloc(task->count, 1);
-    if (rows && slot && result.id && result.dist && (kept->answered || !stays)) {
+    if (stays && !seen->answered)
+        seen->answered = calloc(task->count, 1);
+    if (rows && slot && result.id && result.dist && (seen->answered || !stays)) {
         int few = order->count / SAMPLE_SHARE + 1, tried = few < SAMPLE_CELLS ? few : SAMPLE_CELLS;
         int wanted = (int)(task->points->n / SAMPLE_SPARSE + SAMPLE_FEW) / tried;
         for (int i = 0; i < tried; i++) {
@@ -133,12 +132,10 @@ static status sample_search(const query_task *task, const index_search *index, i
                 int row = order->perm[at], q = row - first;
                 if (row < first)
                     continue;
-                slot[count] = !stays ? (int)count : task->slot ? task->slot[q] : q;
+                slot[count] = stays ? query_slot(task, q) : (int)count;
                 rows[count++] = row;
-                if (stays) {
-                    kept->number += !kept->answered[q];
-                    kept->answered[q] = 1;
-                }
+                if (stays)
+                    seen->answered[q] = 1;
             }
         }
         sample.from = task->points;
@@ -150,7 +147,7 @@ static status sample_search(const query_task *task, const index_search *index, i
         sample.mon = NULL;
         outcome = query_level(&sample, &result);
         *counters = result.counters;
-        query_counters_add(&kept->counters, counters);
+        query_counters_add(&seen->counters, counters);
         *queries = (double)count + 1e-9;
     }
     scratch_free(rows);
@@ -177,17 +174,17 @@ static double counted_cost(const query_task *task, const index_search *index,
 
 /* Its cost on a sample. A sparse one says enough of integers, and of subspaces that leave too much; what landmarks cost
  * depends on how many queries share them. */
-static status sample_cost(const query_task *task, int eager, sampled *kept, index_search *index)
+static status sample_cost(const query_task *task, int eager, sampled *seen, index_search *index)
 {
     double queries;
     query_counters c;
-    status outcome = sample_search(task, index, 1, kept, &c, &queries);
+    status outcome = sample_search(task, index, 1, seen, &c, &queries);
     if (outcome.code)
         return outcome;
     index->cost = counted_cost(task, index, &c, queries);
     if (index->form == INDEX_SUBSPACES &&
         index->cost < (eager ? SPARSE_EAGER : SPARSE) * brute_cost(task)) {
-        outcome = sample_search(task, index, 0, kept, &c, &queries);
+        outcome = sample_search(task, index, 0, seen, &c, &queries);
         if (!outcome.code)
             index->cost = counted_cost(task, index, &c, queries);
     }
@@ -196,13 +193,13 @@ static status sample_cost(const query_task *task, int eager, sampled *kept, inde
 
 /* Samples an index of subspaces, if there is one, and puts one of integers in its place where that promises to cost
  * less, and does on the sample too. Unless `eager`, integers have to repay what it costs to make them. */
-static status settle_index(const query_task *task, int eager, sampled *kept, index_search *index)
+static status settle_index(const query_task *task, int eager, sampled *seen, index_search *index)
 {
     index_form held = index->form;
     status outcome = status_ok();
     index->cost = INFINITY;
     if (held != INDEX_NONE)
-        outcome = sample_cost(task, eager, kept, index);
+        outcome = sample_cost(task, eager, seen, index);
     double cost = index->cost, best = fmin(cost, brute_cost(task)), promise = 0.0,
            making = eager ? 0.0 : index_cost(task) / (double)task->count;
     if (outcome.code || held == INDEX_INTEGERS || !screen_is_fine(task->source, task->points) ||
@@ -215,7 +212,7 @@ static status settle_index(const query_task *task, int eager, sampled *kept, ind
     outcome = index_build(task->source, task->structure, task->points, INDEX_INTEGERS,
                           task->threads, index);
     if (!outcome.code)
-        outcome = sample_cost(task, eager, kept, index);
+        outcome = sample_cost(task, eager, seen, index);
     if (!outcome.code && held == INDEX_SUBSPACES && index->cost > cost) {
         index_free(index);
         outcome =
@@ -226,7 +223,7 @@ static status settle_index(const query_task *task, int eager, sampled *kept, ind
 }
 
 /* query_index, with the answers of samples. */
-static status make_index(const query_task *task, int eager, sampled *kept, index_search *index)
+static status make_index(const query_task *task, int eager, sampled *seen, index_search *index)
 {
     tree built = {0};
     query_task with_tree = *task;
@@ -246,7 +243,7 @@ static status make_index(const query_task *task, int eager, sampled *kept, index
         outcome = index_build(task->source, with_tree.structure, task->points, INDEX_SUBSPACES,
                               task->threads, index);
     if (!outcome.code)
-        outcome = settle_index(&with_tree, eager, kept, index);
+        outcome = settle_index(&with_tree, eager, seen, index);
     if (outcome.code)
         index_free(index);
     tree_free(&built);
@@ -261,7 +258,7 @@ status query_index(const query_task *task, int eager, index_search *index)
 
 /* The queries that a sample has not answered are left in the task. Returns their rows and slots, the
  * caller's to free, or NULL without memory. */
-static int *leave_unanswered(const sampled *kept, query_task *task)
+static int *leave_unanswered(const sampled *seen, query_task *task)
 {
     size_t count = 0;
     int *rows = scratch_alloc(2 * task->count, sizeof(int));
@@ -269,9 +266,9 @@ static int *leave_unanswered(const sampled *kept, query_task *task)
         return NULL;
     int *slot = rows + task->count;
     for (size_t q = 0; q < task->count; q++)
-        if (!kept->answered[q]) {
+        if (!seen->answered[q]) {
             rows[count] = query_row(task, q);
-            slot[count++] = task->slot ? task->slot[q] : (int)q;
+            slot[count++] = query_slot(task, q);
         }
     task->rows = rows;
     task->slot = slot;
@@ -286,12 +283,12 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     query_task indexed = *task;
     status outcome = status_ok();
     int choose = strcmp(method, "auto") == 0, *rest = NULL;
-    sampled kept = {.result = all_are_queries(task) ? result : NULL};
+    sampled seen = {.result = all_are_queries(task) ? result : NULL};
     if (!index_open(task->source, task->points, task->kept, &index))
-        outcome = make_index(task, !choose, &kept, &index);
+        outcome = make_index(task, !choose, &seen, &index);
     else if (task->predecessors && index.form != INDEX_NONE &&
              task->count > SAMPLE_CELLS * CELLS_MOST) /* it was settled for searches of all */
-        outcome = settle_index(task, !choose, &kept, &index);
+        outcome = settle_index(task, !choose, &seen, &index);
     if (outcome.code)
         goto done;
     /* asked for by name, the level engine may lose a little: what it counts is then what it does */
@@ -314,9 +311,9 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     if (!dense && task->from != task->points)
         outcome = index_add_queries(task->source, task->from, task->threads, &index);
     /* where blocks meet in pairs, all queries have to be there */
-    if (kept.number && (dense || index.form == INDEX_SUBSPACES || task->predecessors)) {
-        rest = leave_unanswered(&kept, &indexed);
-        query_counters_add(&result->counters, &kept.counters);
+    if (seen.answered && (dense || index.form == INDEX_SUBSPACES || task->predecessors)) {
+        rest = leave_unanswered(&seen, &indexed);
+        query_counters_add(&result->counters, &seen.counters);
         if (!rest)
             outcome = status_fail(STATUS_MEMORY);
     }
@@ -327,7 +324,7 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     index_free(&index);
 done:
     scratch_free(rest);
-    free(kept.answered);
+    free(seen.answered);
     return outcome;
 }
 
@@ -394,7 +391,7 @@ static status run_prefixes(const char *method, const query_task *task, query_res
             size_t row = query_row(task, q);
             if (row < n && row >= next) {
                 rows[count] = (int)row;
-                slot[count++] = task->slot ? task->slot[q] : (int)q;
+                slot[count++] = query_slot(task, q);
             }
         }
         metric_points prefix = *task->points;

@@ -70,10 +70,15 @@ static inline int query_limit(const query_task *task, size_t q)
     return task->predecessors ? query_row(task, q) : (int)task->points->n;
 }
 
+static inline int query_slot(const query_task *task, size_t q)
+{
+    return task->slot ? task->slot[q] : (int)q;
+}
+
 /* The k-best of a query, empty, in the place of its answer. */
 static inline kbest query_place(const query_task *task, size_t q, query_result *result)
 {
-    size_t at = (task->slot ? (size_t)task->slot[q] : q) * task->k;
+    size_t at = (size_t)query_slot(task, q) * task->k;
     return (kbest){task->k, 0, result->dist + at, result->id + at, 0};
 }
 

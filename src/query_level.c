@@ -161,7 +161,7 @@ static status search_deferred(const query_task *task, level_scratch *scratch, qu
             for (int i = 0; i < scratch[t].deferrals; i++) {
                 int q = scratch[t].deferred[i];
                 rows[count] = query_row(task, q);
-                slot[count++] = task->slot ? task->slot[q] : q;
+                slot[count++] = query_slot(task, q);
             }
         outcome = query_brute(&dense, result);
     }

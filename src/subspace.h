@@ -79,8 +79,8 @@ void subspaces_free(subspaces *s);
 double subspaces_sample_rank(const kernel *kern, const metric_points *points, const cells *order,
                              int parts, double *share);
 
-/* The same for the `number` points nearest to each of a few, before there are any cells. Cells of so many, which are
- * not balls, will hardly have less. Negative without memory. */
+/* The same for the `number` (<= CELLS_MOST) points nearest to each of a few, before there are any cells. Cells of so
+ * many, which are not balls, will hardly have less. Negative without memory. */
 double subspaces_near_rank(const kernel *kern, const metric_points *points, int number,
                            double *share);
 

@@ -220,18 +220,23 @@ test_that("the answers of queries that show what a search costs stay, whatever i
   set.seed(15)
   x <- inputs("uniform", 12000, 2)
   shown <- c()
-  for (gp in list(residual_gp(x, gp_kernel("matern32", lengthscale = 0.1), 100, seed = 1),
-                  residual_gp(cbind(x, x[12000:1, ]), gp_kernel("matern12", lengthscale = 0.3), 20, seed = 1),
-                  residual_gp(x[1:6000, 1, drop = FALSE], gp_kernel("matern32", lengthscale = 0.25), 300, seed = 1))) {
+  skipped <- residual_gp(x, gp_kernel("matern32", lengthscale = 0.1), 100, seed = 1)
+  screened <- residual_gp(cbind(x, x[12000:1, ]), gp_kernel("matern12", lengthscale = 0.3), 20, seed = 1)
+  neither <- residual_gp(
+    x[1:6000, 1, drop = FALSE], gp_kernel("matern32", lengthscale = 0.25), 300,
+    seed = 1, selection = "random"
+  )
+  for (search in list(list(skipped, 20), list(screened, 20), list(neither, 60))) {
     for (predecessors in c(FALSE, TRUE)) {
-      brute <- residual_knn(gp, 20, predecessors = predecessors, method = "brute")
-      nn <- residual_knn(gp, 20, predecessors = predecessors)
+      brute <- residual_knn(search[[1]], search[[2]], predecessors = predecessors, method = "brute")
+      nn <- residual_knn(search[[1]], search[[2]], predecessors = predecessors)
       expect_identical(nn[c("id", "dist")], brute[c("id", "dist")])
       shown <- c(shown, nn$note)
     }
   }
   expect_match(shown, "subspaces", all = FALSE)
   expect_match(shown, "integers", all = FALSE)
+  expect_match(shown, "screening left too much", all = FALSE)
 })
 
 test_that("integers of 16 bits serve from an index that was kept", {
