@@ -4,7 +4,7 @@
 #'
 #' Builds a cover tree over the inputs in units of the lengthscale. The structure depends on the inputs
 #' alone and stays when hyperparameters change. What searches derive from the hyperparameters (bounds, and
-#' landmarks or integers for screening) is made in parallel and kept in `index`: searches of
+#' kernel expansions, landmarks or integers for screening) is made in parallel and kept in `index`: searches of
 #' [residual_knn()] over the tree read it where it stands, while a search of the residual process itself
 #' makes it anew, which takes as long as 1000 to 2000 queries by brute force.
 #'
@@ -95,6 +95,8 @@ index_form <- function(tree) {
     "subspaces of landmarks"
   } else if ("screen.integers" %in% names) {
     "integers"
+  } else if ("frame.x" %in% names) {
+    "kernel expansions"
   } else {
     "none, nothing to skip"
   }

@@ -1,9 +1,21 @@
 #include "bounds.h"
 
+#include "kbest.h"
 #include "scratch.h"
 #include "threads.h"
 
 #include <string.h>
+
+#define TERMS_SHARE 4     /* a panel keeps terms of one input in so many, */
+#define TERMS_LEAST 32    /* or of so many, */
+#define KEEP_LEAST 1e-6f  /* times the largest */
+#define SAMPLE_POINTS 512 /* at most, */
+#define SAMPLE_SHARE 16   /* and one of so many */
+#define SAMPLE_QUERIES 16
+#define SAMPLE_ENOUGH 4     /* queries that show that there is nothing to gain, */
+#define SAMPLE_HOPELESS 0.6 /* by the share of the points that is left */
+#define SAMPLE_TERM 0.0006  /* a smaller one does not count */
+#define SAMPLE_ERROR 0.002  /* of a correlation by its terms, about */
 
 static void level_free(bounds_level *level)
 {
@@ -33,6 +45,10 @@ void bounds_free(bounds *b)
     level_free(&b->groups);
     scratch_free(b->special_reach);
     scratch_free(b->noise);
+    void *held[] = {b->terms.weight_place, b->terms.kernel_place, b->terms.weights,
+                    b->terms.kernels};
+    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
+        scratch_free(held[i]);
     memset(b, 0, sizeof(*b));
 }
 
@@ -46,9 +62,15 @@ typedef struct {
     const double *z_panels;
 } builder;
 
-/* Reach of the points ids[0 .. filled - 1], one column panel of a panel. */
+/* Scratch of a thread: a column panel; and for terms, all of a panel's values (m x SCREEN_COLS). */
+typedef struct {
+    double *column;
+    float *weights, *kernels;
+} workspace;
+
+/* Reach of the points ids[0 .. filled - 1], one column panel of a panel; for terms, `kernels` has their values. */
 static void fold_reach(const builder *how, const bounds *b, const int *ids, int filled, int panel,
-                       double *x)
+                       double *x, float *kernels)
 {
     const metric_points *points = b->points;
     int d = b->d, m = b->m, rows = simd->rows, cols = simd->cols;
@@ -76,13 +98,21 @@ static void fold_reach(const builder *how, const bounds *b, const int *ids, int 
         for (int a = 0; a < height; a++) {
             float up = rounded_up(most[a]);
             reach[u + a] = up > reach[u + a] ? up : reach[u + a];
+            for (int j = 0; j < cols && kernels; j++)
+                kernels[(size_t)(u + a) * SCREEN_COLS + j] = (float)(tile[a * cols + j] * scale[j]);
         }
+    }
+    for (int j = 0; j < filled && kernels; j++) {
+        int special = b->special.rank[ids[j]];
+        if (special >= 0)
+            kernels[(size_t)b->special.inputs[special] * SCREEN_COLS + j] =
+                (float)(-b->jitter * b->kern->variance * points->scale[ids[j]]);
     }
 }
 
-/* Weights of the same points: their norms, and maxima for the panel. */
+/* Weights of the same points: their norms, and maxima for the panel; for terms, `weights` has them all. */
 static void fold_weights(const builder *how, const bounds *b, const int *ids, int filled, int panel,
-                         double *w)
+                         double *w, float *weights)
 {
     const metric_points *points = b->points;
     int m = b->m, cols = simd->cols;
@@ -108,7 +138,38 @@ static void fold_weights(const builder *how, const bounds *b, const int *ids, in
             up = rounded_up(scaled[u]);
             reach[u] = up > reach[u] ? up : reach[u];
         }
+        for (int j = 0; j < cols && weights; j++)
+            weights[(size_t)u * SCREEN_COLS + j] = (float)(w[(size_t)u * cols + j] * scale[j]);
     }
+}
+
+void bounds_keep(int m, int most, const float *size, const float *values, int16_t *place,
+                 float *out)
+{
+    float all = 0.0f, low = 0.0f, high = INFINITY;
+    for (int u = 0; u < m; u++)
+        all = size[u] > all ? size[u] : all;
+    int reached = 0, spare, count = 0;
+    for (float at = all; at > KEEP_LEAST * all && reached < most; at *= 0.5f) {
+        high = low > 0.0f ? low : INFINITY;
+        low = at;
+        reached = 0;
+        for (int u = 0; u < m; u++)
+            reached += size[u] >= at;
+    }
+    spare = most; /* for those between low and high */
+    for (int u = 0; u < m; u++)
+        spare -= size[u] >= high;
+    for (int u = 0; u < m; u++) {
+        int kept = size[u] >= high || (size[u] >= low && low > 0.0f && spare-- > 0);
+        place[u] = kept ? (int16_t)count : -1;
+        if (kept)
+            memcpy(out + (size_t)place[u] * SCREEN_COLS, values + (size_t)u * SCREEN_COLS,
+                   SCREEN_COLS * sizeof(float));
+        count += kept;
+    }
+    memset(out + (size_t)count * SCREEN_COLS, 0,
+           (size_t)(most - count) * SCREEN_COLS * sizeof(float));
 }
 
 static void measure_panel(const bounds *b, int panel)
@@ -129,7 +190,7 @@ static void measure_panel(const bounds *b, int panel)
     }
 }
 
-static void build_panel(const builder *how, const bounds *b, int panel, double *scratch)
+static void build_panel(const builder *how, const bounds *b, int panel, const workspace *own)
 {
     int m = b->m, cols = simd->cols, count = 0;
     const int *ids = b->order->ids + (size_t)panel * SCREEN_COLS;
@@ -145,9 +206,23 @@ static void build_panel(const builder *how, const bounds *b, int panel, double *
     for (int i = 0; i < count; i += cols) {
         int filled = count - i < cols ? count - i : cols;
         if (b->expands)
-            fold_reach(how, b, ids + i, filled, panel, scratch);
+            fold_reach(how, b, ids + i, filled, panel, own->column,
+                       own->kernels ? own->kernels + i : NULL);
         if (how->transposed)
-            fold_weights(how, b, ids + i, filled, panel, scratch);
+            fold_weights(how, b, ids + i, filled, panel, own->column,
+                         own->weights ? own->weights + i : NULL);
+    }
+    if (own->weights) {
+        const bounds_terms *terms = &b->terms;
+        size_t at = (size_t)panel * m, to = (size_t)panel * terms->most * SCREEN_COLS;
+        for (int u = 0; u < m; u++)
+            for (int j = (count + cols - 1) / cols * cols; j < SCREEN_COLS; j++)
+                own->weights[(size_t)u * SCREEN_COLS + j] =
+                    own->kernels[(size_t)u * SCREEN_COLS + j] = 0.0f;
+        bounds_keep(m, terms->most, b->panels.weight + at, own->weights, terms->weight_place + at,
+                    terms->weights + to);
+        bounds_keep(m, terms->most, b->panels.reach + at, own->kernels, terms->kernel_place + at,
+                    terms->kernels + to);
     }
 }
 
@@ -182,12 +257,43 @@ static void merge(int m, int d, const bounds_level *fine, int first, int last, i
     }
 }
 
-status bounds_build(const metric_source *source, const metric_points *points, const cells *order,
-                    int threads, bounds *b)
+static int terms_new(const cells *order, int m, bounds_terms *terms)
 {
-    int m = points->m, d = points->d, rows = simd->rows, cols = simd->cols, count = order->count;
+    size_t panels = order->panels;
+    terms->most = m / TERMS_SHARE > TERMS_LEAST ? m / TERMS_SHARE
+                  : m < TERMS_LEAST             ? m
+                                                : TERMS_LEAST;
+    size_t values = panels * terms->most * SCREEN_COLS;
+    terms->weight_place = scratch_alloc(panels * m + 1, sizeof(int16_t));
+    terms->kernel_place = scratch_alloc(panels * m + 1, sizeof(int16_t));
+    terms->weights = scratch_alloc(values + 1, sizeof(float));
+    terms->kernels = scratch_alloc(values + 1, sizeof(float));
+    return terms->weight_place && terms->kernel_place && terms->weights && terms->kernels;
+}
+
+/* What each thread works with, in one piece of memory; NULL without. */
+static workspace *workspaces_new(int m, int d, int terms, int threads)
+{
+    size_t column = (size_t)(m > d ? m : d) * (simd->cols + 2), values = (size_t)m * SCREEN_COLS;
+    size_t doubles = column + (terms ? values : 0);
+    workspace *each =
+        scratch_alloc(threads * (sizeof(workspace) + doubles * sizeof(double) + 64), 1);
+    double *next = (double *)(each + threads);
+    for (int t = 0; t < threads && each; t++, next += doubles) {
+        each[t] = (workspace){.column = next};
+        if (terms) {
+            each[t].weights = (float *)(next + column);
+            each[t].kernels = each[t].weights + values;
+        }
+    }
+    return each;
+}
+
+status bounds_build(const metric_source *source, const metric_points *points, const cells *order,
+                    int terms, int threads, bounds *b)
+{
+    int m = points->m, d = points->d, rows = simd->rows, count = order->count;
     int groups = (count + BOUNDS_GROUP - 1) / BOUNDS_GROUP, known = source->L && m;
-    size_t room = (size_t)(m > d ? m : d) * (cols + 2);
     memset(b, 0, sizeof(*b));
     b->kern = source->kern;
     b->points = points;
@@ -198,13 +304,13 @@ status bounds_build(const metric_source *source, const metric_points *points, co
     b->jitter = source->jitter;
     linalg_triangle transposed = {0};
     double *z_panels = scratch_alloc((size_t)(m + rows) * d, sizeof(double));
-    double *scratch = scratch_alloc(room * threads, sizeof(double));
+    workspace *own = workspaces_new(m, d, terms && known, threads);
     b->noise = scratch_alloc(points->n + 1, sizeof(float));
     status result = specials_find(source, points, &b->special);
     if (!result.code)
         result = status_fail(STATUS_MEMORY);
-    if (!z_panels || !scratch || !b->noise || !b->special.rank ||
-        !level_new(order->panels, m, d, known, &b->panels) ||
+    if (!z_panels || !own || (terms && known && !terms_new(order, m, &b->terms)) || !b->noise ||
+        !b->special.rank || !level_new(order->panels, m, d, known, &b->panels) ||
         !level_new(count, m, d, known, &b->cells) || !level_new(groups, m, d, 0, &b->groups))
         goto done;
     if (known) {
@@ -221,7 +327,7 @@ status bounds_build(const metric_source *source, const metric_points *points, co
     builder how = {source, known ? &transposed : NULL, kernel_radial(source->kern), z_panels};
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
     for (int p = 0; p < order->panels; p++)
-        build_panel(&how, b, p, scratch + room * threads_id());
+        build_panel(&how, b, p, &own[threads_id()]);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int c = 0; c < count; c++)
         merge(m, d, &b->panels, order->panel[c], order->panel[c + 1], c, &b->cells);
@@ -239,9 +345,110 @@ status bounds_build(const metric_source *source, const metric_points *points, co
 done:
     linalg_triangle_free(&transposed);
     scratch_free(z_panels);
-    scratch_free(scratch);
+    scratch_free(own);
     if (result.code)
         bounds_free(b);
+    return result;
+}
+
+/* Absolute weights of some points times their 1 / sqrt(p): count x m. */
+static status sample_weights(const metric_source *source, const metric_points *points,
+                             const int *ids, int count, double *out)
+{
+    int m = points->m, cols = simd->cols;
+    linalg_triangle transposed = {0};
+    double *w = scratch_alloc((size_t)m * cols, sizeof(double));
+    status result =
+        w ? linalg_triangle_pack(m, source->L, 1, &transposed) : status_fail(STATUS_MEMORY);
+    for (int i = 0; i < count && !result.code; i += cols) {
+        int filled = count - i < cols ? count - i : cols;
+        simd->pack_rows(m, cols, filled, points->v, ids + i, w);
+        linalg_solve_panel(&transposed, w);
+        for (int j = 0; j < filled; j++)
+            for (int u = 0; u < m; u++)
+                out[(size_t)(i + j) * m + u] =
+                    fabs(w[(size_t)u * cols + j]) * points->scale[ids[i + j]];
+    }
+    linalg_triangle_free(&transposed);
+    scratch_free(w);
+    return result;
+}
+
+/* What is known of the part of the points that shows what terms would do. */
+typedef struct {
+    int count, ids[SAMPLE_POINTS + 1], place[SAMPLE_POINTS + 1];
+    double *kernels; /* count x m: g_y k(u, y) */
+    double rho[SAMPLE_POINTS + 1], upper[SAMPLE_POINTS + 1], kernel[SAMPLE_POINTS + 1];
+} sample;
+
+/* One query against the part; adds up what out is about. */
+static void sample_query(const metric_source *source, const metric_points *points, sample *part,
+                         int query, int rank, const double *weights, bounds_outlook *out)
+{
+    int m = points->m, count = part->count, best_id[SAMPLE_POINTS + 1];
+    double best[SAMPLE_POINTS + 1];
+    kbest largest = {rank, 0, best, best_id, 0};
+    metric_list(source->kern, points, query, points, part->ids, count, part->rho);
+    simd->distance_list(points->d, points->x + (size_t)query * points->d, points->x, part->ids,
+                        count, part->kernel);
+    kernel_values(source->kern, count, part->kernel, part->kernel);
+    simd->dot_list(m, weights, part->kernels, part->place, count, part->upper);
+    for (int c = 0; c < count; c++)
+        if (part->ids[c] != query)
+            kbest_push(&largest, -fabs(part->rho[c]), c);
+    double tau = -best[0];
+    for (int c = 0; c < count; c++) {
+        double upper =
+            part->upper[c] + points->scale[query] * points->scale[part->ids[c]] * part->kernel[c];
+        if (part->ids[c] == query || (upper < tau && tau >= SAMPLE_ERROR))
+            continue;
+        out->left += 1.0;
+        out->kept += fabs(part->rho[c]) + SAMPLE_ERROR >= tau;
+        for (int u = 0; u < m; u++)
+            out->terms += weights[u] * part->kernels[(size_t)c * m + u] > SAMPLE_TERM;
+    }
+    out->kept -= rank;
+}
+
+status bounds_sample(const metric_source *source, const metric_points *points, int k,
+                     bounds_outlook *out)
+{
+    size_t n = points->n, m = points->m,
+           most = n / SAMPLE_SHARE < SAMPLE_POINTS ? n / SAMPLE_SHARE + 1 : SAMPLE_POINTS;
+    int queries = 0, tried = 0, query[SAMPLE_QUERIES];
+    sample part = {.count = 0};
+    double *weights = scratch_alloc(SAMPLE_QUERIES * m + 1, sizeof(double));
+    part.kernels = scratch_alloc((most + 1) * m + 1, sizeof(double));
+    status result = weights && part.kernels ? status_ok() : status_fail(STATUS_MEMORY);
+    for (size_t i = 0; i < n; i += n / most + 1)
+        if (points->scale[i] > 0.0 && specials_input(source, points, i) < 0) {
+            part.place[part.count] = part.count;
+            part.ids[part.count++] = (int)i;
+        }
+    for (int q = 0; q < SAMPLE_QUERIES && part.count; q++)
+        query[queries++] = part.ids[(int)((q + 0.5) * part.count / SAMPLE_QUERIES)];
+    if (!result.code && m)
+        result = sample_weights(source, points, query, queries, weights);
+    for (int c = 0; c < part.count && !result.code && m; c++) {
+        size_t id = part.ids[c];
+        kernel_row(source->kern, points->d, points->x + id * points->d, m, source->z,
+                   part.kernels + c * m);
+        for (size_t u = 0; u < m; u++)
+            part.kernels[c * m + u] *= points->scale[id];
+    }
+    int rank = (int)((double)k * part.count / (double)n) + 1;
+    *out = (bounds_outlook){0};
+    for (; tried < queries && !result.code && rank < part.count; tried++) {
+        if (tried == SAMPLE_ENOUGH && out->left > SAMPLE_HOPELESS * tried * part.count)
+            break;
+        sample_query(source, points, &part, query[tried], rank, weights + tried * m, out);
+    }
+    double share = (double)tried * part.count / (double)n;
+    *out = tried ? (bounds_outlook){out->left / share, out->terms / (out->left + 1e-9),
+                                    k + fmax(out->kept, 0.0) / share}
+                 : (bounds_outlook){(double)n, (double)m, (double)n};
+    scratch_free(weights);
+    scratch_free(part.kernels);
     return result;
 }
 
@@ -257,23 +464,35 @@ static double squared_gap(int d, const bounds_level *from, int X, const bounds_l
     return s2;
 }
 
-float bounds_expansion(const bounds *b, const bounds_level *from, int X, const bounds_level *to,
-                       int first, int last)
+void bounds_expansions(const bounds *b, const bounds_level *from, int X, const bounds_level *to,
+                       int first, int last, float *upper)
 {
     int m = b->m;
-    double kernels[BOUNDS_GROUP], most = 0.0;
+    double kernels[BOUNDS_GROUP], up = 1.0 + ldexp(m + 16.0, -23);
     for (int start = first; start < last; start += BOUNDS_GROUP) {
         int count = last - start < BOUNDS_GROUP ? last - start : BOUNDS_GROUP;
         for (int i = 0; i < count; i++)
             kernels[i] = squared_gap(b->d, from, X, to, start + i);
         kernel_values(b->kern, count, kernels, kernels);
         for (int i = 0; i < count; i++) {
-            double upper = to->gain[start + i] * kernels[i];
+            double sum = to->gain[start + i] * kernels[i];
             if (m)
-                upper += simd->dot32(m, from->weight + (size_t)X * m,
-                                     to->reach + (size_t)(start + i) * m);
-            most = upper > most ? upper : most;
+                sum += simd->dot32(m, from->weight + (size_t)X * m,
+                                   to->reach + (size_t)(start + i) * m);
+            upper[start - first + i] = (float)(sum * up);
         }
     }
-    return (float)(most * (1.0 + ldexp(m + 16.0, -23)));
+}
+
+float bounds_expansion(const bounds *b, const bounds_level *from, int X, const bounds_level *to,
+                       int first, int last)
+{
+    float upper[BOUNDS_GROUP], most = 0.0f;
+    for (int start = first; start < last; start += BOUNDS_GROUP) {
+        int end = last - start < BOUNDS_GROUP ? last : start + BOUNDS_GROUP;
+        bounds_expansions(b, from, X, to, start, end, upper);
+        for (int i = 0; i < end - start; i++)
+            most = upper[i] > most ? upper[i] : most;
+    }
+    return most;
 }

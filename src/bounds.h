@@ -12,6 +12,15 @@
  * reach_u with that. A special query has rho = g_q jitter s2 w_u(y) g_y, with other specials too: for it
  * the largest |w_u(y)| g_y over a panel, special_reach, is a bound that is attained.
  *
+ * Terms. The same sum is rho itself where it is taken for a pair, and where weights decay a few inputs make
+ * almost all of it. So each panel may keep, in single precision, g_q w_u(q) of the `most` inputs of its largest
+ * weights and g_y k(u, y) of the `most` of its largest reaches (for a special y, -g_y jitter s2 on its own input
+ * and 0 elsewhere). For a pair of panels those inputs are summed that both keep and whose weight_u reach_u
+ * is not negligible; left, the sum of weight_u reach_u over the others, bounds what that leaves out:
+ *     |rho(q, y) - (g_q g_y k(q, y) - sum_u g_q w_u g_y k(u, y))| <= g_q (left + rounding),
+ * rounding = (terms + 8) 2^-23 times the expansion bound of the two panels: each product errs by 3 u,
+ * u = 2^-24, its factors' rounding included, and each of terms + 1 sums by u times what is summed.
+ *
  * Everything is computed on the actual points in double and rounded up to single precision. A sum of m
  * positive products in single precision is at least (1 - (m + 2) 2^-24) times its value, so bounds are
  * inflated by 1 + (m + 16) 2^-23, which also covers the roundings of the terms.
@@ -45,6 +54,14 @@ typedef struct {
     double *low, *high;    /* count x d: the box, scaled coordinates */
 } bounds_level;
 
+/* Terms of panels: place of an input among those that a panel keeps, or -1 (panels x m); and their values
+ * (panels x most x SCREEN_COLS). */
+typedef struct {
+    int most; /* 0 for none */
+    int16_t *weight_place, *kernel_place;
+    float *weights, *kernels;
+} bounds_terms;
+
 typedef struct {
     const kernel *kern; /* borrowed, like the next two */
     const metric_points *points;
@@ -57,16 +74,37 @@ typedef struct {
     float *special_reach; /* panels x m, NULL where no point is special */
     float *noise;         /* n, by index, upwards */
     double most_noise;
+    bounds_terms terms;
 } bounds;
 
+/* `terms`: whether panels are to keep some; they do if L is known. */
 status bounds_build(const metric_source *source, const metric_points *points, const cells *order,
-                    int threads, bounds *out);
+                    int terms, int threads, bounds *out);
 void bounds_free(bounds *b);
 
 /* upper >= |rho(q, y)| / g_q for every point q of range X of `from` that is not special, and every y of
  * the ranges first .. last - 1 of `to`; levels of the same problem. */
 float bounds_expansion(const bounds *b, const bounds_level *from, int X, const bounds_level *to,
                        int first, int last);
+
+/* What terms would do for a query, seen on a few of them and a part of the points: points whose expansion bound reaches
+ * the threshold, terms of each, and those that are left to the metric. */
+typedef struct {
+    double left, terms, kept;
+} bounds_outlook;
+
+/* k neighbours are wanted; L must be known if there are inducing inputs. */
+status bounds_sample(const metric_source *source, const metric_points *points, int k,
+                     bounds_outlook *out);
+
+/* Keeps the values (m x SCREEN_COLS) of the `most` inputs of largest size, or nearly so, in their order: the place of
+ * each, or -1, and the values. */
+void bounds_keep(int m, int most, const float *size, const float *values, int16_t *place,
+                 float *out);
+
+/* The same for each of these ranges. */
+void bounds_expansions(const bounds *b, const bounds_level *from, int X, const bounds_level *to,
+                       int first, int last, float *upper);
 
 /* upper >= |rho(z_u, y)| / g_z for a special query on input u and every y of a panel, up to noise. */
 static inline double bounds_special(const bounds *b, int u, int panel)

@@ -6,13 +6,15 @@
 #define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
 #define RANK_SHARE 0.5   /* of the points of a cell: more landmarks say no more than the points */
 #define ALIGN 64
-#define MAGIC 0x76616e6e32303036 /* changes with the layout */
+#define MAGIC 0x76616e6e32303037 /* changes with the layout */
 
 static void set_free(index_set *set)
 {
     cells_free(&set->order);
     bounds_free(&set->bound);
     subspaces_free(&set->space);
+    frames_free(&set->frame);
+    pivots_free(&set->pivot);
     screen_free(&set->integers);
 }
 
@@ -24,13 +26,39 @@ void index_free(index_search *index)
     memset(index, 0, sizeof(*index));
 }
 
+/* What parts of a set say of each other, wherever it stands. */
+static void set_bind(index_set *set)
+{
+    set->bound.order = set->space.order = set->integers.order = set->pivot.order = &set->order;
+    set->space.noise = set->bound.noise;
+    set->integers.special = &set->bound.special;
+    set->integers.frame = &set->frame;
+}
+
+void index_none(const metric_points *points, index_search *out)
+{
+    memset(out, 0, sizeof(*out));
+    out->form = INDEX_NONE;
+    out->candidates = points;
+    out->from = &out->points;
+    out->cost = INFINITY;
+}
+
+void index_move(index_search *from, index_search *to)
+{
+    *to = *from;
+    to->from = &to->points;
+    set_bind(&to->points);
+    memset(from, 0, sizeof(*from));
+}
+
 /* ---- one piece of memory -------------------------------------------------------------------- */
 
 /* What opening needs to know before it can tell how long the arrays are. */
 typedef struct {
     uint64_t magic, bytes, n, print;
-    int32_t rows, cols, form, d, m, count, panels, specials, expands, weights, special_reach, bits,
-        steps, width, fine_width;
+    int32_t rows, cols, form, d, m, count, panels, specials, expands, weights, special_reach, terms,
+        bits, steps, width, fine_width;
     double jitter, most_noise, cost;
 } header;
 
@@ -104,6 +132,13 @@ static void walk_set(walk *w, const header *head, metric_points *points, index_s
     if (head->special_reach)
         visit(w, "bound.special_reach", &b->special_reach, panels * m * sizeof(float));
     visit(w, "bound.noise", &b->noise, n * sizeof(float));
+    if (head->terms) {
+        size_t values = columns * head->terms;
+        visit(w, "terms.weight_place", &b->terms.weight_place, panels * m * sizeof(int16_t));
+        visit(w, "terms.kernel_place", &b->terms.kernel_place, panels * m * sizeof(int16_t));
+        visit(w, "terms.weights", &b->terms.weights, values * sizeof(float));
+        visit(w, "terms.kernels", &b->terms.kernels, values * sizeof(float));
+    }
     if (head->form == INDEX_SUBSPACES) {
         subspaces *s = &set->space;
         visit(w, "subspace.rank", &s->rank, count * sizeof(int));
@@ -122,13 +157,32 @@ static void walk_set(walk *w, const header *head, metric_points *points, index_s
         visit(w, "subspace.cell_noise", &s->cell_noise, count * sizeof(float));
         visit(w, "subspace.cell_rounding", &s->cell_rounding, count * sizeof(float));
         visit(w, "subspace.cell_most", &s->cell_most, count * sizeof(float));
-    } else {
+        return;
+    }
+    frames *f = &set->frame;
+    visit(w, "frame.pieces", &f->pieces, sizeof(radial_pieces));
+    visit(w, "frame.centre", &f->centre, count * d * sizeof(double));
+    visit(w, "frame.slack", &f->slack, count * sizeof(float));
+    visit(w, "frame.x", &f->x, columns * d * sizeof(float));
+    visit(w, "frame.gain", &f->gain, columns * sizeof(float));
+    if (head->form == INDEX_EXPANSIONS && head->terms) {
+        pivots *p = &set->pivot;
+        visit(w, "pivots.beta", &p->beta, count * sizeof(float));
+        visit(w, "pivots.noise", &p->noise, count * sizeof(float));
+        visit(w, "pivots.reach", &p->reach, count * m * sizeof(float));
+        visit(w, "pivots.gain", &p->gain, count * sizeof(double));
+        visit(w, "pivots.place", &p->place, count * m * sizeof(int16_t));
+        visit(w, "pivots.kernels", &p->kernels, count * head->terms * SCREEN_COLS * sizeof(float));
+        visit(w, "pivots.x", &p->x, count * d * SCREEN_COLS * sizeof(float));
+        visit(w, "pivots.scale", &p->scale, count * SCREEN_COLS * sizeof(float));
+        visit(w, "pivots.pairs", &p->pairs, count * sizeof(simd_pivots));
+        visit(w, "pivots.weight_most", &p->weight_most, panels * sizeof(float));
+        visit(w, "pivots.middle", &p->middle, panels * PIVOTS_TILES * sizeof(int));
+        visit(w, "pivots.cosine", &p->cosine, panels * PIVOTS_TILES * sizeof(float));
+        visit(w, "pivots.sine", &p->sine, panels * PIVOTS_TILES * sizeof(float));
+    }
+    if (head->form == INDEX_INTEGERS) {
         screen *s = &set->integers;
-        visit(w, "screen.pieces", &s->pieces, sizeof(radial_pieces));
-        visit(w, "screen.centre", &s->centre, count * d * sizeof(double));
-        visit(w, "screen.slack", &s->slack, count * sizeof(float));
-        visit(w, "screen.x", &s->x, columns * d * sizeof(float));
-        visit(w, "screen.gain", &s->gain, columns * sizeof(float));
         visit(w, "screen.step", &s->step, columns * sizeof(float));
         visit(w, "screen.norm", &s->norm, columns * sizeof(float));
         visit(w, "screen.error", &s->error, columns * sizeof(float));
@@ -180,6 +234,7 @@ static header describe(const index_search *index)
                     b->expands,
                     b->panels.weight != NULL,
                     b->special_reach != NULL,
+                    b->terms.most,
                     s->bits,
                     s->steps,
                     s->width,
@@ -299,20 +354,20 @@ int index_open(const metric_source *source, const metric_points *points, index_p
     set->order = (cells){.n = head.n, .d = head.d, .count = head.count, .panels = head.panels};
     set->bound = (bounds){.kern = source->kern,
                           .points = points,
-                          .order = &set->order,
                           .m = head.m,
                           .d = head.d,
                           .expands = head.expands,
                           .jitter = head.jitter,
+                          .terms.most = head.terms,
                           .most_noise = head.most_noise,
                           .special.count = head.specials,
                           .panels.count = head.panels,
                           .cells.count = head.count,
                           .groups.count = groups};
-    set->space = (subspaces){.kern = source->kern, .points = points, .order = &set->order};
+    set->space = (subspaces){.kern = source->kern, .points = points};
+    set->frame = (frames){.d = head.d};
+    set->pivot = (pivots){.m = head.m, .d = head.d, .most = head.terms};
     set->integers = (screen){.points = points,
-                             .order = &set->order,
-                             .special = &set->bound.special,
                              .bits = head.bits,
                              .d = head.d,
                              .m = head.m,
@@ -322,7 +377,7 @@ int index_open(const metric_source *source, const metric_points *points, index_p
     metric_points same = *points;
     walk w = opening(kept);
     walk_set(&w, &head, &same, set);
-    set->space.noise = set->bound.noise;
+    set_bind(set);
     return 1;
 }
 
@@ -384,16 +439,23 @@ static status set_build(const metric_source *source, const tree *structure,
     if (*form == INDEX_NONE)
         goto done;
     if (!small && !result.code) /* queries descend together where they are as close as candidates */
-        result = cells_build(structure, points->d, points->n, points->x, CELLS_MOST,
-                             *form == INDEX_SUBSPACES ? cells_mean_side(&like->order) : INFINITY,
-                             threads, &set->order);
+        result =
+            cells_build(structure, points->d, points->n, points->x, CELLS_MOST,
+                        like && *form != INDEX_INTEGERS ? cells_mean_side(&like->order) : INFINITY,
+                        threads, &set->order);
     if (!result.code)
-        result = bounds_build(source, points, &set->order, threads, &set->bound);
+        result = bounds_build(source, points, &set->order, *form == INDEX_EXPANSIONS, threads,
+                              &set->bound);
     if (!result.code && *form == INDEX_SUBSPACES)
         result = subspaces_build(source->kern, points, &set->order, set->bound.noise, threads,
                                  &set->space);
+    if (!result.code && *form != INDEX_SUBSPACES)
+        result = frames_build(source->kern, points, &set->order, &set->bound.special, threads,
+                              &set->frame);
+    if (!result.code && set->bound.terms.most)
+        result = pivots_build(source, &set->bound, &set->frame, threads, &set->pivot);
     if (!result.code && *form == INDEX_INTEGERS)
-        result = screen_build(source, points, &set->order, &set->bound.special,
+        result = screen_build(source, points, &set->order, &set->bound.special, &set->frame,
                               like ? like->integers.bits : 0, threads, &set->integers);
 done:
     tree_free(&built);
@@ -403,10 +465,8 @@ done:
 status index_build(const metric_source *source, const tree *structure, const metric_points *points,
                    index_form form, int threads, index_search *out)
 {
-    memset(out, 0, sizeof(*out));
+    index_none(points, out);
     out->form = form;
-    out->candidates = points;
-    out->from = &out->points;
     status result = set_build(source, structure, points, NULL, threads, &out->form, &out->points);
     if (result.code)
         index_free(out);

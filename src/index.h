@@ -1,23 +1,26 @@
 /* Index: what the level-synchronous search needs besides the points themselves.
  *
  * For the candidates, and for queries that are not candidates, an order in cells, bounds, and one of
- * two forms of screening: subspaces where few landmarks say enough of a cell, integers otherwise.
+ * three forms of screening: expansions where weights decay, subspaces where few landmarks say enough of a cell,
+ * integers otherwise.
  * Built again whenever hyperparameters change; the tree is not. */
 #ifndef VECCHIANN_INDEX_H
 #define VECCHIANN_INDEX_H
 
-#include "bounds.h"
+#include "pivots.h"
 #include "screen.h"
 #include "subspace.h"
 
 #include <stdint.h>
 
-typedef enum { INDEX_SUBSPACES, INDEX_INTEGERS, INDEX_NONE } index_form;
+typedef enum { INDEX_SUBSPACES, INDEX_INTEGERS, INDEX_EXPANSIONS, INDEX_NONE } index_form;
 
 typedef struct {
     cells order;
-    bounds bound;
+    bounds bound;    /* with terms: INDEX_EXPANSIONS */
     subspaces space; /* INDEX_SUBSPACES */
+    frames frame;    /* all others */
+    pivots pivot;    /* INDEX_EXPANSIONS, with inducing inputs */
     screen integers; /* INDEX_INTEGERS */
 } index_set;
 
@@ -51,6 +54,12 @@ status index_build(const metric_source *source, const tree *structure, const met
 /* Whether cells may have small subspaces, by the points nearest to a few: little work, without a tree. If it says
  * no, INDEX_SUBSPACES would most likely become INDEX_NONE. */
 status index_outlook(const metric_source *source, const metric_points *points, int *hopeful);
+
+/* An index of nothing, of infinite cost. */
+void index_none(const metric_points *points, index_search *out);
+
+/* Hands an index of candidates over to another place, which was empty. */
+void index_move(index_search *from, index_search *to);
 
 /* What was kept of the points: given n, d, m and v, the rest of them; 0 if nothing was, or of another process.
  * Points lie where the index does. */

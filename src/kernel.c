@@ -63,42 +63,44 @@ static double piece_start(const radial_pieces *pieces, int piece)
     return start;
 }
 
-/* The parabola through kappa at the Chebyshev nodes of one piece, and its largest error as seen at
- * `steps` points; certified adds what it may be between them: there kappa lies below its chord, but by
- * no more than the chords on both sides allow, because it is convex. */
+/* The cubic through kappa at the Chebyshev nodes of one piece, and its largest error as seen at
+ * `steps` points; certified adds what it may be between them: there kappa lies below its chord, but not
+ * below the chord of a neighbour, carried on, because it is convex. */
 static double fill_piece(const kernel *kern, int steps, int certified, int piece,
                          radial_pieces *out)
 {
     double unit = 1.0 / kern->variance, from = piece ? piece_start(out, piece) : 0.0;
-    double to = piece_start(out, piece + 1), node[3], kappa[3];
+    static const double place[] = {-0.9238795325112867, -0.3826834323650898, 0.3826834323650898,
+                                   0.9238795325112867};
+    double to = piece_start(out, piece + 1), node[4], divided[4];
     if (piece == RADIAL_PIECES - 1) { /* without end: level */
         double left = kernel_value(kern, from) * unit;
         out->value[piece] = (float)(0.5 * left);
-        out->slope[piece] = out->curve[piece] = 0.0f;
+        out->slope[piece] = out->curve[piece] = out->twist[piece] = 0.0f;
         return 0.5 * left;
     }
-    for (int i = 0; i < 3; i++) {
-        node[i] = 0.5 * (from + to) + 0.5 * (to - from) * 0.8660254037844386 * (i - 1);
-        kappa[i] = kernel_value(kern, node[i]) * unit;
+    for (int i = 0; i < 4; i++) {
+        node[i] = 0.5 * (from + to) + 0.5 * (to - from) * place[i];
+        divided[i] = kernel_value(kern, node[i]) * unit;
     }
-    double first = (kappa[1] - kappa[0]) / (node[1] - node[0]),
-           second = (kappa[2] - kappa[1]) / (node[2] - node[1]);
-    double curve = (second - first) / (node[2] - node[0]),
-           slope = first - curve * (node[0] + node[1]);
-    double value = kappa[0] - node[0] * (slope + curve * node[0]);
+    for (int order = 1; order < 4; order++) /* Newton's form */
+        for (int i = 3; i >= order; i--)
+            divided[i] = (divided[i] - divided[i - 1]) / (node[i] - node[i - order]);
+    double twist = divided[3], curve = divided[2] - twist * (node[0] + node[1] + node[2]),
+           slope = divided[1] - divided[2] * (node[0] + node[1]) +
+                   twist * (node[0] * node[1] + node[0] * node[2] + node[1] * node[2]),
+           value = divided[0] - node[0] * (divided[1] - node[1] * (divided[2] - node[2] * twist));
     double step = (to - from) / steps, low = INFINITY, high = -INFINITY, gap = 0.0;
     double before = kernel_value(kern, from) * unit, chord = -INFINITY;
     for (int i = 0; i <= steps; i++) {
         double at = from + step * i, now = kernel_value(kern, at) * unit;
-        double error = value + at * (slope + curve * at) - now;
+        double error = value + at * (slope + at * (curve + at * twist)) - now;
         low = fmin(low, error);
         high = fmax(high, error);
         if (i > 0) {
             double next = (now - before) / step;
-            if (i == 1) /* nothing before to compare with: kappa falls */
-                gap = before - now;
-            else
-                gap = fmax(gap, 0.5 * step * (next - chord));
+            if (i > 1)
+                gap = fmax(gap, step * (next - chord));
             chord = next;
         }
         before = now;
@@ -106,9 +108,12 @@ static double fill_piece(const kernel *kern, int steps, int certified, int piece
     out->value[piece] = (float)(value - 0.5 * (high + low));
     out->slope[piece] = (float)slope;
     out->curve[piece] = (float)curve;
+    out->twist[piece] = (float)twist;
     if (!certified)
         return 0.5 * (high - low);
-    return 0.5 * (high - low) + gap + 0.125 * fabs(curve) * step * step;
+    double bent =
+        fmax(fabs(2.0 * curve + 6.0 * twist * from), fabs(2.0 * curve + 6.0 * twist * to));
+    return 0.5 * (high - low) + gap + 0.125 * bent * step * step;
 }
 
 static void fill_pieces(const kernel *kern, int steps, int certified, radial_pieces *out)
@@ -116,7 +121,7 @@ static void fill_pieces(const kernel *kern, int steps, int certified, radial_pie
     double most = 0.0;
     for (int piece = 0; piece < RADIAL_PIECES; piece++)
         most = fmax(most, fill_piece(kern, steps, certified, piece, out));
-    out->error = (float)(most + 4e-6); /* and the rounding of the parabolas */
+    out->error = (float)(most + 4e-6); /* and the rounding of the cubics */
 }
 
 void kernel_pieces(const kernel *kern, radial_pieces *out)

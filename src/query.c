@@ -4,12 +4,16 @@
 #include "scratch.h"
 
 #include <stdlib.h>
+
 #include <string.h>
 
 /* Costs in units of one double-precision product in the tiles of brute force, measured on one machine:
  * only their order of magnitude matters, for a choice between ways that give the same answer. */
 #define COST_KERNEL 80.0     /* a kernel value in double, and its comparison */
 #define COST_SUBSPACE 60.0   /* a pair screened in a subspace */
+#define COST_EXPANSION 75.0  /* a pair screened by its expansion, bounds of panels included; */
+#define COST_TERM 2.5        /* before there is an index, for each term, */
+#define COST_TERMS 40.0      /* and without them */
 #define COST_INTEGERS 20.0   /* a pair screened by integers, but for its product and distance; */
 #define COST_DISTANCE 4.0    /* that, for each dimension */
 #define COST_REFINED 150.0   /* a pair that goes on to 16 bits */
@@ -23,13 +27,19 @@
 #define PAIRED 0.58          /* of all pairs are screened where blocks meet in pairs */
 #define PROMISING 0.85      /* of what else is known, the most that integers may promise to cost, */
 #define PROMISING_EAGER 1.1 /* and if they will serve more than one search */
-#define TOO_FEW 8.0         /* brute force of less than so many indices does without one, */
-#define LEAST_KEPT 2000     /* and of so many candidates even where there is one */
-#define PREFIX_SHRINK 4     /* ratio of the prefixes that serve predecessors */
-#define PREFIX_LEAST 2000   /* shorter prefixes go by brute force */
-#define SAMPLE_CELLS 4      /* cells whose points show what a search costs, */
-#define SAMPLE_SHARE 16     /* but no more than one of so many, and one */
-#define SAMPLE_FEW 16       /* of a sparse sample, and one point of so many: */
+#define SPREAD                                                                                     \
+    1.25 /* times d: the pairs that bounds of panels leave, for one that bounds of points leave */
+#define COST_USUAL 1500.0 /* of a search by subspaces where they serve, for each product */
+#define HARDLY 0.3        /* of brute force: what expansions may promise to cost to be made, */
+#define CLEARLY                                                                                    \
+    0.1 /* and cost on a sample for nothing else to be tried, if they serve one search */
+#define TOO_FEW 8.0       /* brute force of less than so many indices does without one, */
+#define LEAST_KEPT 2000   /* and of so many candidates even where there is one */
+#define PREFIX_SHRINK 4   /* ratio of the prefixes that serve predecessors */
+#define PREFIX_LEAST 2000 /* shorter prefixes go by brute force */
+#define SAMPLE_CELLS 4    /* cells whose points show what a search costs, */
+#define SAMPLE_SHARE 16   /* but no more than one of so many, and one */
+#define SAMPLE_FEW 16     /* of a sparse sample, and one point of so many: */
 #define SAMPLE_SPARSE 512
 #define SPARSE 1.2 /* brute forces on a sparse sample: more will not become less */
 #define SPARSE_EAGER 4.0
@@ -78,6 +88,20 @@ static status promised_cost(const query_task *task, double *cost)
                 (1.0 - hopeless) * (COST_QUERY + n * screened_cost(task, sight.bits) +
                                     sight.refined * (COST_REFINED + 1.2 * task->points->m) +
                                     sight.left * COST_SCATTERED * correlation);
+    return outcome;
+}
+
+/* What expansions promise to cost a query, infinite where there are none. */
+static status expansions_promise(const query_task *task, double *cost)
+{
+    bounds_outlook sight;
+    *cost = INFINITY;
+    if (task->points->m && !task->source->L)
+        return status_ok();
+    status outcome = bounds_sample(task->source, task->points, task->k, &sight);
+    if (!outcome.code)
+        *cost = COST_QUERY + sight.kept * COST_SCATTERED * (task->points->m + COST_KERNEL) +
+                SPREAD * task->points->d * sight.left * (COST_TERMS + COST_TERM * sight.terms);
     return outcome;
 }
 
@@ -165,7 +189,9 @@ static double counted_cost(const query_task *task, const index_search *index,
 {
     double correlation = task->points->m + COST_KERNEL,
            pair = index->form == INDEX_SUBSPACES ? COST_SUBSPACE
-                                                 : screened_cost(task, index->points.integers.bits);
+                  : index->form == INDEX_EXPANSIONS
+                      ? COST_EXPANSION
+                      : screened_cost(task, index->points.integers.bits);
     return COST_QUERY + (c->screened * pair + (COST_CORRELATION * (c->correlations - c->scattered) +
                                                COST_SCATTERED * c->scattered) *
                                                   correlation) /
@@ -191,16 +217,17 @@ static status sample_cost(const query_task *task, int eager, sampled *seen, inde
     return outcome;
 }
 
-/* Samples an index of subspaces, if there is one, and puts one of integers in its place where that promises to cost
- * less, and does on the sample too. Unless `eager`, integers have to repay what it costs to make them. */
-static status settle_index(const query_task *task, int eager, sampled *seen, index_search *index)
+/* Samples an index, if there is one, and puts one of integers in its place where that promises to cost less than it
+ * and `rival`, and does on the sample too. Unless `eager`, integers have to repay what it costs to make them. */
+static status settle_index(const query_task *task, int eager, double rival, sampled *seen,
+                           index_search *index)
 {
     index_form held = index->form;
     status outcome = status_ok();
     index->cost = INFINITY;
     if (held != INDEX_NONE)
         outcome = sample_cost(task, eager, seen, index);
-    double cost = index->cost, best = fmin(cost, brute_cost(task)), promise = 0.0,
+    double cost = index->cost, best = fmin(rival, fmin(cost, brute_cost(task))), promise = 0.0,
            making = eager ? 0.0 : index_cost(task) / (double)task->count;
     if (outcome.code || held == INDEX_INTEGERS || !screen_is_fine(task->source, task->points) ||
         task->points->n * screened_cost(task, simd->dot_tile8 ? 8 : 16) + making > best)
@@ -213,7 +240,7 @@ static status settle_index(const query_task *task, int eager, sampled *seen, ind
                           task->threads, index);
     if (!outcome.code)
         outcome = sample_cost(task, eager, seen, index);
-    if (!outcome.code && held == INDEX_SUBSPACES && index->cost > cost) {
+    if (!outcome.code && held != INDEX_NONE && index->cost > cost) {
         index_free(index);
         outcome =
             index_build(task->source, task->structure, task->points, held, task->threads, index);
@@ -222,28 +249,59 @@ static status settle_index(const query_task *task, int eager, sampled *seen, ind
     return outcome;
 }
 
-/* query_index, with the answers of samples. */
+/* An index of expansions or of subspaces, or of integers in its place, unless `rival` promises to cost less. */
+static status try_form(const query_task *task, index_form form, int eager, double rival,
+                       sampled *seen, index_search *index)
+{
+    status outcome = form == INDEX_NONE ? status_ok()
+                                        : index_build(task->source, task->structure, task->points,
+                                                      form, task->threads, index);
+    if (!outcome.code)
+        outcome = form == INDEX_EXPANSIONS ? sample_cost(task, eager, seen, index)
+                                           : settle_index(task, eager, rival, seen, index);
+    if (outcome.code)
+        index_free(index);
+    return outcome;
+}
+
+/* query_index, with the answers of samples. What promises more comes first, the better one stays. */
 static status make_index(const query_task *task, int eager, sampled *seen, index_search *index)
 {
     tree built = {0};
     query_task with_tree = *task;
     int hopeful = 1;
-    status outcome = status_ok();
-    memset(index, 0, sizeof(*index));
-    if (!task->structure)
+    double promise;
+    index_none(task->points, index);
+    status outcome = expansions_promise(task, &promise);
+    int expand = promise < HARDLY * brute_cost(task),
+        first = promise < COST_USUAL * (task->points->m + COST_KERNEL);
+    if (!task->structure && !outcome.code)
         outcome = index_outlook(task->source, task->points, &hopeful);
-    if (!task->structure && hopeful && !outcome.code) {
+    if (!task->structure && (hopeful || expand) && !outcome.code) {
         outcome = tree_build(task->points->d, task->points->n, task->points->x, CELLS_LEAF,
                              task->threads, &built);
         with_tree.structure = &built;
     }
-    if (!hopeful)
-        index->form = INDEX_NONE;
-    else if (!outcome.code)
-        outcome = index_build(task->source, with_tree.structure, task->points, INDEX_SUBSPACES,
-                              task->threads, index);
-    if (!outcome.code)
-        outcome = settle_index(&with_tree, eager, seen, index);
+    for (int turn = 0; turn < 2 && !outcome.code; turn++) {
+        index_search other;
+        int expansions = turn != first;
+        double rival = !turn && expand && !expansions ? promise : index->cost;
+        if (turn && !eager && index->cost < CLEARLY * brute_cost(task))
+            break;
+        if (expansions && !expand)
+            continue;
+        index_none(task->points, &other);
+        outcome = try_form(&with_tree,
+                           expansions ? INDEX_EXPANSIONS
+                           : hopeful  ? INDEX_SUBSPACES
+                                      : INDEX_NONE,
+                           eager, rival, seen, &other);
+        if (!outcome.code && other.cost < index->cost) {
+            index_free(index);
+            index_move(&other, index);
+        }
+        index_free(&other);
+    }
     if (outcome.code)
         index_free(index);
     tree_free(&built);
@@ -288,11 +346,11 @@ static status run_indexed(const char *method, const query_task *task, query_resu
         outcome = make_index(task, !choose, &seen, &index);
     else if (task->predecessors && index.form != INDEX_NONE &&
              task->count > SAMPLE_CELLS * CELLS_MOST) /* it was settled for searches of all */
-        outcome = settle_index(task, !choose, &seen, &index);
+        outcome = settle_index(task, !choose, INFINITY, &seen, &index);
     if (outcome.code)
         goto done;
     /* asked for by name, the level engine may lose a little: what it counts is then what it does */
-    int dense = index.cost > (choose ? 0.9 : 2.0) * brute_cost(task) + (choose ? 0.0 : COST_QUERY);
+    int dense = index.cost > (choose ? 0.85 : 2.0) * brute_cost(task) + (choose ? 0.0 : COST_QUERY);
     indexed.index = &index;
     int few = choose && !dense && query_best_serves(&indexed);
     result->method = few ? "best_first" : choose && dense ? "brute" : "level";
@@ -306,12 +364,14 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     else if (choose)
         result->note = index.form == INDEX_SUBSPACES
                            ? "auto: cells skipped and screened by subspaces of landmarks"
+                       : index.form == INDEX_EXPANSIONS
+                           ? "auto: panels skipped and pairs screened by kernel expansions"
                        : index.points.integers.bits == 8 ? "auto: screening with 8-bit integers"
                                                          : "auto: screening with 16-bit integers";
     if (!dense && task->from != task->points)
         outcome = index_add_queries(task->source, task->from, task->threads, &index);
     /* where blocks meet in pairs, all queries have to be there */
-    if (seen.answered && (dense || index.form == INDEX_SUBSPACES || task->predecessors)) {
+    if (seen.answered && (dense || index.form != INDEX_INTEGERS || task->predecessors)) {
         rest = leave_unanswered(&seen, &indexed);
         query_counters_add(&result->counters, &seen.counters);
         if (!rest)

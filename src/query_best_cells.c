@@ -4,7 +4,7 @@
  * and waits again, under the sharper bound of their span; when its turn comes once more it is projected on more of
  * them; after all, its points are screened if its bound still reaches the threshold. So hardly a landmark is
  * asked that the final threshold does not ask for: that is the least that these bounds can do, and why single
- * queries go this way. Where integers screen, a cell is screened when it is taken. Candidates, thresholds and
+ * queries go this way. Where integers or expansions screen, a cell is screened when it is taken. Candidates, thresholds and
  * answers are those of the level engine, for blocks of one query. */
 #include "query_best.h"
 #include "query_level.h"
@@ -173,6 +173,10 @@ static void open_cell(level_scratch *s, best_scratch *b, promise item)
         level_integers_screen(s, cell, &self, 1, NULL);
         return;
     }
+    if (index->form == INDEX_EXPANSIONS) {
+        level_expansions_screen(s, cell, &self, 1);
+        return;
+    }
     if (!to && b->vacancies)
         b->slot[cell] = b->vacant[--b->vacancies];
     int waits = b->slot[cell] >= 0, width = subspace_width(space, cell);
@@ -202,9 +206,9 @@ static void search(level_scratch *s, best_scratch *b)
     const bounds_level *groups = &index->points.bound.groups;
     int cells = index->points.order.count, self = 0, own = -1,
         subspaces = index->form == INDEX_SUBSPACES;
-    if (!subspaces)
+    if (index->form == INDEX_INTEGERS)
         level_integers_set(s);
-    else if (index->from == &index->points) {
+    else if (subspaces && index->from == &index->points) {
         own = s->block->cell;
         level_subspaces_own(s);
     }
@@ -308,7 +312,7 @@ static int nearest_cell(const query_task *task, size_t q)
 int query_best_serves(const query_task *task)
 {
     int cell[FEW_QUERIES], distinct = 0;
-    if (task->index->form != INDEX_SUBSPACES || task->count > FEW_QUERIES)
+    if (task->index->form == INDEX_INTEGERS || task->count > FEW_QUERIES)
         return 0;
     for (size_t q = 0; q < task->count; q++) {
         int found = nearest_cell(task, q), seen = 0;

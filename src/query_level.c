@@ -24,6 +24,9 @@ static void scratch_release(level_scratch *s)
                     s->lengths,
                     s->value,
                     s->relative,
+                    s->middles,
+                    s->row_at,
+                    s->column_at,
                     s->intervals,
                     s->row_tiles,
                     s->place,
@@ -63,6 +66,15 @@ static int reserve_integers(level_scratch *s, size_t d)
     return s->relative && s->intervals && s->row_tiles;
 }
 
+static int reserve_expansions(level_scratch *s, size_t d, size_t m)
+{
+    s->relative = scratch_alloc(BITSET_SIZE * d, sizeof(float));
+    s->row_at = scratch_alloc(m + 1, sizeof(int));
+    s->column_at = scratch_alloc(m + 1, sizeof(int));
+    s->middles = scratch_alloc(SCREEN_ROWS * d, sizeof(float));
+    return s->relative && s->middles && s->row_at && s->column_at;
+}
+
 static int scratch_reserve(const query_task *task, int capacity, level_scratch *s)
 {
     const index_search *index = task->index;
@@ -94,10 +106,12 @@ static int scratch_reserve(const query_task *task, int capacity, level_scratch *
     return s->work && s->special_upper && s->lows && s->rho && s->value && s->place &&
            s->wanted_panels && s->wanted_points && s->wanted && s->point_x && s->point_v &&
            s->tile && s->found_dist && s->found_id &&
-           (index->form == INDEX_SUBSPACES ? reserve_subspaces(s) : reserve_integers(s, d));
+           (index->form == INDEX_SUBSPACES  ? reserve_subspaces(s)
+            : index->form == INDEX_INTEGERS ? reserve_integers(s, d)
+                                            : reserve_expansions(s, d, m));
 }
 
-/* The queries in the order of the cells and panels, and where each block starts: at a cell, or after BITSET_SIZE
+/* The queries in the order of the columns, and where each block starts: at a cell, or after BITSET_SIZE
  * of them. */
 typedef struct {
     int *sequence, *block, *cell, blocks;
@@ -113,30 +127,31 @@ static void schedule_free(schedule *plan)
 static int schedule_new(const query_task *task, schedule *plan)
 {
     const cells *order = &task->index->from->order;
-    size_t panels = order->panels, most = order->count + task->count / BITSET_SIZE + 2;
+    size_t columns = (size_t)order->panels * SCREEN_COLS,
+           most = order->count + task->count / BITSET_SIZE + 2;
     memset(plan, 0, sizeof(*plan));
     plan->sequence = scratch_alloc(task->count + 1, sizeof(int));
     plan->block = scratch_alloc(most, sizeof(int));
     plan->cell = scratch_alloc(most, sizeof(int));
-    int *at = scratch_alloc(panels + 2, sizeof(int));
+    int *at = scratch_alloc(columns + 2, sizeof(int));
     if (!plan->sequence || !plan->block || !plan->cell || !at) {
         scratch_free(at);
         return 0;
     }
-    memset(at, 0, (panels + 2) * sizeof(int));
+    memset(at, 0, (columns + 2) * sizeof(int));
     for (size_t q = 0; q < task->count; q++)
-        at[order->column[query_row(task, q)] / SCREEN_COLS + 1]++;
-    for (size_t p = 0; p < panels; p++)
-        at[p + 1] += at[p];
+        at[order->column[query_row(task, q)] + 1]++;
+    for (size_t c = 0; c < columns; c++)
+        at[c + 1] += at[c];
     for (int c = 0; c < order->count; c++)
-        for (int first = at[order->panel[c]]; first < at[order->panel[c + 1]];
-             first += BITSET_SIZE) {
+        for (int first = at[order->panel[c] * SCREEN_COLS];
+             first < at[order->panel[c + 1] * SCREEN_COLS]; first += BITSET_SIZE) {
             plan->block[plan->blocks] = first;
             plan->cell[plan->blocks++] = c;
         }
     plan->block[plan->blocks] = (int)task->count;
     for (size_t q = 0; q < task->count; q++)
-        plan->sequence[at[order->column[query_row(task, q)] / SCREEN_COLS]++] = (int)q;
+        plan->sequence[at[order->column[query_row(task, q)]]++] = (int)q;
     scratch_free(at);
     return 1;
 }

@@ -12,9 +12,11 @@
  *   4 screen   for what is left, intervals of |rho| are formed with all points of the cell, and
  *              candidates whose interval reaches the threshold are kept
  *   5 finish   these are evaluated by the metric, in double, and ordered
- * Where subspaces do not pay, integer products (screen.h) take the place of 3 and 4, for all cells: in 8
- * bits where they can, and in 16 what these leave. If all points are queries, blocks then meet in pairs and a
- * product serves both (query_level_pairs.c). Blocks of one query serve best-first search (query_best_cells.c).
+ * Where weights decay, kernel expansions (bounds.h) take the place of 3 and 4: panels of queries meet panels of
+ * candidates that the expansion bound and pivots (pivots.h) leave, and a sum of a few terms is rho itself but for a
+ * small error. Where neither pays, integer products (screen.h) do so, for all cells: in 8 bits where they can, and
+ * in 16 what these leave. If all points are queries, blocks then meet in pairs and a product serves both
+ * (query_level_pairs.c). Blocks of one query serve best-first search (query_best_cells.c).
  * Scratch belongs to a thread, the blocks that meet to all; neither depends on n, but for lists of the cells
  * and panels, and the blocks up to a bound on their memory. */
 #ifndef VECCHIANN_QUERY_LEVEL_H
@@ -102,8 +104,12 @@ typedef struct {
     const double *landmark_x[SUBSPACE_RANK], *landmark_v[SUBSPACE_RANK]; /* of the own cell */
     double landmark_scale[SUBSPACE_RANK];
     float *value; /* SCREEN_ROWS x SCREEN_COLS */
+    /* integers, expansions */
+    float *relative; /* BITSET_SIZE x d: positions from the centre of a cell */
+    /* expansions */
+    int *row_at, *column_at;              /* m: terms of two panels */
+    float no_tail[SCREEN_COLS], *middles; /* SCREEN_ROWS x d: as relative, of other points */
     /* integers */
-    float *relative;      /* BITSET_SIZE x d: positions from the centre of a cell */
     simd_rows *row_tiles; /* BITSET_SIZE / SCREEN_ROWS */
     simd_intervals *intervals;
     /* finishing: the panels with candidates, which of their points are any, and for each the queries that want it;
@@ -137,6 +143,9 @@ void level_blocks_free(level_blocks *blocks);
 /* Puts up to BITSET_SIZE queries of one cell into a block, whose answers go to `result`. */
 void level_block_set(const query_task *task, level_block *block, int cell, const int *queries,
                      int count, query_result *result);
+
+/* Positions of some queries relative to the centre of a cell. */
+void level_relative(level_scratch *s, int cell, int count, const int *members);
 
 /* Evaluates what is still in play, searches what the traversal does not serve, and puts the answers in order. */
 void level_block_answer(level_scratch *s);
@@ -186,6 +195,11 @@ void level_integers_set(level_scratch *s);
  * queries, it keeps the rows as candidates too, from the same products. */
 void level_integers_screen(level_scratch *s, int cell, const int *members, int count,
                            level_block *other);
+
+/* ---- query_level_expansions.c ---- */
+
+/* Some queries against a cell, panel by panel. */
+void level_expansions_screen(level_scratch *s, int cell, const int *members, int count);
 
 /* ---- query_level_frontier.c ---- */
 

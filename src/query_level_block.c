@@ -76,6 +76,15 @@ void level_block_set(const query_task *task, level_block *block, int cell, const
     }
 }
 
+void level_relative(level_scratch *s, int cell, int count, const int *members)
+{
+    const metric_points *from = s->task->from;
+    for (int i = 0; i < count; i++)
+        frames_relative(&s->task->index->points.frame, cell,
+                        from->x + (size_t)s->block->row[members[i]] * from->d,
+                        s->relative + (size_t)members[i] * from->d);
+}
+
 void level_block_answer(level_scratch *s)
 {
     const query_task *task = s->task;

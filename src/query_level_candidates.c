@@ -6,6 +6,7 @@
 #define DENSE_PAYS 4 /* how many times faster a pair is in the tiles of brute force than alone */
 #define GIVE_UP                                                                                    \
     32 /* one of so many points evaluated alone, and no end to it: tiles serve the query better */
+#define GIVE_UP_LATE 4 /* the same where few queries come to it, which share no tiles */
 #define FIRST_PANELS                                                                               \
     4 /* before so many, a special query's k-best says little of how many it needs */
 
@@ -102,7 +103,8 @@ static int defer(level_scratch *s, const level_block *b, int q)
 static int make_room(level_scratch *s, level_block *b, int q, int first)
 {
     candidates *kept = &b->kept[q];
-    if (GIVE_UP * (b->spent[q] + kept->count - first) > b->limit[q] && defer(s, b, q)) {
+    int share = s->task->index->form == INDEX_EXPANSIONS ? GIVE_UP_LATE : GIVE_UP;
+    if (share * (b->spent[q] + kept->count - first) > b->limit[q] && defer(s, b, q)) {
         bitset_remove(&b->active, q);
         b->tau[q] = INFINITY;
         kept->count = b->settled[q] = b->best[q].size = 0;
@@ -130,7 +132,7 @@ static void keep_in_bounds(level_scratch *s, level_block *b, int q)
 {
     int count = b->kept[q].count, k = s->task->k;
     int first = b->tau[q] < 0.0f && count >= 2 * k, /* as early as possible */
-        more = s->task->index->form == INDEX_INTEGERS && count >= b->settled[q] + k;
+        more = s->task->index->form != INDEX_SUBSPACES && count >= b->settled[q] + k;
     if (count >= b->capacity)
         compact(s, b, q);
     else if (first || more)
@@ -359,6 +361,41 @@ static void resolve_panel(level_scratch *s, int q, int panel)
     resolve(s, b, q, 0);
 }
 
+/* The same where panels keep terms: rho is a weight of the points, but for its size. `lows` has the k largest lower
+ * bounds, negative. Where a panel does not keep the weights of the input, its bound is all that is known. Returns
+ * whether there is room for more. */
+static int keep_special_panel(level_scratch *s, int q, int input, int panel, kbest *lows)
+{
+    level_block *b = s->block;
+    const index_set *points = &s->task->index->points;
+    const bounds *bound = &points->bound;
+    const bounds_terms *terms = &bound->terms;
+    const int *ids = points->order.ids + (size_t)panel * SCREEN_COLS;
+    int place = terms->weight_place[(size_t)panel * bound->m + input],
+        self = s->task->self ? b->row[q] : -1;
+    const float *weights = terms->weights + ((size_t)panel * terms->most + place) * SCREEN_COLS;
+    float upper = s->special_upper[panel],
+          size = (float)(b->gain[q] * bound->jitter * bound->kern->variance),
+          error = 1.001f * b->noise[q] * (float)bound->most_noise + 4e-6f * upper;
+    candidates *kept = &b->kept[q];
+    for (int j = 0; j < SCREEN_COLS; j++) {
+        float value = place < 0 ? 0.0f : size * fabsf(weights[j]),
+              low = place < 0 ? 0.0f : fmaxf(value - error, 0.0f),
+              high = place < 0 ? upper : value + error;
+        if (ids[j] < 0 || ids[j] >= b->limit[q] || ids[j] == self || high < b->tau[q])
+            continue;
+        kbest_push(lows, -low, ids[j]);
+        if (kbest_full(lows))
+            b->tau[q] = (float)-lows->dist[0];
+        kept->id[kept->count] = ids[j];
+        kept->low[kept->count] = low;
+        kept->high[kept->count++] = high;
+    }
+    if (kept->count >= b->capacity)
+        drop_hopeless(s, b, q);
+    return kept->count < b->capacity;
+}
+
 /* Leaves a query to brute force if it would take too many panels below `high`: tiles are some times
  * faster for each pair. Returns whether it has. */
 static int defer_special(level_scratch *s, int q, float needed, float high)
@@ -388,22 +425,32 @@ void level_search_special(level_scratch *s, int q)
             (float)((bounds_special(&points->bound, input, p) * b->gain[q] + slack) * (1.0 + 1e-6));
         most = fmaxf(most, upper[p]);
     }
+    int terms = points->bound.terms.most > 0;
+    kbest lows = {s->task->k, 0, s->found_dist, s->found_id, 0};
+    b->tau[q] = -1.0f;
     for (float high = INFINITY, low = 0.5f * most;; high = low, low *= 0.5f) {
-        float needed =
-            kbest_full(best) ? (float)(1.0 - best->dist[0] * best->dist[0]) - 1e-6f : -1.0f;
+        float needed = terms              ? b->tau[q]
+                       : kbest_full(best) ? (float)(1.0 - best->dist[0] * best->dist[0]) - 1e-6f
+                                          : -1.0f;
         if (high < needed)
             break;
         low = low < 1e-6f * most ? -1.0f : low;
-        if (needed > 0.0f &&
+        if (needed > 0.0f && !terms &&
             defer_special(s, q, taken < FIRST_PANELS ? fmaxf(low, needed) : needed, high))
             break;
         for (int p = 0; p < panels; p++)
             if (upper[p] >= low && upper[p] < high && upper[p] >= needed &&
                 points->order.least[p] < b->limit[q]) {
-                resolve_panel(s, q, p);
                 taken++;
+                if (!terms)
+                    resolve_panel(s, q, p);
+                else if (!keep_special_panel(s, q, input, p, &lows))
+                    resolve(s, b, q, 0);
             }
         if (low < 0.0f)
             break;
     }
+    drop_hopeless(s, b, q);
+    resolve(s, b, q, 0);
+    b->tau[q] = INFINITY;
 }

@@ -145,19 +145,30 @@ static int nearest_cell(const level_scratch *s)
     return nearest;
 }
 
+/* Some queries against a cell, by what screens there. */
+static void screen_by_tiles(level_scratch *s, int cell, const int *members, int count)
+{
+    if (s->task->index->form == INDEX_INTEGERS)
+        level_integers_screen(s, cell, members, count, NULL);
+    else
+        level_expansions_screen(s, cell, members, count);
+}
+
 int level_seed(level_scratch *s)
 {
     int members[BITSET_SIZE], count = bitset_members(&s->block->active, members);
-    int seed = nearest_cell(s), subspaces = s->task->index->form == INDEX_SUBSPACES;
-    if (!subspaces) /* even if none is searched: in pairs they are candidates of others */
+    int seed = nearest_cell(s);
+    index_form form = s->task->index->form;
+    if (form ==
+        INDEX_INTEGERS) /* even if none is searched: in pairs they are candidates of others */
         level_integers_set(s);
     if (!count)
         return seed;
-    if (subspaces) {
+    if (form == INDEX_SUBSPACES) {
         level_subspaces_set(s);
         level_subspaces_seed(s, seed);
     } else {
-        level_integers_screen(s, seed, members, count, NULL);
+        screen_by_tiles(s, seed, members, count);
     }
     level_raise_thresholds(s, count, members);
     return seed;
@@ -165,18 +176,21 @@ int level_seed(level_scratch *s)
 
 void level_frontier(level_scratch *s, int first, int last)
 {
+    index_form form = s->task->index->form;
     int members[BITSET_SIZE], count = bitset_members(&s->block->active, members);
     int listed = count ? list_work(s, first, last, members, count) : 0;
     for (int w = 0, chunk = FIRST_CHUNK; w < listed; w += chunk, chunk = LEVEL_CHUNK) {
         chunk = listed - w < chunk ? listed - w : chunk;
         for (work_item *item = s->work + w; item < s->work + w + chunk; item++)
-            item->active = bound_block(s, item->cell, item->upper, members, count);
-        if (s->task->index->form == INDEX_SUBSPACES)
+            item->active = form == INDEX_EXPANSIONS
+                               ? s->block->active /* it bounds panels itself */
+                               : bound_block(s, item->cell, item->upper, members, count);
+        if (form == INDEX_SUBSPACES)
             level_subspaces_screen(s, s->work + w, chunk);
         else
             for (const work_item *item = s->work + w; item < s->work + w + chunk; item++) {
                 int active[BITSET_SIZE], left = bitset_members(&item->active, active);
-                level_integers_screen(s, item->cell, active, left, NULL);
+                screen_by_tiles(s, item->cell, active, left);
             }
     }
 }

@@ -8,18 +8,6 @@ void level_integers_set(level_scratch *s)
         screen_features(from, block->column[q], block->integers + (size_t)q * from->steps * 4);
 }
 
-/* Positions of queries relative to the centre of a cell. */
-static void set_relative(level_scratch *s, int cell, int count, const int *members)
-{
-    const metric_points *from = s->task->from;
-    int d = from->d;
-    const double *centre = s->task->index->points.integers.centre + (size_t)cell * d;
-    for (int i = 0; i < count; i++)
-        for (int u = 0; u < d; u++)
-            s->relative[(size_t)members[i] * d + u] =
-                (float)(from->x[(size_t)s->block->row[members[i]] * d + u] - centre[u]);
-}
-
 /* Fills the rows of a tile; idle rows repeat the first. */
 static void fill_rows(const level_scratch *s, const int *members, int count, simd_rows *rows)
 {
@@ -93,7 +81,8 @@ static void screen_tile(level_scratch *s, int cell, int p, const int *members, i
     s->counters.screened += (double)count * SCREEN_COLS;
     (points->bits == 8 ? simd->dot_tile8 : simd->dot_tile16)(points->steps, rows, columns,
                                                              found->value);
-    simd->interval_tile(points->pieces, count, points->d, rows, columns, found);
+    simd->interval_tile(s->task->index->points.frame.pieces, count, points->d, rows, columns,
+                        found);
     if (points->fine_width)
         fetch_fine(columns, found);
     for (uint32_t left = found->rows; left; left &= left - 1) {
@@ -116,7 +105,7 @@ void level_integers_screen(level_scratch *s, int cell, const int *members, int c
         columns[p] = screen_columns(points, cell, order->panel[cell] + p);
         columns[p].tau = other ? other->tau + p * SCREEN_COLS : NULL;
     }
-    set_relative(s, cell, count, members);
+    level_relative(s, cell, count, members);
     for (int i = 0; i < count; i += SCREEN_ROWS)
         fill_rows(s, members + i, count - i < SCREEN_ROWS ? count - i : SCREEN_ROWS,
                   &s->row_tiles[i / SCREEN_ROWS]);

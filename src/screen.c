@@ -14,14 +14,15 @@
 #define SAMPLE_POINTS 512  /* at least, and at most twice as many, */
 #define SAMPLE_DEPTH 2     /* so that as many neighbours of a query are among them */
 #define SAMPLE_HOPELESS 32 /* one of so many points is too much to be left of them */
-#define SAMPLE_EARLY 4    /* times k: the rank of a threshold yet to rise; less in few dimensions */
+#define SAMPLE_EARLY 4 /* times k: the rank of a threshold yet to rise; less in few dimensions */
+#define SAMPLE_COARSE                                                                              \
+    0.0007 /* thresholds are not known more finely, whatever the error of kernel values */
 #define SAMPLE_ROUNDED 64 /* points that show the error of rounding */
 
 void screen_free(screen *s)
 {
-    void *held[] = {s->centre,    s->slack,  s->x,           s->gain,      s->step,
-                    s->norm,      s->error,  s->slack_floor, s->start,     s->integers,
-                    s->special_v, s->pieces, s->fine,        s->fine_step, s->fine_error};
+    void *held[] = {s->step,     s->norm,      s->error, s->slack_floor, s->start,
+                    s->integers, s->special_v, s->fine,  s->fine_step,   s->fine_error};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
     memset(s, 0, sizeof(*s));
@@ -53,8 +54,8 @@ static status special_features(const metric_source *source, screen *s)
     return result;
 }
 
-/* Scaled features f (width, zeros behind the first m) and gain of point i. */
-static void point_features(const screen *s, const kernel *kern, size_t i, double *f, double *gain)
+/* Scaled features f (width, zeros behind the first m) of point i. */
+static void point_features(const screen *s, size_t i, double *f)
 {
     const metric_points *points = s->points;
     double scale = points->scale[i];
@@ -62,7 +63,6 @@ static void point_features(const screen *s, const kernel *kern, size_t i, double
     const double *v = special < 0 ? points->v + i * s->m : s->special_v + (size_t)special * s->m;
     memset(f, 0, s->width * sizeof(double));
     simd->add_multiple(s->m, scale, v, f);
-    *gain = special < 0 ? sqrt(kern->variance) * scale : 0.0;
 }
 
 /* Orthogonal butterflies over eights, neighbouring and then strided: 64 elements mix. */
@@ -124,48 +124,21 @@ static void store_column(screen *s, size_t column, const int16_t *integers)
     s->start[column] = -128 * sum;
 }
 
-static void build_frame(screen *s, const kernel *kern, int c)
+static void build_cell(screen *s, int c, double *f, int16_t *integers)
 {
-    double far = 0.0;
-    for (int u = 0; u < s->d; u++) { /* the middle of the box */
-        double low = s->order->low[(size_t)c * s->d + u],
-               high = s->order->high[(size_t)c * s->d + u];
-        s->centre[(size_t)c * s->d + u] = 0.5 * (low + high);
-        far += 0.25 * (high - low) * (high - low);
-    }
-    double slack = ldexp(1.0, -23) * (40.0 + s->d + 2.0 * sqrt(far)) + s->pieces->error;
-    if (kern->family ==
-        KERNEL_MATERN) { /* steepest at 0, where rounding of coordinates may cost more than |ds| */
-        double step = ldexp(1.0, -23) * (1.0 + sqrt(far));
-        slack += 1.0 - kernel_value(kern, step * step) / kern->variance;
-    }
-    s->slack[c] = (float)slack;
-}
-
-static void build_cell(screen *s, const kernel *kern, int c, double *f, int16_t *integers)
-{
-    const metric_points *points = s->points;
     const cells *order = s->order;
-    int d = s->d;
     double up = 1.0 + ldexp(1.0, -20);
-    build_frame(s, kern, c);
     for (size_t column = (size_t)order->panel[c] * SCREEN_COLS;
          column < (size_t)order->panel[c + 1] * SCREEN_COLS; column++) {
-        float *x = s->x + column / SCREEN_COLS * d * SCREEN_COLS + column % SCREEN_COLS;
         int id = order->ids[column];
-        double rounded[3], gain = 0.0;
+        double rounded[3];
         if (id < 0)
             memset(f, 0, s->width * sizeof(double));
         else
-            point_features(s, kern, id, f, &gain);
-        for (int u = 0; u < d; u++)
-            x[u * SCREEN_COLS] =
-                id < 0 ? 0.0f
-                       : (float)(points->x[(size_t)id * d + u] - s->centre[(size_t)c * d + u]);
+            point_features(s, id, f);
         if (s->bits == 8)
             rotate(s->width, f);
         round_features(s->width, s->bits, f, integers, rounded);
-        s->gain[column] = (float)gain;
         s->step[column] = (float)rounded[0];
         s->norm[column] = (float)((rounded[1] + rounded[2]) * up);
         s->error[column] = (float)((rounded[2] + ldexp(rounded[1], -20)) * up);
@@ -181,18 +154,18 @@ static void build_cell(screen *s, const kernel *kern, int c, double *f, int16_t 
     for (int panel = order->panel[c]; panel < order->panel[c + 1]; panel++) {
         float floor = 0.0f;
         for (size_t j = (size_t)panel * SCREEN_COLS; j < (size_t)(panel + 1) * SCREEN_COLS; j++)
-            floor = fmaxf(floor, s->slack[c] * (s->gain[j] - s->norm[j]));
+            floor = fmaxf(floor, s->frame->slack[c] * (s->frame->gain[j] - s->norm[j]));
         s->slack_floor[panel] = floor * (1.0f + 1e-6f);
     }
 }
 
-static int bits8_suffice(const screen *s, const kernel *kern, double *f, int16_t *integers)
+static int bits8_suffice(const screen *s, double *f, int16_t *integers)
 {
     int rough = 0, tried = 0;
     size_t n = s->points->n, stride = n / 97 + 1;
     for (size_t i = 0; i < n; i += stride, tried++) {
-        double gain, rounded[3];
-        point_features(s, kern, i, f, &gain);
+        double rounded[3];
+        point_features(s, i, f);
         rotate(s->width, f);
         round_features(s->width, 8, f, integers, rounded);
         rough += 2.0 * rounded[1] * rounded[2] > ERROR8;
@@ -318,7 +291,8 @@ status screen_sample(const metric_source *source, const metric_points *points, i
         rounding_ratios(points, part.ids, part.count, f, integers, ratio);
         for (int q = 0; q < SAMPLE_QUERIES; q++) {
             int own = (int)((q + 0.5) * part.count / SAMPLE_QUERIES);
-            sample_query(source, points, &part, own, rank, pieces.error, ratio, reached);
+            sample_query(source, points, &part, own, rank, pieces.error + SAMPLE_COARSE, ratio,
+                         reached);
             rough += 2.0 * ratio[0] * part.size[own] * part.size[own] > ERROR8;
             if (SAMPLE_HOPELESS * (reached[1] - rank) > part.count)
                 continue;
@@ -341,12 +315,7 @@ status screen_sample(const metric_source *source, const metric_points *points, i
 
 static int allocate(screen *s)
 {
-    size_t columns = (size_t)s->order->panels * SCREEN_COLS, count = s->order->count;
-    s->pieces = scratch_alloc(1, sizeof(radial_pieces));
-    s->centre = scratch_alloc(count * s->d + 1, sizeof(double));
-    s->slack = scratch_alloc(count + 1, sizeof(float));
-    s->x = scratch_alloc(columns * s->d, sizeof(float));
-    s->gain = scratch_alloc(columns, sizeof(float));
+    size_t columns = (size_t)s->order->panels * SCREEN_COLS;
     s->norm = scratch_alloc(columns, sizeof(float));
     s->error = scratch_alloc(columns, sizeof(float));
     s->step = scratch_alloc(columns, sizeof(float));
@@ -360,17 +329,17 @@ static int allocate(screen *s)
         if (!s->fine || !s->fine_step || !s->fine_error)
             return 0;
     }
-    return s->pieces && s->centre && s->slack && s->x && s->gain && s->norm && s->error &&
-           s->step && s->start && s->slack_floor && s->integers;
+    return s->norm && s->error && s->step && s->start && s->slack_floor && s->integers;
 }
 
 status screen_build(const metric_source *source, const metric_points *points, const cells *order,
-                    const specials *special, int bits, int threads, screen *s)
+                    const specials *special, const frames *frame, int bits, int threads, screen *s)
 {
     memset(s, 0, sizeof(*s));
     s->points = points;
     s->order = order;
     s->special = special;
+    s->frame = frame;
     s->d = points->d;
     s->m = points->m;
     s->width = (points->m + 7) / 8 * 8;
@@ -383,17 +352,16 @@ status screen_build(const metric_source *source, const metric_points *points, co
     result = special_features(source, s);
     if (result.code)
         goto done;
-    s->bits = bits ? bits : simd->dot_tile8 && bits8_suffice(s, source->kern, f, integers) ? 8 : 16;
+    s->bits = bits ? bits : simd->dot_tile8 && bits8_suffice(s, f, integers) ? 8 : 16;
     s->steps = s->width / (s->bits == 8 ? 4 : 2);
     s->fine_width = s->bits == 8 ? (s->width + 31) / 32 * 32 : 0;
     if (!allocate(s)) {
         result = status_fail(STATUS_MEMORY);
         goto done;
     }
-    kernel_pieces(source->kern, s->pieces);
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 4)
     for (int c = 0; c < order->count; c++)
-        build_cell(s, source->kern, c, f + room * threads_id(), integers + room * threads_id());
+        build_cell(s, c, f + room * threads_id(), integers + room * threads_id());
 done:
     scratch_free(f);
     scratch_free(integers);
@@ -418,7 +386,7 @@ void screen_features(const screen *s, int column, void *out)
 
 void screen_row(const screen *s, int column, int row, simd_rows *out)
 {
-    out->gain[row] = s->gain[column];
+    out->gain[row] = s->frame->gain[column];
     out->step[row] = s->step[column];
     out->norm[row] = s->norm[column];
     out->error[row] = s->error[column];
@@ -434,13 +402,13 @@ simd_columns screen_columns(const screen *s, int cell, int panel)
     size_t column = (size_t)panel * SCREEN_COLS;
     simd_columns columns = {
         .features = (const char *)s->integers + column * s->steps * 4,
-        .x = s->x + column * s->d,
-        .gain = s->gain + column,
+        .x = s->frame->x + column * s->d,
+        .gain = s->frame->gain + column,
         .step = s->step + column,
         .norm = s->norm + column,
         .error = s->error + column,
         .start = s->start + column,
-        .slack = s->slack[cell],
+        .slack = s->frame->slack[cell],
         .slack_floor = s->slack_floor[panel],
     };
     if (s->fine_width) {

@@ -12,40 +12,27 @@
  * Pairs whose interval of 8 bits reaches the threshold have it made again from features in 16 bits, with
  * the same kernel value: it is some hundred times narrower.
  *
- * The kernel is taken from pieces (kernel.h), which err by at most pieces->error.
- *
- * Rounding in single precision. Coordinates are taken relative to the centre of a cell, in double.
- * With u = 2^-24, s the distance and R the largest distance of a cell's points from its centre,
- * |ds| <= u (2 s + 2 R) from rounding coordinates and differences and u ((d + 1) / 2 + 4) s from the
- * sum; |kappa'| s <= 1 and |kappa'| <= 1 for every family, and a parabola over a ratio of at most 2 is at
- * most twice as steep. Products of gains and of steps add at most 12 u times what they multiply, which
- * is at most the gains, or the norms. So
- *     slack = 2 u (40 + d + 2 R) + pieces->error     multiplies gain_i gain_j
- * (the general Matern kernel, which may be steeper at 0, adds 1 - kappa at the rounding of coordinates),
- * and e_j is stored as (e_j + 2^-20 |f_j|) (1 + 2^-20).
+ * The kernel term comes from the frame, and its slack covers the products of steps too; e_j is stored as
+ * (e_j + 2^-20 |f_j|) (1 + 2^-20).
  *
  * A special point on z_u (specials.h) has r(z_u, y) = jitter s2 (L^-1 e_u) . v_y exactly, so it is
  * screened with gain 0 and f = -jitter s2 L^-1 e_u / sqrt(p). Special queries are not screened. */
 #ifndef VECCHIANN_SCREEN_H
 #define VECCHIANN_SCREEN_H
 
-#include "cells.h"
-#include "specials.h"
+#include "frames.h"
 
 typedef struct {
-    const metric_points *points; /* borrowed, like the next two */
+    const metric_points *points; /* borrowed, like the next three */
     const cells *order;
     const specials *special;
-    int bits;              /* 8 or 16 */
-    int d, m, width;       /* width: features after padding for the rotation */
-    int steps;             /* of 4 bytes: 4 integers of 8 bits or 2 of 16 */
-    radial_pieces *pieces; /* 1 */
-    double *centre;        /* cells x d, scaled coordinates */
-    float *slack;          /* cells */
+    const frames *frame;
+    int bits;        /* 8 or 16 */
+    int d, m, width; /* width: features after padding for the rotation */
+    int steps;       /* of 4 bytes: 4 integers of 8 bits or 2 of 16 */
     /* by column */
-    float *x;                          /* panels x d x SCREEN_COLS, relative to the centre */
-    float *gain, *step, *norm, *error; /* panels x SCREEN_COLS */
-    float *slack_floor;                /* panels */
+    float *step, *norm, *error; /* panels x SCREEN_COLS */
+    float *slack_floor;         /* panels */
     int32_t *start; /* -128 sum of the integers, which undoes the offset of unsigned rows */
     int fine_width; /* of a row of fine, a multiple of 32; 0 for none */
     int16_t *fine;  /* columns x fine_width: with 8 bits, features in 16 too */
@@ -73,7 +60,8 @@ status screen_sample(const metric_source *source, const metric_points *points, i
 /* `bits` 0 chooses: 8 where the instruction set has them and their error is small on a sample of the
  * points, else 16. A screen of queries is built with the bits of the candidates'. */
 status screen_build(const metric_source *source, const metric_points *points, const cells *order,
-                    const specials *special, int bits, int threads, screen *out);
+                    const specials *special, const frames *frame, int bits, int threads,
+                    screen *out);
 void screen_free(screen *s);
 
 /* The integers of the point in a column as those of a query, `steps` x 4 bytes. */

@@ -31,13 +31,14 @@ typedef struct {
 } radial;
 
 /* A radial function of the squared distance s2 in pieces, for single precision: piece
- * (bits of s2 >> shift) - base, within 0 .. RADIAL_PIECES - 1, is value + s2 (slope + s2 curve) and errs
+ * (bits of s2 >> shift) - base, within 0 .. RADIAL_PIECES - 1, is value + s2 (slope + s2 (curve + s2 twist)) and errs
  * by at most `error`. */
 #define RADIAL_PIECES 32
 
 typedef struct {
     int shift, base;
-    float value[RADIAL_PIECES], slope[RADIAL_PIECES], curve[RADIAL_PIECES], error;
+    float value[RADIAL_PIECES], slope[RADIAL_PIECES], curve[RADIAL_PIECES], twist[RADIAL_PIECES],
+        error;
 } radial_pieces;
 
 /* Shapes of screening: rows (queries) and columns (points) of a tile. */
@@ -49,9 +50,9 @@ typedef struct {
 /* Rows of single-precision matrices are padded to multiples of this. */
 #define SIMD_WIDTH 16
 
-/* The rows of a screening tile. Every row has its own memory: features (integers) and x, its position. */
+/* The rows of a screening tile. Every row has its own memory: features and x, its position. */
 typedef struct {
-    const void *features[SCREEN_ROWS];
+    const void *features[SCREEN_ROWS]; /* integers, or single precision */
     const float *x[SCREEN_ROWS];
     float gain[SCREEN_ROWS], step[SCREEN_ROWS], norm[SCREEN_ROWS], error[SCREEN_ROWS],
         tau[SCREEN_ROWS];
@@ -100,6 +101,20 @@ typedef struct {
 typedef struct {
     float noise, rounding, most, dot, product, cosine, sine;
 } simd_skip_cell;
+
+#define SIMD_PIVOTS (SCREEN_COLS / 2)
+
+/* Panels by their two pivots (pivots.h): c, 1 / s or 0, amplify, the largest angle, special. */
+typedef struct {
+    float cross[SIMD_PIVOTS], inverse[SIMD_PIVOTS], amplify[SIMD_PIVOTS], cosine[SIMD_PIVOTS],
+        sine[SIMD_PIVOTS], special[SIMD_PIVOTS];
+} simd_pivots;
+
+/* A query that asks them: cosine and sine of its threshold's angle, the error of a correlation, what is added to
+ * that of |psi|, and what special points are multiplied by. */
+typedef struct {
+    float cosine, sine, error, noise, weight;
+} simd_asks;
 
 typedef struct {
     const char *name;
@@ -203,6 +218,23 @@ typedef struct {
     void (*subspace_tile)(int rank, const float *const *rows, const float *row_tail,
                           const float *limit, const float *columns, const float *tail, float *value,
                           uint32_t *mask);
+
+    /* The inputs u < m that both sides keep, at row_place[u] and column_place[u] >= 0, and whose product
+     * weight[u] reach[u] is at least `least`: where their values start, place times SCREEN_COLS. Returns how many;
+     * *left is the sum of the other products. The lists need room for m. */
+    int (*choose_terms)(int m, const float *weight, const float *reach, const int16_t *row_place,
+                        const int16_t *column_place, float least, int *row_at, int *column_at,
+                        float *left);
+
+    /* value_ij = gain_i gain_j kappa(s2_ij) - sum_t a_i[row_at[t]] b[column_at[t] + j] for the first `count` rows, a_i and b
+     * the features of a row and of the columns, and bit j of mask[i] where |value_ij| >= tau_i. */
+    void (*expansion_tile)(const radial_pieces *pieces, int count, int d, int terms,
+                           const int *row_at, const int *column_at, const simd_rows *rows,
+                           const simd_columns *columns, float *value, uint32_t *mask);
+
+    /* Bit p is set where a query may have neighbours in panel p, by its correlations with the first pivots,
+     * value[0 .. SIMD_PIVOTS - 1], and the second ones, after them. */
+    uint32_t (*ask_pivots)(const float *value, const simd_asks *query, const simd_pivots *panels);
 
     /* Orders up to ORDER_MOST pairs (dist, id), whose ids differ, by dist and then by id. dist is padded to
      * a few whole vectors by infinities. */

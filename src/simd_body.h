@@ -482,18 +482,20 @@ static inline vf NAME(radial_piece)(const radial_pieces *pieces, vf s2)
     __m512i piece = _mm512_min_epi32(_mm512_max_epi32((__m512i)at, _mm512_setzero_si512()),
                                      _mm512_set1_epi32(RADIAL_PIECES - 1));
 #define PIECE(of) (vf) _mm512_permutex2var_ps(_mm512_loadu_ps(of), piece, _mm512_loadu_ps(of + 16))
-    vf value = PIECE(pieces->value), slope = PIECE(pieces->slope), curve = PIECE(pieces->curve);
+    vf value = PIECE(pieces->value), slope = PIECE(pieces->slope), curve = PIECE(pieces->curve),
+       twist = PIECE(pieces->twist);
 #undef PIECE
 #else
-    vf value, slope, curve;
+    vf value, slope, curve, twist;
     for (int i = 0; i < FLANES; i++) {
         int piece = at[i] < 0 ? 0 : at[i] < RADIAL_PIECES ? at[i] : RADIAL_PIECES - 1;
         value[i] = pieces->value[piece];
         slope[i] = pieces->slope[piece];
         curve[i] = pieces->curve[piece];
+        twist[i] = pieces->twist[piece];
     }
 #endif
-    return FMA32(FMA32(curve, s2, slope), s2, value);
+    return FMA32(FMA32(FMA32(twist, s2, curve), s2, slope), s2, value);
 }
 
 /* value_ij <- -step_i step_j sums_ij for vector h of the columns. */
@@ -841,6 +843,127 @@ static void NAME(subspace_tile)(int rank, const float *const *rows, const float 
     }
 }
 
+static int NAME(choose_terms)(int m, const float *weight, const float *reach,
+                              const int16_t *row_place, const int16_t *column_place, float least,
+                              int *row_at, int *column_at, float *left)
+{
+    vf others = FSPLAT(0.0f);
+    float rest = 0.0f;
+    int count = 0, u = 0;
+    for (; u + FLANES <= m; u += FLANES) {
+        vf product = FLOAD(weight + u) * FLOAD(reach + u);
+        vs large = product >= FSPLAT(least);
+        others += (vf)((vs)product & ~large);
+        for (uint32_t left_over = NAME(reaching32)(product, FSPLAT(least)); left_over;
+             left_over &= left_over - 1) {
+            int at = u + __builtin_ctz(left_over);
+            row_at[count] = row_place[at] * SCREEN_COLS;
+            column_at[count] = column_place[at] * SCREEN_COLS;
+            if (row_place[at] >= 0 && column_place[at] >= 0)
+                count++;
+            else
+                rest += weight[at] * reach[at];
+        }
+    }
+    for (; u < m; u++) {
+        float product = weight[u] * reach[u];
+        row_at[count] = row_place[u] * SCREEN_COLS;
+        column_at[count] = column_place[u] * SCREEN_COLS;
+        if (product >= least && row_place[u] >= 0 && column_place[u] >= 0)
+            count++;
+        else
+            rest += product;
+    }
+    *left = NAME(sum32)(others) + rest;
+    return count;
+}
+
+static inline __attribute__((always_inline)) void
+NAME(expansion_rows)(const radial_pieces *pieces, int count, int first, int d, int terms,
+                     const int *row_at, const int *column_at, const simd_rows *rows,
+                     const simd_columns *columns, float *value, uint32_t *mask)
+{
+    const float *features = columns->features, *row[FLOAT_ROWS];
+    vf sum[FLOAT_ROWS][INT_VECTORS];
+#pragma GCC unroll 16
+    for (int i = 0; i < FLOAT_ROWS && i < count; i++) {
+        row[i] = rows->features[first + i];
+#pragma GCC unroll 8
+        for (int h = 0; h < INT_VECTORS; h++) {
+            vf s2 = FSPLAT(0.0f);
+            for (int u = 0; u < d; u++) {
+                vf diff = FSPLAT(rows->x[first + i][u]) -
+                          FLOAD(columns->x + u * SCREEN_COLS + h * FLANES);
+                s2 = FMA32(diff, diff, s2);
+            }
+            sum[i][h] = FSPLAT(rows->gain[first + i]) * FLOAD(columns->gain + h * FLANES) *
+                        NAME(radial_piece)(pieces, s2);
+        }
+    }
+    for (int t = 0; t < terms; t++) {
+        const float *column = features + column_at[t];
+        int at = row_at[t];
+        vf y[INT_VECTORS];
+#pragma GCC unroll 8
+        for (int h = 0; h < INT_VECTORS; h++)
+            y[h] = FLOAD(column + h * FLANES);
+#pragma GCC unroll 16
+        for (int i = 0; i < FLOAT_ROWS && i < count; i++) {
+            vf x = FSPLAT(row[i][at]);
+#pragma GCC unroll 8
+            for (int h = 0; h < INT_VECTORS; h++)
+                sum[i][h] -= x * y[h];
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < FLOAT_ROWS && i < count; i++) {
+        uint32_t reached = 0;
+#pragma GCC unroll 8
+        for (int h = 0; h < INT_VECTORS; h++) {
+            vf size = (vf)((vs)sum[i][h] & INT32_MAX);
+            reached |= NAME(reaching32)(size, FSPLAT(rows->tau[first + i])) << (h * FLANES);
+            FSTORE(value + (first + i) * SCREEN_COLS + h * FLANES, sum[i][h]);
+        }
+        mask[first + i] = reached;
+    }
+}
+
+#define FEW_ROWS (FLOAT_ROWS > 4 ? 4 : FLOAT_ROWS)
+
+static void NAME(expansion_tile)(const radial_pieces *pieces, int count, int d, int terms,
+                                 const int *row_at, const int *column_at, const simd_rows *rows,
+                                 const simd_columns *columns, float *value, uint32_t *mask)
+{
+    const radial_pieces kept = *pieces;
+    for (int first = 0; first < count; first += FLOAT_ROWS)
+        if (count - first > FEW_ROWS)
+            NAME(expansion_rows)
+    (&kept, FLOAT_ROWS, first, d, terms, row_at, column_at, rows, columns, value, mask);
+    else NAME(expansion_rows)(&kept, FEW_ROWS, first, d, terms, row_at, column_at, rows, columns,
+                              value, mask);
+}
+
+#undef FEW_ROWS
+
+static uint32_t NAME(ask_pivots)(const float *value, const simd_asks *query,
+                                 const simd_pivots *panels)
+{
+    uint32_t reached = 0;
+    for (int p = 0; p < SIMD_PIVOTS; p += FLANES) {
+        vf one = FLOAD(value + p), two = FLOAD(value + SIMD_PIVOTS + p);
+        two = (two - FLOAD(panels->cross + p) * one) * FLOAD(panels->inverse + p);
+        vf length = NAME(root32)(FMA32(one, one, two * two));
+        length += FMA32(FLOAD(panels->amplify + p), FSPLAT(query->error), FSPLAT(query->noise));
+        vf least = FSPLAT(query->cosine) * FLOAD(panels->cosine + p) -
+                   FSPLAT(query->sine) * FLOAD(panels->sine + p);
+        vf special = FSPLAT(query->weight) * FLOAD(panels->special + p);
+        reached |=
+            (NAME(reaching32)(length, least) | NAME(reaching32)(special, FSPLAT(query->cosine)))
+            << p;
+    }
+    return reached;
+}
+
 static void NAME(interval_tile)(const radial_pieces *pieces, int count, int d,
                                 const simd_rows *rows, const simd_columns *columns,
                                 simd_intervals *out)
@@ -1023,6 +1146,9 @@ static const simd_table NAME(table) = {
     .distances = NAME(distances),
     .dot32 = NAME(dot32),
     .subspace_tile = NAME(subspace_tile),
+    .choose_terms = NAME(choose_terms),
+    .expansion_tile = NAME(expansion_tile),
+    .ask_pivots = NAME(ask_pivots),
     .dot_list = NAME(dot_list),
     .solve_corner = NAME(solve_corner),
     .add_multiple = NAME(add_multiple),

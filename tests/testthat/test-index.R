@@ -63,8 +63,8 @@ test_that("integers: an error of rounding left out is seen", {
   if ("screen.fine" %in% .Call(C_tree_index_fields, tree$gp, tree)$name) { # where there are integers of 8 bits
     broken <- damaged(tree, "screen.fine_step", function(x) 0.8 * x)
     rough <- damaged(tree, "screen.error", function(x) 0 * x)
-    for (field in c("norm", "slack", "slack_floor")) {
-      rough <- damaged(rough, paste0("screen.", field), function(x) 0 * x)
+    for (field in c("screen.norm", "frame.slack", "screen.slack_floor")) {
+      rough <- damaged(rough, field, function(x) 0 * x)
     }
   } else { # errors of 16 bits alone are too small to be missed
     broken <- damaged(tree, "screen.step", function(x) 0.8 * x)
@@ -91,11 +91,59 @@ test_that("blocks meet in pairs, in waves, with few neighbours or many, and wher
     expect_lt(nn$stats[["screened"]], 0.8 * nrow(x)^2) # a product serves two queries
   }
   x <- x[1:6000, 1:3]
-  short <- cover_tree(residual_gp(x, gp_kernel("matern12", lengthscale = 0.05), inducing = 16, seed = 1))
+  short <- cover_tree(residual_gp(x, gp_kernel("matern32", lengthscale = 0.2), inducing = 16, seed = 1))
   expect_true("screen.integers" %in% .Call(C_tree_index_fields, short$gp, short)$name)
   nn <- residual_knn(short, 15, method = "level", threads = 2)
-  expect_lt(nn$stats[["screened"]], 0.45 * nrow(x)^2)
+  expect_lt(nn$stats[["screened"]], 0.5 * nrow(x)^2)
   expect_same_search(short)
+})
+
+test_that("kernel expansions: exact, and an error, an angle or a value too small is seen", {
+  set.seed(16)
+  tree <- cover_tree(plane(15000, m = 150))
+  expect_identical(index_form(tree), "kernel expansions")
+  expect_same_search(tree)
+  expect_same_search(tree, predecessors = TRUE)
+  expect_same_search(tree, queries = c(1:40, 900:300, 300:305, 15000)) # the first are inducing inputs, some come twice
+  expect_same_search(tree, newdata = rbind(tree$gp$x[c(1:20, 5000:5040), ], inputs("uniform", 500, 2)))
+  expect_wrong_search(damaged(tree, "terms.kernels", function(x) 0.9 * x), "values at the inducing inputs too small")
+  expect_wrong_search(damaged(tree, "terms.weights", function(x) 0.9 * x), "weights too small")
+  queries <- 1:150 # on inducing inputs: by their weights
+  expect_wrong_search(damaged(tree, "terms.weights", function(x) x * (seq_along(x) %% 3 > 0)), "weights lost", queries = queries)
+})
+
+test_that("pivots of panels: an angle too small is seen", {
+  set.seed(17)
+  tree <- cover_tree(plane(15000, "matern52", 0.1, m = 20))
+  expect_identical(index_form(tree), "kernel expansions")
+  expect_same_search(tree)
+  none <- function(x, of, value) { # six fields of sixteen panels for each cell
+    x[(seq_along(x) - 1) %% 96 %/% 16 == of] <- value
+    x
+  }
+  broken <- damaged(tree, "pivots.pairs", function(x) none(none(x, 3, 1), 4, 0))
+  expect_wrong_search(broken, "no angle between a panel and its pivots")
+  broken <- damaged(damaged(tree, "pivots.sine", function(x) 0 * x), "pivots.cosine", function(x) 0 * x + 1)
+  expect_wrong_search(broken, "no angle between queries and their middle")
+})
+
+test_that("kernel expansions hold for other kernels, a nugget, duplicates, clusters and no inducing inputs", {
+  set.seed(18)
+  x <- rbind(inputs("uniform", 4000, 2), inputs("clustered", 2000, 2))
+  x <- rbind(x, x[sample(nrow(x), 1000), ])
+  forms <- c()
+  for (family in c("matern12", "matern52", "rbf")) {
+    for (m in c(0, 90)) {
+      for (nugget in c(0, 0.05)) {
+        gp <- residual_gp(x, gp_kernel(family, variance = 3, lengthscale = c(0.03, 0.05)), m, nugget, seed = 1)
+        tree <- cover_tree(gp)
+        forms <- c(forms, index_form(tree))
+        expect_same_search(tree)
+        expect_same_search(update(tree, kernel = gp_kernel(family, lengthscale = 0.02)), predecessors = TRUE)
+      }
+    }
+  }
+  expect_gt(mean(forms == "kernel expansions"), 0.4)
 })
 
 test_that("best-first: weights too small, or a process that is none, are seen", {
