@@ -29,7 +29,7 @@ void index_free(index_search *index)
 /* What parts of a set say of each other, wherever it stands. */
 static void set_bind(index_set *set)
 {
-    set->bound.order = set->space.order = set->integers.order = set->pivot.order = &set->order;
+    set->bound.order = set->space.order = set->integers.order = &set->order;
     set->space.noise = set->bound.noise;
     set->integers.special = &set->bound.special;
     set->integers.frame = &set->frame;

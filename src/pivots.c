@@ -177,7 +177,7 @@ status pivots_build(const metric_source *source, const bounds *b, const frames *
 {
     size_t cells = b->order->count, m = b->m, d = b->d, most = b->terms.most,
            room = m + m * SCREEN_COLS / 2 + 1;
-    *p = (pivots){.m = b->m, .d = b->d, .most = b->terms.most, .order = b->order};
+    *p = (pivots){.m = b->m, .d = b->d, .most = b->terms.most};
     p->beta = scratch_alloc(cells, sizeof(float));
     p->noise = scratch_alloc(cells, sizeof(float));
     p->reach = scratch_alloc(cells * m, sizeof(float));

@@ -36,7 +36,6 @@
 /* By cell; column p has the first pivot of its panel p, column PIVOTS_PANELS + p the second. Owns its arrays. */
 typedef struct {
     int m, d, most;
-    const cells *order; /* borrowed */
     float *beta;        /* cells: the mean over panels */
     float *noise;       /* cells: the largest of points that are not special */
     float *reach;       /* cells x m: max_p g_p k(u, p) over pivots, */

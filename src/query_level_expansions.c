@@ -51,13 +51,13 @@ static void set_group(const level_scratch *s, const int *members, int count, gro
     g->gain = 0.0f;
     for (int i = 0; i < count && i < SCREEN_COLS; i++) {
         int q = members[i], column = block->column[q];
-        group_tile *tile = &g->tile[g->tiles - 1];
         if (column / SCREEN_COLS != g->panel)
             break;
-        if (!g->tiles || tile->count == SCREEN_ROWS ||
-            column / SCREEN_ROWS != block->column[members[tile->first]] / SCREEN_ROWS)
-            *(tile = &g->tile[g->tiles++]) = (group_tile){.first = i};
-        tile->count++;
+        const group_tile *last = g->tiles ? &g->tile[g->tiles - 1] : NULL;
+        if (!last || last->count == SCREEN_ROWS ||
+            column / SCREEN_ROWS != block->column[members[last->first]] / SCREEN_ROWS)
+            g->tile[g->tiles++] = (group_tile){.first = i};
+        g->tile[g->tiles - 1].count++;
         g->count++;
         g->gain = block->gain[q] > g->gain ? block->gain[q] : g->gain;
         g->noise[i] = block->noise[q] * most_noise;

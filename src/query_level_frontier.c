@@ -159,8 +159,8 @@ int level_seed(level_scratch *s)
     int members[BITSET_SIZE], count = bitset_members(&s->block->active, members);
     int seed = nearest_cell(s);
     index_form form = s->task->index->form;
-    if (form ==
-        INDEX_INTEGERS) /* even if none is searched: in pairs they are candidates of others */
+    /* even if none is searched: in pairs they are candidates of others */
+    if (form == INDEX_INTEGERS)
         level_integers_set(s);
     if (!count)
         return seed;

@@ -226,8 +226,9 @@ typedef struct {
                         const int16_t *column_place, float least, int *row_at, int *column_at,
                         float *left);
 
-    /* value_ij = gain_i gain_j kappa(s2_ij) - sum_t a_i[row_at[t]] b[column_at[t] + j] for the first `count` rows, a_i and b
-     * the features of a row and of the columns, and bit j of mask[i] where |value_ij| >= tau_i. */
+    /* value_ij = gain_i gain_j kappa(s2_ij) - sum_t a_i[row_at[t]] b[column_at[t] + j] for the first `count` rows,
+     * a_i and b the features of a row and of the columns, and bit j of mask[i] where |value_ij| >= tau_i. Whole
+     * tiles of SCREEN_ROWS are read and written. */
     void (*expansion_tile)(const radial_pieces *pieces, int count, int d, int terms,
                            const int *row_at, const int *column_at, const simd_rows *rows,
                            const simd_columns *columns, float *value, uint32_t *mask);

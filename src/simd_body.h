@@ -935,12 +935,15 @@ static void NAME(expansion_tile)(const radial_pieces *pieces, int count, int d, 
                                  const simd_columns *columns, float *value, uint32_t *mask)
 {
     const radial_pieces kept = *pieces;
-    for (int first = 0; first < count; first += FLOAT_ROWS)
-        if (count - first > FEW_ROWS)
+    for (int first = 0; first < count; first += FLOAT_ROWS) {
+        if (count - first > FEW_ROWS) {
             NAME(expansion_rows)
-    (&kept, FLOAT_ROWS, first, d, terms, row_at, column_at, rows, columns, value, mask);
-    else NAME(expansion_rows)(&kept, FEW_ROWS, first, d, terms, row_at, column_at, rows, columns,
-                              value, mask);
+            (&kept, FLOAT_ROWS, first, d, terms, row_at, column_at, rows, columns, value, mask);
+        } else {
+            NAME(expansion_rows)
+            (&kept, FEW_ROWS, first, d, terms, row_at, column_at, rows, columns, value, mask);
+        }
+    }
 }
 
 #undef FEW_ROWS

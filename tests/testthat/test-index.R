@@ -98,7 +98,7 @@ test_that("blocks meet in pairs, in waves, with few neighbours or many, and wher
   expect_same_search(short)
 })
 
-test_that("kernel expansions: exact, and an error, an angle or a value too small is seen", {
+test_that("kernel expansions: exact, and a value or a weight too small is seen", {
   set.seed(16)
   tree <- cover_tree(plane(15000, m = 150))
   expect_identical(index_form(tree), "kernel expansions")
