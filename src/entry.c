@@ -621,28 +621,35 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
     query_result result = {
         .id = (int *)dist, /* until the distances come here, in their turn */
         .dist = scratch_alloc(task.count * task.k + 1, sizeof(double)),
+        .place = scratch_alloc(task.count + 1, sizeof(int)),
         .note = "",
     };
     status outcome = status_fail(STATUS_MEMORY);
-    if (result.dist)
+    if (result.dist && result.place) {
+        memset(result.place, 0xff, task.count * sizeof(int));
         outcome = query_run(name, &task, &result);
+    }
     if (outcome.code) {
         scratch_free(result.dist);
+        scratch_free(result.place);
         raise(outcome);
     }
 #pragma omp parallel for num_threads(task.threads) schedule(static) if (task.count > 1000)
-    for (size_t q = 0; q < task.count; q++)
-        for (int j = 0; j < task.k; j++) {
-            int found = result.id[q * task.k + j];
-            id[q + j * task.count] = found < 0 ? NA_INTEGER : found + 1;
-        }
+    for (size_t q = 0; q < task.count; q++) {
+        const int *found = result.id + (size_t)result.place[q] * task.k;
+        for (int j = 0; j < task.k; j++)
+            id[q + j * task.count] = found[j] < 0 ? NA_INTEGER : found[j] + 1;
+    }
 #pragma omp parallel for num_threads(task.threads) schedule(static) if (task.count > 1000)
-    for (size_t q = 0; q < task.count; q++)
+    for (size_t q = 0; q < task.count; q++) {
+        const double *found = result.dist + (size_t)result.place[q] * task.k;
         for (int j = 0; j < task.k; j++) {
             size_t to = q + j * task.count;
-            dist[to] = id[to] == NA_INTEGER ? NA_REAL : result.dist[q * task.k + j];
+            dist[to] = id[to] == NA_INTEGER ? NA_REAL : found[j];
         }
+    }
     scratch_free(result.dist);
+    scratch_free(result.place);
     SET_VECTOR_ELT(out, 2, pack_counters(&result.counters));
     SET_VECTOR_ELT(out, 3, mkString(result.method));
     SET_VECTOR_ELT(out, 4, mkString(result.note));

@@ -51,10 +51,13 @@ typedef struct {
 } query_task;
 
 /* k values for each answer, one answer after the other; id is 0-based, -1 where there is no candidate,
- * and dist is untouched there. */
+ * and dist is untouched there. Answers stand in the order in which their search began, so that memory is written in one
+ * sweep; `place` tells where each slot has its own. */
 typedef struct {
     int *id;
     double *dist;
+    int *place; /* by slot, -1 before it is given; NULL if answers stand in the order of their slots */
+    int given;
     query_counters counters;
     const char *method; /* the engine that answered */
     const char *note;   /* why, where the choice was ours */
@@ -78,7 +81,14 @@ static inline int query_slot(const query_task *task, size_t q)
 /* The k-best of a query, empty, in the place of its answer. */
 static inline kbest query_place(const query_task *task, size_t q, query_result *result)
 {
-    size_t at = (size_t)query_slot(task, q) * task->k;
+    size_t at = query_slot(task, q);
+    if (result->place) {
+        int *place = &result->place[at];
+        if (*place < 0)
+            *place = __atomic_fetch_add(&result->given, 1, __ATOMIC_RELAXED);
+        at = *place;
+    }
+    at *= task->k;
     return (kbest){task->k, 0, result->dist + at, result->id + at, 0};
 }
 

@@ -150,6 +150,16 @@ void level_relative(level_scratch *s, int cell, int count, const int *members);
 /* Evaluates what is still in play, searches what the traversal does not serve, and puts the answers in order. */
 void level_block_answer(level_scratch *s);
 
+/* The numbers 0 .. count - 1 in the order of their distance from one of them: panels of the queries' own cell come
+ * nearest first, for thresholds to rise early. */
+static inline int level_nth_nearest(int from, int n, int count)
+{
+    int spare = from < count - 1 - from ? from : count - 1 - from; /* on the shorter side */
+    if (n > 2 * spare)
+        return from == spare ? n : count - 1 - n;
+    return n % 2 ? from - (n + 1) / 2 : from + n / 2;
+}
+
 /* ---- query_level_candidates.c: thresholds, candidates, exact evaluation ---- */
 
 /* Keeps the candidates of a mask of a panel's points for query q of a block, making room where it must. */

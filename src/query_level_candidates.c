@@ -132,7 +132,7 @@ static void keep_in_bounds(level_scratch *s, level_block *b, int q)
 {
     int count = b->kept[q].count, k = s->task->k;
     int first = b->tau[q] < 0.0f && count >= 2 * k, /* as early as possible */
-        more = s->task->index->form != INDEX_SUBSPACES && count >= b->settled[q] + k;
+        more = count >= b->settled[q] + (s->task->index->form == INDEX_INTEGERS ? k : 2 * k);
     if (count >= b->capacity)
         compact(s, b, q);
     else if (first || more)
@@ -252,8 +252,6 @@ static void collect(level_scratch *s, int q)
     memcpy(id, s->found_id + at, found * sizeof(int));
     memcpy(dist + found, best->dist, best->size * sizeof(double));
     memcpy(id + found, best->id, best->size * sizeof(int));
-    for (int j = count; j < count + SIMD_MAX_COLS; j++)
-        dist[j] = INFINITY;
     simd->order_pairs(count, dist, id, ordered_dist, ordered_id);
     best->size = count < best->k ? count : best->k;
     best->sorted = 1;
@@ -309,8 +307,13 @@ static void finish(level_scratch *s, const int *from)
             kept->count = from[last];
         }
         finish_wanted(s);
-        for (int q = first; q < last; q++)
+        for (int q = first; q < last; q++) {
+            for (int i = 0; q + 2 < last && i < s->found[q + 2]; i += 8) {
+                __builtin_prefetch(s->found_dist + s->found_at[q + 2] + i);
+                __builtin_prefetch(s->found_id + s->found_at[q + 2] + i);
+            }
             collect(s, q);
+        }
     }
 }
 

@@ -276,15 +276,6 @@ static void screen_tile(level_scratch *s, const group *g, const group_tile *tile
         }
 }
 
-/* The numbers 0 .. count - 1 in the order of their distance from one of them. */
-static int nth_nearest(int from, int n, int count)
-{
-    int spare = from < count - 1 - from ? from : count - 1 - from; /* on the shorter side */
-    if (n > 2 * spare)
-        return from == spare ? n : count - 1 - n;
-    return n % 2 ? from - (n + 1) / 2 : from + n / 2;
-}
-
 /* A group against panel p of a cell, those tiles that the bounds leave. */
 static void screen_panel(level_scratch *s, int cell, int p, float upper, const group *g)
 {
@@ -345,7 +336,7 @@ static void screen_group(level_scratch *s, int cell, group *g)
     if (ask && left >= PIVOTS_PAY)
         ask_pivots(s, cell, most, g);
     for (int step = 0; step < panels; step++) {
-        int p = own ? nth_nearest(start, step, panels) : step;
+        int p = own ? level_nth_nearest(start, step, panels) : step;
         if (own)
             note_thresholds(s, g);
         if (own && step == OWN_FIRST && pivots_pay(s, cell, g))

@@ -82,8 +82,10 @@ static void screen_rows(level_scratch *s, const subspaces *space, int cell, int 
 {
     level_block *block = s->block;
     const cells *order = space->order;
-    int rank = space->rank[cell];
-    const float *rows[SCREEN_ROWS];
+    int rank = space->rank[cell], first = order->panel[cell],
+        panels = order->panel[cell + 1] - first,
+        own = s->task->index->from == &s->task->index->points && cell == block->cell;
+    const float *rows[SCREEN_ROWS], *psi_of_cell = space->psi + space->psi_at[cell];
     float row_tail[SCREEN_ROWS], limit[SCREEN_ROWS];
     uint32_t mask[SCREEN_ROWS];
     for (int i = 0; i < count; i += SCREEN_ROWS) {
@@ -94,11 +96,12 @@ static void screen_rows(level_scratch *s, const subspaces *space, int cell, int 
             row_tail[a] = tails[at];
             limit[a] = a < filled ? block->tau[members[at]] - errors[at] : INFINITY;
         }
-        const float *columns = space->psi + space->psi_at[cell];
-        for (int panel = order->panel[cell]; panel < order->panel[cell + 1];
-             panel++, columns += rank * SCREEN_COLS) {
+        int start = own ? block->column[members[i]] / SCREEN_COLS - first : 0;
+        for (int step = 0; step < panels; step++) {
+            int p = level_nth_nearest(start, step, panels), panel = first + p;
             if (order->least[panel] >= block->most_limit)
                 continue;
+            const float *columns = psi_of_cell + (size_t)p * rank * SCREEN_COLS;
             const float *tail = space->tail + (size_t)panel * SCREEN_COLS;
             simd->subspace_tile(rank, rows, row_tail, limit, columns, tail, s->value, mask);
             s->counters.screened += (double)filled * SCREEN_COLS;

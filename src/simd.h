@@ -237,8 +237,7 @@ typedef struct {
      * value[0 .. SIMD_PIVOTS - 1], and the second ones, after them. */
     uint32_t (*ask_pivots)(const float *value, const simd_asks *query, const simd_pivots *panels);
 
-    /* Orders up to ORDER_MOST pairs (dist, id), whose ids differ, by dist and then by id. dist is padded to
-     * a few whole vectors by infinities. */
+    /* Orders up to ORDER_MOST pairs (dist, id), whose ids differ, by dist and then by id. */
     void (*order_pairs)(int count, const double *dist, const int *id, double *to_dist, int *to_id);
 
     /* Appends the pairs (dist[j], ids[j]), j < cols, for which bit `bit` of wanted[j] is set; returns how many.

@@ -708,44 +708,63 @@ static void NAME(skip_limits)(int count, const simd_skip *queries, const simd_sk
     }
 }
 
-#define ORDER_VECTORS 4
+/* How many keys are below each of `vectors` vectors of them, a constant where this is inlined. */
+static inline __attribute__((always_inline)) void NAME(count_below)(int vectors, int count,
+                                                                    const float *keys,
+                                                                    const float *own, int32_t *rank)
+{
+    vf held[4];
+    vs below[4];
+#pragma GCC unroll 4
+    for (int h = 0; h < vectors; h++) {
+        held[h] = FLOAD(own + h * FLANES);
+        below[h] = (vs){0};
+    }
+    for (int j = 0; j < count; j++) {
+        vf other = FSPLAT(keys[j]);
+#pragma GCC unroll 4
+        for (int h = 0; h < vectors; h++)
+#if VECTOR_BYTES == 64
+            below[h] = (vs)_mm512_mask_sub_epi32(
+                (__m512i)below[h],
+                _mm512_cmp_ps_mask((__m512)other, (__m512)held[h], _CMP_LT_OQ), (__m512i)below[h],
+                _mm512_set1_epi32(-1));
+#else
+            below[h] -= other < held[h];
+#endif
+    }
+#pragma GCC unroll 4
+    for (int h = 0; h < vectors; h++)
+        SSTORE(rank + h * FLANES, below[h]);
+}
 
+/* Ranks are counted in single precision, which keeps the order but for ties. */
 static void NAME(order_pairs)(int count, const double *dist, const int *id, double *to_dist,
                               int *to_id)
 {
-    int64_t rank[ORDER_MOST + ORDER_VECTORS * LANES];
+    float keys[ORDER_MOST + 4 * FLANES];
+    int32_t rank[ORDER_MOST + 4 * FLANES];
     int64_t total = 0;
-    for (int i = 0; i < count; i += ORDER_VECTORS * LANES) {
-        vd own[ORDER_VECTORS];
-        vi before[ORDER_VECTORS];
-#pragma GCC unroll 4
-        for (int h = 0; h < ORDER_VECTORS; h++) {
-            own[h] = LOAD(dist + i + h * LANES);
-            before[h] = (vi){0};
-        }
-        for (int j = 0; j < count; j++) {
-            vd other = SPLAT(dist[j]);
-#pragma GCC unroll 4
-            for (int h = 0; h < ORDER_VECTORS; h++)
-#if VECTOR_BYTES == 64
-                before[h] = (vi)_mm512_mask_sub_epi64(
-                    (__m512i)before[h],
-                    _mm512_cmp_pd_mask((__m512d)other, (__m512d)own[h], _CMP_LT_OQ),
-                    (__m512i)before[h], _mm512_set1_epi64(-1));
-#else
-                before[h] -= other < own[h];
-#endif
-        }
-#pragma GCC unroll 4
-        for (int h = 0; h < ORDER_VECTORS; h++)
-            memcpy(rank + i + h * LANES, &before[h], sizeof(vi));
-    }
+    for (int i = 0; i < count; i++)
+        keys[i] = (float)dist[i];
+    for (int i = count; i < count + 4 * FLANES; i++)
+        keys[i] = INFINITY;
+    for (int i = 0, left; (left = count - i) > 0; i += 4 * FLANES)
+        if (left > 3 * FLANES)
+            NAME(count_below)(4, count, keys, keys + i, rank + i);
+        else if (left > 2 * FLANES)
+            NAME(count_below)(3, count, keys, keys + i, rank + i);
+        else if (left > FLANES)
+            NAME(count_below)(2, count, keys, keys + i, rank + i);
+        else
+            NAME(count_below)(1, count, keys, keys + i, rank + i);
     for (int i = 0; i < count; i++)
         total += rank[i];
     if (total != (int64_t)count * (count - 1) / 2) /* there are ties */
         for (int i = 0; i < count; i++)
             for (int j = 0; j < count; j++)
-                rank[i] += dist[j] == dist[i] && id[j] < id[i];
+                rank[i] += keys[j] == keys[i] &&
+                           (dist[j] < dist[i] || (dist[j] == dist[i] && id[j] < id[i]));
     for (int i = 0; i < count; i++) {
         to_dist[rank[i]] = dist[i];
         to_id[rank[i]] = id[i];
@@ -1199,7 +1218,6 @@ static const simd_table NAME(table) = {
 #undef FLOAT_ROWS
 #undef LIST_ROWS
 #undef MULTIPLY_ROWS
-#undef ORDER_VECTORS
 #undef ISA
 #undef VECTOR_BYTES
 #undef TILE_ROWS
