@@ -582,6 +582,14 @@ SEXP tree_index_fields(SEXP gp, SEXP tree_list)
 
 SEXP scratch_buffers(void) { return ScalarReal((double)scratch_count()); }
 
+#define FETCH_AHEAD 6 /* answers, which stand anywhere */
+
+static void fetch(const void *memory, size_t bytes)
+{
+    for (size_t at = 0; at < bytes; at += 64)
+        __builtin_prefetch((const char *)memory + at);
+}
+
 SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
                   SEXP method, SEXP budget, SEXP threads, SEXP progress)
 {
@@ -637,12 +645,18 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
 #pragma omp parallel for num_threads(task.threads) schedule(static) if (task.count > 1000)
     for (size_t q = 0; q < task.count; q++) {
         const int *found = result.id + (size_t)result.place[q] * task.k;
+        if (q + FETCH_AHEAD < task.count)
+            fetch(result.id + (size_t)result.place[q + FETCH_AHEAD] * task.k,
+                  task.k * sizeof(int));
         for (int j = 0; j < task.k; j++)
             id[q + j * task.count] = found[j] < 0 ? NA_INTEGER : found[j] + 1;
     }
 #pragma omp parallel for num_threads(task.threads) schedule(static) if (task.count > 1000)
     for (size_t q = 0; q < task.count; q++) {
         const double *found = result.dist + (size_t)result.place[q] * task.k;
+        if (q + FETCH_AHEAD < task.count)
+            fetch(result.dist + (size_t)result.place[q + FETCH_AHEAD] * task.k,
+                  task.k * sizeof(double));
         for (int j = 0; j < task.k; j++) {
             size_t to = q + j * task.count;
             dist[to] = id[to] == NA_INTEGER ? NA_REAL : found[j];
