@@ -6,7 +6,7 @@
 #define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
 #define RANK_SHARE 0.5   /* of the points of a cell: more landmarks say no more than the points */
 #define ALIGN 64
-#define MAGIC 0x76616e6e32303037 /* changes with the layout */
+#define MAGIC 0x76616e6e32303038 /* changes with the layout */
 
 static void set_free(index_set *set)
 {
@@ -15,6 +15,7 @@ static void set_free(index_set *set)
     subspaces_free(&set->space);
     frames_free(&set->frame);
     pivots_free(&set->pivot);
+    spans_free(&set->span);
     screen_free(&set->integers);
 }
 
@@ -165,6 +166,18 @@ static void walk_set(walk *w, const header *head, metric_points *points, index_s
     visit(w, "frame.slack", &f->slack, count * sizeof(float));
     visit(w, "frame.x", &f->x, columns * d * sizeof(float));
     visit(w, "frame.gain", &f->gain, columns * sizeof(float));
+    if (head->form == INDEX_EXPANSIONS) {
+        spans *s = &set->span;
+        size_t rows = panels * SCREEN_ROWS;
+        visit(w, "spans.rank", &s->rank, panels * sizeof(int));
+        visit(w, "spans.column", &s->column, rows * sizeof(int));
+        visit(w, "spans.inverse", &s->inverse, rows * SCREEN_ROWS * sizeof(float));
+        visit(w, "spans.amplify", &s->amplify, panels * sizeof(float));
+        visit(w, "spans.noise", &s->noise, panels * sizeof(float));
+        visit(w, "spans.rounding", &s->rounding, panels * sizeof(float));
+        visit(w, "spans.cosine", &s->cosine, columns * sizeof(float));
+        visit(w, "spans.sine", &s->sine, columns * sizeof(float));
+    }
     if (head->form == INDEX_EXPANSIONS && head->terms) {
         pivots *p = &set->pivot;
         visit(w, "pivots.beta", &p->beta, count * sizeof(float));
@@ -454,6 +467,8 @@ static status set_build(const metric_source *source, const tree *structure,
                               &set->frame);
     if (!result.code && set->bound.terms.most)
         result = pivots_build(source, &set->bound, &set->frame, threads, &set->pivot);
+    if (!result.code && *form == INDEX_EXPANSIONS)
+        result = spans_build(&set->bound, threads, &set->span);
     if (!result.code && *form == INDEX_INTEGERS)
         result = screen_build(source, points, &set->order, &set->bound.special, &set->frame,
                               like ? like->integers.bits : 0, threads, &set->integers);

@@ -9,6 +9,7 @@
 
 #include "pivots.h"
 #include "screen.h"
+#include "spans.h"
 #include "subspace.h"
 
 #include <stdint.h>
@@ -21,6 +22,7 @@ typedef struct {
     subspaces space; /* INDEX_SUBSPACES */
     frames frame;    /* all others */
     pivots pivot;    /* INDEX_EXPANSIONS, with inducing inputs */
+    spans span;      /* INDEX_EXPANSIONS */
     screen integers; /* INDEX_INTEGERS */
 } index_set;
 

@@ -25,6 +25,7 @@ static void scratch_release(level_scratch *s)
                     s->value,
                     s->relative,
                     s->middles,
+                    s->span_x,
                     s->row_at,
                     s->column_at,
                     s->intervals,
@@ -69,10 +70,11 @@ static int reserve_integers(level_scratch *s, size_t d)
 static int reserve_expansions(level_scratch *s, size_t d, size_t m)
 {
     s->relative = scratch_alloc(BITSET_SIZE * d, sizeof(float));
-    s->row_at = scratch_alloc(m + 1, sizeof(int));
-    s->column_at = scratch_alloc(m + 1, sizeof(int));
+    s->row_at = scratch_alloc(m + SIMD_WIDTH, sizeof(int));
+    s->column_at = scratch_alloc(m + SIMD_WIDTH, sizeof(int));
     s->middles = scratch_alloc(SCREEN_ROWS * d, sizeof(float));
-    return s->relative && s->middles && s->row_at && s->column_at;
+    s->span_x = scratch_alloc(SCREEN_ROWS * d, sizeof(float));
+    return s->relative && s->middles && s->span_x && s->row_at && s->column_at;
 }
 
 static int scratch_reserve(const query_task *task, int capacity, level_scratch *s)

@@ -15,6 +15,12 @@
 /* Panels of the own cell that are met before pivots are asked: they make the thresholds. */
 #define OWN_FIRST 4
 
+/* From so many queries on that the expansion bound leaves a panel, the span of theirs is asked about it, */
+#define SPANS_PAY 12
+
+/* unless the first so many answers have spared too few. */
+#define SPANS_TRIED 4
+
 /* Members of a group that stand in the same SCREEN_ROWS columns. */
 typedef struct {
     int first, count;
@@ -29,6 +35,9 @@ typedef struct {
     float gain;                 /* the largest */
     float noise[SCREEN_COLS];   /* by member: noise_q times the largest */
     uint32_t open[SCREEN_COLS]; /* by member: panels that pivots leave */
+    float must[SCREEN_COLS];    /* by member: the smallest max_y |psi_y| that matters (spans.h) */
+    simd_rows span;             /* in the frame of a cell, -1 for none as yet */
+    int span_cell, asked, spared;
     group_tile tile[SCREEN_COLS];
 } group;
 
@@ -47,7 +56,8 @@ static void set_group(const level_scratch *s, const int *members, int count, gro
     float most_noise = (float)s->task->index->points.bound.most_noise * 1.00001f;
     g->panel = block->column[members[0]] / SCREEN_COLS;
     g->members = members;
-    g->count = g->tiles = 0;
+    g->count = g->tiles = g->asked = g->spared = 0;
+    g->span_cell = -1;
     g->gain = 0.0f;
     for (int i = 0; i < count && i < SCREEN_COLS; i++) {
         int q = members[i], column = block->column[q];
@@ -68,6 +78,7 @@ static void set_group(const level_scratch *s, const int *members, int count, gro
 static float note_thresholds(const level_scratch *s, group *g)
 {
     const level_block *block = s->block;
+    const spans *span = &s->task->index->from->span;
     float all = INFINITY;
     for (group_tile *tile = g->tile; tile < g->tile + g->tiles; tile++) {
         tile->need = tile->least = INFINITY;
@@ -75,6 +86,11 @@ static float note_thresholds(const level_scratch *s, group *g)
             int q = g->members[i];
             float need = block->tau[q] - g->noise[i],
                   least = need > 0.0f ? 0.99999f * need / block->gain[q] : -1.0f;
+            float one = need < 1.0f ? need : 1.0f;
+            g->must[i] = need > 0.0f ? span->cosine[block->column[q]] * one -
+                                           span->sine[block->column[q]] * sqrtf(1.0f - one * one) -
+                                           1e-6f
+                                     : -1.0f;
             tile->need = need < tile->need ? need : tile->need;
             tile->least = least < tile->least ? least : tile->least;
         }
@@ -115,13 +131,13 @@ static void set_row(const level_scratch *s, const group *g, int column, const fl
     rows->tau[a] = INFINITY;
 }
 
-/* The members of a tile as rows; idle ones repeat the first. */
-static void set_rows(const level_scratch *s, const group *g, const group_tile *tile,
+/* Some members as rows; idle ones repeat the first. */
+static void set_rows(const level_scratch *s, const group *g, const int *some, int count,
                      simd_rows *rows)
 {
     int d = s->task->index->points.frame.d;
     for (int a = 0; a < SCREEN_ROWS; a++) {
-        int q = g->members[tile->first + (a < tile->count ? a : 0)];
+        int q = g->members[some[a < count ? a : 0]];
         set_row(s, g, s->block->column[q], s->relative + (size_t)q * d, a, rows);
     }
 }
@@ -197,7 +213,10 @@ static void ask_for_members(level_scratch *s, const encounter *e, group *g, grou
     const level_block *block = s->block;
     simd_rows rows;
     uint32_t mask[SCREEN_ROWS], any = 0;
-    set_rows(s, g, tile, &rows);
+    int some[SCREEN_ROWS];
+    for (int a = 0; a < tile->count; a++)
+        some[a] = tile->first + a;
+    set_rows(s, g, some, tile->count, &rows);
     simd->expansion_tile(s->task->index->points.frame.pieces, tile->count,
                          s->task->index->points.frame.d, e->terms, s->row_at, s->column_at, &rows,
                          &e->columns, s->value, mask);
@@ -242,55 +261,100 @@ static void ask_pivots(level_scratch *s, int cell, float upper, group *g)
 
 /* ---- screening ------------------------------------------------------------------------------ */
 
-/* A tile against panel p of a cell. */
-static void screen_tile(level_scratch *s, const group *g, const group_tile *tile, int p,
-                        encounter *e)
+/* Takes those members off a list that the span of their panel finishes with panel p; returns how many are left. */
+static int ask_span(level_scratch *s, const encounter *e, group *g, int count, int *some)
+{
+    const index_search *index = s->task->index;
+    const index_set *from = index->from;
+    const spans *span = &from->span;
+    int rank = span->rank[g->panel], d = index->points.frame.d, left = 0;
+    const int *columns = span->column + g->panel * SCREEN_ROWS;
+    uint32_t mask[SCREEN_ROWS];
+    if (!rank || (g->asked >= SPANS_TRIED && g->spared < rank * g->asked))
+        return count;
+    if (g->span_cell != e->cell) {
+        g->span_cell = e->cell;
+        for (int a = 0; a < SCREEN_ROWS; a++) {
+            int column = g->panel * SCREEN_COLS + columns[a];
+            float *x = s->span_x + (size_t)a * d;
+            frames_relative(&index->points.frame, e->cell,
+                            s->task->from->x + (size_t)from->order.ids[column] * d, x);
+            set_row(s, g, column, x, a, &g->span);
+        }
+    }
+    simd->expansion_tile(index->points.frame.pieces, rank, d, e->terms, s->row_at, s->column_at,
+                         &g->span, &e->columns, s->value, mask);
+    float most_noise = (float)index->points.bound.most_noise,
+          reach = sqrtf(simd->span_length(rank,
+                                          span->inverse +
+                                              (size_t)g->panel * SCREEN_ROWS * SCREEN_ROWS,
+                                          s->value)) *
+                      1.00001f +
+                  1.001f * (span->amplify[g->panel] * e->error +
+                            span->noise[g->panel] * most_noise + span->rounding[g->panel]);
+    for (int i = 0; i < count; i++)
+        if (!(reach < g->must[some[i]]))
+            some[left++] = some[i];
+    g->asked++;
+    g->spared += count - left;
+    s->counters.screened += (double)rank * SCREEN_COLS;
+    s->counters.bounds += count;
+    s->counters.pruned += count - left;
+    return left;
+}
+
+/* Up to SCREEN_ROWS members against a panel. */
+static void screen_tile(level_scratch *s, const group *g, const int *some, int count, int panel,
+                        const encounter *e)
 {
     level_block *block = s->block;
     const index_search *index = s->task->index;
-    const bounds *points = &index->points.bound;
-    int panel = index->points.order.panel[e->cell] + p;
-    size_t m = points->m;
-    if (e->terms < 0)
-        choose_terms(s, g, points->panels.reach + panel * m, points->terms.kernel_place + panel * m,
-                     points->panels.gain[panel], NEGLIGIBLE, e);
     simd_rows rows;
     uint32_t mask[SCREEN_ROWS];
     float base[SCREEN_ROWS];
-    set_rows(s, g, tile, &rows);
-    for (int a = 0; a < tile->count; a++) {
-        int i = tile->first + a, q = g->members[i];
-        base[a] = g->noise[i] + block->gain[q] * e->error;
-        if (g->open[i] >> p & 1)
-            rows.tau[a] = block->tau[q] - base[a];
+    set_rows(s, g, some, count, &rows);
+    for (int a = 0; a < count; a++) {
+        int q = g->members[some[a]];
+        base[a] = g->noise[some[a]] + block->gain[q] * e->error;
+        rows.tau[a] = block->tau[q] - base[a];
     }
-    simd->expansion_tile(index->points.frame.pieces, tile->count, points->d, e->terms, s->row_at,
-                         s->column_at, &rows, &e->columns, s->value, mask);
-    s->counters.screened += (double)tile->count * SCREEN_COLS;
-    for (int a = 0; a < tile->count; a++)
+    simd->expansion_tile(index->points.frame.pieces, count, index->points.frame.d, e->terms,
+                         s->row_at, s->column_at, &rows, &e->columns, s->value, mask);
+    s->counters.screened += (double)count * SCREEN_COLS;
+    for (int a = 0; a < count; a++)
         if (mask[a]) {
             simd_interval_row row = {
                 .value = s->value + a * SCREEN_COLS, .tail = s->no_tail, .base = base[a]};
-            level_keep(s, block, g->members[tile->first + a],
+            level_keep(s, block, g->members[some[a]],
                        index->points.order.ids + (size_t)panel * SCREEN_COLS, mask[a], &row);
         }
 }
 
-/* A group against panel p of a cell, those tiles that the bounds leave. */
-static void screen_panel(level_scratch *s, int cell, int p, float upper, const group *g)
+/* A group against panel p of a cell: those members that the bounds leave. */
+static void screen_panel(level_scratch *s, int cell, int p, float upper, group *g)
 {
     const index_search *index = s->task->index;
     const bounds *points = &index->points.bound;
-    size_t column = ((size_t)index->points.order.panel[cell] + p) * SCREEN_COLS;
+    int panel = index->points.order.panel[cell] + p, some[SCREEN_COLS], count = 0;
+    size_t column = (size_t)panel * SCREEN_COLS, m = points->m;
+    for (const group_tile *tile = g->tile; tile < g->tile + g->tiles; tile++)
+        if (tile->open >> p & 1 && upper >= tile->least)
+            for (int i = tile->first; i < tile->first + tile->count; i++)
+                if (g->open[i] >> p & 1)
+                    some[count++] = i;
+    if (!count)
+        return;
     encounter e = {.cell = cell,
                    .columns = {.x = index->points.frame.x + column * points->d,
                                .gain = index->points.frame.gain + column,
                                .features = points->terms.kernels + column * points->terms.most},
-                   .upper = upper,
-                   .terms = -1};
-    for (int t = 0; t < g->tiles; t++)
-        if (g->tile[t].open >> p & 1 && upper >= g->tile[t].least)
-            screen_tile(s, g, &g->tile[t], p, &e);
+                   .upper = upper};
+    choose_terms(s, g, points->panels.reach + panel * m, points->terms.kernel_place + panel * m,
+                 points->panels.gain[panel], NEGLIGIBLE, &e);
+    if (count >= SPANS_PAY && (index->from != &index->points || panel != g->panel))
+        count = ask_span(s, &e, g, count, some);
+    for (int i = 0; i < count; i += SCREEN_ROWS)
+        screen_tile(s, g, some + i, count - i < SCREEN_ROWS ? count - i : SCREEN_ROWS, panel, &e);
 }
 
 /* A group against the panels of a cell that the bounds leave. */

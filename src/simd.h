@@ -46,6 +46,7 @@ typedef struct {
 #define SIMD_MIX 0x100000001b3 /* and its multiplier: Fowler, Noll and Vo */
 #define SCREEN_ROWS 8
 #define SCREEN_COLS 32
+#define SCREEN_SHIFT 5 /* its logarithm */
 
 /* Rows of single-precision matrices are padded to multiples of this. */
 #define SIMD_WIDTH 16
@@ -221,7 +222,7 @@ typedef struct {
 
     /* The inputs u < m that both sides keep, at row_place[u] and column_place[u] >= 0, and whose product
      * weight[u] reach[u] is at least `least`: where their values start, place times SCREEN_COLS. Returns how many;
-     * *left is the sum of the other products. The lists need room for m. */
+     * *left is the sum of the other products. The lists need room for m and a vector. */
     int (*choose_terms)(int m, const float *weight, const float *reach, const int16_t *row_place,
                         const int16_t *column_place, float least, int *row_at, int *column_at,
                         float *left);
@@ -232,6 +233,10 @@ typedef struct {
     void (*expansion_tile)(const radial_pieces *pieces, int count, int d, int terms,
                            const int *row_at, const int *column_at, const simd_rows *rows,
                            const simd_columns *columns, float *value, uint32_t *mask);
+
+    /* The largest over j < SCREEN_COLS of sum_i (sum_u inverse[i * SCREEN_ROWS + u] value[u * SCREEN_COLS + j])^2, u <=
+     * i < rank <= SCREEN_ROWS. */
+    float (*span_length)(int rank, const float *inverse, const float *value);
 
     /* Bit p is set where a query may have neighbours in panel p, by its correlations with the first pivots,
      * value[0 .. SIMD_PIVOTS - 1], and the second ones, after them. */

@@ -869,6 +869,24 @@ static int NAME(choose_terms)(int m, const float *weight, const float *reach,
     vf others = FSPLAT(0.0f);
     float rest = 0.0f;
     int count = 0, u = 0;
+#if VECTOR_BYTES == 64
+    for (; u < m; u += FLANES) {
+        __mmask16 there = (__mmask16)(m - u < FLANES ? (1 << (m - u)) - 1 : 0xffff);
+        __m512 product = _mm512_mul_ps(_mm512_maskz_loadu_ps(there, weight + u),
+                                       _mm512_maskz_loadu_ps(there, reach + u));
+        __m512i row = _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(there, row_place + u)),
+                column = _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(there, column_place + u));
+        __mmask16 kept = (__mmask16)(
+            there & _mm512_cmp_ps_mask(product, _mm512_set1_ps(least), _CMP_GE_OQ) &
+            ~_mm512_movepi32_mask(_mm512_or_si512(row, column)));
+        others = (vf)_mm512_mask_add_ps((__m512)others, (__mmask16)~kept, (__m512)others, product);
+        _mm512_storeu_si512(row_at + count, _mm512_maskz_compress_epi32(
+                                                kept, _mm512_slli_epi32(row, SCREEN_SHIFT)));
+        _mm512_storeu_si512(column_at + count, _mm512_maskz_compress_epi32(
+                                                   kept, _mm512_slli_epi32(column, SCREEN_SHIFT)));
+        count += __builtin_popcount(kept);
+    }
+#else
     for (; u + FLANES <= m; u += FLANES) {
         vf product = FLOAD(weight + u) * FLOAD(reach + u);
         vs large = product >= FSPLAT(least);
@@ -893,6 +911,7 @@ static int NAME(choose_terms)(int m, const float *weight, const float *reach,
         else
             rest += product;
     }
+#endif
     *left = NAME(sum32)(others) + rest;
     return count;
 }
@@ -966,6 +985,43 @@ static void NAME(expansion_tile)(const radial_pieces *pieces, int count, int d, 
 }
 
 #undef FEW_ROWS
+
+static float NAME(span_length)(int rank, const float *inverse, const float *value)
+{
+    vf sum[INT_VECTORS], most;
+#pragma GCC unroll 8
+    for (int h = 0; h < INT_VECTORS; h++)
+        sum[h] = FSPLAT(0.0f);
+    for (int i = 0; i < rank; i++) {
+        vf psi[INT_VECTORS];
+#pragma GCC unroll 8
+        for (int h = 0; h < INT_VECTORS; h++)
+            psi[h] = FSPLAT(0.0f);
+        for (int u = 0; u <= i; u++) {
+            vf x = FSPLAT(inverse[i * SCREEN_ROWS + u]);
+#pragma GCC unroll 8
+            for (int h = 0; h < INT_VECTORS; h++)
+                psi[h] = FMA32(x, FLOAD(value + u * SCREEN_COLS + h * FLANES), psi[h]);
+        }
+#pragma GCC unroll 8
+        for (int h = 0; h < INT_VECTORS; h++)
+            sum[h] = FMA32(psi[h], psi[h], sum[h]);
+    }
+    most = sum[0];
+#pragma GCC unroll 8
+    for (int h = 1; h < INT_VECTORS; h++) {
+        vs more = sum[h] > most;
+        most = (vf)(((vs)sum[h] & more) | ((vs)most & ~more));
+    }
+#if VECTOR_BYTES == 64
+    return _mm512_reduce_max_ps((__m512)most);
+#else
+    float largest = most[0];
+    for (int l = 1; l < FLANES; l++)
+        largest = most[l] > largest ? most[l] : largest;
+    return largest;
+#endif
+}
 
 static uint32_t NAME(ask_pivots)(const float *value, const simd_asks *query,
                                  const simd_pivots *panels)
@@ -1170,6 +1226,7 @@ static const simd_table NAME(table) = {
     .subspace_tile = NAME(subspace_tile),
     .choose_terms = NAME(choose_terms),
     .expansion_tile = NAME(expansion_tile),
+    .span_length = NAME(span_length),
     .ask_pivots = NAME(ask_pivots),
     .dot_list = NAME(dot_list),
     .solve_corner = NAME(solve_corner),

@@ -18,7 +18,7 @@ c_layers <- list(
   c("cells", "nodes"),
   "frames",
   c("bounds", "screen", "subspace"),
-  "pivots",
+  c("pivots", "spans"),
   "index",
   "query",
   "entry",
