@@ -14,7 +14,6 @@ static void set_free(index_set *set)
     bounds_free(&set->bound);
     subspaces_free(&set->space);
     frames_free(&set->frame);
-    pivots_free(&set->pivot);
     spans_free(&set->span);
     screen_free(&set->integers);
 }
@@ -177,22 +176,6 @@ static void walk_set(walk *w, const header *head, metric_points *points, index_s
         visit(w, "spans.rounding", &s->rounding, panels * sizeof(float));
         visit(w, "spans.cosine", &s->cosine, columns * sizeof(float));
         visit(w, "spans.sine", &s->sine, columns * sizeof(float));
-    }
-    if (head->form == INDEX_EXPANSIONS && head->terms) {
-        pivots *p = &set->pivot;
-        visit(w, "pivots.beta", &p->beta, count * sizeof(float));
-        visit(w, "pivots.noise", &p->noise, count * sizeof(float));
-        visit(w, "pivots.reach", &p->reach, count * m * sizeof(float));
-        visit(w, "pivots.gain", &p->gain, count * sizeof(double));
-        visit(w, "pivots.place", &p->place, count * m * sizeof(int16_t));
-        visit(w, "pivots.kernels", &p->kernels, count * head->terms * SCREEN_COLS * sizeof(float));
-        visit(w, "pivots.x", &p->x, count * d * SCREEN_COLS * sizeof(float));
-        visit(w, "pivots.scale", &p->scale, count * SCREEN_COLS * sizeof(float));
-        visit(w, "pivots.pairs", &p->pairs, count * sizeof(simd_pivots));
-        visit(w, "pivots.weight_most", &p->weight_most, panels * sizeof(float));
-        visit(w, "pivots.middle", &p->middle, panels * PIVOTS_TILES * sizeof(int));
-        visit(w, "pivots.cosine", &p->cosine, panels * PIVOTS_TILES * sizeof(float));
-        visit(w, "pivots.sine", &p->sine, panels * PIVOTS_TILES * sizeof(float));
     }
     if (head->form == INDEX_INTEGERS) {
         screen *s = &set->integers;
@@ -379,7 +362,6 @@ int index_open(const metric_source *source, const metric_points *points, index_p
                           .groups.count = groups};
     set->space = (subspaces){.kern = source->kern, .points = points};
     set->frame = (frames){.d = head.d};
-    set->pivot = (pivots){.m = head.m, .d = head.d, .most = head.terms};
     set->integers = (screen){.points = points,
                              .bits = head.bits,
                              .d = head.d,
@@ -465,8 +447,6 @@ static status set_build(const metric_source *source, const tree *structure,
     if (!result.code && *form != INDEX_SUBSPACES)
         result = frames_build(source->kern, points, &set->order, &set->bound.special, threads,
                               &set->frame);
-    if (!result.code && set->bound.terms.most)
-        result = pivots_build(source, &set->bound, &set->frame, threads, &set->pivot);
     if (!result.code && *form == INDEX_EXPANSIONS)
         result = spans_build(&set->bound, threads, &set->span);
     if (!result.code && *form == INDEX_INTEGERS)

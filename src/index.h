@@ -7,7 +7,7 @@
 #ifndef VECCHIANN_INDEX_H
 #define VECCHIANN_INDEX_H
 
-#include "pivots.h"
+#include "frames.h"
 #include "screen.h"
 #include "spans.h"
 #include "subspace.h"
@@ -21,7 +21,6 @@ typedef struct {
     bounds bound;    /* with terms: INDEX_EXPANSIONS */
     subspaces space; /* INDEX_SUBSPACES */
     frames frame;    /* all others */
-    pivots pivot;    /* INDEX_EXPANSIONS, with inducing inputs */
     spans span;      /* INDEX_EXPANSIONS */
     screen integers; /* INDEX_INTEGERS */
 } index_set;

@@ -24,7 +24,6 @@ static void scratch_release(level_scratch *s)
                     s->lengths,
                     s->value,
                     s->relative,
-                    s->middles,
                     s->span_x,
                     s->row_at,
                     s->column_at,
@@ -72,9 +71,8 @@ static int reserve_expansions(level_scratch *s, size_t d, size_t m)
     s->relative = scratch_alloc(BITSET_SIZE * d, sizeof(float));
     s->row_at = scratch_alloc(m + SIMD_WIDTH, sizeof(int));
     s->column_at = scratch_alloc(m + SIMD_WIDTH, sizeof(int));
-    s->middles = scratch_alloc(SCREEN_ROWS * d, sizeof(float));
     s->span_x = scratch_alloc(SCREEN_ROWS * d, sizeof(float));
-    return s->relative && s->middles && s->span_x && s->row_at && s->column_at;
+    return s->relative && s->span_x && s->row_at && s->column_at;
 }
 
 static int scratch_reserve(const query_task *task, int capacity, level_scratch *s)

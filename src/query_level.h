@@ -108,8 +108,7 @@ typedef struct {
     float *relative; /* BITSET_SIZE x d: positions from the centre of a cell */
     /* expansions */
     int *row_at, *column_at;              /* m: terms of two panels */
-    float no_tail[SCREEN_COLS], *middles; /* SCREEN_ROWS x d: as relative, of other points, */
-    float *span_x;                        /* and of those that span a panel */
+    float no_tail[SCREEN_COLS], *span_x; /* SCREEN_ROWS x d: as relative, of those that span a panel */
     /* integers */
     simd_rows *row_tiles; /* BITSET_SIZE / SCREEN_ROWS */
     simd_intervals *intervals;

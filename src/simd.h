@@ -103,19 +103,12 @@ typedef struct {
     float noise, rounding, most, dot, product, cosine, sine;
 } simd_skip_cell;
 
-#define SIMD_PIVOTS (SCREEN_COLS / 2)
-
-/* Panels by their two pivots (pivots.h): c, 1 / s or 0, amplify, the largest angle, special. */
+/* Queries of a panel: threshold, noise_q times the largest, 1 / gain, and cosine and sine of the angle with their span
+ * (spans.h). From these come the smallest bound and the smallest max_y |psi_y| that matter to each, negative where all do. */
 typedef struct {
-    float cross[SIMD_PIVOTS], inverse[SIMD_PIVOTS], amplify[SIMD_PIVOTS], cosine[SIMD_PIVOTS],
-        sine[SIMD_PIVOTS], special[SIMD_PIVOTS];
-} simd_pivots;
-
-/* A query that asks them: cosine and sine of its threshold's angle, the error of a correlation, what is added to
- * that of |psi|, and what special points are multiplied by. */
-typedef struct {
-    float cosine, sine, error, noise, weight;
-} simd_asks;
+    float tau[SCREEN_COLS], noise[SCREEN_COLS], inverse[SCREEN_COLS], cosine[SCREEN_COLS],
+        sine[SCREEN_COLS], least[SCREEN_COLS], must[SCREEN_COLS];
+} simd_group;
 
 typedef struct {
     const char *name;
@@ -238,9 +231,11 @@ typedef struct {
      * i < rank <= SCREEN_ROWS. */
     float (*span_length)(int rank, const float *inverse, const float *value);
 
-    /* Bit p is set where a query may have neighbours in panel p, by its correlations with the first pivots,
-     * value[0 .. SIMD_PIVOTS - 1], and the second ones, after them. */
-    uint32_t (*ask_pivots)(const float *value, const simd_asks *query, const simd_pivots *panels);
+    /* Sets what matters to each query of a group; returns the smallest of `least`. */
+    float (*group_limits)(simd_group *group);
+
+    /* Bit j is set where values[j] <= most, j < SCREEN_COLS. */
+    uint32_t (*within)(const float *values, float most);
 
     /* Orders up to ORDER_MOST pairs (dist, id), whose ids differ, by dist and then by id. */
     void (*order_pairs)(int count, const double *dist, const int *id, double *to_dist, int *to_id);

@@ -1023,23 +1023,33 @@ static float NAME(span_length)(int rank, const float *inverse, const float *valu
 #endif
 }
 
-static uint32_t NAME(ask_pivots)(const float *value, const simd_asks *query,
-                                 const simd_pivots *panels)
+static float NAME(group_limits)(simd_group *g)
 {
-    uint32_t reached = 0;
-    for (int p = 0; p < SIMD_PIVOTS; p += FLANES) {
-        vf one = FLOAD(value + p), two = FLOAD(value + SIMD_PIVOTS + p);
-        two = (two - FLOAD(panels->cross + p) * one) * FLOAD(panels->inverse + p);
-        vf length = NAME(root32)(FMA32(one, one, two * two));
-        length += FMA32(FLOAD(panels->amplify + p), FSPLAT(query->error), FSPLAT(query->noise));
-        vf least = FSPLAT(query->cosine) * FLOAD(panels->cosine + p) -
-                   FSPLAT(query->sine) * FLOAD(panels->sine + p);
-        vf special = FSPLAT(query->weight) * FLOAD(panels->special + p);
-        reached |=
-            (NAME(reaching32)(length, least) | NAME(reaching32)(special, FSPLAT(query->cosine)))
-            << p;
+    float smallest = INFINITY;
+    for (int j = 0; j < SCREEN_COLS; j += FLANES) {
+        const vf one = FSPLAT(1.0f), none = FSPLAT(-1.0f);
+        vf need = FLOAD(g->tau + j) - FLOAD(g->noise + j);
+        vs some = need > FSPLAT(0.0f), low = need < one;
+        vf least = need * FLOAD(g->inverse + j);
+        vf cosine = (vf)(((vs)need & low) | ((vs)one & ~low));
+        vf must = FLOAD(g->cosine + j) * cosine -
+                  FLOAD(g->sine + j) * NAME(root32)(one - cosine * cosine) - FSPLAT(1e-6f);
+        least = (vf)(((vs)least & some) | ((vs)none & ~some));
+        FSTORE(g->least + j, least);
+        FSTORE(g->must + j, (vf)(((vs)must & some) | ((vs)none & ~some)));
+        for (int l = 0; l < FLANES; l++)
+            smallest = least[l] < smallest ? least[l] : smallest;
     }
-    return reached;
+    return smallest;
+}
+
+static uint32_t NAME(within)(const float *values, float most)
+{
+    uint32_t bits = 0;
+#pragma GCC unroll 8
+    for (int h = 0; h < INT_VECTORS; h++)
+        bits |= NAME(reaching32)(FSPLAT(most), FLOAD(values + h * FLANES)) << (h * FLANES);
+    return bits;
 }
 
 static void NAME(interval_tile)(const radial_pieces *pieces, int count, int d,
@@ -1227,7 +1237,8 @@ static const simd_table NAME(table) = {
     .choose_terms = NAME(choose_terms),
     .expansion_tile = NAME(expansion_tile),
     .span_length = NAME(span_length),
-    .ask_pivots = NAME(ask_pivots),
+    .group_limits = NAME(group_limits),
+    .within = NAME(within),
     .dot_list = NAME(dot_list),
     .solve_corner = NAME(solve_corner),
     .add_multiple = NAME(add_multiple),

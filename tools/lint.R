@@ -18,7 +18,7 @@ c_layers <- list(
   c("cells", "nodes"),
   "frames",
   c("bounds", "screen", "subspace"),
-  c("pivots", "spans"),
+  "spans",
   "index",
   "query",
   "entry",
