@@ -257,7 +257,7 @@ typedef struct {
     int (*drop_intervals)(int count, float threshold, int *id, float *low, float *high);
 
     /* A number between low and 1 that at least k of the values reach, if they reach low, and that is near the
-     * largest such number: bisection on counts. Values are read to a whole vector: the caller pads them by
+     * largest such number: by counts. Values are read to a whole vector: the caller pads them by
      * negative ones. */
     float (*reached_by)(const float *values, int count, int k, float low);
 
