@@ -927,17 +927,28 @@ NAME(expansion_rows)(const radial_pieces *pieces, int count, int first, int d, i
     for (int i = 0; i < FLOAT_ROWS && i < count; i++) {
         row[i] = rows->features[first + i];
 #pragma GCC unroll 8
-        for (int h = 0; h < INT_VECTORS; h++) {
-            vf s2 = FSPLAT(0.0f);
-            for (int u = 0; u < d; u++) {
-                vf diff = FSPLAT(rows->x[first + i][u]) -
-                          FLOAD(columns->x + u * SCREEN_COLS + h * FLANES);
-                s2 = FMA32(diff, diff, s2);
-            }
-            sum[i][h] = FSPLAT(rows->gain[first + i]) * FLOAD(columns->gain + h * FLANES) *
-                        NAME(radial_piece)(pieces, s2);
+        for (int h = 0; h < INT_VECTORS; h++)
+            sum[i][h] = FSPLAT(0.0f);
+    }
+    for (int u = 0; u < d; u++) {
+        vf y[INT_VECTORS];
+#pragma GCC unroll 8
+        for (int h = 0; h < INT_VECTORS; h++)
+            y[h] = FLOAD(columns->x + u * SCREEN_COLS + h * FLANES);
+#pragma GCC unroll 16
+        for (int i = 0; i < FLOAT_ROWS && i < count; i++) {
+            vf x = FSPLAT(rows->x[first + i][u]);
+#pragma GCC unroll 8
+            for (int h = 0; h < INT_VECTORS; h++)
+                sum[i][h] = FMA32(x - y[h], x - y[h], sum[i][h]);
         }
     }
+#pragma GCC unroll 16
+    for (int i = 0; i < FLOAT_ROWS && i < count; i++)
+#pragma GCC unroll 8
+        for (int h = 0; h < INT_VECTORS; h++)
+            sum[i][h] = FSPLAT(rows->gain[first + i]) * FLOAD(columns->gain + h * FLANES) *
+                        NAME(radial_piece)(pieces, sum[i][h]);
     for (int t = 0; t < terms; t++) {
         const float *column = features + column_at[t];
         int at = row_at[t];
