@@ -174,7 +174,7 @@ static void open_cell(level_scratch *s, best_scratch *b, promise item)
         return;
     }
     if (index->form == INDEX_EXPANSIONS) {
-        level_expansions_screen(s, cell, &self, 1);
+        level_expansions_screen(s, cell);
         return;
     }
     if (!to && b->vacancies)
@@ -208,6 +208,8 @@ static void search(level_scratch *s, best_scratch *b)
         subspaces = index->form == INDEX_SUBSPACES;
     if (index->form == INDEX_INTEGERS)
         level_integers_set(s);
+    else if (index->form == INDEX_EXPANSIONS)
+        level_expansions_set(s);
     else if (subspaces && index->from == &index->points) {
         own = s->block->cell;
         level_subspaces_own(s);

@@ -81,6 +81,20 @@ typedef struct {
     char *integers;
 } level_blocks;
 
+/* Queries of a block that stand in one panel, up to SCREEN_COLS of them, and the points that span the panel. */
+typedef struct {
+    int panel, count;
+    const int *members; /* of the block */
+    float gain;         /* the largest */
+    simd_group limit;   /* by member */
+    int spans, asked, spared, frame_of; /* the cell in whose frame x is, -1 for none */
+    simd_rows rows;
+    float *x, *weights; /* SCREEN_ROWS x d; terms x SCREEN_ROWS: brought together, because all cells ask them */
+} level_group;
+
+/* A block has no more: one for each panel of a cell, and one for each whole panel of queries. */
+#define LEVEL_GROUPS ((CELLS_MOST + BITSET_SIZE) / SCREEN_COLS)
+
 /* What a thread works with. */
 typedef struct {
     const query_task *task;
@@ -108,7 +122,9 @@ typedef struct {
     float *relative; /* BITSET_SIZE x d: positions from the centre of a cell */
     /* expansions */
     int *row_at, *column_at;              /* m: terms of two panels */
-    float no_tail[SCREEN_COLS], *span_x; /* SCREEN_ROWS x d: as relative, of those that span a panel */
+    float no_tail[SCREEN_COLS], *span_x, *span_weights; /* of all groups */
+    int groups, *span_at, grouped[BITSET_SIZE];         /* as row_at; members */
+    level_group *group;
     /* integers */
     simd_rows *row_tiles; /* BITSET_SIZE / SCREEN_ROWS */
     simd_intervals *intervals;
@@ -208,8 +224,11 @@ void level_integers_screen(level_scratch *s, int cell, const int *members, int c
 
 /* ---- query_level_expansions.c ---- */
 
-/* Some queries against a cell, panel by panel. */
-void level_expansions_screen(level_scratch *s, int cell, const int *members, int count);
+/* The active queries in groups. */
+void level_expansions_set(level_scratch *s);
+
+/* All groups against a cell, panel by panel. */
+void level_expansions_screen(level_scratch *s, int cell);
 
 /* ---- query_level_frontier.c ---- */
 

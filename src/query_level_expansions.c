@@ -14,16 +14,6 @@
 /* Panels of the own cell that are met before spans are asked: they make the thresholds. */
 #define OWN_FIRST 4
 
-/* Queries of a block that stand in one panel, up to SCREEN_COLS of them. */
-typedef struct {
-    int panel, count;
-    const int *members;
-    float gain;       /* the largest */
-    simd_group limit; /* by member */
-    simd_rows span;   /* in the frame of span_cell, -1 for none as yet */
-    int span_cell, asked, spared;
-} group;
-
 /* Columns that a group meets, and the terms that it meets them with. */
 typedef struct {
     int cell, panel;
@@ -32,15 +22,17 @@ typedef struct {
     float error; /* of a correlation, but for the query's gain */
 } encounter;
 
-static void set_group(const level_scratch *s, const int *members, int count, group *g)
+/* The first of some queries that stand in one panel. */
+static void set_group(const level_scratch *s, const int *members, int count, level_group *g)
 {
     const level_block *block = s->block;
     const spans *span = &s->task->index->from->span;
     float most_noise = (float)s->task->index->points.bound.most_noise * 1.00001f;
     g->panel = block->column[members[0]] / SCREEN_COLS;
     g->members = members;
-    g->count = g->asked = g->spared = 0;
-    g->span_cell = -1;
+    g->spans = span->rank[g->panel];
+    g->count = 0;
+    g->frame_of = -1;
     g->gain = 0.0f;
     for (int i = 0; i < count && i < SCREEN_COLS; i++) {
         int q = members[i], column = block->column[q];
@@ -58,7 +50,7 @@ static void set_group(const level_scratch *s, const int *members, int count, gro
 }
 
 /* Takes note of the thresholds; returns the smallest bound that matters. */
-static float note_thresholds(const level_scratch *s, group *g)
+static float note_thresholds(const level_scratch *s, level_group *g)
 {
     for (int i = 0; i < SCREEN_COLS; i++)
         g->limit.tau[i] = i < g->count ? s->block->tau[g->members[i]] : INFINITY;
@@ -66,7 +58,7 @@ static float note_thresholds(const level_scratch *s, group *g)
 }
 
 /* The terms of a group and of a panel whose expansion bound is known. */
-static void choose_terms(level_scratch *s, const group *g, float upper, encounter *e)
+static void choose_terms(level_scratch *s, const level_group *g, float upper, encounter *e)
 {
     const index_search *index = s->task->index;
     const bounds *points = &index->points.bound, *from = &index->from->bound;
@@ -86,7 +78,7 @@ static void choose_terms(level_scratch *s, const group *g, float upper, encounte
 }
 
 /* Row a of a tile: the point in a column of the panel of a group, x relative to the centre of the cell it meets. */
-static void set_row(const level_scratch *s, const group *g, int column, const float *x, int a,
+static void set_row(const level_scratch *s, const level_group *g, int column, const float *x, int a,
                     simd_rows *rows)
 {
     const index_set *from = s->task->index->from;
@@ -98,35 +90,54 @@ static void set_row(const level_scratch *s, const group *g, int column, const fl
     rows->tau[a] = INFINITY;
 }
 
-/* The points that span the panel of a group, as rows in the frame of a cell. */
-static void set_span(level_scratch *s, int cell, group *g)
+/* The points that span the panel of a group: their weights, */
+static void set_span(const level_scratch *s, level_group *g)
+{
+    const index_set *from = s->task->index->from;
+    int most = from->bound.terms.most;
+    const float *weights = from->bound.terms.weights + (size_t)g->panel * most * SCREEN_COLS;
+    for (int a = 0; a < SCREEN_ROWS; a++) {
+        int column = from->span.column[g->panel * SCREEN_ROWS + a];
+        for (int t = 0; t < most; t++)
+            g->weights[t * SCREEN_ROWS + a] = weights[t * SCREEN_COLS + column];
+        g->rows.gain[a] = from->frame.gain[g->panel * SCREEN_COLS + column];
+        g->rows.features[a] = g->weights + a;
+        g->rows.tau[a] = INFINITY;
+    }
+}
+
+/* and where they stand in the frame of a cell. */
+static void place_span(const level_scratch *s, int cell, level_group *g)
 {
     const index_search *index = s->task->index;
     const index_set *from = index->from;
     int d = index->points.frame.d;
-    g->span_cell = cell;
+    g->frame_of = cell;
     for (int a = 0; a < SCREEN_ROWS; a++) {
         int column = g->panel * SCREEN_COLS + from->span.column[g->panel * SCREEN_ROWS + a];
-        float *x = s->span_x + (size_t)a * d;
         frames_relative(&index->points.frame, cell,
-                        s->task->from->x + (size_t)from->order.ids[column] * d, x);
-        set_row(s, g, column, x, a, &g->span);
+                        s->task->from->x + (size_t)from->order.ids[column] * d, g->x + a * d);
+        g->rows.x[a] = g->x + a * d;
     }
 }
 
 /* The members of a mask that the span of their panel does not finish with a panel. */
-static uint32_t ask_span(level_scratch *s, const encounter *e, group *g, uint32_t members)
+static uint32_t ask_span(level_scratch *s, const encounter *e, level_group *g, uint32_t members)
 {
     const index_search *index = s->task->index;
     const spans *span = &index->from->span;
-    int rank = span->rank[g->panel], asked = __builtin_popcount(members);
+    int rank = g->spans, asked = __builtin_popcount(members);
     uint32_t mask[SCREEN_ROWS];
     if (!rank || (g->asked >= SPANS_TRIED && g->spared < rank * g->asked))
         return members;
-    if (g->span_cell != e->cell)
-        set_span(s, e->cell, g);
+    if (g->frame_of < 0)
+        set_span(s, g);
+    if (g->frame_of != e->cell)
+        place_span(s, e->cell, g);
+    for (int t = 0; t < e->terms; t++)
+        s->span_at[t] = s->row_at[t] / SCREEN_COLS * SCREEN_ROWS;
     simd->expansion_tile(index->points.frame.pieces, rank, index->points.frame.d, e->terms,
-                         s->row_at, s->column_at, &g->span, &e->columns, s->value, mask);
+                         s->span_at, s->column_at, &g->rows, &e->columns, s->value, mask);
     const float *inverse = span->inverse + (size_t)g->panel * SCREEN_ROWS * SCREEN_ROWS;
     float most_noise = (float)index->points.bound.most_noise,
           length = sqrtf(simd->span_length(rank, inverse, s->value)),
@@ -143,7 +154,7 @@ static uint32_t ask_span(level_scratch *s, const encounter *e, group *g, uint32_
 }
 
 /* Up to SCREEN_ROWS members against a panel; idle rows repeat the first. */
-static void screen_tile(level_scratch *s, const group *g, const encounter *e, int count,
+static void screen_tile(level_scratch *s, const level_group *g, const encounter *e, int count,
                         const int *some)
 {
     level_block *block = s->block;
@@ -171,7 +182,8 @@ static void screen_tile(level_scratch *s, const group *g, const encounter *e, in
 }
 
 /* A group against a panel of a cell: those members that the bounds leave. */
-static void screen_panel(level_scratch *s, int cell, int panel, float upper, int ask, group *g)
+static void screen_panel(level_scratch *s, int cell, int panel, float upper, int ask,
+                         level_group *g)
 {
     const index_search *index = s->task->index;
     const bounds_terms *terms = &index->points.bound.terms;
@@ -197,7 +209,7 @@ static void screen_panel(level_scratch *s, int cell, int panel, float upper, int
 }
 
 /* A group against the panels of a cell that the bounds leave. */
-static void screen_group(level_scratch *s, int cell, group *g)
+static void screen_group(level_scratch *s, int cell, level_group *g)
 {
     const level_block *block = s->block;
     const index_search *index = s->task->index;
@@ -214,6 +226,7 @@ static void screen_group(level_scratch *s, int cell, group *g)
     }
     bounds_expansions(points, from, g->panel, &points->panels, first, first + panels, upper);
     level_relative(s, cell, g->count, g->members);
+    g->asked = g->spared = 0;
     for (int step = 0; step < panels; step++) {
         int p = own ? level_nth_nearest(g->panel - first, step, panels) : step;
         if (index->points.order.least[first + p] >= block->most_limit)
@@ -224,11 +237,21 @@ static void screen_group(level_scratch *s, int cell, group *g)
     }
 }
 
-void level_expansions_screen(level_scratch *s, int cell, const int *members, int count)
+void level_expansions_set(level_scratch *s)
 {
-    group g;
-    for (int i = 0; i < count; i += g.count) {
-        set_group(s, members + i, count - i, &g);
-        screen_group(s, cell, &g);
+    int count = bitset_members(&s->block->active, s->grouped), d = s->task->index->points.frame.d;
+    size_t terms = s->task->index->from->bound.terms.most;
+    s->groups = 0;
+    for (int i = 0; i < count; i += s->group[s->groups++].count) {
+        level_group *g = &s->group[s->groups];
+        g->x = s->span_x + (size_t)s->groups * SCREEN_ROWS * d;
+        g->weights = s->span_weights + s->groups * terms * SCREEN_ROWS;
+        set_group(s, s->grouped + i, count - i, g);
     }
+}
+
+void level_expansions_screen(level_scratch *s, int cell)
+{
+    for (int i = 0; i < s->groups; i++)
+        screen_group(s, cell, &s->group[i]);
 }

@@ -145,15 +145,6 @@ static int nearest_cell(const level_scratch *s)
     return nearest;
 }
 
-/* Some queries against a cell, by what screens there. */
-static void screen_by_tiles(level_scratch *s, int cell, const int *members, int count)
-{
-    if (s->task->index->form == INDEX_INTEGERS)
-        level_integers_screen(s, cell, members, count, NULL);
-    else
-        level_expansions_screen(s, cell, members, count);
-}
-
 int level_seed(level_scratch *s)
 {
     int members[BITSET_SIZE], count = bitset_members(&s->block->active, members);
@@ -167,8 +158,11 @@ int level_seed(level_scratch *s)
     if (form == INDEX_SUBSPACES) {
         level_subspaces_set(s);
         level_subspaces_seed(s, seed);
+    } else if (form == INDEX_EXPANSIONS) {
+        level_expansions_set(s);
+        level_expansions_screen(s, seed);
     } else {
-        screen_by_tiles(s, seed, members, count);
+        level_integers_screen(s, seed, members, count, NULL);
     }
     level_raise_thresholds(s, count, members);
     return seed;
@@ -181,16 +175,18 @@ void level_frontier(level_scratch *s, int first, int last)
     int listed = count ? list_work(s, first, last, members, count) : 0;
     for (int w = 0, chunk = FIRST_CHUNK; w < listed; w += chunk, chunk = LEVEL_CHUNK) {
         chunk = listed - w < chunk ? listed - w : chunk;
-        for (work_item *item = s->work + w; item < s->work + w + chunk; item++)
-            item->active = form == INDEX_EXPANSIONS
-                               ? s->block->active /* it bounds panels itself */
-                               : bound_block(s, item->cell, item->upper, members, count);
+        for (work_item *item = s->work + w; item < s->work + w + chunk; item++) {
+            if (form == INDEX_EXPANSIONS) { /* they bound panels themselves */
+                level_expansions_screen(s, item->cell);
+                continue;
+            }
+            item->active = bound_block(s, item->cell, item->upper, members, count);
+            if (form == INDEX_INTEGERS) {
+                int active[BITSET_SIZE], left = bitset_members(&item->active, active);
+                level_integers_screen(s, item->cell, active, left, NULL);
+            }
+        }
         if (form == INDEX_SUBSPACES)
             level_subspaces_screen(s, s->work + w, chunk);
-        else
-            for (const work_item *item = s->work + w; item < s->work + w + chunk; item++) {
-                int active[BITSET_SIZE], left = bitset_members(&item->active, active);
-                screen_by_tiles(s, item->cell, active, left);
-            }
     }
 }
