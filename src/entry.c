@@ -646,8 +646,7 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
     for (size_t q = 0; q < task.count; q++) {
         const int *found = result.id + (size_t)result.place[q] * task.k;
         if (q + FETCH_AHEAD < task.count)
-            fetch(result.id + (size_t)result.place[q + FETCH_AHEAD] * task.k,
-                  task.k * sizeof(int));
+            fetch(result.id + (size_t)result.place[q + FETCH_AHEAD] * task.k, task.k * sizeof(int));
         for (int j = 0; j < task.k; j++)
             id[q + j * task.count] = found[j] < 0 ? NA_INTEGER : found[j] + 1;
     }

@@ -25,8 +25,6 @@ static void scratch_release(level_scratch *s)
                     s->value,
                     s->relative,
                     s->span_x,
-                    s->span_weights,
-                    s->span_at,
                     s->group,
                     s->row_at,
                     s->column_at,
@@ -69,16 +67,14 @@ static int reserve_integers(level_scratch *s, size_t d)
     return s->relative && s->intervals && s->row_tiles;
 }
 
-static int reserve_expansions(level_scratch *s, size_t d, size_t m, size_t terms)
+static int reserve_expansions(level_scratch *s, size_t d, size_t m)
 {
     s->group = scratch_alloc(LEVEL_GROUPS, sizeof(level_group));
     s->relative = scratch_alloc(BITSET_SIZE * d, sizeof(float));
     s->row_at = scratch_alloc(m + SIMD_WIDTH, sizeof(int));
     s->column_at = scratch_alloc(m + SIMD_WIDTH, sizeof(int));
-    s->span_weights = scratch_alloc(LEVEL_GROUPS * terms * SCREEN_ROWS + 1, sizeof(float));
-    s->span_at = scratch_alloc(m + SIMD_WIDTH, sizeof(int));
     s->span_x = scratch_alloc(LEVEL_GROUPS * SCREEN_ROWS * d, sizeof(float));
-    return s->relative && s->group && s->span_x && s->span_weights && s->span_at && s->row_at && s->column_at;
+    return s->relative && s->group && s->span_x && s->row_at && s->column_at;
 }
 
 static int scratch_reserve(const query_task *task, int capacity, level_scratch *s)
@@ -114,7 +110,7 @@ static int scratch_reserve(const query_task *task, int capacity, level_scratch *
            s->tile && s->found_dist && s->found_id &&
            (index->form == INDEX_SUBSPACES  ? reserve_subspaces(s)
             : index->form == INDEX_INTEGERS ? reserve_integers(s, d)
-                                            : reserve_expansions(s, d, m, index->from->bound.terms.most));
+                                            : reserve_expansions(s, d, m));
 }
 
 /* The queries in the order of the columns, and where each block starts: at a cell, or after BITSET_SIZE

@@ -84,12 +84,12 @@ typedef struct {
 /* Queries of a block that stand in one panel, up to SCREEN_COLS of them, and the points that span the panel. */
 typedef struct {
     int panel, count;
-    const int *members; /* of the block */
-    float gain;         /* the largest */
-    simd_group limit;   /* by member */
+    const int *members;                 /* of the block */
+    float gain;                         /* the largest */
+    simd_group limit;                   /* by member */
     int spans, asked, spared, frame_of; /* the cell in whose frame x is, -1 for none */
     simd_rows rows;
-    float *x, *weights; /* SCREEN_ROWS x d; terms x SCREEN_ROWS: brought together, because all cells ask them */
+    float *x; /* SCREEN_ROWS x d */
 } level_group;
 
 /* A block has no more: one for each panel of a cell, and one for each whole panel of queries. */
@@ -121,10 +121,11 @@ typedef struct {
     /* integers, expansions */
     float *relative; /* BITSET_SIZE x d: positions from the centre of a cell */
     /* expansions */
-    int *row_at, *column_at;              /* m: terms of two panels */
-    float no_tail[SCREEN_COLS], *span_x, *span_weights; /* of all groups */
-    int groups, *span_at, grouped[BITSET_SIZE];         /* as row_at; members */
+    int *row_at, *column_at; /* m: terms of two panels */
+    float no_tail[SCREEN_COLS];
+    int groups, grouped[BITSET_SIZE]; /* members of the groups */
     level_group *group;
+    float *span_x; /* of all groups */
     /* integers */
     simd_rows *row_tiles; /* BITSET_SIZE / SCREEN_ROWS */
     simd_intervals *intervals;

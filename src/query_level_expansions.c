@@ -66,14 +66,14 @@ static void choose_terms(level_scratch *s, const level_group *g, float upper, en
     float left = 0.0f;
     e->terms = 0;
     if (m)
-        e->terms = simd->choose_terms((int)m, from->panels.weight + row,
-                                      points->panels.reach + column, from->terms.weight_place + row,
-                                      points->terms.kernel_place + column, NEGLIGIBLE / g->gain,
-                                      s->row_at, s->column_at, &left);
-    e->error =
-        left * (1.0f + ldexpf((float)m + 16.0f, -23)) + ldexpf((float)e->terms + 8.0f, -23) * upper +
-        index->points.frame.slack[e->cell] *
-            (float)(points->panels.gain[e->panel] * points->kern->variance);
+        e->terms =
+            simd->choose_terms((int)m, from->panels.weight + row, points->panels.reach + column,
+                               from->terms.weight_place + row, points->terms.kernel_place + column,
+                               NEGLIGIBLE / g->gain, s->row_at, s->column_at, &left);
+    e->error = left * (1.0f + ldexpf((float)m + 16.0f, -23)) +
+               ldexpf((float)e->terms + 8.0f, -23) * upper +
+               index->points.frame.slack[e->cell] *
+                   (float)(points->panels.gain[e->panel] * points->kern->variance);
     e->error *= 1.0001f;
 }
 
@@ -90,24 +90,8 @@ static void set_row(const level_scratch *s, const level_group *g, int column, co
     rows->tau[a] = INFINITY;
 }
 
-/* The points that span the panel of a group: their weights, */
-static void set_span(const level_scratch *s, level_group *g)
-{
-    const index_set *from = s->task->index->from;
-    int most = from->bound.terms.most;
-    const float *weights = from->bound.terms.weights + (size_t)g->panel * most * SCREEN_COLS;
-    for (int a = 0; a < SCREEN_ROWS; a++) {
-        int column = from->span.column[g->panel * SCREEN_ROWS + a];
-        for (int t = 0; t < most; t++)
-            g->weights[t * SCREEN_ROWS + a] = weights[t * SCREEN_COLS + column];
-        g->rows.gain[a] = from->frame.gain[g->panel * SCREEN_COLS + column];
-        g->rows.features[a] = g->weights + a;
-        g->rows.tau[a] = INFINITY;
-    }
-}
-
-/* and where they stand in the frame of a cell. */
-static void place_span(const level_scratch *s, int cell, level_group *g)
+/* The points that span the panel of a group, as rows in the frame of a cell. */
+static void set_span(const level_scratch *s, int cell, level_group *g)
 {
     const index_search *index = s->task->index;
     const index_set *from = index->from;
@@ -115,9 +99,10 @@ static void place_span(const level_scratch *s, int cell, level_group *g)
     g->frame_of = cell;
     for (int a = 0; a < SCREEN_ROWS; a++) {
         int column = g->panel * SCREEN_COLS + from->span.column[g->panel * SCREEN_ROWS + a];
+        float *x = g->x + (size_t)a * d;
         frames_relative(&index->points.frame, cell,
-                        s->task->from->x + (size_t)from->order.ids[column] * d, g->x + a * d);
-        g->rows.x[a] = g->x + a * d;
+                        s->task->from->x + (size_t)from->order.ids[column] * d, x);
+        set_row(s, g, column, x, a, &g->rows);
     }
 }
 
@@ -130,14 +115,10 @@ static uint32_t ask_span(level_scratch *s, const encounter *e, level_group *g, u
     uint32_t mask[SCREEN_ROWS];
     if (!rank || (g->asked >= SPANS_TRIED && g->spared < rank * g->asked))
         return members;
-    if (g->frame_of < 0)
-        set_span(s, g);
     if (g->frame_of != e->cell)
-        place_span(s, e->cell, g);
-    for (int t = 0; t < e->terms; t++)
-        s->span_at[t] = s->row_at[t] / SCREEN_COLS * SCREEN_ROWS;
+        set_span(s, e->cell, g);
     simd->expansion_tile(index->points.frame.pieces, rank, index->points.frame.d, e->terms,
-                         s->span_at, s->column_at, &g->rows, &e->columns, s->value, mask);
+                         s->row_at, s->column_at, &g->rows, &e->columns, s->value, mask);
     const float *inverse = span->inverse + (size_t)g->panel * SCREEN_ROWS * SCREEN_ROWS;
     float most_noise = (float)index->points.bound.most_noise,
           length = sqrtf(simd->span_length(rank, inverse, s->value)),
@@ -188,7 +169,8 @@ static void screen_panel(level_scratch *s, int cell, int panel, float upper, int
     const index_search *index = s->task->index;
     const bounds_terms *terms = &index->points.bound.terms;
     size_t column = (size_t)panel * SCREEN_COLS;
-    uint32_t members = simd->within(g->limit.least, upper) & (UINT32_MAX >> (SCREEN_COLS - g->count));
+    uint32_t members =
+        simd->within(g->limit.least, upper) & (UINT32_MAX >> (SCREEN_COLS - g->count));
     int some[SCREEN_COLS], count = 0;
     s->counters.bounds += g->count;
     s->counters.pruned += g->count - __builtin_popcount(members);
@@ -240,12 +222,10 @@ static void screen_group(level_scratch *s, int cell, level_group *g)
 void level_expansions_set(level_scratch *s)
 {
     int count = bitset_members(&s->block->active, s->grouped), d = s->task->index->points.frame.d;
-    size_t terms = s->task->index->from->bound.terms.most;
     s->groups = 0;
     for (int i = 0; i < count; i += s->group[s->groups++].count) {
         level_group *g = &s->group[s->groups];
         g->x = s->span_x + (size_t)s->groups * SCREEN_ROWS * d;
-        g->weights = s->span_weights + s->groups * terms * SCREEN_ROWS;
         set_group(s, s->grouped + i, count - i, g);
     }
 }

@@ -709,9 +709,8 @@ static void NAME(skip_limits)(int count, const simd_skip *queries, const simd_sk
 }
 
 /* How many keys are below each of `vectors` vectors of them, a constant where this is inlined. */
-static inline __attribute__((always_inline)) void NAME(count_below)(int vectors, int count,
-                                                                    const float *keys,
-                                                                    const float *own, int32_t *rank)
+static inline __attribute__((always_inline)) void
+NAME(count_below)(int vectors, int count, const float *keys, const float *own, int32_t *rank)
 {
     vf held[4];
     vs below[4];
@@ -726,9 +725,8 @@ static inline __attribute__((always_inline)) void NAME(count_below)(int vectors,
         for (int h = 0; h < vectors; h++)
 #if VECTOR_BYTES == 64
             below[h] = (vs)_mm512_mask_sub_epi32(
-                (__m512i)below[h],
-                _mm512_cmp_ps_mask((__m512)other, (__m512)held[h], _CMP_LT_OQ), (__m512i)below[h],
-                _mm512_set1_epi32(-1));
+                (__m512i)below[h], _mm512_cmp_ps_mask((__m512)other, (__m512)held[h], _CMP_LT_OQ),
+                (__m512i)below[h], _mm512_set1_epi32(-1));
 #else
             below[h] -= other < held[h];
 #endif
@@ -876,9 +874,9 @@ static int NAME(choose_terms)(int m, const float *weight, const float *reach,
                                        _mm512_maskz_loadu_ps(there, reach + u));
         __m512i row = _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(there, row_place + u)),
                 column = _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(there, column_place + u));
-        __mmask16 kept = (__mmask16)(
-            there & _mm512_cmp_ps_mask(product, _mm512_set1_ps(least), _CMP_GE_OQ) &
-            ~_mm512_movepi32_mask(_mm512_or_si512(row, column)));
+        __mmask16 kept =
+            (__mmask16)(there & _mm512_cmp_ps_mask(product, _mm512_set1_ps(least), _CMP_GE_OQ) &
+                        ~_mm512_movepi32_mask(_mm512_or_si512(row, column)));
         others = (vf)_mm512_mask_add_ps((__m512)others, (__mmask16)~kept, (__m512)others, product);
         _mm512_storeu_si512(row_at + count, _mm512_maskz_compress_epi32(
                                                 kept, _mm512_slli_epi32(row, SCREEN_SHIFT)));

@@ -21,13 +21,13 @@
 
 /* By panel. Owns its arrays. */
 typedef struct {
-    int *rank;             /* panels: 0 where none of the points counts */
-    int *column;           /* panels x SCREEN_ROWS: place of each of T in the panel */
-    float *inverse;        /* panels x SCREEN_ROWS^2: M^-1, row-major, padded by zeros */
-    float *amplify;        /* panels */
-    float *noise;          /* panels: spread gather */
-    float *rounding;       /* panels */
-    float *cosine, *sine;  /* panels x SCREEN_COLS: of beta, of the point in each column */
+    int *rank;            /* panels: 0 where none of the points counts */
+    int *column;          /* panels x SCREEN_ROWS: place of each of T in the panel */
+    float *inverse;       /* panels x SCREEN_ROWS^2: M^-1, row-major, padded by zeros */
+    float *amplify;       /* panels */
+    float *noise;         /* panels: spread gather */
+    float *rounding;      /* panels */
+    float *cosine, *sine; /* panels x SCREEN_COLS: of beta, of the point in each column */
 } spans;
 
 status spans_build(const bounds *bound, int threads, spans *out);
