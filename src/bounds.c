@@ -117,7 +117,8 @@ static void fold_weights(const builder *how, const bounds *b, const int *ids, in
     const metric_points *points = b->points;
     int m = b->m, cols = simd->cols;
     float *weight = b->panels.weight + (size_t)panel * m;
-    float *reach = b->special_reach ? b->special_reach + (size_t)panel * m : NULL;
+    float *reach = b->special_reach ? b->special_reach + panel : NULL;
+    size_t panels = b->order->panels;
     double norms[SIMD_MAX_COLS], plain[SIMD_MAX_COLS] = {0}, scale[SIMD_MAX_COLS] = {0};
     double *most = w + (size_t)m * cols, *scaled = most + m;
     simd->pack_rows(m, cols, filled, points->v, ids, w);
@@ -136,7 +137,7 @@ static void fold_weights(const builder *how, const bounds *b, const int *ids, in
         weight[u] = up > weight[u] ? up : weight[u];
         if (reach) {
             up = rounded_up(scaled[u]);
-            reach[u] = up > reach[u] ? up : reach[u];
+            reach[u * panels] = up > reach[u * panels] ? up : reach[u * panels];
         }
         for (int j = 0; j < cols && weights; j++)
             weights[(size_t)u * SCREEN_COLS + j] = (float)(w[(size_t)u * cols + j] * scale[j]);
@@ -198,8 +199,8 @@ static void build_panel(const builder *how, const bounds *b, int panel, const wo
     b->panels.gain[panel] = 0.0;
     if (b->panels.weight)
         memset(b->panels.weight + (size_t)panel * m, 0, m * sizeof(float));
-    if (b->special_reach)
-        memset(b->special_reach + (size_t)panel * m, 0, m * sizeof(float));
+    for (int u = 0; u < m && b->special_reach; u++)
+        b->special_reach[u * (size_t)b->order->panels + panel] = 0.0f;
     measure_panel(b, panel);
     while (count < SCREEN_COLS && ids[count] >= 0)
         count++;

@@ -71,7 +71,7 @@ typedef struct {
     double jitter;
     specials special;
     bounds_level panels, cells, groups;
-    float *special_reach; /* panels x m, NULL where no point is special */
+    float *special_reach; /* m x panels: a query reads one input; NULL where no point is special */
     float *noise;         /* n, by index, upwards */
     double most_noise;
     bounds_terms terms;
@@ -109,7 +109,7 @@ void bounds_expansions(const bounds *b, const bounds_level *from, int X, const b
 /* upper >= |rho(z_u, y)| / g_z for a special query on input u and every y of a panel, up to noise. */
 static inline double bounds_special(const bounds *b, int u, int panel)
 {
-    return b->special_reach[(size_t)panel * b->m + u] * b->jitter * b->kern->variance;
+    return b->special_reach[u * (size_t)b->panels.count + panel] * b->jitter * b->kern->variance;
 }
 
 #endif
