@@ -141,8 +141,11 @@ static status sample_search(const query_task *task, const index_search *index, i
     query_task sample = *task;
     query_result result = {0};
     int *rows = scratch_alloc(room, sizeof(int)), *slot = scratch_alloc(room, sizeof(int));
-    result.id = stays ? seen->result->id : scratch_alloc(room * task->k, sizeof(int));
-    result.dist = stays ? seen->result->dist : scratch_alloc(room * task->k, sizeof(double));
+    if (stays)
+        result = *seen->result;
+    result.counters = (query_counters){0};
+    result.id = stays ? result.id : scratch_alloc(room * task->k, sizeof(int));
+    result.dist = stays ? result.dist : scratch_alloc(room * task->k, sizeof(double));
     status outcome = status_fail(STATUS_MEMORY);
     if (stays && !seen->answered)
         seen->answered = calloc(task->count, 1);
@@ -171,6 +174,8 @@ static status sample_search(const query_task *task, const index_search *index, i
         sample.mon = NULL;
         outcome = query_level(&sample, &result);
         *counters = result.counters;
+        if (stays)
+            seen->result->given = result.given;
         query_counters_add(&seen->counters, counters);
         *queries = (double)count + 1e-9;
     }

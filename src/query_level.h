@@ -13,7 +13,7 @@
  *              candidates whose interval reaches the threshold are kept
  *   5 finish   these are evaluated by the metric, in double, and ordered
  * Where weights decay, kernel expansions (bounds.h) take the place of 3 and 4: panels of queries meet panels of
- * candidates that the expansion bound and pivots (pivots.h) leave, and a sum of a few terms is rho itself but for a
+ * candidates that the expansion bound and spans (spans.h) leave, and a sum of a few terms is rho itself but for a
  * small error. Where neither pays, integer products (screen.h) do so, for all cells: in 8 bits where they can, and
  * in 16 what these leave. If all points are queries, blocks then meet in pairs and a product serves both
  * (query_level_pairs.c). Blocks of one query serve best-first search (query_best_cells.c).
