@@ -5,6 +5,9 @@
 /* All landmarks are asked where coarse ones leave so many times as many queries. */
 #define FINE_PAYS 3
 
+/* So many coarse landmarks of the queries' cell take one tile, where they say enough. */
+#define SPAN_FEW 8
+
 /* |P b|^2 of cells that come first: they raise the thresholds before the turn of the others. */
 #define NEAR_LENGTH 0.3f
 
@@ -34,6 +37,15 @@ static void set_span(level_scratch *s, const subspaces *space, const int *landma
         out->noisy[q] = noisy * 1.0001f;
         out->tail[q] = sqrtf(rest) * 1.0001f;
     }
+}
+
+static float largest_tail(const level_scratch *s, const span *own)
+{
+    int members[BITSET_SIZE], count = bitset_members(&s->block->active, members);
+    float largest = 0.0f;
+    for (int i = 0; i < count; i++)
+        largest = fmaxf(largest, own->tail[members[i]]);
+    return largest;
 }
 
 /* The coordinates of the queries in the span of the landmarks of their own cell. */
@@ -71,7 +83,10 @@ void level_subspaces_set(level_scratch *s)
     for (int i = 0; i < rank; i++)
         for (int j = 0; j < width; j++)
             s->inverse[i * width + j] = j < rank ? inverse[j * width + i] : 0.0f;
-    set_span(s, space, landmarks, space->coarse[cell], &s->spans[0]);
+    int coarse = space->coarse[cell], few = coarse < SPAN_FEW ? coarse : SPAN_FEW;
+    set_span(s, space, landmarks, few, &s->spans[0]);
+    if (few < coarse && largest_tail(s, &s->spans[0]) > SUBSPACE_COARSE)
+        set_span(s, space, landmarks, coarse, &s->spans[0]);
     set_span(s, space, landmarks, rank, &s->spans[1]);
 }
 
