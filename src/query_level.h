@@ -27,7 +27,7 @@
 #include "simd.h"
 
 #define LEVEL_CHUNK 128          /* cells of the frontier that are ordered at once */
-#define LEVEL_NEARLY 5.0f        /* an expansion bound of so many thresholds is not refined */
+#define LEVEL_NEARLY 50.0f       /* an expansion bound of so many thresholds is not refined */
 #define LEVEL_FINISH_PAIRS 32768 /* pairs that are finished at once, */
 #define LEVEL_FINISH_PANELS 1024 /* and panels that they stand in */
 /* What a list of candidates takes: a row of a tile, and a whole vector, may come on top of its capacity. */

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 
 #define FIRST_CHUNK 8
+#define NEARLY_CHEAP                                                                               \
+    5.0f /* LEVEL_NEARLY where asking landmarks takes less than the bounds of all panels */
 
 static int nearer(const void *a, const void *b)
 {
@@ -37,6 +39,12 @@ float level_away(const index_search *index, int from, int cell)
     return (float)s2;
 }
 
+/* Up to how many thresholds a bound is refined. */
+static float nearly(const level_scratch *s)
+{
+    return s->task->index->form == INDEX_SUBSPACES ? NEARLY_CHEAP : LEVEL_NEARLY;
+}
+
 static float hardest_of(const level_scratch *s, const int *members, int count)
 {
     float hardest = 0.0f;
@@ -62,7 +70,7 @@ static bitset bound_cell(level_scratch *s, int cell, const int *members, int cou
         for (next = i + 1; next < count && block->column[members[next]] / SCREEN_COLS == own;)
             next++;
         float hardest = hardest_of(s, members + i, next - i);
-        if (reaches(upper, hardest) && upper * hardest < LEVEL_NEARLY)
+        if (reaches(upper, hardest) && upper * hardest < nearly(s))
             upper =
                 bounds_expansion(b, &from->panels, own, &b->panels, panel[cell], panel[cell + 1]);
         for (int j = i; j < next && reaches(upper, hardest); j++)
@@ -76,7 +84,7 @@ static bitset bound_cell(level_scratch *s, int cell, const int *members, int cou
 /* The same where `upper` is the bound of the whole block. */
 static bitset bound_block(level_scratch *s, int cell, float upper, const int *members, int count)
 {
-    int refine = s->task->index->points.bound.expands && upper < LEVEL_NEARLY;
+    int refine = s->task->index->points.bound.expands && upper < nearly(s);
     return refine ? bound_cell(s, cell, members, count) : s->block->active;
 }
 

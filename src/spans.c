@@ -105,7 +105,8 @@ static void build_panel(const bounds *b, int panel, spans *s)
     gather_points(b, panel, &f);
     for (int i = 0; i < f.count; i++)
         most = fmax(most, b->noise[f.ids[i]]);
-    factorise(b, SCREEN_ROWS * most * most + 1e-10, &f);
+    double ridge = SCREEN_ROWS * most * most + 1e-10;
+    factorise(b, ridge, &f);
     double spread = invert(&f);
     s->rank[panel] = f.rank;
     for (int r = 0; r < SCREEN_ROWS; r++) {
@@ -126,7 +127,7 @@ static void build_panel(const bounds *b, int panel, spans *s)
     for (int i = 0; i < f.count; i++) {
         double noise = b->noise[f.ids[i]],
                error = s->noise[panel] * noise + ldexp(1.0, -23) + ldexp(200.0, -52) * spread,
-               tail2 = fmin(1.0, fmax(f.left[i], 0.0) + noise * noise + 2.0 * error);
+               tail2 = fmin(1.0, fmax(f.left[i], 0.0) + ridge + noise * noise + 2.0 * error);
         s->cosine[columns + f.place[i]] = (float)(sqrt(1.0 - tail2) * (1.0 - 1e-6));
         s->sine[columns + f.place[i]] = (float)fmin(1.0, sqrt(tail2) * up);
     }
