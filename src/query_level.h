@@ -84,12 +84,15 @@ typedef struct {
 /* Queries of a block that stand in one panel, up to SCREEN_COLS of them, and the points that span the panel. */
 typedef struct {
     int panel, count;
-    const int *members;                 /* of the block */
-    float gain;                         /* the largest */
-    simd_group limit;                   /* by member */
-    int spans, asked, spared, frame_of; /* the cell in whose frame x is, -1 for none */
+    const int *members; /* of the block */
+    float gain;         /* the largest */
+    simd_group limit;   /* by member */
+    int spans;          /* how many points span the panel, in rows */
     simd_rows rows;
-    float *x; /* SCREEN_ROWS x d */
+    float *x;     /* SCREEN_ROWS x d: where they stand in the frame of a cell, */
+    int frame_of; /* that one, -1 for none */
+    int asked,
+        spared; /* how often they were asked about a panel of it, and members that this took off */
 } level_group;
 
 /* A block has no more: one for each panel of a cell, and one for each whole panel of queries. */
