@@ -144,7 +144,9 @@ static void fold_weights(const builder *how, const bounds *b, const int *ids, in
     }
 }
 
-void bounds_keep(int m, int most, const float *size, const float *values, int16_t *place,
+/* Keeps the values (m x SCREEN_COLS) of the `most` inputs of largest size, or nearly so, in their order: the place of
+ * each, or -1, and the values. */
+static void keep(int m, int most, const float *size, const float *values, int16_t *place,
                  float *out)
 {
     float all = 0.0f, low = 0.0f, high = INFINITY;
@@ -220,10 +222,10 @@ static void build_panel(const builder *how, const bounds *b, int panel, const wo
             for (int j = (count + cols - 1) / cols * cols; j < SCREEN_COLS; j++)
                 own->weights[(size_t)u * SCREEN_COLS + j] =
                     own->kernels[(size_t)u * SCREEN_COLS + j] = 0.0f;
-        bounds_keep(m, terms->most, b->panels.weight + at, own->weights, terms->weight_place + at,
-                    terms->weights + to);
-        bounds_keep(m, terms->most, b->panels.reach + at, own->kernels, terms->kernel_place + at,
-                    terms->kernels + to);
+        keep(m, terms->most, b->panels.weight + at, own->weights, terms->weight_place + at,
+             terms->weights + to);
+        keep(m, terms->most, b->panels.reach + at, own->kernels, terms->kernel_place + at,
+             terms->kernels + to);
     }
 }
 

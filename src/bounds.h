@@ -87,6 +87,10 @@ void bounds_free(bounds *b);
 float bounds_expansion(const bounds *b, const bounds_level *from, int X, const bounds_level *to,
                        int first, int last);
 
+/* The same for each of these ranges. */
+void bounds_expansions(const bounds *b, const bounds_level *from, int X, const bounds_level *to,
+                       int first, int last, float *upper);
+
 /* What terms would do for a query, seen on a few of them and a part of the points: points whose expansion bound reaches
  * the threshold, terms of each, and those that are left to the metric. */
 typedef struct {
@@ -96,15 +100,6 @@ typedef struct {
 /* k neighbours are wanted; L must be known if there are inducing inputs. */
 status bounds_sample(const metric_source *source, const metric_points *points, int k,
                      bounds_outlook *out);
-
-/* Keeps the values (m x SCREEN_COLS) of the `most` inputs of largest size, or nearly so, in their order: the place of
- * each, or -1, and the values. */
-void bounds_keep(int m, int most, const float *size, const float *values, int16_t *place,
-                 float *out);
-
-/* The same for each of these ranges. */
-void bounds_expansions(const bounds *b, const bounds_level *from, int X, const bounds_level *to,
-                       int first, int last, float *upper);
 
 /* upper >= |rho(z_u, y)| / g_z for a special query on input u and every y of a panel, up to noise. */
 static inline double bounds_special(const bounds *b, int u, int panel)

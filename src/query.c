@@ -4,7 +4,6 @@
 #include "scratch.h"
 
 #include <stdlib.h>
-
 #include <string.h>
 
 /* Costs in units of one double-precision product in the tiles of brute force, measured on one machine:

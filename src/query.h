@@ -56,8 +56,7 @@ typedef struct {
 typedef struct {
     int *id;
     double *dist;
-    int *
-        place; /* by slot, -1 before it is given; NULL if answers stand in the order of their slots */
+    int *place; /* by slot, -1 before it is given; NULL where slots are places */
     int given;
     query_counters counters;
     const char *method; /* the engine that answered */

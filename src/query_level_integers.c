@@ -112,9 +112,10 @@ void level_integers_screen(level_scratch *s, int cell, const int *members, int c
     for (int step = 0; step < panels; step++)
         for (int i = 0; i < count; i += SCREEN_ROWS) {
             /* in the own cell where the queries stand first, which raises thresholds most */
-            int p =
-                own ? (block->column[members[i]] / SCREEN_COLS - order->panel[cell] + step) % panels
-                    : step;
+            int p = own ? level_nth_nearest(block->column[members[i]] / SCREEN_COLS -
+                                                order->panel[cell],
+                                            step, panels)
+                        : step;
             screen_tile(s, cell, p, members + i, count - i < SCREEN_ROWS ? count - i : SCREEN_ROWS,
                         &s->row_tiles[i / SCREEN_ROWS], &columns[p], other);
         }
