@@ -1,12 +1,12 @@
 # The index that a tree keeps, and what becomes of an answer when one of its bounds is broken on purpose.
 
-# The tree with one array of its index changed: single-precision numbers, or double ones.
-damaged <- function(tree, field, change, size = 4) {
+# The tree with one array of its index changed: single-precision numbers, double ones or integers.
+damaged <- function(tree, field, change, size = 4, what = "double") {
   fields <- .Call(C_tree_index_fields, tree$gp, tree)
   at <- match(field, fields$name)
   stopifnot(!is.na(at))
   bytes <- fields$at[at] + seq_len(fields$bytes[at])
-  values <- readBin(tree$index[bytes], "double", fields$bytes[at] / size, size)
+  values <- readBin(tree$index[bytes], what, fields$bytes[at] / size, size)
   tree$index[bytes] <- writeBin(change(values), raw(), size)
   tree
 }
@@ -37,6 +37,21 @@ test_that("subspaces of landmarks: a tail, an angle or an error too small is see
   first <- function(x) x * (seq_along(x) %% 6 != 1) # of six stages a cell
   expect_wrong_search(damaged(tree, "subspace.stage_tail", first), "angle to the first landmarks too small")
   expect_wrong_search(damaged(tree, "subspace.psi", function(x) 0.5 * x), "coordinates too small")
+})
+
+test_that("cones of cells that are small beside the lengthscale: an opening too small is seen", {
+  set.seed(20)
+  tree <- cover_tree(plane(12000, lengthscale = 0.5, m = 9))
+  expect_identical(index_form(tree), "subspaces of landmarks")
+  expect_same_search(tree)
+  expect_same_search(tree, predecessors = TRUE)
+  expect_same_search(tree, newdata = inputs("uniform", 3000, 2))
+  shut <- damaged(damaged(tree, "cones.sine", function(x) 0 * x), "cones.cosine", function(x) 0 * x + 1)
+  expect_wrong_search(shut, "no opening")
+  wide <- damaged(damaged(tree, "cones.sine", function(x) 0 * x + 1), "cones.cosine", function(x) 0 * x)
+  expect_same_search(wide)
+  bounds <- function(tree) residual_knn(tree, 15, method = "level")$stats[["bounds"]]
+  expect_lt(bounds(tree), 0.95 * bounds(wide)) # they do skip cells
 })
 
 test_that("the expansion bound: a reach, a weight or a gain too small is seen", {
@@ -121,6 +136,23 @@ test_that("spans of panels: an angle or a coordinate too small is seen", {
   expect_wrong_search(broken, "no angle between queries and the span of their panel")
   broken <- damaged(tree, "spans.inverse", function(x) 0.5 * x)
   expect_wrong_search(broken, "coordinates in the span too small")
+})
+
+test_that("spans of panels: an error left out of terms that panels do not keep is seen", {
+  set.seed(21)
+  sites <- inputs("uniform", 500, 2)[rep(1:500, each = 20), ] # what holds for a point, holds for all at its site
+  x <- rbind(inputs("uniform", 150, 2), sites + rnorm(length(sites), sd = 1e-3))
+  tree <- cover_tree(residual_gp(x, gp_kernel("matern32", lengthscale = 0.05), inducing = x[1:150, ]))
+  expect_identical(index_form(tree), "kernel expansions")
+  brute <- residual_knn(tree, 50, method = "brute")
+  recalls <- vapply(c(3, 6), function(every) {
+    lose <- function(place) ifelse(seq_along(place) %% every == 0, -1L, place)
+    few <- damaged(tree, "terms.kernel_place", lose, 2, "integer") # as if panels kept fewer: slower, not wrong
+    bold <- damaged(few, "spans.amplify", function(x) 0 * x)
+    vapply(list(few, bold), function(tree) recall(residual_knn(tree, 50, method = "level"), brute), 0)
+  }, c(0, 0))
+  expect_identical(recalls[1, ], c(1, 1))
+  expect_lt(min(recalls[2, ]), 1)
 })
 
 test_that("kernel expansions hold for other kernels, a nugget, duplicates, clusters and no inducing inputs", {
