@@ -21,6 +21,13 @@ static inline void bitset_remove(bitset *set, int member)
     set->word[member / 64] &= ~((uint64_t)1 << (member % 64));
 }
 
+/* Removes what is not in the other. */
+static inline void bitset_keep(bitset *set, const bitset *other)
+{
+    for (int w = 0; w < BITSET_WORDS; w++)
+        set->word[w] &= other->word[w];
+}
+
 static inline int bitset_any(const bitset *set)
 {
     uint64_t any = 0;

@@ -6,13 +6,14 @@
 #define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
 #define RANK_SHARE 0.5   /* of the points of a cell: more landmarks say no more than the points */
 #define ALIGN 64
-#define MAGIC 0x76616e6e32303038 /* changes with the layout */
+#define MAGIC 0x76616e6e32303039 /* changes with the layout */
 
 static void set_free(index_set *set)
 {
     cells_free(&set->order);
     bounds_free(&set->bound);
     subspaces_free(&set->space);
+    cones_free(&set->cone);
     frames_free(&set->frame);
     spans_free(&set->span);
     screen_free(&set->integers);
@@ -157,6 +158,14 @@ static void walk_set(walk *w, const header *head, metric_points *points, index_s
         visit(w, "subspace.cell_noise", &s->cell_noise, count * sizeof(float));
         visit(w, "subspace.cell_rounding", &s->cell_rounding, count * sizeof(float));
         visit(w, "subspace.cell_most", &s->cell_most, count * sizeof(float));
+        cones *k = &set->cone;
+        size_t axes = cones_columns(c);
+        visit(w, "cones.x", &k->x, axes * d * sizeof(double));
+        visit(w, "cones.v", &k->v, axes * m * sizeof(double));
+        visit(w, "cones.scale", &k->scale, axes * sizeof(double));
+        visit(w, "cones.cosine", &k->cosine, axes * sizeof(float));
+        visit(w, "cones.sine", &k->sine, axes * sizeof(float));
+        visit(w, "cones.noise", &k->noise, axes * sizeof(float));
         return;
     }
     frames *f = &set->frame;
@@ -444,6 +453,8 @@ static status set_build(const metric_source *source, const tree *structure,
     if (!result.code && *form == INDEX_SUBSPACES)
         result = subspaces_build(source->kern, points, &set->order, set->bound.noise, threads,
                                  &set->space);
+    if (!result.code && *form == INDEX_SUBSPACES)
+        result = cones_build(&set->bound, threads, &set->cone);
     if (!result.code && *form != INDEX_SUBSPACES)
         result = frames_build(source->kern, points, &set->order, &set->bound.special, threads,
                               &set->frame);

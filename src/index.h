@@ -7,6 +7,7 @@
 #ifndef VECCHIANN_INDEX_H
 #define VECCHIANN_INDEX_H
 
+#include "cones.h"
 #include "frames.h"
 #include "screen.h"
 #include "spans.h"
@@ -20,6 +21,7 @@ typedef struct {
     cells order;
     bounds bound;    /* with terms: INDEX_EXPANSIONS */
     subspaces space; /* INDEX_SUBSPACES */
+    cones cone;      /* INDEX_SUBSPACES */
     frames frame;    /* all others */
     spans span;      /* INDEX_EXPANSIONS */
     screen integers; /* INDEX_INTEGERS */

@@ -47,8 +47,8 @@ static int reserve_subspaces(level_scratch *s)
 {
     size_t room = BITSET_SIZE * LEVEL_WIDTH;
     s->own = scratch_alloc(room, sizeof(float));
-    s->spans[0].weights = scratch_alloc(room, sizeof(float));
-    s->spans[1].weights = scratch_alloc(room, sizeof(float));
+    s->spans[0].weights = scratch_alloc(SUBSPACE_RANK * LEVEL_STRIDE, sizeof(float));
+    s->spans[1].weights = scratch_alloc(SUBSPACE_RANK * LEVEL_STRIDE, sizeof(float));
     s->products = scratch_alloc(room, sizeof(float));
     s->psi = scratch_alloc(room, sizeof(float));
     s->P = scratch_alloc(SUBSPACE_RANK * LEVEL_WIDTH, sizeof(float));

@@ -5,10 +5,12 @@
  *   1 seed     the nearest cell is screened; every query has a threshold from then on: the k-th
  *              largest lower bound of |rho| seen so far, which only candidates that may exceed it pass
  *   2 bound    groups of cells, then the cells of the groups that survive, are skipped by the
- *              kernel-expansion bound; the rest are listed, nearest first
+ *              kernel-expansion bound; with subspaces also by circles: what the queries around a landmark of their cell
+ *              may still want lies within some angle of it, and cells in cones (cones.h) that are farther are skipped.
+ *              The rest are listed, nearest first
  *   3 skip     a listed cell is skipped for the queries whose threshold its subspace bound does not
  *              reach: first from the landmarks of the block to those of the cell, coarse ones before all
- *              of them, then from the query to the cell's, some at a time
+ *              of them, for circles and then for single queries; then from the query to the cell's, some at a time
  *   4 screen   for what is left, intervals of |rho| are formed with all points of the cell, and
  *              candidates whose interval reaches the threshold are kept
  *   5 finish   these are evaluated by the metric, in double, and ordered
@@ -32,6 +34,9 @@
 #define LEVEL_FINISH_PANELS 1024 /* and panels that they stand in */
 /* What a list of candidates takes: a row of a tile, and a whole vector, may come on top of its capacity. */
 #define LEVEL_ROOM(capacity) ((size_t)(capacity) + SCREEN_COLS + SIMD_WIDTH)
+#define LEVEL_STRIDE                                                                               \
+    (BITSET_SIZE + SIMD_WIDTH) /* of numbers by query: no two rows share places of a cache */
+#define LEVEL_CIRCLES 8        /* landmarks of a cell that its queries stand around */
 /* The longest row of psi. */
 #define LEVEL_WIDTH ((SUBSPACE_RANK + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH)
 
@@ -45,14 +50,24 @@ typedef struct {
     float key;   /* squared distance of the boxes, for the order of work */
     float upper; /* expansion bound for the hardest query; 1 is what must be reached */
     float most;  /* largest |P b|^2 of its queries, negative where the landmarks were not asked */
-    int cell, fine; /* whether all landmarks were asked, not the coarse ones only */
+    int cell, fine;   /* whether all landmarks were asked, not the coarse ones only */
+    uint32_t circles; /* in bits: those that reach it */
     bitset active;
 } work_item;
 
+/* What queries may still want, of those that a landmark of their cell is nearest to: it lies within an angle of the
+ * landmark, the largest sum of the angle to a query and of the angle of its threshold. */
+typedef struct {
+    int landmark;
+    float noise;        /* of the landmark */
+    float cosine, sine; /* of the angle, downwards and upwards; the cosine may be negative */
+    bitset members;     /* the queries */
+} level_circle;
+
 /* The queries of a block from the landmarks of their own cell, coarse ones or all. */
 typedef struct {
-    int rank, width;
-    float *weights;                                                 /* rows x width: b */
+    int rank;
+    float *weights;                                                 /* rank x LEVEL_STRIDE: b */
     float tail[BITSET_SIZE], size[BITSET_SIZE], noisy[BITSET_SIZE]; /* tail, |b|_1, sum noise |b| */
 } span;
 
@@ -110,6 +125,10 @@ typedef struct {
     double *rho;
     float *lengths; /* LEVEL_CHUNK x BITSET_SIZE: |P b|^2 */
     float least[BITSET_SIZE], must[BITSET_SIZE];
+    /* circles; by query, which one it belongs to, and cosine and sine of the angle between them */
+    int circles, circle_of[BITSET_SIZE];
+    level_circle circle[LEVEL_CIRCLES];
+    float circle_cosine[BITSET_SIZE], circle_sine[BITSET_SIZE];
     /* subspaces: rows of a block, of its landmarks, of what is left of it for a cell */
     float *own, *products, *psi; /* rows x width: psi in the own cell, P b, psi */
     span spans[2];               /* coarse landmarks, all */
@@ -215,6 +234,24 @@ void level_subspaces_screen_one(level_scratch *s, int cell, const float *psi, fl
 
 /* Some cells of the frontier, for the queries that each is still active for. */
 void level_subspaces_screen(level_scratch *s, work_item *work, int count);
+
+/* ---- query_level_circles.c ---- */
+
+/* Which landmark of their own cell each query belongs to. */
+void level_circles_set(level_scratch *s);
+
+/* Draws the circles by the present thresholds. */
+void level_circles_draw(level_scratch *s);
+
+/* Which circles reach the points within an angle, given by cosine and sine, of a space: near[c] is at least the
+ * cosine of the angle between it and the landmark of circle c. */
+uint32_t level_circles_reach(const level_scratch *s, const float *near, float cosine, float sine);
+
+/* The queries of some circles. */
+bitset level_circles_members(const level_scratch *s, uint32_t some);
+
+/* For each cell of a panel of cones, which circles reach it. */
+void level_circles_cones(level_scratch *s, int panel, uint32_t *reach);
 
 /* ---- query_level_integers.c ---- */
 

@@ -4,7 +4,7 @@
 
 #define FIRST_CHUNK 8
 #define NEARLY_CHEAP                                                                               \
-    5.0f /* LEVEL_NEARLY where asking landmarks takes less than the bounds of all panels */
+    2.0f /* LEVEL_NEARLY where asking landmarks takes less than the bounds of all panels */
 
 static int nearer(const void *a, const void *b)
 {
@@ -105,13 +105,17 @@ bitset level_bound(level_scratch *s, int cell)
     return bound_block(s, cell, upper, members, count);
 }
 
-/* Cells but first .. last - 1 that the expansion bound of the whole block leaves, nearest first. */
+/* Cells but first .. last - 1 that the expansion bound of the whole block and circles leave, nearest first. */
 static int list_work(level_scratch *s, int first, int last, const int *members, int count)
 {
     const index_search *index = s->task->index;
     const bounds *b = &index->points.bound, *from = &index->from->bound;
     int own = s->block->cell, listed = 0, group = 1;
     float hardest = hardest_of(s, members, count);
+    int circles = index->form == INDEX_SUBSPACES, panel = -1;
+    uint32_t reach[SIMD_MAX_COLS];
+    if (circles)
+        level_circles_draw(s);
     for (int c = 0; c < index->points.order.count; c++) {
         float upper = INFINITY;
         if (b->expands && c % BOUNDS_GROUP == 0) {
@@ -128,8 +132,15 @@ static int list_work(level_scratch *s, int first, int last, const int *members, 
             if (upper < 1.0f)
                 continue;
         }
-        s->work[listed++] =
-            (work_item){.key = level_away(index, own, c), .upper = upper, .cell = c};
+        if (circles && c / simd->cols != panel) {
+            panel = c / simd->cols;
+            level_circles_cones(s, panel, reach);
+        }
+        uint32_t reached = circles ? reach[c % simd->cols] : 0;
+        if (circles && !reached)
+            continue;
+        s->work[listed++] = (work_item){
+            .key = level_away(index, own, c), .upper = upper, .cell = c, .circles = reached};
     }
     qsort(s->work, listed, sizeof(work_item), nearer);
     return listed;
@@ -165,6 +176,7 @@ int level_seed(level_scratch *s)
         return seed;
     if (form == INDEX_SUBSPACES) {
         level_subspaces_set(s);
+        level_circles_set(s);
         level_subspaces_seed(s, seed);
     } else if (form == INDEX_EXPANSIONS) {
         level_expansions_set(s);
@@ -189,6 +201,10 @@ void level_frontier(level_scratch *s, int first, int last)
                 continue;
             }
             item->active = bound_block(s, item->cell, item->upper, members, count);
+            if (form == INDEX_SUBSPACES) {
+                bitset reached = level_circles_members(s, item->circles);
+                bitset_keep(&item->active, &reached);
+            }
             if (form == INDEX_INTEGERS) {
                 int active[BITSET_SIZE], left = bitset_members(&item->active, active);
                 level_integers_screen(s, item->cell, active, left, NULL);

@@ -18,10 +18,13 @@ static void set_span(level_scratch *s, const subspaces *space, const int *landma
     const level_block *block = s->block;
     int all = space->rank[block->cell], stride = subspace_width(space, block->cell);
     out->rank = rank;
-    out->width = (rank + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
     for (int q = 0; q < block->count; q++)
         s->rows[q] = s->own + (size_t)q * stride;
-    simd->multiply32(block->count, s->rows, rank, s->inverse, stride, out->width, s->products);
+    simd->multiply32(block->count, s->rows, rank, s->inverse, stride,
+                     (rank + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH, s->products);
+    for (int r = 0; r < rank; r++)
+        for (int q = 0; q < block->count; q++)
+            out->weights[r * LEVEL_STRIDE + q] = s->products[(size_t)q * stride + r];
     for (int q = 0; q < block->count; q++) {
         const float *b = s->products + (size_t)q * stride;
         float size = 0.0f, noisy = 0.0f, rest = space->tail[block->column[q]];
@@ -32,7 +35,6 @@ static void set_span(level_scratch *s, const subspaces *space, const int *landma
         rest *= rest;
         for (int r = rank; r < all; r++)
             rest += s->rows[q][r] * s->rows[q][r];
-        memcpy(out->weights + (size_t)q * out->width, b, out->width * sizeof(float));
         out->size[q] = size * 1.0001f;
         out->noisy[q] = noisy * 1.0001f;
         out->tail[q] = sqrtf(rest) * 1.0001f;
@@ -180,36 +182,44 @@ static int asked(const subspaces *space, int cell, int fine)
     return (rank + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
 }
 
+/* The circles that reach a cell, by the landmarks of the queries' cell in the span of its first `to`. */
+static uint32_t circles_reaching(const level_scratch *s, int cell, int to)
+{
+    const subspaces *space = &s->task->index->points.space;
+    int width = subspace_width(space, cell);
+    float near[LEVEL_CIRCLES], length, sine = fminf(subspace_stage_tail(space, cell, to), 1.0f);
+    for (int c = 0; c < s->circles; c++) {
+        const level_circle *circle = &s->circle[c];
+        simd->squared_lengths(1, width, to, s->P + (size_t)circle->landmark * width, &length);
+        near[c] = sqrtf(length * 1.0001f) + subspace_psi_error(space, cell, circle->noise);
+    }
+    return level_circles_reach(s, near, sqrtf(1.0f - sine * sine), sine);
+}
+
 /* Asks the landmarks of the queries' cell and of another for |P b|^2 of the active queries, and takes those
- * that are done with the cell from them. Returns how many are left. */
+ * that are done with the cell from them, by circles first. Returns how many are left. */
 static int ask_landmarks(level_scratch *s, work_item *item, int fine, float *lengths)
 {
     const subspaces *space = &s->task->index->points.space;
     const span *own = &s->spans[fine];
-    int cell = item->cell, width = subspace_width(space, cell), members[BITSET_SIZE], left = 0;
+    int cell = item->cell, width = subspace_width(space, cell), members[BITSET_SIZE];
     int rank = fine ? space->rank[cell] : space->coarse[cell], to = asked(space, cell, fine);
-    int count = bitset_members(&item->active, members);
-    float found[BITSET_SIZE];
+    int count = bitset_count(&item->active);
     subspaces_project(space, cell, 0, to, own->rank, s->landmark_x, s->landmark_v,
                       s->landmark_scale, s->rows, s->products, s->P);
     s->counters.correlations += (double)rank * own->rank;
-    for (int i = 0; i < count; i++)
-        s->rows[i] = own->weights + (size_t)members[i] * own->width;
-    simd->multiply32(count, s->rows, own->rank, s->P, width, to, s->products);
-    simd->squared_lengths(count, width, to, s->products, found);
-    set_limits(s, cell, to, own);
+    bitset reached = level_circles_members(s, circles_reaching(s, cell, to));
+    bitset_keep(&item->active, &reached);
+    if (bitset_any(&item->active)) {
+        set_limits(s, cell, to, own);
+        simd->product_lengths(s->block->count, own->rank, own->weights, LEVEL_STRIDE, s->P, width,
+                              to, s->least, item->active.word, lengths);
+    }
+    int left = bitset_members(&item->active, members);
     item->fine = fine;
     item->most = 0.0f;
-    memset(&item->active, 0, sizeof(bitset));
-    for (int i = 0; i < count; i++) {
-        int q = members[i];
-        if (found[i] * 1.0001f < s->least[q] * s->least[q])
-            continue;
-        lengths[q] = found[i];
-        item->most = found[i] > item->most ? found[i] : item->most;
-        bitset_add(&item->active, q);
-        left++;
-    }
+    for (int i = 0; i < left; i++)
+        item->most = fmaxf(item->most, lengths[members[i]]);
     s->counters.bounds += count;
     s->counters.pruned += count - left;
     return left;
@@ -328,6 +338,7 @@ void level_subspaces_screen(level_scratch *s, work_item *work, int count)
     const level_block *block = s->block;
     int everyone[BITSET_SIZE], queries = bitset_members(&block->active, everyone);
     int coarse = s->spans[0].rank, rank = s->spans[1].rank, far = 0;
+    level_circles_draw(s);
     for (int w = 0; w < count; w++) {
         float *lengths = s->lengths + (size_t)w * BITSET_SIZE;
         int active = bitset_count(&work[w].active);

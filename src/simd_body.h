@@ -37,6 +37,7 @@ typedef int32_t vs_any __attribute__((vector_size(VECTOR_BYTES), aligned(4), may
 #define FLOAT_ROWS (VECTOR_BYTES == 64 ? 8 : VECTOR_BYTES == 32 ? 2 : 1)
 #define LIST_ROWS (VECTOR_BYTES == 64 ? 8 : 4)
 #define MULTIPLY_ROWS (VECTOR_BYTES == 16 ? 4 : 8)
+#define LENGTH_ROWS (VECTOR_BYTES == 64 ? 8 : 4)
 
 #define LOAD(p) ((vd) * (const vd_any *)(p))
 #define STORE(p, x) (*(vd_any *)(p) = (x))
@@ -670,6 +671,46 @@ static void NAME(squared_lengths)(int count, int stride, int width, const float 
     }
 }
 
+static void NAME(product_lengths)(int count, int rank, const float *b, size_t stride,
+                                  const float *P, int width, int to, const float *least,
+                                  uint64_t *active, float *lengths)
+{
+    const uint64_t both = ((uint64_t)1 << (2 * FLANES)) - 1;
+    for (int q = 0; q < count; q += 2 * FLANES) {
+        vf total0 = FSPLAT(0.0f), total1 = total0;
+        if (!(active[q / 64] >> q % 64 & both))
+            continue;
+        for (int first = 0; first < to; first += LENGTH_ROWS) {
+            vf sum[LENGTH_ROWS][2];
+            const float *entry = P + first, *weights = b + q;
+#pragma GCC unroll 8
+            for (int r = 0; r < LENGTH_ROWS; r++)
+                sum[r][0] = sum[r][1] = FSPLAT(0.0f);
+            for (int s = 0; s < rank; s++, entry += width, weights += stride) {
+                vf b0 = FLOAD(weights), b1 = FLOAD(weights + FLANES);
+#pragma GCC unroll 8
+                for (int r = 0; r < LENGTH_ROWS; r++) {
+                    vf x = FSPLAT(entry[r]);
+                    sum[r][0] = FMA32(x, b0, sum[r][0]);
+                    sum[r][1] = FMA32(x, b1, sum[r][1]);
+                }
+            }
+#pragma GCC unroll 8
+            for (int r = 0; r < LENGTH_ROWS; r++) {
+                total0 = FMA32(sum[r][0], sum[r][0], total0);
+                total1 = FMA32(sum[r][1], sum[r][1], total1);
+            }
+        }
+        FSTORE(lengths + q, total0);
+        FSTORE(lengths + q + FLANES, total1);
+        const vf up = FSPLAT(1.0001f);
+        vf least0 = FLOAD(least + q), least1 = FLOAD(least + q + FLANES);
+        uint64_t left = NAME(reaching32)(total0 * up, least0 * least0) |
+                        (uint64_t)NAME(reaching32)(total1 * up, least1 * least1) << FLANES;
+        active[q / 64] &= left << q % 64 | ~(both << q % 64);
+    }
+}
+
 static inline vf NAME(root32)(vf x)
 {
 #if VECTOR_BYTES == 64
@@ -1239,6 +1280,7 @@ static const simd_table NAME(table) = {
     .reach = NAME(reach),
     .multiply32 = NAME(multiply32),
     .squared_lengths = NAME(squared_lengths),
+    .product_lengths = NAME(product_lengths),
     .skip_limits = NAME(skip_limits),
     .order_pairs = NAME(order_pairs),
     .append_wanted = NAME(append_wanted),
@@ -1297,6 +1339,7 @@ static const simd_table NAME(table) = {
 #undef FLOAT_ROWS
 #undef LIST_ROWS
 #undef MULTIPLY_ROWS
+#undef LENGTH_ROWS
 #undef ISA
 #undef VECTOR_BYTES
 #undef TILE_ROWS

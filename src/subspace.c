@@ -128,7 +128,9 @@ static int choose(const metric_points *points, const radial *rad, double ridge, 
         for (int i = 1; i < count; i++)
             if (b->left[i] > b->left[pivot])
                 pivot = i;
-        double wanted = s < SUBSPACE_MANY ? SUBSPACE_TAIL : SUBSPACE_TAIL_MANY;
+        double wanted = s < SIMD_WIDTH      ? SUBSPACE_TAIL_FEW
+                        : s < SUBSPACE_MANY ? SUBSPACE_TAIL
+                                            : SUBSPACE_TAIL_MANY;
         wanted *= wanted;
         if (b->left[pivot] <= wanted)
             return s;

@@ -40,9 +40,10 @@
 #include "cells.h"
 #include "metric.h"
 
-#define SUBSPACE_RANK 96   /* most landmarks of a cell */
-#define SUBSPACE_TAIL 0.15 /* the largest tail that is wanted */
-#define SUBSPACE_MANY 32   /* from so many landmarks on a larger one will do: they take memory */
+#define SUBSPACE_RANK 96       /* most landmarks of a cell */
+#define SUBSPACE_TAIL 0.15     /* the largest tail that is wanted */
+#define SUBSPACE_TAIL_FEW 0.05 /* the same up to SIMD_WIDTH landmarks, which cost as much as one */
+#define SUBSPACE_MANY 32 /* from so many landmarks on a larger one will do: they take memory */
 #define SUBSPACE_TAIL_MANY 0.25
 #define SUBSPACE_STAGES (SUBSPACE_RANK / SIMD_WIDTH)
 #define SUBSPACE_STAGE 0.8  /* the largest tail that makes of so many landmarks a stage */

@@ -18,7 +18,7 @@ c_layers <- list(
   c("cells", "nodes"),
   "frames",
   c("bounds", "screen", "subspace"),
-  "spans",
+  c("spans", "cones"),
   "index",
   "query",
   "entry",

@@ -1,0 +1,154 @@
+#include "query_level.h"
+
+#include <string.h>
+
+#define CAREFUL 1e-5f /* more than single precision does to a cosine here */
+
+static float between(float x, float low, float high) { return x < low ? low : x > high ? high : x; }
+
+/* The coordinates of the first landmarks of the queries' cell, a column for each, and their tails; returns how many. */
+static int gather_landmarks(const level_scratch *s, float *psi, float *tails)
+{
+    const index_set *from = s->task->index->from;
+    const subspaces *space = &from->space;
+    int cell = s->block->cell, rank = space->rank[cell],
+        count = rank < LEVEL_CIRCLES ? rank : LEVEL_CIRCLES,
+        first = from->order.panel[cell] * SCREEN_COLS;
+    for (int c = 0; c < count; c++) {
+        int column = from->order.column[space->ids[space->landmark[cell] + c]],
+            place = column - first;
+        const float *of = space->psi + space->psi_at[cell] +
+                          (size_t)(place / SCREEN_COLS) * rank * SCREEN_COLS + place % SCREEN_COLS;
+        for (int r = 0; r < rank; r++)
+            psi[r * SIMD_WIDTH + c] = of[r * SCREEN_COLS];
+        tails[c] = space->tail[column];
+    }
+    return count;
+}
+
+/* Those with queries. */
+static void drop_empty(level_scratch *s, int count)
+{
+    int place[LEVEL_CIRCLES];
+    s->circles = 0;
+    for (int c = 0; c < count; c++) {
+        place[c] = s->circles;
+        if (bitset_any(&s->circle[c].members))
+            s->circle[s->circles++] = s->circle[c];
+    }
+    for (int q = 0; q < s->block->count; q++)
+        s->circle_of[q] = place[s->circle_of[q]];
+}
+
+void level_circles_set(level_scratch *s)
+{
+    const level_block *block = s->block;
+    const subspaces *space = &s->task->index->from->space;
+    int cell = block->cell, rank = space->rank[cell], width = subspace_width(space, cell);
+    float psi[SUBSPACE_RANK * SIMD_WIDTH] = {0.0f}, tails[LEVEL_CIRCLES];
+    int count = gather_landmarks(s, psi, tails);
+    s->circles = 0;
+    if (!count) /* nor are there active queries */
+        return;
+    for (int c = 0; c < count; c++)
+        s->circle[c] = (level_circle){.landmark = c,
+                                      .noise = space->noise[space->ids[space->landmark[cell] + c]]};
+    for (int q = 0; q < block->count; q++)
+        s->rows[q] = s->own + (size_t)q * width;
+    simd->multiply32(block->count, s->rows, rank, psi, SIMD_WIDTH, SIMD_WIDTH, s->products);
+    for (int q = 0; q < block->count; q++) {
+        const float *rho = s->products + (size_t)q * SIMD_WIDTH;
+        int nearest = 0;
+        float most = fabsf(rho[0]);
+        for (int c = 1; c < count; c++) {
+            float size = fabsf(rho[c]);
+            nearest = size > most ? c : nearest;
+            most = size > most ? size : most;
+        }
+        float error = subspace_pair_error(space, cell, block->noise[q]) +
+                      tails[nearest] * space->tail[block->column[q]] + CAREFUL,
+              cosine = between(most - error, 0.0f, 1.0f);
+        s->circle_of[q] = nearest;
+        s->circle_cosine[q] = cosine;
+        s->circle_sine[q] = sqrtf(1.0f - cosine * cosine);
+        bitset_add(&s->circle[nearest].members, q);
+    }
+    drop_empty(s, count);
+}
+
+void level_circles_draw(level_scratch *s)
+{
+    const level_block *block = s->block;
+    float most_noise = (float)s->task->index->points.bound.most_noise * 1.001f;
+    for (int c = 0; c < s->circles; c++)
+        s->circle[c].cosine = 1.0f;
+    for (int q = 0; q < block->count && s->circles; q++) {
+        if (block->tau[q] == INFINITY)
+            continue;
+        float tau = between(block->tau[q] - block->noise[q] * most_noise - CAREFUL, 0.0f, 1.0f),
+              cosine = s->circle_cosine[q] * tau - s->circle_sine[q] * sqrtf(1.0f - tau * tau),
+              *least = &s->circle[s->circle_of[q]].cosine;
+        *least = cosine < *least ? cosine : *least;
+    }
+    for (int c = 0; c < s->circles; c++) {
+        level_circle *circle = &s->circle[c];
+        float cosine = circle->cosine - CAREFUL;
+        circle->cosine = cosine;
+        circle->sine = sqrtf(between(1.0f - cosine * cosine, 0.0f, 1.0f)) + CAREFUL;
+    }
+}
+
+uint32_t level_circles_reach(const level_scratch *s, const float *near, float cosine, float sine)
+{
+    uint32_t reach = 0;
+    for (int c = 0; c < s->circles; c++) {
+        int beyond = near[c] + CAREFUL < cosine * s->circle[c].cosine - sine * s->circle[c].sine;
+        reach |= (uint32_t)!beyond << c;
+    }
+    return reach;
+}
+
+bitset level_circles_members(const level_scratch *s, uint32_t some)
+{
+    bitset all = {{0}};
+    for (; some; some &= some - 1)
+        for (int w = 0; w < BITSET_WORDS; w++)
+            all.word[w] |= s->circle[__builtin_ctz(some)].members.word[w];
+    return all;
+}
+
+void level_circles_cones(level_scratch *s, int panel, uint32_t *reach)
+{
+    const cones *cone = &s->task->index->points.cone;
+    const metric_points *points = s->task->points;
+    radial rad = kernel_radial(s->task->kern);
+    int cols = simd->cols, some = 0;
+    size_t first = (size_t)panel * cols;
+    const float *cosine = cone->cosine + first, *sine = cone->sine + first;
+    const double *x[LEVEL_CIRCLES], *v[LEVEL_CIRCLES];
+    double scale[LEVEL_CIRCLES];
+    float near[LEVEL_CIRCLES] = {0.0f}, rho[LEVEL_CIRCLES * SIMD_MAX_COLS];
+    uint32_t all = (UINT32_C(1) << s->circles) - 1;
+    for (int j = 0; j < cols; j++) {
+        reach[j] = level_circles_reach(s, near, cosine[j], sine[j]);
+        some |= reach[j] != all;
+    }
+    if (!some) /* whatever the correlations are */
+        return;
+    for (int c = 0; c < s->circles; c++) {
+        int landmark = s->circle[c].landmark;
+        x[c] = s->landmark_x[landmark];
+        v[c] = s->landmark_v[landmark];
+        scale[c] = s->landmark_scale[landmark];
+    }
+    simd->correlations(&rad, points->d, points->m, s->circles, x, v, scale,
+                       cone->x + first * points->d, cone->v + first * points->m,
+                       cone->scale + first, rho, cols);
+    s->counters.correlations += s->circles * cols;
+    for (int j = 0; j < cols; j++) {
+        for (int c = 0; c < s->circles; c++)
+            near[c] =
+                fabsf(rho[c * cols + j]) + 1.001f * s->circle[c].noise * cone->noise[first + j];
+        reach[j] = level_circles_reach(s, near, cosine[j], sine[j]);
+    }
+}
