@@ -43,10 +43,9 @@ void bounds_free(bounds *b)
     level_free(&b->panels);
     level_free(&b->cells);
     level_free(&b->groups);
-    scratch_free(b->special_reach);
-    scratch_free(b->noise);
-    void *held[] = {b->terms.weight_place, b->terms.kernel_place, b->terms.weights,
-                    b->terms.kernels};
+    void *held[] = {b->special_reach, b->noise,        b->columns.reach,      b->columns.low,
+                    b->columns.high,  b->columns.gain, b->terms.weight_place, b->terms.kernel_place,
+                    b->terms.weights, b->terms.kernels};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
     memset(b, 0, sizeof(*b));
@@ -260,6 +259,37 @@ static void merge(int m, int d, const bounds_level *fine, int first, int last, i
     }
 }
 
+static int columns_new(int cells, int m, int d, bounds_columns *c)
+{
+    size_t columns = (size_t)cells * SIMD_WIDTH;
+    c->reach = scratch_alloc(columns * m + 1, sizeof(float));
+    c->low = scratch_alloc(columns * d, sizeof(double));
+    c->high = scratch_alloc(columns * d, sizeof(double));
+    c->gain = scratch_alloc(columns, sizeof(double));
+    return c->reach && c->low && c->high && c->gain;
+}
+
+/* The panels of a cell as columns. */
+static void set_columns(const bounds *b, int cell)
+{
+    const bounds_columns *c = &b->columns;
+    const bounds_level *panels = &b->panels;
+    int m = b->m, d = b->d, first = b->order->panel[cell],
+        count = b->order->panel[cell + 1] - first;
+    size_t at = (size_t)cell * SIMD_WIDTH;
+    for (int j = 0; j < SIMD_WIDTH; j++) {
+        size_t p = first + (j < count ? j : 0);
+        int there = j < count;
+        c->gain[at + j] = there ? panels->gain[p] : 0.0;
+        for (int u = 0; u < m; u++)
+            c->reach[(at * m) + u * SIMD_WIDTH + j] = there ? panels->reach[p * m + u] : 0.0f;
+        for (int u = 0; u < d; u++) {
+            c->low[at * d + u * SIMD_WIDTH + j] = there ? panels->low[p * d + u] : 0.0;
+            c->high[at * d + u * SIMD_WIDTH + j] = there ? panels->high[p * d + u] : 0.0;
+        }
+    }
+}
+
 static int terms_new(const cells *order, int m, bounds_terms *terms)
 {
     size_t panels = order->panels;
@@ -314,7 +344,8 @@ status bounds_build(const metric_source *source, const metric_points *points, co
         result = status_fail(STATUS_MEMORY);
     if (!z_panels || !own || (terms && known && !terms_new(order, m, &b->terms)) || !b->noise ||
         !b->special.rank || !level_new(order->panels, m, d, known, &b->panels) ||
-        !level_new(count, m, d, known, &b->cells) || !level_new(groups, m, d, 0, &b->groups))
+        !columns_new(count, m, d, &b->columns) || !level_new(count, m, d, known, &b->cells) ||
+        !level_new(groups, m, d, 0, &b->groups))
         goto done;
     if (known) {
         if (b->special.count)
@@ -332,8 +363,10 @@ status bounds_build(const metric_source *source, const metric_points *points, co
     for (int p = 0; p < order->panels; p++)
         build_panel(&how, b, p, &own[threads_id()]);
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int c = 0; c < count; c++)
+    for (int c = 0; c < count; c++) {
         merge(m, d, &b->panels, order->panel[c], order->panel[c + 1], c, &b->cells);
+        set_columns(b, c);
+    }
     for (int g = 0; g < groups; g++) {
         int last = (g + 1) * BOUNDS_GROUP < count ? (g + 1) * BOUNDS_GROUP : count;
         merge(m, d, &b->cells, g * BOUNDS_GROUP, last, g, &b->groups);
@@ -467,35 +500,31 @@ static double squared_gap(int d, const bounds_level *from, int X, const bounds_l
     return s2;
 }
 
-void bounds_expansions(const bounds *b, const bounds_level *from, int X, const bounds_level *to,
-                       int first, int last, float *upper)
-{
-    int m = b->m;
-    double kernels[BOUNDS_GROUP], up = 1.0 + ldexp(m + 16.0, -23);
-    for (int start = first; start < last; start += BOUNDS_GROUP) {
-        int count = last - start < BOUNDS_GROUP ? last - start : BOUNDS_GROUP;
-        for (int i = 0; i < count; i++)
-            kernels[i] = squared_gap(b->d, from, X, to, start + i);
-        kernel_values(b->kern, count, kernels, kernels);
-        for (int i = 0; i < count; i++) {
-            double sum = to->gain[start + i] * kernels[i];
-            if (m)
-                sum += simd->dot32(m, from->weight + (size_t)X * m,
-                                   to->reach + (size_t)(start + i) * m);
-            upper[start - first + i] = (float)(sum * up);
-        }
-    }
-}
+/* What both sums are inflated by. */
+static double inflation(const bounds *b) { return 1.0 + ldexp(b->m + 16.0, -23); }
 
 float bounds_expansion(const bounds *b, const bounds_level *from, int X, const bounds_level *to,
-                       int first, int last)
+                       int Y)
 {
-    float upper[BOUNDS_GROUP], most = 0.0f;
-    for (int start = first; start < last; start += BOUNDS_GROUP) {
-        int end = last - start < BOUNDS_GROUP ? last : start + BOUNDS_GROUP;
-        bounds_expansions(b, from, X, to, start, end, upper);
-        for (int i = 0; i < end - start; i++)
-            most = upper[i] > most ? upper[i] : most;
-    }
+    size_t m = b->m;
+    double kernel = squared_gap(b->d, from, X, to, Y);
+    kernel_values(b->kern, 1, &kernel, &kernel);
+    double sum = to->gain[Y] * kernel;
+    if (m)
+        sum += simd->dot32((int)m, from->weight + X * m, to->reach + Y * m);
+    return (float)(sum * inflation(b));
+}
+
+float bounds_of_panels(const bounds *b, const bounds_level *from, int X, int cell, float *upper)
+{
+    const bounds_columns *c = &b->columns;
+    size_t m = b->m, d = b->d, at = (size_t)cell * SIMD_WIDTH;
+    radial rad = kernel_radial(b->kern);
+    simd->box_bounds(&rad, (int)d, from->low + X * d, from->high + X * d, c->low + at * d,
+                     c->high + at * d, c->gain + at, (int)m, from->weight + X * m,
+                     c->reach + at * m, (float)inflation(b), upper);
+    float most = 0.0f;
+    for (int j = 0; j < SIMD_WIDTH; j++)
+        most = upper[j] > most ? upper[j] : most;
     return most;
 }

@@ -46,13 +46,24 @@
 
 #define BOUNDS_GROUP 16 /* cells of a group */
 
-/* Bounds of consecutive ranges of points. */
+_Static_assert(CELLS_MOST / SCREEN_COLS <= SIMD_WIDTH, "a cell has a column for each panel");
+
+/* Bounds of consecutive ranges of points. Of panels, an index that was kept has reach and gain only for expansions:
+ * what else asks for them reads the columns below. */
 typedef struct {
     int count;
     float *reach, *weight; /* count x m; weight NULL where there is none */
     double *gain;          /* count: of points that are not special */
     double *low, *high;    /* count x d: the box, scaled coordinates */
 } bounds_level;
+
+/* The panels of a cell side by side, a column for each, for bounds of all of them at once; columns that no panel has
+ * are 0. */
+typedef struct {
+    float *reach;       /* cells x m x SIMD_WIDTH */
+    double *low, *high; /* cells x d x SIMD_WIDTH */
+    double *gain;       /* cells x SIMD_WIDTH */
+} bounds_columns;
 
 /* Terms of panels: place of an input among those that a panel keeps, or -1 (panels x m); and their values
  * (panels x most x SCREEN_COLS). */
@@ -71,6 +82,7 @@ typedef struct {
     double jitter;
     specials special;
     bounds_level panels, cells, groups;
+    bounds_columns columns;
     float *special_reach; /* m x panels: a query reads one input; NULL where no point is special */
     float *noise;         /* n, by index, upwards */
     double most_noise;
@@ -82,14 +94,13 @@ status bounds_build(const metric_source *source, const metric_points *points, co
                     int terms, int threads, bounds *out);
 void bounds_free(bounds *b);
 
-/* upper >= |rho(q, y)| / g_q for every point q of range X of `from` that is not special, and every y of
- * the ranges first .. last - 1 of `to`; levels of the same problem. */
+/* upper >= |rho(q, y)| / g_q for every point q of range X of `from` that is not special, and every y of range Y of
+ * `to`; levels of the same problem. */
 float bounds_expansion(const bounds *b, const bounds_level *from, int X, const bounds_level *to,
-                       int first, int last);
+                       int Y);
 
-/* The same for each of these ranges. */
-void bounds_expansions(const bounds *b, const bounds_level *from, int X, const bounds_level *to,
-                       int first, int last, float *upper);
+/* The same for each panel of a cell, in SIMD_WIDTH places; returns the largest. */
+float bounds_of_panels(const bounds *b, const bounds_level *from, int X, int cell, float *upper);
 
 /* What terms would do for a query, seen on a few of them and a part of the points: points whose expansion bound reaches
  * the threshold, terms of each, and those that are left to the metric. */

@@ -6,7 +6,7 @@
 #define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
 #define RANK_SHARE 0.5   /* of the points of a cell: more landmarks say no more than the points */
 #define ALIGN 64
-#define MAGIC 0x76616e6e32303039 /* changes with the layout */
+#define MAGIC 0x76616e6e32303040 /* changes with the layout */
 
 static void set_free(index_set *set)
 {
@@ -79,13 +79,15 @@ static void visit(walk *self, const char *name, void *field, size_t bytes)
 }
 
 static void walk_level(walk *w, const char *const *names, bounds_level *level, int m, int d,
-                       int weights)
+                       int reaches, int weights)
 {
     size_t count = level->count;
-    visit(w, names[0], &level->reach, count * m * sizeof(float));
+    if (reaches)
+        visit(w, names[0], &level->reach, count * m * sizeof(float));
     if (weights)
         visit(w, names[1], &level->weight, count * m * sizeof(float));
-    visit(w, names[2], &level->gain, count * sizeof(double));
+    if (reaches)
+        visit(w, names[2], &level->gain, count * sizeof(double));
     visit(w, names[3], &level->low, count * d * sizeof(double));
     visit(w, names[4], &level->high, count * d * sizeof(double));
 }
@@ -127,9 +129,15 @@ static void walk_set(walk *w, const header *head, metric_points *points, index_s
     visit(w, "bound.special.ids", &b->special.ids, head->specials * sizeof(int));
     visit(w, "bound.special.inputs", &b->special.inputs, head->specials * sizeof(int));
     visit(w, "bound.special.rank", &b->special.rank, n * sizeof(int));
-    walk_level(w, of_panels, &b->panels, head->m, head->d, head->weights);
-    walk_level(w, of_cells, &b->cells, head->m, head->d, head->weights);
-    walk_level(w, of_groups, &b->groups, head->m, head->d, 0);
+    walk_level(w, of_panels, &b->panels, head->m, head->d, head->form == INDEX_EXPANSIONS,
+               head->weights);
+    bounds_columns *columns_of = &b->columns;
+    visit(w, "bound.columns.reach", &columns_of->reach, count * SIMD_WIDTH * m * sizeof(float));
+    visit(w, "bound.columns.low", &columns_of->low, count * SIMD_WIDTH * d * sizeof(double));
+    visit(w, "bound.columns.high", &columns_of->high, count * SIMD_WIDTH * d * sizeof(double));
+    visit(w, "bound.columns.gain", &columns_of->gain, count * SIMD_WIDTH * sizeof(double));
+    walk_level(w, of_cells, &b->cells, head->m, head->d, 1, head->weights);
+    walk_level(w, of_groups, &b->groups, head->m, head->d, 1, 0);
     if (head->special_reach)
         visit(w, "bound.special_reach", &b->special_reach, panels * m * sizeof(float));
     visit(w, "bound.noise", &b->noise, n * sizeof(float));

@@ -56,17 +56,21 @@ static int best_reserve(const index_search *index, best_scratch *b)
 
 /* ---- bounds of the one query of a block ------------------------------------------------------- */
 
-/* By the expansion bound from the panel of the query to ranges first .. last - 1 of a level. */
-static double expansion(level_scratch *s, const bounds_level *level, int first, int last)
+/* By the expansion bound from the panel of the query: of a range of a level, or of the panels of a cell if there is no
+ * level. */
+static double expansion(level_scratch *s, const bounds_level *level, int at)
 {
     const index_search *index = s->task->index;
     const level_block *block = s->block;
-    if (!index->points.bound.expands)
+    const bounds *b = &index->points.bound;
+    const bounds_level *from = &index->from->bound.panels;
+    int panel = block->column[0] / SCREEN_COLS;
+    float of_panels[SIMD_WIDTH];
+    if (!b->expands)
         return INFINITY;
-    return bounds_expansion(&index->points.bound, &index->from->bound.panels,
-                            block->column[0] / SCREEN_COLS, level, first, last) *
-               block->gain[0] * 1.00001 +
-           block->noise[0] * index->points.bound.most_noise;
+    float upper = level ? bounds_expansion(b, from, panel, level, at)
+                        : bounds_of_panels(b, from, panel, at, of_panels);
+    return upper * block->gain[0] * 1.00001 + block->noise[0] * b->most_noise;
 }
 
 /* Squared distance of a query from the middle of a box. */
@@ -114,7 +118,7 @@ static void open_group(level_scratch *s, best_scratch *b, int group, int own)
         last = first + BOUNDS_GROUP < level->count ? first + BOUNDS_GROUP : level->count;
     for (int c = first; c < last; c++)
         if (c != own && admissible(&index->points.order, c, s->block->limit[0])) {
-            b->length[c] = (float)expansion(s, level, c, c + 1);
+            b->length[c] = (float)expansion(s, level, c);
             offer(s, b, c, b->length[c] * 1.0001, away(s->task, s->block->row[0], level, c));
         }
 }
@@ -140,12 +144,10 @@ static int project(level_scratch *s, best_scratch *b, int cell, int from, float 
 /* Whether the bounds of the panels of a cell leave it. */
 static int panels_reach(level_scratch *s, const best_scratch *b, int cell)
 {
-    const index_search *index = s->task->index;
-    const int *panel = index->points.order.panel;
     float tau = s->block->tau[0];
     if (b->length[cell] >= LEVEL_NEARLY * tau)
         return 1;
-    int reached = expansion(s, &index->points.bound.panels, panel[cell], panel[cell + 1]) >= tau;
+    int reached = expansion(s, NULL, cell) >= tau;
     s->counters.bounds++;
     s->counters.pruned += !reached;
     return reached;
@@ -216,8 +218,7 @@ static void search(level_scratch *s, best_scratch *b)
     }
     level_raise_thresholds(s, 1, &self);
     for (int g = 0; g < groups->count; g++)
-        offer(s, b, cells + g, expansion(s, groups, g, g + 1),
-              away(s->task, s->block->row[0], groups, g));
+        offer(s, b, cells + g, expansion(s, groups, g), away(s->task, s->block->row[0], groups, g));
     while (b->heap.size && b->heap.waiting[0].upper >= s->block->tau[0]) {
         s->counters.nodes++;
         promise top = promise_pop(&b->heap);

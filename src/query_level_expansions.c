@@ -200,13 +200,13 @@ static void screen_group(level_scratch *s, int cell, level_group *g)
     int first = index->points.order.panel[cell],
         panels = index->points.order.panel[cell + 1] - first,
         own = index->from == &index->points && cell == block->cell;
-    float upper[CELLS_MOST / SCREEN_COLS], least = note_thresholds(s, g);
+    float upper[SIMD_WIDTH], least = note_thresholds(s, g);
     s->counters.bounds++;
-    if (bounds_expansion(points, from, g->panel, &points->cells, cell, cell + 1) < least) {
+    if (bounds_expansion(points, from, g->panel, &points->cells, cell) < least) {
         s->counters.pruned++;
         return;
     }
-    bounds_expansions(points, from, g->panel, &points->panels, first, first + panels, upper);
+    bounds_of_panels(points, from, g->panel, cell, upper);
     level_relative(s, cell, g->count, g->members);
     g->asked = g->spared = 0;
     for (int step = 0; step < panels; step++) {

@@ -62,17 +62,16 @@ static bitset bound_cell(level_scratch *s, int cell, const int *members, int cou
     const level_block *block = s->block;
     const index_search *index = s->task->index;
     const bounds *b = &index->points.bound, *from = &index->from->bound;
-    const int *panel = index->points.order.panel;
+    float of_panels[SIMD_WIDTH];
     bitset active = {{0}};
     for (int i = 0, next; i < count; i = next) {
         int own = block->column[members[i]] / SCREEN_COLS;
-        float upper = bounds_expansion(b, &from->panels, own, &b->cells, cell, cell + 1);
+        float upper = bounds_expansion(b, &from->panels, own, &b->cells, cell);
         for (next = i + 1; next < count && block->column[members[next]] / SCREEN_COLS == own;)
             next++;
         float hardest = hardest_of(s, members + i, next - i);
         if (reaches(upper, hardest) && upper * hardest < nearly(s))
-            upper =
-                bounds_expansion(b, &from->panels, own, &b->panels, panel[cell], panel[cell + 1]);
+            upper = bounds_of_panels(b, &from->panels, own, cell, of_panels);
         for (int j = i; j < next && reaches(upper, hardest); j++)
             if (reaches(upper, hardness(s, members[j])))
                 bitset_add(&active, members[j]);
@@ -96,8 +95,8 @@ bitset level_bound(level_scratch *s, int cell)
     float upper = INFINITY;
     if (b->expands) {
         float hardest = hardest_of(s, members, count);
-        upper = hardest * bounds_expansion(b, &index->from->bound.cells, s->block->cell, &b->cells,
-                                           cell, cell + 1);
+        upper = hardest *
+                bounds_expansion(b, &index->from->bound.cells, s->block->cell, &b->cells, cell);
         s->counters.nodes++;
         if (upper < 1.0f)
             return (bitset){{0}};
@@ -120,15 +119,14 @@ static int list_work(level_scratch *s, int first, int last, const int *members, 
         float upper = INFINITY;
         if (b->expands && c % BOUNDS_GROUP == 0) {
             int at = c / BOUNDS_GROUP;
-            group =
-                reaches(bounds_expansion(b, &from->cells, own, &b->groups, at, at + 1), hardest);
+            group = reaches(bounds_expansion(b, &from->cells, own, &b->groups, at), hardest);
             s->counters.nodes++;
         }
         if (!group || (c >= first && c < last))
             continue;
         if (b->expands) {
             s->counters.nodes++;
-            upper = bounds_expansion(b, &from->cells, own, &b->cells, c, c + 1) * hardest;
+            upper = bounds_expansion(b, &from->cells, own, &b->cells, c) * hardest;
             if (upper < 1.0f)
                 continue;
         }

@@ -211,6 +211,12 @@ typedef struct {
     void (*skip_limits)(int count, const simd_skip *queries, const simd_skip_cell *cell,
                         float *limit, float *least);
 
+    /* upper[j] = up (gain[j] radial(s2_j) + sum_u weight[u] reach[u * SIMD_WIDTH + j]), j < SIMD_WIDTH, s2_j the squared
+     * distance between the box (low, high) and that of column j, lows[u * SIMD_WIDTH + j] and so on. */
+    void (*box_bounds)(const radial *rad, int d, const double *low, const double *high,
+                       const double *lows, const double *highs, const double *gain, int m,
+                       const float *weight, const float *reach, float up, float *upper);
+
     /* sum_u a[u] b[u] in single precision. */
     float (*dot32)(int m, const float *a, const float *b);
 

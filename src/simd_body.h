@@ -38,6 +38,7 @@ typedef int32_t vs_any __attribute__((vector_size(VECTOR_BYTES), aligned(4), may
 #define LIST_ROWS (VECTOR_BYTES == 64 ? 8 : 4)
 #define MULTIPLY_ROWS (VECTOR_BYTES == 16 ? 4 : 8)
 #define LENGTH_ROWS (VECTOR_BYTES == 64 ? 8 : 4)
+#define SUM_CHAINS (VECTOR_BYTES == 64 ? 8 : VECTOR_BYTES == 32 ? 4 : 2)
 
 #define LOAD(p) ((vd) * (const vd_any *)(p))
 #define STORE(p, x) (*(vd_any *)(p) = (x))
@@ -846,6 +847,53 @@ static void NAME(distances)(const double *r, double p, const double *q, double *
     }
 }
 
+/* Sums are taken in several chains, so that no addition waits for the one before. */
+static void NAME(box_bounds)(const radial *rad, int d, const double *low, const double *high,
+                             const double *lows, const double *highs, const double *gain, int m,
+                             const float *weight, const float *reach, float up, float *upper)
+{
+    double kernel[SIMD_WIDTH] __attribute__((aligned(64)));
+    vf sum[SUM_CHAINS][SIMD_WIDTH / FLANES];
+    for (int j = 0; j < SIMD_WIDTH; j += LANES) {
+        vd s2 = SPLAT(0.0);
+        for (int u = 0; u < d; u++) {
+            vd below = LOAD(lows + u * SIMD_WIDTH + j) - SPLAT(high[u]),
+               above = SPLAT(low[u]) - LOAD(highs + u * SIMD_WIDTH + j);
+            below = (vd)((vi)below & (below > SPLAT(0.0))); /* at most one is above 0 */
+            above = (vd)((vi)above & (above > SPLAT(0.0)));
+            s2 = FMA(below + above, below + above, s2);
+        }
+        STORE(kernel + j, s2);
+    }
+    NAME(radial_values)(rad, SIMD_WIDTH, kernel, kernel);
+#pragma GCC unroll 8
+    for (int c = 0; c < SUM_CHAINS; c++)
+#pragma GCC unroll 4
+        for (int h = 0; h < SIMD_WIDTH / FLANES; h++)
+            sum[c][h] = FSPLAT(0.0f);
+    int u = 0;
+    for (; u + SUM_CHAINS <= m; u += SUM_CHAINS)
+#pragma GCC unroll 8
+        for (int c = 0; c < SUM_CHAINS; c++)
+#pragma GCC unroll 4
+            for (int h = 0; h < SIMD_WIDTH / FLANES; h++)
+                sum[c][h] = FMA32(FSPLAT(weight[u + c]),
+                                  FLOAD(reach + (u + c) * SIMD_WIDTH + h * FLANES), sum[c][h]);
+    for (; u < m; u++)
+        for (int h = 0; h < SIMD_WIDTH / FLANES; h++)
+            sum[0][h] =
+                FMA32(FSPLAT(weight[u]), FLOAD(reach + u * SIMD_WIDTH + h * FLANES), sum[0][h]);
+#pragma GCC unroll 8
+    for (int c = 1; c < SUM_CHAINS; c++)
+#pragma GCC unroll 4
+        for (int h = 0; h < SIMD_WIDTH / FLANES; h++)
+            sum[0][h] += sum[c][h];
+    for (int h = 0; h < SIMD_WIDTH / FLANES; h++)
+        FSTORE(upper + h * FLANES, sum[0][h]);
+    for (int j = 0; j < SIMD_WIDTH; j++)
+        upper[j] = (upper[j] + (float)(gain[j] * kernel[j])) * up;
+}
+
 static float NAME(dot32)(int m, const float *a, const float *b)
 {
     vf sum[4] = {{0}};
@@ -1285,6 +1333,7 @@ static const simd_table NAME(table) = {
     .order_pairs = NAME(order_pairs),
     .append_wanted = NAME(append_wanted),
     .distances = NAME(distances),
+    .box_bounds = NAME(box_bounds),
     .dot32 = NAME(dot32),
     .subspace_tile = NAME(subspace_tile),
     .choose_terms = NAME(choose_terms),
@@ -1340,6 +1389,7 @@ static const simd_table NAME(table) = {
 #undef LIST_ROWS
 #undef MULTIPLY_ROWS
 #undef LENGTH_ROWS
+#undef SUM_CHAINS
 #undef ISA
 #undef VECTOR_BYTES
 #undef TILE_ROWS
