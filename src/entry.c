@@ -656,11 +656,14 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
         if (q + FETCH_AHEAD < task.count)
             fetch(result.dist + (size_t)result.place[q + FETCH_AHEAD] * task.k,
                   task.k * sizeof(double));
-        for (int j = 0; j < task.k; j++) {
-            size_t to = q + j * task.count;
-            dist[to] = id[to] == NA_INTEGER ? NA_REAL : found[j];
-        }
+        for (int j = 0; j < task.k; j++)
+            dist[q + j * task.count] = found[j];
     }
+    int missing = 0; /* a query has fewer than k neighbours */
+    for (size_t q = 0; q < task.count; q++)
+        missing |= id[q + (task.k - 1) * task.count] == NA_INTEGER;
+    for (size_t at = 0; at < task.count * task.k && missing; at++)
+        dist[at] = id[at] == NA_INTEGER ? NA_REAL : dist[at];
     scratch_free(result.dist);
     scratch_free(result.place);
     SET_VECTOR_ELT(out, 2, pack_counters(&result.counters));

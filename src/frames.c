@@ -13,13 +13,6 @@ void frames_free(frames *f)
     memset(f, 0, sizeof(*f));
 }
 
-void frames_relative(const frames *f, int cell, const double *x, float *out)
-{
-    const double *centre = f->centre + (size_t)cell * f->d;
-    for (int u = 0; u < f->d; u++)
-        out[u] = (float)(x[u] - centre[u]);
-}
-
 static void set_centre(frames *f, const kernel *kern, const cells *order, int c)
 {
     double far = 0.0;

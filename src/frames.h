@@ -32,6 +32,11 @@ status frames_build(const kernel *kern, const metric_points *points, const cells
 void frames_free(frames *f);
 
 /* out (d) <- a point relative to the centre of a cell. */
-void frames_relative(const frames *f, int cell, const double *x, float *out);
+static inline void frames_relative(const frames *f, int cell, const double *x, float *out)
+{
+    const double *centre = f->centre + (size_t)cell * f->d;
+    for (int u = 0; u < f->d; u++)
+        out[u] = (float)(x[u] - centre[u]);
+}
 
 #endif

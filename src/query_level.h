@@ -104,8 +104,9 @@ typedef struct {
     simd_group limit;   /* by member */
     int spans;          /* how many points span the panel, in rows */
     simd_rows rows;
-    float *x;     /* SCREEN_ROWS x d: where they stand in the frame of a cell, */
-    int frame_of; /* that one, -1 for none */
+    float *x; /* SCREEN_ROWS x d: where they stand in the frame of a cell, */
+    int frame_of,
+        relative_to; /* that one, and the cell that the members' positions are relative to; -1 for none */
     int asked,
         spared; /* how often they were asked about a panel of it, and members that this took off */
 } level_group;

@@ -383,9 +383,9 @@ static int keep_special_panel(level_scratch *s, int q, int input, int panel, kbe
     candidates *kept = &b->kept[q];
     for (int j = 0; j < SCREEN_COLS; j++) {
         float value = place < 0 ? 0.0f : size * fabsf(weights[j]),
-              low = place < 0 ? 0.0f : fmaxf(value - error, 0.0f),
+              low = place < 0 || value < error ? 0.0f : value - error,
               high = place < 0 ? upper : value + error;
-        if (ids[j] < 0 || ids[j] >= b->limit[q] || ids[j] == self || high < b->tau[q])
+        if (high < b->tau[q] || ids[j] < 0 || ids[j] >= b->limit[q] || ids[j] == self)
             continue;
         kbest_push(lows, -low, ids[j]);
         if (kbest_full(lows))

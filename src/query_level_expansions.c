@@ -32,7 +32,7 @@ static void set_group(const level_scratch *s, const int *members, int count, lev
     g->members = members;
     g->spans = span->rank[g->panel];
     g->count = 0;
-    g->frame_of = -1;
+    g->frame_of = g->relative_to = -1;
     g->gain = 0.0f;
     for (int i = 0; i < count && i < SCREEN_COLS; i++) {
         int q = members[i], column = block->column[q];
@@ -106,12 +106,13 @@ static void set_span(const level_scratch *s, int cell, level_group *g)
     }
 }
 
-/* The members of a mask that the span of their panel does not finish with a panel. */
-static uint32_t ask_span(level_scratch *s, const encounter *e, level_group *g, uint32_t members)
+/* The members of a mask, `asked` of them, that the span of their panel does not finish with a panel. */
+static uint32_t ask_span(level_scratch *s, const encounter *e, level_group *g, int asked,
+                         uint32_t members)
 {
     const index_search *index = s->task->index;
     const spans *span = &index->from->span;
-    int rank = g->spans, asked = __builtin_popcount(members);
+    int rank = g->spans;
     uint32_t mask[SCREEN_ROWS];
     if (!rank || (g->asked >= SPANS_TRIED && g->spared < rank * g->asked))
         return members;
@@ -135,7 +136,7 @@ static uint32_t ask_span(level_scratch *s, const encounter *e, level_group *g, u
 }
 
 /* Up to SCREEN_ROWS members against a panel; idle rows repeat the first. */
-static void screen_tile(level_scratch *s, const level_group *g, const encounter *e, int count,
+static void screen_tile(level_scratch *s, level_group *g, const encounter *e, int count,
                         const int *some)
 {
     level_block *block = s->block;
@@ -144,6 +145,10 @@ static void screen_tile(level_scratch *s, const level_group *g, const encounter 
     simd_rows rows;
     uint32_t mask[SCREEN_ROWS];
     float base[SCREEN_ROWS];
+    if (g->relative_to != e->cell) {
+        level_relative(s, e->cell, g->count, g->members);
+        g->relative_to = e->cell;
+    }
     for (int a = 0; a < SCREEN_ROWS; a++) {
         int i = some[a < count ? a : 0], q = g->members[i];
         set_row(s, g, block->column[q], s->relative + (size_t)q * d, a, &rows);
@@ -171,9 +176,8 @@ static void screen_panel(level_scratch *s, int cell, int panel, float upper, int
     size_t column = (size_t)panel * SCREEN_COLS;
     uint32_t members =
         simd->within(g->limit.least, upper) & (UINT32_MAX >> (SCREEN_COLS - g->count));
-    int some[SCREEN_COLS], count = 0;
-    s->counters.bounds += g->count;
-    s->counters.pruned += g->count - __builtin_popcount(members);
+    int some[SCREEN_COLS], count = 0, left = __builtin_popcount(members);
+    s->counters.pruned += g->count - left;
     if (!members)
         return;
     encounter e = {.cell = cell,
@@ -182,8 +186,8 @@ static void screen_panel(level_scratch *s, int cell, int panel, float upper, int
                                .gain = index->points.frame.gain + column,
                                .features = terms->kernels + column * terms->most}};
     choose_terms(s, g, upper, &e);
-    if (ask && __builtin_popcount(members) >= SPANS_PAY)
-        members = ask_span(s, &e, g, members);
+    if (ask && left >= SPANS_PAY)
+        members = ask_span(s, &e, g, left, members);
     for (; members; members &= members - 1)
         some[count++] = __builtin_ctz(members);
     for (int i = 0; i < count; i += SCREEN_ROWS)
@@ -207,15 +211,18 @@ static void screen_group(level_scratch *s, int cell, level_group *g)
         return;
     }
     bounds_of_panels(points, from, g->panel, cell, upper);
-    level_relative(s, cell, g->count, g->members);
     g->asked = g->spared = 0;
     for (int step = 0; step < panels; step++) {
         int p = own ? level_nth_nearest(g->panel - first, step, panels) : step;
         if (index->points.order.least[first + p] >= block->most_limit)
             continue;
         if (own)
-            note_thresholds(s, g);
-        screen_panel(s, cell, first + p, upper[p], !own || step >= OWN_FIRST, g);
+            least = note_thresholds(s, g);
+        s->counters.bounds += g->count;
+        if (upper[p] < least)
+            s->counters.pruned += g->count;
+        else
+            screen_panel(s, cell, first + p, upper[p], !own || step >= OWN_FIRST, g);
     }
 }
 
