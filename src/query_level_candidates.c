@@ -170,23 +170,29 @@ void level_raise_thresholds(level_scratch *s, int count, const int *members)
 
 /* ---- finishing a block ---------------------------------------------------------------------- */
 
-/* Notes that query q of the block wants a candidate. */
-static void want(level_scratch *s, int q, int id)
+/* Notes that query q of the block wants its candidates from place `from` on. */
+static void want(level_scratch *s, int q, int from)
 {
-    int column = s->task->index->points.order.column[id], panel = column / SCREEN_COLS;
-    uint32_t point = (uint32_t)1 << column % SCREEN_COLS;
-    if (s->place[panel] < 0) {
-        s->wanted_points[s->panels_wanted] = 0;
-        s->wanted_panels[s->panels_wanted] = panel;
-        s->place[panel] = s->panels_wanted++;
+    const candidates *kept = &s->block->kept[q];
+    const int *column_of = s->task->index->points.order.column, *id = kept->id;
+    uint64_t bit = (uint64_t)1 << q % 64;
+    int word = q / 64, count = kept->count;
+    for (int i = from; i < count; i++) {
+        unsigned column = (unsigned)column_of[id[i]], panel = column / SCREEN_COLS,
+                 j = column % SCREEN_COLS;
+        int place = s->place[panel];
+        if (place < 0) {
+            place = s->place[panel] = s->panels_wanted++;
+            s->wanted_points[place] = 0;
+            s->wanted_panels[place] = (int)panel;
+        }
+        bitset *by = &s->wanted[place * SCREEN_COLS + j];
+        if (!(s->wanted_points[place] >> j & 1)) {
+            s->wanted_points[place] |= UINT32_C(1) << j;
+            memset(by, 0, sizeof(*by));
+        }
+        by->word[word] |= bit;
     }
-    int place = s->place[panel];
-    bitset *by = &s->wanted[place * SCREEN_COLS + column % SCREEN_COLS];
-    if (!(s->wanted_points[place] & point)) {
-        s->wanted_points[place] |= point;
-        memset(by, 0, sizeof(*by));
-    }
-    bitset_add(by, q);
 }
 
 static int earlier(const void *a, const void *b)
@@ -302,8 +308,7 @@ static void finish(level_scratch *s, const int *from)
             s->found[last] = 0;
             wanted += more;
             pairs += more + SIMD_MAX_COLS; /* whole vectors are written */
-            for (int i = from[last]; i < kept->count; i++)
-                want(s, last, kept->id[i]);
+            want(s, last, from[last]);
             kept->count = from[last];
         }
         finish_wanted(s);
