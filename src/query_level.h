@@ -99,12 +99,14 @@ typedef struct {
 /* Queries of a block that stand in one panel, up to SCREEN_COLS of them, and the points that span the panel. */
 typedef struct {
     int panel, count;
-    const int *members; /* of the block */
-    float gain;         /* the largest */
-    simd_group limit;   /* by member */
-    int spans;          /* how many points span the panel, in rows */
+    const int *members;                                  /* of the block */
+    const float *x[SCREEN_COLS], *features[SCREEN_COLS]; /* by member: as a row of a tile, */
+    float gain[SCREEN_COLS];                             /* which knows its own gain; */
+    float most_gain;                                     /* upwards, of all */
+    simd_group limit;                                    /* by member */
+    int spans; /* how many points span the panel, in rows */
     simd_rows rows;
-    float *x; /* SCREEN_ROWS x d: where they stand in the frame of a cell, */
+    float *span_x; /* SCREEN_ROWS x d: where they stand in the frame of a cell, */
     int frame_of,
         relative_to; /* that one, and the cell that the members' positions are relative to; -1 for none */
     int asked,

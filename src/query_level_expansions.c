@@ -22,28 +22,52 @@ typedef struct {
     float error; /* of a correlation, but for the query's gain */
 } encounter;
 
+/* What stands in a column of the panel of a group, as a row of a tile. */
+static const float *row_features(const level_scratch *s, const level_group *g, int column)
+{
+    const bounds_terms *terms = &s->task->index->from->bound.terms;
+    return terms->weights + (size_t)g->panel * terms->most * SCREEN_COLS + column % SCREEN_COLS;
+}
+
+/* The points that span the panel of a group, but for where they stand in the frame of a cell. */
+static void set_span(const level_scratch *s, level_group *g)
+{
+    const index_set *from = s->task->index->from;
+    g->spans = from->span.rank[g->panel];
+    for (int a = 0; a < SCREEN_ROWS; a++) {
+        int column = g->panel * SCREEN_COLS + from->span.column[g->panel * SCREEN_ROWS + a];
+        g->rows.x[a] = g->span_x + (size_t)a * s->task->from->d;
+        g->rows.features[a] = row_features(s, g, column);
+        g->rows.gain[a] = from->frame.gain[column];
+        g->rows.tau[a] = INFINITY;
+    }
+}
+
 /* The first of some queries that stand in one panel. */
 static void set_group(const level_scratch *s, const int *members, int count, level_group *g)
 {
     const level_block *block = s->block;
-    const spans *span = &s->task->index->from->span;
+    const index_set *from = s->task->index->from;
     float most_noise = (float)s->task->index->points.bound.most_noise * 1.00001f;
     g->panel = block->column[members[0]] / SCREEN_COLS;
     g->members = members;
-    g->spans = span->rank[g->panel];
     g->count = 0;
     g->frame_of = g->relative_to = -1;
-    g->gain = 0.0f;
+    g->most_gain = 0.0f;
+    set_span(s, g);
     for (int i = 0; i < count && i < SCREEN_COLS; i++) {
         int q = members[i], column = block->column[q];
         if (column / SCREEN_COLS != g->panel)
             break;
         g->count++;
-        g->gain = block->gain[q] > g->gain ? block->gain[q] : g->gain;
+        g->x[i] = s->relative + (size_t)q * s->task->from->d;
+        g->features[i] = row_features(s, g, column);
+        g->gain[i] = from->frame.gain[column];
+        g->most_gain = block->gain[q] > g->most_gain ? block->gain[q] : g->most_gain;
         g->limit.noise[i] = block->noise[q] * most_noise;
         g->limit.inverse[i] = 0.99999f / block->gain[q];
-        g->limit.cosine[i] = span->cosine[column];
-        g->limit.sine[i] = span->sine[column];
+        g->limit.cosine[i] = from->span.cosine[column];
+        g->limit.sine[i] = from->span.sine[column];
     }
     for (int i = g->count; i < SCREEN_COLS; i++)
         g->limit.noise[i] = g->limit.cosine[i] = g->limit.sine[i] = g->limit.inverse[i] = 1.0f;
@@ -69,7 +93,7 @@ static void choose_terms(level_scratch *s, const level_group *g, float upper, en
         e->terms =
             simd->choose_terms((int)m, from->panels.weight + row, points->panels.reach + column,
                                from->terms.weight_place + row, points->terms.kernel_place + column,
-                               NEGLIGIBLE / g->gain, s->row_at, s->column_at, &left);
+                               NEGLIGIBLE / g->most_gain, s->row_at, s->column_at, &left);
     e->error = left * (1.0f + ldexpf((float)m + 16.0f, -23)) +
                ldexpf((float)e->terms + 8.0f, -23) * upper +
                index->points.frame.slack[e->cell] *
@@ -77,32 +101,17 @@ static void choose_terms(level_scratch *s, const level_group *g, float upper, en
     e->error *= 1.0001f;
 }
 
-/* Row a of a tile: the point in a column of the panel of a group, x relative to the centre of the cell it meets. */
-static void set_row(const level_scratch *s, const level_group *g, int column, const float *x, int a,
-                    simd_rows *rows)
+/* Puts the points that span the panel of a group into the frame of a cell. */
+static void place_span(const level_scratch *s, int cell, level_group *g)
 {
     const index_set *from = s->task->index->from;
-    const bounds_terms *terms = &from->bound.terms;
-    rows->x[a] = x;
-    rows->gain[a] = from->frame.gain[column];
-    rows->features[a] =
-        terms->weights + (size_t)g->panel * terms->most * SCREEN_COLS + column % SCREEN_COLS;
-    rows->tau[a] = INFINITY;
-}
-
-/* The points that span the panel of a group, as rows in the frame of a cell. */
-static void set_span(const level_scratch *s, int cell, level_group *g)
-{
-    const index_search *index = s->task->index;
-    const index_set *from = index->from;
-    int d = index->points.frame.d;
+    int d = s->task->from->d;
     g->frame_of = cell;
     for (int a = 0; a < SCREEN_ROWS; a++) {
-        int column = g->panel * SCREEN_COLS + from->span.column[g->panel * SCREEN_ROWS + a];
-        float *x = g->x + (size_t)a * d;
-        frames_relative(&index->points.frame, cell,
-                        s->task->from->x + (size_t)from->order.ids[column] * d, x);
-        set_row(s, g, column, x, a, &g->rows);
+        int place = from->span.column[g->panel * SCREEN_ROWS + a];
+        size_t id = from->order.ids[(size_t)g->panel * SCREEN_COLS + place];
+        frames_relative(&s->task->index->points.frame, cell, s->task->from->x + id * d,
+                        g->span_x + (size_t)a * d);
     }
 }
 
@@ -117,7 +126,7 @@ static uint32_t ask_span(level_scratch *s, const encounter *e, level_group *g, i
     if (!rank || (g->asked >= SPANS_TRIED && g->spared < rank * g->asked))
         return members;
     if (g->frame_of != e->cell)
-        set_span(s, e->cell, g);
+        place_span(s, e->cell, g);
     simd->expansion_tile(index->points.frame.pieces, rank, index->points.frame.d, e->terms,
                          s->row_at, s->column_at, &g->rows, &e->columns, s->value, mask);
     const float *inverse = span->inverse + (size_t)g->panel * SCREEN_ROWS * SCREEN_ROWS;
@@ -151,7 +160,9 @@ static void screen_tile(level_scratch *s, level_group *g, const encounter *e, in
     }
     for (int a = 0; a < SCREEN_ROWS; a++) {
         int i = some[a < count ? a : 0], q = g->members[i];
-        set_row(s, g, block->column[q], s->relative + (size_t)q * d, a, &rows);
+        rows.x[a] = g->x[i];
+        rows.features[a] = g->features[i];
+        rows.gain[a] = g->gain[i];
         base[a] = g->limit.noise[i] + block->gain[q] * e->error;
         rows.tau[a] = block->tau[q] - base[a];
     }
@@ -232,7 +243,7 @@ void level_expansions_set(level_scratch *s)
     s->groups = 0;
     for (int i = 0; i < count; i += s->group[s->groups++].count) {
         level_group *g = &s->group[s->groups];
-        g->x = s->span_x + (size_t)s->groups * SCREEN_ROWS * d;
+        g->span_x = s->span_x + (size_t)s->groups * SCREEN_ROWS * d;
         set_group(s, s->grouped + i, count - i, g);
     }
 }
