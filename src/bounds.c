@@ -83,7 +83,7 @@ static void fold_reach(const builder *how, const bounds *b, const int *ids, int 
         scale[j] = special < 0 ? own : 0.0;
         gain = scale[j] > gain ? scale[j] : gain;
         if (special >= 0) {
-            float up = rounded_up(b->jitter * b->kern->variance * own);
+            float up = rounded_up(bounds_special_size(b) * own);
             float *of = &reach[b->special.inputs[special]];
             *of = up > *of ? up : *of;
         }
@@ -105,7 +105,7 @@ static void fold_reach(const builder *how, const bounds *b, const int *ids, int 
         int special = b->special.rank[ids[j]];
         if (special >= 0)
             kernels[(size_t)b->special.inputs[special] * SCREEN_COLS + j] =
-                (float)(-b->jitter * b->kern->variance * points->scale[ids[j]]);
+                (float)(-bounds_special_size(b) * points->scale[ids[j]]);
     }
 }
 

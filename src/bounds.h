@@ -112,10 +112,8 @@ typedef struct {
 status bounds_sample(const metric_source *source, const metric_points *points, int k,
                      bounds_outlook *out);
 
-/* upper >= |rho(z_u, y)| / g_z for a special query on input u and every y of a panel, up to noise. */
-static inline double bounds_special(const bounds *b, int u, int panel)
-{
-    return b->special_reach[u * (size_t)b->panels.count + panel] * b->jitter * b->kern->variance;
-}
+/* What makes of a weight w_u(y) g_y the size of rho(z_u, y) / g_z, up to noise, of a special query on input u: of
+ * special_reach an upper bound for a panel. */
+static inline double bounds_special_size(const bounds *b) { return b->jitter * b->kern->variance; }
 
 #endif

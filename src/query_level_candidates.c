@@ -382,8 +382,7 @@ static int keep_special_panel(level_scratch *s, int q, int input, int panel, kbe
     int place = terms->weight_place[(size_t)panel * bound->m + input],
         self = s->task->self ? b->row[q] : -1;
     const float *weights = terms->weights + ((size_t)panel * terms->most + place) * SCREEN_COLS;
-    float upper = s->special_upper[panel],
-          size = (float)(b->gain[q] * bound->jitter * bound->kern->variance),
+    float upper = s->special_upper[panel], size = (float)(b->gain[q] * bounds_special_size(bound)),
           error = 1.001f * b->noise[q] * (float)bound->most_noise + 4e-6f * upper;
     candidates *kept = &b->kept[q];
     for (int j = 0; j < SCREEN_COLS; j++) {
@@ -426,12 +425,13 @@ void level_search_special(level_scratch *s, int q)
     const kbest *best = &b->best[q];
     int input = from->special.inputs[from->special.rank[b->row[q]]], panels = points->order.panels,
         taken = 0;
+    const float *reach = points->bound.special_reach + (size_t)input * panels;
+    double up = 1.0 + 1e-6, slack = b->noise[q] * points->bound.most_noise * up,
+           size = bounds_special_size(&points->bound) * b->gain[q] * up;
     float most = 0.0f, *upper = s->special_upper;
-    double slack = b->noise[q] * points->bound.most_noise;
     for (int p = 0; p < panels; p++) {
-        upper[p] =
-            (float)((bounds_special(&points->bound, input, p) * b->gain[q] + slack) * (1.0 + 1e-6));
-        most = fmaxf(most, upper[p]);
+        upper[p] = (float)(reach[p] * size + slack);
+        most = upper[p] > most ? upper[p] : most;
     }
     int terms = points->bound.terms.most > 0;
     kbest lows = {s->task->k, 0, s->found_dist, s->found_id, 0};
@@ -446,9 +446,9 @@ void level_search_special(level_scratch *s, int q)
         if (needed > 0.0f && !terms &&
             defer_special(s, q, taken < FIRST_PANELS ? fmaxf(low, needed) : needed, high))
             break;
+        float least = low > needed ? low : needed;
         for (int p = 0; p < panels; p++)
-            if (upper[p] >= low && upper[p] < high && upper[p] >= needed &&
-                points->order.least[p] < b->limit[q]) {
+            if (upper[p] >= least && upper[p] < high && points->order.least[p] < b->limit[q]) {
                 taken++;
                 if (!terms)
                     resolve_panel(s, q, p);
