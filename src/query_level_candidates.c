@@ -265,23 +265,28 @@ static void collect(level_scratch *s, int q)
     memcpy(best->id, ordered_id, best->size * sizeof(int));
 }
 
-/* Evaluates all pairs that are wanted, candidates in the order of the cells. */
+/* Evaluates all pairs that are wanted, candidates in the order of the cells. Points that stand in one part of a panel, as
+ * wide as a tile, come in one tile: the same queries want them. */
 static void finish_wanted(level_scratch *s)
 {
     const cells *order = &s->task->index->points.order;
-    int columns = 0, ids[SIMD_MAX_COLS] = {0};
+    int cols = simd->cols, columns = 0, ids[SIMD_MAX_COLS] = {0};
+    uint32_t part = UINT32_MAX >> (32 - cols);
     const bitset *by[SIMD_MAX_COLS];
     qsort(s->wanted_panels, s->panels_wanted, sizeof(int), earlier);
     for (int i = 0; i < s->panels_wanted; i++) {
         int panel = s->wanted_panels[i], place = s->place[panel];
         s->place[panel] = -1;
-        for (uint32_t left = s->wanted_points[place]; left; left &= left - 1) {
-            int j = __builtin_ctz(left);
-            ids[columns] = order->ids[(size_t)panel * SCREEN_COLS + j];
-            by[columns++] = &s->wanted[place * SCREEN_COLS + j];
-            if (columns == simd->cols) {
+        for (int first = 0; first < SCREEN_COLS; first += cols) {
+            uint32_t left = s->wanted_points[place] >> first & part;
+            if (columns + __builtin_popcount(left) > cols) {
                 finish_panel(s, columns, ids, by);
                 columns = 0;
+            }
+            for (; left; left &= left - 1) {
+                int j = first + __builtin_ctz(left);
+                ids[columns] = order->ids[(size_t)panel * SCREEN_COLS + j];
+                by[columns++] = &s->wanted[place * SCREEN_COLS + j];
             }
         }
     }
