@@ -266,45 +266,57 @@ static void NAME(residual_tile)(const radial *rad, int d, const double *ax, cons
         STORE(r + i, LOAD(r + i) - LOAD(dots + i));
 }
 
-/* Rows wherever they stand, LIST_ROWS at a time; the sums run as in the tiles. */
+/* The first `count` of `rows` rows, a constant where this is inlined; idle ones repeat the first. */
+static inline __attribute__((always_inline)) void
+NAME(residual_few)(int rows, int count, const radial *rad, int d, const double *const *ax,
+                   const double *bx, int m, const double *const *av, const double *bv, double *r)
+{
+    const double *row[LIST_ROWS];
+    vd sum[LIST_ROWS][2];
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++) {
+        int at = i < count ? i : 0;
+        const double *x = ax[at];
+        sum[i][0] = sum[i][1] = SPLAT(0.0);
+        for (int u = 0; u < d; u++) {
+            vd xu = SPLAT(x[u]), diff0 = xu - LOAD(bx + u * COLS),
+               diff1 = xu - LOAD(bx + u * COLS + LANES);
+            sum[i][0] = FMA(diff0, diff0, sum[i][0]);
+            sum[i][1] = FMA(diff1, diff1, sum[i][1]);
+        }
+        STORE(r + i * COLS, sum[i][0]);
+        STORE(r + i * COLS + LANES, sum[i][1]);
+        row[i] = av[at];
+        sum[i][0] = sum[i][1] = SPLAT(0.0);
+    }
+    NAME(radial_values)(rad, (size_t)rows * COLS, r, r);
+    for (int u = 0; u < m; u++, bv += COLS) {
+        vd b0 = LOAD(bv), b1 = LOAD(bv + LANES);
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++) {
+            vd ai = SPLAT(row[i][u]);
+            sum[i][0] = FMA(ai, b0, sum[i][0]);
+            sum[i][1] = FMA(ai, b1, sum[i][1]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < rows && m; i++) {
+        STORE(r + i * COLS, LOAD(r + i * COLS) - sum[i][0]);
+        STORE(r + i * COLS + LANES, LOAD(r + i * COLS + LANES) - sum[i][1]);
+    }
+}
+
+/* Rows wherever they stand, LIST_ROWS or half as many at a time; the sums run as in the tiles. */
 static void NAME(residual_rows)(const radial *rad, int d, int count, const double *const *ax,
                                 const double *bx, int m, const double *const *av, const double *bv,
                                 double *r)
 {
     for (int first = 0; first < count; first += LIST_ROWS, r += LIST_ROWS * COLS) {
-        const double *row[LIST_ROWS], *b = bv;
-        vd sum[LIST_ROWS][2];
-#pragma GCC unroll 8
-        for (int i = 0; i < LIST_ROWS; i++) {
-            int at = first + i < count ? first + i : first;
-            const double *x = ax[at];
-            sum[i][0] = sum[i][1] = SPLAT(0.0);
-            for (int u = 0; u < d; u++) {
-                vd xu = SPLAT(x[u]), diff0 = xu - LOAD(bx + u * COLS),
-                   diff1 = xu - LOAD(bx + u * COLS + LANES);
-                sum[i][0] = FMA(diff0, diff0, sum[i][0]);
-                sum[i][1] = FMA(diff1, diff1, sum[i][1]);
-            }
-            STORE(r + i * COLS, sum[i][0]);
-            STORE(r + i * COLS + LANES, sum[i][1]);
-            row[i] = av[at];
-            sum[i][0] = sum[i][1] = SPLAT(0.0);
-        }
-        NAME(radial_values)(rad, LIST_ROWS * COLS, r, r);
-        for (int u = 0; u < m; u++, b += COLS) {
-            vd b0 = LOAD(b), b1 = LOAD(b + LANES);
-#pragma GCC unroll 8
-            for (int i = 0; i < LIST_ROWS; i++) {
-                vd ai = SPLAT(row[i][u]);
-                sum[i][0] = FMA(ai, b0, sum[i][0]);
-                sum[i][1] = FMA(ai, b1, sum[i][1]);
-            }
-        }
-#pragma GCC unroll 8
-        for (int i = 0; i < LIST_ROWS && m; i++) {
-            STORE(r + i * COLS, LOAD(r + i * COLS) - sum[i][0]);
-            STORE(r + i * COLS + LANES, LOAD(r + i * COLS + LANES) - sum[i][1]);
-        }
+        int left = count - first;
+        if (left > LIST_ROWS / 2)
+            NAME(residual_few)
+        (LIST_ROWS, left, rad, d, ax + first, bx, m, av + first, bv, r);
+        else NAME(residual_few)(LIST_ROWS / 2, left, rad, d, ax + first, bx, m, av + first, bv, r);
     }
 }
 
