@@ -659,11 +659,9 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
         for (int j = 0; j < task.k; j++)
             dist[q + j * task.count] = found[j];
     }
-    int missing = 0; /* a query has fewer than k neighbours */
-    for (size_t q = 0; q < task.count; q++)
-        missing |= id[q + (task.k - 1) * task.count] == NA_INTEGER;
-    for (size_t at = 0; at < task.count * task.k && missing; at++)
-        dist[at] = id[at] == NA_INTEGER ? NA_REAL : dist[at];
+    for (size_t q = 0; q < task.count; q++) /* where there are fewer than k, the last are missing */
+        for (size_t j = task.k; j-- > 0 && id[q + j * task.count] == NA_INTEGER;)
+            dist[q + j * task.count] = NA_REAL;
     scratch_free(result.dist);
     scratch_free(result.place);
     SET_VECTOR_ELT(out, 2, pack_counters(&result.counters));

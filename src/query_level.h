@@ -34,9 +34,11 @@
 #define LEVEL_FINISH_PANELS 1024 /* and panels that they stand in */
 /* What a list of candidates takes: a row of a tile, and a whole vector, may come on top of its capacity. */
 #define LEVEL_ROOM(capacity) ((size_t)(capacity) + SCREEN_COLS + SIMD_WIDTH)
-#define LEVEL_STRIDE                                                                               \
-    (BITSET_SIZE + SIMD_WIDTH) /* of numbers by query: no two rows share places of a cache */
-#define LEVEL_CIRCLES 8        /* landmarks of a cell that its queries stand around */
+/* Of rows of numbers by query: not a power of two, for which all of them would share the same places of a cache. */
+#define LEVEL_STRIDE (BITSET_SIZE + SIMD_WIDTH)
+/* Landmarks of a cell that its queries stand around; where so many say enough, they are all that is asked at first, and
+ * take one tile. */
+#define LEVEL_CIRCLES 8
 /* The longest row of psi. */
 #define LEVEL_WIDTH ((SUBSPACE_RANK + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH)
 

@@ -15,10 +15,8 @@ static int gather_landmarks(const level_scratch *s, float *psi, float *tails)
         count = rank < LEVEL_CIRCLES ? rank : LEVEL_CIRCLES,
         first = from->order.panel[cell] * SCREEN_COLS;
     for (int c = 0; c < count; c++) {
-        int column = from->order.column[space->ids[space->landmark[cell] + c]],
-            place = column - first;
-        const float *of = space->psi + space->psi_at[cell] +
-                          (size_t)(place / SCREEN_COLS) * rank * SCREEN_COLS + place % SCREEN_COLS;
+        int column = from->order.column[space->ids[space->landmark[cell] + c]];
+        const float *of = subspace_psi(space, cell, column - first);
         for (int r = 0; r < rank; r++)
             psi[r * SIMD_WIDTH + c] = of[r * SCREEN_COLS];
         tails[c] = space->tail[column];

@@ -208,7 +208,9 @@ void level_frontier(level_scratch *s, int first, int last)
                 level_integers_screen(s, item->cell, active, left, NULL);
             }
         }
-        if (form == INDEX_SUBSPACES)
+        if (form == INDEX_SUBSPACES) {
             level_subspaces_screen(s, s->work + w, chunk);
+            level_circles_draw(s); /* smaller, as thresholds have risen */
+        }
     }
 }

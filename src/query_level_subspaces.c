@@ -5,9 +5,6 @@
 /* All landmarks are asked where coarse ones leave so many times as many queries. */
 #define FINE_PAYS 3
 
-/* So many coarse landmarks of the queries' cell take one tile, where they say enough. */
-#define SPAN_FEW 8
-
 /* |P b|^2 of cells that come first: they raise the thresholds before the turn of the others. */
 #define NEAR_LENGTH 0.3f
 
@@ -56,12 +53,9 @@ static void set_own(level_scratch *s)
     const level_block *block = s->block;
     const subspaces *space = &s->task->index->from->space;
     int cell = block->cell, rank = space->rank[cell], width = subspace_width(space, cell);
-    const float *psi = space->psi + space->psi_at[cell];
     int first = s->task->index->from->order.panel[cell] * SCREEN_COLS;
     for (int q = 0; q < block->count; q++) {
-        int column = block->column[q] - first;
-        const float *source =
-            psi + (size_t)(column / SCREEN_COLS) * rank * SCREEN_COLS + column % SCREEN_COLS;
+        const float *source = subspace_psi(space, cell, block->column[q] - first);
         float *own = s->own + (size_t)q * width;
         for (int r = 0; r < rank; r++)
             own[r] = source[r * SCREEN_COLS];
@@ -85,7 +79,7 @@ void level_subspaces_set(level_scratch *s)
     for (int i = 0; i < rank; i++)
         for (int j = 0; j < width; j++)
             s->inverse[i * width + j] = j < rank ? inverse[j * width + i] : 0.0f;
-    int coarse = space->coarse[cell], few = coarse < SPAN_FEW ? coarse : SPAN_FEW;
+    int coarse = space->coarse[cell], few = coarse < LEVEL_CIRCLES ? coarse : LEVEL_CIRCLES;
     set_span(s, space, landmarks, few, &s->spans[0]);
     if (few < coarse && largest_tail(s, &s->spans[0]) > SUBSPACE_COARSE)
         set_span(s, space, landmarks, coarse, &s->spans[0]);
@@ -338,7 +332,6 @@ void level_subspaces_screen(level_scratch *s, work_item *work, int count)
     const level_block *block = s->block;
     int everyone[BITSET_SIZE], queries = bitset_members(&block->active, everyone);
     int coarse = s->spans[0].rank, rank = s->spans[1].rank, far = 0;
-    level_circles_draw(s);
     for (int w = 0; w < count; w++) {
         float *lengths = s->lengths + (size_t)w * BITSET_SIZE;
         int active = bitset_count(&work[w].active);

@@ -91,6 +91,13 @@ static inline int subspace_width(const subspaces *s, int cell)
     return (s->rank[cell] + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
 }
 
+/* Coordinates of the point at a place of a cell, SCREEN_COLS apart. */
+static inline const float *subspace_psi(const subspaces *s, int cell, int place)
+{
+    return s->psi + s->psi_at[cell] + (size_t)(place / SCREEN_COLS) * s->rank[cell] * SCREEN_COLS +
+           place % SCREEN_COLS;
+}
+
 /* The largest tail with the first `to` landmarks, a multiple of SIMD_WIDTH; 0 where a cell has none, because
  * all of its points have vanished. */
 static inline float subspace_stage_tail(const subspaces *s, int cell, int to)
