@@ -6,7 +6,7 @@
 
 typedef struct {
     int k, size;
-    double *dist; /* k; dist[0] is the worst when the heap is full */
+    double *dist; /* k; dist[0] is the worst of a heap */
     int *id;      /* k */
     int sorted;   /* best first: no heap any more */
 } kbest;
@@ -17,6 +17,11 @@ static inline int kbest_before(double da, int ia, double db, int ib)
 }
 
 static inline int kbest_full(const kbest *heap) { return heap->size == heap->k; }
+
+static inline double kbest_worst(const kbest *held)
+{
+    return held->dist[held->sorted ? held->size - 1 : 0];
+}
 
 static inline void kbest_sift(kbest *heap, int at, int size)
 {

@@ -50,4 +50,8 @@ static inline double metric_distance(double rho) { return sqrt(1.0 - fabs(rho));
 void metric_list(const kernel *kern, const metric_points *from, size_t i, const metric_points *to,
                  const int *ids, size_t count, double *rho);
 
+/* The same pairs' distances. */
+void metric_distances(const kernel *kern, const metric_points *from, size_t i,
+                      const metric_points *to, const int *ids, size_t count, double *dist);
+
 #endif

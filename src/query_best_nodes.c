@@ -34,7 +34,7 @@ typedef struct {
     promise_heap heap;
     node_bound *bound;     /* nodes: of those in the heap */
     int pending, *list;    /* LIST: points to evaluate */
-    double *rho;           /* LIST */
+    double *dist;          /* LIST */
     double spent, allowed; /* correlations for this query, and when to give it up */
     query_counters counters;
 } best_scratch;
@@ -52,9 +52,9 @@ static void evaluate(const query_task *task, best_scratch *s, kbest *best)
 {
     double left = task->budget - s->spent;
     int count = s->pending < left ? s->pending : (int)left;
-    metric_list(task->kern, task->from, s->query.row, task->points, s->list, count, s->rho);
+    metric_distances(task->kern, task->from, s->query.row, task->points, s->list, count, s->dist);
     for (int i = 0; i < count; i++)
-        kbest_push(best, metric_distance(s->rho[i]), s->list[i]);
+        kbest_push(best, s->dist[i], s->list[i]);
     s->counters.correlations += count;
     s->spent += count;
     s->pending = 0;
@@ -170,7 +170,7 @@ static int search_query(const query_task *task, nodes *b, size_t q, best_scratch
 
 static void scratch_release(best_scratch *s)
 {
-    void *held[] = {s->query.weight, s->heap.waiting, s->bound, s->list, s->rho};
+    void *held[] = {s->query.weight, s->heap.waiting, s->bound, s->list, s->dist};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
@@ -181,8 +181,8 @@ static int scratch_reserve(const query_task *task, const tree *structure, best_s
     s->heap.waiting = scratch_alloc(structure->nodes, sizeof(promise));
     s->bound = scratch_alloc(structure->nodes, sizeof(node_bound));
     s->list = scratch_alloc(LIST, sizeof(int));
-    s->rho = scratch_alloc(LIST, sizeof(double));
-    return s->query.weight && s->heap.waiting && s->bound && s->list && s->rho;
+    s->dist = scratch_alloc(LIST, sizeof(double));
+    return s->query.weight && s->heap.waiting && s->bound && s->list && s->dist;
 }
 
 /* Whether bounds leave enough out on SAMPLE queries, from `offset` and spread over all. */

@@ -17,6 +17,8 @@
 typedef struct {
     double *query_x, *query_v, *point_x, *point_v, *point_scale;
     kbest *best;
+    double *dist; /* k, the next too: answers of one query */
+    int *id;
     query_counters counters;
 } brute_scratch;
 
@@ -33,6 +35,8 @@ static void brute_scratch_free(brute_scratch *s)
     scratch_free(s->point_v);
     scratch_free(s->point_scale);
     scratch_free(s->best);
+    scratch_free(s->dist);
+    scratch_free(s->id);
 }
 
 static int brute_scratch_new(const query_task *task, size_t strip, size_t slab, brute_scratch *s)
@@ -45,7 +49,10 @@ static int brute_scratch_new(const query_task *task, size_t strip, size_t slab, 
     s->point_v = scratch_alloc(slab * m + 1, sizeof(double));
     s->point_scale = scratch_alloc(slab, sizeof(double));
     s->best = scratch_alloc(strip, sizeof(kbest));
-    return s->query_x && s->query_v && s->point_x && s->point_v && s->point_scale && s->best;
+    s->dist = scratch_alloc(task->k, sizeof(double));
+    s->id = scratch_alloc(task->k, sizeof(int));
+    return s->query_x && s->query_v && s->point_x && s->point_v && s->point_scale && s->best &&
+           s->dist && s->id;
 }
 
 static void pack_queries(const query_task *task, const brute_strip *strip, brute_scratch *s)
@@ -128,6 +135,19 @@ static void strip_over_slab(const query_task *task, const radial *rad, const bru
     }
 }
 
+/* Tiles found who is nearest; the distances that are returned, and their order, are those of lists, as of every engine. */
+static void answer(const query_task *task, size_t q, brute_scratch *s, kbest *best)
+{
+    int count = best->size;
+    memcpy(s->id, best->id, count * sizeof(int));
+    metric_distances(task->kern, task->from, query_row(task, q), task->points, s->id, count,
+                     s->dist);
+    best->size = 0;
+    for (int i = 0; i < count; i++)
+        kbest_push(best, s->dist[i], s->id[i]);
+    query_close(best);
+}
+
 status query_brute(const query_task *task, query_result *result)
 {
     size_t m = task->points->m, cols = simd->cols;
@@ -179,7 +199,7 @@ status query_brute(const query_task *task, query_result *result)
                     strip_over_slab(task, &rad, &strips[t], at, count, &scratch[t]);
                 }
                 for (size_t i = 0; i < strips[t].count && last == reach; i++)
-                    query_close(&scratch[t].best[i]);
+                    answer(task, strips[t].first + i, &scratch[t], &scratch[t].best[i]);
             }
             if (reach == 0)
                 break;

@@ -12,7 +12,9 @@ static void scratch_release(level_scratch *s)
     void *held[] = {s->work,
                     s->special_upper,
                     s->lows,
-                    s->rho,
+                    s->low_dist,
+                    s->low_id,
+                    s->dist,
                     s->own,
                     s->spans[0].weights,
                     s->spans[1].weights,
@@ -29,16 +31,7 @@ static void scratch_release(level_scratch *s)
                     s->row_at,
                     s->column_at,
                     s->intervals,
-                    s->row_tiles,
-                    s->place,
-                    s->wanted_panels,
-                    s->wanted_points,
-                    s->wanted,
-                    s->point_x,
-                    s->point_v,
-                    s->tile,
-                    s->found_dist,
-                    s->found_id};
+                    s->row_tiles};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
@@ -80,34 +73,18 @@ static int reserve_expansions(level_scratch *s, size_t d, size_t m)
 static int scratch_reserve(const query_task *task, int capacity, level_scratch *s)
 {
     const index_search *index = task->index;
-    size_t d = task->points->d, m = task->points->m, k = task->k, room = LEVEL_ROOM(capacity),
-           all = level_width(task) * room,
-           most = all < LEVEL_FINISH_PAIRS    ? all
-                  : room > LEVEL_FINISH_PAIRS ? room
-                                              : LEVEL_FINISH_PAIRS;
+    size_t d = task->points->d, m = task->points->m, k = task->k, room = LEVEL_ROOM(capacity);
     memset(s, 0, sizeof(*s));
     s->task = task;
     s->work = scratch_alloc((size_t)index->points.order.count + 1, sizeof(work_item));
     s->special_upper = scratch_alloc(index->points.order.panels, sizeof(float));
     s->lows = scratch_alloc(room + k + SIMD_WIDTH, sizeof(float));
-    s->rho = scratch_alloc(room, sizeof(double));
+    s->low_dist = scratch_alloc(k, sizeof(double));
+    s->low_id = scratch_alloc(k, sizeof(int));
+    s->dist = scratch_alloc(room, sizeof(double));
     s->value = scratch_alloc(SCREEN_ROWS * SCREEN_COLS, sizeof(float));
-    size_t panels = index->points.order.panels, wanted = LEVEL_FINISH_PANELS + room;
-    s->wanted_room = (int)(wanted < panels ? wanted : panels);
-    s->place = scratch_alloc(panels, sizeof(int));
-    s->wanted_panels = scratch_alloc(s->wanted_room, sizeof(int));
-    s->wanted_points = scratch_alloc(s->wanted_room, sizeof(uint32_t));
-    s->wanted = scratch_alloc((size_t)s->wanted_room * SCREEN_COLS, sizeof(bitset));
-    s->point_x = scratch_alloc(SIMD_MAX_COLS * d, sizeof(double));
-    s->point_v = scratch_alloc(SIMD_MAX_COLS * m + 1, sizeof(double));
-    s->found_dist = scratch_alloc(most + BITSET_SIZE * SIMD_MAX_COLS, sizeof(double));
-    s->found_id = scratch_alloc(most + BITSET_SIZE * SIMD_MAX_COLS, sizeof(int));
-    s->tile = scratch_alloc((BITSET_SIZE + 8) * SIMD_MAX_COLS, sizeof(double));
-    if (s->place)
-        memset(s->place, 0xff, panels * sizeof(int));
-    return s->work && s->special_upper && s->lows && s->rho && s->value && s->place &&
-           s->wanted_panels && s->wanted_points && s->wanted && s->point_x && s->point_v &&
-           s->tile && s->found_dist && s->found_id &&
+    return s->work && s->special_upper && s->lows && s->low_dist && s->low_id && s->dist &&
+           s->value &&
            (index->form == INDEX_SUBSPACES  ? reserve_subspaces(s)
             : index->form == INDEX_INTEGERS ? reserve_integers(s, d)
                                             : reserve_expansions(s, d, m));

@@ -28,10 +28,8 @@
 #include "query.h"
 #include "simd.h"
 
-#define LEVEL_CHUNK 128          /* cells of the frontier that are ordered at once */
-#define LEVEL_NEARLY 50.0f       /* an expansion bound of so many thresholds is not refined */
-#define LEVEL_FINISH_PAIRS 32768 /* pairs that are finished at once, */
-#define LEVEL_FINISH_PANELS 1024 /* and panels that they stand in */
+#define LEVEL_CHUNK 128    /* cells of the frontier that are ordered at once */
+#define LEVEL_NEARLY 50.0f /* an expansion bound of so many thresholds is not refined */
 /* What a list of candidates takes: a row of a tile, and a whole vector, may come on top of its capacity. */
 #define LEVEL_ROOM(capacity) ((size_t)(capacity) + SCREEN_COLS + SIMD_WIDTH)
 /* Of rows of numbers by query: not a power of two, for which all of them would share the same places of a cache. */
@@ -127,7 +125,9 @@ typedef struct {
     float *special_upper;                    /* by panel, of one special query */
     int *deferred, deferrals, deferral_room; /* queries that are left to brute force */
     float *lows;                             /* of one query, for its threshold */
-    double *rho;
+    double *low_dist;                        /* k, the next too: the same of a special query */
+    int *low_id;
+    double *dist;   /* of the candidates of one query */
     float *lengths; /* LEVEL_CHUNK x BITSET_SIZE: |P b|^2 */
     float least[BITSET_SIZE], must[BITSET_SIZE];
     /* circles; by query, which one it belongs to, and cosine and sine of the angle between them */
@@ -156,15 +156,6 @@ typedef struct {
     /* integers */
     simd_rows *row_tiles; /* BITSET_SIZE / SCREEN_ROWS */
     simd_intervals *intervals;
-    /* finishing: the panels with candidates, which of their points are any, and for each the queries that want it;
-     * and panels of these points */
-    int wanted_room, panels_wanted, *wanted_panels;
-    int *place; /* panels: where each stands in the next two, -1 for none */
-    uint32_t *wanted_points;
-    bitset *wanted; /* wanted_room x SCREEN_COLS */
-    double *point_x, *point_v, *tile;
-    double *found_dist; /* LEVEL_FINISH_PAIRS: of the queries one after the other */
-    int *found_id, found[BITSET_SIZE], found_at[BITSET_SIZE];
     query_counters counters;
 } level_scratch;
 

@@ -12,19 +12,38 @@
 
 /* ---- candidates of one query ---------------------------------------------------------------- */
 
-/* Evaluates candidates first .. count - 1 exactly, into the heap. */
+/* Evaluates candidates first .. count - 1 exactly, into the k-best. */
 static void resolve(level_scratch *s, level_block *b, int q, int first)
 {
     const query_task *task = s->task;
     candidates *kept = &b->kept[q];
-    int count = kept->count - first;
-    metric_list(task->kern, task->from, b->row[q], task->points, kept->id + first, count, s->rho);
-    for (int i = 0; i < count; i++)
-        kbest_push(&b->best[q], metric_distance(s->rho[i]), kept->id[first + i]);
-    s->counters.correlations += count;
-    s->counters.scattered += count;
-    b->spent[q] += count;
+    kbest *best = &b->best[q];
+    const int *id = kept->id + first;
+    int found = kept->count - first, count = best->size + found;
+    if (!found)
+        return;
     kept->count = first;
+    s->counters.correlations += found;
+    s->counters.scattered += found;
+    b->spent[q] += found;
+    metric_distances(task->kern, task->from, b->row[q], task->points, id, found, s->dist);
+    if (count > ORDER_MOST) {
+        kbest_unsort(best);
+        for (int i = 0; i < found; i++)
+            kbest_push(best, s->dist[i], id[i]);
+        return;
+    }
+    double all_dist[ORDER_MOST], dist[ORDER_MOST];
+    int all_id[ORDER_MOST], ids[ORDER_MOST];
+    memcpy(all_dist, best->dist, best->size * sizeof(double));
+    memcpy(all_id, best->id, best->size * sizeof(int));
+    memcpy(all_dist + best->size, s->dist, found * sizeof(double));
+    memcpy(all_id + best->size, id, found * sizeof(int));
+    simd->order_pairs(count, all_dist, all_id, dist, ids);
+    best->size = count < best->k ? count : best->k;
+    best->sorted = 1;
+    memcpy(best->dist, dist, best->size * sizeof(double));
+    memcpy(best->id, ids, best->size * sizeof(int));
 }
 
 /* The k-th largest lower bound known, from below. */
@@ -168,195 +187,21 @@ void level_raise_thresholds(level_scratch *s, int count, const int *members)
     }
 }
 
-/* ---- finishing a block ---------------------------------------------------------------------- */
-
-/* Notes that query q of the block wants its candidates from place `from` on. */
-static void want(level_scratch *s, int q, int from)
-{
-    const candidates *kept = &s->block->kept[q];
-    const int *column_of = s->task->index->points.order.column, *id = kept->id;
-    uint64_t bit = (uint64_t)1 << q % 64;
-    int word = q / 64, count = kept->count;
-    for (int i = from; i < count; i++) {
-        unsigned column = (unsigned)column_of[id[i]], panel = column / SCREEN_COLS,
-                 j = column % SCREEN_COLS;
-        int place = s->place[panel];
-        if (place < 0) {
-            place = s->place[panel] = s->panels_wanted++;
-            s->wanted_points[place] = 0;
-            s->wanted_panels[place] = (int)panel;
-        }
-        bitset *by = &s->wanted[place * SCREEN_COLS + j];
-        if (!(s->wanted_points[place] >> j & 1)) {
-            s->wanted_points[place] |= UINT32_C(1) << j;
-            memset(by, 0, sizeof(*by));
-        }
-        by->word[word] |= bit;
-    }
-}
-
-static int earlier(const void *a, const void *b)
-{
-    int x = *(const int *)a, y = *(const int *)b;
-    return (x > y) - (x < y);
-}
-
-/* Evaluates the wanted pairs of one panel of candidates. */
-static void finish_panel(level_scratch *s, int columns, const int *ids, const bitset *const *by)
-{
-    const level_block *b = s->block;
-    const query_task *task = s->task;
-    const metric_points *from = task->from, *points = task->points;
-    int cols = simd->cols, d = points->d, m = points->m, members[BITSET_SIZE];
-    const double *x[BITSET_SIZE], *v[BITSET_SIZE];
-    radial rad = kernel_radial(task->kern);
-    uint64_t wanted[BITSET_WORDS][SIMD_MAX_COLS] = {{0}};
-    bitset any = {{0}};
-    for (int j = 0; j < columns; j++)
-        for (int w = 0; w < BITSET_WORDS; w++) {
-            wanted[w][j] = by[j]->word[w];
-            any.word[w] |= wanted[w][j];
-        }
-    int count = bitset_members(&any, members);
-    double variance[SIMD_MAX_COLS], dist[SIMD_MAX_COLS];
-    for (int j = 0; j < cols; j++)
-        variance[j] = points->variance[ids[j < columns ? j : 0]];
-    for (int i = 0; i < count; i++) {
-        x[i] = from->x + (size_t)b->row[members[i]] * d;
-        v[i] = from->v + (size_t)b->row[members[i]] * m;
-    }
-    simd->pack_rows(d, cols, columns, points->x, ids, s->point_x);
-    simd->pack_rows(m, cols, columns, points->v, ids, s->point_v);
-    simd->residual_rows(&rad, d, count, x, s->point_x, m, v, s->point_v, s->tile);
-    for (int i = 0; i < count; i++) {
-        int q = members[i], at = s->found_at[q] + s->found[q];
-        simd->distances(s->tile + i * cols, from->variance[b->row[q]], variance, dist);
-        int more = simd->append_wanted(wanted[q / 64], q % 64, dist, ids, s->found_dist + at,
-                                       s->found_id + at);
-        s->counters.correlations += more;
-        s->counters.scattered += more;
-        s->found[q] += more;
-    }
-}
-
-/* Adds what was found of a query to its k-best, which is in order then. */
-static void collect(level_scratch *s, int q)
-{
-    kbest *best = &s->block->best[q];
-    double dist[ORDER_MOST + SIMD_MAX_COLS], ordered_dist[ORDER_MOST];
-    int id[ORDER_MOST], ordered_id[ORDER_MOST], at = s->found_at[q], found = s->found[q],
-                                                count = best->size + found;
-    if (!found)
-        return;
-    if (count > ORDER_MOST) {
-        kbest_unsort(best);
-        for (int i = at; i < at + found; i++)
-            kbest_push(best, s->found_dist[i], s->found_id[i]);
-        return;
-    }
-    memcpy(dist, s->found_dist + at, found * sizeof(double));
-    memcpy(id, s->found_id + at, found * sizeof(int));
-    memcpy(dist + found, best->dist, best->size * sizeof(double));
-    memcpy(id + found, best->id, best->size * sizeof(int));
-    simd->order_pairs(count, dist, id, ordered_dist, ordered_id);
-    best->size = count < best->k ? count : best->k;
-    best->sorted = 1;
-    memcpy(best->dist, ordered_dist, best->size * sizeof(double));
-    memcpy(best->id, ordered_id, best->size * sizeof(int));
-}
-
-/* Evaluates all pairs that are wanted, candidates in the order of the cells. Points that stand in one part of a panel, as
- * wide as a tile, come in one tile: the same queries want them. */
-static void finish_wanted(level_scratch *s)
-{
-    const cells *order = &s->task->index->points.order;
-    int cols = simd->cols, columns = 0, ids[SIMD_MAX_COLS] = {0};
-    uint32_t part = UINT32_MAX >> (32 - cols);
-    const bitset *by[SIMD_MAX_COLS];
-    qsort(s->wanted_panels, s->panels_wanted, sizeof(int), earlier);
-    for (int i = 0; i < s->panels_wanted; i++) {
-        int panel = s->wanted_panels[i], place = s->place[panel];
-        s->place[panel] = -1;
-        for (int first = 0; first < SCREEN_COLS; first += cols) {
-            uint32_t left = s->wanted_points[place] >> first & part;
-            if (columns + __builtin_popcount(left) > cols) {
-                finish_panel(s, columns, ids, by);
-                columns = 0;
-            }
-            for (; left; left &= left - 1) {
-                int j = first + __builtin_ctz(left);
-                ids[columns] = order->ids[(size_t)panel * SCREEN_COLS + j];
-                by[columns++] = &s->wanted[place * SCREEN_COLS + j];
-            }
-        }
-    }
-    if (columns)
-        finish_panel(s, columns, ids, by);
-}
-
-/* Evaluates the candidates of each query of the block from place from[q] on. Queries that stand together
- * share candidates, so pairs come in tiles, and a candidate is read once. */
-static void finish(level_scratch *s, const int *from)
-{
-    level_block *b = s->block;
-    int every = s->wanted_room == s->task->index->points.order.panels;
-    for (int first = 0, last; first < b->count; first = last) {
-        int wanted = 0, pairs = 0;
-        s->panels_wanted = 0;
-        for (last = first; last < b->count; last++) {
-            candidates *kept = &b->kept[last];
-            int more = kept->count - from[last];
-            if (last > first && (wanted + more > LEVEL_FINISH_PAIRS ||
-                                 (!every && s->panels_wanted + more > s->wanted_room)))
-                break;
-            s->found_at[last] = pairs;
-            s->found[last] = 0;
-            wanted += more;
-            pairs += more + SIMD_MAX_COLS; /* whole vectors are written */
-            want(s, last, from[last]);
-            kept->count = from[last];
-        }
-        finish_wanted(s);
-        for (int q = first; q < last; q++) {
-            for (int i = 0; q + 2 < last && i < s->found[q + 2]; i += 8) {
-                __builtin_prefetch(s->found_dist + s->found_at[q + 2] + i);
-                __builtin_prefetch(s->found_id + s->found_at[q + 2] + i);
-            }
-            collect(s, q);
-        }
-    }
-}
-
-/* All that is still in play: first what makes the thresholds of queries with many candidates. */
+/* All that is still in play: first what makes the threshold of a query with many candidates. Query by query, since those
+ * that follow each other want much the same candidates. */
 void level_finish(level_scratch *s, const int *members, int count)
 {
     level_block *b = s->block;
-    int from[BITSET_SIZE], many = 0;
-    if (b->count == 1) { /* nothing to share */
-        settle(s, b, 0);
-        resolve(s, b, 0, make_threshold(s, b, 0));
-        settle(s, b, 0);
-        resolve(s, b, 0, 0);
-        return;
-    }
-    for (int q = 0; q < b->count; q++)
-        from[q] = b->kept[q].count;
     for (int i = 0; i < count; i++) {
         int q = members[i];
         settle(s, b, q);
-        from[q] = make_threshold(s, b, q);
-        many += from[q] < b->kept[q].count;
-    }
-    if (many) {
-        finish(s, from);
-        for (int i = 0; i < count; i++) {
-            int q = members[i];
-            if (b->best[q].size)
-                settle(s, b, q);
+        int first = make_threshold(s, b, q);
+        if (first < b->kept[q].count) {
+            resolve(s, b, q, first);
+            settle(s, b, q);
         }
+        resolve(s, b, q, 0);
     }
-    memset(from, 0, sizeof(from));
-    finish(s, from);
 }
 
 /* ---- special queries ------------------------------------------------------------------------ */
@@ -439,11 +284,11 @@ void level_search_special(level_scratch *s, int q)
         most = upper[p] > most ? upper[p] : most;
     }
     int terms = points->bound.terms.most > 0;
-    kbest lows = {s->task->k, 0, s->found_dist, s->found_id, 0};
+    kbest lows = {s->task->k, 0, s->low_dist, s->low_id, 0};
     b->tau[q] = -1.0f;
     for (float high = INFINITY, low = 0.5f * most;; high = low, low *= 0.5f) {
         float needed = terms              ? b->tau[q]
-                       : kbest_full(best) ? (float)(1.0 - best->dist[0] * best->dist[0]) - 1e-6f
+                       : kbest_full(best) ? (float)(1.0 - pow(kbest_worst(best), 2.0)) - 1e-6f
                                           : -1.0f;
         if (high < needed)
             break;

@@ -6,9 +6,11 @@
  *
  * Panels. A panel holds `width` points side by side, index-major: element u of point j stands at
  * panel[u * width + j]. Row panels are `rows` wide (queries, broadcast), column panels `cols` wide
- * (candidates, one lane each). Every dot product and squared distance is accumulated over u = 0, 1, ..
- * in one accumulator, in the tiles and in the lists alike, so that a pair has the same value, bit for
- * bit, whichever routine computes it and in either order of its two points. */
+ * (candidates, one lane each). Tiles accumulate a dot product over u = 0, 1, .. in one accumulator; lists read
+ * points where they stand, and accumulate element u in lane u mod the lanes of a vector, which are then added in pairs. So a
+ * pair has one value in all tiles and another, which differs by rounding, in all lists, bit for bit, in either order of its
+ * two points; and norms are those of lists, for a point to be exactly 1 correlated with its duplicates. Answers to users are
+ * evaluated by lists. */
 #ifndef VECCHIANN_SIMD_H
 #define VECCHIANN_SIMD_H
 
@@ -131,7 +133,7 @@ typedef struct {
     /* most[i] = the largest |a[i * cols + j]| scale[j], i < count. */
     void (*largest)(int count, const double *a, const double *scale, double *most);
 
-    /* norms[j] = sum_u b[u * cols + j]^2, the dot product of each point with itself. */
+    /* norms[j] = sum_u b[u * cols + j]^2, the dot product of each point with itself, added up as in dot_list. */
     void (*panel_norms)(int m, const double *b, double *norms);
 
     /* r = radial(distance) - dot, for row panel (ax, av) and column panel (bx, bv). */
@@ -253,13 +255,8 @@ typedef struct {
     /* Orders up to ORDER_MOST pairs (dist, id), whose ids differ, by dist and then by id. */
     void (*order_pairs)(int count, const double *dist, const int *id, double *to_dist, int *to_id);
 
-    /* Appends the pairs (dist[j], ids[j]), j < cols, for which bit `bit` of wanted[j] is set; returns how many.
-     * Whole vectors may be overwritten behind them. */
-    int (*append_wanted)(const uint64_t *wanted, int bit, const double *dist, const int *ids,
-                         double *to_dist, int *to_id);
-
-    /* dist[j] = sqrt(1 - |rho_j|), rho_j = r[j] / sqrt(p q[j]) clamped, 0 where p or q[j] is 0; j < cols. */
-    void (*distances)(const double *r, double p, const double *q, double *dist);
+    /* dist[c] = sqrt(1 - |rho_c|), rho_c = r[c] / sqrt(p q[c]) clamped, 0 where p or q[c] is 0; dist may be r. */
+    void (*distances)(size_t count, const double *r, double p, const double *q, double *dist);
 
     /* Appends the intervals of |value| of the points of a mask that are candidates, 0 <= id < limit and
      * not `self`; returns how many. The lists need room for SCREEN_COLS more. */

@@ -39,6 +39,7 @@ typedef int32_t vs_any __attribute__((vector_size(VECTOR_BYTES), aligned(4), may
 #define MULTIPLY_ROWS (VECTOR_BYTES == 16 ? 4 : 8)
 #define LENGTH_ROWS (VECTOR_BYTES == 64 ? 8 : 4)
 #define SUM_CHAINS (VECTOR_BYTES == 64 ? 8 : VECTOR_BYTES == 32 ? 4 : 2)
+#define DOT_FETCH 256
 
 #define LOAD(p) ((vd) * (const vd_any *)(p))
 #define STORE(p, x) (*(vd_any *)(p) = (x))
@@ -113,6 +114,29 @@ static inline vd NAME(radial_vector)(const radial *rad, vd s2)
     return SPLAT(rad->variance) * p * NAME(exp_minus)(s);
 }
 
+/* The first `count` < LANES elements of a vector, and zeros. */
+static inline vd NAME(load_part)(const double *p, int count)
+{
+#if VECTOR_BYTES == 64
+    return (vd)_mm512_maskz_loadu_pd((__mmask8)((1 << count) - 1), p);
+#else
+    vd x = SPLAT(0.0);
+    for (int l = 0; l < count; l++)
+        x[l] = p[l];
+    return x;
+#endif
+}
+
+static inline void NAME(store_part)(double *p, int count, vd x)
+{
+#if VECTOR_BYTES == 64
+    _mm512_mask_storeu_pd(p, (__mmask8)((1 << count) - 1), (__m512d)x);
+#else
+    for (int l = 0; l < count; l++)
+        p[l] = x[l];
+#endif
+}
+
 static void NAME(radial_values)(const radial *rad, size_t count, const double *s2, double *out)
 {
     size_t i = 0;
@@ -127,12 +151,11 @@ static void NAME(radial_values)(const radial *rad, size_t count, const double *s
         STORE(out + i, a);
         STORE(out + i + LANES, b);
     }
-    for (; i < count; i += LANES) {
-        double part[LANES] = {0};
-        size_t left = count - i < LANES ? count - i : LANES;
-        memcpy(part, s2 + i, left * sizeof(double));
-        STORE(part, NAME(radial_vector)(rad, LOAD(part)));
-        memcpy(out + i, part, left * sizeof(double));
+    for (; i + LANES <= count; i += LANES)
+        STORE(out + i, NAME(radial_vector)(rad, LOAD(s2 + i)));
+    if (i < count) {
+        int left = (int)(count - i);
+        NAME(store_part)(out + i, left, NAME(radial_vector)(rad, NAME(load_part)(s2 + i, left)));
     }
 }
 
@@ -243,14 +266,21 @@ static void NAME(largest)(int count, const double *a, const double *scale, doubl
 
 static void NAME(panel_norms)(int m, const double *b, double *norms)
 {
-    vd sum0 = SPLAT(0.0), sum1 = sum0;
+    vd sum[LANES][2];
+    for (int l = 0; l < LANES; l++)
+        sum[l][0] = sum[l][1] = SPLAT(0.0);
     for (int u = 0; u < m; u++, b += COLS) {
         vd b0 = LOAD(b), b1 = LOAD(b + LANES);
-        sum0 = FMA(b0, b0, sum0);
-        sum1 = FMA(b1, b1, sum1);
+        sum[u % LANES][0] = FMA(b0, b0, sum[u % LANES][0]);
+        sum[u % LANES][1] = FMA(b1, b1, sum[u % LANES][1]);
     }
-    STORE(norms, sum0);
-    STORE(norms + LANES, sum1);
+    for (int step = 1; step < LANES; step *= 2)
+        for (int l = 0; l < LANES; l += 2 * step) {
+            sum[l][0] += sum[l + step][0];
+            sum[l][1] += sum[l + step][1];
+        }
+    STORE(norms, sum[0][0]);
+    STORE(norms + LANES, sum[0][1]);
 }
 
 static void NAME(residual_tile)(const radial *rad, int d, const double *ax, const double *bx, int m,
@@ -355,35 +385,67 @@ static uint32_t NAME(reach)(const double *r, const double *scale, double thresho
     return mask;
 }
 
-/* Eight chains at a time hide the latency that one sequential sum would pay; the rows of the next eight
- * are fetched meanwhile, because they stand anywhere in memory. */
+/* out[j] = the sum of the lanes of sum[j], in pairs. */
+static inline void NAME(add_lanes)(const vd *sum, int count, double *out)
+{
+#if VECTOR_BYTES == 64
+    __m512d two[4], four[2];
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        __m512d a = (__m512d)sum[2 * j], b = (__m512d)sum[2 * j + 1];
+        two[j] = _mm512_add_pd(_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
+    }
+#pragma GCC unroll 2
+    for (int j = 0; j < 2; j++)
+        four[j] = _mm512_add_pd(_mm512_shuffle_f64x2(two[2 * j], two[2 * j + 1], 0x88),
+                                _mm512_shuffle_f64x2(two[2 * j], two[2 * j + 1], 0xdd));
+    __m512d all = _mm512_add_pd(_mm512_shuffle_f64x2(four[0], four[1], 0x88),
+                                _mm512_shuffle_f64x2(four[0], four[1], 0xdd));
+    _mm512_mask_storeu_pd(out, (__mmask8)(count < 8 ? (1 << count) - 1 : 0xff), all);
+#else
+    for (int j = 0; j < count; j++) {
+        double lane[LANES];
+        STORE(lane, sum[j]);
+        for (int step = 1; step < LANES; step *= 2)
+            for (int l = 0; l < LANES; l += 2 * step)
+                lane[l] += lane[l + step];
+        out[j] = lane[0];
+    }
+#endif
+}
+
+/* Eight points at a time share the loads of q, and no sum waits for another. The rows of the next eight are fetched
+ * meanwhile, because they stand anywhere in memory; longer ones would push each other out of the first cache. */
 static void NAME(dot_list)(int m, const double *q, const double *v, const int *ids, size_t count,
                            double *out)
 {
+    int fetch = m <= DOT_FETCH;
     for (size_t c = 0; c < count; c += 8) {
         const double *p[8], *next[8];
-        double sum[8] = {0};
+        vd sum[8];
+#pragma GCC unroll 8
         for (int j = 0; j < 8; j++) {
             p[j] = v + (size_t)ids[c + j < count ? c + j : count - 1] * (size_t)m;
             next[j] = v + (size_t)ids[c + 8 + j < count ? c + 8 + j : count - 1] * (size_t)m;
+            sum[j] = SPLAT(0.0);
         }
         int u = 0;
-        for (; u + 8 <= m; u += 8) {
+        for (; u + LANES <= m; u += LANES) {
+            vd x = LOAD(q + u);
 #pragma GCC unroll 8
             for (int j = 0; j < 8; j++)
-                __builtin_prefetch(next[j] + u);
-            for (int e = u; e < u + 8; e++) {
-                double qe = q[e];
+                sum[j] = FMA(x, LOAD(p[j] + u), sum[j]);
+            if (fetch && u % 8 == 0)
 #pragma GCC unroll 8
                 for (int j = 0; j < 8; j++)
-                    sum[j] = FMA1(qe, p[j][e], sum[j]);
-            }
+                    __builtin_prefetch(next[j] + u);
         }
-        for (; u < m; u++)
+        if (u < m) {
+            vd x = NAME(load_part)(q + u, m - u);
             for (int j = 0; j < 8; j++)
-                sum[j] = FMA1(q[u], p[j][u], sum[j]);
-        for (int j = 0; j < 8 && c + j < count; j++)
-            out[c + j] = sum[j];
+                sum[j] = FMA(x, NAME(load_part)(p[j] + u, m - u), sum[j]);
+        }
+        NAME(add_lanes)(sum, count - c < 8 ? (int)(count - c) : 8, out + c);
     }
 }
 
@@ -823,39 +885,25 @@ static void NAME(order_pairs)(int count, const double *dist, const int *id, doub
     }
 }
 
-static int NAME(append_wanted)(const uint64_t *wanted, int bit, const double *dist, const int *ids,
-                               double *to_dist, int *to_id)
+static inline vd NAME(distance_vector)(vd r, vd p, vd q)
 {
-#if VECTOR_BYTES == 64
-    __m512i there = _mm512_set1_epi64((int64_t)1 << bit);
-    __mmask8 low = _mm512_test_epi64_mask(_mm512_loadu_si512(wanted), there),
-             high = _mm512_test_epi64_mask(_mm512_loadu_si512(wanted + 8), there);
-    int few = __builtin_popcount(low);
-    _mm512_storeu_pd(to_dist, _mm512_maskz_compress_pd(low, _mm512_loadu_pd(dist)));
-    _mm512_storeu_pd(to_dist + few, _mm512_maskz_compress_pd(high, _mm512_loadu_pd(dist + 8)));
-    __mmask16 both = (__mmask16)(low | high << 8);
-    _mm512_storeu_si512(to_id, _mm512_maskz_compress_epi32(both, _mm512_loadu_si512(ids)));
-    return few + __builtin_popcount(high);
-#else
-    int count = 0;
-    for (int j = 0; j < COLS; j++) {
-        to_dist[count] = dist[j];
-        to_id[count] = ids[j];
-        count += wanted[j] >> bit & 1;
-    }
-    return count;
-#endif
+    vd one = SPLAT(1.0), rho = (vd)((vi)(r / NAME(square_root)(p * q)) & INT64_MAX);
+    vi low = rho < one, there = (q > SPLAT(0.0)) & (p > SPLAT(0.0));
+    rho = (vd)(((vi)rho & low) | ((vi)one & ~low));
+    return NAME(square_root)(one - (vd)((vi)rho & there));
 }
 
-static void NAME(distances)(const double *r, double p, const double *q, double *dist)
+static void NAME(distances)(size_t count, const double *r, double p, const double *q, double *dist)
 {
-    for (int j = 0; j < COLS; j += LANES) {
-        vd variance = LOAD(q + j), one = SPLAT(1.0);
-        vd rho = (vd)((vi)(LOAD(r + j) / NAME(square_root)(SPLAT(p) * variance)) & INT64_MAX);
-        vi low = rho < one, there = (variance > SPLAT(0.0)) & (SPLAT(p) > SPLAT(0.0));
-        rho = (vd)(((vi)rho & low) | ((vi)one & ~low));
-        rho = (vd)((vi)rho & there);
-        STORE(dist + j, NAME(square_root)(one - rho));
+    size_t c = 0;
+    for (; c + LANES <= count; c += LANES)
+        STORE(dist + c, NAME(distance_vector)(LOAD(r + c), SPLAT(p), LOAD(q + c)));
+    if (c < count) {
+        int left = (int)(count - c);
+        NAME(store_part)
+        (dist + c, left,
+         NAME(distance_vector)(NAME(load_part)(r + c, left), SPLAT(p),
+                               NAME(load_part)(q + c, left)));
     }
 }
 
@@ -1343,7 +1391,6 @@ static const simd_table NAME(table) = {
     .product_lengths = NAME(product_lengths),
     .skip_limits = NAME(skip_limits),
     .order_pairs = NAME(order_pairs),
-    .append_wanted = NAME(append_wanted),
     .distances = NAME(distances),
     .box_bounds = NAME(box_bounds),
     .dot32 = NAME(dot32),
@@ -1402,6 +1449,7 @@ static const simd_table NAME(table) = {
 #undef MULTIPLY_ROWS
 #undef LENGTH_ROWS
 #undef SUM_CHAINS
+#undef DOT_FETCH
 #undef ISA
 #undef VECTOR_BYTES
 #undef TILE_ROWS
