@@ -17,7 +17,7 @@
 #define COST_DISTANCE 4.0    /* that, for each dimension */
 #define COST_REFINED 150.0   /* a pair that goes on to 16 bits */
 #define COST_CORRELATION 1.5 /* of a correlation, most of them with landmarks, for each product */
-#define COST_SCATTERED 8.0   /* the same of candidates that few queries share */
+#define COST_SCATTERED 5.0   /* the same of candidates that few queries share */
 #define COST_GIVEN_UP 1.3    /* a query that integers do not serve, in brute forces */
 #define HOPELESS 2.0         /* so many times as many of these as an outlook sees there will be */
 #define COST_QUERY 5e4       /* what else a query costs */

@@ -2,7 +2,12 @@
  *
  * The reference engine. Queries go in strips, candidates in slabs that stay in the second-level cache
  * while a strip passes over them; kernel, feature product, scaling and the comparison with the k-best
- * are fused tile by tile, so that nothing larger than a tile of correlations ever exists. */
+ * are fused tile by tile, so that nothing larger than a tile of correlations ever exists.
+ *
+ * Answers are those of lists (simd.h), as of every engine. A product in a tile differs from that of a list by no more than
+ * 2 m u |v_q| |v_y| (Higham 2002, section 3.1), hence |rho| by 2 (m + 2) u s2 g_q g_y but for METRIC_SLACK. Candidates that
+ * come so near to the worst of the k-best that this may decide are kept open, and lists compare them with the k-best: at the
+ * end, or, where there are many, as they come. */
 #include "query.h"
 #include "scratch.h"
 #include "simd.h"
@@ -13,12 +18,22 @@
 #define STRIP 960         /* queries packed at once: divisible by every tile height */
 #define SLAB_BYTES 400000 /* candidates packed at once */
 #define POLL_SECONDS 0.1
+#define OPEN_MOST 32 /* candidates of a query that are kept open */
+
+typedef struct {
+    int row, limit;
+    kbest best;
+    double slack, reach;  /* of |rho|; of |r| g_y: what a candidate must have to matter */
+    int by_lists, opened; /* whether the k-best is that of lists; how many candidates are open */
+} brute_query;
 
 typedef struct {
     double *query_x, *query_v, *point_x, *point_v, *point_scale;
-    kbest *best;
-    double *dist; /* k, the next too: answers of one query */
-    int *id;
+    brute_query *queries;
+    int *open;            /* strip x OPEN_MOST: what is open, */
+    double *open_by_tile; /* and its distances */
+    double *dist;         /* k or OPEN_MOST: of one query, by lists */
+    int *id;              /* k */
     query_counters counters;
 } brute_scratch;
 
@@ -34,7 +49,9 @@ static void brute_scratch_free(brute_scratch *s)
     scratch_free(s->point_x);
     scratch_free(s->point_v);
     scratch_free(s->point_scale);
-    scratch_free(s->best);
+    scratch_free(s->queries);
+    scratch_free(s->open);
+    scratch_free(s->open_by_tile);
     scratch_free(s->dist);
     scratch_free(s->id);
 }
@@ -48,11 +65,13 @@ static int brute_scratch_new(const query_task *task, size_t strip, size_t slab, 
     s->point_x = scratch_alloc(slab * d, sizeof(double));
     s->point_v = scratch_alloc(slab * m + 1, sizeof(double));
     s->point_scale = scratch_alloc(slab, sizeof(double));
-    s->best = scratch_alloc(strip, sizeof(kbest));
-    s->dist = scratch_alloc(task->k, sizeof(double));
+    s->queries = scratch_alloc(strip, sizeof(brute_query));
+    s->open = scratch_alloc(strip * OPEN_MOST, sizeof(int));
+    s->open_by_tile = scratch_alloc(strip * OPEN_MOST, sizeof(double));
+    s->dist = scratch_alloc(task->k > OPEN_MOST ? task->k : OPEN_MOST, sizeof(double));
     s->id = scratch_alloc(task->k, sizeof(int));
-    return s->query_x && s->query_v && s->point_x && s->point_v && s->point_scale && s->best &&
-           s->dist && s->id;
+    return s->query_x && s->query_v && s->point_x && s->point_v && s->point_scale && s->queries &&
+           s->open && s->open_by_tile && s->dist && s->id;
 }
 
 static void pack_queries(const query_task *task, const brute_strip *strip, brute_scratch *s)
@@ -79,31 +98,126 @@ static void pack_points(const metric_points *points, size_t first, size_t count,
     memcpy(s->point_scale, points->scale + first, count * sizeof(double));
 }
 
-/* One row of a tile: the candidates first + 0 .. width - 1 of query q. */
-static void offer_row(const query_task *task, size_t q, const double *r, const double *scale,
-                      int first, int width, kbest *heap)
+/* ---- what rounding may decide ----------------------------------------------------------------- */
+
+static double most_scale(const metric_points *points)
 {
-    const metric_points *from = task->from, *points = task->points;
-    int row = query_row(task, q), limit = query_limit(task, q);
-    if (limit < first + width)
-        width = limit - first;
-    if (width <= 0)
+    double most = 0.0;
+    for (size_t i = 0; i < points->n; i++)
+        most = fmax(most, points->scale[i]);
+    return most;
+}
+
+/* Twice what rounding may do to |rho| of the query in which row `row` stands. */
+static double slack_of(const query_task *task, int row, double most)
+{
+    int m = task->points->m;
+    double of_products = m ? ldexp(m + 2.0, -51) * task->kern->variance : 0.0;
+    return of_products * task->from->scale[row] * most + METRIC_SLACK;
+}
+
+/* Evaluates the k-best by lists. */
+static void list_best(const query_task *task, brute_query *q, brute_scratch *s)
+{
+    kbest *best = &q->best;
+    int count = best->size;
+    memcpy(s->id, best->id, count * sizeof(int));
+    metric_distances(task->kern, task->from, q->row, task->points, s->id, count, s->dist);
+    best->size = 0;
+    for (int c = 0; c < count; c++)
+        kbest_push(best, s->dist[c], s->id[c]);
+    q->by_lists = 1;
+}
+
+/* Compares what is open with the k-best, by lists. */
+static void close_open(const query_task *task, brute_query *q, brute_scratch *s)
+{
+    const int *open = s->open + (q - s->queries) * OPEN_MOST;
+    if (!q->by_lists)
+        list_best(task, q, s);
+    metric_distances(task->kern, task->from, q->row, task->points, open, q->opened, s->dist);
+    for (int c = 0; c < q->opened; c++)
+        kbest_push(&q->best, s->dist[c], open[c]);
+    q->opened = 0;
+}
+
+/* Whether lists may prefer a candidate to the worst of the k-best. */
+static int is_open(const brute_query *q, double dist)
+{
+    return dist * dist <= q->best.dist[0] * q->best.dist[0] + q->slack;
+}
+
+/* Keeps a candidate open; others make room as the k-best grows better. */
+static void keep_open(const query_task *task, brute_query *q, double dist, int id, brute_scratch *s)
+{
+    size_t first = (q - s->queries) * OPEN_MOST;
+    int *open = s->open + first;
+    double *by_tile = s->open_by_tile + first;
+    if (q->opened == OPEN_MOST) {
+        q->opened = 0;
+        for (int c = 0; c < OPEN_MOST; c++)
+            if (is_open(q, by_tile[c])) {
+                open[q->opened] = open[c];
+                by_tile[q->opened++] = by_tile[c];
+            }
+    }
+    if (q->opened == OPEN_MOST)
+        close_open(task, q, s);
+    open[q->opened] = id;
+    by_tile[q->opened++] = dist;
+}
+
+/* A candidate by its tile. */
+static void offer(const query_task *task, brute_query *q, double dist, int id, brute_scratch *s)
+{
+    kbest *best = &q->best;
+    if (!kbest_full(best)) {
+        kbest_push(best, dist, id);
+    } else if (q->by_lists) {
+        keep_open(task, q, dist, id, s);
+    } else {
+        double left_dist = best->dist[0];
+        int left = best->id[0];
+        if (!kbest_push(best, dist, id)) {
+            left_dist = dist;
+            left = id;
+        }
+        if (is_open(q, left_dist))
+            keep_open(task, q, left_dist, left, s);
+    }
+}
+
+static void set_reach(const query_task *task, brute_query *q)
+{
+    double scale = task->from->scale[q->row];
+    q->reach = -1.0;
+    if (kbest_full(&q->best)) {
+        double worst = 1.0 - q->best.dist[0] * q->best.dist[0] - q->slack;
+        if (scale == 0.0) /* all candidates tie at 1, and the lowest came first */
+            q->reach = INFINITY;
+        else if (worst > 0.0)
+            q->reach = worst / scale;
+    }
+}
+
+/* One row of a tile: the candidates first + 0 .. width - 1 of a query. */
+static void offer_row(const query_task *task, brute_query *q, const double *r, const double *scale,
+                      int first, int width, brute_scratch *s)
+{
+    uint32_t live = simd->reach(r, scale, q->reach);
+    if (q->limit < first + width)
+        width = q->limit - first;
+    if (!live || width <= 0)
         return;
-    uint32_t live = width < 32 ? (1u << width) - 1u : 0xffffffffu;
-    if (kbest_full(heap)) {
-        double worst = 1.0 - heap->dist[0] * heap->dist[0] - METRIC_SLACK;
-        if (from->scale[row] == 0.0) /* all candidates tie at 1, and the lowest came first */
-            return;
-        if (worst > 0.0)
-            live &= simd->reach(r, scale, worst / from->scale[row]);
-    }
-    for (; live; live &= live - 1) {
+    for (live &= UINT32_MAX >> (32 - width); live; live &= live - 1) {
         int j = __builtin_ctz(live), id = first + j;
-        if (task->self && id == row)
+        if (task->self && id == q->row)
             continue;
-        double rho = metric_correlation(r[j], from->variance[row], points->variance[id]);
-        kbest_push(heap, metric_distance(rho), id);
+        double rho =
+            metric_correlation(r[j], task->from->variance[q->row], task->points->variance[id]);
+        offer(task, q, metric_distance(rho), id, s);
     }
+    set_reach(task, q);
 }
 
 static void strip_over_slab(const query_task *task, const radial *rad, const brute_strip *strip,
@@ -129,27 +243,29 @@ static void strip_over_slab(const query_task *task, const radial *rad, const bru
             s->counters.correlations += (double)height * cols;
             int width = count - j < (size_t)cols ? (int)(count - j) : cols;
             for (size_t a = 0; a < height; a++)
-                offer_row(task, strip->first + i + a, tile + a * cols, s->point_scale + j,
-                          (int)(first + j), width, &s->best[i + a]);
+                offer_row(task, &s->queries[i + a], tile + a * cols, s->point_scale + j,
+                          (int)(first + j), width, s);
         }
     }
 }
 
-/* Tiles found who is nearest; the distances that are returned, and their order, are those of lists, as of every engine. */
-static void answer(const query_task *task, size_t q, brute_scratch *s, kbest *best)
+static void set_queries(const query_task *task, const brute_strip *strip, double most,
+                        query_result *result, brute_scratch *s)
 {
-    int count = best->size;
-    memcpy(s->id, best->id, count * sizeof(int));
-    metric_distances(task->kern, task->from, query_row(task, q), task->points, s->id, count,
-                     s->dist);
-    best->size = 0;
-    for (int i = 0; i < count; i++)
-        kbest_push(best, s->dist[i], s->id[i]);
-    query_close(best);
+    for (size_t i = 0; i < strip->count; i++) {
+        size_t q = strip->first + i;
+        int row = query_row(task, q);
+        s->queries[i] = (brute_query){.row = row,
+                                      .limit = query_limit(task, q),
+                                      .slack = slack_of(task, row, most),
+                                      .reach = -1.0,
+                                      .best = query_place(task, q, result)};
+    }
 }
 
 status query_brute(const query_task *task, query_result *result)
 {
+    double most = most_scale(task->points);
     size_t m = task->points->m, cols = simd->cols;
     size_t slab = SLAB_BYTES / (sizeof(double) * (m + task->points->d)) / cols * cols;
     slab = slab < 4 * cols ? 4 * cols : slab;
@@ -189,8 +305,7 @@ status query_brute(const query_task *task, query_result *result)
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
             for (int t = 0; t < threads; t++) {
                 if (first == 0) {
-                    for (size_t i = 0; i < strips[t].count; i++)
-                        scratch[t].best[i] = query_place(task, strips[t].first + i, result);
+                    set_queries(task, &strips[t], most, result, &scratch[t]);
                     pack_queries(task, &strips[t], &scratch[t]);
                 }
                 for (size_t at = first; at < last && at < (size_t)strips[t].limit; at += slab) {
@@ -198,8 +313,10 @@ status query_brute(const query_task *task, query_result *result)
                     pack_points(task->points, at, count, &scratch[t]);
                     strip_over_slab(task, &rad, &strips[t], at, count, &scratch[t]);
                 }
-                for (size_t i = 0; i < strips[t].count && last == reach; i++)
-                    answer(task, strips[t].first + i, &scratch[t], &scratch[t].best[i]);
+                for (size_t i = 0; i < strips[t].count && last == reach; i++) {
+                    close_open(task, &scratch[t].queries[i], &scratch[t]);
+                    query_close(&scratch[t].queries[i].best);
+                }
             }
             if (reach == 0)
                 break;

@@ -94,8 +94,8 @@ static void choose_terms(level_scratch *s, const level_group *g, float upper, en
             simd->choose_terms((int)m, from->panels.weight + row, points->panels.reach + column,
                                from->terms.weight_place + row, points->terms.kernel_place + column,
                                NEGLIGIBLE / g->most_gain, s->row_at, s->column_at, &left);
-    e->error = left * (1.0f + ldexpf((float)m + 16.0f, -23)) +
-               ldexpf((float)e->terms + 8.0f, -23) * upper +
+    e->error = left * (1.0f + 0x1p-23f * (float)(m + 16)) +
+               0x1p-23f * (float)(e->terms + 8) * upper +
                index->points.frame.slack[e->cell] *
                    (float)(points->panels.gain[e->panel] * points->kern->variance);
     e->error *= 1.0001f;

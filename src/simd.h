@@ -6,11 +6,10 @@
  *
  * Panels. A panel holds `width` points side by side, index-major: element u of point j stands at
  * panel[u * width + j]. Row panels are `rows` wide (queries, broadcast), column panels `cols` wide
- * (candidates, one lane each). Tiles accumulate a dot product over u = 0, 1, .. in one accumulator; lists read
- * points where they stand, and accumulate element u in lane u mod the lanes of a vector, which are then added in pairs. So a
- * pair has one value in all tiles and another, which differs by rounding, in all lists, bit for bit, in either order of its
- * two points; and norms are those of lists, for a point to be exactly 1 correlated with its duplicates. Answers to users are
- * evaluated by lists. */
+ * (candidates, one lane each). Tiles accumulate a dot product over u = 0, 1, .. in one accumulator. Lists read points where
+ * they stand; element u goes to chain u mod 8, and chains are added in pairs, whatever the width of a vector. So a pair has
+ * one value in all tiles and one, which differs by rounding, in all lists, bit for bit, in either order of its two points.
+ * Answers to users are evaluated by lists; norms are added up like them, for duplicates to be exactly 0 apart. */
 #ifndef VECCHIANN_SIMD_H
 #define VECCHIANN_SIMD_H
 
@@ -154,7 +153,7 @@ typedef struct {
     /* Bit j is set when |r[j]| * scale[j] >= threshold, j < cols. */
     uint32_t (*reach)(const double *r, const double *scale, double threshold);
 
-    /* out[c] = q . v[ids[c]] with points of m contiguous values. */
+    /* out[c] = q . v[ids[c]] with points of m contiguous values, in chains (above). */
     void (*dot_list)(int m, const double *q, const double *v, const int *ids, size_t count,
                      double *out);
 

@@ -39,6 +39,9 @@ typedef int32_t vs_any __attribute__((vector_size(VECTOR_BYTES), aligned(4), may
 #define MULTIPLY_ROWS (VECTOR_BYTES == 16 ? 4 : 8)
 #define LENGTH_ROWS (VECTOR_BYTES == 64 ? 8 : 4)
 #define SUM_CHAINS (VECTOR_BYTES == 64 ? 8 : VECTOR_BYTES == 32 ? 4 : 2)
+#define DOT_CHAINS 8 /* sums of one dot product */
+#define DOT_VECTORS (DOT_CHAINS / LANES)
+#define DOT_POINTS (VECTOR_BYTES == 64 ? 8 : VECTOR_BYTES == 32 ? 4 : 2)
 #define DOT_FETCH 256
 
 #define LOAD(p) ((vd) * (const vd_any *)(p))
@@ -266,18 +269,18 @@ static void NAME(largest)(int count, const double *a, const double *scale, doubl
 
 static void NAME(panel_norms)(int m, const double *b, double *norms)
 {
-    vd sum[LANES][2];
-    for (int l = 0; l < LANES; l++)
-        sum[l][0] = sum[l][1] = SPLAT(0.0);
+    vd sum[DOT_CHAINS][2];
+    for (int c = 0; c < DOT_CHAINS; c++)
+        sum[c][0] = sum[c][1] = SPLAT(0.0);
     for (int u = 0; u < m; u++, b += COLS) {
-        vd b0 = LOAD(b), b1 = LOAD(b + LANES);
-        sum[u % LANES][0] = FMA(b0, b0, sum[u % LANES][0]);
-        sum[u % LANES][1] = FMA(b1, b1, sum[u % LANES][1]);
+        vd b0 = LOAD(b), b1 = LOAD(b + LANES), *chain = sum[u % DOT_CHAINS];
+        chain[0] = FMA(b0, b0, chain[0]);
+        chain[1] = FMA(b1, b1, chain[1]);
     }
-    for (int step = 1; step < LANES; step *= 2)
-        for (int l = 0; l < LANES; l += 2 * step) {
-            sum[l][0] += sum[l + step][0];
-            sum[l][1] += sum[l + step][1];
+    for (int step = 1; step < DOT_CHAINS; step *= 2)
+        for (int c = 0; c < DOT_CHAINS; c += 2 * step) {
+            sum[c][0] += sum[c + step][0];
+            sum[c][1] += sum[c + step][1];
         }
     STORE(norms, sum[0][0]);
     STORE(norms + LANES, sum[0][1]);
@@ -385,14 +388,14 @@ static uint32_t NAME(reach)(const double *r, const double *scale, double thresho
     return mask;
 }
 
-/* out[j] = the sum of the lanes of sum[j], in pairs. */
-static inline void NAME(add_lanes)(const vd *sum, int count, double *out)
+/* out[j] = the sum of the chains of point j, in pairs. */
+static inline void NAME(add_chains)(vd sum[DOT_POINTS][DOT_VECTORS], int count, double *out)
 {
 #if VECTOR_BYTES == 64
     __m512d two[4], four[2];
 #pragma GCC unroll 4
     for (int j = 0; j < 4; j++) {
-        __m512d a = (__m512d)sum[2 * j], b = (__m512d)sum[2 * j + 1];
+        __m512d a = (__m512d)sum[2 * j][0], b = (__m512d)sum[2 * j + 1][0];
         two[j] = _mm512_add_pd(_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
     }
 #pragma GCC unroll 2
@@ -401,51 +404,62 @@ static inline void NAME(add_lanes)(const vd *sum, int count, double *out)
                                 _mm512_shuffle_f64x2(two[2 * j], two[2 * j + 1], 0xdd));
     __m512d all = _mm512_add_pd(_mm512_shuffle_f64x2(four[0], four[1], 0x88),
                                 _mm512_shuffle_f64x2(four[0], four[1], 0xdd));
-    _mm512_mask_storeu_pd(out, (__mmask8)(count < 8 ? (1 << count) - 1 : 0xff), all);
+    _mm512_mask_storeu_pd(out, (__mmask8)((1 << count) - 1), all);
 #else
     for (int j = 0; j < count; j++) {
-        double lane[LANES];
-        STORE(lane, sum[j]);
-        for (int step = 1; step < LANES; step *= 2)
-            for (int l = 0; l < LANES; l += 2 * step)
-                lane[l] += lane[l + step];
-        out[j] = lane[0];
+        double chain[DOT_CHAINS];
+        for (int h = 0; h < DOT_VECTORS; h++)
+            STORE(chain + h * LANES, sum[j][h]);
+        for (int step = 1; step < DOT_CHAINS; step *= 2)
+            for (int c = 0; c < DOT_CHAINS; c += 2 * step)
+                chain[c] += chain[c + step];
+        out[j] = chain[0];
     }
 #endif
 }
 
-/* Eight points at a time share the loads of q, and no sum waits for another. The rows of the next eight are fetched
- * meanwhile, because they stand anywhere in memory; longer ones would push each other out of the first cache. */
+/* Some points at a time share the loads of q, and no sum waits for another. The rows of the next ones are fetched meanwhile,
+ * because they stand anywhere in memory; longer ones would push each other out of the first cache. */
 static void NAME(dot_list)(int m, const double *q, const double *v, const int *ids, size_t count,
                            double *out)
 {
     int fetch = m <= DOT_FETCH;
-    for (size_t c = 0; c < count; c += 8) {
-        const double *p[8], *next[8];
-        vd sum[8];
+    for (size_t c = 0; c < count; c += DOT_POINTS) {
+        const double *p[DOT_POINTS], *next[DOT_POINTS];
+        int left = count - c < DOT_POINTS ? (int)(count - c) : DOT_POINTS, u = 0;
+        vd sum[DOT_POINTS][DOT_VECTORS];
 #pragma GCC unroll 8
-        for (int j = 0; j < 8; j++) {
-            p[j] = v + (size_t)ids[c + j < count ? c + j : count - 1] * (size_t)m;
-            next[j] = v + (size_t)ids[c + 8 + j < count ? c + 8 + j : count - 1] * (size_t)m;
-            sum[j] = SPLAT(0.0);
+        for (int j = 0; j < DOT_POINTS; j++) {
+            size_t after = c + DOT_POINTS + j;
+            p[j] = v + (size_t)ids[j < left ? c + j : count - 1] * (size_t)m;
+            next[j] = v + (size_t)ids[after < count ? after : count - 1] * (size_t)m;
+#pragma GCC unroll 4
+            for (int h = 0; h < DOT_VECTORS; h++)
+                sum[j][h] = SPLAT(0.0);
         }
-        int u = 0;
-        for (; u + LANES <= m; u += LANES) {
-            vd x = LOAD(q + u);
+        for (; u + DOT_CHAINS <= m; u += DOT_CHAINS) {
+#pragma GCC unroll 4
+            for (int h = 0; h < DOT_VECTORS; h++) {
+                vd x = LOAD(q + u + h * LANES);
 #pragma GCC unroll 8
-            for (int j = 0; j < 8; j++)
-                sum[j] = FMA(x, LOAD(p[j] + u), sum[j]);
-            if (fetch && u % 8 == 0)
+                for (int j = 0; j < DOT_POINTS; j++)
+                    sum[j][h] = FMA(x, LOAD(p[j] + u + h * LANES), sum[j][h]);
+            }
+            if (fetch)
 #pragma GCC unroll 8
-                for (int j = 0; j < 8; j++)
+                for (int j = 0; j < DOT_POINTS; j++)
                     __builtin_prefetch(next[j] + u);
         }
-        if (u < m) {
-            vd x = NAME(load_part)(q + u, m - u);
-            for (int j = 0; j < 8; j++)
-                sum[j] = FMA(x, NAME(load_part)(p[j] + u, m - u), sum[j]);
-        }
-        NAME(add_lanes)(sum, count - c < 8 ? (int)(count - c) : 8, out + c);
+#pragma GCC unroll 4
+        for (int h = 0; h < DOT_VECTORS; h++, u += LANES)
+            if (u < m) {
+                int part = m - u < LANES ? m - u : LANES;
+                vd x = NAME(load_part)(q + u, part);
+#pragma GCC unroll 8
+                for (int j = 0; j < DOT_POINTS; j++)
+                    sum[j][h] = FMA(x, NAME(load_part)(p[j] + u, part), sum[j][h]);
+            }
+        NAME(add_chains)(sum, left, out + c);
     }
 }
 
@@ -1449,6 +1463,9 @@ static const simd_table NAME(table) = {
 #undef MULTIPLY_ROWS
 #undef LENGTH_ROWS
 #undef SUM_CHAINS
+#undef DOT_CHAINS
+#undef DOT_VECTORS
+#undef DOT_POINTS
 #undef DOT_FETCH
 #undef ISA
 #undef VECTOR_BYTES

@@ -95,7 +95,7 @@ test_that("integers: an error of rounding left out is seen", {
 test_that("blocks meet in pairs, in waves, with few neighbours or many, and where bounds leave little of them", {
   set.seed(9)
   x <- inputs("uniform", 36000, 4)
-  tree <- cover_tree(residual_gp(x, gp_kernel("matern12", lengthscale = 0.3), inducing = 16, seed = 1))
+  tree <- cover_tree(residual_gp(x, gp_kernel("matern12", lengthscale = 0.3), inducing = 32, seed = 1))
   expect_true("screen.integers" %in% .Call(C_tree_index_fields, tree$gp, tree)$name)
   expect_gt(ceiling(nrow(x) / 512), 64) # more than meet in one wave
   some <- seq(1, nrow(x), 97)

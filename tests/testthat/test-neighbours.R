@@ -282,6 +282,18 @@ test_that("duplicates on inducing inputs are found", {
   }
 })
 
+test_that("duplicates are exactly 0 apart, and found by every engine, where rounding is larger than other distances", {
+  set.seed(1)
+  x <- matrix(runif(3000))[rep(1:3000, 2), , drop = FALSE]
+  gp <- residual_gp(x, gp_kernel("rbf", lengthscale = 0.05), inducing = 40, seed = 1)
+  expect_lt(min(gp$variance), 1e-6)
+  brute <- residual_knn(gp, 1, method = "brute", progress = FALSE)
+  expect_identical(max(brute$dist), 0)
+  for (method in c("level", "best_first")) {
+    expect_identical(residual_knn(gp, 1, method = method, progress = FALSE)[c("id", "dist")], brute[c("id", "dist")], label = method)
+  }
+})
+
 test_that("the general Matern kernel, ten dimensions and an own process are searched right", {
   set.seed(15)
   kernel <- gp_kernel("matern", lengthscale = 0.6, smoothness = 1.2)

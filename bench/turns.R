@@ -1,0 +1,61 @@
+# Two builds of the package in turns: what a change does to the time of searches of all points.
+#
+#   Rscript bench/turns.R [library of one build] [library of the other] [problems] [repetitions] [level or auto] [n]
+#
+# Each build is loaded by a process of its own, and searches take turns, several for each reading of the clock where they are
+# short; the ratio is the median of the ratios. `level` searches a tree that keeps its index, `auto` the residual process,
+# index included; one thread. Without arguments the build in .lib is compared with itself, which shows the noise.
+
+arguments <- commandArgs(trailingOnly = TRUE)
+given <- function(at, otherwise) if (length(arguments) >= at) arguments[at] else otherwise
+builds <- normalizePath(c(given(1, ".lib"), given(2, given(1, ".lib"))))
+names <- strsplit(given(3, "A"), "")[[1]]
+repetitions <- as.integer(given(4, 9))
+method <- given(5, "level")
+other_n <- as.integer(given(6, NA))
+least_queries <- 150000 # of a reading
+
+workers <- lapply(builds, function(build) {
+  worker <- parallel::makePSOCKcluster(1)
+  parallel::clusterCall(worker, function(build) {
+    library(vecchiann, lib.loc = build)
+    source("bench/problems.R", local = globalenv())
+    NULL
+  }, build)
+  worker
+})
+on <- function(worker, ...) parallel::clusterCall(worker, ...)[[1]]
+
+prepare <- function(name, method, other_n) {
+  problem <- make_problem(name, if (is.na(other_n)) problems[[name]]$n else other_n)
+  gp <- residual_gp(problem$x, problem$kernel, inducing = problem$inducing, threads = 1)
+  searched <- if (method == "level") cover_tree(gp, threads = 1) else gp
+  searching <<- function() {
+    residual_knn(searched, problem$k, method = method, threads = 1, progress = FALSE,
+                 predecessors = isTRUE(problem$predecessors))
+  }
+  problem$n
+}
+
+timed <- function(times) {
+  spent <- system.time(for (i in seq_len(times)) nn <<- searching(), gcFirst = FALSE)[["elapsed"]]
+  spent / times
+}
+
+row <- function(...) cat("|", paste(c(...), collapse = " | "), "|\n")
+columns <- c("problem", "n", "one, us a query", "the other", "the other / one", "same neighbours",
+             "same distances, bit for bit")
+row(columns)
+cat(strrep("|---", length(columns)), "|\n", sep = "")
+for (name in names) {
+  n <- vapply(workers, on, numeric(1), prepare, name, method, other_n)[1]
+  times <- max(1, round(least_queries / n))
+  spent <- matrix(0, repetitions, 2)
+  for (i in seq_len(repetitions)) {
+    for (which in if (i %% 2) 1:2 else 2:1) spent[i, which] <- on(workers[[which]], timed, times)
+  }
+  answers <- lapply(workers, on, function() nn[c("id", "dist")])
+  row(name, n, sprintf("%.2f", apply(spent, 2, median) / n * 1e6), sprintf("%.3f", median(spent[, 2] / spent[, 1])),
+      mapply(identical, answers[[1]], answers[[2]]))
+}
+for (worker in workers) parallel::stopCluster(worker)
