@@ -204,12 +204,14 @@ static void set_reach(const query_task *task, brute_query *q)
 static void offer_row(const query_task *task, brute_query *q, const double *r, const double *scale,
                       int first, int width, brute_scratch *s)
 {
-    uint32_t live = simd->reach(r, scale, q->reach);
     if (q->limit < first + width)
         width = q->limit - first;
-    if (!live || width <= 0)
+    if (width <= 0)
         return;
-    for (live &= UINT32_MAX >> (32 - width); live; live &= live - 1) {
+    uint32_t live = simd->reach(r, scale, q->reach) & UINT32_MAX >> (32 - width);
+    if (!live)
+        return;
+    for (; live; live &= live - 1) {
         int j = __builtin_ctz(live), id = first + j;
         if (task->self && id == q->row)
             continue;
