@@ -23,6 +23,13 @@ static inline double kbest_worst(const kbest *held)
     return held->dist[held->sorted ? held->size - 1 : 0];
 }
 
+/* Whether a pair would enter. */
+static inline int kbest_admits(const kbest *held, double dist, int id)
+{
+    int worst = held->sorted ? held->size - 1 : 0;
+    return !kbest_full(held) || kbest_before(dist, id, held->dist[worst], held->id[worst]);
+}
+
 static inline void kbest_sift(kbest *heap, int at, int size)
 {
     double dist = heap->dist[at];

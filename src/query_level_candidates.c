@@ -18,15 +18,20 @@ static void resolve(level_scratch *s, level_block *b, int q, int first)
     const query_task *task = s->task;
     candidates *kept = &b->kept[q];
     kbest *best = &b->best[q];
-    const int *id = kept->id + first;
-    int found = kept->count - first, count = best->size + found;
+    int *id = kept->id + first, all = kept->count - first, found = 0;
+    kept->count = first;
+    s->counters.correlations += all;
+    s->counters.scattered += all;
+    b->spent[q] += all;
+    metric_distances(task->kern, task->from, b->row[q], task->points, id, all, s->dist);
+    for (int i = 0; i < all; i++) {
+        s->dist[found] = s->dist[i];
+        id[found] = id[i];
+        found += kbest_admits(best, s->dist[i], id[i]);
+    }
+    int count = best->size + found;
     if (!found)
         return;
-    kept->count = first;
-    s->counters.correlations += found;
-    s->counters.scattered += found;
-    b->spent[q] += found;
-    metric_distances(task->kern, task->from, b->row[q], task->points, id, found, s->dist);
     if (count > ORDER_MOST) {
         kbest_unsort(best);
         for (int i = 0; i < found; i++)

@@ -888,11 +888,20 @@ static void NAME(order_pairs)(int count, const double *dist, const int *id, doub
             NAME(count_below)(1, count, keys, keys + i, rank + i);
     for (int i = 0; i < count; i++)
         total += rank[i];
-    if (total != (int64_t)count * (count - 1) / 2) /* there are ties */
+    if (total !=
+        (int64_t)count * (count - 1) / 2) { /* there are ties, of which few hold more than two */
+        int last[ORDER_MOST], before[ORDER_MOST]; /* of those that have the same rank */
         for (int i = 0; i < count; i++)
-            for (int j = 0; j < count; j++)
-                rank[i] += keys[j] == keys[i] &&
-                           (dist[j] < dist[i] || (dist[j] == dist[i] && id[j] < id[i]));
+            last[i] = -1;
+        for (int i = 0; i < count; i++) {
+            before[i] = last[rank[i]];
+            last[rank[i]] = i;
+        }
+        for (int first = 0; first < count; first++)
+            for (int i = last[first]; i >= 0 && before[last[first]] >= 0; i = before[i])
+                for (int j = last[first]; j >= 0; j = before[j])
+                    rank[i] += dist[j] < dist[i] || (dist[j] == dist[i] && id[j] < id[i]);
+    }
     for (int i = 0; i < count; i++) {
         to_dist[rank[i]] = dist[i];
         to_id[rank[i]] = id[i];
