@@ -192,6 +192,15 @@ void level_raise_thresholds(level_scratch *s, int count, const int *members)
     }
 }
 
+/* Fetches what is small and stands anywhere of a query's candidates; rows of features are fetched one after the other. */
+static void fetch_ahead(const metric_points *points, const candidates *kept)
+{
+    for (int i = 0; i < kept->count; i++) {
+        __builtin_prefetch(points->x + (size_t)kept->id[i] * points->d);
+        __builtin_prefetch(points->variance + kept->id[i]);
+    }
+}
+
 /* All that is still in play: first what makes the threshold of a query with many candidates. Query by query, since those
  * that follow each other want much the same candidates. */
 void level_finish(level_scratch *s, const int *members, int count)
@@ -199,6 +208,8 @@ void level_finish(level_scratch *s, const int *members, int count)
     level_block *b = s->block;
     for (int i = 0; i < count; i++) {
         int q = members[i];
+        if (i + 1 < count)
+            fetch_ahead(s->task->points, &b->kept[members[i + 1]]);
         settle(s, b, q);
         int first = make_threshold(s, b, q);
         if (first < b->kept[q].count) {
