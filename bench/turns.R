@@ -1,10 +1,12 @@
 # Two builds of the package in turns: what a change does to the time of searches of all points.
 #
-#   Rscript bench/turns.R [library of one build] [library of the other] [problems] [repetitions] [level or auto] [n]
+#   Rscript bench/turns.R [library of one build] [library of the other] [problems] [repetitions] [method] [n] [k]
 #
 # Each build is loaded by a process of its own, and searches take turns, several for each reading of the clock where they are
-# short; the ratio is the median of the ratios. `level` searches a tree that keeps its index, `auto` the residual process,
-# index included; one thread. Without arguments the build in .lib is compared with itself, which shows the noise.
+# short; the ratio is the median of the ratios. `level` and `best_first` search a tree that keeps its index, `auto` and `brute`
+# the residual process, index included; one thread. Without arguments the build in .lib is compared with itself, which shows the noise.
+
+source("bench/problems.R")
 
 arguments <- commandArgs(trailingOnly = TRUE)
 given <- function(at, otherwise) if (length(arguments) >= at) arguments[at] else otherwise
@@ -13,6 +15,7 @@ names <- strsplit(given(3, "A"), "")[[1]]
 repetitions <- as.integer(given(4, 9))
 method <- given(5, "level")
 other_n <- as.integer(given(6, NA))
+other_k <- as.integer(given(7, NA))
 least_queries <- 150000 # of a reading
 
 workers <- lapply(builds, function(build) {
@@ -26,10 +29,11 @@ workers <- lapply(builds, function(build) {
 })
 on <- function(worker, ...) parallel::clusterCall(worker, ...)[[1]]
 
-prepare <- function(name, method, other_n) {
+prepare <- function(name, method, other_n, other_k) {
   problem <- make_problem(name, if (is.na(other_n)) problems[[name]]$n else other_n)
+  if (!is.na(other_k)) problem$k <- other_k
   gp <- residual_gp(problem$x, problem$kernel, inducing = problem$inducing, threads = 1)
-  searched <- if (method == "level") cover_tree(gp, threads = 1) else gp
+  searched <- if (method %in% c("level", "best_first")) cover_tree(gp, threads = 1) else gp
   searching <<- function() {
     residual_knn(searched, problem$k, method = method, threads = 1, progress = FALSE,
                  predecessors = isTRUE(problem$predecessors))
@@ -37,18 +41,11 @@ prepare <- function(name, method, other_n) {
   problem$n
 }
 
-timed <- function(times) {
-  spent <- system.time(for (i in seq_len(times)) nn <<- searching(), gcFirst = FALSE)[["elapsed"]]
-  spent / times
-}
+timed <- function(times) seconds(for (i in seq_len(times)) nn <<- searching()) / times
 
-row <- function(...) cat("|", paste(c(...), collapse = " | "), "|\n")
-columns <- c("problem", "n", "one, us a query", "the other", "the other / one", "same neighbours",
-             "same distances, bit for bit")
-row(columns)
-cat(strrep("|---", length(columns)), "|\n", sep = "")
+heading("problem", "n", "one, us a query", "the other", "the other / one", "same neighbours", "same distances, bit for bit")
 for (name in names) {
-  n <- vapply(workers, on, numeric(1), prepare, name, method, other_n)[1]
+  n <- vapply(workers, on, numeric(1), prepare, name, method, other_n, other_k)[1]
   times <- max(1, round(least_queries / n))
   spent <- matrix(0, repetitions, 2)
   for (i in seq_len(repetitions)) {

@@ -18,15 +18,13 @@ static inline int kbest_before(double da, int ia, double db, int ib)
 
 static inline int kbest_full(const kbest *heap) { return heap->size == heap->k; }
 
-static inline double kbest_worst(const kbest *held)
-{
-    return held->dist[held->sorted ? held->size - 1 : 0];
-}
+/* Where the worst stands, of some. */
+static inline int kbest_worst(const kbest *held) { return held->sorted ? held->size - 1 : 0; }
 
 /* Whether a pair would enter. */
 static inline int kbest_admits(const kbest *held, double dist, int id)
 {
-    int worst = held->sorted ? held->size - 1 : 0;
+    int worst = kbest_worst(held);
     return !kbest_full(held) || kbest_before(dist, id, held->dist[worst], held->id[worst]);
 }
 

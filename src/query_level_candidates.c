@@ -303,9 +303,10 @@ void level_search_special(level_scratch *s, int q)
     kbest lows = {s->task->k, 0, s->low_dist, s->low_id, 0};
     b->tau[q] = -1.0f;
     for (float high = INFINITY, low = 0.5f * most;; high = low, low *= 0.5f) {
-        float needed = terms              ? b->tau[q]
-                       : kbest_full(best) ? (float)(1.0 - pow(kbest_worst(best), 2.0)) - 1e-6f
-                                          : -1.0f;
+        float needed = terms ? b->tau[q]
+                       : kbest_full(best)
+                           ? (float)(1.0 - pow(best->dist[kbest_worst(best)], 2.0)) - 1e-6f
+                           : -1.0f;
         if (high < needed)
             break;
         low = low < 1e-6f * most ? -1.0f : low;
