@@ -1,5 +1,6 @@
 #include "entry.h"
 
+#include "answers.h"
 #include "inducing.h"
 #include "metric.h"
 #include "order.h"
@@ -582,14 +583,6 @@ SEXP tree_index_fields(SEXP gp, SEXP tree_list)
 
 SEXP scratch_buffers(void) { return ScalarReal((double)scratch_count()); }
 
-#define FETCH_AHEAD 6 /* answers, which stand anywhere */
-
-static void fetch(const void *memory, size_t bytes)
-{
-    for (size_t at = 0; at < bytes; at += 64)
-        __builtin_prefetch((const char *)memory + at);
-}
-
 SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
                   SEXP method, SEXP budget, SEXP threads, SEXP progress)
 {
@@ -626,44 +619,21 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
     scratch_advise(REAL(VECTOR_ELT(out, 1)), task.count * task.k * sizeof(double));
     int *id = INTEGER(VECTOR_ELT(out, 0));
     double *dist = REAL(VECTOR_ELT(out, 1));
-    query_result result = {
-        .id = (int *)dist, /* until the distances come here, in their turn */
-        .dist = scratch_alloc(task.count * task.k + 1, sizeof(double)),
-        .place = scratch_alloc(task.count + 1, sizeof(int)),
-        .note = "",
-    };
-    status outcome = status_fail(STATUS_MEMORY);
-    if (result.dist && result.place) {
-        memset(result.place, 0xff, task.count * sizeof(int));
+    answers given;
+    query_result result = {.given = &given, .note = ""};
+    status outcome = answers_new(task.count, task.k, id, dist, &given);
+    if (!outcome.code)
         outcome = query_run(name, &task, &result);
-    }
-    if (outcome.code) {
-        scratch_free(result.dist);
-        scratch_free(result.place);
+    if (!outcome.code)
+        answers_settle(&given, task.threads);
+    answers_free(&given);
+    if (outcome.code)
         raise(outcome);
-    }
-#pragma omp parallel for num_threads(task.threads) schedule(static) if (task.count > 1000)
-    for (size_t q = 0; q < task.count; q++) {
-        const int *found = result.id + (size_t)result.place[q] * task.k;
-        if (q + FETCH_AHEAD < task.count)
-            fetch(result.id + (size_t)result.place[q + FETCH_AHEAD] * task.k, task.k * sizeof(int));
-        for (int j = 0; j < task.k; j++)
-            id[q + j * task.count] = found[j] < 0 ? NA_INTEGER : found[j] + 1;
-    }
-#pragma omp parallel for num_threads(task.threads) schedule(static) if (task.count > 1000)
-    for (size_t q = 0; q < task.count; q++) {
-        const double *found = result.dist + (size_t)result.place[q] * task.k;
-        if (q + FETCH_AHEAD < task.count)
-            fetch(result.dist + (size_t)result.place[q + FETCH_AHEAD] * task.k,
-                  task.k * sizeof(double));
-        for (int j = 0; j < task.k; j++)
-            dist[q + j * task.count] = found[j];
-    }
     for (size_t q = 0; q < task.count; q++) /* where there are fewer than k, the last are missing */
-        for (size_t j = task.k; j-- > 0 && id[q + j * task.count] == NA_INTEGER;)
+        for (size_t j = task.k; j-- > 0 && id[q + j * task.count] == 0;) {
+            id[q + j * task.count] = NA_INTEGER;
             dist[q + j * task.count] = NA_REAL;
-    scratch_free(result.dist);
-    scratch_free(result.place);
+        }
     SET_VECTOR_ELT(out, 2, pack_counters(&result.counters));
     SET_VECTOR_ELT(out, 3, mkString(result.method));
     SET_VECTOR_ELT(out, 4, mkString(result.note));

@@ -106,8 +106,8 @@ static status expansions_promise(const query_task *task, double *cost)
 
 /* Queries that were searched to see what that costs. Their answers stay where all points are queries. */
 typedef struct {
-    query_result *result; /* NULL if they do not stay */
-    char *answered;       /* by query; NULL before the first sample */
+    answers *given; /* NULL if they do not stay */
+    char *answered; /* by query; NULL before the first sample */
     query_counters counters;
 } sampled;
 
@@ -136,19 +136,14 @@ static status sample_search(const query_task *task, const index_search *index, i
 {
     const cells *order = &index->points.order;
     size_t count = 0, room = (size_t)SAMPLE_CELLS * CELLS_MOST;
-    int first = first_sampled(task), stays = seen->result != NULL;
+    int first = first_sampled(task), stays = seen->given != NULL;
     query_task sample = *task;
-    query_result result = {0};
+    query_result result = {.given = seen->given};
     int *rows = scratch_alloc(room, sizeof(int)), *slot = scratch_alloc(room, sizeof(int));
-    if (stays)
-        result = *seen->result;
-    result.counters = (query_counters){0};
-    result.id = stays ? result.id : scratch_alloc(room * task->k, sizeof(int));
-    result.dist = stays ? result.dist : scratch_alloc(room * task->k, sizeof(double));
     status outcome = status_fail(STATUS_MEMORY);
     if (stays && !seen->answered)
         seen->answered = calloc(task->count, 1);
-    if (rows && slot && result.id && result.dist && (seen->answered || !stays)) {
+    if (rows && slot && (seen->answered || !stays)) {
         int few = order->count / SAMPLE_SHARE + 1, tried = few < SAMPLE_CELLS ? few : SAMPLE_CELLS;
         int wanted = (int)(task->points->n / SAMPLE_SPARSE + SAMPLE_FEW) / tried;
         for (int i = 0; i < tried; i++) {
@@ -173,17 +168,11 @@ static status sample_search(const query_task *task, const index_search *index, i
         sample.mon = NULL;
         outcome = query_level(&sample, &result);
         *counters = result.counters;
-        if (stays)
-            seen->result->given = result.given;
         query_counters_add(&seen->counters, counters);
         *queries = (double)count + 1e-9;
     }
     scratch_free(rows);
     scratch_free(slot);
-    if (!stays) {
-        scratch_free(result.id);
-        scratch_free(result.dist);
-    }
     return outcome;
 }
 
@@ -345,7 +334,7 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     query_task indexed = *task;
     status outcome = status_ok();
     int choose = strcmp(method, "auto") == 0, *rest = NULL;
-    sampled seen = {.result = all_are_queries(task) ? result : NULL};
+    sampled seen = {.given = all_are_queries(task) ? result->given : NULL};
     if (!index_open(task->source, task->points, task->kept, &index))
         outcome = make_index(task, !choose, &seen, &index);
     else if (task->predecessors && index.form != INDEX_NONE &&

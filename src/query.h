@@ -7,6 +7,7 @@
 #ifndef VECCHIANN_QUERY_H
 #define VECCHIANN_QUERY_H
 
+#include "answers.h"
 #include "index.h"
 #include "kbest.h"
 #include "metric.h"
@@ -50,14 +51,8 @@ typedef struct {
     const monitor *mon;
 } query_task;
 
-/* k values for each answer, one answer after the other; id is 0-based, -1 where there is no candidate,
- * and dist is untouched there. Answers stand in the order in which their search began, so that memory is written in one
- * sweep; `place` tells where each slot has its own. */
 typedef struct {
-    int *id;
-    double *dist;
-    int *place; /* by slot, -1 before it is given; NULL where slots are places */
-    int given;
+    answers *given; /* NULL where only counters are wanted */
     query_counters counters;
     const char *method; /* the engine that answered */
     const char *note;   /* why, where the choice was ours */
@@ -78,26 +73,12 @@ static inline int query_slot(const query_task *task, size_t q)
     return task->slot ? task->slot[q] : (int)q;
 }
 
-/* The k-best of a query, empty, in the place of its answer. */
-static inline kbest query_place(const query_task *task, size_t q, query_result *result)
-{
-    size_t at = query_slot(task, q);
-    if (result->place) {
-        int *place = &result->place[at];
-        if (*place < 0)
-            *place = __atomic_fetch_add(&result->given, 1, __ATOMIC_RELAXED);
-        at = *place;
-    }
-    at *= task->k;
-    return (kbest){task->k, 0, result->dist + at, result->id + at, 0};
-}
-
-/* Makes of a k-best that stands there the answer. */
-static inline void query_close(kbest *best)
+/* Makes of the k-best of a query its answer. */
+static inline void query_close(const query_task *task, size_t q, kbest *best, query_result *result)
 {
     kbest_sort(best);
-    for (int j = best->size; j < best->k; j++)
-        best->id[j] = -1;
+    if (result->given)
+        answers_give(result->given, query_slot(task, q), best);
 }
 
 status query_brute(const query_task *task, query_result *result);

@@ -266,10 +266,10 @@ static int search_next_query(level_scratch *s, void *context)
     if (next >= s->task->count)
         return 0;
     int q = (int)next, column = order->column[query_row(s->task, q)];
-    level_block_set(s->task, s->block, cell_of(order, column / SCREEN_COLS), &q, 1, queue->result);
+    level_block_set(s->task, s->block, cell_of(order, column / SCREEN_COLS), &q, 1);
     if (bitset_count(&s->block->active))
         search(s, &queue->scratch[threads_id()]);
-    level_block_answer(s);
+    level_block_answer(s, queue->result);
     return 1;
 }
 

@@ -32,9 +32,11 @@
 typedef struct {
     node_query query;
     promise_heap heap;
-    node_bound *bound;     /* nodes: of those in the heap */
-    int pending, *list;    /* LIST: points to evaluate */
-    double *dist;          /* LIST */
+    node_bound *bound;  /* nodes: of those in the heap */
+    int pending, *list; /* LIST: points to evaluate */
+    double *dist;       /* LIST */
+    double *best_dist;  /* k: the k-best */
+    int *best_id;
     double spent, allowed; /* correlations for this query, and when to give it up */
     query_counters counters;
 } best_scratch;
@@ -129,7 +131,7 @@ static int search_query(const query_task *task, nodes *b, size_t q, best_scratch
                         query_result *result)
 {
     int row = query_row(task, q), limit = query_limit(task, q);
-    kbest best = query_place(task, q, result);
+    kbest best = {task->k, 0, s->best_dist, s->best_id, 0};
     if (task->from->scale[row] == 0.0) { /* 1 from all: the first k are the answer */
         for (int j = 0; j < limit && best.size < task->k; j++)
             if (!task->self || j != row)
@@ -162,7 +164,7 @@ static int search_query(const query_task *task, nodes *b, size_t q, best_scratch
     evaluate(task, s, &best);
     if (limit > 0 && s->query.special && isfinite(task->budget)) /* with what is left */
         evaluate_specials(task, b, limit, s, &best);
-    query_close(&best);
+    query_close(task, q, &best, result);
     return 1;
 }
 
@@ -170,7 +172,8 @@ static int search_query(const query_task *task, nodes *b, size_t q, best_scratch
 
 static void scratch_release(best_scratch *s)
 {
-    void *held[] = {s->query.weight, s->heap.waiting, s->bound, s->list, s->dist};
+    void *held[] = {s->query.weight, s->heap.waiting, s->bound,  s->list,
+                    s->dist,         s->best_dist,    s->best_id};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
@@ -182,7 +185,10 @@ static int scratch_reserve(const query_task *task, const tree *structure, best_s
     s->bound = scratch_alloc(structure->nodes, sizeof(node_bound));
     s->list = scratch_alloc(LIST, sizeof(int));
     s->dist = scratch_alloc(LIST, sizeof(double));
-    return s->query.weight && s->heap.waiting && s->bound && s->list && s->dist;
+    s->best_dist = scratch_alloc(task->k, sizeof(double));
+    s->best_id = scratch_alloc(task->k, sizeof(int));
+    return s->query.weight && s->heap.waiting && s->bound && s->list && s->dist && s->best_dist &&
+           s->best_id;
 }
 
 /* Whether bounds leave enough out on SAMPLE queries, from `offset` and spread over all. */

@@ -34,6 +34,8 @@ typedef struct {
     double *open_by_tile; /* and its distances */
     double *dist;         /* k or OPEN_MOST: of one query, by lists */
     int *id;              /* k */
+    double *best_dist;    /* strip x k: the k-bests */
+    int *best_id;
     query_counters counters;
 } brute_scratch;
 
@@ -54,6 +56,8 @@ static void brute_scratch_free(brute_scratch *s)
     scratch_free(s->open_by_tile);
     scratch_free(s->dist);
     scratch_free(s->id);
+    scratch_free(s->best_dist);
+    scratch_free(s->best_id);
 }
 
 static int brute_scratch_new(const query_task *task, size_t strip, size_t slab, brute_scratch *s)
@@ -70,8 +74,10 @@ static int brute_scratch_new(const query_task *task, size_t strip, size_t slab, 
     s->open_by_tile = scratch_alloc(strip * OPEN_MOST, sizeof(double));
     s->dist = scratch_alloc(task->k > OPEN_MOST ? task->k : OPEN_MOST, sizeof(double));
     s->id = scratch_alloc(task->k, sizeof(int));
+    s->best_dist = scratch_alloc(strip * task->k, sizeof(double));
+    s->best_id = scratch_alloc(strip * task->k, sizeof(int));
     return s->query_x && s->query_v && s->point_x && s->point_v && s->point_scale && s->queries &&
-           s->open && s->open_by_tile && s->dist && s->id;
+           s->open && s->open_by_tile && s->dist && s->id && s->best_dist && s->best_id;
 }
 
 static void pack_queries(const query_task *task, const brute_strip *strip, brute_scratch *s)
@@ -252,16 +258,16 @@ static void strip_over_slab(const query_task *task, const radial *rad, const bru
 }
 
 static void set_queries(const query_task *task, const brute_strip *strip, double most,
-                        query_result *result, brute_scratch *s)
+                        brute_scratch *s)
 {
     for (size_t i = 0; i < strip->count; i++) {
-        size_t q = strip->first + i;
+        size_t q = strip->first + i, at = i * task->k;
         int row = query_row(task, q);
         s->queries[i] = (brute_query){.row = row,
                                       .limit = query_limit(task, q),
                                       .slack = slack_of(task, row, most),
                                       .reach = -1.0,
-                                      .best = query_place(task, q, result)};
+                                      .best = {task->k, 0, s->best_dist + at, s->best_id + at, 0}};
     }
 }
 
@@ -307,7 +313,7 @@ status query_brute(const query_task *task, query_result *result)
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
             for (int t = 0; t < threads; t++) {
                 if (first == 0) {
-                    set_queries(task, &strips[t], most, result, &scratch[t]);
+                    set_queries(task, &strips[t], most, &scratch[t]);
                     pack_queries(task, &strips[t], &scratch[t]);
                 }
                 for (size_t at = first; at < last && at < (size_t)strips[t].limit; at += slab) {
@@ -317,7 +323,7 @@ status query_brute(const query_task *task, query_result *result)
                 }
                 for (size_t i = 0; i < strips[t].count && last == reach; i++) {
                     close_open(task, &scratch[t].queries[i], &scratch[t]);
-                    query_close(&scratch[t].queries[i].best);
+                    query_close(task, strips[t].first + i, &scratch[t].queries[i].best, result);
                 }
             }
             if (reach == 0)

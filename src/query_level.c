@@ -199,10 +199,10 @@ static int search_next_block(level_scratch *s, void *context)
     if (b >= plan->blocks)
         return 0;
     level_block_set(s->task, s->block, plan->cell[b], plan->sequence + plan->block[b],
-                    plan->block[b + 1] - plan->block[b], queue->result);
+                    plan->block[b + 1] - plan->block[b]);
     int seed = level_seed(s);
     level_frontier(s, seed, seed + 1);
-    level_block_answer(s);
+    level_block_answer(s, queue->result);
     return 1;
 }
 

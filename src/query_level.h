@@ -85,7 +85,7 @@ typedef struct {
     candidates kept[BITSET_SIZE];
     int settled[BITSET_SIZE]; /* how many were kept when the threshold was last raised */
     int spent[BITSET_SIZE];   /* candidates that were evaluated one by one, to make room */
-    kbest best[BITSET_SIZE];  /* evaluated exactly, in the place of the answer */
+    kbest best[BITSET_SIZE];  /* evaluated exactly */
     char *integers;           /* rows: their features, where integers are screened */
 } level_block;
 
@@ -93,6 +93,8 @@ typedef struct {
 typedef struct {
     level_block *each;
     float *lists;
+    double *best_dist;
+    int *best_id;
     char *integers;
 } level_blocks;
 
@@ -175,15 +177,15 @@ static inline size_t level_width(const query_task *task)
 int level_blocks_new(const query_task *task, size_t count, int capacity, level_blocks *blocks);
 void level_blocks_free(level_blocks *blocks);
 
-/* Puts up to BITSET_SIZE queries of one cell into a block, whose answers go to `result`. */
+/* Puts up to BITSET_SIZE queries of one cell into a block. */
 void level_block_set(const query_task *task, level_block *block, int cell, const int *queries,
-                     int count, query_result *result);
+                     int count);
 
 /* Positions of some queries relative to the centre of a cell. */
 void level_relative(level_scratch *s, int cell, int count, const int *members);
 
-/* Evaluates what is still in play, searches what the traversal does not serve, and puts the answers in order. */
-void level_block_answer(level_scratch *s);
+/* Evaluates what is still in play, searches what the traversal does not serve, and gives the answers. */
+void level_block_answer(level_scratch *s, query_result *result);
 
 /* The numbers 0 .. count - 1 in the order of their distance from one of them: panels of the queries' own cell come
  * nearest first, for thresholds to rise early. */

@@ -6,20 +6,24 @@
 
 void level_blocks_free(level_blocks *blocks)
 {
-    void *held[] = {blocks->each, blocks->lists, blocks->integers};
+    void *held[] = {blocks->each, blocks->lists, blocks->best_dist, blocks->best_id,
+                    blocks->integers};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
 
 int level_blocks_new(const query_task *task, size_t count, int capacity, level_blocks *blocks)
 {
-    size_t width = level_width(task), queries = count * width, room = LEVEL_ROOM(capacity),
-           bytes = (size_t)task->index->points.integers.steps * 4;
+    size_t width = level_width(task), queries = count * width, k = task->k,
+           room = LEVEL_ROOM(capacity), bytes = (size_t)task->index->points.integers.steps * 4;
     memset(blocks, 0, sizeof(*blocks));
     blocks->each = scratch_alloc(count, sizeof(level_block));
     blocks->lists = scratch_alloc(3 * queries * room, sizeof(float)); /* ids are as long */
+    blocks->best_dist = scratch_alloc(queries * k, sizeof(double));
+    blocks->best_id = scratch_alloc(queries * k, sizeof(int));
     blocks->integers = scratch_alloc(queries * bytes + 1, 1);
-    if (!blocks->each || !blocks->lists || !blocks->integers)
+    if (!blocks->each || !blocks->lists || !blocks->best_dist || !blocks->best_id ||
+        !blocks->integers)
         return 0;
     for (size_t i = 0; i < count; i++) {
         level_block *block = &blocks->each[i];
@@ -29,6 +33,8 @@ int level_blocks_new(const query_task *task, size_t count, int capacity, level_b
             float *lists = blocks->lists + 3 * at * room;
             block->kept[q] =
                 (candidates){.id = (int *)lists, .low = lists + room, .high = lists + 2 * room};
+            block->best[q] =
+                (kbest){task->k, 0, blocks->best_dist + at * k, blocks->best_id + at * k, 0};
         }
     }
     return 1;
@@ -48,7 +54,7 @@ static int is_special(const query_task *task, int row)
 }
 
 void level_block_set(const query_task *task, level_block *block, int cell, const int *queries,
-                     int count, query_result *result)
+                     int count)
 {
     const index_set *from = task->index->from;
     block->cell = cell;
@@ -66,7 +72,7 @@ void level_block_set(const query_task *task, level_block *block, int cell, const
         block->gain[q] = (float)(task->from->scale[row] * (1.0 + 1e-6));
         block->noise[q] = from->bound.noise[row];
         block->kept[q].count = block->settled[q] = block->spent[q] = 0;
-        block->best[q] = query_place(task, queries[q], result);
+        block->best[q].size = block->best[q].sorted = 0;
         if (task->from->scale[row] == 0.0) {
             take_first(task, block, q);
         } else if (limit > 0 && !is_special(task, row)) {
@@ -85,7 +91,7 @@ void level_relative(level_scratch *s, int cell, int count, const int *members)
                         s->relative + (size_t)members[i] * from->d);
 }
 
-void level_block_answer(level_scratch *s)
+void level_block_answer(level_scratch *s, query_result *result)
 {
     const query_task *task = s->task;
     level_block *block = s->block;
@@ -96,5 +102,5 @@ void level_block_answer(level_scratch *s)
         if (is_special(task, block->row[q]) && block->gain[q] > 0.0f && block->limit[q] > 0)
             level_search_special(s, q);
     for (int q = 0; q < block->count; q++)
-        query_close(&block->best[q]);
+        query_close(task, block->query[q], &block->best[q], result);
 }

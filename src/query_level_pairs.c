@@ -63,8 +63,7 @@ static int open_block(level_scratch *s, void *context)
     if (!take_block(s, w))
         return 0;
     int cell = w->first + (int)(s->block - w->blocks), first = order->first[cell];
-    level_block_set(s->task, s->block, cell, order->perm + first, order->first[cell + 1] - first,
-                    w->result);
+    level_block_set(s->task, s->block, cell, order->perm + first, order->first[cell + 1] - first);
     level_seed(s);
     return 1;
 }
@@ -130,7 +129,7 @@ static int close_block(level_scratch *s, void *context)
     if (!take_block(s, w))
         return 0;
     level_frontier(s, w->first, w->first + w->count);
-    level_block_answer(s);
+    level_block_answer(s, w->result);
     return 1;
 }
 

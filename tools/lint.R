@@ -9,6 +9,7 @@
 # earlier rows: neither of later rows nor of its peers in the same row.
 c_layers <- list(
   c("status", "bitset", "kbest", "threads", "scratch"),
+  "answers",
   "simd",
   "linalg",
   "kernel",

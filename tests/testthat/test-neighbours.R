@@ -98,6 +98,25 @@ test_that("problems large enough to skip points are searched right", {
   }
 })
 
+test_that("answers stand where they belong for every k, with missing ones and predecessors", {
+  set.seed(17)
+  few <- residual_gp(inputs("uniform", 37, 2), gp_kernel("matern32", lengthscale = 0.3), inducing = 5, seed = 1)
+  exact <- oracle_search(few, 60, predecessors = TRUE)
+  for (k in c(1:36, 59, 60)) { # more than 36 there are not
+    nn <- residual_knn(few, k, predecessors = TRUE)
+    expect_identical(nn$id, exact$id[, seq_len(k), drop = FALSE], label = paste("k", k))
+    expect_equal(nn$dist, exact$dist[, seq_len(k), drop = FALSE], tolerance = 1e-9, label = paste("k", k))
+  }
+  many <- residual_gp(inputs("uniform", 2500, 2), gp_kernel("matern32", lengthscale = 0.1), inducing = 20, seed = 1)
+  tree <- cover_tree(many)
+  all <- residual_knn(many, 51, method = "brute")
+  for (k in c(1, 8, 9, 15, 17, 30, 33, 50)) for (method in c("level", "best_first")) {
+    nn <- residual_knn(tree, k, method = method, threads = 2)
+    expect_identical(nn$id, all$id[, seq_len(k), drop = FALSE], label = paste(method, "k", k))
+    expect_identical(nn$dist, all$dist[, seq_len(k), drop = FALSE], label = paste(method, "k", k))
+  }
+})
+
 test_that("duplicates are each other's neighbours and never their own", {
   gp <- residual_gp(cbind(c(3, 1, 1, 1, 2), 0), gp_kernel(), inducing = matrix(c(0, 0), 1))
   nn <- residual_knn(gp, k = 2)
