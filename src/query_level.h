@@ -7,7 +7,7 @@
  *   2 bound    groups of cells, then the cells of the groups that survive, are skipped by the
  *              kernel-expansion bound; with subspaces also by circles: what the queries around a landmark of their cell
  *              may still want lies within some angle of it, and cells in cones (cones.h) that are farther are skipped.
- *              The rest are listed, nearest first
+ *              The rest are listed, nearest first, and skipped in the same way for single queries
  *   3 skip     a listed cell is skipped for the queries whose threshold its subspace bound does not
  *              reach: first from the landmarks of the block to those of the cell, coarse ones before all
  *              of them, for circles and then for single queries; then from the query to the cell's, some at a time
@@ -37,6 +37,9 @@
 /* Landmarks of a cell that its queries stand around; where so many say enough, they are all that is asked at first, and
  * take one tile. */
 #define LEVEL_CIRCLES 8
+#define LEVEL_CAREFUL 1e-5f /* more than single precision does to the cosine of a sum of angles */
+/* Landmarks of a cell, the first, in whose span its queries see the axes of cones. */
+#define LEVEL_SIGHT SIMD_WIDTH
 /* The longest row of psi. */
 #define LEVEL_WIDTH ((SUBSPACE_RANK + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH)
 
@@ -52,6 +55,7 @@ typedef struct {
     float most;  /* largest |P b|^2 of its queries, negative where the landmarks were not asked */
     int cell, fine;   /* whether all landmarks were asked, not the coarse ones only */
     uint32_t circles; /* in bits: those that reach it */
+    int axis; /* where its correlations with landmarks of the queries' cell stand; -1 if they are not known */
     bitset active;
 } work_item;
 
@@ -136,6 +140,15 @@ typedef struct {
     int circles, circle_of[BITSET_SIZE];
     level_circle circle[LEVEL_CIRCLES];
     float circle_cosine[BITSET_SIZE], circle_sine[BITSET_SIZE];
+    float tau_cosine[BITSET_SIZE], tau_sine[BITSET_SIZE]; /* of the angle of its threshold */
+    float least_cosine, least_sine;                       /* of the smallest of them */
+    /* cones: coordinates of the queries, and distances, in the span of as many landmarks */
+    int sight;
+    float *sight_psi; /* LEVEL_SIGHT x LEVEL_STRIDE */
+    float sight_tail[BITSET_SIZE];
+    float *
+        panel_rho; /* LEVEL_SIGHT x SIMD_MAX_COLS: correlations of the axes of a panel with the landmarks */
+    float *axis_rho; /* cells x LEVEL_SIGHT: of those of the work */
     /* subspaces: rows of a block, of its landmarks, of what is left of it for a cell */
     float *own, *products, *psi; /* rows x width: psi in the own cell, P b, psi */
     span spans[2];               /* coarse landmarks, all */
@@ -248,8 +261,19 @@ uint32_t level_circles_reach(const level_scratch *s, const float *near, float co
 /* The queries of some circles. */
 bitset level_circles_members(const level_scratch *s, uint32_t some);
 
-/* For each cell of a panel of cones, which circles reach it. */
-void level_circles_cones(level_scratch *s, int panel, uint32_t *reach);
+/* ---- query_level_cones.c ---- */
+
+/* How the queries see the axes of cones. */
+void level_cones_set(level_scratch *s);
+
+/* For each cell of a panel of cones, which circles reach it. Returns whether its axes were asked. */
+int level_cones_reach(level_scratch *s, int panel, uint32_t *reach);
+
+/* Keeps what was asked of a cell of that panel, for an item of the work. Returns where. */
+int level_cones_keep(level_scratch *s, int cell, int item);
+
+/* Takes the queries that want nothing of its cone from an item. */
+void level_cones_ask(level_scratch *s, work_item *item);
 
 /* ---- query_level_integers.c ---- */
 

@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-#define CAREFUL 1e-5f /* more than single precision does to a cosine here */
-
 static float between(float x, float low, float high) { return x < low ? low : x > high ? high : x; }
 
 /* The coordinates of the first landmarks of the queries' cell, a column for each, and their tails; returns how many. */
@@ -64,7 +62,7 @@ void level_circles_set(level_scratch *s)
             most = size > most ? size : most;
         }
         float error = subspace_pair_error(space, cell, block->noise[q]) +
-                      tails[nearest] * space->tail[block->column[q]] + CAREFUL,
+                      tails[nearest] * space->tail[block->column[q]] + LEVEL_CAREFUL,
               cosine = between(most - error, 0.0f, 1.0f);
         s->circle_of[q] = nearest;
         s->circle_cosine[q] = cosine;
@@ -80,19 +78,25 @@ void level_circles_draw(level_scratch *s)
     float most_noise = (float)s->task->index->points.bound.most_noise * 1.001f;
     for (int c = 0; c < s->circles; c++)
         s->circle[c].cosine = 1.0f;
+    s->least_cosine = 0.0f;
     for (int q = 0; q < block->count && s->circles; q++) {
-        if (block->tau[q] == INFINITY)
-            continue;
-        float tau = between(block->tau[q] - block->noise[q] * most_noise - CAREFUL, 0.0f, 1.0f),
-              cosine = s->circle_cosine[q] * tau - s->circle_sine[q] * sqrtf(1.0f - tau * tau),
+        int idle = block->tau[q] == INFINITY;
+        float tau =
+                  between(block->tau[q] - block->noise[q] * most_noise - LEVEL_CAREFUL, 0.0f, 1.0f),
+              sine = sqrtf(1.0f - tau * tau),
+              cosine = s->circle_cosine[q] * tau - s->circle_sine[q] * sine,
               *least = &s->circle[s->circle_of[q]].cosine;
-        *least = cosine < *least ? cosine : *least;
+        s->tau_cosine[q] = tau;
+        s->tau_sine[q] = sine;
+        *least = !idle && cosine < *least ? cosine : *least;
+        s->least_cosine = !idle && tau > s->least_cosine ? tau : s->least_cosine;
     }
+    s->least_sine = sqrtf(1.0f - s->least_cosine * s->least_cosine);
     for (int c = 0; c < s->circles; c++) {
         level_circle *circle = &s->circle[c];
-        float cosine = circle->cosine - CAREFUL;
+        float cosine = circle->cosine - LEVEL_CAREFUL;
         circle->cosine = cosine;
-        circle->sine = sqrtf(between(1.0f - cosine * cosine, 0.0f, 1.0f)) + CAREFUL;
+        circle->sine = sqrtf(between(1.0f - cosine * cosine, 0.0f, 1.0f)) + LEVEL_CAREFUL;
     }
 }
 
@@ -100,7 +104,8 @@ uint32_t level_circles_reach(const level_scratch *s, const float *near, float co
 {
     uint32_t reach = 0;
     for (int c = 0; c < s->circles; c++) {
-        int beyond = near[c] + CAREFUL < cosine * s->circle[c].cosine - sine * s->circle[c].sine;
+        int beyond =
+            near[c] + LEVEL_CAREFUL < cosine * s->circle[c].cosine - sine * s->circle[c].sine;
         reach |= (uint32_t)!beyond << c;
     }
     return reach;
@@ -113,40 +118,4 @@ bitset level_circles_members(const level_scratch *s, uint32_t some)
         for (int w = 0; w < BITSET_WORDS; w++)
             all.word[w] |= s->circle[__builtin_ctz(some)].members.word[w];
     return all;
-}
-
-void level_circles_cones(level_scratch *s, int panel, uint32_t *reach)
-{
-    const cones *cone = &s->task->index->points.cone;
-    const metric_points *points = s->task->points;
-    radial rad = kernel_radial(s->task->kern);
-    int cols = simd->cols, some = 0;
-    size_t first = (size_t)panel * cols;
-    const float *cosine = cone->cosine + first, *sine = cone->sine + first;
-    const double *x[LEVEL_CIRCLES], *v[LEVEL_CIRCLES];
-    double scale[LEVEL_CIRCLES];
-    float near[LEVEL_CIRCLES] = {0.0f}, rho[LEVEL_CIRCLES * SIMD_MAX_COLS];
-    uint32_t all = (UINT32_C(1) << s->circles) - 1;
-    for (int j = 0; j < cols; j++) {
-        reach[j] = level_circles_reach(s, near, cosine[j], sine[j]);
-        some |= reach[j] != all;
-    }
-    if (!some) /* whatever the correlations are */
-        return;
-    for (int c = 0; c < s->circles; c++) {
-        int landmark = s->circle[c].landmark;
-        x[c] = s->landmark_x[landmark];
-        v[c] = s->landmark_v[landmark];
-        scale[c] = s->landmark_scale[landmark];
-    }
-    simd->correlations(&rad, points->d, points->m, s->circles, x, v, scale,
-                       cone->x + first * points->d, cone->v + first * points->m,
-                       cone->scale + first, rho, cols);
-    s->counters.correlations += s->circles * cols;
-    for (int j = 0; j < cols; j++) {
-        for (int c = 0; c < s->circles; c++)
-            near[c] =
-                fabsf(rho[c * cols + j]) + 1.001f * s->circle[c].noise * cone->noise[first + j];
-        reach[j] = level_circles_reach(s, near, cosine[j], sine[j]);
-    }
 }
