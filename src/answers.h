@@ -11,30 +11,40 @@
 #ifndef VECCHIANN_ANSWERS_H
 #define VECCHIANN_ANSWERS_H
 
-#include "kbest.h"
 #include "status.h"
 
 #include <stddef.h>
 
+/* Some columns, where they belong and where their rows wait. */
 typedef struct {
-    size_t count;       /* of queries */
-    int k, parts, wide; /* the first `wide` of so many parts of the distances have a column more */
-    int *id;            /* count x k by columns, the caller's, as the next */
-    double *dist;
+    int from, width;
+    void *to, *rows;
+} answers_part;
+
+typedef struct {
+    size_t count;            /* of queries */
+    answers_part *dist, *id; /* parts of either matrix */
+    int dist_parts, id_parts;
     double *first; /* the rows of the first part of the distances */
     int *place;    /* of each query, the row of its answer; negative until it has one */
     int given;     /* rows */
 } answers;
 
+/* For `count` queries: the matrices, count x k by columns, are the caller's. */
 status answers_new(size_t count, int k, int *id, double *dist, answers *out);
 void answers_free(answers *a);
 
-/* Gives query q its answer, sorted; a later one takes the place of an earlier one. Queries may be answered by several
- * threads. */
-void answers_give(answers *a, size_t q, const kbest *best);
+/* Gives query q its answer, k ids and distances from the first; a later one takes the place of an earlier one. Queries may
+ * be answered by several threads. */
+void answers_give(answers *a, size_t q, const int *id, const double *dist);
 
-/* Puts them in place when every query has one: ids from 1 and distances; 0, and no distance, where there is no
- * neighbour. */
+/* That query q will soon have one: what is known of it stands anywhere. */
+static inline void answers_expect(const answers *a, size_t q)
+{
+    __builtin_prefetch(&a->place[q], 1);
+}
+
+/* Puts them in place when every query has one. */
 void answers_settle(answers *a, int threads);
 
 #endif

@@ -73,12 +73,15 @@ static inline int query_slot(const query_task *task, size_t q)
     return task->slot ? task->slot[q] : (int)q;
 }
 
-/* Makes of the k-best of a query its answer. */
+/* Makes of the k-best of a query its answer: ids from 1, and 0 where there is no neighbour. */
 static inline void query_close(const query_task *task, size_t q, kbest *best, query_result *result)
 {
     kbest_sort(best);
-    if (result->given)
-        answers_give(result->given, query_slot(task, q), best);
+    if (!result->given)
+        return;
+    for (int j = 0; j < best->k; j++)
+        best->id[j] = j < best->size ? best->id[j] + 1 : 0;
+    answers_give(result->given, query_slot(task, q), best->id, best->dist);
 }
 
 status query_brute(const query_task *task, query_result *result);

@@ -101,6 +101,8 @@ void level_block_answer(level_scratch *s, query_result *result)
     for (int q = 0; q < block->count; q++)
         if (is_special(task, block->row[q]) && block->gain[q] > 0.0f && block->limit[q] > 0)
             level_search_special(s, q);
+    for (int q = 0; q < block->count && result->given; q++)
+        answers_expect(result->given, query_slot(task, block->query[q]));
     for (int q = 0; q < block->count; q++)
         query_close(task, block->query[q], &block->best[q], result);
 }
