@@ -2,8 +2,8 @@
 #
 #   Rscript bench/growth.R [problem, e.g. E] [threads, e.g. 1 or 1,2] [repetitions] [sizes, e.g. 10000,100000,1000000]
 #
-# The lengthscale and the inducing inputs are those of the problem at every size. Each repetition searches all points of each
-# size over a tree that keeps its index, several times for each reading of the clock where that is short; the exponent is that
+# The lengthscale and the number of inducing inputs are those of the problem at every size. Each repetition searches all points
+# of each size, among their predecessors where the problem says so, over a tree that keeps its index, several times for each reading of the clock where that is short; the exponent is that
 # of n between the smallest and the largest size, the median of the repetitions'. Recall is counted on 1920 queries against
 # brute force in double precision.
 
@@ -18,20 +18,21 @@ sizes <- sort(as.numeric(strsplit(given(4, "10000,100000,1000000"), ",")[[1]]))
 least_queries <- 150000 # of a reading
 
 search <- function(size, threads, method = "level", ...) {
-  residual_knn(size$tree, size$k, method = method, threads = threads, progress = FALSE, ...)
+  residual_knn(size$tree, size$k, method = method, threads = threads, progress = FALSE,
+               predecessors = size$predecessors, ...)
 }
 
 searched <- lapply(sizes, function(n) {
   problem <- make_problem(name, n)
   gp <- residual_gp(problem$x, problem$kernel, inducing = problem$inducing)
-  list(n = n, k = problem$k, tree = cover_tree(gp), times = max(1, round(least_queries / n)))
+  list(n = n, k = problem$k, tree = cover_tree(gp), predecessors = isTRUE(problem$predecessors), times = max(1, round(least_queries / n)))
 })
 
 found <- NULL
 recalls <- vapply(searched, function(size) {
   queries <- sort(sample.int(size$n, 1920))
   exact <- search(size, max(teams), "brute", queries = queries)
-  mean(search(size, max(teams))$id[queries, ] == exact$id)
+  mean(search(size, max(teams))$id[queries, ] == exact$id, na.rm = TRUE)
 }, numeric(1))
 
 heading("problem", "threads", "n", "us a query", "recall", "exponent")

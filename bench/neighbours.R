@@ -5,7 +5,8 @@
 # Every figure of speed is the median of repetitions in which the searches take turns, so that a machine whose speed drifts
 # drifts for all; "level / brute" is the median of the ratios. Brute force and best-first answer 1920 queries, on which
 # recall is counted too, against brute force in double precision; level answers all points over a tree that keeps its index,
-# auto all points of the residual process, index included. Features, tree and index have columns of their own; update is
+# auto all points of the residual process, index included. What several threads are worth is a median of ratios too: level
+# on one thread takes its turn beside them. Features, tree and index have columns of their own; update is
 # both but the structure. Bytes are those of the tree as R holds it, index and structure, as a share of V. F and R are run
 # once: predecessors of all points, in maxmin order, index included.
 
@@ -29,8 +30,7 @@ search <- function(object, problem, threads, ...) {
 
 recall_on <- function(nn, exact) mean(nn$id == exact$id, na.rm = TRUE)
 
-# One row; returns the level-synchronous speed.
-bench_all_points <- function(name, problem, threads, alone) {
+bench_all_points <- function(name, problem, threads) {
   n <- problem$n
   features <- seconds(gp <- residual_gp(problem$x, problem$kernel, inducing = problem$inducing, threads = threads))
   build <- seconds(tree <- cover_tree(gp, threads = threads))
@@ -41,20 +41,20 @@ bench_all_points <- function(name, problem, threads, alone) {
   times <- replicate(repetitions, c(
     brute = seconds(exact <<- search(tree, problem, threads, queries = queries, method = "brute")),
     level = seconds(level <<- search(tree, problem, threads, method = "level")),
+    alone = if (threads == 1) NA else seconds(search(tree, problem, 1, method = "level")),
     auto = seconds(auto <<- search(gp, problem, threads, method = "auto")),
     best = seconds(best <<- search(tree, problem, threads, queries = queries, method = "best_first"))
   ))
-  speed <- c(length(queries), n, n, length(queries)) / times
+  speed <- c(length(queries), n, n, n, length(queries)) / times
   middle <- apply(speed, 1, median)
   of_queries <- function(nn) list(id = nn$id[queries, , drop = FALSE])
   recalls <- c(recall_on(of_queries(level), exact), recall_on(of_queries(auto), exact), recall_on(best, exact))
   row(name, threads, round(middle[["brute"]]), sprintf("%.1f", middle[["brute"]] * n * 2 * nrow(gp$V) / 1e9),
       round(middle[["level"]]), round(middle[["auto"]]), round(middle[["best"]]),
       sprintf("%.1f", apply(speed[c("level", "auto"), , drop = FALSE] / rep(speed["brute", ], each = 2), 1, median)),
-      if (threads == 1 || is.null(alone)) "" else sprintf("%.2f", middle[["level"]] / alone),
+      if (threads == 1) "" else sprintf("%.2f", median(speed["level", ] / speed["alone", ])),
       sprintf("%.4f", recalls), signif(level$stats[["screened"]] / n^2, 2), round(level$stats[["correlations"]] / n),
       sprintf("%.2f", c(features, build, renew)), signif(bytes / as.numeric(object.size(gp$V)), 2))
-  middle[["level"]]
 }
 
 bench_predecessors <- function(name, problem, threads) {
@@ -75,11 +75,7 @@ if (length(of_all_points)) {
 }
 for (name in of_all_points) {
   problem <- problem_of(name)
-  alone <- NULL
-  for (threads in teams) {
-    speed <- bench_all_points(name, problem, threads, alone)
-    if (threads == 1) alone <- speed
-  }
+  for (threads in teams) bench_all_points(name, problem, threads)
 }
 if (length(of_predecessors)) {
   cat("\n")
