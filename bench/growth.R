@@ -3,19 +3,16 @@
 #   Rscript bench/growth.R [problem, e.g. E] [threads, e.g. 1 or 1,2] [repetitions] [sizes, e.g. 10000,100000,1000000]
 #
 # The lengthscale and the number of inducing inputs are those of the problem at every size. Each repetition searches all points
-# of each size, among their predecessors where the problem says so, over a tree that keeps its index, several times for each reading of the clock where that is short; the exponent is that
-# of n between the smallest and the largest size, the median of the repetitions'. Recall is counted on 1920 queries against
-# brute force in double precision.
+# of each size, among their predecessors where the problem says so, over a tree that keeps its index, several times for each
+# reading of the clock where that is short; the exponent is that of n between the smallest and the largest size, the median of
+# the repetitions'. Recall is counted on 1920 queries against brute force in double precision.
 
 source("bench/problems.R")
 
-arguments <- commandArgs(trailingOnly = TRUE)
-given <- function(at, otherwise) if (length(arguments) >= at) arguments[at] else otherwise
 name <- given(1, "E")
 teams <- as.integer(strsplit(given(2, "1"), ",")[[1]])
 repetitions <- as.integer(given(3, 5))
 sizes <- sort(as.numeric(strsplit(given(4, "10000,100000,1000000"), ",")[[1]]))
-least_queries <- 150000 # of a reading
 
 search <- function(size, threads, method = "level", ...) {
   residual_knn(size$tree, size$k, method = method, threads = threads, progress = FALSE,

@@ -36,6 +36,14 @@ make_problem <- function(name, n = problems[[name]]$n) {
   problem
 }
 
+given <- function(at, otherwise) {
+  arguments <- commandArgs(trailingOnly = TRUE)
+  if (length(arguments) >= at) arguments[at] else otherwise
+}
+
+# Searches of all points are repeated until a reading of the clock has so many queries.
+least_queries <- 150000
+
 seconds <- function(code) system.time(code, gcFirst = FALSE)[["elapsed"]]
 
 row <- function(...) cat("|", paste(c(...), collapse = " | "), "|\n")

@@ -8,15 +8,12 @@
 
 source("bench/problems.R")
 
-arguments <- commandArgs(trailingOnly = TRUE)
-given <- function(at, otherwise) if (length(arguments) >= at) arguments[at] else otherwise
 builds <- normalizePath(c(given(1, ".lib"), given(2, given(1, ".lib"))))
 names <- strsplit(given(3, "A"), "")[[1]]
 repetitions <- as.integer(given(4, 9))
 method <- given(5, "level")
 other_n <- as.integer(given(6, NA))
 other_k <- as.integer(given(7, NA))
-least_queries <- 150000 # of a reading
 
 workers <- lapply(builds, function(build) {
   worker <- parallel::makePSOCKcluster(1)
