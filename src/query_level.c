@@ -24,6 +24,7 @@ static void scratch_release(level_scratch *s)
                     s->inverse,
                     s->rows,
                     s->sight_psi,
+                    s->panel_rho,
                     s->axis_rho,
                     s->lengths,
                     s->value,
@@ -38,7 +39,7 @@ static void scratch_release(level_scratch *s)
         scratch_free(held[i]);
 }
 
-static int reserve_subspaces(level_scratch *s, size_t axes)
+static int reserve_subspaces(level_scratch *s, size_t cells)
 {
     size_t room = BITSET_SIZE * LEVEL_WIDTH;
     s->own = scratch_alloc(room, sizeof(float));
@@ -51,9 +52,11 @@ static int reserve_subspaces(level_scratch *s, size_t axes)
     s->rows = scratch_alloc(BITSET_SIZE, sizeof(float *));
     s->lengths = scratch_alloc(LEVEL_CHUNK * BITSET_SIZE, sizeof(float));
     s->sight_psi = scratch_alloc(LEVEL_SIGHT * LEVEL_STRIDE, sizeof(float));
-    s->axis_rho = scratch_alloc(axes * LEVEL_SIGHT + 1, sizeof(float));
-    return s->lengths && s->sight_psi && s->axis_rho && s->own && s->spans[0].weights &&
-           s->spans[1].weights && s->products && s->psi && s->P && s->inverse && s->rows;
+    s->panel_rho = scratch_alloc(LEVEL_SIGHT * SIMD_MAX_COLS, sizeof(float));
+    s->axis_rho = scratch_alloc(cells * LEVEL_SIGHT + 1, sizeof(float));
+    return s->lengths && s->sight_psi && s->panel_rho && s->axis_rho && s->own &&
+           s->spans[0].weights && s->spans[1].weights && s->products && s->psi && s->P &&
+           s->inverse && s->rows;
 }
 
 static int reserve_integers(level_scratch *s, size_t d)
@@ -89,8 +92,7 @@ static int scratch_reserve(const query_task *task, int capacity, level_scratch *
     s->value = scratch_alloc(SCREEN_ROWS * SCREEN_COLS, sizeof(float));
     return s->work && s->special_upper && s->lows && s->low_dist && s->low_id && s->dist &&
            s->value &&
-           (index->form == INDEX_SUBSPACES
-                ? reserve_subspaces(s, cones_columns(&index->points.order))
+           (index->form == INDEX_SUBSPACES  ? reserve_subspaces(s, index->points.order.count)
             : index->form == INDEX_INTEGERS ? reserve_integers(s, d)
                                             : reserve_expansions(s, d, m));
 }

@@ -55,7 +55,7 @@ typedef struct {
     float most;  /* largest |P b|^2 of its queries, negative where the landmarks were not asked */
     int cell, fine;   /* whether all landmarks were asked, not the coarse ones only */
     uint32_t circles; /* in bits: those that reach it */
-    int seen; /* whether the axis of the cell has been asked for landmarks of the queries' */
+    int axis; /* where its correlations with landmarks of the queries' cell stand; -1 if they are not known */
     bitset active;
 } work_item;
 
@@ -146,7 +146,9 @@ typedef struct {
     int sight;
     float *sight_psi; /* LEVEL_SIGHT x LEVEL_STRIDE */
     float sight_tail[BITSET_SIZE];
-    float *axis_rho; /* panels of cones x LEVEL_SIGHT x simd->cols: axes with these landmarks */
+    float *
+        panel_rho; /* LEVEL_SIGHT x SIMD_MAX_COLS: correlations of the axes of a panel with the landmarks */
+    float *axis_rho; /* cells x LEVEL_SIGHT: of those of the work */
     /* subspaces: rows of a block, of its landmarks, of what is left of it for a cell */
     float *own, *products, *psi; /* rows x width: psi in the own cell, P b, psi */
     span spans[2];               /* coarse landmarks, all */
@@ -241,9 +243,6 @@ void level_subspaces_own(level_scratch *s);
  * landmarks and their squared length. */
 void level_subspaces_screen_one(level_scratch *s, int cell, const float *psi, float length);
 
-/* The distance of a query from the span of the first `rank` landmarks of its cell, upwards. */
-float level_subspaces_tail(const level_scratch *s, int q, int rank);
-
 /* Some cells of the frontier, for the queries that each is still active for. */
 void level_subspaces_screen(level_scratch *s, work_item *work, int count);
 
@@ -267,8 +266,11 @@ bitset level_circles_members(const level_scratch *s, uint32_t some);
 /* How the queries see the axes of cones. */
 void level_cones_set(level_scratch *s);
 
-/* For each cell of a panel of cones, which circles reach it. Returns whether its axes are seen. */
+/* For each cell of a panel of cones, which circles reach it. Returns whether its axes were asked. */
 int level_cones_reach(level_scratch *s, int panel, uint32_t *reach);
+
+/* Keeps what was asked of a cell of that panel, for an item of the work. Returns where. */
+int level_cones_keep(level_scratch *s, int cell, int item);
 
 /* Takes the queries that want nothing of its cone from an item. */
 void level_cones_ask(level_scratch *s, work_item *item);

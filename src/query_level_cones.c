@@ -25,9 +25,13 @@ void level_cones_set(level_scratch *s)
     s->sight = rank < LEVEL_SIGHT ? rank : LEVEL_SIGHT;
     for (int q = 0; q < block->count; q++) {
         const float *own = s->own + (size_t)q * width;
+        float rest = space->tail[block->column[q]];
+        rest *= rest;
         for (int r = 0; r < s->sight; r++)
             s->sight_psi[r * LEVEL_STRIDE + q] = own[r];
-        s->sight_tail[q] = level_subspaces_tail(s, q, s->sight);
+        for (int r = s->sight; r < rank; r++)
+            rest += own[r] * own[r];
+        s->sight_tail[q] = sqrtf(rest) * 1.0001f;
     }
 }
 
@@ -39,7 +43,7 @@ int level_cones_reach(level_scratch *s, int panel, uint32_t *reach)
     int cols = simd->cols, some = 0;
     size_t first = (size_t)panel * cols;
     const float *cosine = cone->cosine + first, *sine = cone->sine + first;
-    float near[LEVEL_CIRCLES] = {0.0f}, *rho = s->axis_rho + first * LEVEL_SIGHT;
+    float near[LEVEL_CIRCLES] = {0.0f};
     uint32_t all = (UINT32_C(1) << s->circles) - 1;
     for (int j = 0; j < cols; j++) {
         reach[j] = level_circles_reach(s, near, cosine[j], sine[j]);
@@ -49,15 +53,23 @@ int level_cones_reach(level_scratch *s, int panel, uint32_t *reach)
         return 0;
     simd->correlations(&rad, points->d, points->m, s->sight, s->landmark_x, s->landmark_v,
                        s->landmark_scale, cone->x + first * points->d, cone->v + first * points->m,
-                       cone->scale + first, rho, cols);
+                       cone->scale + first, s->panel_rho, cols);
     s->counters.correlations += s->sight * cols;
     for (int j = 0; j < cols; j++) {
         for (int c = 0; c < s->circles; c++)
-            near[c] = fabsf(rho[s->circle[c].landmark * cols + j]) +
+            near[c] = fabsf(s->panel_rho[s->circle[c].landmark * cols + j]) +
                       1.001f * s->circle[c].noise * cone->noise[first + j];
         reach[j] = level_circles_reach(s, near, cosine[j], sine[j]);
     }
     return 1;
+}
+
+int level_cones_keep(level_scratch *s, int cell, int item)
+{
+    for (int r = 0; r < s->sight; r++)
+        s->axis_rho[(size_t)item * LEVEL_SIGHT + r] =
+            s->panel_rho[r * simd->cols + cell % simd->cols];
+    return item;
 }
 
 void level_cones_ask(level_scratch *s, work_item *item)
@@ -66,14 +78,11 @@ void level_cones_ask(level_scratch *s, work_item *item)
     const subspaces *space = &s->task->index->from->space;
     int own = s->block->cell, cell = item->cell, before = bitset_count(&item->active);
     float noise = cone->noise[cell], cosine = cone->cosine[cell], sine = cone->sine[cell];
-    if (!item->seen || !may_be_beyond(s, cosine, sine))
+    if (item->axis < 0 || !may_be_beyond(s, cosine, sine))
         return;
-    int cols = simd->cols;
-    const float *panel = s->axis_rho + (size_t)(cell / cols) * cols * LEVEL_SIGHT;
-    float rho[LEVEL_SIGHT], psi[LEVEL_SIGHT], length;
-    for (int r = 0; r < s->sight; r++)
-        rho[r] = panel[r * cols + cell % cols];
-    simd->multiply32(1, &(const float *){rho}, s->sight, space->inverse + space->inverse_at[own],
+    const float *rho = s->axis_rho + (size_t)item->axis * LEVEL_SIGHT;
+    float psi[LEVEL_SIGHT], length;
+    simd->multiply32(1, &rho, s->sight, space->inverse + space->inverse_at[own],
                      subspace_width(space, own), LEVEL_SIGHT, psi);
     simd->squared_lengths(1, LEVEL_SIGHT, LEVEL_SIGHT, psi, &length);
     simd_cone_queries queries = {s->sight_psi, LEVEL_STRIDE, s->sight_tail, s->tau_cosine,

@@ -111,7 +111,7 @@ static int list_work(level_scratch *s, int first, int last, const int *members, 
     const bounds *b = &index->points.bound, *from = &index->from->bound;
     int own = s->block->cell, listed = 0, group = 1;
     float hardest = hardest_of(s, members, count);
-    int circles = index->form == INDEX_SUBSPACES, panel = -1, seen = 0;
+    int circles = index->form == INDEX_SUBSPACES, panel = -1, known = 0;
     uint32_t reach[SIMD_MAX_COLS];
     if (circles)
         level_circles_draw(s);
@@ -132,16 +132,17 @@ static int list_work(level_scratch *s, int first, int last, const int *members, 
         }
         if (circles && c / simd->cols != panel) {
             panel = c / simd->cols;
-            seen = level_cones_reach(s, panel, reach);
+            known = level_cones_reach(s, panel, reach);
         }
         uint32_t reached = circles ? reach[c % simd->cols] : 0;
         if (circles && !reached)
             continue;
-        s->work[listed++] = (work_item){.key = level_away(index, own, c),
-                                        .upper = upper,
-                                        .cell = c,
-                                        .circles = reached,
-                                        .seen = seen};
+        s->work[listed] = (work_item){.key = level_away(index, own, c),
+                                      .upper = upper,
+                                      .cell = c,
+                                      .circles = reached,
+                                      .axis = known ? level_cones_keep(s, c, listed) : -1};
+        listed++;
     }
     qsort(s->work, listed, sizeof(work_item), nearer);
     return listed;

@@ -8,24 +8,12 @@
 /* |P b|^2 of cells that come first: they raise the thresholds before the turn of the others. */
 #define NEAR_LENGTH 0.3f
 
-float level_subspaces_tail(const level_scratch *s, int q, int rank)
-{
-    const subspaces *space = &s->task->index->from->space;
-    int cell = s->block->cell;
-    const float *own = s->own + (size_t)q * subspace_width(space, cell);
-    float rest = space->tail[s->block->column[q]];
-    rest *= rest;
-    for (int r = rank; r < space->rank[cell]; r++)
-        rest += own[r] * own[r];
-    return sqrtf(rest) * 1.0001f;
-}
-
 /* What the first `rank` landmarks of their own cell say of the queries. */
 static void set_span(level_scratch *s, const subspaces *space, const int *landmarks, int rank,
                      span *out)
 {
     const level_block *block = s->block;
-    int stride = subspace_width(space, block->cell);
+    int all = space->rank[block->cell], stride = subspace_width(space, block->cell);
     out->rank = rank;
     for (int q = 0; q < block->count; q++)
         s->rows[q] = s->own + (size_t)q * stride;
@@ -36,14 +24,17 @@ static void set_span(level_scratch *s, const subspaces *space, const int *landma
             out->weights[r * LEVEL_STRIDE + q] = s->products[(size_t)q * stride + r];
     for (int q = 0; q < block->count; q++) {
         const float *b = s->products + (size_t)q * stride;
-        float size = 0.0f, noisy = 0.0f;
+        float size = 0.0f, noisy = 0.0f, rest = space->tail[block->column[q]];
         for (int r = 0; r < rank; r++) {
             size += fabsf(b[r]);
             noisy += fabsf(b[r]) * space->noise[landmarks[r]];
         }
+        rest *= rest;
+        for (int r = rank; r < all; r++)
+            rest += s->rows[q][r] * s->rows[q][r];
         out->size[q] = size * 1.0001f;
         out->noisy[q] = noisy * 1.0001f;
-        out->tail[q] = level_subspaces_tail(s, q, rank);
+        out->tail[q] = sqrtf(rest) * 1.0001f;
     }
 }
 
