@@ -42,10 +42,10 @@ bench: $(INSTALLED) ## the benchmarks
 	@for script in bench/*.R; do $(RSCRIPT) $$script || exit 1; done
 
 format: ## clang-format the C sources
-	clang-format -i src/*.c src/*.h
+	clang-format -i src/*/*.c src/*/*.h
 
 clean: ## remove the installed package, compiled code and check results; dependencies stay
-	rm -rf .check .lib/$(PACKAGE) $(INSTALLED) .lib/tests src/*.o src/*.so
+	rm -rf .check .lib/$(PACKAGE) $(INSTALLED) .lib/tests src/*.o src/*/*.o src/*.so
 
 .lib:
 	@mkdir -p .lib

@@ -4,26 +4,23 @@
 
 # ---- The rules, as data ---------------------------------------------------------------------------------------------
 
-# src/: the families of files, foundations first. A family is a file's name up to the first underscore, so that query.h
-# and query_level.c are of one family and share their headers. A file may include the headers of its own family and of
-# earlier rows: neither of later rows nor of its peers in the same row.
+# src/: folders, foundations first, and in each its files without their endings, row by row. A file may include the headers
+# of earlier folders, of earlier rows of its own folder, and its own: neither of later rows nor of its peers in the same row.
 c_layers <- list(
-  c("status", "bitset", "kbest", "threads", "scratch"),
-  "answers",
-  "simd",
-  "linalg",
-  "kernel",
-  "inducing",
-  "metric",
-  c("tree", "order", "vif", "specials"),
-  c("cells", "nodes"),
-  "frames",
-  c("bounds", "screen", "subspace"),
-  c("spans", "cones"),
-  "index",
-  "query",
-  "entry",
-  "init"
+  simd = list("simd_body", "simd"),
+  base = list(c("status", "bitset", "kbest", "threads", "scratch"), "linalg"),
+  model = list("kernel", c("inducing", "metric"), "specials"),
+  partition = list(c("tree", "order"), c("cells", "nodes")),
+  bound = list("bounds", c("cones", "spans")),
+  form = list("frames", c("screen", "subspace")),
+  search = list(
+    c("answers", "index"), "query", c("query_best", "query_brute", "query_level"),
+    c("query_best_cells", "query_best_nodes", "query_level_block", "query_level_candidates", "query_level_circles",
+      "query_level_cones", "query_level_expansions", "query_level_frontier", "query_level_integers",
+      "query_level_pairs", "query_level_subspaces")
+  ),
+  vif = list("vif"),
+  r = list(c("entry", "glue"), "problem", c("gp", "search", "tree", "vif"), "init")
 )
 
 # R/: the families of files, foundations first. A file calls functions of its own family and of earlier ones.
@@ -32,18 +29,18 @@ r_layers <- c(
   "convert", "plot", "vif"
 )
 
-# What only the families named may contain. Comments and strings do not count.
+# What only the folders and files named may contain. Comments and strings do not count.
 rooms <- list(
-  list(name = "<omp.h>", families = "threads", pattern = "<omp\\.h>"),
-  list(name = "R's API", families = c("entry", "init"), pattern = paste(
+  list(name = "<omp.h>", homes = "base/threads", pattern = "<omp\\.h>"),
+  list(name = "R's API", homes = "r", pattern = paste(
     "\\bSEXP\\b", "[<\"](R|Rdefines|Rinternals)\\.h", "R_ext/(Error|Memory|Print|Rdynload|Utils)\\.h",
     "\\b(Rf_error|Rf_warning|Rprintf|REprintf|R_alloc|R_CheckUserInterrupt)\\b", sep = "|")),
-  list(name = "Rmath.h", families = "kernel", pattern = "[<\"]Rmath\\.h"),
-  list(name = "a BLAS or LAPACK call", families = "linalg", pattern = "\\bF77_\\w+|R_ext/(BLAS|Lapack)\\.h"),
-  list(name = "instruction-set code", families = "simd", pattern = paste(
+  list(name = "Rmath.h", homes = "model/kernel", pattern = "[<\"]Rmath\\.h"),
+  list(name = "a BLAS or LAPACK call", homes = "base/linalg", pattern = "\\bF77_\\w+|R_ext/(BLAS|Lapack)\\.h"),
+  list(name = "instruction-set code", homes = "simd", pattern = paste(
     "\\b\\w*intrin\\.h", "\\barm_neon\\.h", "\\b_mm\\d*_\\w+", "\\b__m(128|256|512)\\w*",
     "#\\s*pragma\\s+(GCC\\s+(target|push_options)|clang\\s+attribute)", "\\btarget(_clones)?\\s*\\(", sep = "|")),
-  list(name = "the type long, 32 bits wide on Windows,", families = character(),
+  list(name = "the type long, 32 bits wide on Windows,", homes = character(),
        pattern = "(?<!long )\\blong\\b(?! long)")
 )
 
@@ -54,6 +51,7 @@ home_path <- "[/]((home|Users)/\\w|root/)"
 
 # ---- Reading --------------------------------------------------------------------------------------------------------
 
+# R/: a family is a file's name up to the first underscore.
 family <- function(path) sub("[._].*", "", basename(path))
 stem <- function(path) sub("\\.[^.]*$", "", basename(path))
 
@@ -70,7 +68,7 @@ read_c <- function(path) {
   strsplit(text, "\n", fixed = TRUE)[[1]]
 }
 
-files_in <- function(root, folder, pattern) list.files(file.path(root, folder), pattern = pattern)
+files_in <- function(root, folder, pattern) list.files(file.path(root, folder), pattern = pattern, recursive = TRUE)
 
 # One line for each element of the longest argument, none where an argument is empty.
 violation <- function(path, ..., line = NULL) {
@@ -81,16 +79,19 @@ violation <- function(path, ..., line = NULL) {
 # ---- Checks: each takes the root of the package and returns its violations ------------------------------------------
 
 check_includes <- function(root) {
-  rank <- setNames(rep(seq_along(c_layers), lengths(c_layers)), unlist(c_layers))
+  rows <- unlist(c_layers, recursive = FALSE)
+  place <- paste0(rep(rep(names(c_layers), lengths(c_layers)), lengths(rows)), "/", unlist(rows))
+  rank <- setNames(rep(seq_along(rows), lengths(rows)), place)
+  unit <- function(path) sub("\\.[^.]*$", "", path)
   files <- files_in(root, "src", "")
-  files <- files[!grepl("^Makevars|\\.(o|so|dll|dylib)$", files)]
-  unknown <- files[!family(files) %in% names(rank) | !grepl("\\.[ch]$", files)]
+  files <- files[!grepl("^(Makevars.*|README\\.md)$|\\.(o|so|dll|dylib)$", files)]
+  unknown <- files[!unit(files) %in% names(rank) | !grepl("\\.[ch]$", files)]
   check <- function(file) {
     code <- read_c(file.path(root, "src", file))
     line <- grep("^\\s*#\\s*include\\s*\"", code)
     header <- sub("^[^\"]*\"([^\"]*)\".*", "\\1", code[line])
-    own <- family(header) == family(file)
-    bad <- !own & !(family(header) %in% names(rank) & rank[family(header)] < rank[[family(file)]])
+    own <- unit(header) == unit(file)
+    bad <- !own & !(unit(header) %in% names(rank) & rank[unit(header)] < rank[[unit(file)]])
     violation(file.path("src", file), "must not include ", header[bad], ", which is not of an earlier layer",
               line = line[bad])
   }
@@ -100,12 +101,26 @@ check_includes <- function(root) {
   )
 }
 
+# Every file of C is compiled, and nothing else.
+check_objects <- function(root) {
+  makevars <- file.path(root, "src", "Makevars")
+  if (!file.exists(makevars)) return()
+  text <- gsub("\\\\\n", " ", read_text(makevars))
+  listed <- strsplit(trimws(sub("(?s).*OBJECTS *=([^\n]*).*", "\\1", text, perl = TRUE)), "\\s+")[[1]]
+  wanted <- sub("c$", "o", files_in(root, "src", "\\.c$"))
+  c(
+    violation("src/Makevars", "OBJECTS lacks ", setdiff(wanted, listed)),
+    violation("src/Makevars", "OBJECTS has ", setdiff(listed, wanted), ", which has no source")
+  )
+}
+
 check_rooms <- function(root) {
   check <- function(file) {
     code <- read_c(file.path(root, "src", file))
     unlist(lapply(rooms, function(room) {
-      if (family(file) %in% room$families) return()
-      where <- if (length(room$families) == 0) "nowhere" else paste("only in", paste(room$families, collapse = ", "))
+      if (any(startsWith(file, paste0(room$homes, "/", recycle0 = TRUE)),
+              sub("\\.[^.]*$", "", file) %in% room$homes)) return()
+      where <- if (length(room$homes) == 0) "nowhere" else paste("only in", paste(room$homes, collapse = ", "))
       line <- grep(room$pattern, code, perl = TRUE)
       violation(file.path("src", file), room$name, " belongs ", where, line = line)
     }))
@@ -115,7 +130,7 @@ check_rooms <- function(root) {
 
 # Registered names with their number of arguments, from init.c's table of {"name", (DL_FUNC)&name, 3} or MACRO(name, 3).
 registered <- function(root) {
-  text <- paste(read_c(file.path(root, "src", "init.c")), collapse = " ")
+  text <- paste(read_c(file.path(root, "src/r/init.c")), collapse = " ")
   table <- sub(".*R_CallMethodDef([^;]*);.*", "\\1", text)
   found <- regmatches(table, gregexpr("\\w+\\s*,\\s*\\d+\\s*[)}]", table, perl = TRUE))[[1]]
   found <- found[!grepl("^NULL\\b", found)]
@@ -124,13 +139,13 @@ registered <- function(root) {
 
 # Prototypes of entry.h with their number of arguments.
 prototypes <- function(root) {
-  text <- paste(read_c(file.path(root, "src", "entry.h")), collapse = " ")
+  text <- paste(read_c(file.path(root, "src/r/entry.h")), collapse = " ")
   found <- regmatches(text, gregexpr("\\bSEXP\\s+\\w+\\s*\\([^)]*\\)\\s*;", text, perl = TRUE))[[1]]
   setNames(lengths(gregexpr("\\bSEXP\\b", found)) - 1L, sub("SEXP\\s+(\\w+).*", "\\1", found))
 }
 
 check_registration <- function(root) {
-  if (!all(file.exists(file.path(root, "src", c("init.c", "entry.h"))))) return("src: init.c or entry.h is missing")
+  if (!all(file.exists(file.path(root, "src/r", c("init.c", "entry.h"))))) return("src/r: init.c or entry.h is missing")
   table <- registered(root)
   declared <- prototypes(root)
   both <- intersect(names(table), names(declared))
@@ -144,10 +159,10 @@ check_registration <- function(root) {
     violation(file.path("R", file), tokens$text, " is not registered in init.c", line = tokens$line1)
   }))
   c(
-    violation("src/init.c", differ, " is registered with ", table[differ], " arguments and declared with ",
+    violation("src/r/init.c", differ, " is registered with ", table[differ], " arguments and declared with ",
               declared[differ]),
-    violation("src/init.c", unregistered, " is declared in entry.h and not registered"),
-    violation("src/init.c", undeclared, " is registered and not declared in entry.h"),
+    violation("src/r/init.c", unregistered, " is declared in entry.h and not registered"),
+    violation("src/r/init.c", undeclared, " is registered and not declared in entry.h"),
     used
   )
 }
@@ -212,7 +227,7 @@ check_names <- function(root) {
   violation(file.path("tests/testthat", bad), "is not called after a file in R/, src/ or tools/")
 }
 
-checks <- list(check_includes, check_rooms, check_registration, check_paths, check_r_layers, check_names)
+checks <- list(check_includes, check_objects, check_rooms, check_registration, check_paths, check_r_layers, check_names)
 
 lint <- function(root) as.character(unlist(lapply(checks, function(check) check(root))))
 

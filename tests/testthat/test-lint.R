@@ -8,9 +8,9 @@ lint_of <- function(...) {
   root <- tempfile("lint")
   on.exit(unlink(root, recursive = TRUE))
   clean <- list(
-    "src/entry.h" = c("SEXP alpha(SEXP x, SEXP y);", "SEXP beta(void);"),
-    "src/init.c" = c(
-      "#include \"entry.h\"", "static const R_CallMethodDef table[] = {",
+    "src/r/entry.h" = c("SEXP alpha(SEXP x, SEXP y);", "SEXP beta(void);"),
+    "src/r/init.c" = c(
+      "#include \"r/entry.h\"", "static const R_CallMethodDef table[] = {",
       "    {\"alpha\", (DL_FUNC)&alpha, 2}, /* spare, 3) */", "    ENTRY(beta, 0),", "    {NULL, NULL, 0}", "};"
     ),
     "R/kernel.R" = "gp_kernel <- function(x) .Call(C_alpha, x, 1)",
@@ -36,13 +36,13 @@ test_that("a clean package passes", {
 })
 
 test_that("includes point to earlier layers only", {
-  expect_violation(lint_of("src/kernel.c" = "#include \"metric.h\""), "^src/kernel.c:1: must not include metric.h")
-  expect_violation(lint_of("src/tree.c" = c("#include \"tree.h\"", "#include \"bounds.h\"")),
-                   "^src/tree.c:2: .*bounds.h")
-  expect_violation(lint_of("src/simd.h" = "  #  include \"linalg.h\""), "^src/simd.h:1: .*linalg.h")
-  expect_violation(lint_of("src/kernel.c" = "#include \"nowhere.h\""), "nowhere.h")
-  expect_identical(lint_of("src/query_level.c" = c("#include \"query.h\"", "#include \"tree.h\"")), character())
-  expect_identical(lint_of("src/kernel.c" = c("/*", "#include \"metric.h\"", "*/")), character())
+  expect_violation(lint_of("src/model/kernel.c" = "#include \"model/metric.h\""), "^src/model/kernel.c:1: must not include model/metric.h")
+  expect_violation(lint_of("src/partition/tree.c" = c("#include \"partition/tree.h\"", "#include \"bound/bounds.h\"")),
+                   "^src/partition/tree.c:2: .*bounds.h")
+  expect_violation(lint_of("src/simd/simd.h" = "  #  include \"base/linalg.h\""), "^src/simd/simd.h:1: .*linalg.h")
+  expect_violation(lint_of("src/model/kernel.c" = "#include \"nowhere.h\""), "nowhere.h")
+  expect_identical(lint_of("src/search/query_level.c" = c("#include \"search/query.h\"", "#include \"partition/tree.h\"")), character())
+  expect_identical(lint_of("src/model/kernel.c" = c("/*", "#include \"model/metric.h\"", "*/")), character())
 })
 
 test_that("a file that no layer names is a violation", {
@@ -50,30 +50,40 @@ test_that("a file that no layer names is a violation", {
   expect_violation(lint_of("R/helpers.R" = "x <- 1"), "^R/helpers.R: no layer")
 })
 
+test_that("files of one folder keep to its rows, and what is compiled is listed", {
+  level <- "#include \"search/query_level.h\""
+  expect_identical(lint_of("src/search/query_level_pairs.c" = level), character())
+  expect_violation(lint_of("src/search/query.c" = level), "^src/search/query.c:1: .*query_level.h")
+  expect_violation(lint_of("src/search/query_brute.c" = level), "^src/search/query_brute.c:1: .*query_level.h")
+  expect_violation(lint_of("src/Makevars" = c("OBJECTS = \\", "    r/init.o \\", "    model/kernel.o")),
+                   "OBJECTS has model/kernel.o")
+  expect_violation(lint_of("src/Makevars" = "OBJECTS = r/init.o", "src/base/linalg.c" = ""), "OBJECTS lacks base/linalg.o")
+})
+
 test_that("each foreign interface stays in its room", {
-  expect_violation(lint_of("src/tree.c" = "#include <omp.h>"), "<omp.h> belongs only in threads")
-  expect_violation(lint_of("src/tree.c" = "static SEXP x;"), "R's API belongs only in entry, init")
-  expect_violation(lint_of("src/tree.c" = "#include <Rinternals.h>"), "R's API")
-  expect_violation(lint_of("src/tree.c" = "R_CheckUserInterrupt();"), "R's API")
-  expect_violation(lint_of("src/tree.c" = "#include <Rmath.h>"), "Rmath.h belongs only in kernel")
-  expect_violation(lint_of("src/tree.c" = "F77_CALL(dgemm)();"), "BLAS")
-  expect_violation(lint_of("src/tree.c" = "#include <immintrin.h>"), "instruction-set code")
-  expect_violation(lint_of("src/tree.c" = "#pragma GCC target(\"avx2\")"), "instruction-set code")
-  expect_violation(lint_of("src/tree.c" = "__attribute__((target(\"avx2\"))) void f(void);"), "instruction-set code")
-  expect_violation(lint_of("src/tree.c" = "unsigned long n;"), "the type long.* belongs nowhere")
+  expect_violation(lint_of("src/partition/tree.c" = "#include <omp.h>"), "<omp.h> belongs only in base/threads")
+  expect_violation(lint_of("src/partition/tree.c" = "static SEXP x;"), "R's API belongs only in r")
+  expect_violation(lint_of("src/partition/tree.c" = "#include <Rinternals.h>"), "R's API")
+  expect_violation(lint_of("src/partition/tree.c" = "R_CheckUserInterrupt();"), "R's API")
+  expect_violation(lint_of("src/partition/tree.c" = "#include <Rmath.h>"), "Rmath.h belongs only in model/kernel")
+  expect_violation(lint_of("src/partition/tree.c" = "F77_CALL(dgemm)();"), "BLAS")
+  expect_violation(lint_of("src/partition/tree.c" = "#include <immintrin.h>"), "instruction-set code")
+  expect_violation(lint_of("src/partition/tree.c" = "#pragma GCC target(\"avx2\")"), "instruction-set code")
+  expect_violation(lint_of("src/partition/tree.c" = "__attribute__((target(\"avx2\"))) void f(void);"), "instruction-set code")
+  expect_violation(lint_of("src/partition/tree.c" = "unsigned long n;"), "the type long.* belongs nowhere")
   expect_identical(lint_of(
-    "src/tree.c" = c("unsigned long long n;", "/* a long SEXP", " * in <omp.h> */",
+    "src/partition/tree.c" = c("unsigned long long n;", "/* a long SEXP", " * in <omp.h> */",
                      "const char *s = \"so \\\" long\"; // SEXP"),
-    "src/threads.c" = "#include <omp.h>", "src/kernel.c" = "#include <Rmath.h>", "src/entry.c" = "SEXP x;"
+    "src/base/threads.c" = "#include <omp.h>", "src/model/kernel.c" = "#include <Rmath.h>", "src/r/glue.c" = "SEXP x;"
   ), character())
 })
 
 test_that("registration matches the prototypes and its uses", {
-  expect_violation(lint_of("src/entry.h" = c("SEXP alpha(SEXP x);", "SEXP beta(void);")),
+  expect_violation(lint_of("src/r/entry.h" = c("SEXP alpha(SEXP x);", "SEXP beta(void);")),
                    "alpha is registered with 2 arguments and declared with 1")
-  expect_violation(lint_of("src/entry.h" = "SEXP alpha(SEXP x, SEXP y);"), "beta is registered and not declared")
+  expect_violation(lint_of("src/r/entry.h" = "SEXP alpha(SEXP x, SEXP y);"), "beta is registered and not declared")
   three <- c("SEXP alpha(SEXP x,", "  SEXP y);", "SEXP beta(void);", "SEXP gamma(SEXP);")
-  expect_violation(lint_of("src/entry.h" = three), "gamma is declared in entry.h and not registered")
+  expect_violation(lint_of("src/r/entry.h" = three), "gamma is declared in entry.h and not registered")
   expect_violation(lint_of("R/kernel.R" = c("", "gp_kernel <- function() .Call(C_gamma)")),
                    "^R/kernel.R:2: C_gamma is not registered")
 })

@@ -1,0 +1,157 @@
+#include "bound/spans.h"
+
+#include "base/scratch.h"
+
+#include <string.h>
+
+#define SPANS_TAIL 0.1 /* the largest tail that is wanted */
+
+void spans_free(spans *s)
+{
+    void *held[] = {s->rank,  s->column,   s->inverse, s->amplify,
+                    s->noise, s->rounding, s->cosine,  s->sine};
+    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
+        scratch_free(held[i]);
+    memset(s, 0, sizeof(*s));
+}
+
+/* A panel: its points that count, and the pivoted factor of their correlations. */
+typedef struct {
+    int count, place[SCREEN_COLS], ids[SCREEN_COLS], rank, pivot[SCREEN_ROWS];
+    double factor[SCREEN_ROWS][SCREEN_COLS], left[SCREEN_COLS]; /* squared tails */
+    double inverse[SCREEN_ROWS][SCREEN_ROWS];
+} panel_factor;
+
+static void gather_points(const bounds *b, int panel, panel_factor *f)
+{
+    const int *ids = b->order->ids + (size_t)panel * SCREEN_COLS;
+    f->count = f->rank = 0;
+    for (int j = 0; j < SCREEN_COLS; j++)
+        if (ids[j] >= 0 && b->special.rank[ids[j]] < 0 && b->points->scale[ids[j]] > 0.0) {
+            f->place[f->count] = j;
+            f->left[f->count] = 1.0;
+            f->ids[f->count++] = ids[j];
+        }
+}
+
+static void factorise(const bounds *b, double ridge, panel_factor *f)
+{
+    for (int s = 0; s < SCREEN_ROWS; s++) {
+        int pivot = 0;
+        for (int i = 1; i < f->count; i++)
+            if (f->left[i] > f->left[pivot])
+                pivot = i;
+        if (!f->count || f->left[pivot] <= SPANS_TAIL * SPANS_TAIL)
+            break;
+        double *row = f->factor[s];
+        metric_list(b->kern, b->points, f->ids[pivot], b->points, f->ids, f->count, row);
+        row[pivot] = 1.0 + ridge;
+        for (int r = 0; r < s; r++)
+            for (int i = 0; i < f->count; i++)
+                row[i] -= f->factor[r][pivot] * f->factor[r][i];
+        double root = sqrt(row[pivot]);
+        for (int i = 0; i < f->count; i++) {
+            row[i] /= root;
+            f->left[i] -= row[i] * row[i];
+        }
+        f->left[pivot] = 0.0;
+        f->pivot[f->rank++] = pivot;
+    }
+}
+
+/* M^-1, M the rows of the factor at the pivots; returns its Frobenius norm. */
+static double invert(panel_factor *f)
+{
+    double sum = 0.0;
+    memset(f->inverse, 0, sizeof(f->inverse));
+    for (int j = 0; j < f->rank; j++)
+        for (int i = j; i < f->rank; i++) {
+            double value = i == j;
+            for (int r = j; r < i; r++)
+                value -= f->factor[r][f->pivot[i]] * f->inverse[r][j];
+            f->inverse[i][j] = value / f->factor[i][f->pivot[i]];
+            sum += f->inverse[i][j] * f->inverse[i][j];
+        }
+    return sqrt(sum);
+}
+
+/* What M^-1 may make of errors that are in proportion to the gains of T. */
+static double amplify(const bounds *b, const panel_factor *f)
+{
+    double column[SCREEN_ROWS] = {0.0}, most_column = 0.0, most_row = 0.0, squares = 0.0,
+           gains = 0.0;
+    for (int i = 0; i < f->rank; i++) {
+        double row = 0.0, whole = 0.0;
+        for (int j = 0; j < f->rank; j++) {
+            double size = fabs(f->inverse[i][j]);
+            row += size;
+            whole += size * b->points->scale[f->ids[f->pivot[j]]];
+            column[j] += size;
+            most_column = fmax(most_column, column[j]);
+        }
+        most_row = fmax(most_row, row);
+        squares += whole * whole;
+        gains += pow(b->points->scale[f->ids[f->pivot[i]]], 2.0);
+    }
+    return sqrt(fmin(squares, gains * most_row * most_column));
+}
+
+static void build_panel(const bounds *b, int panel, spans *s)
+{
+    panel_factor f;
+    double most = 0.0, gather = 0.0, up = 1.0 + 1e-6;
+    float *inverse = s->inverse + (size_t)panel * SCREEN_ROWS * SCREEN_ROWS;
+    size_t columns = (size_t)panel * SCREEN_COLS;
+    gather_points(b, panel, &f);
+    for (int i = 0; i < f.count; i++)
+        most = fmax(most, b->noise[f.ids[i]]);
+    double ridge = SCREEN_ROWS * most * most + 1e-10;
+    factorise(b, ridge, &f);
+    double spread = invert(&f);
+    s->rank[panel] = f.rank;
+    for (int r = 0; r < SCREEN_ROWS; r++) {
+        int known = r < f.rank;
+        s->column[panel * SCREEN_ROWS + r] = known ? f.place[f.pivot[r]] : 0;
+        gather += known ? pow(b->noise[f.ids[f.pivot[r]]], 2.0) : 0.0;
+        for (int j = 0; j < SCREEN_ROWS; j++)
+            inverse[r * SCREEN_ROWS + j] = (float)f.inverse[r][j];
+    }
+    s->amplify[panel] = (float)(amplify(b, &f) * up);
+    s->noise[panel] = (float)(spread * sqrt(gather) * up);
+    s->rounding[panel] =
+        (float)(ldexp(SCREEN_ROWS + 4.0, -24) * spread * sqrt((double)SCREEN_ROWS) * up);
+    for (int j = 0; j < SCREEN_COLS; j++) {
+        s->cosine[columns + j] = 0.0f;
+        s->sine[columns + j] = 1.0f;
+    }
+    for (int i = 0; i < f.count; i++) {
+        double noise = b->noise[f.ids[i]],
+               error = s->noise[panel] * noise + ldexp(1.0, -23) + ldexp(200.0, -52) * spread,
+               tail2 = fmin(1.0, fmax(f.left[i], 0.0) + ridge + noise * noise + 2.0 * error);
+        s->cosine[columns + f.place[i]] = (float)(sqrt(1.0 - tail2) * (1.0 - 1e-6));
+        s->sine[columns + f.place[i]] = (float)fmin(1.0, sqrt(tail2) * up);
+    }
+}
+
+status spans_build(const bounds *b, int threads, spans *s)
+{
+    size_t panels = b->order->panels, rows = panels * SCREEN_ROWS, columns = panels * SCREEN_COLS;
+    memset(s, 0, sizeof(*s));
+    s->rank = scratch_alloc(panels + 1, sizeof(int));
+    s->column = scratch_alloc(rows + 1, sizeof(int));
+    s->inverse = scratch_alloc(rows * SCREEN_ROWS + 1, sizeof(float));
+    s->amplify = scratch_alloc(panels + 1, sizeof(float));
+    s->noise = scratch_alloc(panels + 1, sizeof(float));
+    s->rounding = scratch_alloc(panels + 1, sizeof(float));
+    s->cosine = scratch_alloc(columns + 1, sizeof(float));
+    s->sine = scratch_alloc(columns + 1, sizeof(float));
+    if (!s->rank || !s->column || !s->inverse || !s->amplify || !s->noise || !s->rounding ||
+        !s->cosine || !s->sine) {
+        spans_free(s);
+        return status_fail(STATUS_MEMORY);
+    }
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
+    for (int p = 0; p < (int)panels; p++)
+        build_panel(b, p, s);
+    return status_ok();
+}

@@ -1,0 +1,421 @@
+#include "form/screen.h"
+
+#include "base/kbest.h"
+#include "base/linalg.h"
+#include "base/scratch.h"
+#include "base/threads.h"
+
+#include <string.h>
+
+#define NORM16 46000.0 /* norms that keep a sum of 16-bit products inside 32 bits */
+#define ERROR8 0.1     /* largest typical error of a correlation that 8 bits may have */
+#define ERROR16 0.03   /* the same for 16 bits */
+#define SAMPLE_QUERIES 24
+#define SAMPLE_POINTS 512  /* at least, and at most twice as many, */
+#define SAMPLE_DEPTH 2     /* so that as many neighbours of a query are among them */
+#define SAMPLE_HOPELESS 32 /* one of so many points is too much to be left of them */
+#define SAMPLE_EARLY 4 /* times k: the rank of a threshold yet to rise; less in few dimensions */
+#define SAMPLE_COARSE                                                                              \
+    0.0007 /* thresholds are not known more finely, whatever the error of kernel values */
+#define SAMPLE_ROUNDED 64 /* points that show the error of rounding */
+
+void screen_free(screen *s)
+{
+    void *held[] = {s->step,     s->norm,      s->error, s->slack_floor, s->start,
+                    s->integers, s->special_v, s->fine,  s->fine_step,   s->fine_error};
+    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
+        scratch_free(held[i]);
+    memset(s, 0, sizeof(*s));
+}
+
+/* -jitter s2 L^-1 e_u for each special point. */
+static status special_features(const metric_source *source, screen *s)
+{
+    int cols = simd->cols, m = s->m;
+    s->special_v = scratch_alloc((size_t)s->special->count * m + 1, sizeof(double));
+    if (!s->special_v)
+        return status_fail(STATUS_MEMORY);
+    if (!s->special->count)
+        return status_ok();
+    linalg_triangle triangle;
+    status result = linalg_triangle_pack(m, source->L, 0, &triangle);
+    double *panel = scratch_alloc((size_t)m * cols, sizeof(double));
+    if (!panel)
+        result = status_fail(STATUS_MEMORY);
+    for (int i = 0; i < s->special->count && !result.code; i++) {
+        memset(panel, 0, (size_t)m * cols * sizeof(double));
+        panel[(size_t)s->special->inputs[i] * cols] = -source->jitter * source->kern->variance;
+        linalg_solve_panel(&triangle, panel);
+        for (int u = 0; u < m; u++)
+            s->special_v[(size_t)i * m + u] = panel[(size_t)u * cols];
+    }
+    linalg_triangle_free(&triangle);
+    scratch_free(panel);
+    return result;
+}
+
+/* Scaled features f (width, zeros behind the first m) of point i. */
+static void point_features(const screen *s, size_t i, double *f)
+{
+    const metric_points *points = s->points;
+    double scale = points->scale[i];
+    int special = s->special->rank[i];
+    const double *v = special < 0 ? points->v + i * s->m : s->special_v + (size_t)special * s->m;
+    memset(f, 0, s->width * sizeof(double));
+    simd->add_multiple(s->m, scale, v, f);
+}
+
+/* Orthogonal butterflies over eights, neighbouring and then strided: 64 elements mix. */
+static void butterfly(double *f, size_t stride)
+{
+    for (size_t half = 1; half < 8; half *= 2)
+        for (size_t a = 0; a < 8; a += 2 * half)
+            for (size_t b = a; b < a + half; b++) {
+                double sum = f[b * stride] + f[(b + half) * stride];
+                f[(b + half) * stride] = f[b * stride] - f[(b + half) * stride];
+                f[b * stride] = sum;
+            }
+}
+
+/* Sixteen bits gain nothing from rotation: there the norm limits the step, not the largest element. */
+static void rotate(int width, double *f)
+{
+    for (int a = 0; a < width; a += 8)
+        butterfly(f + a, 1);
+    for (int a = 0; a < width / 8; a++)
+        butterfly(f + a, width / 8);
+    for (int a = 0; a < width; a++)
+        f[a] *= 0.125;
+}
+
+/* Rounds features f (width); returns step, |f| and |f - f~| in out. */
+static void round_features(int width, int bits, const double *f, int16_t *integers, double *out)
+{
+    double norm2, most = simd->sizes(width, f, &norm2), norm = sqrt(norm2), step = most / 127.0;
+    if (bits == 16)
+        step = norm / NORM16 > most / 32767.0 ? norm / NORM16 : most / 32767.0;
+    step = (double)(float)(step * (1.0 + 1e-6)); /* what the tiles will multiply by */
+    out[0] = step;
+    out[1] = norm;
+    out[2] = 0.0;
+    if (step > 0.0)
+        out[2] = sqrt(simd->round_integers(width, step, f, integers));
+    else
+        memset(integers, 0, width * sizeof(int16_t));
+}
+
+static void store_column(screen *s, size_t column, const int16_t *integers)
+{
+    size_t panel = column / SCREEN_COLS, j = column % SCREEN_COLS;
+    char *base = (char *)s->integers + panel * s->steps * SCREEN_COLS * 4 + 4 * j;
+    int32_t sum = 0;
+    for (int u = 0; u < s->steps; u++, base += SCREEN_COLS * 4) {
+        if (s->bits == 16) {
+            memcpy(base, integers + 2 * u, 4);
+        } else {
+            int8_t four[4];
+            for (int e = 0; e < 4; e++) {
+                four[e] = (int8_t)integers[4 * u + e];
+                sum += four[e];
+            }
+            memcpy(base, four, 4);
+        }
+    }
+    s->start[column] = -128 * sum;
+}
+
+static void build_cell(screen *s, int c, double *f, int16_t *integers)
+{
+    const cells *order = s->order;
+    double up = 1.0 + ldexp(1.0, -20);
+    for (size_t column = (size_t)order->panel[c] * SCREEN_COLS;
+         column < (size_t)order->panel[c + 1] * SCREEN_COLS; column++) {
+        int id = order->ids[column];
+        double rounded[3];
+        if (id < 0)
+            memset(f, 0, s->width * sizeof(double));
+        else
+            point_features(s, id, f);
+        if (s->bits == 8)
+            rotate(s->width, f);
+        round_features(s->width, s->bits, f, integers, rounded);
+        s->step[column] = (float)rounded[0];
+        s->norm[column] = (float)((rounded[1] + rounded[2]) * up);
+        s->error[column] = (float)((rounded[2] + ldexp(rounded[1], -20)) * up);
+        store_column(s, column, integers);
+        if (s->fine_width) {
+            int16_t *fine = s->fine + column * s->fine_width;
+            memset(fine, 0, s->fine_width * sizeof(int16_t));
+            round_features(s->width, 16, f, fine, rounded);
+            s->fine_step[column] = (float)rounded[0];
+            s->fine_error[column] = (float)((rounded[2] + ldexp(rounded[1], -20)) * up);
+        }
+    }
+    for (int panel = order->panel[c]; panel < order->panel[c + 1]; panel++) {
+        float floor = 0.0f;
+        for (size_t j = (size_t)panel * SCREEN_COLS; j < (size_t)(panel + 1) * SCREEN_COLS; j++)
+            floor = fmaxf(floor, s->frame->slack[c] * (s->frame->gain[j] - s->norm[j]));
+        s->slack_floor[panel] = floor * (1.0f + 1e-6f);
+    }
+}
+
+static int bits8_suffice(const screen *s, double *f, int16_t *integers)
+{
+    int rough = 0, tried = 0;
+    size_t n = s->points->n, stride = n / 97 + 1;
+    for (size_t i = 0; i < n; i += stride, tried++) {
+        double rounded[3];
+        point_features(s, i, f);
+        rotate(s->width, f);
+        round_features(s->width, 8, f, integers, rounded);
+        rough += 2.0 * rounded[1] * rounded[2] > ERROR8;
+    }
+    return 2 * rough <= tried;
+}
+
+int screen_is_fine(const metric_source *source, const metric_points *points)
+{
+    /* |f|^2 is about s2 / p, the step |f| / NORM16, and the error of a product 0.6 |f| step m^(1/2) */
+    double limit = ERROR16 * NORM16 / (0.6 * sqrt(points->m + 1.0)), s2 = source->kern->variance;
+    size_t stride = points->n / 997 + 1, coarse = 0, tried = 0;
+    for (size_t i = 0; i < points->n; i += stride, tried++)
+        coarse += s2 * points->scale[i] * points->scale[i] > limit;
+    return 2 * coarse < tried + 1;
+}
+
+/* |f - f~| / |f| on average, by 8 and 16 bits. */
+static void rounding_ratios(const metric_points *points, const int *ids, int count, double *f,
+                            int16_t *integers, double *ratio)
+{
+    int width = (points->m + 7) / 8 * 8, step = count / SAMPLE_ROUNDED + 1, tried = 0;
+    double rounded[3];
+    ratio[0] = ratio[1] = 0.0;
+    for (int c = 0; c < count; c += step, tried++) {
+        memset(f, 0, width * sizeof(double));
+        simd->add_multiple(points->m, points->scale[ids[c]], points->v + (size_t)ids[c] * points->m,
+                           f);
+        for (int way = 1; way >= 0; way--) {
+            round_features(width, way ? 16 : 8, f, integers, rounded);
+            ratio[way] += rounded[1] > 0.0 ? rounded[2] / rounded[1] : 0.0;
+            rotate(width, f);
+        }
+    }
+    ratio[0] /= tried;
+    ratio[1] /= tried;
+}
+
+/* A part of the points, and room for the correlations of one of them with the others. */
+typedef struct {
+    int count, *ids, *best_id;
+    double *size, *rho, *best; /* size: |f| */
+} sample;
+
+static void sample_free(sample *part)
+{
+    void *held[] = {part->ids, part->best_id, part->size, part->rho, part->best};
+    for (int i = 0; i < 5; i++)
+        scratch_free(held[i]);
+}
+
+static int sample_new(const metric_source *source, const metric_points *points, int k, double *f,
+                      sample *part)
+{
+    size_t n = points->n, m = points->m, width = (m + 7) / 8 * 8, most = SAMPLE_DEPTH * n / k;
+    most = most < SAMPLE_POINTS       ? SAMPLE_POINTS
+           : most > 2 * SAMPLE_POINTS ? 2 * SAMPLE_POINTS
+                                      : most;
+    part->ids = scratch_alloc(most + 1, sizeof(int));
+    part->best_id = scratch_alloc(most + 1, sizeof(int));
+    part->size = scratch_alloc(most + 1, sizeof(double));
+    part->rho = scratch_alloc(most + 1, sizeof(double));
+    part->best = scratch_alloc(most + 1, sizeof(double));
+    if (!part->ids || !part->best_id || !part->size || !part->rho || !part->best)
+        return 0;
+    for (size_t i = 0; i < n; i += n / most + 1) {
+        double norm2;
+        /* these are screened by their weights, without a kernel, and their errors are small */
+        if (specials_input(source, points, i) >= 0)
+            continue;
+        memset(f, 0, width * sizeof(double));
+        simd->add_multiple(points->m, points->scale[i], points->v + i * m, f);
+        simd->sizes((int)width, f, &norm2);
+        part->size[part->count] = sqrt(norm2);
+        part->ids[part->count++] = (int)i;
+    }
+    return 1;
+}
+
+/* How many of the part reach the threshold of the given rank for its point `own`, if 8 or 16 bits may err by
+ * ratio |f_i| |f_j| and the kernel by kernel_error. */
+static void sample_query(const metric_source *source, const metric_points *points, sample *part,
+                         int own, int rank, double kernel_error, const double *ratio,
+                         double *reached)
+{
+    const int *ids = part->ids;
+    double *rho = part->rho, gain2 = source->kern->variance * points->scale[ids[own]];
+    kbest largest = {rank, 0, part->best, part->best_id, 0};
+    metric_list(source->kern, points, ids[own], points, ids, part->count, rho);
+    rho[own] = 0.0;
+    for (int c = 0; c < part->count; c++) {
+        rho[c] = fabs(rho[c]);
+        kbest_push(&largest, -rho[c], c);
+    }
+    reached[0] = reached[1] = 0.0;
+    for (int c = 0; c < part->count; c++) {
+        double error = gain2 * points->scale[ids[c]] * kernel_error,
+               sizes = part->size[own] * part->size[c];
+        for (int way = 0; way < 2; way++)
+            reached[way] +=
+                rho[c] + error + ratio[way] * (2.0 + ratio[way]) * sizes >= -part->best[0];
+    }
+}
+
+status screen_sample(const metric_source *source, const metric_points *points, int k,
+                     screen_outlook *out)
+{
+    sample part = {0};
+    double *f = scratch_alloc((size_t)points->m + 64, sizeof(double));
+    int16_t *integers = scratch_alloc((size_t)points->m + 64, sizeof(int16_t));
+    int ok = f && integers && sample_new(source, points, k, f, &part);
+    *out = (screen_outlook){.bits = 16, .hopeless = 1.0};
+    if (ok && part.count) {
+        radial_pieces pieces;
+        double ratio[2], served = 0.0, rough = 0.0, left[2] = {0.0}, reached[2],
+                         share = (double)part.count / (double)points->n;
+        int halved = points->d / 2,
+            early = halved < 1              ? 1
+                    : halved > SAMPLE_EARLY ? SAMPLE_EARLY
+                                            : halved,
+            rank = (int)(early * k * share) + 1;
+        kernel_pieces(source->kern, &pieces);
+        rounding_ratios(points, part.ids, part.count, f, integers, ratio);
+        for (int q = 0; q < SAMPLE_QUERIES; q++) {
+            int own = (int)((q + 0.5) * part.count / SAMPLE_QUERIES);
+            sample_query(source, points, &part, own, rank, pieces.error + SAMPLE_COARSE, ratio,
+                         reached);
+            rough += 2.0 * ratio[0] * part.size[own] * part.size[own] > ERROR8;
+            if (SAMPLE_HOPELESS * (reached[1] - rank) > part.count)
+                continue;
+            served++;
+            left[0] += reached[0];
+            left[1] += reached[1];
+        }
+        out->bits = simd->dot_tile8 && 2 * rough <= SAMPLE_QUERIES ? 8 : 16;
+        out->hopeless = 1.0 - served / SAMPLE_QUERIES;
+        if (served > 0.0) {
+            out->refined = out->bits == 8 ? left[0] / served / share : 0.0;
+            out->left = k + fmax(left[1] / served - rank, 0.0) / share;
+        }
+    }
+    sample_free(&part);
+    scratch_free(f);
+    scratch_free(integers);
+    return ok ? status_ok() : status_fail(STATUS_MEMORY);
+}
+
+static int allocate(screen *s)
+{
+    size_t columns = (size_t)s->order->panels * SCREEN_COLS;
+    s->norm = scratch_alloc(columns, sizeof(float));
+    s->error = scratch_alloc(columns, sizeof(float));
+    s->step = scratch_alloc(columns, sizeof(float));
+    s->start = scratch_alloc(columns, sizeof(int32_t));
+    s->slack_floor = scratch_alloc((size_t)s->order->panels, sizeof(float));
+    s->integers = scratch_alloc(columns * s->steps + 1, 4);
+    if (s->fine_width) {
+        s->fine = scratch_alloc(columns * s->fine_width, sizeof(int16_t));
+        s->fine_step = scratch_alloc(columns, sizeof(float));
+        s->fine_error = scratch_alloc(columns, sizeof(float));
+        if (!s->fine || !s->fine_step || !s->fine_error)
+            return 0;
+    }
+    return s->norm && s->error && s->step && s->start && s->slack_floor && s->integers;
+}
+
+status screen_build(const metric_source *source, const metric_points *points, const cells *order,
+                    const specials *special, const frames *frame, int bits, int threads, screen *s)
+{
+    memset(s, 0, sizeof(*s));
+    s->points = points;
+    s->order = order;
+    s->special = special;
+    s->frame = frame;
+    s->d = points->d;
+    s->m = points->m;
+    s->width = (points->m + 7) / 8 * 8;
+    size_t room = s->width + 32;
+    double *f = scratch_alloc(room * threads, sizeof(double));
+    int16_t *integers = scratch_alloc(room * threads, sizeof(int16_t));
+    status result = status_fail(STATUS_MEMORY);
+    if (!f || !integers)
+        goto done;
+    result = special_features(source, s);
+    if (result.code)
+        goto done;
+    s->bits = bits ? bits : simd->dot_tile8 && bits8_suffice(s, f, integers) ? 8 : 16;
+    s->steps = s->width / (s->bits == 8 ? 4 : 2);
+    s->fine_width = s->bits == 8 ? (s->width + 31) / 32 * 32 : 0;
+    if (!allocate(s)) {
+        result = status_fail(STATUS_MEMORY);
+        goto done;
+    }
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 4)
+    for (int c = 0; c < order->count; c++)
+        build_cell(s, c, f + room * threads_id(), integers + room * threads_id());
+done:
+    scratch_free(f);
+    scratch_free(integers);
+    if (result.code)
+        screen_free(s);
+    return result;
+}
+
+void screen_features(const screen *s, int column, void *out)
+{
+    const char *source = (const char *)s->integers +
+                         (size_t)(column / SCREEN_COLS) * s->steps * SCREEN_COLS * 4 +
+                         4 * (column % SCREEN_COLS);
+    uint32_t flip = s->bits == 8 ? 0x80808080u : 0u; /* signed to offset by 128 */
+    for (int u = 0; u < s->steps; u++, source += SCREEN_COLS * 4) {
+        uint32_t four;
+        memcpy(&four, source, 4);
+        four ^= flip;
+        memcpy((char *)out + 4 * u, &four, 4);
+    }
+}
+
+void screen_row(const screen *s, int column, int row, simd_rows *out)
+{
+    out->gain[row] = s->frame->gain[column];
+    out->step[row] = s->step[column];
+    out->norm[row] = s->norm[column];
+    out->error[row] = s->error[column];
+    if (s->fine_width) {
+        out->fine[row] = s->fine + (size_t)column * s->fine_width;
+        out->fine_step[row] = s->fine_step[column];
+        out->fine_error[row] = s->fine_error[column];
+    }
+}
+
+simd_columns screen_columns(const screen *s, int cell, int panel)
+{
+    size_t column = (size_t)panel * SCREEN_COLS;
+    simd_columns columns = {
+        .features = (const char *)s->integers + column * s->steps * 4,
+        .x = s->frame->x + column * s->d,
+        .gain = s->frame->gain + column,
+        .step = s->step + column,
+        .norm = s->norm + column,
+        .error = s->error + column,
+        .start = s->start + column,
+        .slack = s->frame->slack[cell],
+        .slack_floor = s->slack_floor[panel],
+    };
+    if (s->fine_width) {
+        columns.fine = s->fine + column * s->fine_width;
+        columns.fine_step = s->fine_step + column;
+        columns.fine_error = s->fine_error + column;
+        columns.fine_width = s->fine_width;
+    }
+    return columns;
+}

@@ -1,0 +1,408 @@
+#include "form/subspace.h"
+
+#include "base/kbest.h"
+#include "base/scratch.h"
+#include "base/threads.h"
+
+#include <string.h>
+
+void subspaces_free(subspaces *s)
+{
+    void *held[] = {s->rank,  s->landmark,   s->inverse_at, s->psi_at,        s->ids,
+                    s->x,     s->v,          s->scale,      s->inverse,       s->psi,
+                    s->tail,  s->stage_tail, s->cell_noise, s->cell_rounding, s->cell_most,
+                    s->coarse};
+    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
+        scratch_free(held[i]);
+    memset(s, 0, sizeof(*s));
+}
+
+#define ROWS_AT_ONCE 8 /* of correlations */
+#define SAMPLE 5       /* cells that show what ranks are like, */
+#define SAMPLE_SHARE 8 /* but at most one of so many */
+
+/* Scratch of one thread, and what it has found of one cell. */
+typedef struct {
+    const int *ids; /* of a cell, or of a part of one */
+    int number;
+    double *x, *v; /* these points as column panels */
+    double *scale; /* CELLS_MOST */
+    double *rows;  /* CELLS_MOST x CELLS_MOST: correlations of some points with all */
+    int count, row_of[CELLS_MOST]; /* how many; where the row of a point stands, -1 for none */
+    double *tile;                  /* ROWS_AT_ONCE x SIMD_MAX_COLS */
+    double *factor;  /* SUBSPACE_RANK x CELLS_MOST: row s is column s of the pivoted factor */
+    double *left;    /* CELLS_MOST: squared tails */
+    double *inverse; /* SUBSPACE_RANK^2 */
+    int pivot[SUBSPACE_RANK];
+    double stage_left[SUBSPACE_STAGES]; /* the largest squared tail after each stage but the last */
+} builder;
+
+static void builder_free(builder *b)
+{
+    void *held[] = {b->x, b->v, b->scale, b->rows, b->tile, b->factor, b->left, b->inverse};
+    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
+        scratch_free(held[i]);
+}
+
+static int builder_new(int d, int m, builder *b)
+{
+    size_t room = CELLS_MOST + SIMD_MAX_COLS;
+    memset(b, 0, sizeof(*b));
+    b->x = scratch_alloc(room * d, sizeof(double));
+    b->v = scratch_alloc(room * m + 1, sizeof(double));
+    b->scale = scratch_alloc(room, sizeof(double));
+    b->rows = scratch_alloc(room * CELLS_MOST, sizeof(double));
+    b->tile = scratch_alloc(ROWS_AT_ONCE * SIMD_MAX_COLS, sizeof(double));
+    b->factor = scratch_alloc((size_t)SUBSPACE_RANK * CELLS_MOST, sizeof(double));
+    b->left = scratch_alloc(CELLS_MOST, sizeof(double));
+    b->inverse = scratch_alloc((size_t)SUBSPACE_RANK * SUBSPACE_RANK, sizeof(double));
+    return b->x && b->v && b->scale && b->rows && b->tile && b->factor && b->left && b->inverse;
+}
+
+/* Points that are close together, with no rows yet. */
+static void set_points(const metric_points *points, const int *ids, int number, builder *b)
+{
+    b->ids = ids;
+    b->number = number;
+    simd->pack_rows(points->d, simd->cols, number, points->x, ids, b->x);
+    simd->pack_rows(points->m, simd->cols, number, points->v, ids, b->v);
+    for (int i = 0; i < number; i++)
+        b->scale[i] = points->scale[ids[i]];
+    memset(b->row_of, 0xff, sizeof(b->row_of));
+    b->count = 0;
+}
+
+/* The correlations of a pivot with all points. Rows come in tiles: in what is left of it
+ * stand those of points that may be pivots soon, the ones of other panels with the largest tails. */
+static const double *row_of(const metric_points *points, const radial *rad, double wanted,
+                            int pivot, builder *b)
+{
+    int count = b->number, d = points->d, m = points->m, cols = simd->cols, chosen[ROWS_AT_ONCE],
+        number = 1;
+    const double *x[ROWS_AT_ONCE], *v[ROWS_AT_ONCE];
+    if (b->row_of[pivot] >= 0)
+        return b->rows + (size_t)b->row_of[pivot] * CELLS_MOST;
+    chosen[0] = pivot;
+    for (int start = 0; start < count; start += SCREEN_COLS) {
+        int best = -1, end = start + SCREEN_COLS < count ? start + SCREEN_COLS : count;
+        if (pivot / SCREEN_COLS == start / SCREEN_COLS)
+            continue;
+        for (int i = start; i < end; i++)
+            if (b->row_of[i] < 0 && b->left[i] > wanted && (best < 0 || b->left[i] > b->left[best]))
+                best = i;
+        if (best < 0)
+            continue;
+        int at = number < ROWS_AT_ONCE ? number++ : ROWS_AT_ONCE;
+        for (; at > 1 && b->left[chosen[at - 1]] < b->left[best]; at--)
+            if (at < ROWS_AT_ONCE)
+                chosen[at] = chosen[at - 1];
+        if (at < ROWS_AT_ONCE)
+            chosen[at] = best;
+    }
+    for (int r = 0; r < number; r++) {
+        size_t id = b->ids[chosen[r]];
+        x[r] = points->x + id * d;
+        v[r] = points->v + id * m;
+        b->row_of[chosen[r]] = b->count + r;
+    }
+    for (int j = 0; j < count; j += cols) {
+        simd->residual_rows(rad, d, number, x, b->x + (size_t)j * d, m, v, b->v + (size_t)j * m,
+                            b->tile);
+        for (int r = 0; r < number; r++)
+            for (int q = 0; q < cols && j + q < count; q++)
+                b->rows[(size_t)(b->count + r) * CELLS_MOST + j + q] =
+                    b->tile[r * cols + q] * (b->scale[chosen[r]] * b->scale[j + q]);
+    }
+    b->count += number;
+    return b->rows + (size_t)b->row_of[pivot] * CELLS_MOST;
+}
+
+/* Pivoted Cholesky factor of all their correlations; returns the rank. */
+static int choose(const metric_points *points, const radial *rad, double ridge, builder *b)
+{
+    int count = b->number;
+    for (int i = 0; i < count; i++)
+        b->left[i] = b->scale[i] > 0.0 ? 1.0 : 0.0;
+    for (int s = 0; s < SUBSPACE_RANK; s++) {
+        int pivot = 0;
+        for (int i = 1; i < count; i++)
+            if (b->left[i] > b->left[pivot])
+                pivot = i;
+        double wanted = s < SIMD_WIDTH      ? SUBSPACE_TAIL_FEW
+                        : s < SUBSPACE_MANY ? SUBSPACE_TAIL
+                                            : SUBSPACE_TAIL_MANY;
+        wanted *= wanted;
+        if (b->left[pivot] <= wanted)
+            return s;
+        if (s && s % SIMD_WIDTH == 0)
+            b->stage_left[s / SIMD_WIDTH - 1] = b->left[pivot];
+        double *row = b->factor + (size_t)s * CELLS_MOST;
+        memcpy(row, row_of(points, rad, wanted, pivot, b), count * sizeof(double));
+        row[pivot] = 1.0 + ridge;
+        for (int r = 0; r < s; r++)
+            simd->add_multiple(count, -b->factor[(size_t)r * CELLS_MOST + pivot],
+                               b->factor + (size_t)r * CELLS_MOST, row);
+        double root = sqrt(row[pivot]);
+        for (int i = 0; i < count; i++) {
+            row[i] /= root;
+            b->left[i] -= row[i] * row[i];
+        }
+        b->left[pivot] = 0.0;
+        b->pivot[s] = pivot;
+    }
+    return SUBSPACE_RANK;
+}
+
+/* M^-1 by rows, M the rows of the factor at the pivots; returns its Frobenius norm. */
+static double invert(int rank, builder *b)
+{
+    double sum = 0.0;
+    for (int j = 0; j < rank; j++)
+        for (int i = 0; i < rank; i++) {
+            double value = i == j, *entry = b->inverse + (size_t)i * rank + j;
+            for (int r = j; r < i; r++)
+                value -= b->factor[(size_t)r * CELLS_MOST + b->pivot[i]] *
+                         b->inverse[(size_t)r * rank + j];
+            *entry = i < j ? 0.0 : value / b->factor[(size_t)i * CELLS_MOST + b->pivot[i]];
+            sum += *entry * *entry;
+        }
+    return sqrt(sum);
+}
+
+/* A tail, upwards, from its computed square and the noise of its point. */
+static float tail_of(const subspaces *s, int c, double spread, double left, double noise)
+{
+    int rank = s->rank[c];
+    double error =
+        s->cell_noise[c] * noise + ldexp(1.0, -23) + ldexp(rank * (rank + 10.0), -52) * spread;
+    return (float)(sqrt(fmax(left, 0.0) + noise * noise + 2.0 * error) * (1.0 + ldexp(1.0, -20)));
+}
+
+/* What is kept of a cell until all are known: rank, pivots, M^-1 and psi. */
+typedef struct {
+    int *pivot;
+    float *inverse, *psi;
+} found;
+
+static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found *out)
+{
+    const cells *order = s->order;
+    int first = order->first[c], count = order->first[c + 1] - first,
+        panels = order->panel[c + 1] - order->panel[c];
+    double most = 0.0, up = 1.0 + ldexp(1.0, -20), unit = ldexp(1.0, -24), gather = 0.0;
+    float cell_tail = 0.0f;
+    for (int i = 0; i < count; i++)
+        most = fmax(most, s->noise[order->perm[first + i]]);
+    set_points(s->points, order->perm + first, count, b);
+    int rank = choose(s->points, rad, SUBSPACE_RANK * most * most + 1e-10, b);
+    double spread = invert(rank, b);
+    for (int r = 0; r < rank; r++) {
+        double noise = s->noise[order->perm[first + b->pivot[r]]];
+        gather += noise * noise;
+    }
+    s->rank[c] = rank;
+    s->cell_most[c] = (float)(most * up);
+    s->cell_noise[c] = (float)(spread * sqrt(gather) * up);
+    s->cell_rounding[c] = (float)((rank + 4) * unit * spread * sqrt(rank) * up);
+    out->pivot = scratch_alloc((size_t)rank + 1, sizeof(int));
+    int width = subspace_width(s, c);
+    out->inverse = scratch_alloc((size_t)rank * width + 1, sizeof(float));
+    out->psi = scratch_alloc((size_t)panels * rank * SCREEN_COLS + 1, sizeof(float));
+    if (!out->pivot || !out->inverse || !out->psi)
+        return 0;
+    memcpy(out->pivot, b->pivot, rank * sizeof(int));
+    for (int i = 0; i < rank; i++)
+        for (int j = 0; j < width; j++)
+            out->inverse[i * width + j] = j < rank ? (float)b->inverse[j * rank + i] : 0.0f;
+    for (int i = 0; i < panels * SCREEN_COLS; i++) {
+        float *psi = out->psi + (size_t)(i / SCREEN_COLS) * rank * SCREEN_COLS + i % SCREEN_COLS;
+        for (int r = 0; r < rank; r++)
+            psi[r * SCREEN_COLS] = i < count ? (float)b->factor[(size_t)r * CELLS_MOST + i] : 0.0f;
+        float tail = 0.0f;
+        if (i < count && b->scale[i] > 0.0)
+            tail = tail_of(s, c, spread, b->left[i], s->noise[order->perm[first + i]]);
+        s->tail[(size_t)order->panel[c] * SCREEN_COLS + i] = tail;
+        cell_tail = fmaxf(cell_tail, tail);
+    }
+    s->coarse[c] = rank;
+    for (int i = SUBSPACE_STAGES; i-- > 0;) {
+        int whole = (i + 1) * SIMD_WIDTH >= rank;
+        float tail = whole ? cell_tail : tail_of(s, c, spread, b->stage_left[i], most);
+        s->stage_tail[c * SUBSPACE_STAGES + i] = tail;
+        if (!whole && tail <= SUBSPACE_COARSE)
+            s->coarse[c] = (i + 1) * SIMD_WIDTH;
+    }
+    return 1;
+}
+
+/* Room for everything, now that the ranks are known. */
+static int gather_found(subspaces *s, const found *parts)
+{
+    const cells *order = s->order;
+    const metric_points *points = s->points;
+    int count = order->count, d = points->d, m = points->m;
+    s->landmark[0] = s->inverse_at[0] = s->psi_at[0] = 0;
+    for (int c = 0; c < count; c++) {
+        size_t rank = s->rank[c], width = subspace_width(s, c);
+        s->landmark[c + 1] = s->landmark[c] + width;
+        s->inverse_at[c + 1] = s->inverse_at[c] + rank * width;
+        s->psi_at[c + 1] =
+            s->psi_at[c] + (order->panel[c + 1] - order->panel[c]) * rank * SCREEN_COLS;
+    }
+    size_t landmarks = s->landmark[count];
+    s->ids = scratch_alloc(landmarks + 1, sizeof(int));
+    s->x = scratch_alloc(landmarks * d + 1, sizeof(double));
+    s->v = scratch_alloc(landmarks * m + 1, sizeof(double));
+    s->scale = scratch_alloc(landmarks + 1, sizeof(double));
+    s->inverse = scratch_alloc(s->inverse_at[count] + 1, sizeof(float));
+    s->psi = scratch_alloc(s->psi_at[count] + 1, sizeof(float));
+    if (!s->ids || !s->x || !s->v || !s->scale || !s->inverse || !s->psi)
+        return 0;
+    for (int c = 0; c < count; c++) {
+        int rank = s->rank[c];
+        size_t at = s->landmark[c];
+        for (int r = 0; r < (int)(s->landmark[c + 1] - at); r++) {
+            s->ids[at + r] = r < rank ? order->perm[order->first[c] + parts[c].pivot[r]] : -1;
+            s->scale[at + r] = r < rank ? points->scale[s->ids[at + r]] : 0.0;
+        }
+        size_t packed = (rank + simd->cols - 1) / simd->cols * simd->cols,
+               end = s->landmark[c + 1] - at;
+        memset(s->x + (at + packed) * d, 0, (end - packed) * d * sizeof(double));
+        memset(s->v + (at + packed) * m, 0, (end - packed) * m * sizeof(double));
+        simd->pack_rows(d, simd->cols, rank, points->x, s->ids + at, s->x + at * d);
+        simd->pack_rows(m, simd->cols, rank, points->v, s->ids + at, s->v + at * m);
+        memcpy(s->inverse + s->inverse_at[c], parts[c].inverse,
+               (s->inverse_at[c + 1] - s->inverse_at[c]) * sizeof(float));
+        memcpy(s->psi + s->psi_at[c], parts[c].psi,
+               (s->psi_at[c + 1] - s->psi_at[c]) * sizeof(float));
+    }
+    return 1;
+}
+
+status subspaces_build(const kernel *kern, const metric_points *points, const cells *order,
+                       const float *noise, int threads, subspaces *s)
+{
+    int count = order->count, ok = 1;
+    memset(s, 0, sizeof(*s));
+    s->kern = kern;
+    s->points = points;
+    s->order = order;
+    s->noise = noise;
+    s->rank = scratch_alloc(count, sizeof(int));
+    s->landmark = scratch_alloc((size_t)count + 1, sizeof(size_t));
+    s->inverse_at = scratch_alloc((size_t)count + 1, sizeof(size_t));
+    s->psi_at = scratch_alloc((size_t)count + 1, sizeof(size_t));
+    s->tail = scratch_alloc((size_t)order->panels * SCREEN_COLS, sizeof(float));
+    s->stage_tail = scratch_alloc((size_t)count * SUBSPACE_STAGES, sizeof(float));
+    s->cell_noise = scratch_alloc(count, sizeof(float));
+    s->cell_rounding = scratch_alloc(count, sizeof(float));
+    s->cell_most = scratch_alloc(count, sizeof(float));
+    s->coarse = scratch_alloc(count, sizeof(int));
+    found *parts = calloc(count, sizeof(*parts));
+    builder *scratch = calloc(threads, sizeof(*scratch));
+    ok = s->rank && s->landmark && s->inverse_at && s->psi_at && s->tail && s->stage_tail &&
+         s->cell_noise && s->cell_rounding && s->cell_most && s->coarse && parts && scratch;
+    for (int t = 0; t < threads && ok; t++)
+        ok = builder_new(points->d, points->m, &scratch[t]);
+    if (ok) {
+        radial rad = kernel_radial(kern);
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1) reduction(&& : ok)
+        for (int c = 0; c < count; c++)
+            ok = build_cell(s, c, &rad, &scratch[threads_id()], &parts[c]) && ok;
+        ok = ok && gather_found(s, parts);
+    }
+    for (int t = 0; t < threads && scratch; t++)
+        builder_free(&scratch[t]);
+    for (int c = 0; c < count && parts; c++) {
+        scratch_free(parts[c].pivot);
+        scratch_free(parts[c].inverse);
+        scratch_free(parts[c].psi);
+    }
+    free(scratch);
+    free(parts);
+    if (!ok) {
+        subspaces_free(s);
+        return status_fail(STATUS_MEMORY);
+    }
+    return status_ok();
+}
+
+double subspaces_sample_rank(const kernel *kern, const metric_points *points, const cells *order,
+                             int parts, double *share)
+{
+    builder b;
+    radial rad = kernel_radial(kern);
+    int tried = 0, sum = 0, number = 0, least = order->count / SAMPLE + 1,
+        step = least > SAMPLE_SHARE ? least : SAMPLE_SHARE;
+    int ok = builder_new(points->d, points->m, &b);
+    for (int c = step / 2 < order->count ? step / 2 : order->count / 2; c < order->count && ok;
+         c += step, tried++) {
+        int count = order->first[c + 1] - order->first[c], part = (count + parts - 1) / parts;
+        set_points(points, order->perm + order->first[c], part, &b);
+        sum += choose(points, &rad, 1e-10, &b);
+        number += part;
+    }
+    builder_free(&b);
+    *share = tried ? (double)sum / number : 1.0;
+    return tried ? (double)sum / tried : SUBSPACE_RANK;
+}
+
+double subspaces_near_rank(const kernel *kern, const metric_points *points, int number,
+                           double *share)
+{
+    builder b;
+    radial rad = kernel_radial(kern);
+    int n = (int)points->n, near[CELLS_MOST], sum = 0;
+    double dist[CELLS_MOST], *all = scratch_alloc(n, sizeof(double));
+    int *ids = scratch_alloc(n, sizeof(int)), ok = builder_new(points->d, points->m, &b);
+    ok = ok && all && ids;
+    number = number < n ? number : n;
+    for (int i = 0; i < n && ok; i++)
+        ids[i] = i;
+    for (int at = 0; at < SAMPLE && ok; at++) {
+        const double *centre = points->x + (size_t)((at + 0.5) / SAMPLE * n) * points->d;
+        kbest best = {number, 0, dist, near, 0};
+        simd->distance_list(points->d, centre, points->x, ids, n, all);
+        for (int i = 0; i < n; i++)
+            kbest_push(&best, all[i], i);
+        set_points(points, near, number, &b);
+        sum += choose(points, &rad, 1e-10, &b);
+    }
+    builder_free(&b);
+    scratch_free(all);
+    scratch_free(ids);
+    *share = (double)sum / SAMPLE / number;
+    return ok ? (double)sum / SAMPLE : -1.0;
+}
+
+void subspaces_project(const subspaces *s, int cell, int from, int to, int count,
+                       const double *const *x, const double *const *v, const double *scale,
+                       const float **rows, float *room, float *psi)
+{
+    int d = s->points->d, m = s->points->m, rank = s->rank[cell], width = subspace_width(s, cell);
+    const float *inverse = s->inverse + s->inverse_at[cell];
+    radial rad = kernel_radial(s->kern);
+    size_t at = s->landmark[cell];
+    for (int j = from; j < to && j < rank; j += simd->cols)
+        simd->correlations(&rad, d, m, count, x, v, scale, s->x + (at + j) * d, s->v + (at + j) * m,
+                           s->scale + at + j, room + j, width);
+    for (int i = 0; i < count; i++)
+        rows[i] = room + (size_t)i * width;
+    for (int j = from, next; j < to; j = next) { /* the inverse is triangular */
+        next = j + 2 * SIMD_WIDTH < to ? j + 2 * SIMD_WIDTH : to;
+        simd->multiply32(count, rows, next < rank ? next : rank, inverse + j, width, next - j,
+                         psi + j);
+    }
+}
+
+double subspace_upper(const subspaces *s, int cell, int to, float noise, float length)
+{
+    double tail = subspace_stage_tail(s, cell, to);
+    double reach = sqrt(length) * (1.0 + 1e-4) + subspace_psi_error(s, cell, noise);
+    double cosine = tail < 1.0 ? sqrt(1.0 - tail * tail) : 0.0;
+    if (reach >= cosine * (1.0 - 1e-5))
+        return 1.0;
+    double upper = reach * cosine + sqrt(1.0 - reach * reach) * tail +
+                   subspace_pair_error(s, cell, noise) + 1e-6;
+    return upper < 1.0 ? upper : 1.0;
+}

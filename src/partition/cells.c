@@ -1,0 +1,214 @@
+#include "partition/cells.h"
+
+#include "base/scratch.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void cells_free(cells *c)
+{
+    void *held[] = {c->perm, c->first, c->panel, c->ids, c->column, c->least, c->low, c->high};
+    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
+        scratch_free(held[i]);
+    memset(c, 0, sizeof(*c));
+}
+
+typedef struct {
+    int d;
+    const double *x;
+    int *perm;
+    char *border;  /* by position: a cell starts here */
+    int most;      /* points of a cell, */
+    double widest; /* and its side */
+} refinement;
+
+static int before(const refinement *r, int u, int i, int j)
+{
+    double a = r->x[(size_t)i * r->d + u], b = r->x[(size_t)j * r->d + u];
+    return a < b || (a == b && i < j);
+}
+
+/* Permutes positions first .. last - 1 so that the `keep` lowest along coordinate u come first. */
+static void select_lowest(const refinement *r, int u, int first, int last, int keep)
+{
+    int *perm = r->perm, target = first + keep;
+    while (last - first > 1) {
+        int pivot = perm[first + (last - first) / 2], i = first, j = last - 1;
+        while (i <= j) {
+            while (before(r, u, perm[i], pivot))
+                i++;
+            while (before(r, u, pivot, perm[j]))
+                j--;
+            if (i <= j) {
+                int held = perm[i];
+                perm[i++] = perm[j];
+                perm[j--] = held;
+            }
+        }
+        if (target <= j)
+            last = j + 1;
+        else if (target >= i)
+            first = i;
+        else
+            return;
+    }
+}
+
+static int ascending(const void *a, const void *b)
+{
+    int x = *(const int *)a, y = *(const int *)b;
+    return (x > y) - (x < y);
+}
+
+static int widest_side(const refinement *r, int first, int last, double *side)
+{
+    int widest = 0;
+    double width = -1.0;
+    for (int u = 0; u < r->d; u++) {
+        double low = r->x[(size_t)r->perm[first] * r->d + u], high = low;
+        for (int i = first + 1; i < last; i++) {
+            double x = r->x[(size_t)r->perm[i] * r->d + u];
+            low = x < low ? x : low;
+            high = x > high ? x : high;
+        }
+        if (high - low > width) {
+            width = high - low;
+            widest = u;
+        }
+    }
+    *side = width;
+    return widest;
+}
+
+static void refine(const refinement *r, int first, int last)
+{
+    int count = last - first;
+    double side;
+    int widest = widest_side(r, first, last, &side), cut = count > r->most || side > r->widest;
+    if (count <= CELLS_HANDFUL) {
+        qsort(r->perm + first, count, sizeof(int), ascending);
+        if (cut)
+            memset(r->border + first, 1, count);
+        return;
+    }
+    /* as many whole cells, inside a cell whole panels, inside a panel whole handfuls, on the left as
+     * fit half of the points */
+    int whole = count > SCREEN_COLS ? SCREEN_COLS : CELLS_HANDFUL,
+        unit = count > r->most ? r->most : whole, units = (count + unit - 1) / unit;
+    int64_t share = (int64_t)count * (units / 2) / units;
+    int left = (int)((share + whole - 1) / whole * whole);
+    left = left < count ? left : count - 1;
+    select_lowest(r, widest, first, last, left);
+    if (cut)
+        r->border[first + left] = 1;
+    refine(r, first, first + left);
+    refine(r, first + left, last);
+}
+
+/* Orders the points and marks where cells start; border has n + 1 entries. */
+static void refine_tree(const tree *structure, const refinement *r, int threads)
+{
+    memset(r->border, 0, structure->n + 1);
+    memcpy(r->perm, structure->perm, structure->n * sizeof(int));
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
+    for (int v = 0; v < structure->nodes; v++) {
+        int parent = structure->parent[v], count = structure->count[v];
+        int small = count <= CELLS_REFINE || structure->children[v] == 0;
+        if (small && (parent < 0 || structure->count[parent] > CELLS_REFINE)) {
+            r->border[structure->first[v]] = 1;
+            refine(r, structure->first[v], structure->first[v] + count);
+        }
+    }
+}
+
+static void measure_cell(const cells *c, const double *x, int at)
+{
+    double *low = c->low + (size_t)at * c->d, *high = c->high + (size_t)at * c->d;
+    for (int u = 0; u < c->d; u++) {
+        low[u] = INFINITY;
+        high[u] = -INFINITY;
+    }
+    for (int i = c->first[at]; i < c->first[at + 1]; i++)
+        for (int u = 0; u < c->d; u++) {
+            double value = x[(size_t)c->perm[i] * c->d + u];
+            low[u] = value < low[u] ? value : low[u];
+            high[u] = value > high[u] ? value : high[u];
+        }
+}
+
+static void fill_panels(cells *c)
+{
+    for (int at = 0; at < c->count; at++)
+        for (int p = c->panel[at]; p < c->panel[at + 1]; p++) {
+            int start = c->first[at] + (p - c->panel[at]) * SCREEN_COLS;
+            c->least[p] = (int)c->n;
+            for (int j = 0; j < SCREEN_COLS; j++) {
+                int there = start + j < c->first[at + 1];
+                int id = c->ids[p * SCREEN_COLS + j] = there ? c->perm[start + j] : -1;
+                if (there)
+                    c->column[id] = p * SCREEN_COLS + j;
+                if (there && id < c->least[p])
+                    c->least[p] = id;
+            }
+        }
+}
+
+status cells_build(const tree *structure, int d, size_t n, const double *x, int most, double widest,
+                   int threads, cells *c)
+{
+    memset(c, 0, sizeof(*c));
+    c->n = n;
+    c->d = d;
+    c->perm = scratch_alloc(n + 1, sizeof(int));
+    c->first = scratch_alloc(n + 2, sizeof(int));
+    c->column = scratch_alloc(n + 1, sizeof(int));
+    char *border = scratch_alloc(n + 1, 1);
+    int ok = c->perm && c->first && c->column && border;
+    if (ok) {
+        refinement r = {d, x, c->perm, border, most, widest};
+        refine_tree(structure, &r, threads);
+        for (size_t i = 0; i < n; i++)
+            if (border[i])
+                c->first[c->count++] = (int)i;
+        c->first[c->count] = (int)n;
+        c->panel = scratch_alloc((size_t)c->count + 1, sizeof(int));
+        c->low = scratch_alloc((size_t)c->count * d, sizeof(double));
+        c->high = scratch_alloc((size_t)c->count * d, sizeof(double));
+        ok = c->panel && c->low && c->high;
+    }
+    if (ok) {
+        c->panel[0] = 0;
+        for (int at = 0; at < c->count; at++)
+            c->panel[at + 1] =
+                c->panel[at] + (c->first[at + 1] - c->first[at] + SCREEN_COLS - 1) / SCREEN_COLS;
+        c->panels = c->panel[c->count];
+        c->ids = scratch_alloc((size_t)c->panels * SCREEN_COLS, sizeof(int));
+        c->least = scratch_alloc((size_t)c->panels, sizeof(int));
+        ok = c->ids && c->least;
+    }
+    if (ok) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+        for (int at = 0; at < c->count; at++)
+            measure_cell(c, x, at);
+        fill_panels(c);
+    }
+    scratch_free(border);
+    if (!ok) {
+        cells_free(c);
+        return status_fail(STATUS_MEMORY);
+    }
+    return status_ok();
+}
+
+double cells_mean_side(const cells *c)
+{
+    double sum = 0.0;
+    for (int at = 0; at < c->count; at++) {
+        double side = 0.0;
+        for (int u = 0; u < c->d; u++)
+            side = fmax(side, c->high[at * c->d + u] - c->low[at * c->d + u]);
+        sum += side;
+    }
+    return sum / c->count;
+}

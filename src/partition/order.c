@@ -1,0 +1,211 @@
+#include "partition/order.h"
+
+#include <float.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LEAF_POINTS = 16, POLL_EVERY = 4096 };
+
+/* Nodes in preorder: the left child follows its parent. Points lie in tree order. */
+typedef struct {
+    size_t first, last; /* its points, [first, last) */
+    size_t right;       /* right child; 0 for a leaf */
+    size_t farthest;    /* tree position of the point with the largest gap */
+    double gap; /* that point's squared distance to the chosen ones; -1 when all are chosen */
+} node;
+
+typedef struct {
+    int d;
+    size_t count;   /* nodes made so far */
+    node *nodes;    /* every leaf but a lone root holds more than LEAF_POINTS / 2 points */
+    double *box;    /* 2 d a node: lower corner, upper corner */
+    double *points; /* d x n in tree order */
+    double *gap;    /* squared distance of each point to the chosen ones; -1 once chosen */
+    int *index;     /* original index of each point */
+} gap_tree;
+
+static double squared_distance(int d, const double *a, const double *b)
+{
+    double sum = 0;
+    for (int l = 0; l < d; l++) {
+        double diff = a[l] - b[l];
+        sum += diff * diff;
+    }
+    return sum;
+}
+
+/* Squared distance from a point to a box. Rounding is monotone, so it never exceeds the computed
+ * squared distance to a point inside: skipping by it is exact. */
+static double box_distance(int d, const double *box, const double *point)
+{
+    double sum = 0;
+    for (int l = 0; l < d; l++) {
+        double diff = point[l] < box[l]       ? box[l] - point[l]
+                      : point[l] > box[d + l] ? point[l] - box[d + l]
+                                              : 0;
+        sum += diff * diff;
+    }
+    return sum;
+}
+
+static int lies_before(const gap_tree *tree, size_t a, size_t b)
+{
+    return tree->gap[a] > tree->gap[b] ||
+           (tree->gap[a] == tree->gap[b] && tree->index[a] < tree->index[b]);
+}
+
+/* Rearranges index[first..last) so that index[middle] is where sorting by coordinate l would put it.
+ * Hoare's partition: it swaps equal values too, so duplicates do not slow it down. */
+static void select_median(const double *x, int d, int l, int *index, size_t first, size_t last,
+                          size_t middle)
+{
+    while (last - first > 1) {
+        double pivot = x[(size_t)index[first + (last - first - 1) / 2] * d + l];
+        size_t i = first, j = last - 1;
+        for (;;) {
+            while (x[(size_t)index[i] * d + l] < pivot)
+                i++;
+            while (x[(size_t)index[j] * d + l] > pivot)
+                j--;
+            if (i >= j)
+                break;
+            int held = index[i];
+            index[i++] = index[j];
+            index[j--] = held;
+        }
+        if (middle <= j)
+            last = j + 1;
+        else
+            first = j + 1;
+    }
+}
+
+static size_t build(gap_tree *tree, const double *x, size_t first, size_t last)
+{
+    int d = tree->d;
+    size_t self = tree->count++;
+    double *box = tree->box + self * 2 * d;
+    memcpy(box, x + (size_t)tree->index[first] * d, d * sizeof(double));
+    memcpy(box + d, box, d * sizeof(double));
+    for (size_t i = first + 1; i < last; i++) {
+        const double *point = x + (size_t)tree->index[i] * d;
+        for (int l = 0; l < d; l++) {
+            if (point[l] < box[l])
+                box[l] = point[l];
+            else if (point[l] > box[d + l])
+                box[d + l] = point[l];
+        }
+    }
+    node *at = tree->nodes + self;
+    *at = (node){first, last, 0, first, DBL_MAX};
+    if (last - first > LEAF_POINTS) {
+        int widest = 0;
+        for (int l = 1; l < d; l++)
+            if (box[d + l] - box[l] > box[d + widest] - box[widest])
+                widest = l;
+        size_t middle = first + (last - first) / 2;
+        select_median(x, d, widest, tree->index, first, last, middle);
+        build(tree, x, first, middle);
+        at->right = build(tree, x, middle, last);
+    }
+    return self;
+}
+
+/* Lowers the gaps of all points of node `self` that are nearer to the chosen point at tree position
+ * `chosen`, and brings the node's own summary up to date. */
+static void choose(gap_tree *tree, size_t self, const double *point, size_t chosen)
+{
+    node *at = tree->nodes + self;
+    if (box_distance(tree->d, tree->box + self * 2 * tree->d, point) >= at->gap)
+        return;
+    if (at->right) {
+        choose(tree, self + 1, point, chosen);
+        choose(tree, at->right, point, chosen);
+        size_t left = tree->nodes[self + 1].farthest, right = tree->nodes[at->right].farthest;
+        at->farthest = lies_before(tree, right, left) ? right : left;
+    } else {
+        for (size_t i = at->first; i < at->last; i++) {
+            double distance = squared_distance(tree->d, tree->points + i * tree->d, point);
+            if (distance < tree->gap[i])
+                tree->gap[i] = distance;
+        }
+        if (at->first <= chosen && chosen < at->last)
+            tree->gap[chosen] = -1;
+        at->farthest = at->first;
+        for (size_t i = at->first + 1; i < at->last; i++)
+            if (lies_before(tree, i, at->farthest))
+                at->farthest = i;
+    }
+    at->gap = tree->gap[at->farthest];
+}
+
+static status traverse(gap_tree *tree, size_t n, const double *centre, const monitor *mon,
+                       int *order)
+{
+    size_t next = 0;
+    double nearest = DBL_MAX;
+    for (size_t i = 0; i < n; i++) {
+        double distance = squared_distance(tree->d, tree->points + i * tree->d, centre);
+        if (distance < nearest || (distance == nearest && tree->index[i] < tree->index[next])) {
+            nearest = distance;
+            next = i;
+        }
+    }
+    size_t chosen = 0;
+    while (chosen < n) {
+        order[chosen++] = tree->index[next];
+        choose(tree, 0, tree->points + next * tree->d, next);
+        next = tree->nodes[0].farthest;
+        if (!(tree->gap[next] > 0))
+            break;
+        if (chosen % POLL_EVERY == 0 && monitor_poll(mon, (double)chosen / n))
+            return status_fail(STATUS_INTERRUPTED);
+    }
+    /* only duplicates are left: gap 0, in index order */
+    if (chosen < n) {
+        size_t left = chosen;
+        unsigned char *taken = calloc(n, 1);
+        if (!taken)
+            return status_fail(STATUS_MEMORY);
+        for (size_t t = 0; t < chosen; t++)
+            taken[order[t]] = 1;
+        for (size_t i = 0; i < n; i++)
+            if (!taken[i])
+                order[left++] = (int)i;
+        free(taken);
+    }
+    return status_ok();
+}
+
+status order_maxmin(int d, size_t n, const double *x, const double *centre, const monitor *mon,
+                    int *order)
+{
+    if (n == 0)
+        return status_ok();
+    size_t most = n / (LEAF_POINTS / 2) * 2 + 1;
+    gap_tree tree = {
+        .d = d,
+        .nodes = malloc(most * sizeof(node)),
+        .box = malloc(most * 2 * d * sizeof(double)),
+        .points = malloc(n * d * sizeof(double)),
+        .gap = malloc(n * sizeof(double)),
+        .index = malloc(n * sizeof(int)),
+    };
+    status result = status_fail(STATUS_MEMORY);
+    if (tree.nodes && tree.box && tree.points && tree.gap && tree.index) {
+        for (size_t i = 0; i < n; i++)
+            tree.index[i] = (int)i;
+        build(&tree, x, 0, n);
+        for (size_t i = 0; i < n; i++) {
+            memcpy(tree.points + i * d, x + (size_t)tree.index[i] * d, d * sizeof(double));
+            tree.gap[i] = DBL_MAX;
+        }
+        result = traverse(&tree, n, centre, mon, order);
+    }
+    free(tree.nodes);
+    free(tree.box);
+    free(tree.points);
+    free(tree.gap);
+    free(tree.index);
+    return result;
+}

@@ -1,0 +1,296 @@
+#include "partition/tree.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PARALLEL_POINTS 20000
+
+typedef struct {
+    int d;
+    const double *x;
+    double *near; /* by position: squared distance to the nearest centre so far */
+    int *which;   /* by position: that centre's rank in the family */
+    int *moved;   /* by position: scratch for the permutation */
+} build;
+
+/* What splitting a node finds: its children in order. */
+typedef struct {
+    int count, centre[TREE_FANOUT], first[TREE_FANOUT], points[TREE_FANOUT];
+    double radius[TREE_FANOUT];
+} family;
+
+static double squared(int d, const double *x, int i, int j)
+{
+    const double *a = x + (size_t)i * d, *b = x + (size_t)j * d;
+    double sum = 0.0;
+    for (int u = 0; u < d; u++)
+        sum += (a[u] - b[u]) * (a[u] - b[u]);
+    return sum;
+}
+
+/* Position of the point farthest from its centre; ties to the lower index. */
+static int farthest(const build *b, const int *perm, int first, int count)
+{
+    int best = first;
+    for (int i = first + 1; i < first + count; i++)
+        if (b->near[i] > b->near[best] || (b->near[i] == b->near[best] && perm[i] < perm[best]))
+            best = i;
+    return best;
+}
+
+static void assign(const build *b, const int *perm, int first, int count, int centre, int rank,
+                   int threads)
+{
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int i = first; i < first + count; i++) {
+        double s2 = squared(b->d, b->x, perm[i], centre);
+        if (rank == 0 || s2 < b->near[i]) {
+            b->near[i] = s2;
+            b->which[i] = rank;
+        }
+    }
+}
+
+/* Orders the centres as a greedy tour from the first, so that consecutive children are close. */
+static void tour(const build *b, int count, const int *centre, int *order)
+{
+    int used[TREE_FANOUT] = {1};
+    order[0] = 0;
+    for (int step = 1; step < count; step++) {
+        int best = -1;
+        double best_s2 = 0.0;
+        for (int c = 0; c < count; c++) {
+            if (used[c])
+                continue;
+            double s2 = squared(b->d, b->x, centre[order[step - 1]], centre[c]);
+            if (best < 0 || s2 < best_s2) {
+                best = c;
+                best_s2 = s2;
+            }
+        }
+        used[best] = 1;
+        order[step] = best;
+    }
+}
+
+static void split(const build *b, int *perm, int first, int count, int centre, int leaf,
+                  int threads, family *out)
+{
+    int centres[TREE_FANOUT], order[TREE_FANOUT], place[TREE_FANOUT], points[TREE_FANOUT] = {0};
+    int want = (count + leaf - 1) / leaf * 2;
+    want = want > TREE_FANOUT ? TREE_FANOUT : want;
+    out->count = 0;
+    centres[0] = centre;
+    assign(b, perm, first, count, centre, 0, threads);
+    int found = 1;
+    for (; found < want; found++) {
+        int far = farthest(b, perm, first, count);
+        if (b->near[far] == 0.0)
+            break;
+        centres[found] = perm[far];
+        assign(b, perm, first, count, centres[found], found, threads);
+    }
+    tour(b, found, centres, order);
+    for (int i = first; i < first + count; i++)
+        points[b->which[i]]++;
+    int at = first;
+    for (int c = 0; c < found; c++) {
+        int rank = order[c];
+        out->centre[c] = centres[rank];
+        out->first[c] = place[rank] = at;
+        out->points[c] = points[rank];
+        out->radius[c] = 0.0;
+        at += points[rank];
+    }
+    for (int i = first; i < first + count; i++)
+        b->moved[place[b->which[i]]++] = perm[i];
+    int inverse[TREE_FANOUT];
+    for (int c = 0; c < found; c++)
+        inverse[order[c]] = c;
+    for (int i = first; i < first + count; i++) {
+        int c = inverse[b->which[i]];
+        if (b->near[i] > out->radius[c])
+            out->radius[c] = b->near[i];
+    }
+    for (int c = 0; c < found; c++)
+        out->radius[c] = sqrt(out->radius[c]);
+    memcpy(perm + first, b->moved + first, (size_t)count * sizeof(int));
+    out->count = found;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    int x = *(const int *)a, y = *(const int *)b;
+    return (x > y) - (x < y);
+}
+
+static int grow(tree *t, size_t capacity)
+{
+    int **fields[] = {&t->first,    &t->count,  &t->parent, &t->child,
+                      &t->children, &t->centre, &t->level};
+    for (size_t f = 0; f < sizeof(fields) / sizeof(*fields); f++) {
+        int *more = realloc(*fields[f], capacity * sizeof(int));
+        if (!more)
+            return 0;
+        *fields[f] = more;
+    }
+    double *radius = realloc(t->radius, capacity * sizeof(double));
+    if (!radius)
+        return 0;
+    t->radius = radius;
+    return 1;
+}
+
+void tree_free(tree *t)
+{
+    free(t->perm);
+    free(t->first);
+    free(t->count);
+    free(t->parent);
+    free(t->child);
+    free(t->children);
+    free(t->centre);
+    free(t->level);
+    free(t->radius);
+    memset(t, 0, sizeof(*t));
+}
+
+/* The point nearest to the mean, and the largest distance from it. */
+static int root_centre(int d, size_t n, const double *x, double *radius)
+{
+    double best = INFINITY, far = 0.0;
+    int centre = 0;
+    double *mean = calloc(d, sizeof(double));
+    if (!mean)
+        return -1;
+    for (size_t i = 0; i < n; i++)
+        for (int u = 0; u < d; u++)
+            mean[u] += x[i * d + u] / (double)n;
+    for (size_t i = 0; i < n; i++) {
+        double s2 = 0.0;
+        for (int u = 0; u < d; u++)
+            s2 += (x[i * d + u] - mean[u]) * (x[i * d + u] - mean[u]);
+        if (s2 < best) {
+            best = s2;
+            centre = (int)i;
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        double s2 = squared(d, x, (int)i, centre);
+        far = s2 > far ? s2 : far;
+    }
+    free(mean);
+    *radius = sqrt(far);
+    return centre;
+}
+
+static int is_leaf(const tree *t, int node, int leaf)
+{
+    return t->count[node] <= leaf || t->radius[node] == 0.0;
+}
+
+status tree_build(int d, size_t n, const double *x, int leaf, int threads, tree *out)
+{
+    size_t capacity = 64;
+    memset(out, 0, sizeof(*out));
+    build b = {d, x, malloc(n * sizeof(double)), malloc(n * sizeof(int)), malloc(n * sizeof(int))};
+    family *families = NULL;
+    out->n = n;
+    out->perm = malloc(n * sizeof(int));
+    status result = status_fail(STATUS_MEMORY);
+    if (!b.near || !b.which || !b.moved || !out->perm || !grow(out, capacity))
+        goto done;
+    for (size_t i = 0; i < n; i++)
+        out->perm[i] = (int)i;
+    out->nodes = 1;
+    out->first[0] = out->level[0] = out->child[0] = out->children[0] = 0;
+    out->count[0] = (int)n;
+    out->parent[0] = -1;
+    out->centre[0] = root_centre(d, n, x, &out->radius[0]);
+    if (out->centre[0] < 0)
+        goto done;
+
+    for (int begin = 0, end = 1; begin < end; begin = end, end = out->nodes) { /* level by level */
+        int width = end - begin;
+        family *more = realloc(families, (size_t)width * sizeof(family));
+        if (!more)
+            goto done;
+        families = more;
+        for (int v = begin; v < end; v++) /* large nodes one by one, their points in parallel */
+            if (!is_leaf(out, v, leaf) && out->count[v] > PARALLEL_POINTS)
+                split(&b, out->perm, out->first[v], out->count[v], out->centre[v], leaf, threads,
+                      &families[v - begin]);
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
+        for (int v = begin; v < end; v++) {
+            if (is_leaf(out, v, leaf))
+                qsort(out->perm + out->first[v], out->count[v], sizeof(int), ascending);
+            else if (out->count[v] <= PARALLEL_POINTS)
+                split(&b, out->perm, out->first[v], out->count[v], out->centre[v], leaf, 1,
+                      &families[v - begin]);
+        }
+        for (int v = begin; v < end; v++) {
+            out->child[v] = out->nodes;
+            out->children[v] = is_leaf(out, v, leaf) ? 0 : families[v - begin].count;
+            if ((size_t)out->nodes + out->children[v] > capacity) {
+                capacity = 2 * capacity;
+                if (!grow(out, capacity))
+                    goto done;
+            }
+            for (int c = 0; c < out->children[v]; c++) {
+                const family *f = &families[v - begin];
+                int node = out->nodes++;
+                out->first[node] = f->first[c];
+                out->count[node] = f->points[c];
+                out->parent[node] = v;
+                out->centre[node] = f->centre[c];
+                out->level[node] = out->level[v] + 1;
+                out->radius[node] = f->radius[c];
+                out->child[node] = out->children[node] = 0;
+            }
+        }
+    }
+    result = status_ok();
+done:
+    free(b.near);
+    free(b.which);
+    free(b.moved);
+    free(families);
+    if (result.code)
+        tree_free(out);
+    return result;
+}
+
+int tree_check(const tree *t, int d, const double *x)
+{
+    for (int v = 0; v < t->nodes; v++) {
+        int at = t->first[v], nested = t->children[v] == 0;
+        double widest = 0.0, far = 0.0;
+        for (int i = 0; i < t->count[v]; i++) {
+            double s2 = squared(d, x, t->perm[t->first[v] + i], t->centre[v]);
+            far = s2 > far ? s2 : far;
+            if (!t->children[v] && i && t->perm[t->first[v] + i - 1] >= t->perm[t->first[v] + i])
+                return 1;
+        }
+        for (int c = t->child[v]; c < t->child[v] + t->children[v]; c++) {
+            if (t->parent[c] != v || t->first[c] != at || t->count[c] < 1)
+                return 1;
+            at += t->count[c];
+            nested |= t->centre[c] == t->centre[v];
+            widest = t->radius[c] > widest ? t->radius[c] : widest;
+        }
+        if (t->children[v] && at != t->first[v] + t->count[v])
+            return 1;
+        if (!nested)
+            return 2;
+        if (sqrt(far) != t->radius[v])
+            return 3;
+        for (int a = t->child[v]; a < t->child[v] + t->children[v]; a++)
+            for (int b = t->child[v]; b < a; b++)
+                if (sqrt(squared(d, x, t->centre[a], t->centre[b])) < widest)
+                    return 4;
+        if (t->children[v] == 1)
+            return 5;
+    }
+    return 0;
+}

@@ -1,0 +1,34 @@
+/* Entry: the routines that R calls. This folder is the only one that sees a SEXP.
+ *
+ * Each unpacks its arguments, allocates R-owned results, calls the core and turns a status into an R
+ * error. R has checked the arguments for meaning; here only types and lengths are checked again.
+ * gp.c has processes, features and orders, tree.c trees and their index, search.c neighbours, vif.c the
+ * approximation on top of them. */
+#ifndef VECCHIANN_ENTRY_H
+#define VECCHIANN_ENTRY_H
+
+#include <Rinternals.h>
+
+SEXP threads_info(SEXP threads);
+SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP uniforms, SEXP threads);
+SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads);
+SEXP residual_features(SEXP gp, SEXP newdata, SEXP threads);
+SEXP residual_correlation(SEXP gp, SEXP i, SEXP j, SEXP fresh, SEXP threads);
+SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP threads);
+SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads);
+SEXP tree_index_fields(SEXP gp, SEXP tree_list);
+SEXP scratch_buffers(void);
+SEXP tree_invariant(SEXP list, SEXP x, SEXP lengthscale);
+SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
+                  SEXP method, SEXP budget, SEXP threads, SEXP progress);
+
+/* Ordering and the VIF approximation; see order.h and vif.h. */
+SEXP order_points(SEXP x, SEXP centre);
+SEXP vif_regression(SEXP gp, SEXP noise, SEXP id, SEXP children, SEXP child_noise, SEXP threads);
+SEXP vif_contrasts(SEXP id, SEXP coef, SEXP parents, SEXP children, SEXP threads);
+SEXP vif_crossproduct(SEXP A, SEXP B, SEXP weight, SEXP threads);
+SEXP vif_norms(SEXP L, SEXP W, SEXP threads);
+SEXP vif_derivative(SEXP gp, SEXP noise, SEXP id, SEXP evaluation, SEXP threads);
+SEXP vif_slopes(SEXP gp, SEXP z, SEXP A, SEXP threads);
+
+#endif

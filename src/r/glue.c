@@ -1,0 +1,209 @@
+#include "r/glue.h"
+
+#include "base/threads.h"
+
+#include <R.h>
+#include <R_ext/Utils.h>
+#include <string.h>
+
+/* ---- unpacking ------------------------------------------------------------------------------ */
+
+SEXP r_element(SEXP list, const char *name)
+{
+    SEXP names = getAttrib(list, R_NamesSymbol);
+    for (R_xlen_t i = 0; i < XLENGTH(list) && names != R_NilValue; i++)
+        if (strcmp(CHAR(STRING_ELT(names, i)), name) == 0)
+            return VECTOR_ELT(list, i);
+    return R_NilValue;
+}
+
+const double *r_doubles(SEXP object, const char *what, R_xlen_t length)
+{
+    if (!isReal(object) || (length >= 0 && XLENGTH(object) != length))
+        error("internal: %s must be double of length %lld", what, (long long)length);
+    return REAL(object);
+}
+
+int r_threads(SEXP threads)
+{
+    int requested = asInteger(threads);
+    return threads_resolve(requested == NA_INTEGER ? 0 : requested);
+}
+
+kernel r_kernel(SEXP kern)
+{
+    static const char *families[] = {"matern12", "matern32", "matern52", "rbf", "matern"};
+    const char *family = CHAR(asChar(r_element(kern, "family")));
+    kernel out = {KERNEL_MATERN12, 0.0, asReal(r_element(kern, "variance"))};
+    for (int f = 0; f < 5; f++)
+        if (strcmp(family, families[f]) == 0) {
+            out.family = (kernel_family)f;
+            if (out.family == KERNEL_MATERN)
+                out.smoothness = asReal(r_element(kern, "smoothness"));
+            return out;
+        }
+    error("internal: unknown kernel family '%s'", family);
+}
+
+
+double *r_spread(const double *value, R_xlen_t length, int d)
+{
+    double *out = (double *)R_alloc(d, sizeof(double));
+    for (int u = 0; u < d; u++)
+        out[u] = value[length == 1 ? 0 : u];
+    return out;
+}
+
+frame r_frame(SEXP x, SEXP kern)
+{
+    int d = ncols(x);
+    size_t n = nrows(x);
+    SEXP lengthscale = r_element(kern, "lengthscale");
+    if (!isReal(x) || !isReal(lengthscale) ||
+        (XLENGTH(lengthscale) != 1 && length(lengthscale) != d))
+        error("internal: x and lengthscale do not fit");
+    double *centre = (double *)R_alloc(d, sizeof(double));
+    for (int u = 0; u < d; u++) {
+        const double *column = REAL(x) + u * n;
+        double lane[8] = {0.0}, sum = 0.0; /* an addition need not wait for the one before */
+        size_t i = 0;
+        for (; i + 8 <= n; i += 8)
+#pragma GCC unroll 8
+            for (int l = 0; l < 8; l++)
+                lane[l] += column[i + l];
+        for (; i < n; i++)
+            sum += column[i];
+        for (int l = 0; l < 8; l++)
+            sum += lane[l];
+        centre[u] = sum / (double)n;
+    }
+    return (frame){r_kernel(kern), d, r_spread(REAL(lengthscale), XLENGTH(lengthscale), d),
+                   centre};
+}
+
+/* Scaled points (d x n) of a matrix, in memory that R frees. */
+double *r_scaled(const frame *fr, SEXP x)
+{
+    size_t n = nrows(x);
+    if (!isReal(x) || ncols(x) != fr->d)
+        error("internal: points must be a double matrix of %d columns", fr->d);
+    double *out = (double *)R_alloc(n * fr->d + 1, sizeof(double));
+    kernel_scale(&fr->kern, REAL(x), n, fr->d, fr->lengthscale, fr->centre, out);
+    return out;
+}
+
+/* The points of a residual_gp, or of list(x, V, variance) for new ones. */
+metric_points r_points(const frame *fr, SEXP holder, double nugget)
+{
+    SEXP x = r_element(holder, "x"), V = r_element(holder, "V");
+    metric_points out = {.n = nrows(x), .d = fr->d, .m = nrows(V)};
+    out.x = r_scaled(fr, x);
+    out.v = r_doubles(V, "V", (R_xlen_t)out.n * out.m);
+    double *variance = (double *)R_alloc(2 * out.n + 1, sizeof(double));
+    metric_variances(&fr->kern, out.n, r_doubles(r_element(holder, "variance"), "variance", out.n),
+                     nugget, variance, variance + out.n);
+    out.variance = variance;
+    out.scale = variance + out.n;
+    return out;
+}
+
+/* 1-based rows from R to 0-based ones; NULL stays NULL and means all. */
+const int *r_rows(SEXP rows, size_t n)
+{
+    if (rows == R_NilValue)
+        return NULL;
+    if (!isInteger(rows))
+        error("internal: rows must be integer");
+    const int *from = INTEGER(rows);
+    int *out = (int *)R_alloc(XLENGTH(rows) + 1, sizeof(int));
+    for (R_xlen_t i = 0; i < XLENGTH(rows); i++) {
+        out[i] = from[i] - 1;
+        if (out[i] < 0 || (size_t)out[i] >= n)
+            error("internal: row out of range");
+    }
+    return out;
+}
+
+/* ---- statuses and the monitor --------------------------------------------------------------- */
+
+SEXP r_list(int count, const char *const *names)
+{
+    SEXP list = PROTECT(allocVector(VECSXP, count));
+    SEXP labels = PROTECT(allocVector(STRSXP, count));
+    for (int i = 0; i < count; i++)
+        SET_STRING_ELT(labels, i, mkChar(names[i]));
+    setAttrib(list, R_NamesSymbol, labels);
+    UNPROTECT(2);
+    return list;
+}
+
+static SEXP interrupt_condition(void)
+{
+    static const char *names[] = {"message", "call"};
+    SEXP condition = PROTECT(r_list(2, names)), class = PROTECT(allocVector(STRSXP, 2));
+    SET_VECTOR_ELT(condition, 0, mkString("interrupted"));
+    SET_STRING_ELT(class, 0, mkChar("interrupt"));
+    SET_STRING_ELT(class, 1, mkChar("condition"));
+    setAttrib(condition, R_ClassSymbol, class);
+    UNPROTECT(2);
+    return condition;
+}
+
+void r_raise(status outcome)
+{
+    switch (outcome.code) {
+    case STATUS_OK:
+        return;
+    case STATUS_MEMORY:
+        error("not enough memory");
+    case STATUS_INTERRUPTED: /* R_ToplevelExec took the interrupt: signal it again, as an interrupt */
+        eval(PROTECT(lang2(install("signalCondition"), interrupt_condition())), R_BaseEnv);
+        eval(PROTECT(lang2(install("invokeRestart"), mkString("abort"))), R_BaseEnv);
+        error("interrupted");
+    case STATUS_NOT_POSITIVE_DEFINITE:
+        error("the Cholesky factorisation of k(inducing, inducing) fails at pivot %lld: inducing "
+              "inputs are too close for this kernel; use a larger `jitter`, or fewer or different "
+              "inducing inputs",
+              (long long)outcome.where + 1);
+    }
+}
+
+static void check_interrupt(void *unused)
+{
+    (void)unused;
+    R_CheckUserInterrupt();
+}
+
+
+/* R_ToplevelExec keeps the jump of an interrupt inside, so that the core can free its memory. */
+int r_poll(void *context, double fraction)
+{
+    progress_line *line = context;
+    int percent = (int)(100.0 * fraction);
+    if (line->show && percent > line->shown) {
+        line->shown = percent;
+        Rprintf("\rsearching %3d %%%s", percent, percent >= 100 ? "\r                \r" : "");
+        R_FlushConsole();
+    }
+    return !R_ToplevelExec(check_interrupt, NULL);
+}
+
+/* Points (d x n) in units of the lengthscales, for what does not depend on the kernel. */
+double *r_lengthscale_scaled(const kernel *unit, SEXP x, SEXP lengthscale, int *d)
+{
+    size_t n = nrows(x);
+    *d = ncols(x);
+    double *centre = (double *)R_alloc(*d, sizeof(double));
+    memset(centre, 0, *d * sizeof(double));
+    const double *scale = r_spread(r_doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), *d);
+    double *points = (double *)R_alloc(n * *d + 1, sizeof(double));
+    kernel_scale(unit, r_doubles(x, "x", (R_xlen_t)n * *d), n, *d, scale, centre, points);
+    return points;
+}
+
+SEXP r_allocation_failed(SEXP condition, void *unused)
+{
+    (void)condition;
+    (void)unused;
+    return R_NilValue;
+}

@@ -1,0 +1,56 @@
+/* Glue: what every routine that R calls needs to unpack its arguments, to raise an R error from a status, and to poll
+ * for interrupts. Objects are the package's S3 lists (see R/kernel.R and R/residual.R). Memory that is returned here is
+ * R_alloc'd: R frees it when the routine returns or jumps. */
+#ifndef VECCHIANN_R_GLUE_H
+#define VECCHIANN_R_GLUE_H
+
+#include "base/status.h"
+#include "model/kernel.h"
+#include "model/metric.h"
+
+#include <Rinternals.h>
+
+/* The element of a list by its name, or R_NilValue. */
+SEXP r_element(SEXP list, const char *name);
+/* A list of `count` elements, all NULL, with names. */
+SEXP r_list(int count, const char *const *names);
+/* The values of a double vector; an error unless its length is the one given (-1: any). */
+const double *r_doubles(SEXP object, const char *what, R_xlen_t length);
+/* 1-based rows from R to 0-based ones; NULL stays NULL and means all. */
+const int *r_rows(SEXP rows, size_t n);
+int r_threads(SEXP threads);
+
+kernel r_kernel(SEXP kern);
+/* A value for each of d columns, from one for all or from d. */
+double *r_spread(const double *value, R_xlen_t length, int d);
+
+/* Everything that scaling needs: lengthscales spread over the columns, and the centre of gp$x. */
+typedef struct {
+    kernel kern;
+    int d;
+    const double *lengthscale, *centre;
+} frame;
+
+frame r_frame(SEXP x, SEXP kern);
+/* Scaled points (d x n) of a matrix. */
+double *r_scaled(const frame *fr, SEXP x);
+/* Points (d x n) in units of the lengthscales, for what does not depend on the kernel. */
+double *r_lengthscale_scaled(const kernel *unit, SEXP x, SEXP lengthscale, int *d);
+/* The points of a residual_gp, or of list(x, V, variance) for new ones. */
+metric_points r_points(const frame *fr, SEXP holder, double nugget);
+
+/* Turns a status into an R error or an interrupt; returns only if all is well. */
+void r_raise(status outcome);
+
+typedef struct {
+    int show, shown;
+} progress_line;
+
+/* A monitor's poll: draws the line and answers whether the user wants to stop. R_ToplevelExec keeps the jump of an
+ * interrupt inside, so that the core can free its memory. */
+int r_poll(void *context, double fraction);
+
+/* The handler of R_tryCatchError for allocations: answers R_NilValue. */
+SEXP r_allocation_failed(SEXP condition, void *unused);
+
+#endif

@@ -1,0 +1,140 @@
+#include "r/entry.h"
+
+#include "base/scratch.h"
+#include "base/threads.h"
+#include "model/inducing.h"
+#include "model/metric.h"
+#include "partition/order.h"
+#include "r/glue.h"
+#include "simd/simd.h"
+
+#include <R.h>
+#include <limits.h>
+#include <string.h>
+
+SEXP threads_info(SEXP threads)
+{
+    static const char *names[] = {"threads", "openmp", "simd"};
+    SEXP out = PROTECT(r_list(3, names));
+    SET_VECTOR_ELT(out, 0, ScalarInteger(r_threads(threads)));
+    SET_VECTOR_ELT(out, 1, ScalarLogical(threads_openmp()));
+    SET_VECTOR_ELT(out, 2, mkString(simd->name));
+    UNPROTECT(1);
+    return out;
+}
+
+SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP uniforms, SEXP threads)
+{
+    /* lengthscale-scaled space: the constant of the family does not matter, so any kernel will do */
+    static const int lloyd_steps = 10;
+    size_t n = nrows(x);
+    int d = ncols(x), count = asInteger(m);
+    kernel unit = {KERNEL_MATERN12, 0.0, 1.0};
+    const double *scale = r_spread(r_doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), d);
+    double *points = r_lengthscale_scaled(&unit, x, lengthscale, &d);
+    if (strcmp(CHAR(asChar(selection)), "maxmin") == 0) {
+        SEXP ids = PROTECT(allocVector(INTSXP, count));
+        r_raise(inducing_maxmin(d, n, points, count, r_threads(threads), INTEGER(ids)));
+        for (int c = 0; c < count; c++)
+            INTEGER(ids)[c]++;
+        UNPROTECT(1);
+        return ids;
+    }
+    double *centres = (double *)R_alloc((size_t)count * d + 1, sizeof(double));
+    r_raise(inducing_kmeans(d, n, points, count, r_doubles(uniforms, "uniforms", -1), lloyd_steps,
+                          r_threads(threads), centres));
+    SEXP out = PROTECT(allocMatrix(REALSXP, count, d));
+    for (int c = 0; c < count; c++)
+        for (int u = 0; u < d; u++)
+            REAL(out)[c + (size_t)u * count] = centres[(size_t)c * d + u] * scale[u];
+    UNPROTECT(1);
+    return out;
+}
+
+SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads)
+{
+    static const char *names[] = {"chol", "V", "variance"};
+    frame fr = r_frame(x, kern);
+    int m = nrows(inducing), n = nrows(x);
+    SEXP out = PROTECT(r_list(3, names));
+    SET_VECTOR_ELT(out, 0, allocMatrix(REALSXP, m, m));
+    SET_VECTOR_ELT(out, 1, allocMatrix(REALSXP, m, n));
+    SET_VECTOR_ELT(out, 2, allocVector(REALSXP, n));
+    scratch_advise(REAL(VECTOR_ELT(out, 1)), (size_t)m * n * sizeof(double));
+    double *z = r_scaled(&fr, inducing), *L = REAL(VECTOR_ELT(out, 0));
+    r_raise(inducing_factor(&fr.kern, fr.d, m, z, asReal(jitter), L));
+    r_raise(inducing_features(&fr.kern, fr.d, m, z, L, n, r_scaled(&fr, x), r_threads(threads),
+                            REAL(VECTOR_ELT(out, 1)), REAL(VECTOR_ELT(out, 2))));
+    UNPROTECT(1);
+    return out;
+}
+
+SEXP residual_features(SEXP gp, SEXP newdata, SEXP threads)
+{
+    static const char *names[] = {"V", "variance"};
+    frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
+    SEXP inducing = r_element(gp, "inducing");
+    int m = nrows(inducing), n = nrows(newdata);
+    SEXP out = PROTECT(r_list(2, names));
+    SET_VECTOR_ELT(out, 0, allocMatrix(REALSXP, m, n));
+    SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
+    scratch_advise(REAL(VECTOR_ELT(out, 0)), (size_t)m * n * sizeof(double));
+    r_raise(inducing_features(&fr.kern, fr.d, m, r_scaled(&fr, inducing),
+                            r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m), n,
+                            r_scaled(&fr, newdata), r_threads(threads), REAL(VECTOR_ELT(out, 0)),
+                            REAL(VECTOR_ELT(out, 1))));
+    UNPROTECT(1);
+    return out;
+}
+
+SEXP residual_correlation(SEXP gp, SEXP i, SEXP j, SEXP fresh, SEXP threads)
+{
+    frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
+    double nugget = asReal(r_element(gp, "nugget"));
+    metric_points points = r_points(&fr, gp, nugget), from = points;
+    if (fresh != R_NilValue)
+        from = r_points(&fr, fresh, nugget);
+    const int *rows = r_rows(i, from.n), *columns = r_rows(j, points.n);
+    size_t height = rows ? (size_t)XLENGTH(i) : from.n;
+    size_t width = columns ? (size_t)XLENGTH(j) : points.n;
+    if (height > INT_MAX || width > INT_MAX)
+        error("a block of %.0f x %.0f correlations is too large", (double)height, (double)width);
+    if (!columns) {
+        int *all = (int *)R_alloc(width + 1, sizeof(int));
+        for (size_t c = 0; c < width; c++)
+            all[c] = (int)c;
+        columns = all;
+    }
+    SEXP out = PROTECT(allocMatrix(REALSXP, (int)height, (int)width));
+    double *value = REAL(out);
+    int team = r_threads(threads);
+    double *lines = (double *)R_alloc(width * team + 1, sizeof(double));
+#pragma omp parallel for num_threads(team) schedule(static)
+    for (size_t a = 0; a < height; a++) {
+        double *line = lines + width * threads_id();
+        metric_list(&fr.kern, &from, rows ? rows[a] : a, &points, columns, width, line);
+        for (size_t b = 0; b < width; b++)
+            value[a + b * height] = line[b];
+    }
+    UNPROTECT(1);
+    return out;
+}
+
+SEXP order_points(SEXP x, SEXP centre)
+{
+    size_t n = nrows(x);
+    int d = ncols(x);
+    const double *from = r_doubles(x, "x", (R_xlen_t)n * d);
+    double *points = (double *)R_alloc(n * d + 1, sizeof(double));
+    for (size_t i = 0; i < n; i++)
+        for (int u = 0; u < d; u++)
+            points[i * d + u] = from[i + u * n];
+    progress_line line = {0, -1};
+    monitor mon = {r_poll, &line};
+    SEXP order = PROTECT(allocVector(INTSXP, n));
+    r_raise(order_maxmin(d, n, points, r_doubles(centre, "centre", d), &mon, INTEGER(order)));
+    for (size_t t = 0; t < n; t++)
+        INTEGER(order)[t]++;
+    UNPROTECT(1);
+    return order;
+}

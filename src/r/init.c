@@ -1,0 +1,43 @@
+/* Registration of the routines of entry.h, and the set-up of threads and SIMD at load. */
+#include "r/entry.h"
+#include "simd/simd.h"
+#include "base/threads.h"
+
+#include <R_ext/Rdynload.h>
+#include <stdlib.h>
+
+#define CALLDEF(name, count)                                                                       \
+    {                                                                                              \
+#name, (DL_FUNC)&name, count                                                               \
+    }
+
+static const R_CallMethodDef routines[] = {
+    CALLDEF(threads_info, 1),
+    CALLDEF(select_inducing, 6),
+    CALLDEF(residual_gp, 5),
+    CALLDEF(residual_features, 3),
+    CALLDEF(residual_correlation, 5),
+    CALLDEF(cover_tree, 3),
+    CALLDEF(tree_index, 3),
+    CALLDEF(tree_index_fields, 2),
+    CALLDEF(scratch_buffers, 0),
+    CALLDEF(tree_invariant, 3),
+    CALLDEF(residual_knn, 10),
+    CALLDEF(order_points, 2),
+    CALLDEF(vif_regression, 6),
+    CALLDEF(vif_contrasts, 5),
+    CALLDEF(vif_crossproduct, 4),
+    CALLDEF(vif_norms, 3),
+    CALLDEF(vif_derivative, 5),
+    CALLDEF(vif_slopes, 4),
+    {NULL, NULL, 0},
+};
+
+void R_init_vecchiann(DllInfo *dll)
+{
+    threads_init();
+    simd_init(getenv("VECCHIANN_SIMD"));
+    R_registerRoutines(dll, NULL, routines, NULL, NULL);
+    R_useDynamicSymbols(dll, FALSE);
+    R_forceSymbols(dll, TRUE);
+}

@@ -1,0 +1,84 @@
+#include "r/entry.h"
+
+#include "base/scratch.h"
+#include "r/glue.h"
+#include "r/problem.h"
+#include "search/answers.h"
+
+#include <R.h>
+#include <math.h>
+
+static SEXP pack_counters(const query_counters *counters)
+{
+    static const char *names[] = {"nodes", "bounds", "pruned", "screened", "correlations"};
+    SEXP stats = PROTECT(allocVector(REALSXP, 5)), labels = PROTECT(allocVector(STRSXP, 5));
+    const double values[] = {counters->nodes, counters->bounds, counters->pruned,
+                             counters->screened, counters->correlations};
+    for (int c = 0; c < 5; c++) {
+        REAL(stats)[c] = values[c];
+        SET_STRING_ELT(labels, c, mkChar(names[c]));
+    }
+    setAttrib(stats, R_NamesSymbol, labels);
+    UNPROTECT(2);
+    return stats;
+}
+
+SEXP scratch_buffers(void) { return ScalarReal((double)scratch_count()); }
+
+SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
+                  SEXP method, SEXP budget, SEXP threads, SEXP progress)
+{
+    static const char *names[] = {"id", "dist", "stats", "method", "note"};
+    search_problem problem;
+    const char *name = CHAR(asChar(method));
+    int structure = asLogical(predecessors) == TRUE || R_FINITE(asReal(budget));
+    r_problem(gp, tree_list, structure, &problem);
+    metric_points from = problem.points;
+    if (fresh != R_NilValue)
+        from = r_points(&problem.fr, fresh, asReal(r_element(gp, "nugget")));
+    progress_line line = {asLogical(progress) == TRUE, -1};
+    monitor mon = {r_poll, &line};
+    query_task task = {
+        .kern = &problem.fr.kern,
+        .points = &problem.points,
+        .from = fresh != R_NilValue ? &from : &problem.points,
+        .count = queries == R_NilValue ? from.n : (size_t)XLENGTH(queries),
+        .rows = r_rows(queries, from.n),
+        .self = fresh == R_NilValue,
+        .predecessors = asLogical(predecessors) == TRUE,
+        .k = asInteger(k),
+        .threads = r_threads(threads),
+        .budget = asReal(budget),
+        .source = &problem.source,
+        .structure = problem.structure.nodes ? &problem.structure : NULL,
+        .kept = problem.kept,
+        .mon = &mon,
+    };
+    SEXP out = PROTECT(r_list(5, names));
+    SET_VECTOR_ELT(out, 0, allocMatrix(INTSXP, (int)task.count, task.k));
+    SET_VECTOR_ELT(out, 1, allocMatrix(REALSXP, (int)task.count, task.k));
+    scratch_advise(INTEGER(VECTOR_ELT(out, 0)), task.count * task.k * sizeof(int));
+    scratch_advise(REAL(VECTOR_ELT(out, 1)), task.count * task.k * sizeof(double));
+    int *id = INTEGER(VECTOR_ELT(out, 0));
+    double *dist = REAL(VECTOR_ELT(out, 1));
+    answers given;
+    query_result result = {.given = &given, .note = ""};
+    status outcome = answers_new(task.count, task.k, id, dist, &given);
+    if (!outcome.code)
+        outcome = query_run(name, &task, &result);
+    if (!outcome.code)
+        answers_settle(&given, task.threads);
+    answers_free(&given);
+    if (outcome.code)
+        r_raise(outcome);
+    for (size_t q = 0; q < task.count; q++) /* where there are fewer than k, the last are missing */
+        for (size_t j = task.k; j-- > 0 && id[q + j * task.count] == 0;) {
+            id[q + j * task.count] = NA_INTEGER;
+            dist[q + j * task.count] = NA_REAL;
+        }
+    SET_VECTOR_ELT(out, 2, pack_counters(&result.counters));
+    SET_VECTOR_ELT(out, 3, mkString(result.method));
+    SET_VECTOR_ELT(out, 4, mkString(result.note));
+    UNPROTECT(1);
+    return out;
+}

@@ -1,0 +1,145 @@
+#include "r/entry.h"
+
+#include "base/scratch.h"
+#include "r/glue.h"
+#include "r/problem.h"
+
+#include <R.h>
+#include <string.h>
+
+static SEXP allocate_tree(void *built)
+{
+    const tree *t = built;
+    SEXP out = PROTECT(r_list(R_TREE_FIELDS, r_tree_fields));
+    for (int f = 0; f < R_TREE_FIELDS; f++)
+        SET_VECTOR_ELT(out, f, allocVector(f < 8 ? INTSXP : REALSXP, f ? t->nodes : (int)t->n));
+    UNPROTECT(1);
+    return out;
+}
+
+SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP threads)
+{
+    kernel unit = {KERNEL_MATERN12, 0.0, 1.0};
+    tree built;
+    int d;
+    double *points = r_lengthscale_scaled(&unit, x, lengthscale, &d);
+    r_raise(tree_build(d, nrows(x), points, CELLS_LEAF, r_threads(threads), &built));
+    const int *from[] = {built.perm,  built.first,    built.count,  built.parent,
+                         built.child, built.children, built.centre, built.level};
+    static const int shift[] = {1, 1, 0, 1, 1, 0, 1, 0};
+    /* R may jump when it allocates: what it may lose is the tree, so that goes into R's memory first */
+    SEXP out = PROTECT(R_tryCatchError(allocate_tree, &built, r_allocation_failed, NULL));
+    if (out == R_NilValue) {
+        tree_free(&built);
+        r_raise(status_fail(STATUS_MEMORY));
+    }
+    for (int f = 0; f < 8; f++) {
+        int *to = INTEGER(VECTOR_ELT(out, f));
+        for (R_xlen_t i = 0; i < XLENGTH(VECTOR_ELT(out, f)); i++)
+            to[i] = from[f][i] + shift[f];
+    }
+    memcpy(REAL(VECTOR_ELT(out, 8)), built.radius, built.nodes * sizeof(double));
+    tree_free(&built);
+    UNPROTECT(1);
+    return out;
+}
+
+SEXP tree_invariant(SEXP list, SEXP x, SEXP lengthscale)
+{
+    kernel unit = {KERNEL_MATERN12, 0.0, 1.0};
+    int d;
+    double *points = r_lengthscale_scaled(&unit, x, lengthscale, &d);
+    tree structure = r_tree(list, nrows(x));
+    return ScalarInteger(tree_check(&structure, d, points));
+}
+
+#define SAMPLE_NEIGHBOURS 30 /* what an index is chosen for */
+
+static SEXP allocate_index(void *built)
+{
+    return allocVector(RAWSXP, (R_xlen_t)index_packed_bytes(built));
+}
+
+#define INDEX_PLACES 8
+
+/* Memory for an index, or R_NilValue. R promises 16 bytes, but vectors that cross lines of the cache cost up to 7 % of
+ * a search (problem C): of a few places the first that is aligned to a line, or the last. Sizes of 16 more than a
+ * multiple of 64 make the next place another one with common allocators. */
+static SEXP place_index(index_search *built)
+{
+    SEXP out = PROTECT(R_tryCatchError(allocate_index, built, r_allocation_failed, NULL));
+    int places = 1;
+    while (out != R_NilValue && (uintptr_t)RAW(out) % SCRATCH_ALIGN && places < INDEX_PLACES) {
+        SEXP other = PROTECT(R_tryCatchError(allocate_index, built, r_allocation_failed, NULL));
+        places++;
+        if (other == R_NilValue)
+            break;
+        out = other;
+    }
+    UNPROTECT(places);
+    return out;
+}
+
+SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads)
+{
+    search_problem problem;
+    index_search built;
+    r_problem(gp, tree_list, 1, &problem);
+    query_task task = {
+        .kern = &problem.fr.kern,
+        .points = &problem.points,
+        .from = &problem.points,
+        .k = SAMPLE_NEIGHBOURS,
+        .threads = r_threads(threads),
+        .budget = INFINITY,
+        .source = &problem.source,
+        .structure = &problem.structure,
+    };
+    r_raise(query_index(&task, 1, &built));
+    SEXP out = PROTECT(place_index(&built));
+    if (out != R_NilValue) {
+        scratch_advise(RAW(out), (size_t)XLENGTH(out));
+        index_packed_write(&built, problem.kept.print, RAW(out));
+    }
+    index_free(&built);
+    if (out == R_NilValue)
+        r_raise(status_fail(STATUS_MEMORY));
+    UNPROTECT(1);
+    return out;
+}
+
+/* Fields of a tree's index while they are listed: names, first bytes, lengths. */
+typedef struct {
+    int count;
+    SEXP out;
+} field_list;
+
+static void list_field(void *context, const char *name, size_t at, size_t bytes)
+{
+    field_list *list = context;
+    if (list->out != R_NilValue) {
+        SET_STRING_ELT(VECTOR_ELT(list->out, 0), list->count, mkChar(name));
+        REAL(VECTOR_ELT(list->out, 1))[list->count] = (double)at;
+        REAL(VECTOR_ELT(list->out, 2))[list->count] = (double)bytes;
+    }
+    list->count++;
+}
+
+SEXP tree_index_fields(SEXP gp, SEXP tree_list)
+{
+    static const char *names[] = {"name", "at", "bytes"};
+    search_problem problem;
+    index_search opened;
+    r_problem(gp, tree_list, 0, &problem);
+    if (!index_open(&problem.source, &problem.points, problem.kept, &opened))
+        return R_NilValue; /* none, or one of another process */
+    field_list list = {0, R_NilValue};
+    index_packed_list(&opened, list_field, &list);
+    SEXP out = PROTECT(r_list(3, names));
+    for (int f = 0; f < 3; f++)
+        SET_VECTOR_ELT(out, f, allocVector(f ? REALSXP : STRSXP, list.count));
+    list = (field_list){0, out};
+    index_packed_list(&opened, list_field, &list);
+    UNPROTECT(1);
+    return out;
+}

@@ -1,0 +1,496 @@
+/* The dispatcher: names of engines, the choice among them, and prefixes for predecessors. */
+#include "search/query.h"
+
+#include "base/scratch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Costs in units of one double-precision product in the tiles of brute force, measured on one machine:
+ * only their order of magnitude matters, for a choice between ways that give the same answer. */
+#define COST_KERNEL 80.0     /* a kernel value in double, and its comparison */
+#define COST_SUBSPACE 60.0   /* a pair screened in a subspace */
+#define COST_EXPANSION 75.0  /* a pair screened by its expansion, bounds of panels included; */
+#define COST_TERM 2.5        /* before there is an index, for each term, */
+#define COST_TERMS 40.0      /* and without them */
+#define COST_INTEGERS 20.0   /* a pair screened by integers, but for its product and distance; */
+#define COST_DISTANCE 4.0    /* that, for each dimension */
+#define COST_REFINED 150.0   /* a pair that goes on to 16 bits */
+#define COST_CORRELATION 1.5 /* of a correlation, most of them with landmarks, for each product */
+#define COST_SCATTERED 5.0   /* the same of candidates that few queries share */
+#define COST_GIVEN_UP 1.3    /* a query that integers do not serve, in brute forces */
+#define HOPELESS 2.0         /* so many times as many of these as an outlook sees there will be */
+#define COST_QUERY 5e4       /* what else a query costs */
+#define COST_INDEX 550.0     /* making an index, for each point and product, */
+#define INDEX_MORE 95.0      /* and for as many products more than there are features */
+#define PAIRED 0.58          /* of all pairs are screened where blocks meet in pairs */
+#define PROMISING 0.85      /* of what else is known, the most that integers may promise to cost, */
+#define PROMISING_EAGER 1.1 /* and if they will serve more than one search */
+#define SPREAD                                                                                     \
+    1.25 /* times d: the pairs that bounds of panels leave, for one that bounds of points leave */
+#define COST_USUAL 1500.0 /* of a search by subspaces where they serve, for each product */
+#define HARDLY 0.3        /* of brute force: what expansions may promise to cost to be made, */
+#define CLEARLY                                                                                    \
+    0.1 /* and cost on a sample for nothing else to be tried, if they serve one search */
+#define TOO_FEW 8.0       /* brute force of less than so many indices does without one, */
+#define LEAST_KEPT 2000   /* and of so many candidates even where there is one */
+#define PREFIX_SHRINK 4   /* ratio of the prefixes that serve predecessors */
+#define PREFIX_LEAST 2000 /* shorter prefixes go by brute force */
+#define SAMPLE_CELLS 4    /* cells whose points show what a search costs, */
+#define SAMPLE_SHARE 16   /* but no more than one of so many, and one */
+#define SAMPLE_FEW 16     /* of a sparse sample, and one point of so many: */
+#define SAMPLE_SPARSE 512
+#define SPARSE 1.2 /* brute forces on a sparse sample: more will not become less */
+#define SPARSE_EAGER 4.0
+
+/* A part of the work of another monitor. */
+typedef struct {
+    const monitor *whole;
+    double done, share;
+} partial;
+
+static int poll_partial(void *context, double fraction)
+{
+    const partial *part = context;
+    return monitor_poll(part->whole, part->done + part->share * fraction);
+}
+
+static double brute_cost(const query_task *task)
+{
+    double share =
+        task->predecessors ? 0.5 + 0.5 / PREFIX_SHRINK : 1.0; /* of the points, on average */
+    return share * (double)task->points->n * (task->points->m + COST_KERNEL);
+}
+
+/* A pair that integers of so many bits screen. */
+static double screened_cost(const query_task *task, int bits)
+{
+    int paired = task->self && !task->predecessors && !task->rows;
+    return (paired ? PAIRED : 1.0) *
+           (COST_INTEGERS + COST_DISTANCE * task->points->d + task->points->m * bits / 64.0);
+}
+
+static double index_cost(const query_task *task)
+{
+    return COST_INDEX * (task->points->m + INDEX_MORE) * (double)task->points->n;
+}
+
+/* What integers promise to cost a query, before they are made. */
+static status promised_cost(const query_task *task, double *cost)
+{
+    screen_outlook sight;
+    double n = (double)task->points->n, correlation = task->points->m + COST_KERNEL;
+    status outcome = screen_sample(task->source, task->points, task->k, &sight);
+    double hopeless = fmin(1.0, HOPELESS * sight.hopeless);
+    if (!outcome.code)
+        *cost = hopeless * COST_GIVEN_UP * brute_cost(task) +
+                (1.0 - hopeless) * (COST_QUERY + n * screened_cost(task, sight.bits) +
+                                    sight.refined * (COST_REFINED + 1.2 * task->points->m) +
+                                    sight.left * COST_SCATTERED * correlation);
+    return outcome;
+}
+
+/* What expansions promise to cost a query, infinite where there are none. */
+static status expansions_promise(const query_task *task, double *cost)
+{
+    bounds_outlook sight;
+    *cost = INFINITY;
+    if (task->points->m && !task->source->L)
+        return status_ok();
+    status outcome = bounds_sample(task->source, task->points, task->k, &sight);
+    if (!outcome.code)
+        *cost = COST_QUERY + sight.kept * COST_SCATTERED * (task->points->m + COST_KERNEL) +
+                SPREAD * task->points->d * sight.left * (COST_TERMS + COST_TERM * sight.terms);
+    return outcome;
+}
+
+/* Queries that were searched to see what that costs. Their answers stay where all points are queries. */
+typedef struct {
+    answers *given; /* NULL if they do not stay */
+    char *answered; /* by query; NULL before the first sample */
+    query_counters counters;
+} sampled;
+
+/* The first of the points that a sample may take. */
+static int first_sampled(const query_task *task)
+{
+    return task->predecessors ? (int)(task->points->n / PREFIX_SHRINK) : 0;
+}
+
+/* Whether the queries are all points from that one on, in their order. */
+static int all_are_queries(const query_task *task)
+{
+    size_t first = first_sampled(task);
+    if (!task->self || task->count + first != task->points->n)
+        return 0;
+    for (size_t q = 0; q < task->count && task->rows; q++)
+        if (task->rows[q] != (int)(first + q))
+            return 0;
+    return 1;
+}
+
+/* Searches for the points of a few cells, or for some of them only: what the level engine counts, and for
+ * how many. */
+static status sample_search(const query_task *task, const index_search *index, int sparse,
+                            sampled *seen, query_counters *counters, double *queries)
+{
+    const cells *order = &index->points.order;
+    size_t count = 0, room = (size_t)SAMPLE_CELLS * CELLS_MOST;
+    int first = first_sampled(task), stays = seen->given != NULL;
+    query_task sample = *task;
+    query_result result = {.given = seen->given};
+    int *rows = scratch_alloc(room, sizeof(int)), *slot = scratch_alloc(room, sizeof(int));
+    status outcome = status_fail(STATUS_MEMORY);
+    if (stays && !seen->answered)
+        seen->answered = calloc(task->count, 1);
+    if (rows && slot && (seen->answered || !stays)) {
+        int few = order->count / SAMPLE_SHARE + 1, tried = few < SAMPLE_CELLS ? few : SAMPLE_CELLS;
+        int wanted = (int)(task->points->n / SAMPLE_SPARSE + SAMPLE_FEW) / tried;
+        for (int i = 0; i < tried; i++) {
+            int cell = (int)((i + 0.5) / tried * order->count);
+            int step = sparse ? (order->first[cell + 1] - order->first[cell]) / wanted + 1 : 1;
+            for (int at = order->first[cell]; at < order->first[cell + 1]; at += step) {
+                int row = order->perm[at], q = row - first;
+                if (row < first)
+                    continue;
+                slot[count] = stays ? query_slot(task, q) : (int)count;
+                rows[count++] = row;
+                if (stays)
+                    seen->answered[q] = 1;
+            }
+        }
+        sample.from = task->points;
+        sample.self = 1;
+        sample.rows = rows;
+        sample.slot = slot;
+        sample.count = count;
+        sample.index = index;
+        sample.mon = NULL;
+        outcome = query_level(&sample, &result);
+        *counters = result.counters;
+        query_counters_add(&seen->counters, counters);
+        *queries = (double)count + 1e-9;
+    }
+    scratch_free(rows);
+    scratch_free(slot);
+    return outcome;
+}
+
+/* The level engine's cost of a query by what it counted. */
+static double counted_cost(const query_task *task, const index_search *index,
+                           const query_counters *c, double queries)
+{
+    double correlation = task->points->m + COST_KERNEL,
+           pair = index->form == INDEX_SUBSPACES ? COST_SUBSPACE
+                  : index->form == INDEX_EXPANSIONS
+                      ? COST_EXPANSION
+                      : screened_cost(task, index->points.integers.bits);
+    return COST_QUERY + (c->screened * pair + (COST_CORRELATION * (c->correlations - c->scattered) +
+                                               COST_SCATTERED * c->scattered) *
+                                                  correlation) /
+                            queries;
+}
+
+/* Its cost on a sample. A sparse one says enough of integers, and of subspaces that leave too much; what landmarks cost
+ * depends on how many queries share them. */
+static status sample_cost(const query_task *task, int eager, sampled *seen, index_search *index)
+{
+    double queries;
+    query_counters c;
+    status outcome = sample_search(task, index, 1, seen, &c, &queries);
+    if (outcome.code)
+        return outcome;
+    index->cost = counted_cost(task, index, &c, queries);
+    if (index->form == INDEX_SUBSPACES &&
+        index->cost < (eager ? SPARSE_EAGER : SPARSE) * brute_cost(task)) {
+        outcome = sample_search(task, index, 0, seen, &c, &queries);
+        if (!outcome.code)
+            index->cost = counted_cost(task, index, &c, queries);
+    }
+    return outcome;
+}
+
+/* Samples an index, if there is one, and puts one of integers in its place where that promises to cost less than it
+ * and `rival`, and does on the sample too. Unless `eager`, integers have to repay what it costs to make them. */
+static status settle_index(const query_task *task, int eager, double rival, sampled *seen,
+                           index_search *index)
+{
+    index_form held = index->form;
+    status outcome = status_ok();
+    index->cost = INFINITY;
+    if (held != INDEX_NONE)
+        outcome = sample_cost(task, eager, seen, index);
+    double cost = index->cost, best = fmin(rival, fmin(cost, brute_cost(task))), promise = 0.0,
+           making = eager ? 0.0 : index_cost(task) / (double)task->count;
+    if (outcome.code || held == INDEX_INTEGERS || !screen_is_fine(task->source, task->points) ||
+        task->points->n * screened_cost(task, simd->dot_tile8 ? 8 : 16) + making > best)
+        return outcome;
+    outcome = promised_cost(task, &promise);
+    if (outcome.code || promise + making > (eager ? PROMISING_EAGER : PROMISING) * best)
+        return outcome;
+    index_free(index);
+    outcome = index_build(task->source, task->structure, task->points, INDEX_INTEGERS,
+                          task->threads, index);
+    if (!outcome.code)
+        outcome = sample_cost(task, eager, seen, index);
+    if (!outcome.code && held != INDEX_NONE && index->cost > cost) {
+        index_free(index);
+        outcome =
+            index_build(task->source, task->structure, task->points, held, task->threads, index);
+        index->cost = cost;
+    }
+    return outcome;
+}
+
+/* An index of expansions or of subspaces, or of integers in its place, unless `rival` promises to cost less. */
+static status try_form(const query_task *task, index_form form, int eager, double rival,
+                       sampled *seen, index_search *index)
+{
+    status outcome = form == INDEX_NONE ? status_ok()
+                                        : index_build(task->source, task->structure, task->points,
+                                                      form, task->threads, index);
+    if (!outcome.code)
+        outcome = form == INDEX_EXPANSIONS ? sample_cost(task, eager, seen, index)
+                                           : settle_index(task, eager, rival, seen, index);
+    if (outcome.code)
+        index_free(index);
+    return outcome;
+}
+
+/* query_index, with the answers of samples. What promises more comes first, the better one stays. */
+static status make_index(const query_task *task, int eager, sampled *seen, index_search *index)
+{
+    tree built = {0};
+    query_task with_tree = *task;
+    int hopeful = 1;
+    double promise;
+    index_none(task->points, index);
+    status outcome = expansions_promise(task, &promise);
+    int expand = promise < HARDLY * brute_cost(task),
+        first = promise < COST_USUAL * (task->points->m + COST_KERNEL);
+    if (!task->structure && !outcome.code)
+        outcome = index_outlook(task->source, task->points, &hopeful);
+    if (!task->structure && (hopeful || expand) && !outcome.code) {
+        outcome = tree_build(task->points->d, task->points->n, task->points->x, CELLS_LEAF,
+                             task->threads, &built);
+        with_tree.structure = &built;
+    }
+    for (int turn = 0; turn < 2 && !outcome.code; turn++) {
+        index_search other;
+        int expansions = turn != first;
+        double rival = !turn && expand && !expansions ? promise : index->cost;
+        if (turn && !eager && index->cost < CLEARLY * brute_cost(task))
+            break;
+        if (expansions && !expand)
+            continue;
+        index_none(task->points, &other);
+        outcome = try_form(&with_tree,
+                           expansions ? INDEX_EXPANSIONS
+                           : hopeful  ? INDEX_SUBSPACES
+                                      : INDEX_NONE,
+                           eager, rival, seen, &other);
+        if (!outcome.code && other.cost < index->cost) {
+            index_free(index);
+            index_move(&other, index);
+        }
+        index_free(&other);
+    }
+    if (outcome.code)
+        index_free(index);
+    tree_free(&built);
+    return outcome;
+}
+
+status query_index(const query_task *task, int eager, index_search *index)
+{
+    sampled none = {0};
+    return make_index(task, eager, &none, index);
+}
+
+/* The queries that a sample has not answered are left in the task. Returns their rows and slots, the
+ * caller's to free, or NULL without memory. */
+static int *leave_unanswered(const sampled *seen, query_task *task)
+{
+    size_t count = 0;
+    int *rows = scratch_alloc(2 * task->count, sizeof(int));
+    if (!rows)
+        return NULL;
+    int *slot = rows + task->count;
+    for (size_t q = 0; q < task->count; q++)
+        if (!seen->answered[q]) {
+            rows[count] = query_row(task, q);
+            slot[count++] = query_slot(task, q);
+        }
+    task->rows = rows;
+    task->slot = slot;
+    task->count = count;
+    return rows;
+}
+
+/* The level engine; where its index skips and screens too little, the dense tiles of brute force. */
+static status run_indexed(const char *method, const query_task *task, query_result *result)
+{
+    index_search index;
+    query_task indexed = *task;
+    status outcome = status_ok();
+    int choose = strcmp(method, "auto") == 0, *rest = NULL;
+    sampled seen = {.given = all_are_queries(task) ? result->given : NULL};
+    if (!index_open(task->source, task->points, task->kept, &index))
+        outcome = make_index(task, !choose, &seen, &index);
+    else if (task->predecessors && index.form != INDEX_NONE &&
+             task->count > SAMPLE_CELLS * CELLS_MOST) /* it was settled for searches of all */
+        outcome = settle_index(task, !choose, INFINITY, &seen, &index);
+    if (outcome.code)
+        goto done;
+    /* asked for by name, the level engine may lose a little: what it counts is then what it does */
+    int dense = index.cost > (choose ? 0.85 : 2.0) * brute_cost(task) + (choose ? 0.0 : COST_QUERY);
+    indexed.index = &index;
+    int few = choose && !dense && query_best_serves(&indexed);
+    result->method = few ? "best_first" : choose && dense ? "brute" : "level";
+    if (dense)
+        result->note = !choose ? "nothing to skip: by dense tiles"
+                       : index.form == INDEX_NONE
+                           ? "auto: no index that was likely to pay"
+                           : "auto: on a sample, screening left too much for it to pay";
+    else if (few)
+        result->note = "auto: few queries, each by the cells that promise most";
+    else if (choose)
+        result->note = index.form == INDEX_SUBSPACES
+                           ? "auto: cells skipped and screened by subspaces of landmarks"
+                       : index.form == INDEX_EXPANSIONS
+                           ? "auto: panels skipped and pairs screened by kernel expansions"
+                       : index.points.integers.bits == 8 ? "auto: screening with 8-bit integers"
+                                                         : "auto: screening with 16-bit integers";
+    if (!dense && task->from != task->points)
+        outcome = index_add_queries(task->source, task->from, task->threads, &index);
+    /* where blocks meet in pairs, all queries have to be there */
+    if (seen.answered && (dense || index.form != INDEX_INTEGERS || task->predecessors)) {
+        rest = leave_unanswered(&seen, &indexed);
+        query_counters_add(&result->counters, &seen.counters);
+        if (!rest)
+            outcome = status_fail(STATUS_MEMORY);
+    }
+    if (!outcome.code && indexed.count)
+        outcome = dense ? query_brute(&indexed, result)
+                  : few ? query_best_cells(&indexed, result)
+                        : query_level(&indexed, result);
+    index_free(&index);
+done:
+    scratch_free(rest);
+    free(seen.answered);
+    return outcome;
+}
+
+/* Best-first search by the index if there is one, by the tree otherwise. */
+static status run_best(const query_task *task, query_result *result)
+{
+    index_search index;
+    query_task indexed = *task;
+    status outcome = status_ok();
+    if (isfinite(task->budget) || !index_open(task->source, task->points, task->kept, &index) ||
+        index.form == INDEX_NONE)
+        return query_best_nodes(task, result);
+    if (task->from != task->points)
+        outcome = index_add_queries(task->source, task->from, task->threads, &index);
+    indexed.index = &index;
+    if (!outcome.code)
+        outcome = query_best_cells(&indexed, result);
+    index_free(&index);
+    return outcome;
+}
+
+/* Whether brute force is over before an index would have repaid itself. One that was kept costs nothing:
+ * it serves single queries too. */
+static int too_few(const query_task *task)
+{
+    double n = (double)task->points->n;
+    if (task->kept.memory)
+        return n <= LEAST_KEPT;
+    return (double)task->count * brute_cost(task) < TOO_FEW * index_cost(task);
+}
+
+static status run_plain(const char *method, const query_task *task, query_result *result)
+{
+    if (strcmp(method, "brute") == 0) {
+        result->method = "brute";
+        return query_brute(task, result);
+    }
+    if (strcmp(method, "best_first") == 0) {
+        result->method = "best_first";
+        return run_best(task, result);
+    }
+    if (strcmp(method, "auto") == 0 && too_few(task)) {
+        result->method = "brute";
+        result->note = "auto: too few points or queries to repay an index";
+        return query_brute(task, result);
+    }
+    return run_indexed(method, task, result);
+}
+
+/* Predecessors: the queries of rows below n and not below n / PREFIX_SHRINK are searched in an index of
+ * the first n points, so that at least a quarter of what an index holds is admissible and early points
+ * cost little; then the same for the first n / PREFIX_SHRINK points, and so on. The tree serves the
+ * first round; prefixes get their own. */
+static status run_prefixes(const char *method, const query_task *task, query_result *result)
+{
+    int *rows = scratch_alloc(task->count + 1, sizeof(int));
+    int *slot = scratch_alloc(task->count + 1, sizeof(int));
+    status outcome = rows && slot ? status_ok() : status_fail(STATUS_MEMORY);
+    const char *first_method = NULL, *first_note = result->note;
+    size_t done = 0;
+    for (size_t n = task->points->n; n && !outcome.code;) {
+        size_t next = n < PREFIX_LEAST ? 0 : n / PREFIX_SHRINK, count = 0;
+        for (size_t q = 0; q < task->count; q++) {
+            size_t row = query_row(task, q);
+            if (row < n && row >= next) {
+                rows[count] = (int)row;
+                slot[count++] = query_slot(task, q);
+            }
+        }
+        metric_points prefix = *task->points;
+        prefix.n = n;
+        partial part = {task->mon, (double)done / task->count, (double)count / task->count};
+        monitor mon = {poll_partial, &part};
+        query_task round = *task;
+        round.points = round.from = &prefix;
+        round.rows = rows;
+        round.slot = slot;
+        round.count = count;
+        round.mon = &mon;
+        if (n < task->points->n) {
+            round.structure = NULL;
+            round.kept = (index_pack){NULL, 0};
+        }
+        if (count) {
+            int brief = n < PREFIX_LEAST && isinf(task->budget);
+            outcome = run_plain(brief ? "brute" : method, &round, result);
+            if (!first_method) {
+                first_method = result->method;
+                first_note = result->note;
+            }
+        }
+        done += count;
+        n = next;
+    }
+    if (first_method) {
+        result->method = first_method;
+        result->note = first_note;
+    }
+    scratch_free(rows);
+    scratch_free(slot);
+    return outcome;
+}
+
+status query_run(const char *method, const query_task *task, query_result *result)
+{
+    query_task chosen = *task;
+    if (task->count * brute_cost(task) < 5e6)
+        chosen.threads = 1; /* a team takes longer to wake than this takes */
+    result->method = "brute";
+    result->note = "";
+    if (isfinite(task->budget) && strcmp(method, "brute") != 0)
+        method = "best_first";
+    if (task->predecessors && strcmp(method, "brute") != 0)
+        return run_prefixes(method, &chosen, result);
+    return run_plain(method, &chosen, result);
+}

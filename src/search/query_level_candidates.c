@@ -1,0 +1,331 @@
+#include "search/query_level.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define DENSE_PAYS 4 /* how many times faster a pair is in the tiles of brute force than alone */
+#define GIVE_UP                                                                                    \
+    32 /* one of so many points evaluated alone, and no end to it: tiles serve the query better */
+#define GIVE_UP_LATE 4 /* the same where few queries come to it, which share no tiles */
+#define FIRST_PANELS                                                                               \
+    4 /* before so many, a special query's k-best says little of how many it needs */
+
+/* ---- candidates of one query ---------------------------------------------------------------- */
+
+/* Evaluates candidates first .. count - 1 exactly, into the k-best. */
+static void resolve(level_scratch *s, level_block *b, int q, int first)
+{
+    const query_task *task = s->task;
+    candidates *kept = &b->kept[q];
+    kbest *best = &b->best[q];
+    int *id = kept->id + first, all = kept->count - first, found = 0;
+    kept->count = first;
+    s->counters.correlations += all;
+    s->counters.scattered += all;
+    b->spent[q] += all;
+    metric_distances(task->kern, task->from, b->row[q], task->points, id, all, s->dist);
+    for (int i = 0; i < all; i++) {
+        s->dist[found] = s->dist[i];
+        id[found] = id[i];
+        found += kbest_admits(best, s->dist[i], id[i]);
+    }
+    int count = best->size + found;
+    if (!found)
+        return;
+    if (count > ORDER_MOST) {
+        kbest_unsort(best);
+        for (int i = 0; i < found; i++)
+            kbest_push(best, s->dist[i], id[i]);
+        return;
+    }
+    double all_dist[ORDER_MOST], dist[ORDER_MOST];
+    int all_id[ORDER_MOST], ids[ORDER_MOST];
+    memcpy(all_dist, best->dist, best->size * sizeof(double));
+    memcpy(all_id, best->id, best->size * sizeof(int));
+    memcpy(all_dist + best->size, s->dist, found * sizeof(double));
+    memcpy(all_id + best->size, id, found * sizeof(int));
+    simd->order_pairs(count, all_dist, all_id, dist, ids);
+    best->size = count < best->k ? count : best->k;
+    best->sorted = 1;
+    memcpy(best->dist, dist, best->size * sizeof(double));
+    memcpy(best->id, ids, best->size * sizeof(int));
+}
+
+/* The k-th largest lower bound known, from below. */
+static void raise_threshold(level_scratch *s, level_block *b, int q)
+{
+    candidates *kept = &b->kept[q];
+    const kbest *best = &b->best[q];
+    int k = s->task->k, known = kept->count + best->size;
+    if (known < k)
+        return;
+    float *lows = kept->low;
+    if (best->size) {
+        memcpy(s->lows, kept->low, kept->count * sizeof(float));
+        for (int i = 0; i < best->size; i++) {
+            double d = best->dist[i];
+            s->lows[kept->count + i] = fmaxf((float)(1.0 - d * d) - 1e-6f, 0.0f);
+        }
+        lows = s->lows;
+    }
+    for (int i = known; i < known + SIMD_WIDTH; i++)
+        lows[i] = -1.0f;
+    b->tau[q] = simd->reached_by(lows, known, k, b->tau[q] > 0.0f ? b->tau[q] : 0.0f);
+}
+
+static void drop_hopeless(level_scratch *s, level_block *b, int q)
+{
+    candidates *kept = &b->kept[q];
+    kept->count = simd->drop_intervals(kept->count, b->tau[q], kept->id, kept->low, kept->high);
+}
+
+static void settle(level_scratch *s, level_block *b, int q)
+{
+    raise_threshold(s, b, q);
+    drop_hopeless(s, b, q);
+    b->settled[q] = b->kept[q].count;
+}
+
+/* Where much is still in play, puts those that make the threshold last and returns where they start:
+ * evaluated first, they spare about half of the others. */
+static int make_threshold(level_scratch *s, level_block *b, int q)
+{
+    candidates *kept = &b->kept[q];
+    if (kept->count <= 2 * s->task->k)
+        return kept->count;
+    int below = 0;
+    for (int i = 0; i < kept->count; i++)
+        if (kept->low[i] < b->tau[q]) {
+            int id = kept->id[i];
+            float low = kept->low[i], high = kept->high[i];
+            kept->id[i] = kept->id[below];
+            kept->low[i] = kept->low[below];
+            kept->high[i] = kept->high[below];
+            kept->id[below] = id;
+            kept->low[below] = low;
+            kept->high[below++] = high;
+        }
+    return below;
+}
+
+/* Leaves a query of a block to brute force; 0 without memory. */
+static int defer(level_scratch *s, const level_block *b, int q)
+{
+    if (s->deferrals == s->deferral_room) {
+        int room = 2 * s->deferral_room + 64, *more = realloc(s->deferred, room * sizeof(int));
+        if (!more)
+            return 0;
+        s->deferred = more;
+        s->deferral_room = room;
+    }
+    s->deferred[s->deferrals++] = (int)b->query[q];
+    return 1;
+}
+
+/* Evaluates candidates first .. count - 1 to make room, and raises the threshold; but a query that intervals do not
+ * serve is given up, where that costs too much. Returns whether more may be done for it. */
+static int make_room(level_scratch *s, level_block *b, int q, int first)
+{
+    candidates *kept = &b->kept[q];
+    int share = s->task->index->form == INDEX_EXPANSIONS ? GIVE_UP_LATE : GIVE_UP;
+    if (share * (b->spent[q] + kept->count - first) > b->limit[q] && defer(s, b, q)) {
+        bitset_remove(&b->active, q);
+        b->tau[q] = INFINITY;
+        kept->count = b->settled[q] = b->best[q].size = 0;
+        return 0;
+    }
+    resolve(s, b, q, first);
+    settle(s, b, q);
+    return 2 * kept->count > b->capacity;
+}
+
+/* Makes room: by raising the threshold, then by making it exact, then by evaluating everything. */
+static void compact(level_scratch *s, level_block *b, int q)
+{
+    if (b->tau[q] == INFINITY) { /* given up before */
+        b->kept[q].count = 0;
+        return;
+    }
+    settle(s, b, q);
+    if (2 * b->kept[q].count > b->capacity && make_room(s, b, q, make_threshold(s, b, q)))
+        make_room(s, b, q, 0);
+}
+
+/* After something was kept: raises the threshold from time to time, and makes room where it must. */
+static void keep_in_bounds(level_scratch *s, level_block *b, int q)
+{
+    int count = b->kept[q].count, k = s->task->k;
+    int first = b->tau[q] < 0.0f && count >= 2 * k, /* as early as possible */
+        more = count >= b->settled[q] + (s->task->index->form == INDEX_INTEGERS ? k : 2 * k);
+    if (count >= b->capacity)
+        compact(s, b, q);
+    else if (first || more)
+        settle(s, b, q);
+}
+
+void level_keep(level_scratch *s, level_block *b, int q, const int *ids, uint32_t mask,
+                const simd_interval_row *row)
+{
+    candidates *kept = &b->kept[q];
+    int at = kept->count;
+    kept->count += simd->append_intervals(mask, ids, b->limit[q], s->task->self ? b->row[q] : -1,
+                                          row, kept->id + at, kept->low + at, kept->high + at);
+    keep_in_bounds(s, b, q);
+}
+
+void level_keep_one(level_scratch *s, level_block *b, int q, int id, float low, float high)
+{
+    candidates *kept = &b->kept[q];
+    kept->id[kept->count] = id;
+    kept->low[kept->count] = low > 0.0f ? low : 0.0f;
+    kept->high[kept->count++] = high;
+    keep_in_bounds(s, b, q);
+}
+
+void level_raise_thresholds(level_scratch *s, int count, const int *members)
+{
+    level_block *b = s->block;
+    for (int i = 0; i < count; i++) {
+        int q = members[i];
+        if (b->kept[q].count != b->settled[q])
+            settle(s, b, q);
+    }
+}
+
+/* Fetches what is small and stands anywhere of a query's candidates; rows of features are fetched one after the other. */
+static void fetch_ahead(const metric_points *points, const candidates *kept)
+{
+    for (int i = 0; i < kept->count; i++) {
+        __builtin_prefetch(points->x + (size_t)kept->id[i] * points->d);
+        __builtin_prefetch(points->variance + kept->id[i]);
+    }
+}
+
+/* All that is still in play: first what makes the threshold of a query with many candidates. Query by query, since those
+ * that follow each other want much the same candidates. */
+void level_finish(level_scratch *s, const int *members, int count)
+{
+    level_block *b = s->block;
+    for (int i = 0; i < count; i++) {
+        int q = members[i];
+        if (i + 1 < count)
+            fetch_ahead(s->task->points, &b->kept[members[i + 1]]);
+        settle(s, b, q);
+        int first = make_threshold(s, b, q);
+        if (first < b->kept[q].count) {
+            resolve(s, b, q, first);
+            settle(s, b, q);
+        }
+        resolve(s, b, q, 0);
+    }
+}
+
+/* ---- special queries ------------------------------------------------------------------------ */
+
+static void resolve_panel(level_scratch *s, int q, int panel)
+{
+    level_block *b = s->block;
+    const int *ids = s->task->index->points.order.ids + (size_t)panel * SCREEN_COLS;
+    int self = s->task->self ? b->row[q] : -1;
+    candidates *kept = &b->kept[q];
+    for (int j = 0; j < SCREEN_COLS; j++) {
+        kept->id[kept->count] = ids[j];
+        kept->count += ids[j] >= 0 && ids[j] < b->limit[q] && ids[j] != self;
+    }
+    resolve(s, b, q, 0);
+}
+
+/* The same where panels keep terms: rho is a weight of the points, but for its size. `lows` has the k largest lower
+ * bounds, negative. Where a panel does not keep the weights of the input, its bound is all that is known. Returns
+ * whether there is room for more. */
+static int keep_special_panel(level_scratch *s, int q, int input, int panel, kbest *lows)
+{
+    level_block *b = s->block;
+    const index_set *points = &s->task->index->points;
+    const bounds *bound = &points->bound;
+    const bounds_terms *terms = &bound->terms;
+    const int *ids = points->order.ids + (size_t)panel * SCREEN_COLS;
+    int place = terms->weight_place[(size_t)panel * bound->m + input],
+        self = s->task->self ? b->row[q] : -1;
+    const float *weights = terms->weights + ((size_t)panel * terms->most + place) * SCREEN_COLS;
+    float upper = s->special_upper[panel], size = (float)(b->gain[q] * bounds_special_size(bound)),
+          error = 1.001f * b->noise[q] * (float)bound->most_noise + 4e-6f * upper;
+    candidates *kept = &b->kept[q];
+    for (int j = 0; j < SCREEN_COLS; j++) {
+        float value = place < 0 ? 0.0f : size * fabsf(weights[j]),
+              low = place < 0 || value < error ? 0.0f : value - error,
+              high = place < 0 ? upper : value + error;
+        if (high < b->tau[q] || ids[j] < 0 || ids[j] >= b->limit[q] || ids[j] == self)
+            continue;
+        kbest_push(lows, -low, ids[j]);
+        if (kbest_full(lows))
+            b->tau[q] = (float)-lows->dist[0];
+        kept->id[kept->count] = ids[j];
+        kept->low[kept->count] = low;
+        kept->high[kept->count++] = high;
+    }
+    if (kept->count >= b->capacity)
+        drop_hopeless(s, b, q);
+    return kept->count < b->capacity;
+}
+
+/* Leaves a query to brute force if it would take too many panels below `high`: tiles are some times
+ * faster for each pair. Returns whether it has. */
+static int defer_special(level_scratch *s, int q, float needed, float high)
+{
+    const level_block *b = s->block;
+    int panels = s->task->index->points.order.panels, left = 0;
+    for (int p = 0; p < panels; p++)
+        left += s->special_upper[p] >= needed && s->special_upper[p] < high;
+    if (DENSE_PAYS * left < panels)
+        return 0;
+    return defer(s, b, q);
+}
+
+/* A query on an inducing input: panels by their bound, which is attained, in bands of falling height. */
+void level_search_special(level_scratch *s, int q)
+{
+    level_block *b = s->block;
+    const index_set *points = &s->task->index->points;
+    const bounds *from = &s->task->index->from->bound;
+    const kbest *best = &b->best[q];
+    int input = from->special.inputs[from->special.rank[b->row[q]]], panels = points->order.panels,
+        taken = 0;
+    const float *reach = points->bound.special_reach + (size_t)input * panels;
+    double up = 1.0 + 1e-6, slack = b->noise[q] * points->bound.most_noise * up,
+           size = bounds_special_size(&points->bound) * b->gain[q] * up;
+    float most = 0.0f, *upper = s->special_upper;
+    for (int p = 0; p < panels; p++) {
+        upper[p] = (float)(reach[p] * size + slack);
+        most = upper[p] > most ? upper[p] : most;
+    }
+    int terms = points->bound.terms.most > 0;
+    kbest lows = {s->task->k, 0, s->low_dist, s->low_id, 0};
+    b->tau[q] = -1.0f;
+    for (float high = INFINITY, low = 0.5f * most;; high = low, low *= 0.5f) {
+        float needed = terms ? b->tau[q]
+                       : kbest_full(best)
+                           ? (float)(1.0 - pow(best->dist[kbest_worst(best)], 2.0)) - 1e-6f
+                           : -1.0f;
+        if (high < needed)
+            break;
+        low = low < 1e-6f * most ? -1.0f : low;
+        if (needed > 0.0f && !terms &&
+            defer_special(s, q, taken < FIRST_PANELS ? fmaxf(low, needed) : needed, high))
+            break;
+        float least = low > needed ? low : needed;
+        for (int p = 0; p < panels; p++)
+            if (upper[p] >= least && upper[p] < high && points->order.least[p] < b->limit[q]) {
+                taken++;
+                if (!terms)
+                    resolve_panel(s, q, p);
+                else if (!keep_special_panel(s, q, input, p, &lows))
+                    resolve(s, b, q, 0);
+            }
+        if (low < 0.0f)
+            break;
+    }
+    drop_hopeless(s, b, q);
+    resolve(s, b, q, 0);
+    b->tau[q] = INFINITY;
+}

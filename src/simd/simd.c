@@ -1,0 +1,94 @@
+#include "simd/simd.h"
+
+#include <math.h>
+#include <string.h>
+
+#define JOIN_(a, b) a##_##b
+#define JOIN(a, b) JOIN_(a, b)
+#define TEXT_(x) #x
+#define NAME_TEXT(x) TEXT_(x)
+
+#define ISA portable
+#define VECTOR_BYTES 16
+#define TILE_ROWS 4
+#include "simd/simd_body.h"
+
+#if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
+#define SIMD_X86 1
+#include <immintrin.h>
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+#define ISA avx2
+#define VECTOR_BYTES 32
+#define TILE_ROWS 6
+#define HAVE_FMA 1
+#include "simd/simd_body.h"
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+#if defined(__clang__)
+#pragma clang attribute push(                                                                      \
+    __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx512vnni,avx2,fma"))),             \
+    apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx512vnni,avx2,fma")
+#endif
+#define ISA avx512
+#define VECTOR_BYTES 64
+#define TILE_ROWS 12
+#define HAVE_FMA 1
+#include "simd/simd_body.h"
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
+
+const simd_table *simd = &table_portable;
+
+void simd_init(const char *limit)
+{
+    simd = &table_portable;
+#ifdef SIMD_X86
+    __builtin_cpu_init();
+    int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    int avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                 __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                 __builtin_cpu_supports("avx512vnni");
+    if (limit && strcmp(limit, "portable") == 0)
+        return;
+    if (limit && strcmp(limit, "avx2") == 0)
+        avx512 = 0;
+    if (avx2)
+        simd = &table_avx2;
+    if (avx512)
+        simd = &table_avx512;
+#else
+    (void)limit;
+#endif
+}
+
+void simd_pack(int m, int width, size_t count, const double *source, size_t point_stride,
+               size_t element_stride, double *panels)
+{
+    for (size_t first = 0; first < count; first += width) {
+        size_t filled = count - first < (size_t)width ? count - first : (size_t)width;
+        const double *from = source + first * point_stride;
+        for (int u = 0; u < m; u++, panels += width) {
+            for (size_t j = 0; j < filled; j++)
+                panels[j] = from[j * point_stride + u * element_stride];
+            for (size_t j = filled; j < (size_t)width; j++)
+                panels[j] = 0.0;
+        }
+    }
+}
