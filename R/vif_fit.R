@@ -77,7 +77,7 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), inducing = 200, k = 30,
                             nugget = NULL, noise_variance = NULL, order = "maxmin",
                             neighbours = c("residual", "euclidean"), start = "auto",
-                            iterations = 100, jitter = 1e-6, seed = 1, threads = NULL,
+                            lengthscale = NULL, smoothness = c("fixed", "estimate"), iterations = 100, jitter = 1e-6, seed = 1, threads = NULL,
                             progress = interactive(), ...) {
   unused <- ...names()
   if (...length()) refuse(c(unused, "...")[1], "an argument of vif_fit()", "unknown")
@@ -91,6 +91,10 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   if (!is.null(nugget)) nugget <- check_nonnegative(nugget, "nugget")
   extra <- check_noise(0, noise_variance, n)
   neighbours <- check_choice(neighbours, c("residual", "euclidean"), "neighbours")
+  smoothness <- check_choice(smoothness, c("fixed", "estimate"), "smoothness")
+  if (smoothness == "estimate" && kernel$family != "matern") {
+    refuse("smoothness", sprintf('"fixed" for family "%s"; family "matern" has one to estimate', kernel$family), '"estimate"')
+  }
   iterations <- check_whole(iterations, "iterations", 1)
   jitter <- check_nonnegative(jitter, "jitter")
   seed <- check_whole(seed, "seed", -.Machine$integer.max)
@@ -100,14 +104,17 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   if (sum(flat^2) <= 1e-20 * sum(y^2) || stats::var(flat) == 0) {
     refuse("y", "varying beyond its mean", if (stats::var(y) == 0) "constant" else "a linear function of `X`")
   }
+  groups <- lengthscale_groups(lengthscale, x, kernel)
   if (missing(inducing)) inducing <- min(inducing, length(distinct_rows(x)))
 
   data <- list(y = y, x = x, X = X, extra = extra)
   settings <- list(kernel = kernel, inducing = inducing, k = k, fixed = nugget, spread = stats::var(flat),
                    neighbours = neighbours, jitter = jitter, seed = seed, threads = threads,
-                   scale = input_scale(x, kernel))
-  start <- starting_values(start, data, settings)
-  order <- conditioning_order(order, x, to_kernel(start$theta, settings)$lengthscale, seed)
+                   groups = groups,
+                   scale = input_scale(x, groups), smoothness = smoothness)
+  start <- starting_values(start, data, settings, progress)
+  if (is.null(start$at)) start$at <- on_grid(start$theta, settings)
+  order <- conditioning_order(order, x, to_kernel(start$at, settings)$lengthscale, seed)
   data <- list(y = y[order], x = x[order, , drop = FALSE], X = X[order, , drop = FALSE],
                extra = extra[order])
   found <- maximise(start, data, settings, iterations, progress)
@@ -126,6 +133,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
     message = found$message, iterations = found$iterations, history = found$history,
     nugget_fixed = !is.null(nugget), noise_variance = noise_variance, neighbours = neighbours, y = y,
     X = X, order = order, gp = state$gp, id = state$id,
+    theta = found$theta, settings = settings, at = state$at, fisher = found$fisher, bounded = found$bounded,
     state = state$evaluation[c("coef", "D", "root", "b", "B", "error", "residual")]
   ), class = "vif")
 }
