@@ -19,8 +19,8 @@ c_layers <- list(
       "query_level_cones", "query_level_expansions", "query_level_frontier", "query_level_integers",
       "query_level_pairs", "query_level_subspaces")
   ),
-  vif = list("vif"),
-  r = list(c("entry", "glue"), "problem", c("gp", "search", "tree", "vif"), "init")
+  vif = list(c("laplace", "vif")),
+  r = list(c("entry", "glue"), "problem", c("gp", "laplace", "search", "tree", "vif"), "init")
 )
 
 # R/: the families of files, foundations first. A file calls functions of its own family and of earlier ones.

@@ -31,4 +31,10 @@ SEXP vif_norms(SEXP L, SEXP W, SEXP threads);
 SEXP vif_derivative(SEXP gp, SEXP noise, SEXP id, SEXP evaluation, SEXP threads);
 SEXP vif_slopes(SEXP gp, SEXP z, SEXP A, SEXP threads);
 
+/* Non-Gaussian responses; see laplace.h. */
+SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads);
+SEXP laplace_inducing(SEXP gp, SEXP A, SEXP threads);
+SEXP laplace_solves(SEXP id, SEXP coef, SEXP X, SEXP transposed);
+SEXP laplace_collects(SEXP id, SEXP coef, SEXP X);
+
 #endif

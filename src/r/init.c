@@ -30,6 +30,10 @@ static const R_CallMethodDef routines[] = {
     CALLDEF(vif_norms, 3),
     CALLDEF(vif_derivative, 5),
     CALLDEF(vif_slopes, 4),
+    CALLDEF(laplace_derivative, 5),
+    CALLDEF(laplace_inducing, 3),
+    CALLDEF(laplace_solves, 4),
+    CALLDEF(laplace_collects, 3),
     {NULL, NULL, 0},
 };
 

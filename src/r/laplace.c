@@ -1,0 +1,110 @@
+#include "r/entry.h"
+
+#include "model/inducing.h"
+#include "r/glue.h"
+#include "vif/laplace.h"
+
+#include <R.h>
+#include <math.h>
+
+static const int *unpack_ids(SEXP id, R_xlen_t rows)
+{
+    if (!isInteger(id) || nrows(id) != rows)
+        error("internal: neighbours must be an integer matrix of %lld rows", (long long)rows);
+    return INTEGER(id);
+}
+
+/* state: coef, D, W, root, weight, b (m x q), error and centred (q x n), as working_state() makes it. Answers what
+ * laplace_adjoint() finds, the part of the features through k(z, x) added to the slope. */
+SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
+{
+    static const char *names[] = {"signal", "noise", "slope", "vbar"};
+    frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
+    SEXP x = r_element(gp, "x"), z = r_element(gp, "inducing");
+    R_xlen_t n = nrows(x);
+    int m = nrows(z), k = ncols(id), team = r_threads(threads),
+        q = LENGTH(r_element(state, "weight"));
+    R_xlen_t size = (R_xlen_t)m * n;
+    const double *residual = r_doubles(r_element(gp, "variance"), "variance", n);
+    const double *extra = r_doubles(noise, "noise", n);
+    double *variance = (double *)R_alloc(n + 1, sizeof(double));
+    for (R_xlen_t i = 0; i < n; i++)
+        variance[i] = fmax(residual[i], 0.0) + extra[i];
+    laplace_problem problem = {
+        .kern = &fr.kern,
+        .d = fr.d,
+        .m = m,
+        .k = k,
+        .q = q,
+        .n = n,
+        .x = r_scaled(&fr, x),
+        .v = r_doubles(r_element(gp, "V"), "V", size),
+        .variance = variance,
+        .id = unpack_ids(id, n),
+        .coef = r_doubles(r_element(state, "coef"), "coef", (R_xlen_t)k * n),
+        .D = r_doubles(r_element(state, "D"), "D", n),
+        .W = r_doubles(r_element(state, "W"), "W", size),
+        .root = r_doubles(r_element(state, "root"), "root", (R_xlen_t)m * m),
+        .weight = r_doubles(r_element(state, "weight"), "weight", q),
+        .b = r_doubles(r_element(state, "b"), "b", (R_xlen_t)m * q),
+        .error = r_doubles(r_element(state, "error"), "error", (R_xlen_t)q * n),
+        .centred = r_doubles(r_element(state, "centred"), "centred", (R_xlen_t)q * n),
+    };
+    double *through = (double *)R_alloc(fr.d, sizeof(double));
+    double *weights = (double *)R_alloc(size + 1, sizeof(double));
+    SEXP out = PROTECT(r_list(4, names));
+    SET_VECTOR_ELT(out, 0, allocVector(REALSXP, 1));
+    SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
+    SET_VECTOR_ELT(out, 2, allocVector(REALSXP, fr.d));
+    SET_VECTOR_ELT(out, 3, allocMatrix(REALSXP, m, (int)n));
+    double *slope = REAL(VECTOR_ELT(out, 2)), *vbar = REAL(VECTOR_ELT(out, 3));
+    r_raise(laplace_adjoint(&problem, team, REAL(VECTOR_ELT(out, 0)), REAL(VECTOR_ELT(out, 1)),
+                            slope, vbar));
+    /* from the features to k(z, x), whose adjoint is L^-T vbar */
+    if (m) {
+        r_raise(inducing_weights(m, r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m), n,
+                                 vbar, team, weights));
+        r_raise(laplace_slopes(&fr.kern, fr.d, m, r_scaled(&fr, z), n, problem.x, weights, team,
+                               through));
+        for (int l = 0; l < fr.d; l++)
+            slope[l] += through[l];
+    }
+    UNPROTECT(1);
+    return out;
+}
+
+/* sum_uv A_uv d k(z_u, z_v) / d log lengthscale for the inducing inputs z. */
+SEXP laplace_inducing(SEXP gp, SEXP A, SEXP threads)
+{
+    frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
+    SEXP z = r_element(gp, "inducing");
+    int m = nrows(z);
+    const double *points = r_scaled(&fr, z);
+    SEXP out = PROTECT(allocVector(REALSXP, fr.d));
+    r_raise(laplace_slopes(&fr.kern, fr.d, m, points, m, points, r_doubles(A, "A", (R_xlen_t)m * m),
+                           r_threads(threads), REAL(out)));
+    UNPROTECT(1);
+    return out;
+}
+
+/* B^-1 X or B'^-1 X for X (q x n). */
+SEXP laplace_solves(SEXP id, SEXP coef, SEXP X, SEXP transposed)
+{
+    int n = ncols(X), q = nrows(X), k = ncols(id);
+    SEXP out = PROTECT(duplicate(X));
+    laplace_solve(k, n, unpack_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n),
+                  asLogical(transposed), q, REAL(out));
+    UNPROTECT(1);
+    return out;
+}
+
+/* B' X for X (q x n). */
+SEXP laplace_collects(SEXP id, SEXP coef, SEXP X)
+{
+    int n = ncols(X), q = nrows(X), k = ncols(id);
+    SEXP out = PROTECT(allocMatrix(REALSXP, q, n));
+    laplace_collect(k, n, unpack_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n), q,
+                    r_doubles(X, "X", -1), REAL(out));
+    UNPROTECT(1);
+    return out;
+}

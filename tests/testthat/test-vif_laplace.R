@@ -1,0 +1,116 @@
+# The Laplace approximation against its dense definition, written plainly: for covariance K of the latent process,
+# log p(y | b) - b' K^-1 b / 2 - log det(I + K W) / 2 at the mode b, found by Newton's method on the latent process itself.
+dense_laplace <- function(K, family, data, phi, beta) {
+  fixed <- data$offset + if (is.null(data$X)) 0 else drop(data$X %*% beta)
+  inverse <- solve(K)
+  b <- numeric(length(data$y))
+  joint <- function(b) sum(family$value(data$y, fixed + b, data$w, phi)) - drop(b %*% inverse %*% b) / 2
+  for (iteration in 1:500) {
+    s <- family$slopes(data$y, fixed + b, data$w, phi)
+    step <- solve(inverse + diag(s$curvature), s$d1 - drop(inverse %*% b))
+    size <- 1
+    while (joint(b + size * step) < joint(b) - 1e-10 && size > 1e-6) size <- size / 2
+    b <- b + size * step
+    if (max(abs(step)) < 1e-11) break
+  }
+  W <- family$slopes(data$y, fixed + b, data$w, phi)$curvature
+  loglik <- joint(b) - as.numeric(determinant(diag(length(b)) + K * rep(W, each = length(b)))$modulus) / 2
+  list(eta = fixed + b, b = b, W = W, loglik = loglik)
+}
+
+laplace_problem <- function(case, n = 200, beta = c(0.3, -0.5), kernel = gp_kernel("matern32", 0.8, 0.3), m = 15, k = n - 1) {
+  set.seed(11)
+  x <- matrix(runif(2 * n), n)
+  x <- x[order_maxmin(x), ]
+  X <- cbind(one = 1, east = x[, 1])
+  K <- oracle_covariance(kernel, x, x)
+  offset <- rnorm(n, sd = 0.1)
+  eta <- drop(X %*% beta) + offset + drop(crossprod(chol(K + diag(1e-10, n)), rnorm(n)))
+  family <- laplace_family(case$family)
+  w <- if (isTRUE(case$trials)) sample(1:4, n, TRUE) else rep(1, n)
+  y <- family$draw(eta, w, case$phi)
+  if (family$name == "beta") y <- pmin(pmax(y, 1e-4), 1 - 1e-4)
+  gp <- residual_gp(x, kernel, inducing = m, seed = 1)
+  list(family = family, phi = case$phi, beta = beta, kernel = kernel, x = x, K = K, gp = gp, eta = eta,
+       id = unname(residual_knn(gp, k, predecessors = TRUE)$id), data = list(y = y, w = w, X = X, offset = offset))
+}
+
+laplace_cases <- list(
+  gaussian = list(family = gaussian(), phi = c(sigma2 = 0.3)),
+  logit = list(family = binomial(), phi = numeric(), trials = TRUE),
+  probit = list(family = binomial("probit"), phi = numeric()),
+  poisson = list(family = poisson(), phi = numeric()),
+  gamma = list(family = Gamma("log"), phi = c(shape = 2)),
+  nbinom2 = list(family = nbinom2(), phi = c(size = 2)),
+  beta = list(family = beta_family(), phi = c(precision = 6)),
+  student_t = list(family = student_t(), phi = c(scale = 0.4, df = 4))
+)
+
+evaluate_laplace <- function(problem, par = NULL, gradient = FALSE, tolerance = 1e-10) {
+  kernel <- problem$kernel
+  phi <- problem$phi
+  beta <- problem$beta
+  gp <- problem$gp
+  if (!is.null(par)) {
+    kernel$variance <- exp(par[1])
+    kernel$lengthscale <- exp(par[2])
+    phi[] <- exp(par[2 + seq_along(phi)])
+    beta <- par[2 + length(phi) + seq_along(beta)]
+    gp <- residual_gp(problem$x, kernel, inducing = gp$inducing)
+  }
+  laplace_evaluate(gp, problem$id, problem$data, problem$family, phi, beta, gradient = gradient, tolerance = tolerance)
+}
+
+test_that("with all predecessors as neighbours mode and likelihood are those of the dense approximation", {
+  on_one_thread()
+  for (name in names(laplace_cases)) {
+    problem <- laplace_problem(laplace_cases[[name]])
+    dense <- dense_laplace(problem$K, problem$family, problem$data, all_phi(problem$family, problem$phi), problem$beta)
+    found <- evaluate_laplace(problem)
+    expect_true(found$settled, label = name)
+    expect_equal(found$eta, dense$eta, tolerance = 1e-6, label = name)
+    expect_equal(found$loglik, dense$loglik, tolerance = 1e-6, label = name)
+  }
+})
+
+test_that("the gradient is that of the likelihood, what comes through the mode included", {
+  on_one_thread()
+  for (name in names(laplace_cases)) {
+    problem <- laplace_problem(laplace_cases[[name]], n = 120)
+    par <- c(log(0.8), log(0.3), log(problem$phi), problem$beta)
+    at <- function(par) evaluate_laplace(problem, par)$loglik
+    numeric <- vapply(seq_along(par), function(j) {
+      step <- 1e-3 * (seq_along(par) == j)
+      (8 * (at(par + step) - at(par - step)) - (at(par + 2 * step) - at(par - 2 * step))) / 12e-3
+    }, 0)
+    found <- evaluate_laplace(problem, par, gradient = TRUE)$gradient
+    expect_named(found, c("variance", "lengthscale", names(problem$phi), "one", "east"))
+    expect_equal(unname(found), numeric, tolerance = 1e-5, label = name)
+  }
+})
+
+test_that("a Gaussian family is the Gaussian likelihood, whatever the neighbours", {
+  on_one_thread()
+  problem <- laplace_problem(laplace_cases$gaussian, k = 8)
+  data <- problem$data
+  r <- data$y - data$offset - drop(data$X %*% problem$beta)
+  found <- evaluate_laplace(problem, gradient = TRUE)
+  exact <- vif_loglik(r, problem$gp, cbind(seq_along(r), problem$id), 0.3, gradient = TRUE)
+  expect_equal(found$loglik, c(exact), tolerance = 1e-10)
+  expect_equal(unname(found$gradient[1:3]), unname(attr(exact, "gradient")), tolerance = 1e-8)
+})
+
+test_that("with few neighbours it is close, and the gradient is nearly that of the likelihood", {
+  on_one_thread()
+  for (name in c("logit", "poisson", "beta")) {
+    problem <- laplace_problem(laplace_cases[[name]], k = 15, m = 20)
+    dense <- dense_laplace(problem$K, problem$family, problem$data, all_phi(problem$family, problem$phi), problem$beta)
+    expect_lt(abs(evaluate_laplace(problem)$loglik - dense$loglik), 0.2, label = name)
+    par <- c(log(0.8), log(0.3), log(problem$phi), problem$beta)
+    numeric <- vapply(seq_along(par), function(j) {
+      step <- 1e-3 * (seq_along(par) == j)
+      (evaluate_laplace(problem, par + step)$loglik - evaluate_laplace(problem, par - step)$loglik) / 2e-3
+    }, 0)
+    expect_equal(unname(evaluate_laplace(problem, par, gradient = TRUE)$gradient), numeric, tolerance = 0.02, label = name)
+  }
+})
