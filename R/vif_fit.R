@@ -76,21 +76,22 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #' @export
 vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), inducing = 200, k = 30,
                             nugget = NULL, noise_variance = NULL, order = "maxmin",
-                            neighbours = c("residual", "euclidean"), start = "auto",
+                            neighbours = c("residual", "selected", "euclidean"), start = "auto",
                             lengthscale = NULL, smoothness = c("fixed", "estimate"), iterations = 100, jitter = 1e-6, seed = 1, threads = NULL,
-                            progress = interactive(), ...) {
+                            progress = interactive(), family = stats::gaussian(), weights = NULL, offset = NULL, ...) {
   unused <- ...names()
   if (...length()) refuse(c(unused, "...")[1], "an argument of vif_fit()", "unknown")
   if (missing(x)) refuse("x", "given: the inputs, one row for each observation", "missing")
   x <- check_points(x, "x", least = 2)
   n <- nrow(x)
-  y <- check_response(y, n, "x")
+  gaussian <- is_gaussian(family)
+  if (gaussian) y <- check_response(y, n, "x")
   X <- check_covariates(X, n)
   check_kernel(kernel, ncol(x))
   k <- min(check_whole(k, "k", 1), n - 1L)
   if (!is.null(nugget)) nugget <- check_nonnegative(nugget, "nugget")
   extra <- check_noise(0, noise_variance, n)
-  neighbours <- check_choice(neighbours, c("residual", "euclidean"), "neighbours")
+  neighbours <- check_choice(neighbours, c("residual", "selected", "euclidean"), "neighbours")
   smoothness <- check_choice(smoothness, c("fixed", "estimate"), "smoothness")
   if (smoothness == "estimate" && kernel$family != "matern") {
     refuse("smoothness", sprintf('"fixed" for family "%s"; family "matern" has one to estimate', kernel$family), '"estimate"')
@@ -100,6 +101,17 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   seed <- check_whole(seed, "seed", -.Machine$integer.max)
   threads <- worthwhile_threads(thread_count(threads), n)
   progress <- check_flag(progress, "progress")
+  if (!gaussian) {
+    if (!is.null(nugget)) refuse("nugget", "NULL with a `family` other than gaussian()", describe(nugget))
+    if (!is.null(noise_variance)) refuse("noise_variance", "NULL with a `family` other than gaussian()", describe(noise_variance))
+    if (missing(inducing)) inducing <- min(inducing, length(distinct_rows(x)))
+    groups <- lengthscale_groups(lengthscale, x, kernel)
+    settings <- list(kernel = kernel, inducing = inducing, k = k, neighbours = neighbours, jitter = jitter, seed = seed,
+                     threads = threads, groups = groups, scale = input_scale(x, groups), smoothness = smoothness)
+    fit <- fit_laplace(y, x, X, family, weights, offset, settings, order, start, iterations, progress)
+    fit$call <- as_call(match.call())
+    return(fit)
+  }
   flat <- if (is.null(X)) y else stats::lm.fit(X, y)$residuals
   if (sum(flat^2) <= 1e-20 * sum(y^2) || stats::var(flat) == 0) {
     refuse("y", "varying beyond its mean", if (stats::var(y) == 0) "constant" else "a linear function of `X`")
@@ -145,22 +157,22 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
 #'   formula method looks up `noise_variance` in `data` too, so that it loses the same rows.
 #' @export
 vif_fit.formula <- function(y, coords, data = environment(y), subset, na.action = stats::na.omit,
-                            noise_variance = NULL, ...) {
+                            noise_variance = NULL, weights = NULL, ...) {
   if (missing(coords) || !inherits(coords, "formula") || length(coords) != 2) {
     refuse("coords", "a one-sided formula such as ~ lon + lat", if (missing(coords)) "missing" else describe(coords))
   }
   terms <- stats::delete.response(stats::terms(y, data = data))
-  if (!is.null(attr(terms, "offset"))) refuse("y", "a formula without offset()", deparse1(y))
   both <- joint_formula(y, coords)
   call <- match.call(expand.dots = FALSE)
-  frame <- call[c(1, match(c("data", "subset", "noise_variance"), names(call), 0))]
+  frame <- call[c(1, match(c("data", "subset", "noise_variance", "weights"), names(call), 0))]
   frame[[1]] <- quote(stats::model.frame)
   frame$formula <- both
   frame$na.action <- na.action
   frame <- eval(frame, parent.frame())
   X <- stats::model.matrix(terms, frame)
   fit <- vif_fit.default(stats::model.response(frame), coordinates(coords, frame),
-                         X = if (ncol(X)) X, noise_variance = frame[["(noise_variance)"]], ...)
+                         X = if (ncol(X)) X, noise_variance = frame[["(noise_variance)"]], weights = frame[["(weights)"]],
+                         offset = stats::model.offset(frame), ...)
   fit$call <- as_call(match.call())
   fit$formula <- y
   fit$coords <- coords

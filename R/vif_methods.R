@@ -5,8 +5,13 @@ print.vif <- function(x, digits = 4, ...) {
   cat("<vif> ", counted(x$n, "observation"), ", ", counted(nrow(x$gp$inducing), "inducing input"), ", k = ",
       x$k, if (x$neighbours == "euclidean") " Euclidean neighbours", "\n", sep = "")
   cat("kernel: ", format(x$kernel), "\n", sep = "")
-  cat("nugget: ", format(x$nugget, digits = digits), if (x$nugget_fixed) " (fixed)",
-      if (!is.null(x$noise_variance)) ", beside known noise variances", "\n", sep = "")
+  if (is_laplace(x)) {
+    cat("family: ", x$family$family, "(", x$family$link, ")",
+        if (length(x$phi)) paste0(", ", names(x$phi), " ", format(x$phi, digits = digits, trim = TRUE)), "\n", sep = "")
+  } else {
+    cat("nugget: ", format(x$nugget, digits = digits), if (x$nugget_fixed) " (fixed)",
+        if (!is.null(x$noise_variance)) ", beside known noise variances", "\n", sep = "")
+  }
   if (length(x$coefficients)) {
     cat("mean: ", paste(names(x$coefficients), format(x$coefficients, digits = digits, trim = TRUE),
                         sep = " = ", collapse = ", "), "\n", sep = "")
@@ -69,7 +74,7 @@ print.summary.vif <- function(x, digits = 4, ...) {
 coef.vif <- function(object, type = c("all", "mean", "covariance"), ...) {
   type <- check_choice(type, c("all", "mean", "covariance"), "type")
   covariance <- c(variance = object$kernel$variance, lengthscale = object$kernel$lengthscale,
-                  nugget = object$nugget)
+                  if (is_laplace(object)) object$phi else c(nugget = object$nugget))
   switch(type, all = c(object$coefficients, covariance), mean = object$coefficients,
          covariance = covariance)
 }
@@ -110,6 +115,10 @@ formula.vif <- function(x, ...) x$formula
 #' qqnorm(residuals(fit, "standardised"))
 #' @export
 residuals.vif <- function(object, type = c("response", "loo", "standardised"), ...) {
+  if (is_laplace(object)) {
+    type <- check_choice(if (missing(type)) "response" else type, c("response", "pearson", "deviance", "quantile"), "type")
+    return(stats::naresid(object$na.action, residuals_laplace(object, type, ...)))
+  }
   type <- check_choice(type, c("response", "loo", "standardised"), "type")
   stats::naresid(object$na.action, fit_residuals(object, type))
 }
@@ -143,6 +152,7 @@ precision_diagonal <- function(object, B) {
 #' @rdname residuals.vif
 #' @export
 fitted.vif <- function(object, ...) {
+  if (is_laplace(object)) return(stats::naresid(object$na.action, fitted_laplace(object)))
   stats::naresid(object$na.action, object$y - fit_residuals(object, "response"))
 }
 
@@ -165,6 +175,7 @@ fitted.vif <- function(object, ...) {
 simulate.vif <- function(object, nsim = 1, seed = NULL, ...) {
   nsim <- check_whole(nsim, "nsim", 1)
   if (!is.null(seed)) seed <- check_whole(seed, "seed", -.Machine$integer.max)
+  if (is_laplace(object)) return(simulate_laplace(object, nsim, seed))
   state <- object$state
   m <- nrow(object$gp$V)
   B <- methods::as(contrast_matrix(object$id, state$coef), "triangularMatrix")

@@ -47,7 +47,7 @@
 predict.vif <- function(object, newdata, newX = NULL, k = 2 * object$k, se.fit = TRUE,
                         interval = c("none", "prediction", "confidence"), level = 0.95,
                         beta_uncertainty = FALSE, nsim = 0, seed = NULL, chunk = 50000,
-                        threads = NULL, progress = interactive(), ...) {
+                        threads = NULL, progress = interactive(), type = c("response", "link"), ...) {
   k <- min(check_whole(k, "k", 1), object$n)
   se.fit <- check_flag(se.fit, "se.fit")
   interval <- check_choice(interval, c("none", "prediction", "confidence"), "interval")
@@ -60,6 +60,10 @@ predict.vif <- function(object, newdata, newX = NULL, k = 2 * object$k, se.fit =
   progress <- check_flag(progress, "progress")
   new <- if (missing(newdata)) fitted_inputs(object) else new_inputs(object, newdata, newX)
 
+  type <- check_choice(type, c("response", "link"), "type")
+  if (is_laplace(object)) {
+    return(predict_laplace(object, new, k, type, se.fit, interval, level, beta_uncertainty, chunk, threads))
+  }
   n <- nrow(new$x)
   starts <- seq(1, n, by = chunk)
   parts <- lapply(starts, function(first) {
@@ -90,7 +94,7 @@ predict.vif <- function(object, newdata, newX = NULL, k = 2 * object$k, se.fit =
 
 fitted_inputs <- function(object) {
   back <- order(object$order)
-  list(x = object$gp$x[back, , drop = FALSE], X = object$X)
+  list(x = object$gp$x[back, , drop = FALSE], X = object$X, offset = object$offset)
 }
 
 new_inputs <- function(object, newdata, newX) {
@@ -122,7 +126,7 @@ new_inputs <- function(object, newdata, newX) {
   X <- stats::model.matrix(object$terms, frame, contrasts.arg = object$contrasts)
   inputs <- stats::model.frame(object$coords_terms, newdata, na.action = stats::na.pass)
   list(x = check_points(coordinates(object$coords, inputs), "newdata"),
-       X = if (ncol(X)) check_points(X, "newdata"))
+       X = if (ncol(X)) check_points(X, "newdata"), offset = stats::model.offset(frame))
 }
 
 # Mean, and variance of the noise-free process, at a few new points.
