@@ -47,139 +47,121 @@ working_loglik <- function(state, solved) {
 # ---- the mode ----
 
 # The mode of the latent process, by Newton's method, and of beta too if `beta` is NULL. data: y, w, X, offset, in the order of
-# gp$x. Steps are from a point (beta, a, b), b = S_latent a, for which log p(y, b) is known, and halved until it rises.
-laplace_mode <- function(gp, id, data, family, phi, beta, eta = NULL, threads = NA_integer_, tolerance = 1e-5,
+# gp$x. Every step smooths the working responses of a linear predictor `from`. As S changes with its noise the steps shrink
+# by a constant factor in the end, the smaller the better S approximates; where they grow they are damped.
+laplace_mode <- function(gp, id, data, family, phi, beta, eta = NULL, threads = NA_integer_, tolerance = 1e-4,
                          iterations = 100) {
-  joint <- function(at) {
-    value <- sum(family$value(data$y, at$eta, data$w, phi)) - sum(at$a * at$b) / 2
-    if (is.finite(value)) value else -Inf
-  }
-  free <- is.null(beta)
   p <- NCOL(data$X) * !is.null(data$X)
-  fixed <- function(beta) data$offset + if (p) drop(data$X %*% beta) else 0
-  zero <- if (free) numeric(p) else beta
-  here <- list(beta = zero, a = 0 * data$offset, b = 0 * data$offset, eta = fixed(zero))
-  here$value <- joint(here)
-  from <- if (is.null(eta)) here$eta else eta # where the density is expanded, the given start at first
-  elsewhere <- !is.null(eta)
+  from <- if (is.null(eta)) family_guess(family, data) else eta
+  # beyond a few units of a log or logit the expansion says nothing
+  longest <- if (family$object$link == "identity") Inf else 4
+  last <- Inf
+  damping <- 1
   for (iteration in seq_len(iterations)) {
     s <- family$slopes(data$y, from, data$w, phi)
     noise <- 1 / s$curvature
     z <- from - data$offset + noise * s$d1
     state <- working_state(gp, id, noise, threads)
     solved <- working_solve(state, id, rbind(z, if (p) t(data$X)), threads)
-    new <- here
-    information <- NULL
-    if (p) {
-      information <- crossprod(data$X, t(solved$solved[-1, , drop = FALSE]))
-      if (free) new$beta <- drop(solve(information, crossprod(data$X, solved$solved[1, ])))
+    information <- if (p) crossprod(data$X, t(solved$solved[-1, , drop = FALSE]))
+    if (!p) own <- numeric()
+    else own <- if (is.null(beta)) drop(solve(information, crossprod(data$X, solved$solved[1, ]))) else beta
+    profile <- c(1, -own)
+    a <- drop(profile %*% solved$solved)
+    move <- data$offset + z - noise * a - from
+    size <- max(abs(move) * sqrt(s$curvature))
+    if (is.na(size)) break
+    if (size < tolerance) {
+      mean <- if (p) drop(data$X %*% own) else 0 * z
+      return(list(eta = from, beta = own, slopes = s, noise = noise, state = state, response = z - mean,
+                  solved = list(b = solved$b %*% profile, error = profile %*% solved$error, B = solved$b[, -1, drop = FALSE]),
+                  information = information, settled = TRUE, iterations = iteration))
     }
-    profile <- c(1, -new$beta)
-    new$a <- drop(profile %*% solved$solved)
-    new$b <- z - (fixed(new$beta) - data$offset) - noise * new$a
-    new$eta <- fixed(new$beta) + new$b
-    new$value <- joint(new)
-    move <- max(abs(new$eta - from) * sqrt(s$curvature))
-    if (move < tolerance) {
-      kept <- list(b = solved$b %*% profile, error = profile %*% solved$error, B = solved$b[, -1, drop = FALSE])
-      return(list(eta = from, beta = new$beta, slopes = s, noise = noise, state = state, solved = kept, z = z, a = new$a,
-                  response = z - (fixed(new$beta) - data$offset), fixed = fixed(new$beta), information = information,
-                  settled = TRUE, iterations = iteration))
-    }
-    accepted <- shortened(here, new, joint)
-    if (is.null(accepted)) {
-      # the given start was bad: from here then; otherwise nothing rises any more
-      if (!elsewhere) break
-      from <- here$eta
-    } else {
-      here <- accepted
-      from <- here$eta
-    }
-    elsewhere <- FALSE
+    damping <- if (size > last) max(damping / 2, 1 / 64) else min(1, 1.5 * damping)
+    last <- size
+    from <- from + pmin(pmax(damping * move, -longest), longest)
   }
-  list(eta = here$eta, beta = here$beta, settled = FALSE)
-}
-
-shortened <- function(here, new, joint, slack = 1e-7) {
-  step <- 1
-  for (attempt in 1:20) {
-    at <- new
-    if (step < 1) {
-      for (part in c("beta", "a", "b", "eta")) at[[part]] <- (1 - step) * here[[part]] + step * new[[part]]
-      at$value <- joint(at)
-    }
-    if (at$value >= here$value - slack * (1 + abs(here$value))) return(at)
-    step <- step / 2
-  }
-  NULL
+  list(eta = from, settled = FALSE)
 }
 
 # ---- the likelihood ----
 
 # The Laplace approximation of the log-likelihood at given parameters, with its gradient in log variance, log lengthscales
-# (as many as the kernel has), log phi and beta. The gradient takes neighbours and inducing inputs as fixed; it is exact as
-# k goes to n - 1 and otherwise as near as S is to the covariance that it approximates.
+# (as many as the kernel has), log phi and beta, neighbours and inducing inputs held fixed. What the mode's own dependence on
+# the parameters adds is a series whose terms shrink as S comes closer to the covariance that it approximates; with the
+# default of one pass beyond the first the gradient has errors of 1e-2 in bad cases (m = 0, k = 10) and 1e-4 in good ones.
 laplace_evaluate <- function(gp, id, data, family, phi, beta, eta = NULL, threads = NA_integer_, gradient = FALSE,
-                             tolerance = 1e-5) {
+                             tolerance = 1e-4, passes = 1) {
   mode <- laplace_mode(gp, id, data, family, phi, beta, eta, threads, tolerance)
   if (!mode$settled) return(c(mode, loglik = -Inf))
   mode$loglik <- working_loglik(mode$state, mode$solved) +
     sum(family$value(data$y, mode$eta, data$w, phi)) +
     0.5 * sum(log(2 * pi * mode$noise) + mode$noise * mode$slopes$d1^2)
-  if (gradient) mode$gradient <- laplace_gradient(mode, gp, id, data, family, phi, threads)
+  if (gradient) mode$gradient <- laplace_gradient(mode, gp, id, data, family, phi, threads, passes)
   mode
 }
 
-laplace_gradient <- function(mode, gp, id, data, family, phi, threads) {
+# With L(theta, N) the likelihood for noise N, whose derivative to the working responses vanishes, and the mode a fixed point
+# eta = G(eta, theta) = z - N S^-1 (z - mean), the derivative is dL + h' d eta, h = dL/dN dN/d eta, and h' d eta = l' dG where
+# l = h + (dG/d eta)' l. Of dG/d eta the part that is not an error of approximation is (1 - N w) (I - S^-1 N), w minus the
+# true second derivatives, nothing where these are the curvatures.
+laplace_gradient <- function(mode, gp, id, data, family, phi, threads, passes) {
   s <- mode$slopes
   noise <- mode$noise
-  spread <- noise - noise^2 * working_precision(mode$state, id, threads) # posterior variances of eta
-  implicit <- through_mode(mode, -spread * s$turn / 2, id, threads)
-  # t' dS^-1 z, what comes through the mode, as a difference of two quadratic forms
-  y <- rbind(mode$response)
-  weight <- 1
-  solved <- mode$solved
-  if (any(implicit$t != 0)) {
-    y <- rbind(mode$response + implicit$t, implicit$t)
-    weight <- c(1, -1)
-    solved <- working_solve(mode$state, id, y, threads)
+  to_noise <- -noise^2 * s$turn
+  z <- mode$response
+  parts <- first <- laplace_adjoint(mode, gp, id, rbind(z), 1, threads)
+  h <- (first$noise + (1 / noise - s$d1^2) / 2) * to_noise
+  back <- list(l = h, q = h)
+  error <- 0
+  for (pass in seq_len(if (all(h == 0)) 0 else passes)) {
+    back <- through_mode(mode, h + error, id, threads)
+    t <- noise * back$l
+    # t' dS^-1 z as a difference of two quadratic forms
+    parts <- laplace_adjoint(mode, gp, id, rbind(z + t, t), c(1, -1), threads)
+    error <- (parts$noise - first$noise - s$d1 * back$q) * to_noise
   }
+  slope <- feature_slopes(parts, gp, threads)
+  of_phi <- vapply(family$phi_slopes(data$y, mode$eta, data$w, phi), function(own) {
+    by_noise <- parts$noise + (1 / noise - s$d1^2) / 2 - back$q * s$d1
+    sum(own$value - by_noise * noise^2 * own$curvature + noise * (back$l - back$q) * own$d1)
+  }, 0)
+  of_beta <- if (!is.null(data$X)) drop(crossprod(data$X, s$d1 + back$q))
+  c(variance = parts$signal - sum(parts$noise * noise), slope, of_phi[setdiff(names(phi), names(family$fixed))], of_beta)
+}
+
+laplace_adjoint <- function(mode, gp, id, y, weight, threads) {
+  solved <- if (length(weight) == 1) mode$solved else working_solve(mode$state, id, y, threads)
   state <- c(mode$state[c("coef", "D", "W", "root")],
              list(weight = weight, b = solved$b, error = solved$error, centred = y - crossprod(solved$b, gp$V)))
-  parts <- .Call(C_laplace_derivative, gp, noise, id, state, threads)
+  .Call(C_laplace_derivative, gp, mode$noise, id, state, threads)
+}
+
+# Derivatives to the log lengthscales, those through the Cholesky factor of the inducing inputs included: K = L L',
+# V = L^-1 k, so that the adjoint of K is -L^-T Phi L^-1, Phi the lower half of vbar V'.
+feature_slopes <- function(parts, gp, threads) {
   slope <- parts$slope
   if (nrow(gp$inducing)) {
-    # K = L L', V = L^-1 k: the adjoint of K is -L^-T Phi L^-1, Phi the lower half of vbar V'
     Phi <- .Call(C_vif_crossproduct, parts$vbar, gp$V, NULL, threads)
     Phi[upper.tri(Phi)] <- 0
     diag(Phi) <- diag(Phi) / 2
     half <- backsolve(gp$chol, Phi, upper.tri = FALSE, transpose = TRUE)
-    slope <- slope + .Call(C_laplace_inducing, gp, -t(backsolve(gp$chol, t(half), upper.tri = FALSE, transpose = TRUE)), threads)
+    adjoint <- -t(backsolve(gp$chol, t(half), upper.tri = FALSE, transpose = TRUE))
+    slope <- slope + .Call(C_laplace_inducing, gp, adjoint, threads)
   }
   if (length(gp$kernel$lengthscale) == 1) slope <- sum(slope)
-  names(slope) <- if (length(slope) > 1) paste0("lengthscale", seq_along(slope)) else "lengthscale"
-  # by the noise at fixed z: what the factors say, without the part of t
-  direct <- parts$noise - s$d1 * implicit$q + (1 / noise - s$d1^2) / 2
-  of_phi <- vapply(family$phi_slopes(data$y, mode$eta, data$w, all_phi(family, phi))[names(phi)], function(own) {
-    sum(own$value - direct * noise^2 * own$curvature + implicit$lambda * own$d1)
-  }, 0)
-  of_beta <- if (!is.null(data$X)) drop(crossprod(data$X, s$d1 + implicit$q))
-  c(variance = parts$signal - sum(parts$noise * noise), slope, of_phi, of_beta)
+  stats::setNames(slope, if (length(slope) > 1) paste0("lengthscale", seq_along(slope)) else "lengthscale")
 }
 
-# For the derivative h of the log-likelihood to the mode: lambda = (S_latent^-1 + w)^-1 h with the true second derivatives w,
-# q = S_latent^-1 lambda, and t with q = S^-1 t.
+# l = h + (1 - N w) (l - q) and q = S^-1 N l.
 through_mode <- function(mode, h, id, threads) {
-  if (all(h == 0)) return(list(lambda = h, q = h, t = h))
-  excess <- if (is.null(mode$slopes$own)) NULL else mode$slopes$curvature - mode$slopes$own
-  seen <- h
+  l <- h
   for (pass in 1:100) {
-    q <- drop(working_solve(mode$state, id, rbind(mode$noise * seen), threads)$solved)
-    lambda <- mode$noise * (seen - q)
-    if (is.null(excess)) break
-    next_seen <- h + excess * lambda
-    if (max(abs(next_seen - seen)) <= 1e-9 * max(abs(h))) break
-    seen <- next_seen
+    q <- drop(working_solve(mode$state, id, rbind(mode$noise * l), threads)$solved)
+    if (is.null(mode$slopes$own)) break
+    new <- h + (1 - mode$noise * mode$slopes$own) * (l - q)
+    if (max(abs(new - l)) <= 1e-9 * max(abs(h))) break
+    l <- new
   }
-  list(lambda = lambda, q = q, t = mode$noise * seen)
+  list(l = l, q = q)
 }

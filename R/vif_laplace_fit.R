@@ -77,6 +77,8 @@ laplace_start <- function(start, data, settings, progress, size = 2000) {
   small <- some_data(data, part$data$y)
   if (!is.null(small$X) && qr(small$X)$rank < ncol(small$X)) small$X <- NULL
   own <- part$settings
+  own$inducing <- count_inducing(settings$inducing, length(small$y) %/% 30)
+  own$neighbours <- settings$neighbours
   thetas <- lapply(c(0.03, 0.08, 0.2, 0.5), function(share) {
     kernel <- list(variance = settings$spread / 2, lengthscale = share * settings$scale, smoothness = settings$kernel$smoothness)
     inside(to_theta(kernel, 0, settings), theta_bounds(settings))
@@ -193,7 +195,7 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
     trial <- NULL
     for (attempt in 1:12) {
       trial <- evaluate_at(par + step, current$eta)
-      if (is.finite(trial$loglik) && trial$loglik >= current$loglik + 1e-4 * sum(step * g)) break
+      if (is.finite(trial$loglik) && trial$loglik >= current$loglik + 1e-4 * sum(step * g) - 0.1 * tolerance) break
       step <- step / if (is.finite(trial$loglik)) 2.5 else 4
       trial <- NULL
     }
