@@ -122,8 +122,7 @@ logit_row <- binomial_row(
 probit_row <- binomial_row(
   mean = stats::pnorm,
   value = function(y, eta, w, phi) {
-    log_choose(y, w) + w * (ifelse(y > 0, y * stats::pnorm(eta, log.p = TRUE), 0) +
-                              ifelse(y < 1, (1 - y) * stats::pnorm(-eta, log.p = TRUE), 0))
+    log_choose(y, w) + w * (y * stats::pnorm(eta, log.p = TRUE) + (1 - y) * stats::pnorm(-eta, log.p = TRUE))
   },
   slopes = function(y, eta, w, phi) {
     up <- mills(eta)

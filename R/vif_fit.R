@@ -73,6 +73,13 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #' @param seed Seed of all random choices. The session's random numbers are left untouched.
 #' @param threads Number of threads, see [vecchiann_info()].
 #' @param progress Whether to report every search.
+#' @param family Family of the responses: `gaussian()`, `binomial()` (links `"logit"` and `"probit"`), `poisson()`,
+#'   `Gamma("log")`, [nbinom2()], [beta_family()] or [student_t()]; `y` as these take it. All but the first are fitted by
+#'   Laplace's approximation, see [families][nbinom2]; they have no `nugget` and no `noise_variance`.
+#' @param weights Prior weights of families other than `gaussian()`: numbers of trials where `y` is a share of them,
+#'   factors of the log density otherwise; `NULL` for 1.
+#' @param offset Known part of the linear predictor of families other than `gaussian()`, such as the log of an exposure;
+#'   in a formula `offset()`.
 #' @export
 vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), inducing = 200, k = 30,
                             nugget = NULL, noise_variance = NULL, order = "maxmin",

@@ -7,7 +7,7 @@ print.vif <- function(x, digits = 4, ...) {
   cat("kernel: ", format(x$kernel), "\n", sep = "")
   if (is_laplace(x)) {
     cat("family: ", x$family$family, "(", x$family$link, ")",
-        if (length(x$phi)) paste0(", ", names(x$phi), " ", format(x$phi, digits = digits, trim = TRUE)), "\n", sep = "")
+        paste0(", ", names(x$phi), " ", format(x$phi, digits = digits, trim = TRUE), recycle0 = TRUE), "\n", sep = "")
   } else {
     cat("nugget: ", format(x$nugget, digits = digits), if (x$nugget_fixed) " (fixed)",
         if (!is.null(x$noise_variance)) ", beside known noise variances", "\n", sep = "")

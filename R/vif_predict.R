@@ -27,6 +27,9 @@
 #' @param chunk Number of new points to take at a time.
 #' @param threads Number of threads, see [vecchiann_info()].
 #' @param progress Whether to report progress.
+#' @param type For families other than `gaussian()`: `"response"` for mean responses, integrated over the uncertainty of the
+#'   linear predictor, `"link"` for the linear predictor, which is normal. Limits of a new observation are quantiles of its
+#'   distribution, integrated likewise.
 #' @param ... Not used.
 #' @return Without `se.fit` and `interval` the vector of predicted means. Otherwise a data frame of
 #'   `fit`, with `se.fit` the columns `se.fit` (standard error of the noise-free process) and `se.obs`
