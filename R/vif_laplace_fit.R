@@ -19,9 +19,9 @@ fit_laplace <- function(y, x, X, family, weights, offset, settings, order, start
   found <- laplace_maximise(begin, ordered, settings, iterations, progress)
   if (!found$converged) warn_laplace(paste0("vif_fit() has not converged (", found$message, "): the parameters reached so far are kept"))
   mode <- found$mode
-  if (family$name %in% c("logit", "probit") && max(abs(mode$eta)) > 25) {
-    warn_laplace(paste("fitted probabilities are 0 or 1: the covariates or the process separate the outcomes, and",
-                       "coefficients and variance have no finite estimates"), "vif_separation")
+  if (family$name %in% c("logit", "probit") && all(ordered$y %in% 0:1) && min((2 * ordered$y - 1) * mode$eta) > 3) {
+    warn_laplace(paste("the covariates or the process separate the outcomes (every one has a fitted probability above 0.95):",
+                       "coefficients or variance have no finite estimates"), "vif_separation")
   }
   back <- order(rows)
   names <- colnames(X)
@@ -107,11 +107,11 @@ laplace_structure <- function(theta, data, settings, noise = NULL) {
 }
 
 # The likelihood at parameters par (theta, phi, beta); without beta it is taken from the mode.
-laplace_at <- function(par, structure, data, settings, eta = NULL, gradient = FALSE) {
+laplace_at <- function(par, structure, data, settings, eta = NULL, gradient = FALSE, tolerance = 1e-4) {
   tryCatch({
     gp <- make_gp(par$theta, data$x, structure$inducing, settings)
     found <- laplace_evaluate(gp, structure$id, data, settings$family, all_phi(settings$family, par$phi), par$beta, eta,
-                              settings$threads, gradient)
+                              settings$threads, gradient, tolerance)
     if (!is.finite(found$loglik)) found$loglik <- -Inf
     c(found, list(gp = gp, par = par))
   }, error = function(e) list(loglik = -Inf, failure = conditionMessage(e)))
@@ -132,8 +132,11 @@ laplace_maximise <- function(begin, data, settings, iterations, progress, search
     noise <- found$mode$noise
     if (!found$settled || !off_grid(found$theta, found$structure$at, settings)) break
   }
-  found$structure$gp <- found$mode$gp
-  list(theta = found$theta, phi = found$phi, mode = found$mode, structure = found$structure, converged = found$settled,
+  # the last mode is that of predictions, and found to more digits
+  mode <- laplace_at(found[c("theta", "phi", "beta")], found$structure, data, settings, found$eta, tolerance = 1e-7)
+  if (!is.finite(mode$loglik)) mode <- found$mode
+  found$structure$gp <- mode$gp
+  list(theta = found$theta, phi = found$phi, mode = mode, structure = found$structure, converged = found$settled,
        message = found$message, iterations = done, history = history)
 }
 

@@ -122,10 +122,15 @@ krylov_system <- function(gp, id, latent, threads, tolerance = 1e-8) {
       logdet = function(probes, seed) {
         n <- length(noise)
         m <- nrow(gp$V)
+        # the quadrature's variance is that of what the preconditioner leaves out: three times the neighbours are worth it
+        gp$nugget <- mean(noise)
+        wide <- unname(residual_knn(gp, min(3L * ncol(id), n - 1L), predecessors = TRUE, progress = FALSE)$id)
+        state <- working_state(gp, wide, noise, threads)
+        precondition <- function(r) working_solve(state, wide, r, threads)$solved
         # draws from the preconditioner itself
         xi <- with_seed(seed, {
           e <- matrix(stats::rnorm(probes * n), probes) * rep(sqrt(state$D), each = probes)
-          .Call(C_laplace_solves, id, state$coef, e, FALSE) + crossprod(matrix(stats::rnorm(m * probes), m), gp$V)
+          .Call(C_laplace_solves, wide, state$coef, e, FALSE) + crossprod(matrix(stats::rnorm(m * probes), m), gp$V)
         })
         each <- conjugate_gradients(multiply, precondition, xi, 1e-6)$log
         list(value = sum(log(state$D)) + 2 * sum(log(diag(state$root))) + mean(each), se = stats::sd(each) / sqrt(probes))
