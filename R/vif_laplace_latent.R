@@ -140,11 +140,17 @@ krylov_system <- function(gp, id, latent, threads, tolerance = 1e-8) {
 
 # Solutions of A x = r, a right-hand side in each row, and for each of them r' S^-1/2 log(S^-1/2 A S^-1/2) S^-1/2 r by the
 # Lanczos matrix that the steps make.
-conjugate_gradients <- function(multiply, precondition, r, tolerance, most = 200) {
+conjugate_gradients <- function(multiply, precondition, r, tolerance, most = 200, start = NULL) {
   x <- 0 * r
   z <- precondition(r)
+  first <- rowSums(r * z)
+  if (!is.null(start)) {
+    x <- start
+    r <- r - multiply(x)
+    z <- precondition(r)
+  }
   p <- z
-  rz <- first <- rowSums(r * z)
+  rz <- rowSums(r * z)
   alphas <- betas <- NULL
   for (step in seq_len(most)) {
     Ap <- multiply(p)

@@ -14,16 +14,16 @@ static const int *unpack_ids(SEXP id, R_xlen_t rows)
     return INTEGER(id);
 }
 
-/* state: coef, D, W, root, weight, b (m x q), error and centred (q x n), as working_state() makes it. Answers what
- * laplace_adjoint() finds, the part of the features through k(z, x) added to the slope. */
+/* state: coef, D, W, and either root, weight, b (m x q), error and centred (q x n), or to_D, to_coef and more, what the
+ * features have of their own (m x n); see laplace.h. Answers what laplace_adjoint() finds, the part of the features through
+ * k(z, x) added to the slope. */
 SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
 {
     static const char *names[] = {"signal", "noise", "slope", "vbar"};
     frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
     SEXP x = r_element(gp, "x"), z = r_element(gp, "inducing");
     R_xlen_t n = nrows(x);
-    int m = nrows(z), k = ncols(id), team = r_threads(threads),
-        q = LENGTH(r_element(state, "weight"));
+    int m = nrows(z), k = ncols(id), team = r_threads(threads);
     R_xlen_t size = (R_xlen_t)m * n;
     const double *residual = r_doubles(r_element(gp, "variance"), "variance", n);
     const double *extra = r_doubles(noise, "noise", n);
@@ -35,7 +35,6 @@ SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
         .d = fr.d,
         .m = m,
         .k = k,
-        .q = q,
         .n = n,
         .x = r_scaled(&fr, x),
         .v = r_doubles(r_element(gp, "V"), "V", size),
@@ -44,12 +43,19 @@ SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
         .coef = r_doubles(r_element(state, "coef"), "coef", (R_xlen_t)k * n),
         .D = r_doubles(r_element(state, "D"), "D", n),
         .W = r_doubles(r_element(state, "W"), "W", size),
-        .root = r_doubles(r_element(state, "root"), "root", (R_xlen_t)m * m),
-        .weight = r_doubles(r_element(state, "weight"), "weight", q),
-        .b = r_doubles(r_element(state, "b"), "b", (R_xlen_t)m * q),
-        .error = r_doubles(r_element(state, "error"), "error", (R_xlen_t)q * n),
-        .centred = r_doubles(r_element(state, "centred"), "centred", (R_xlen_t)q * n),
     };
+    SEXP to_D = r_element(state, "to_D"), more = r_element(state, "more");
+    if (to_D == R_NilValue) {
+        int q = problem.q = LENGTH(r_element(state, "weight"));
+        problem.root = r_doubles(r_element(state, "root"), "root", (R_xlen_t)m * m);
+        problem.weight = r_doubles(r_element(state, "weight"), "weight", q);
+        problem.b = r_doubles(r_element(state, "b"), "b", (R_xlen_t)m * q);
+        problem.error = r_doubles(r_element(state, "error"), "error", (R_xlen_t)q * n);
+        problem.centred = r_doubles(r_element(state, "centred"), "centred", (R_xlen_t)q * n);
+    } else {
+        problem.to_D = r_doubles(to_D, "to_D", n);
+        problem.to_coef = r_doubles(r_element(state, "to_coef"), "to_coef", (R_xlen_t)k * n);
+    }
     double *through = (double *)R_alloc(fr.d, sizeof(double));
     double *weights = (double *)R_alloc(size + 1, sizeof(double));
     SEXP out = PROTECT(r_list(4, names));
@@ -60,6 +66,11 @@ SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
     double *slope = REAL(VECTOR_ELT(out, 2)), *vbar = REAL(VECTOR_ELT(out, 3));
     r_raise(laplace_adjoint(&problem, team, REAL(VECTOR_ELT(out, 0)), REAL(VECTOR_ELT(out, 1)),
                             slope, vbar));
+    if (more != R_NilValue) {
+        const double *own = r_doubles(more, "more", size);
+        for (R_xlen_t u = 0; u < size; u++)
+            vbar[u] += own[u];
+    }
     /* from the features to k(z, x), whose adjoint is L^-T vbar */
     if (m) {
         r_raise(inducing_weights(m, r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m), n,
@@ -94,6 +105,23 @@ SEXP laplace_solves(SEXP id, SEXP coef, SEXP X, SEXP transposed)
     SEXP out = PROTECT(duplicate(X));
     laplace_solve(k, n, unpack_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n),
                   asLogical(transposed), q, REAL(out));
+    UNPROTECT(1);
+    return out;
+}
+
+/* list(to_D, to_coef) of laplace_pairs(). */
+SEXP laplace_pair_sums(SEXP id, SEXP weight, SEXP L, SEXP H, SEXP RL, SEXP RH, SEXP threads)
+{
+    static const char *names[] = {"to_D", "to_coef"};
+    int n = ncols(L), q = nrows(L), k = ncols(id);
+    R_xlen_t size = (R_xlen_t)q * n;
+    SEXP out = PROTECT(r_list(2, names));
+    SET_VECTOR_ELT(out, 0, allocVector(REALSXP, n));
+    SET_VECTOR_ELT(out, 1, allocMatrix(REALSXP, k, n));
+    laplace_pairs(k, n, unpack_ids(id, n), q, r_doubles(weight, "weight", q),
+                  r_doubles(L, "L", size), r_doubles(H, "H", size), r_doubles(RL, "RL", size),
+                  r_doubles(RH, "RH", size), r_threads(threads), REAL(VECTOR_ELT(out, 0)),
+                  REAL(VECTOR_ELT(out, 1)));
     UNPROTECT(1);
     return out;
 }

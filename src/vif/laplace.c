@@ -180,23 +180,31 @@ static int point_adjoint(workspace *work, const laplace_problem *p, size_t i, co
                          double norm, int count)
 {
     int size = count + 1;
-    double D = p->D[i], squares = 0;
+    double D = p->D[i], squares = 0, lambda;
     covariance(work, p, size);
     if (factor(work->R, size, count))
         return 1;
-    for (int s = 0; s < p->q; s++)
-        squares += p->weight[s] * p->error[i * p->q + s] * p->error[i * p->q + s];
-    /* beta = lambda alpha + C^-1 t / D, where t / D is the derivative to the coefficients */
-    double lambda = -0.5 * (1 - (squares + norm) / D) / D;
-    simd->dot_list(p->m, g, p->v, work->ids, count, work->beta);
-    for (int j = 0; j < count; j++)
+    /* beta = lambda alpha + C^-1 t, where t is the derivative to the coefficients */
+    if (p->to_D) {
+        lambda = p->to_D[i];
+        for (int j = 0; j < count; j++)
+            work->beta[j] = p->to_coef[i * p->k + work->slots[j]];
+    } else {
         for (int s = 0; s < p->q; s++)
-            work->beta[j] +=
-                p->weight[s] * p->error[i * p->q + s] * p->centred[(size_t)work->ids[j] * p->q + s];
+            squares += p->weight[s] * p->error[i * p->q + s] * p->error[i * p->q + s];
+        lambda = -0.5 * (1 - (squares + norm) / D) / D;
+        simd->dot_list(p->m, g, p->v, work->ids, count, work->beta);
+        for (int j = 0; j < count; j++) {
+            for (int s = 0; s < p->q; s++)
+                work->beta[j] += p->weight[s] * p->error[i * p->q + s] *
+                                 p->centred[(size_t)work->ids[j] * p->q + s];
+            work->beta[j] /= D;
+        }
+    }
     solve(work->R, size, count, work->beta);
     for (int j = 0; j < count; j++) {
         work->alpha[j] = -p->coef[i * p->k + work->slots[j]];
-        work->beta[j] = lambda * work->alpha[j] + work->beta[j] / D;
+        work->beta[j] += lambda * work->alpha[j];
     }
     work->alpha[count] = 1;
     work->beta[count] = lambda;
@@ -238,7 +246,7 @@ static int block_adjoint(workspace *work, const laplace_problem *p, size_t first
         for (int j = 0; j < count; j++)
             beta[i * p->k + work->slots[j]] = work->beta[j];
         own[i] = work->beta[count];
-        for (int s = 0; s < p->q; s++)
+        for (int s = 0; s < p->q && !p->to_D; s++)
             add_scaled(p->m, -p->weight[s] * p->error[i * p->q + s], p->b + (size_t)s * p->m, g);
         for (int u = 0; u < p->m; u++) {
             double to_w = g[u] / p->D[i];
@@ -301,7 +309,9 @@ status laplace_adjoint(const laplace_problem *p, int threads, double *signal, do
     size_t *start = NULL, *place = NULL;
     if (!all || !partial || !beta || !norm || !G || transpose(p, &start, &place))
         goto done;
-    result = precision(p, threads, norm, G);
+    memset(norm, 0, n * sizeof(double));
+    memset(G, 0, n * m * sizeof(double));
+    result = p->to_D ? status_ok() : precision(p, threads, norm, G);
     if (result.code)
         goto done;
     memset(partial, 0, blocks * width * sizeof(double));
@@ -392,6 +402,31 @@ void laplace_solve(int k, size_t n, const int *id, const double *coef, int trans
                 add_scaled(q, a, own, other);
             else
                 add_scaled(q, a, other, own);
+        }
+    }
+}
+
+void laplace_pairs(int k, size_t n, const int *id, int q, const double *weight, const double *L,
+                   const double *H, const double *RL, const double *RH, int threads, double *to_D,
+                   double *to_coef)
+{
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (size_t i = 0; i < n; i++) {
+        const double *l = L + i * q, *h = H + i * q;
+        double sum = 0;
+        for (int s = 0; s < q; s++)
+            sum += weight[s] * l[s] * h[s];
+        to_D[i] = sum;
+        for (int slot = 0; slot < k; slot++) {
+            int parent = id[i + slot * n];
+            double total = 0;
+            if (parent >= 1) {
+                const double *rl = RL + ((size_t)parent - 1) * q,
+                             *rh = RH + ((size_t)parent - 1) * q;
+                for (int s = 0; s < q; s++)
+                    total += weight[s] * (l[s] * rh[s] + h[s] * rl[s]);
+            }
+            to_coef[i * k + slot] = total;
         }
     }
 }

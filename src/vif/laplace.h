@@ -32,11 +32,14 @@ typedef struct {
     const double *b;        /* m x q */
     const double *error;    /* q x n, u_i - w_i . b */
     const double *centred;  /* q x n, y_i - v_i . b */
+    /* instead of root, weight, b, error and centred: derivatives of any function to D (n) and coef (k x n), or NULL */
+    const double *to_D, *to_coef;
 } laplace_problem;
 
 /* Derivatives with the neighbours held fixed: to the log of a factor of all covariances, noise included (signal), to the
  * noise variance of each point (noise, n), to the log lengthscale of each column through k(x_i, x_j) (slope, d), and to
- * the features (vbar, m x n). */
+ * the features (vbar, m x n). With to_D and to_coef
+ * signal is not set, and vbar lacks what the function has of V beside D and coef. */
 status laplace_adjoint(const laplace_problem *problem, int threads, double *signal, double *noise,
                        double *slope, double *vbar);
 
@@ -47,6 +50,12 @@ status laplace_slopes(const kernel *kern, int d, int p, const double *z, size_t 
 /* X (q x n) <- B^-1 X, or with `transposed` B'^-1 X, for B = I - (a_ij): many right-hand sides at once, side by side. */
 void laplace_solve(int k, size_t n, const int *id, const double *coef, int transposed, int q,
                    double *X);
+
+/* Derivatives to D and coef of sum_s weight_s l_s' R r_s for R = B^-1 D B'^-1, from L = B'^-1 l and H = B'^-1 r, RL = R l
+ * and RH = R r (q x n each). */
+void laplace_pairs(int k, size_t n, const int *id, int q, const double *weight, const double *L,
+                   const double *H, const double *RL, const double *RH, int threads, double *to_D,
+                   double *to_coef);
 
 /* out (q x n) <- B' X. */
 void laplace_collect(int k, size_t n, const int *id, const double *coef, int q, const double *X,
