@@ -80,12 +80,17 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #'   factors of the log density otherwise; `NULL` for 1.
 #' @param offset Known part of the linear predictor of families other than `gaussian()`, such as the log of an exposure;
 #'   in a formula `offset()`.
+#' @param laplace Which process of a family other than `gaussian()` has the VIF approximation: `"latent"`, the process itself,
+#'   by conjugate gradients and stochastic Lanczos quadrature (random numbers by `seed`, the same in every step; `loglik_se` of
+#'   the fit is the standard error that they leave in the log-likelihood), or `"noisy"`, the process plus the noise of working
+#'   responses, which is faster, deterministic and less accurate.
 #' @export
 vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), inducing = 200, k = 30,
                             nugget = NULL, noise_variance = NULL, order = "maxmin",
                             neighbours = c("residual", "selected", "euclidean"), start = "auto",
                             lengthscale = NULL, smoothness = c("fixed", "estimate"), iterations = 100, jitter = 1e-6, seed = 1, threads = NULL,
-                            progress = interactive(), family = stats::gaussian(), weights = NULL, offset = NULL, ...) {
+                            progress = interactive(), family = stats::gaussian(), weights = NULL, offset = NULL,
+                            laplace = c("latent", "noisy"), ...) {
   unused <- ...names()
   if (...length()) refuse(c(unused, "...")[1], "an argument of vif_fit()", "unknown")
   if (missing(x)) refuse("x", "given: the inputs, one row for each observation", "missing")
@@ -114,7 +119,8 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
     if (missing(inducing)) inducing <- min(inducing, length(distinct_rows(x)))
     groups <- lengthscale_groups(lengthscale, x, kernel)
     settings <- list(kernel = kernel, inducing = inducing, k = k, neighbours = neighbours, jitter = jitter, seed = seed,
-                     threads = threads, groups = groups, scale = input_scale(x, groups), smoothness = smoothness)
+                     threads = threads, groups = groups, scale = input_scale(x, groups), smoothness = smoothness,
+                     laplace = check_choice(laplace, c("latent", "noisy"), "laplace"))
     fit <- fit_laplace(y, x, X, family, weights, offset, settings, order, start, iterations, progress)
     fit$call <- as_call(match.call())
     return(fit)

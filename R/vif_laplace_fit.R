@@ -33,8 +33,8 @@ fit_laplace <- function(y, x, X, family, weights, offset, settings, order, start
     converged = found$converged, message = found$message, iterations = found$iterations, history = found$history,
     nugget_fixed = TRUE, noise_variance = mode$noise[back], neighbours = settings$neighbours,
     y = stats::setNames(response$y, if (is.null(dim(y))) names(y)), X = X, offset = offset, order = rows, gp = found$structure$gp,
-    id = found$structure$id, theta = found$theta, settings = settings, family = family$object, phi = found$phi, weights = response$w,
-    linear.predictors = mode$eta[back],
+    id = found$structure$wide, latent_id = found$structure$id, loglik_se = mode$se, laplace = settings$laplace, theta = found$theta, settings = settings, family = family$object, phi = found$phi, weights = response$w,
+    linear.predictors = unname(mode$eta)[back],
     state = list(coef = mode$state$coef, D = mode$state$D, root = mode$state$root, b = drop(solved$b), B = solved$B,
                  error = drop(solved$error), residual = mode$response)
   ), class = "vif")
@@ -79,6 +79,7 @@ laplace_start <- function(start, data, settings, progress, size = 2000) {
   own <- part$settings
   own$inducing <- count_inducing(settings$inducing, length(small$y) %/% 30)
   own$neighbours <- settings$neighbours
+  own$laplace <- "noisy"
   thetas <- lapply(c(0.03, 0.08, 0.2, 0.5), function(share) {
     kernel <- list(variance = settings$spread / 2, lengthscale = share * settings$scale, smoothness = settings$kernel$smoothness)
     inside(to_theta(kernel, 0, settings), theta_bounds(settings))
@@ -103,15 +104,24 @@ laplace_structure <- function(theta, data, settings, noise = NULL) {
     phi <- all_phi(settings$family, family_start(settings$family, data))
     noise <- 1 / settings$family$slopes(data$y, (guess + mean(guess)) / 2, data$w, phi)$curvature
   }
-  list(at = at, inducing = gp$inducing, id = neighbours_of(gp, pmin(noise, 1e3 * settings$spread), settings))
+  wide <- neighbours_of(gp, pmin(noise, 1e3 * settings$spread), settings)
+  # sets of the process itself, as good as noise-free
+  id <- if (settings$laplace == "noisy") wide else neighbours_of(gp, rep(1e-6 * gp$kernel$variance, nrow(data$x)), settings)
+  list(at = at, inducing = gp$inducing, id = id, wide = wide)
 }
 
 # The likelihood at parameters par (theta, phi, beta); without beta it is taken from the mode.
-laplace_at <- function(par, structure, data, settings, eta = NULL, gradient = FALSE, tolerance = 1e-4) {
+laplace_at <- function(par, structure, data, settings, eta = NULL, gradient = FALSE, tolerance = 1e-4,
+                       noisy = settings$laplace == "noisy", probes = 20) {
   tryCatch({
     gp <- make_gp(par$theta, data$x, structure$inducing, settings)
-    found <- laplace_evaluate(gp, structure$id, data, settings$family, all_phi(settings$family, par$phi), par$beta, eta,
-                              settings$threads, gradient, tolerance)
+    phi <- all_phi(settings$family, par$phi)
+    found <- if (noisy) {
+      laplace_evaluate(gp, structure$wide, data, settings$family, phi, par$beta, eta, settings$threads, gradient, tolerance)
+    } else {
+      latent_evaluate(gp, structure$id, structure$wide, data, settings$family, phi, par$beta, eta, settings$threads, gradient,
+                      tolerance, probes, settings$seed)
+    }
     if (!is.finite(found$loglik)) found$loglik <- -Inf
     c(found, list(gp = gp, par = par))
   }, error = function(e) list(loglik = -Inf, failure = conditionMessage(e)))
@@ -133,7 +143,7 @@ laplace_maximise <- function(begin, data, settings, iterations, progress, search
     if (!found$settled || !off_grid(found$theta, found$structure$at, settings)) break
   }
   # the last mode is that of predictions, and found to more digits
-  mode <- laplace_at(found[c("theta", "phi", "beta")], found$structure, data, settings, found$eta, tolerance = 1e-7)
+  mode <- laplace_at(found[c("theta", "phi", "beta")], found$structure, data, settings, found$eta, tolerance = 1e-7, probes = 50)
   if (!is.finite(mode$loglik)) mode <- found$mode
   found$structure$gp <- mode$gp
   list(theta = found$theta, phi = found$phi, mode = mode, structure = found$structure, converged = found$settled,
@@ -147,7 +157,7 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
   bounds <- theta_bounds(settings)
   structure <- laplace_structure(begin$theta, data, settings, noise)
   count <- c(theta = length(begin$theta), phi = length(begin$phi))
-  first <- laplace_at(begin[c("theta", "phi", "beta")], structure, data, settings, begin$eta)
+  first <- laplace_at(begin[c("theta", "phi", "beta")], structure, data, settings, begin$eta, noisy = TRUE)
   if (!is.finite(first$loglik)) {
     stop(user_call(), "the likelihood cannot be evaluated: ", first$failure %or% "the mode of the latent process is not found",
          call. = FALSE)

@@ -49,8 +49,8 @@ latent_loglik <- function(object, method = c("auto", "exact", "iterative"), prob
   family <- laplace_family(object$family)
   data <- list(y = object$y[rows], w = object$weights[rows])
   fixed <- object$offset[rows] + if (is.null(object$X)) 0 else drop(object$X[rows, , drop = FALSE] %*% object$coefficients)
-  latent <- .Call(C_vif_regression, object$gp, rep(jitter * object$gp$kernel$variance, object$n), object$id, NULL, NULL, threads)
-  system <- switch(method, exact = sparse_system, iterative = krylov_system)(object$gp, object$id, latent, threads)
+  latent <- .Call(C_vif_regression, object$gp, rep(jitter * object$gp$kernel$variance, object$n), object$latent_id, NULL, NULL, threads)
+  system <- switch(method, exact = sparse_system, iterative = krylov_system)(object$gp, object$latent_id, latent, threads)
   found <- latent_laplace(system, family, data, all_phi(family, object$phi), fixed, object$linear.predictors[rows], probes, seed)
   eta <- found$eta
   eta[rows] <- eta

@@ -28,7 +28,8 @@ latent_multiply <- function(gp, id, latent, x, threads) {
 }
 
 latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance, iterations = 100) {
-  fixed <- data$offset + if (is.null(data$X)) 0 else drop(data$X %*% beta)
+  p <- NCOL(data$X) * !is.null(data$X)
+  fixed <- data$offset + if (p) drop(data$X %*% beta) else 0
   from <- if (is.null(eta)) family_guess(family, data) else eta
   longest <- if (family$object$link == "identity") Inf else 4
   last <- Inf
@@ -48,11 +49,12 @@ latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, thre
     size <- max(abs(move) * sqrt(s$curvature))
     if (is.na(size)) break
     if (size < tolerance) {
-      if (max(abs(log(noise / state$noise))) > 1e-3) state <- working_state(gp, wide, noise, threads)
-      solved <- working_solve(state, wide, rbind(z), threads)
+      if (!identical(noise, state$noise)) state <- working_state(gp, wide, noise, threads)
+      solved <- working_solve(state, wide, rbind(z, if (p) t(data$X)), threads)
+      kept <- list(b = solved$b[, 1, drop = FALSE], error = solved$error[1, , drop = FALSE], B = solved$b[, -1, drop = FALSE])
       return(list(eta = from, beta = beta, slopes = s, noise = noise, state = state, a = a, b = from - fixed, response = z,
-                  solve = solve, multiply = multiply, precondition = precondition, solved = solved, settled = TRUE,
-                  iterations = iteration))
+                  solve = solve, multiply = multiply, precondition = precondition, solved = kept, settled = TRUE,
+                  information = if (p) crossprod(data$X, t(solved$solved[-1, , drop = FALSE])), iterations = iteration))
     }
     damping <- if (size > last) max(damping / 2, 1 / 64) else min(1, 1.5 * damping)
     last <- size

@@ -135,11 +135,11 @@ simulate_laplace <- function(object, nsim, seed) {
   # a millionth of the variance as noise keeps copies of a point apart
   slack <- rep(1e-6 * gp$kernel$variance, n)
   threads <- thread_count(NULL)
-  f <- .Call(C_vif_regression, gp, slack, object$id, NULL, NULL, threads)
+  f <- .Call(C_vif_regression, gp, slack, object$latent_id, NULL, NULL, threads)
   draws <- with_seed(seed, {
     m <- nrow(gp$V)
     noise <- t(sqrt(f$D) * matrix(stats::rnorm(n * nsim), n))
-    latent <- t(.Call(C_laplace_solves, object$id, f$coef, noise, FALSE)) + crossprod(gp$V, matrix(stats::rnorm(m * nsim), m))
+    latent <- t(.Call(C_laplace_solves, object$latent_id, f$coef, noise, FALSE)) + crossprod(gp$V, matrix(stats::rnorm(m * nsim), m))
     latent[object$order, ] <- latent
     fixed <- object$offset + if (is.null(object$X)) 0 else drop(object$X %*% object$coefficients)
     apply(latent + fixed, 2, function(eta) family$draw(eta, object$weights, phi))

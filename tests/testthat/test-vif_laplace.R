@@ -120,3 +120,57 @@ test_that("with few neighbours it is close, and the gradient tends to that of th
     expect_lt(error[3], 1e-4 * max(abs(numeric)), label = name)
   }
 })
+
+# Of the noise-free process, the parameters as evaluate_laplace() has them.
+evaluate_latent <- function(problem, par, ...) {
+  kernel <- problem$kernel
+  kernel$variance <- exp(par[1])
+  kernel$lengthscale <- exp(par[2])
+  phi <- problem$phi
+  phi[] <- exp(par[2 + seq_along(phi)])
+  beta <- par[-seq_len(2 + length(phi))]
+  gp <- residual_gp(problem$x, kernel, inducing = problem$gp$inducing)
+  latent <- .Call(C_vif_regression, gp, rep(1e-8 * kernel$variance, nrow(problem$x)), problem$id, NULL, NULL, 1L)
+  fixed <- problem$data$offset + drop(problem$data$X %*% beta)
+  list(
+    exact = function() {
+      latent_laplace(sparse_system(gp, problem$id, latent, 1L), problem$family, problem$data, all_phi(problem$family, phi), fixed,
+                     fixed)$loglik
+    },
+    found = function(...) latent_evaluate(gp, problem$id, problem$id, problem$data, problem$family, phi, beta, ...)
+  )
+}
+
+test_that("of the noise-free process likelihood and gradient are exact with all neighbours, and right on average with few", {
+  on_one_thread()
+  for (name in names(laplace_cases)) {
+    for (k in c(99, 12)) {
+      problem <- laplace_problem(laplace_cases[[name]], n = 100, k = k, m = 10)
+      par <- c(log(0.8), log(0.3), log(problem$phi), problem$beta)
+      numeric <- vapply(seq_along(par), function(j) {
+        step <- 1e-3 * (seq_along(par) == j)
+        (evaluate_latent(problem, par + step)$exact() - evaluate_latent(problem, par - step)$exact()) / 2e-3
+      }, 0)
+      exact <- evaluate_latent(problem, par)$exact()
+      found <- evaluate_latent(problem, par)$found(gradient = TRUE, tolerance = 1e-8, probes = if (k == 12) 200 else 5)
+      label <- paste(name, k)
+      if (k == 99) {
+        expect_equal(found$loglik, exact, tolerance = 1e-6, label = label)
+        expect_equal(unname(found$gradient), numeric, tolerance = 1e-4, label = label)
+      } else {
+        expect_lt(abs(found$loglik - exact), 4 * found$se, label = label)
+        expect_lt(found$se, 0.1, label = label)
+        expect_equal(unname(found$gradient), numeric, tolerance = 0.02, label = label)
+      }
+    }
+  }
+})
+
+test_that("likelihoods of the noise-free process do not depend on the number of threads and are repeatable", {
+  problem <- laplace_problem(laplace_cases$poisson, k = 10)
+  par <- c(log(0.8), log(0.3), problem$beta)
+  one <- evaluate_latent(problem, par)$found(threads = 1L, gradient = TRUE)
+  other <- evaluate_latent(problem, par)$found(threads = 3L, gradient = TRUE)
+  parts <- c("loglik", "eta", "gradient")
+  expect_identical(one[parts], other[parts])
+})
