@@ -15,6 +15,12 @@ predict_laplace <- function(object, new, k, type, se.fit, interval, level, beta_
              row.names = names)
 }
 
+# Joint samples of the linear predictor, or of the mean response.
+samples_laplace <- function(object, new, k, type, nsim, threads) {
+  samples <- joint_samples(object, new, k, nsim, threads) + (new$offset %or% 0)
+  if (type == "link") samples else laplace_family(object$family)$mean(samples)
+}
+
 # Means, standard errors and limits from the mean and standard error of the linear predictor. se.fit is the standard
 # deviation of the mean response, se.obs that of a response.
 laplace_summary <- function(object, link, se, type, interval, level, w) {
@@ -123,6 +129,26 @@ residuals_laplace <- function(object, type, seed = NULL) {
 }
 
 fitted_laplace <- function(object) stats::setNames(laplace_family(object$family)$mean(object$linear.predictors), names(object$y))
+
+# Two pictures: quantiles of the randomised quantile residuals, and these against the linear predictor.
+plot_laplace <- function(x, which = 1:2) {
+  r <- residuals_laplace(x, "quantile", seed = 1)
+  look <- list(pch = 20, cex = if (x$n > 2000) 0.4 else 0.7, col = "#2f7fb8", bty = "l", las = 1)
+  picture <- function(title, ...) {
+    do.call(graphics::plot, c(list(...), look))
+    graphics::title(title, line = 1, cex.main = 1, font.main = 1)
+  }
+  if (1 %in% which) {
+    q <- stats::qqnorm(r, plot.it = FALSE)
+    picture("Randomised quantile residuals", q$x, q$y, xlab = "normal quantiles", ylab = "residuals")
+    graphics::abline(0, 1, col = "#c1121f")
+  }
+  if (2 %in% which) {
+    picture("Residuals over the linear predictor", left_out(x)$link, r, xlab = "predicted from all others", ylab = "residuals")
+    graphics::abline(h = 0, col = "#c1121f")
+  }
+  invisible(x)
+}
 
 # ---- simulation ----
 

@@ -41,7 +41,11 @@ summary.vif <- function(object, ...) {
                  "Pr(>|z|)" = 2 * stats::pnorm(-abs(z)))
   structure(list(fit = object, coefficients = table, parameters = coef.vif(object, "covariance"),
                  aic = stats::AIC(object),
-                 residuals = stats::quantile(fit_residuals(object, "standardised"))),
+                 residuals = stats::quantile(if (is_laplace(object)) {
+              residuals_laplace(object, "quantile", seed = 1)
+            } else {
+              fit_residuals(object, "standardised")
+            })),
             class = "summary.vif")
 }
 
@@ -49,7 +53,7 @@ summary.vif <- function(object, ...) {
 print.summary.vif <- function(x, digits = 4, ...) {
   print(x$fit, digits = digits)
   cat("AIC: ", format(x$aic, nsmall = 1, digits = digits + 4), "\n", sep = "")
-  cat("\nstandardised leave-one-out residuals:\n")
+  cat(if (is_laplace(x$fit)) "\nquantile residuals:\n" else "\nstandardised leave-one-out residuals:\n")
   print(x$residuals, digits = digits)
   if (nrow(x$coefficients)) {
     cat("\nmean:\n")
@@ -101,10 +105,12 @@ formula.vif <- function(x, ...) x$formula
 #' from the factor in O(n (k m + m^2)).
 #'
 #' @param object A [vif_fit()].
-#' @param type `"response"` for `y - fitted`, `"loo"` for leave-one-out residuals, `"standardised"` for
+#' @param type For families other than `gaussian()` one of `"response"`, `"pearson"`, `"deviance"` (all three at the fitted
+#'   linear predictor) and `"quantile"`: randomised quantile residuals, each observation predicted from all others, standard
+#'   normal where the model holds (`seed` makes them repeatable). Otherwise `"response"` for `y - fitted`, `"loo"` for leave-one-out residuals, `"standardised"` for
 #'   these divided by their standard deviations: independent standard normal values, more or less, where
 #'   the model holds.
-#' @param ... Not used.
+#' @param ... `seed` of quantile residuals of counts and binary responses.
 #' @return A numeric vector in the order of the data; after `na.action = na.exclude` with `NA` where rows
 #'   were left out.
 #' @examples
@@ -236,6 +242,7 @@ update.vif <- function(object, formula., ..., evaluate = TRUE) {
 #' par(old)
 #' @export
 plot.vif <- function(x, which = 1:4, columns = 1:2, ...) {
+  if (is_laplace(x)) return(plot_laplace(x, intersect(which, 1:2)))
   if (!is.numeric(which) || !all(which %in% 1:4)) refuse("which", "among 1 to 4", describe(which))
   if (any(which %in% 1:3)) {
     left_out <- fit_residuals(x, "loo")

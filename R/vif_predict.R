@@ -65,7 +65,9 @@ predict.vif <- function(object, newdata, newX = NULL, k = 2 * object$k, se.fit =
 
   type <- check_choice(type, c("response", "link"), "type")
   if (is_laplace(object)) {
-    return(predict_laplace(object, new, k, type, se.fit, interval, level, beta_uncertainty, chunk, threads))
+    out <- predict_laplace(object, new, k, type, se.fit, interval, level, beta_uncertainty, chunk, threads)
+    if (nsim) attr(out, "samples") <- with_seed(seed, samples_laplace(object, new, k, type, nsim, threads))
+    return(out)
   }
   n <- nrow(new$x)
   starts <- seq(1, n, by = chunk)

@@ -39,6 +39,7 @@ SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads);
 SEXP laplace_inducing(SEXP gp, SEXP A, SEXP threads);
 SEXP laplace_solves(SEXP id, SEXP coef, SEXP X, SEXP transposed);
 SEXP laplace_collects(SEXP id, SEXP coef, SEXP X);
+SEXP laplace_combination(SEXP C, SEXP V, SEXP threads);
 SEXP laplace_pair_sums(SEXP id, SEXP weight, SEXP L, SEXP H, SEXP RL, SEXP RH, SEXP threads);
 
 #endif

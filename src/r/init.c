@@ -35,6 +35,7 @@ static const R_CallMethodDef routines[] = {
     CALLDEF(laplace_inducing, 3),
     CALLDEF(laplace_solves, 4),
     CALLDEF(laplace_collects, 3),
+    CALLDEF(laplace_combination, 3),
     CALLDEF(laplace_pair_sums, 7),
     {NULL, NULL, 0},
 };

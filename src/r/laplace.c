@@ -126,6 +126,17 @@ SEXP laplace_pair_sums(SEXP id, SEXP weight, SEXP L, SEXP H, SEXP RL, SEXP RH, S
     return out;
 }
 
+/* C' V (q x n) for C (m x q) and V (m x n). */
+SEXP laplace_combination(SEXP C, SEXP V, SEXP threads)
+{
+    int m = nrows(C), q = ncols(C), n = ncols(V);
+    SEXP out = PROTECT(allocMatrix(REALSXP, q, n));
+    r_raise(laplace_combine(m, q, n, r_doubles(C, "C", -1), r_doubles(V, "V", (R_xlen_t)m * n),
+                            r_threads(threads), REAL(out)));
+    UNPROTECT(1);
+    return out;
+}
+
 /* B' X for X (q x n). */
 SEXP laplace_collects(SEXP id, SEXP coef, SEXP X)
 {

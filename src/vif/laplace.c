@@ -431,6 +431,36 @@ void laplace_pairs(int k, size_t n, const int *id, int q, const double *weight, 
     }
 }
 
+status laplace_combine(int m, int q, size_t n, const double *C, const double *V, int threads,
+                       double *out)
+{
+    int rows = simd->rows, cols = simd->cols;
+    size_t strips = (q + rows - 1) / rows, panel = (size_t)m * cols;
+    double *left = scratch_alloc(strips * rows * m + 1, sizeof(double));
+    double *right = scratch_alloc(panel * threads + 1, sizeof(double));
+    if (!left || !right) {
+        scratch_free(left);
+        scratch_free(right);
+        return status_fail(STATUS_MEMORY);
+    }
+    simd_pack(m, rows, q, C, m, 1, left);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (size_t first = 0; first < n; first += cols) {
+        double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS], *own = right + panel * threads_id();
+        int width = n - first < (size_t)cols ? (int)(n - first) : cols;
+        simd_pack(m, cols, width, V + first * m, m, 1, own);
+        for (int top = 0; top < q; top += rows) {
+            simd->dot_tile(m, left + (size_t)top * m, own, tile);
+            for (int b = 0; b < width; b++)
+                for (int a = 0; a < rows && top + a < q; a++)
+                    out[top + a + (first + b) * q] = tile[a * cols + b];
+        }
+    }
+    scratch_free(left);
+    scratch_free(right);
+    return status_ok();
+}
+
 void laplace_collect(int k, size_t n, const int *id, const double *coef, int q, const double *X,
                      double *out)
 {

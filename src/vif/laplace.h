@@ -57,6 +57,10 @@ void laplace_pairs(int k, size_t n, const int *id, int q, const double *weight, 
                    const double *H, const double *RL, const double *RH, int threads, double *to_D,
                    double *to_coef);
 
+/* out (q x n) <- C' V for C (m x q) and V (m x n). */
+status laplace_combine(int m, int q, size_t n, const double *C, const double *V, int threads,
+                       double *out);
+
 /* out (q x n) <- B' X. */
 void laplace_collect(int k, size_t n, const int *id, const double *coef, int q, const double *X,
                      double *out);

@@ -151,3 +151,18 @@ test_that("separated outcomes are told", {
                  class = "vif_separation")
   expect_s3_class(fit, "vif")
 })
+
+test_that("joint samples are those of the linear predictor", {
+  new <- data.frame(lon = c(0.2, 0.7), lat = c(0.3, 0.6), z = c(0, 1), time = c(1, 2))
+  p <- predict(count_fit, new, type = "link", nsim = 4000, seed = 1)
+  samples <- attr(p, "samples")
+  expect_lt(max(abs(rowMeans(samples) - p$fit) / p$se.fit), 0.08)
+  expect_equal(apply(samples, 1, sd), p$se.fit, tolerance = 0.06)
+  expect_equal(attr(predict(count_fit, new, nsim = 4000, seed = 1), "samples"), exp(samples))
+})
+
+test_that("fits have pictures", {
+  grDevices::pdf(NULL)
+  on.exit(grDevices::dev.off())
+  expect_identical(plot(seen_fit), seen_fit)
+})

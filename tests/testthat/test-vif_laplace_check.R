@@ -1,4 +1,4 @@
-# Against the dense Laplace approximation of tests of R/vif_laplace.R, with the VIF covariance of the noise-free process.
+# Against the dense Laplace approximation with the VIF covariance of the noise-free process.
 latent_covariance <- function(gp, id, jitter = 1e-8) {
   f <- vif_factor(gp, cbind(seq_len(nrow(id)), id), jitter * gp$kernel$variance)
   root <- as.matrix(Matrix::solve(f$B, diag(sqrt(f$D))))
