@@ -82,7 +82,8 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #'   in a formula `offset()`.
 #' @param laplace Which process of a family other than `gaussian()` has the VIF approximation: `"latent"`, the process itself,
 #'   by conjugate gradients and stochastic Lanczos quadrature (random numbers by `seed`, the same in every step; `loglik_se` of
-#'   the fit is the standard error that they leave in the log-likelihood), or `"noisy"`, the process plus the noise of working
+#'   the fit is the standard error that they leave in the log-likelihood, 0 where a sparse factor gives it exactly: up to 10,000
+#'   observations in one or two dimensions), or `"noisy"`, the process plus the noise of working
 #'   responses, which is faster, deterministic and less accurate.
 #' @export
 vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), inducing = 200, k = 30,

@@ -5,10 +5,13 @@
 # with which conjugate gradients take a handful of steps, and log det A = log det S + a small rest, by stochastic Lanczos
 # quadrature with draws from S; derivatives of the rest are averages over the same draws, as differences from those of S.
 
+# Variance added to every point's latent process, relative to the kernel's, so that copies of a point are harmless.
+latent_jitter <- 1e-8
+
 # As laplace_evaluate(), with `id` the sets of the latent process and `wide` those of the noisy one. Random numbers are the
 # same in every evaluation.
 latent_evaluate <- function(gp, id, wide, data, family, phi, beta, eta = NULL, threads = NA_integer_, gradient = FALSE,
-                            tolerance = 1e-4, probes = 20, seed = 1, jitter = 1e-8) {
+                            tolerance = 1e-4, probes = 20, seed = 1, jitter = latent_jitter) {
   slack <- rep(jitter * gp$kernel$variance, length(data$y))
   latent <- .Call(C_vif_regression, gp, slack, id, NULL, NULL, threads)
   mode <- latent_mode(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance)
