@@ -23,6 +23,8 @@ SEXP threads_info(SEXP threads)
     return out;
 }
 
+SEXP threads_limit(void) { return ScalarInteger(threads_most()); }
+
 SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP uniforms, SEXP threads)
 {
     /* lengthscale-scaled space: the constant of the family does not matter, so any kernel will do */
