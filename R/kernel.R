@@ -56,18 +56,20 @@ check_lengthscale <- function(lengthscale, arg = "lengthscale") {
   as.double(lengthscale)
 }
 
-check_smoothness <- function(smoothness) {
-  check_number(smoothness, "smoothness", "a number from 0.001 to 10000", function(nu) nu >= 0.001 && nu <= 10000)
+check_smoothness <- function(smoothness, arg = "smoothness") {
+  check_number(smoothness, arg, "a number from 0.001 to 10000", function(nu) nu >= 0.001 && nu <= 10000)
 }
 
 # A kernel as gp_kernel() makes it, whoever made it; with the columns of the inputs, one that fits them.
 check_kernel <- function(kernel, columns = NULL) {
   check_class(kernel, "gp_kernel", "kernel")
   if (!is.list(kernel)) refuse("kernel", "a list, as gp_kernel() makes it", typeof(kernel))
-  family <- check_choice(kernel$family, kernel_families, "kernel$family")
-  check_positive(kernel$variance, "kernel$variance")
-  check_lengthscale(kernel$lengthscale, "kernel$lengthscale")
-  if (family == "matern") check_smoothness(kernel$smoothness)
+  if (!is.character(kernel$family) || length(kernel$family) != 1 || !kernel$family %in% kernel_families) {
+    refuse("kernel$family", "a family of gp_kernel()", describe(kernel$family))
+  }
+  kernel$variance <- check_positive(kernel$variance, "kernel$variance")
+  kernel$lengthscale <- check_lengthscale(kernel$lengthscale, "kernel$lengthscale")
+  if (kernel$family == "matern") kernel$smoothness <- check_smoothness(kernel$smoothness, "kernel$smoothness")
   given <- length(kernel$lengthscale)
   if (!is.null(columns) && given != 1 && given != columns) {
     refuse("lengthscale", paste("of length 1 or", columns, "(the columns of `x`)"),
