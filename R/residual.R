@@ -127,7 +127,7 @@ residual_process <- function(x, kernel, V, variance = pmax(kernel$variance - col
     refuse("variance", paste("numeric of length", nrow(x), "(the rows of `x`)"), describe(variance))
   }
   variance <- check_finite(as.double(variance), "variance")
-  least <- pmax(kernel$variance * (1 - 1e-8) - colSums(V^2), 0)
+  least <- pmax(1 - 1e-8 - colSums((V / sqrt(kernel$variance))^2), 0) * kernel$variance
   low <- which(variance < least)
   if (length(low)) {
     refuse("variance", "at least kernel$variance - colSums(V^2)",

@@ -4,7 +4,10 @@
 
 #include <R.h>
 #include <R_ext/Utils.h>
+#include <math.h>
 #include <string.h>
+
+#define USUAL_EXPONENT 64 /* of 2: variances that need no other unit */
 
 /* ---- unpacking ------------------------------------------------------------------------------ */
 
@@ -45,7 +48,6 @@ kernel r_kernel(SEXP kern)
     error("internal: unknown kernel family '%s'", family);
 }
 
-
 double *r_spread(const double *value, R_xlen_t length, int d)
 {
     double *out = (double *)R_alloc(d, sizeof(double));
@@ -77,8 +79,37 @@ frame r_frame(SEXP x, SEXP kern)
             sum += lane[l];
         centre[u] = sum / (double)n;
     }
-    return (frame){r_kernel(kern), d, r_spread(REAL(lengthscale), XLENGTH(lengthscale), d),
-                   centre};
+    return (frame){r_kernel(kern), d, r_spread(REAL(lengthscale), XLENGTH(lengthscale), d), centre,
+                   1.0};
+}
+
+frame r_frame_in_units(SEXP x, SEXP kern)
+{
+    frame fr = r_frame(x, kern);
+    int exponent;
+    frexp(fr.kern.variance, &exponent);
+    if (abs(exponent) > USUAL_EXPONENT) {
+        fr.unit = ldexp(1.0, exponent / 2);
+        fr.kern.variance = fr.kern.variance / fr.unit / fr.unit;
+    }
+    return fr;
+}
+
+void r_scale(double *values, size_t count, double factor)
+{
+    for (size_t i = 0; i < count && factor != 1.0; i++)
+        values[i] *= factor;
+}
+
+const double *r_in_units(SEXP object, const char *what, R_xlen_t length, double factor)
+{
+    const double *from = r_doubles(object, what, length);
+    if (factor == 1.0)
+        return from;
+    double *out = (double *)R_alloc(length + 1, sizeof(double));
+    memcpy(out, from, length * sizeof(double));
+    r_scale(out, length, factor);
+    return out;
 }
 
 /* Scaled points (d x n) of a matrix, in memory that R frees. */
@@ -98,10 +129,14 @@ metric_points r_points(const frame *fr, SEXP holder, double nugget)
     SEXP x = r_element(holder, "x"), V = r_element(holder, "V");
     metric_points out = {.n = nrows(x), .d = fr->d, .m = nrows(V)};
     out.x = r_scaled(fr, x);
-    out.v = r_doubles(V, "V", (R_xlen_t)out.n * out.m);
+    double inverse = 1.0 / fr->unit;
+    out.v = r_in_units(V, "V", (R_xlen_t)out.n * out.m, inverse);
     double *variance = (double *)R_alloc(2 * out.n + 1, sizeof(double));
-    metric_variances(&fr->kern, out.n, r_doubles(r_element(holder, "variance"), "variance", out.n),
-                     nugget, variance, variance + out.n);
+    const double *residual = r_doubles(r_element(holder, "variance"), "variance", out.n);
+    for (size_t i = 0; i < out.n; i++)
+        variance[i] = residual[i] * inverse * inverse;
+    metric_variances(&fr->kern, out.n, variance, nugget * inverse * inverse, variance,
+                     variance + out.n);
     out.variance = variance;
     out.scale = variance + out.n;
     return out;
@@ -174,7 +209,6 @@ static void check_interrupt(void *unused)
     R_CheckUserInterrupt();
 }
 
-
 /* R_ToplevelExec keeps the jump of an interrupt inside, so that the core can free its memory. */
 int r_poll(void *context, double fraction)
 {
@@ -195,7 +229,8 @@ double *r_lengthscale_scaled(const kernel *unit, SEXP x, SEXP lengthscale, int *
     *d = ncols(x);
     double *centre = (double *)R_alloc(*d, sizeof(double));
     memset(centre, 0, *d * sizeof(double));
-    const double *scale = r_spread(r_doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), *d);
+    const double *scale =
+        r_spread(r_doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), *d);
     double *points = (double *)R_alloc(n * *d + 1, sizeof(double));
     kernel_scale(unit, r_doubles(x, "x", (R_xlen_t)n * *d), n, *d, scale, centre, points);
     return points;

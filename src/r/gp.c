@@ -32,7 +32,8 @@ SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP unif
     size_t n = nrows(x);
     int d = ncols(x), count = asInteger(m);
     kernel unit = {KERNEL_MATERN12, 0.0, 1.0};
-    const double *scale = r_spread(r_doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), d);
+    const double *scale =
+        r_spread(r_doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), d);
     double *points = r_lengthscale_scaled(&unit, x, lengthscale, &d);
     if (strcmp(CHAR(asChar(selection)), "maxmin") == 0) {
         SEXP ids = PROTECT(allocVector(INTSXP, count));
@@ -44,7 +45,7 @@ SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP unif
     }
     double *centres = (double *)R_alloc((size_t)count * d + 1, sizeof(double));
     r_raise(inducing_kmeans(d, n, points, count, r_doubles(uniforms, "uniforms", -1), lloyd_steps,
-                          r_threads(threads), centres));
+                            r_threads(threads), centres));
     SEXP out = PROTECT(allocMatrix(REALSXP, count, d));
     for (int c = 0; c < count; c++)
         for (int u = 0; u < d; u++)
@@ -53,10 +54,22 @@ SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP unif
     return out;
 }
 
+/* Features and residual variances of the rows of x, from inducing inputs and their factor in the unit of the frame. */
+static void set_features(const frame *fr, int m, const double *z, const double *L, SEXP x,
+                         int threads, SEXP V, SEXP variance)
+{
+    size_t n = nrows(x);
+    r_raise(inducing_features(&fr->kern, fr->d, m, z, L, n, r_scaled(fr, x), threads, REAL(V),
+                              REAL(variance)));
+    r_scale(REAL(V), n * m, fr->unit);
+    r_scale(REAL(variance), n, fr->unit);
+    r_scale(REAL(variance), n, fr->unit);
+}
+
 SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads)
 {
     static const char *names[] = {"chol", "V", "variance"};
-    frame fr = r_frame(x, kern);
+    frame fr = r_frame_in_units(x, kern);
     int m = nrows(inducing), n = nrows(x);
     SEXP out = PROTECT(r_list(3, names));
     SET_VECTOR_ELT(out, 0, allocMatrix(REALSXP, m, m));
@@ -65,8 +78,8 @@ SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads)
     scratch_advise(REAL(VECTOR_ELT(out, 1)), (size_t)m * n * sizeof(double));
     double *z = r_scaled(&fr, inducing), *L = REAL(VECTOR_ELT(out, 0));
     r_raise(inducing_factor(&fr.kern, fr.d, m, z, asReal(jitter), L));
-    r_raise(inducing_features(&fr.kern, fr.d, m, z, L, n, r_scaled(&fr, x), r_threads(threads),
-                            REAL(VECTOR_ELT(out, 1)), REAL(VECTOR_ELT(out, 2))));
+    set_features(&fr, m, z, L, x, r_threads(threads), VECTOR_ELT(out, 1), VECTOR_ELT(out, 2));
+    r_scale(L, (size_t)m * m, fr.unit);
     UNPROTECT(1);
     return out;
 }
@@ -74,24 +87,23 @@ SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads)
 SEXP residual_features(SEXP gp, SEXP newdata, SEXP threads)
 {
     static const char *names[] = {"V", "variance"};
-    frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
+    frame fr = r_frame_in_units(r_element(gp, "x"), r_element(gp, "kernel"));
     SEXP inducing = r_element(gp, "inducing");
     int m = nrows(inducing), n = nrows(newdata);
     SEXP out = PROTECT(r_list(2, names));
     SET_VECTOR_ELT(out, 0, allocMatrix(REALSXP, m, n));
     SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
     scratch_advise(REAL(VECTOR_ELT(out, 0)), (size_t)m * n * sizeof(double));
-    r_raise(inducing_features(&fr.kern, fr.d, m, r_scaled(&fr, inducing),
-                            r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m), n,
-                            r_scaled(&fr, newdata), r_threads(threads), REAL(VECTOR_ELT(out, 0)),
-                            REAL(VECTOR_ELT(out, 1))));
+    set_features(&fr, m, r_scaled(&fr, inducing),
+                 r_in_units(r_element(gp, "chol"), "chol", (R_xlen_t)m * m, 1.0 / fr.unit), newdata,
+                 r_threads(threads), VECTOR_ELT(out, 0), VECTOR_ELT(out, 1));
     UNPROTECT(1);
     return out;
 }
 
 SEXP residual_correlation(SEXP gp, SEXP i, SEXP j, SEXP fresh, SEXP threads)
 {
-    frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
+    frame fr = r_frame_in_units(r_element(gp, "x"), r_element(gp, "kernel"));
     double nugget = asReal(r_element(gp, "nugget"));
     metric_points points = r_points(&fr, gp, nugget), from = points;
     if (fresh != R_NilValue)
