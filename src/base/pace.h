@@ -5,7 +5,8 @@
  *       for (size_t i = p.first; i < p.last; i++) ...        (in parallel, if it pays)
  *   result = pace_end(&p);
  *
- * Without a monitor there is one slice. Only the thread that R runs on may call these. */
+ * Without a monitor there is one slice. What is shown of the progress is not for a pace to say: it is a part of
+ * some larger work. Only the thread that R runs on may call these. */
 #ifndef VECCHIANN_PACE_H
 #define VECCHIANN_PACE_H
 
@@ -37,7 +38,7 @@ static inline int pace_next(pace *p)
             p->step *= 2;
         else if (spent > PACE_SECONDS && p->step / 2 >= p->least)
             p->step /= 2;
-        p->stopped = monitor_poll(p->mon, (double)p->last / (double)p->count);
+        p->stopped = monitor_poll(p->mon, 0.0);
     }
     p->first = p->last;
     p->last = p->count - p->first < p->step ? p->count : p->first + p->step;

@@ -5,6 +5,7 @@
 #include <R.h>
 #include <R_ext/Utils.h>
 #include <math.h>
+#include <setjmp.h>
 #include <string.h>
 
 #define USUAL_EXPONENT 64 /* of 2: variances that need no other unit */
@@ -172,16 +173,15 @@ SEXP r_list(int count, const char *const *names)
     return list;
 }
 
-static SEXP interrupt_condition(void)
+/* The jump that a poll held, if one did. */
+static SEXP held_jump(void)
 {
-    static const char *names[] = {"message", "call"};
-    SEXP condition = PROTECT(r_list(2, names)), class = PROTECT(allocVector(STRSXP, 2));
-    SET_VECTOR_ELT(condition, 0, mkString("interrupted"));
-    SET_STRING_ELT(class, 0, mkChar("interrupt"));
-    SET_STRING_ELT(class, 1, mkChar("condition"));
-    setAttrib(condition, R_ClassSymbol, class);
-    UNPROTECT(2);
-    return condition;
+    static SEXP token = NULL;
+    if (!token) {
+        token = R_MakeUnwindCont();
+        R_PreserveObject(token);
+    }
+    return token;
 }
 
 void r_raise(status outcome)
@@ -191,10 +191,8 @@ void r_raise(status outcome)
         return;
     case STATUS_MEMORY:
         error("not enough memory");
-    case STATUS_INTERRUPTED: /* R_ToplevelExec took the interrupt: signal it again, as an interrupt */
-        eval(PROTECT(lang2(install("signalCondition"), interrupt_condition())), R_BaseEnv);
-        eval(PROTECT(lang2(install("invokeRestart"), mkString("abort"))), R_BaseEnv);
-        error("interrupted");
+    case STATUS_INTERRUPTED:
+        R_ContinueUnwind(held_jump());
     case STATUS_NOT_POSITIVE_DEFINITE:
         error("the Cholesky factorisation of k(inducing, inducing) fails at pivot %lld: inducing "
               "inputs are too close for this kernel; use a larger `jitter`, or fewer or different "
@@ -203,23 +201,62 @@ void r_raise(status outcome)
     }
 }
 
-static void check_interrupt(void *unused)
-{
-    (void)unused;
-    R_CheckUserInterrupt();
-}
+#define POLL_SECONDS 0.05
 
-/* R_ToplevelExec keeps the jump of an interrupt inside, so that the core can free its memory. */
-int r_poll(void *context, double fraction)
+/* What R is let in for. */
+typedef struct {
+    progress_line *line;
+    double fraction;
+    jmp_buf back;
+} visit;
+
+static SEXP let_in(void *data)
 {
-    progress_line *line = context;
-    int percent = (int)(100.0 * fraction);
+    visit *now = data;
+    progress_line *line = now->line;
+    int percent = (int)(100.0 * now->fraction);
     if (line->show && percent > line->shown) {
         line->shown = percent;
         Rprintf("\rsearching %3d %%%s", percent, percent >= 100 ? "\r                \r" : "");
         R_FlushConsole();
     }
-    return !R_ToplevelExec(check_interrupt, NULL);
+    R_CheckUserInterrupt();
+    return R_NilValue;
+}
+
+static void hold(void *data, Rboolean jump)
+{
+    if (jump)
+        longjmp(((visit *)data)->back, 1);
+}
+
+static int poll_r(void *context, double fraction)
+{
+    progress_line *line = context;
+    double now = threads_seconds();
+    if (now < line->next && fraction < 1.0)
+        return 0;
+    visit visited = {.line = line, .fraction = fraction};
+    if (setjmp(visited.back))
+        return 1;
+    R_UnwindProtect(let_in, &visited, hold, &visited, held_jump());
+    line->next = now + POLL_SECONDS;
+    return 0;
+}
+
+monitor r_monitor(progress_line *line, int show)
+{
+    held_jump(); /* made while a failure may still jump */
+    *line = (progress_line){show, -1, 0.0};
+    return (monitor){poll_r, line};
+}
+
+const monitor *r_interrupts(void)
+{
+    static progress_line line;
+    static const monitor quiet = {poll_r, &line};
+    held_jump();
+    return &quiet;
 }
 
 /* Points (d x n) in units of the lengthscales, for what does not depend on the kernel. */

@@ -49,16 +49,21 @@ double *r_lengthscale_scaled(const kernel *unit, SEXP x, SEXP lengthscale, int *
 /* The points of a residual_gp, or of list(x, V, variance) for new ones, in the unit of the frame. */
 metric_points r_points(const frame *fr, SEXP holder, double nugget);
 
-/* Turns a status into an R error or an interrupt; returns only if all is well. */
+/* Turns a status into an R error; returns only if all is well. After STATUS_INTERRUPTED R goes on with the jump that a
+ * poll held: an interrupt, a time limit, or whatever else R wanted. */
 void r_raise(status outcome);
 
+/* What a monitor shows, and when it looks next. */
 typedef struct {
     int show, shown;
+    double next;
 } progress_line;
 
-/* A monitor's poll: draws the line and answers whether the user wants to stop. R_ToplevelExec keeps the jump of an
- * interrupt inside, so that the core can free its memory. */
-int r_poll(void *context, double fraction);
+/* A monitor that lets R in a few times a second, to draw the line and to see interrupts and time limits. A jump out of
+ * R is held until r_raise, so that the core can free its memory. */
+monitor r_monitor(progress_line *line, int show);
+/* The same without a line, for all work that has none. */
+const monitor *r_interrupts(void);
 
 /* The handler of R_tryCatchError for allocations: answers R_NilValue. */
 SEXP r_allocation_failed(SEXP condition, void *unused);

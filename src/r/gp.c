@@ -1,5 +1,6 @@
 #include "r/entry.h"
 
+#include "base/pace.h"
 #include "base/scratch.h"
 #include "base/threads.h"
 #include "model/inducing.h"
@@ -37,7 +38,8 @@ SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP unif
     double *points = r_lengthscale_scaled(&unit, x, lengthscale, &d);
     if (strcmp(CHAR(asChar(selection)), "maxmin") == 0) {
         SEXP ids = PROTECT(allocVector(INTSXP, count));
-        r_raise(inducing_maxmin(d, n, points, count, r_threads(threads), INTEGER(ids)));
+        r_raise(
+            inducing_maxmin(d, n, points, count, r_threads(threads), r_interrupts(), INTEGER(ids)));
         for (int c = 0; c < count; c++)
             INTEGER(ids)[c]++;
         UNPROTECT(1);
@@ -45,7 +47,7 @@ SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP unif
     }
     double *centres = (double *)R_alloc((size_t)count * d + 1, sizeof(double));
     r_raise(inducing_kmeans(d, n, points, count, r_doubles(uniforms, "uniforms", -1), lloyd_steps,
-                            r_threads(threads), centres));
+                            r_threads(threads), r_interrupts(), centres));
     SEXP out = PROTECT(allocMatrix(REALSXP, count, d));
     for (int c = 0; c < count; c++)
         for (int u = 0; u < d; u++)
@@ -59,8 +61,8 @@ static void set_features(const frame *fr, int m, const double *z, const double *
                          int threads, SEXP V, SEXP variance)
 {
     size_t n = nrows(x);
-    r_raise(inducing_features(&fr->kern, fr->d, m, z, L, n, r_scaled(fr, x), threads, REAL(V),
-                              REAL(variance)));
+    r_raise(inducing_features(&fr->kern, fr->d, m, z, L, n, r_scaled(fr, x), threads,
+                              r_interrupts(), REAL(V), REAL(variance)));
     r_scale(REAL(V), n * m, fr->unit);
     r_scale(REAL(variance), n, fr->unit);
     r_scale(REAL(variance), n, fr->unit);
@@ -77,7 +79,7 @@ SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads)
     SET_VECTOR_ELT(out, 2, allocVector(REALSXP, n));
     scratch_advise(REAL(VECTOR_ELT(out, 1)), (size_t)m * n * sizeof(double));
     double *z = r_scaled(&fr, inducing), *L = REAL(VECTOR_ELT(out, 0));
-    r_raise(inducing_factor(&fr.kern, fr.d, m, z, asReal(jitter), L));
+    r_raise(inducing_factor(&fr.kern, fr.d, m, z, asReal(jitter), r_interrupts(), L));
     set_features(&fr, m, z, L, x, r_threads(threads), VECTOR_ELT(out, 1), VECTOR_ELT(out, 2));
     r_scale(L, (size_t)m * m, fr.unit);
     UNPROTECT(1);
@@ -123,13 +125,17 @@ SEXP residual_correlation(SEXP gp, SEXP i, SEXP j, SEXP fresh, SEXP threads)
     double *value = REAL(out);
     int team = r_threads(threads);
     double *lines = (double *)R_alloc(width * team + 1, sizeof(double));
+    pace p = pace_over(r_interrupts(), height, team);
+    while (pace_next(&p)) {
 #pragma omp parallel for num_threads(team) schedule(static)
-    for (size_t a = 0; a < height; a++) {
-        double *line = lines + width * threads_id();
-        metric_list(&fr.kern, &from, rows ? rows[a] : a, &points, columns, width, line);
-        for (size_t b = 0; b < width; b++)
-            value[a + b * height] = line[b];
+        for (size_t a = p.first; a < p.last; a++) {
+            double *line = lines + width * threads_id();
+            metric_list(&fr.kern, &from, rows ? rows[a] : a, &points, columns, width, line);
+            for (size_t b = 0; b < width; b++)
+                value[a + b * height] = line[b];
+        }
     }
+    r_raise(pace_end(&p));
     UNPROTECT(1);
     return out;
 }
@@ -143,10 +149,9 @@ SEXP order_points(SEXP x, SEXP centre)
     for (size_t i = 0; i < n; i++)
         for (int u = 0; u < d; u++)
             points[i * d + u] = from[i + u * n];
-    progress_line line = {0, -1};
-    monitor mon = {r_poll, &line};
     SEXP order = PROTECT(allocVector(INTSXP, n));
-    r_raise(order_maxmin(d, n, points, r_doubles(centre, "centre", d), &mon, INTEGER(order)));
+    r_raise(
+        order_maxmin(d, n, points, r_doubles(centre, "centre", d), r_interrupts(), INTEGER(order)));
     for (size_t t = 0; t < n; t++)
         INTEGER(order)[t]++;
     UNPROTECT(1);
