@@ -35,7 +35,7 @@
 #' as_gpboost(gp_kernel("rbf", lengthscale = c(0.1, 0.4)), nugget = 0.1)
 #' @export
 as_gpgp <- function(kernel, nugget = 0) {
-  check_class(kernel, "gp_kernel", "kernel")
+  kernel <- check_kernel(kernel)
   nugget <- check_nonnegative(nugget, "nugget")
   if (kernel$family == "rbf") refuse("kernel", "of a Matern family, as GpGp knows no Gaussian one", '"rbf"')
   stem <- switch(kernel$family, matern12 = "exponential", matern32 = "matern15", matern52 = "matern25",
@@ -71,7 +71,7 @@ from_gpgp <- function(covfun_name, covparms) {
 #' @rdname as_gpgp
 #' @export
 as_gpboost <- function(kernel, nugget = 0) {
-  check_class(kernel, "gp_kernel", "kernel")
+  kernel <- check_kernel(kernel)
   nugget <- check_nonnegative(nugget, "nugget")
   gaussian <- kernel$family == "rbf"
   many <- length(kernel$lengthscale) > 1

@@ -8,7 +8,7 @@
 # of earlier folders, of earlier rows of its own folder, and its own: neither of later rows nor of its peers in the same row.
 c_layers <- list(
   simd = list("simd_body", "simd"),
-  base = list(c("status", "bitset", "kbest", "threads", "scratch"), "linalg"),
+  base = list(c("status", "bitset", "kbest", "threads", "scratch"), "pace", "linalg"),
   model = list("kernel", c("inducing", "metric"), "specials"),
   partition = list(c("tree", "order"), c("cells", "nodes")),
   bound = list("bounds", c("cones", "spans")),

@@ -4,13 +4,14 @@
 #include <math.h>
 #include <string.h>
 
-#define BESSEL_MAX_ORDER 128
+#define BESSEL_ORDERS 10  /* smoothness from here on goes by quadrature */
+#define BESSEL_FAR 700.0 /* where no correlation is left of a smaller one */
 
-/* exp(s) K_nu(s), with the work array that makes R's routine free of allocation. */
-static double bessel_scaled(double s, double nu)
+/* exp(s) K_order(s) for 0 <= order < BESSEL_ORDERS, with the work array that R's routine would allocate. */
+static double bessel_scaled(double s, double order)
 {
-    double work[BESSEL_MAX_ORDER];
-    return bessel_k_ex(s, nu, 2.0, work);
+    double work[BESSEL_ORDERS];
+    return bessel_k_ex(s, order, 2.0, work);
 }
 
 /* 2^(1-nu) / Gamma(nu) s^power K_order(s): the Matern correlation (order = power = nu) and, up to
@@ -21,13 +22,50 @@ static double bessel_term(double nu, double order, double power, double s)
     return exp(log_term + log(bessel_scaled(s, order)));
 }
 
+/* lgamma(nu) without its leading terms (nu - 1/2) log(nu) - nu + log(2 pi) / 2, for nu >= 9. */
+static double stirling_rest(double nu)
+{
+    double r = 1.0 / nu, r2 = r * r;
+    return r * (1.0 / 12.0 -
+                r2 * (1.0 / 360.0 -
+                      r2 * (1.0 / 1260.0 -
+                            r2 * (1.0 / 1680.0 - r2 * (1.0 / 1188.0 - r2 * (691.0 / 360360.0))))));
+}
+
+/* The Matern correlation as a mean of exp(-s^2 / (4 g)) over g from a Gamma(nu) distribution, an integral of
+ * positive terms, for nu >= 9. In t = log(g / mode) the terms are exp(nu t - mode (e^t - 1) - b (e^-t - 1)); steps
+ * of half a standard deviation of their peak leave an error far below rounding. */
+static double matern_mean(double nu, double s)
+{
+    double width = hypot(nu, s), b = 0.5 * s * (s / (nu + width)), mode = nu + b;
+    double log_peak = nu * log1p(b / nu) - 2.0 * b + 0.5 * log(0.5 * M_1_PI * nu) - stirling_rest(nu);
+    if (!(log_peak > -745.0))
+        return 0.0;
+    double step = 0.5 / sqrt(width), sum = 1.0;
+    for (int side = -1; side <= 1; side += 2)
+        for (int i = 1;; i++) {
+            double t = side * step * i, term = exp(nu * t - mode * expm1(t) - b * expm1(-t));
+            sum += term;
+            if (term < 1e-18)
+                break;
+        }
+    return exp(log_peak) * (sum * step);
+}
+
+/* Scaled distances are those of rbf, whatever the smoothness; Bessel functions want sqrt(2 nu) r. */
+static double bessel_distance(double nu, double s2) { return 2.0 * sqrt(nu) * sqrt(s2); }
+
 static double matern_correlation(const void *context, double s2)
 {
-    double nu = ((const kernel *)context)->smoothness, s = sqrt(s2);
-    if (s > 700.0)
-        return 0.0;
+    double nu = ((const kernel *)context)->smoothness, s = bessel_distance(nu, s2);
+    double value = 1.0;
+    if (nu >= BESSEL_ORDERS)
+        value = matern_mean(nu, s);
+    else if (s > BESSEL_FAR)
+        value = 0.0;
+    else if (s > 0.0)
+        value = bessel_term(nu, nu, nu, s);
     /* near 0 K_nu overflows before s^nu K_nu reaches its limit 1 */
-    double value = s > 0.0 ? bessel_term(nu, nu, nu, s) : 1.0;
     return value <= 1.0 ? value : 1.0;
 }
 
@@ -151,7 +189,7 @@ static double family_scale(const kernel *kern)
     case KERNEL_RBF:
         return sqrt(0.5);
     case KERNEL_MATERN:
-        return sqrt(2.0 * kern->smoothness);
+        return sqrt(0.5);
     }
     return 1.0;
 }
@@ -194,9 +232,24 @@ void kernel_row(const kernel *kern, int d, const double *x, size_t count, const 
     kernel_values(kern, count, out, out);
 }
 
+/* kappa'(s) / s in the scaled distance: the correlation of smoothness nu - 1, but for a factor. */
+static double matern_slope(double nu, double s2)
+{
+    double s = bessel_distance(nu, s2), slope = 0.0;
+    if (nu >= BESSEL_ORDERS)
+        return -2.0 * nu / (nu - 1.0) * matern_mean(nu - 1.0, s);
+    if (s > BESSEL_FAR)
+        return 0.0;
+    if (s > 0.0)
+        slope = -4.0 * nu * bessel_term(nu, fabs(nu - 1.0), nu - 1.0, s);
+    if (s > 0.0 && isfinite(slope))
+        return slope;
+    return nu > 1.0 ? -2.0 * nu / (nu - 1.0) : 0.0;
+}
+
 double kernel_slope(const kernel *kern, double s2)
 {
-    double s = sqrt(s2), nu = kern->smoothness;
+    double s = sqrt(s2);
     switch (kern->family) {
     case KERNEL_MATERN12:
         return s > 0.0 ? -kern->variance * exp(-s) / s : 0.0;
@@ -207,14 +260,7 @@ double kernel_slope(const kernel *kern, double s2)
     case KERNEL_RBF:
         return -2.0 * kern->variance * exp(-s2);
     case KERNEL_MATERN:
-        if (s > 700.0)
-            return 0.0;
-        if (s > 0.0) {
-            double slope = -kern->variance * bessel_term(nu, fabs(nu - 1.0), nu - 1.0, s);
-            if (isfinite(slope))
-                return slope;
-        }
-        return nu > 1.0 ? -kern->variance / (2.0 * (nu - 1.0)) : 0.0;
+        return kern->variance * matern_slope(kern->smoothness, s2);
     }
     return 0.0;
 }

@@ -10,6 +10,7 @@
 #include <Rinternals.h>
 
 SEXP threads_info(SEXP threads);
+SEXP threads_limit(void);
 SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP uniforms, SEXP threads);
 SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads);
 SEXP residual_features(SEXP gp, SEXP newdata, SEXP threads);

@@ -13,6 +13,7 @@
 
 static const R_CallMethodDef routines[] = {
     CALLDEF(threads_info, 1),
+    CALLDEF(threads_limit, 0),
     CALLDEF(select_inducing, 6),
     CALLDEF(residual_gp, 5),
     CALLDEF(residual_features, 3),

@@ -36,8 +36,8 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
     metric_points from = problem.points;
     if (fresh != R_NilValue)
         from = r_points(&problem.fr, fresh, asReal(r_element(gp, "nugget")));
-    progress_line line = {asLogical(progress) == TRUE, -1};
-    monitor mon = {r_poll, &line};
+    progress_line line;
+    monitor mon = r_monitor(&line, asLogical(progress) == TRUE);
     query_task task = {
         .kern = &problem.fr.kern,
         .points = &problem.points,

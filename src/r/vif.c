@@ -61,8 +61,8 @@ SEXP vif_contrasts(SEXP id, SEXP coef, SEXP parents, SEXP children, SEXP threads
     int n = ncols(children), q = nrows(children), k = ncols(id);
     vif_table table = {k, unpack_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n)};
     SEXP out = PROTECT(allocMatrix(REALSXP, q, n));
-    vif_contrast(&table, q, r_doubles(parents, "parents", -1), n, r_doubles(children, "children", -1),
-                 r_threads(threads), REAL(out));
+    vif_contrast(&table, q, r_doubles(parents, "parents", -1), n,
+                 r_doubles(children, "children", -1), r_threads(threads), REAL(out));
     UNPROTECT(1);
     return out;
 }
@@ -72,8 +72,8 @@ SEXP vif_crossproduct(SEXP A, SEXP B, SEXP weight, SEXP threads)
     int p = nrows(A), q = nrows(B), n = ncols(A);
     SEXP C = PROTECT(allocMatrix(REALSXP, p, q));
     r_raise(vif_cross(p, q, n, r_doubles(A, "A", -1), r_doubles(B, "B", (R_xlen_t)q * n),
-                    weight == R_NilValue ? NULL : r_doubles(weight, "weight", n),
-                    r_threads(threads), REAL(C)));
+                      weight == R_NilValue ? NULL : r_doubles(weight, "weight", n),
+                      r_threads(threads), REAL(C)));
     UNPROTECT(1);
     return C;
 }
@@ -83,7 +83,7 @@ SEXP vif_norms(SEXP L, SEXP W, SEXP threads)
     int m = nrows(W), n = ncols(W);
     SEXP norm = PROTECT(allocVector(REALSXP, n));
     r_raise(vif_precision(m, r_doubles(L, "L", (R_xlen_t)m * m), n, r_doubles(W, "W", -1),
-                        r_threads(threads), REAL(norm), NULL));
+                          r_threads(threads), REAL(norm), NULL));
     UNPROTECT(1);
     return norm;
 }
@@ -112,7 +112,7 @@ SEXP vif_derivative(SEXP gp, SEXP noise, SEXP id, SEXP evaluation, SEXP threads)
         .centred = r_doubles(r_element(evaluation, "centred"), "centred", n),
     };
     r_raise(vif_precision(m, r_doubles(r_element(evaluation, "root"), "root", (R_xlen_t)m * m), n,
-                        state.W, team, norm, G));
+                          state.W, team, norm, G));
     SEXP out = PROTECT(r_list(4, names));
     SET_VECTOR_ELT(out, 0, allocVector(REALSXP, 1));
     SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
@@ -124,9 +124,10 @@ SEXP vif_derivative(SEXP gp, SEXP noise, SEXP id, SEXP evaluation, SEXP threads)
     /* from the features to L (left to R, by features = vbar V') and to k(z, x), whose adjoint is
      * L^-T vbar */
     r_raise(vif_cross(m, m, n, vbar, points.v, NULL, team, REAL(VECTOR_ELT(out, 3))));
-    r_raise(inducing_weights(m, r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m), n, vbar, team,
-                           vbar));
-    r_raise(vif_kernel_slopes(&fr.kern, fr.d, m, r_scaled(&fr, z), n, points.x, vbar, team, through_z));
+    r_raise(inducing_weights(m, r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m), n, vbar,
+                             team, r_interrupts(), vbar));
+    r_raise(
+        vif_kernel_slopes(&fr.kern, fr.d, m, r_scaled(&fr, z), n, points.x, vbar, team, through_z));
     for (int u = 0; u < fr.d; u++)
         slope[u] += through_z[u];
     UNPROTECT(1);
@@ -140,8 +141,8 @@ SEXP vif_slopes(SEXP gp, SEXP z, SEXP A, SEXP threads)
     int m = nrows(z);
     const double *points = r_scaled(&fr, z);
     SEXP out = PROTECT(allocVector(REALSXP, fr.d));
-    r_raise(vif_kernel_slopes(&fr.kern, fr.d, m, points, m, points, r_doubles(A, "A", (R_xlen_t)m * m),
-                            r_threads(threads), REAL(out)));
+    r_raise(vif_kernel_slopes(&fr.kern, fr.d, m, points, m, points,
+                              r_doubles(A, "A", (R_xlen_t)m * m), r_threads(threads), REAL(out)));
     UNPROTECT(1);
     return out;
 }
