@@ -376,8 +376,8 @@ static status run_indexed(const char *method, const query_task *task, query_resu
         outcome = dense ? query_brute(&indexed, result)
                   : few ? query_best_cells(&indexed, result)
                         : query_level(&indexed, result);
-    index_free(&index);
 done:
+    index_free(&index);
     scratch_free(rest);
     free(seen.answered);
     return outcome;
