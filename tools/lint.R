@@ -9,7 +9,7 @@
 c_layers <- list(
   simd = list("simd_body", "simd"),
   base = list(c("status", "bitset", "kbest", "threads", "scratch"), "pace", "linalg"),
-  model = list("kernel", c("inducing", "metric"), "specials"),
+  model = list("matern", "kernel", c("inducing", "metric"), "specials"),
   partition = list(c("tree", "order"), c("cells", "nodes")),
   bound = list("bounds", c("cones", "spans")),
   form = list("frames", c("screen", "subspace")),
@@ -35,7 +35,7 @@ rooms <- list(
   list(name = "R's API", homes = "r", pattern = paste(
     "\\bSEXP\\b", "[<\"](R|Rdefines|Rinternals)\\.h", "R_ext/(Error|Memory|Print|Rdynload|Utils)\\.h",
     "\\b(Rf_error|Rf_warning|Rprintf|REprintf|R_alloc|R_CheckUserInterrupt)\\b", sep = "|")),
-  list(name = "Rmath.h", homes = "model/kernel", pattern = "[<\"]Rmath\\.h"),
+  list(name = "Rmath.h", homes = "model/matern", pattern = "[<\"]Rmath\\.h"),
   list(name = "a BLAS or LAPACK call", homes = "base/linalg", pattern = "\\bF77_\\w+|R_ext/(BLAS|Lapack)\\.h"),
   list(name = "instruction-set code", homes = "simd", pattern = paste(
     "\\b\\w*intrin\\.h", "\\barm_neon\\.h", "\\b_mm\\d*_\\w+", "\\b__m(128|256|512)\\w*",

@@ -10,6 +10,7 @@
 #ifndef VECCHIANN_KERNEL_H
 #define VECCHIANN_KERNEL_H
 
+#include "model/matern.h"
 #include "simd/simd.h"
 
 #include <stddef.h>
@@ -19,14 +20,23 @@ typedef enum {
     KERNEL_MATERN32,
     KERNEL_MATERN52,
     KERNEL_RBF,
-    KERNEL_MATERN /* any smoothness that gp_kernel() takes, by Bessel functions: right, not fast */
+    KERNEL_MATERN, /* any smoothness that gp_kernel() takes */
+    KERNEL_FAMILIES
 } kernel_family;
 
 typedef struct {
     kernel_family family;
-    double smoothness; /* nu, for KERNEL_MATERN only */
-    double variance;   /* s2 */
+    double smoothness;         /* nu, for KERNEL_MATERN only */
+    double variance;           /* s2 */
+    const matern_table *table; /* of the smoothness; NULL is right too, and slow */
 } kernel;
+
+/* The names of the families, 0 .. KERNEL_FAMILIES - 1. */
+const char *kernel_name(int which);
+
+/* The kernel of a name, with the table of its smoothness, which is kept for the next ones; 0 if there is no such
+ * name. For the main thread only; a kernel is good until as many others have been made as tables are kept. */
+int kernel_make(const char *name, double variance, double smoothness, kernel *out);
 
 /* The kernel as the vector routines want it; `kern` must outlive the result. */
 radial kernel_radial(const kernel *kern);

@@ -36,17 +36,13 @@ int r_threads(SEXP threads)
 
 kernel r_kernel(SEXP kern)
 {
-    static const char *families[] = {"matern12", "matern32", "matern52", "rbf", "matern"};
     const char *family = CHAR(asChar(r_element(kern, "family")));
-    kernel out = {KERNEL_MATERN12, 0.0, asReal(r_element(kern, "variance"))};
-    for (int f = 0; f < 5; f++)
-        if (strcmp(family, families[f]) == 0) {
-            out.family = (kernel_family)f;
-            if (out.family == KERNEL_MATERN)
-                out.smoothness = asReal(r_element(kern, "smoothness"));
-            return out;
-        }
-    error("internal: unknown kernel family '%s'", family);
+    SEXP smoothness = r_element(kern, "smoothness");
+    kernel out;
+    if (!kernel_make(family, asReal(r_element(kern, "variance")),
+                     smoothness == R_NilValue ? 0.0 : asReal(smoothness), &out))
+        error("internal: unknown kernel family '%s'", family);
+    return out;
 }
 
 double *r_spread(const double *value, R_xlen_t length, int d)
