@@ -19,13 +19,14 @@ c_layers <- list(
       "query_level_cones", "query_level_expansions", "query_level_frontier", "query_level_integers",
       "query_level_pairs", "query_level_subspaces")
   ),
+  select = list("select"),
   vif = list("vif"),
-  r = list(c("entry", "glue"), "problem", c("gp", "search", "tree", "vif"), "init")
+  r = list(c("entry", "glue"), "problem", c("gp", "search", "select", "tree", "vif"), "init")
 )
 
 # R/: the families of files, foundations first. A file calls functions of its own family and of earlier ones.
 r_layers <- c(
-  "vecchiann-package", "checks", "runtime", "kernel", "residual", "order", "tree", "neighbours",
+  "vecchiann-package", "checks", "runtime", "kernel", "residual", "order", "tree", "neighbours", "conditioning",
   "convert", "plot", "vif"
 )
 

@@ -23,6 +23,9 @@ SEXP tree_invariant(SEXP list, SEXP x, SEXP lengthscale);
 SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
                   SEXP method, SEXP budget, SEXP threads, SEXP progress);
 
+SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
+                       SEXP threads, SEXP progress);
+
 /* Ordering and the VIF approximation; see order.h and vif.h. */
 SEXP order_points(SEXP x, SEXP centre);
 SEXP vif_regression(SEXP gp, SEXP noise, SEXP id, SEXP children, SEXP child_noise, SEXP threads);

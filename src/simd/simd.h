@@ -291,6 +291,15 @@ typedef struct {
      * negative ones. */
     float (*reached_by)(const float *values, int count, int k, float low);
 
+    /* One step of a greedy selection by a partial Cholesky factor, for `count` candidates, whole vectors of them:
+     *   row_j  <- (row_j - sum_{u < done} weight[u] factor[u * stride + j]) scale,
+     *   left_j <- left_j - row_j^2,  c_j <- c_j - pull row_j,
+     *   score_j = c_j^2 / left_j where left_j > least_j, otherwise -1.
+     * Returns the largest score. */
+    double (*select_step)(int count, int done, const double *factor, size_t stride,
+                          const double *weight, double scale, double pull, const double *least,
+                          double *row, double *c, double *left, double *score);
+
     /* Mixes the bits of values into SIMD_MIXED lanes, value i into lane i % SIMD_MIXED by
      * lane = (lane ^ bits ^ bits >> 32) SIMD_MIX, modulo 2^64; what is left of `count` is the caller's. */
     void (*mix)(size_t count, const double *values, uint64_t *lane);
