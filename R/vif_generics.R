@@ -31,10 +31,7 @@ logLik.vif <- function(object, ...) {
 
 #' @rdname vif_parts
 #' @export
-nobs.vif <- function(object, ...) {
-  check_dots(...)
-  object$n
-}
+nobs.vif <- function(object, ...) object$n
 
 #' @rdname vif_parts
 #' @export
