@@ -19,7 +19,8 @@ kernel_families <- c("matern32", "rbf", "matern12", "matern52", "matern")
 #' the range of gpboost is `lengthscale` for Matern kernels and `sqrt(2) * lengthscale` for its
 #' Gaussian kernel.
 #'
-#' @param family Name of the correlation function.
+#' @param family Name of the correlation function; `"exponential"` stands for `"matern12"`, and `"gaussian"` and
+#'   `"squared_exponential"` for `"rbf"`.
 #' @param variance Variance of the process, a positive number, in the square of the unit of the
 #'   observations.
 #' @param lengthscale Positive, in the units of the inputs: one number, or one for each column of the
@@ -36,6 +37,8 @@ kernel_families <- c("matern32", "rbf", "matern12", "matern52", "matern")
 #' @export
 gp_kernel <- function(family = c("matern32", "rbf", "matern12", "matern52", "matern"),
                       variance = 1, lengthscale = 1, smoothness = NULL) {
+  alias <- c(exponential = "matern12", gaussian = "rbf", squared_exponential = "rbf")
+  if (is.character(family) && length(family) == 1 && family %in% names(alias)) family <- alias[[family]]
   family <- check_choice(family, kernel_families, "family")
   variance <- check_positive(variance, "variance")
   lengthscale <- check_lengthscale(lengthscale)
@@ -80,7 +83,8 @@ check_kernel <- function(kernel, columns = NULL) {
 
 #' @export
 format.gp_kernel <- function(x, ...) {
-  lengthscale <- format(x$lengthscale, digits = 4, trim = TRUE)
+  lengthscale <- vapply(unname(x$lengthscale), format, "", digits = 4)
+  if (!is.null(names(x$lengthscale))) lengthscale <- paste(names(x$lengthscale), "=", lengthscale)
   if (length(lengthscale) > 1) lengthscale <- paste0("(", paste(lengthscale, collapse = ", "), ")")
   smoothness <- if (!is.null(x$smoothness)) paste(", smoothness", format(x$smoothness, digits = 4))
   paste0(x$family, smoothness, ", variance ", format(x$variance, digits = 4), ", lengthscale ",

@@ -132,6 +132,7 @@ print.residual_knn <- function(x, ...) {
 #' summary(residual_knn(gp, k = 5))
 #' @export
 summary.residual_knn <- function(object, ...) {
+  check_dots(...)
   ranks <- unique(c(1, ceiling(object$k / 2), object$k))
   quantiles <- t(apply(object$dist[, ranks, drop = FALSE], 2, stats::quantile, na.rm = TRUE, names = FALSE))
   dimnames(quantiles) <- list(paste("neighbour", ranks), c("min", "25%", "50%", "75%", "max"))

@@ -56,7 +56,8 @@ residual_gp <- function(x, kernel, inducing = 200, nugget = 0, jitter = 1e-6,
     m <- check_whole(inducing, "inducing", 0)
     with_seed(seed, choose_inducing(x, kernel$lengthscale, m, selection, threads))
   } else {
-    check_points(inducing, "inducing", ncol(x), least = 0)
+    check_points(if (setequal(colnames(inducing), colnames(x))) match_columns(inducing, colnames(x), "inducing") else inducing,
+                 "inducing", ncol(x), least = 0)
   }
   new_residual_gp(x, kernel, inducing, nugget, jitter, threads)
 }
@@ -184,7 +185,7 @@ check_newdata <- function(gp, newdata) {
     refuse("newdata", "NULL for a residual_process(), which cannot make features of new points",
            describe(newdata))
   }
-  check_points(newdata, "newdata", ncol(gp$x))
+  check_like(newdata, gp$x, "newdata")
 }
 
 # Checked inputs with their features and residual variances, as the C core takes new points.

@@ -41,6 +41,7 @@
 #' update(tree, kernel = gp_kernel("matern32", lengthscale = 0.3))
 #' @export
 cover_tree <- function(gp, threads = NULL, ...) {
+  check_dots(...)
   check_class(gp, "residual_gp", "gp")
   threads <- thread_count(threads)
   nodes <- .Call(C_cover_tree, gp$x, gp$kernel$lengthscale, threads)
@@ -59,6 +60,7 @@ index_tree <- function(tree, threads) {
 #' @importFrom stats update
 #' @export
 update.cover_tree <- function(object, kernel = object$gp$kernel, gp = NULL, threads = NULL, ...) {
+  check_dots(...)
   old <- object$gp
   if (!is.null(gp)) {
     check_class(gp, "residual_gp", "gp")
@@ -112,6 +114,7 @@ index_form <- function(tree) {
 #' summary(cover_tree(residual_gp(matrix(runif(800), ncol = 2), gp_kernel(), inducing = 5)))
 #' @export
 summary.cover_tree <- function(object, ...) {
+  check_dots(...)
   by_level <- function(values, f) as.vector(tapply(values, object$level, f))
   leaf <- object$children == 0
   levels <- data.frame(

@@ -91,7 +91,7 @@ vif_loglik <- function(y, gp, nn, nugget, X = NULL, noise_variance = NULL, gradi
   check_class(gp, "residual_gp", "gp")
   n <- nrow(gp$x)
   y <- check_response(y, n, "gp$x")
-  X <- check_covariates(X, n)
+  X <- mean_basis(check_covariates(X, n))$Q
   id <- check_conditioning(nn, n)
   noise <- check_noise(nugget, noise_variance, n)
   gradient <- check_flag(gradient, "gradient")
@@ -166,7 +166,7 @@ vif_gradient <- function(evaluation, gp, id, noise, nugget, threads) {
 gp_loglik <- function(y, x, kernel, nugget, X = NULL, noise_variance = NULL) {
   x <- check_points(x, "x")
   y <- check_response(y, nrow(x), "x")
-  X <- check_covariates(X, nrow(x))
+  X <- mean_basis(check_covariates(X, nrow(x)))$Q
   S <- gp_covariance(x, kernel)
   diag(S) <- diag(S) + check_noise(nugget, noise_variance, nrow(x))
   root <- tryCatch(chol(S), error = function(e) {
@@ -199,24 +199,6 @@ check_response <- function(y, n, where) {
   }
   check_finite(y, "y")
   stats::setNames(as.double(y), names(y))
-}
-
-# Covariates as a double matrix with names, of full rank.
-check_covariates <- function(X, n, arg = "X") {
-  if (is.null(X)) return(NULL)
-  X <- check_points(X, arg)
-  if (nrow(X) != n) {
-    refuse(arg, paste0("of ", counted(n, "row"), ", one for each observation"), paste("of", nrow(X)))
-  }
-  if (is.null(colnames(X))) colnames(X) <- paste0("X", seq_len(ncol(X)))
-  rank <- qr(X)
-  if (rank$rank < ncol(X)) {
-    surplus <- colnames(X)[rank$pivot[-seq_len(rank$rank)]]
-    refuse(arg, "of linearly independent columns",
-           paste0("of rank ", rank$rank, " with ", ncol(X), " columns (",
-                  paste(surplus, collapse = ", "), " depends on the others)"))
-  }
-  X
 }
 
 # Noise variance of every observation.

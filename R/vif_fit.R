@@ -76,21 +76,32 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #' @export
 vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), inducing = 200, k = 30,
                             nugget = NULL, noise_variance = NULL, order = "maxmin",
-                            neighbours = c("residual", "euclidean"), start = "auto",
-                            lengthscale = NULL, smoothness = c("fixed", "estimate"), iterations = 100, jitter = 1e-6, seed = 1, threads = NULL,
+                            neighbours = c("selected", "residual", "euclidean"), start = "auto",
+                            lengthscale = NULL, smoothness = c("fixed", "estimate"), iterations = 100,
+                            jitter = 1e-6, seed = 1, threads = NULL,
                             progress = interactive(), ...) {
-  unused <- ...names()
-  if (...length()) refuse(c(unused, "...")[1], "an argument of vif_fit()", "unknown")
+  if ("neighbors" %in% ...names()) {
+    neighbours <- list(...)$neighbors
+    check_dots_but("neighbors", ...)
+  } else {
+    check_dots(..., hint = argument_hints)
+  }
   if (missing(x)) refuse("x", "given: the inputs, one row for each observation", "missing")
   x <- check_points(x, "x", least = 2)
   n <- nrow(x)
   y <- check_response(y, n, "x")
-  X <- check_covariates(X, n)
+  if (missing(X)) {
+    X <- constant_mean(n)
+    tell("mean", "no `X` is given: the mean is a constant, as with X = 1 (X = NULL is for mean zero).")
+  } else {
+    X <- check_covariates(X, n)
+  }
+  if (is.character(kernel)) kernel <- gp_kernel(kernel)
   check_kernel(kernel, ncol(x))
-  k <- min(check_whole(k, "k", 1), n - 1L)
+  k <- cap(check_whole(k, "k", 1), n - 1L, "k", "the other observations", tell = !missing(k))
   if (!is.null(nugget)) nugget <- check_nonnegative(nugget, "nugget")
   extra <- check_noise(0, noise_variance, n)
-  neighbours <- check_choice(neighbours, c("residual", "euclidean"), "neighbours")
+  neighbours <- check_choice(neighbours, c("selected", "residual", "euclidean"), "neighbours")
   smoothness <- check_choice(smoothness, c("fixed", "estimate"), "smoothness")
   if (smoothness == "estimate" && kernel$family != "matern") {
     refuse("smoothness", sprintf('"fixed" for family "%s"; family "matern" has one to estimate', kernel$family), '"estimate"')
@@ -100,22 +111,27 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   seed <- check_whole(seed, "seed", -.Machine$integer.max)
   threads <- worthwhile_threads(thread_count(threads), n)
   progress <- check_flag(progress, "progress")
-  flat <- if (is.null(X)) y else stats::lm.fit(X, y)$residuals
+  basis <- mean_basis(X)
+  flat <- if (is.null(X)) y else stats::lm.fit(basis$Q, y)$residuals
   if (sum(flat^2) <= 1e-20 * sum(y^2) || stats::var(flat) == 0) {
     refuse("y", "varying beyond its mean", if (stats::var(y) == 0) "constant" else "a linear function of `X`")
   }
   groups <- lengthscale_groups(lengthscale, x, kernel)
-  if (missing(inducing)) inducing <- min(inducing, length(distinct_rows(x)))
+  if (is.null(dim(inducing)) && length(inducing) == 1) {
+    inducing <- cap(check_whole(inducing, "inducing", 0), length(distinct_rows(x)), "inducing",
+                    "the distinct inputs", tell = !missing(inducing))
+  }
+  if (is.null(lengthscale)) tell_units(x, kernel)
 
-  data <- list(y = y, x = x, X = X, extra = extra)
+  # the optimiser sees covariates in a basis that does not depend on their units
+  data <- list(y = y, x = x, X = basis$Q, extra = extra)
   settings <- list(kernel = kernel, inducing = inducing, k = k, fixed = nugget, spread = stats::var(flat),
                    neighbours = neighbours, jitter = jitter, seed = seed, threads = threads,
-                   groups = groups,
-                   scale = input_scale(x, groups), smoothness = smoothness)
+                   groups = groups, scale = input_scale(x, groups), smoothness = smoothness)
   start <- starting_values(start, data, settings, progress)
   if (is.null(start$at)) start$at <- on_grid(start$theta, settings)
   order <- conditioning_order(order, x, to_kernel(start$at, settings)$lengthscale, seed)
-  data <- list(y = y[order], x = x[order, , drop = FALSE], X = X[order, , drop = FALSE],
+  data <- list(y = y[order], x = x[order, , drop = FALSE], X = basis$Q[order, , drop = FALSE],
                extra = extra[order])
   found <- maximise(start, data, settings, iterations, progress)
   if (!found$converged) {
@@ -123,64 +139,106 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
                                     "): the parameters reached so far are kept"),
                              class = "vif_convergence", call = NULL))
   }
-  state <- found$state
-  structure(list(
+  mean <- mean_estimates(found$state$evaluation, basis, colnames(X))
+  fit <- structure(list(
     call = as_call(match.call()), kernel = to_kernel(found$theta, settings),
     nugget = to_nugget(found$theta, settings),
-    coefficients = stats::setNames(state$evaluation$beta, colnames(X)),
-    vcov = inverse(state$evaluation$information, colnames(X)), loglik = state$evaluation$loglik,
+    coefficients = mean$beta, vcov = mean$vcov, loglik = found$state$evaluation$loglik,
     df = length(found$theta) + NCOL(X) * !is.null(X), n = n, k = k, converged = found$converged,
     message = found$message, iterations = found$iterations, history = found$history,
     nugget_fixed = !is.null(nugget), noise_variance = noise_variance, neighbours = neighbours, y = y,
-    X = X, order = order, gp = state$gp, id = state$id,
-    theta = found$theta, settings = settings, at = state$at, fisher = found$fisher, bounded = found$bounded,
-    state = state$evaluation[c("coef", "D", "root", "b", "B", "error", "residual")]
+    X = X, order = order, gp = found$state$gp, id = found$state$id,
+    theta = found$theta, settings = settings, at = found$state$at, fisher = found$fisher,
+    state = kept_state(found$state$evaluation, mean$B)
   ), class = "vif")
-}
-
-#' @rdname vif_fit
-#' @param coords One-sided formula of the inputs, for example `~ lon + lat`.
-#' @param data Data frame with the variables of both formulas.
-#' @param subset,na.action As in [stats::lm()]; by default rows with missing values are left out. The
-#'   formula method looks up `noise_variance` in `data` too, so that it loses the same rows.
-#' @export
-vif_fit.formula <- function(y, coords, data = environment(y), subset, na.action = stats::na.omit,
-                            noise_variance = NULL, ...) {
-  if (missing(coords) || !inherits(coords, "formula") || length(coords) != 2) {
-    refuse("coords", "a one-sided formula such as ~ lon + lat", if (missing(coords)) "missing" else describe(coords))
-  }
-  terms <- stats::delete.response(stats::terms(y, data = data))
-  if (!is.null(attr(terms, "offset"))) refuse("y", "a formula without offset()", deparse1(y))
-  both <- joint_formula(y, coords)
-  call <- match.call(expand.dots = FALSE)
-  frame <- call[c(1, match(c("data", "subset", "noise_variance"), names(call), 0))]
-  frame[[1]] <- quote(stats::model.frame)
-  frame$formula <- both
-  frame$na.action <- na.action
-  frame <- eval(frame, parent.frame())
-  X <- stats::model.matrix(terms, frame)
-  fit <- vif_fit.default(stats::model.response(frame), coordinates(coords, frame),
-                         X = if (ncol(X)) X, noise_variance = frame[["(noise_variance)"]], ...)
-  fit$call <- as_call(match.call())
-  fit$formula <- y
-  fit$coords <- coords
-  fit$terms <- remember(terms, frame)
-  fit$coords_terms <- remember(stats::terms(coords), frame)
-  fit$xlevels <- stats::.getXlevels(terms, frame)
-  fit$contrasts <- attr(X, "contrasts")
-  fit$na.action <- attr(frame, "na.action")
+  fit$bounded <- at_bounds(found$theta, settings, fit)
+  warn_bounds(fit)
   fit
 }
 
-# Terms that know, for new data, what poly(), scale() and the like found in the data of the fit, from the
-# frame of both formulas.
-remember <- function(terms, frame) {
-  joint <- attr(frame, "terms")
-  names <- function(terms) vapply(as.list(attr(terms, "variables"))[-1], deparse1, "")
-  own <- match(names(terms), names(joint))
-  attr(terms, "predvars") <- attr(joint, "predvars")[c(1, 1 + own)]
-  attr(terms, "dataClasses") <- attr(joint, "dataClasses")[names(terms)]
-  terms
+# What predictions need of an evaluation, B being that of the user's covariates.
+kept_state <- function(evaluation, B) {
+  state <- evaluation[c("coef", "D", "root", "b", "error", "residual")]
+  state$B <- B
+  state
+}
+
+argument_hints <- c(
+  coords = "it belongs to a fit by formula, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",
+  data = "it belongs to a fit by formula, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",
+  formula = "put the formula first, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",
+  weights = "give known variances of the observations as `noise_variance`",
+  family = "only Gaussian observations can be fitted",
+  REML = "fits are by maximum likelihood",
+  m = "the number of neighbours is `k`, and of inducing inputs `inducing`"
+)
+
+# For dots of which one argument has been read.
+check_dots_but <- function(read, ...) {
+  rest <- list(...)
+  rest[[read]] <- NULL
+  do.call(check_dots, c(rest, list(hint = argument_hints)))
+}
+
+# A message of class "vif_<topic>", so that it can be muffled by itself.
+tell <- function(topic, ...) {
+  message(structure(class = c(paste0("vif_", topic), "message", "condition"),
+                    list(message = paste0(user_call(), ..., "\n"), call = NULL)))
+}
+
+cap <- function(value, most, arg, what, tell) {
+  if (value <= most) return(value)
+  if (tell) tell("cap", "`", arg, "` is ", most, ", the number of ", what, ", instead of ", value, ".")
+  as.integer(most)
+}
+
+# One lengthscale is a statement about units.
+tell_units <- function(x, kernel) {
+  if (ncol(x) == 1 || length(kernel$lengthscale) > 1) return(invisible())
+  spread <- apply(x, 2, function(column) diff(range(column)))
+  wide <- spread[spread > 0]
+  if (length(wide) < 2 || max(wide) <= 20 * min(wide)) return(invisible())
+  names <- input_names(x)
+  small <- names[spread == min(wide)][1]
+  large <- names[spread == max(wide)][1]
+  tell("units", sprintf(paste0(
+    "one lengthscale serves all %d columns, though the range of %s is %s times that of %s, so that %s hardly counts. ",
+    'One for each column: kernel = gp_kernel("%s", lengthscale = rep(1, %d)).'),
+    ncol(x), large, format(signif(max(wide) / min(wide), 2), big.mark = ","), small, small, kernel$family, ncol(x)))
+}
+
+# ---- parameters that the data do not determine ----
+
+# Covariance parameters within a factor e of a bound of the search: "lower" or "upper", by name.
+at_bounds <- function(theta, settings, fit) {
+  bounds <- theta_bounds(settings)
+  side <- ifelse(theta < bounds$lower + 1, "lower", ifelse(theta > bounds$upper - 1, "upper", NA))
+  names(side) <- names(coef.vif(fit, "covariance"))[seq_along(theta)]
+  side[!is.na(side)]
+}
+
+warn_bounds <- function(fit) {
+  if (!length(fit$bounded)) return(invisible())
+  warning(warningCondition(
+    paste0("vif_fit(): ", describe_bounds(fit), ". The data do not determine it: hold it fixed, or simplify the model"),
+    class = "vif_bound", call = NULL))
+}
+
+describe_bounds <- function(fit) {
+  value <- coef.vif(fit, "covariance")[names(fit$bounded)]
+  paste0(names(fit$bounded), " has run to the ", fit$bounded, " end of its range (", format_each(value), ")",
+         collapse = ", ")
+}
+
+format_each <- function(x, digits = 4) vapply(x, format, "", digits = digits)
+
+# Columns of the inputs that hardly matter: their lengthscale is more than 20 times their range.
+flat_columns <- function(fit) {
+  lengthscale <- fit$kernel$lengthscale
+  x <- fit$gp$x
+  if (length(lengthscale) == 1 || length(lengthscale) != ncol(x)) return(character())
+  spread <- apply(x, 2, function(column) diff(range(column)))
+  input_names(x)[lengthscale > 20 * spread]
 }
 
 # Many short parallel regions cost more than they save, most of all on a busy machine.
@@ -190,21 +248,6 @@ worthwhile_threads <- function(threads, n) if (n < 2000) 1L else threads
 as_call <- function(call) {
   call[[1]] <- quote(vif_fit)
   call
-}
-
-# y ~ a + b and ~ lon + lat as y ~ a + b + (lon + lat): one model frame, so that rows stay together.
-joint_formula <- function(formula, coords) {
-  joint <- formula
-  joint[[3]] <- call("+", formula[[3]], call("(", coords[[2]]))
-  joint
-}
-
-coordinates <- function(coords, frame) {
-  names <- attr(stats::terms(coords), "term.labels")
-  x <- as.matrix(frame[names])
-  if (!is.numeric(x)) refuse("coords", "a formula of numeric variables", deparse1(coords))
-  rownames(x) <- NULL
-  x
 }
 
 conditioning_order <- function(order, x, lengthscale, seed) {
@@ -220,9 +263,4 @@ conditioning_order <- function(order, x, lengthscale, seed) {
     }
     as.integer(order)
   }
-}
-
-inverse <- function(information, names) {
-  if (!nrow(information)) return(information)
-  matrix(solve(information), nrow(information), dimnames = list(names, names))
 }

@@ -171,10 +171,8 @@ maximise <- function(start, data, settings, iterations, progress, searches = 4) 
     if (!found$settled || !off_grid(theta, at, settings)) break
     at <- on_grid(theta, settings)
   }
-  bounds <- theta_bounds(settings)
-  held <- theta <= bounds$lower + 1e-8 | theta >= bounds$upper - 1e-8
   list(theta = theta, fisher = found$at$fisher, state = c(found$at, found$structure), converged = found$settled, message = found$message,
-       iterations = done, history = history, bounded = names(theta)[held])
+       iterations = done, history = history)
 }
 
 # One climb by Fisher scoring with sets held fixed. It ends where the next step promises less than `tolerance` in
@@ -294,7 +292,7 @@ common_loglik <- function(fits) {
   vapply(fits, function(fit) {
     back <- order(fit$order)[largest$order]
     if (identical(fit, largest) || !identical(fit$gp$x[back, , drop = FALSE], largest$gp$x)) return(fit$loglik)
-    data <- list(y = unname(fit$y[largest$order]), x = largest$gp$x, X = fit$X[largest$order, , drop = FALSE],
+    data <- list(y = unname(fit$y[largest$order]), x = largest$gp$x, X = mean_basis(fit$X)$Q[largest$order, , drop = FALSE],
                  extra = fit_noise(fit)[largest$order])
     at <- evaluate(fit$theta, structure, data, fit$settings)
     if (!is.finite(at$value)) return(fit$loglik)

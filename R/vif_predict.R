@@ -11,9 +11,11 @@
 #' packages do, unless `beta_uncertainty = TRUE` adds the variance of its estimate (universal kriging).
 #'
 #' @param object A [vif_fit()].
-#' @param newdata New inputs, n* x d; for a fit by formula a data frame with all variables of the
-#'   right-hand side and of `coords`. Missing: the inputs of the fit.
-#' @param newX Covariates at the new inputs, n* x p, where the fit has `X` (not for a fit by formula).
+#' @param newdata New inputs, n* x d, whose columns are matched by name where `x` has names too; for a fit by formula
+#'   a data frame with all variables of the right-hand side and of `coords`, or an sf object where the fit has one.
+#'   Rows with missing values give `NA`. Missing: the observations themselves.
+#' @param newX Covariates at the new inputs, n* x p, where the fit has `X` (not for a fit by formula; a constant
+#'   alone need not be given).
 #' @param k Number of neighbours.
 #' @param se.fit Whether to compute standard errors.
 #' @param interval `"prediction"` adds limits for a new observation (noise by `nugget` alone),
@@ -27,11 +29,22 @@
 #' @param chunk Number of new points to take at a time.
 #' @param threads Number of threads, see [vecchiann_info()].
 #' @param progress Whether to report progress.
-#' @param ... Not used.
+#' @param type `"response"` or `"link"`: the same for Gaussian observations.
+#' @param ... Not used; any other argument is an error.
 #' @return Without `se.fit` and `interval` the vector of predicted means. Otherwise a data frame of
 #'   `fit`, with `se.fit` the columns `se.fit` (standard error of the noise-free process) and `se.obs`
 #'   (standard deviation of a new observation, `sqrt(se.fit^2 + nugget)`), and with an interval `lwr` and
-#'   `upr`. With `nsim` the attribute `"samples"`, an n* x nsim matrix.
+#'   `upr`. With `nsim` the attribute `"samples"`, an n* x nsim matrix, which keeps to its rows when rows of the data
+#'   frame are picked. For sf points an sf object with these columns.
+#'
+#'   Without `newdata` the result is exact for the approximation that was fitted: the mean of the noise-free process at
+#'   every observation given all of them, as `fitted()` has it, and its standard error. With
+#'   `newdata`, even the same inputs, each point is conditioned on `k` neighbours instead, so that the two differ a little.
+#' @section Rasters:
+#' For a fit by formula, `coords = ~ x + y`, and a raster of package terra in the same coordinates,
+#' `terra::interpolate(raster, fit)` gives the layers `fit`, `se.fit` and `se.obs`; covariates are layers of the raster
+#' under their names. For stars, predict the data frame of the cells: `cells <- as.data.frame(grid)`, and
+#' `grid$fit <- predict(fit, cells, se.fit = FALSE)`.
 #' @references Gyger, T., Furrer, R. and Sigrist, F. (2025). Vecchia-inducing-points full-scale
 #'   approximations for Gaussian processes, section on prediction. \doi{10.48550/arXiv.2507.05064}.
 #' @examples
@@ -46,8 +59,9 @@
 #' @export
 predict.vif <- function(object, newdata, newX = NULL, k = 2 * object$k, se.fit = TRUE,
                         interval = c("none", "prediction", "confidence"), level = 0.95,
-                        beta_uncertainty = FALSE, nsim = 0, seed = NULL, chunk = 50000,
-                        threads = NULL, progress = interactive(), ...) {
+                        beta_uncertainty = FALSE, nsim = 0, chunk = 50000, threads = NULL,
+                        progress = interactive(), type = c("response", "link"), ..., seed = NULL) {
+  check_dots(..., hint = c(newx = "new covariates are `newX`", n.samples = "samples are `nsim`"))
   k <- min(check_whole(k, "k", 1), object$n)
   se.fit <- check_flag(se.fit, "se.fit")
   interval <- check_choice(interval, c("none", "prediction", "confidence"), "interval")
@@ -58,71 +72,85 @@ predict.vif <- function(object, newdata, newX = NULL, k = 2 * object$k, se.fit =
   chunk <- check_whole(chunk, "chunk", 1)
   threads <- thread_count(threads)
   progress <- check_flag(progress, "progress")
-  new <- if (missing(newdata)) fitted_inputs(object) else new_inputs(object, newdata, newX)
+  check_choice(type, c("response", "link"), "type") # the same thing for Gaussian observations
+  if (missing(newdata) && !is.null(newX)) refuse("newX", "NULL without `newdata`", describe(newX))
 
+  want_variance <- se.fit || interval != "none"
+  given <- if (missing(newdata)) fitted_inputs(object) else new_inputs(object, newdata, newX)
+  rows <- if (missing(newdata)) seq_len(object$n) else which(given$complete)
+  new <- some_inputs(given, rows)
+  found <- if (missing(newdata)) {
+    predict_observations(object, want_variance, beta_uncertainty)
+  } else {
+    predict_chunks(object, new, k, want_variance, beta_uncertainty, chunk, threads, progress)
+  }
+  if (!is.null(new$offset)) found$fit <- found$fit + new$offset
+  out <- prediction(found, rownames(given$x), rows, nrow(given$x), se.fit, interval, level, object$nugget)
+  if (nsim) {
+    samples <- matrix(NA_real_, nrow(given$x), nsim)
+    if (length(rows)) {
+      samples[rows, ] <- with_seed(seed, joint_samples(object, new, k, nsim, threads)) + (new$offset %or% 0)
+    }
+    attr(out, "samples") <- samples
+    if (is.data.frame(out)) class(out) <- c("vif_prediction", class(out))
+  }
+  if (missing(newdata)) {
+    pad_excluded(out, object)
+  } else if (inherits(newdata, "sf")) {
+    with_geometry(out, newdata)
+  } else {
+    out
+  }
+}
+
+# Mean and variance of the noise-free process at new points without missing values, chunk by chunk.
+predict_chunks <- function(object, new, k, want_variance, beta_uncertainty, chunk, threads, progress) {
   n <- nrow(new$x)
+  if (!n) return(list(fit = numeric(), variance = if (want_variance) numeric()))
   starts <- seq(1, n, by = chunk)
   parts <- lapply(starts, function(first) {
     rows <- first:min(first + chunk - 1, n)
     if (progress && length(starts) > 1) message(sprintf("predicting %d of %d", max(rows), n))
-    predict_chunk(object, new$x[rows, , drop = FALSE], new$X[rows, , drop = FALSE], k,
-                  se.fit || interval != "none", beta_uncertainty, threads)
+    predict_chunk(object, new$x[rows, , drop = FALSE], new$X[rows, , drop = FALSE], k, want_variance,
+                  beta_uncertainty, threads)
   })
-  names <- rownames(new$x)
-  fit <- stats::setNames(unlist(lapply(parts, `[[`, "fit")), names)
-  out <- fit
-  if (se.fit || interval != "none") {
-    variance <- unlist(lapply(parts, `[[`, "variance"))
-    se <- list(latent = sqrt(variance), observation = sqrt(variance + object$nugget))
-    out <- data.frame(fit = fit, row.names = names)
-    if (se.fit) out[c("se.fit", "se.obs")] <- se
-    if (interval != "none") {
-      half <- stats::qnorm((1 + level) / 2) * se[[if (interval == "prediction") 2 else 1]]
-      out$lwr <- unname(fit) - half
-      out$upr <- unname(fit) + half
-    }
+  list(fit = unlist(lapply(parts, `[[`, "fit")), variance = unlist(lapply(parts, `[[`, "variance")))
+}
+
+# What predict() returns, from what was found for `rows` of all n rows; NA in the others.
+prediction <- function(found, names, rows, n, se.fit, interval, level, nugget) {
+  whole <- function(values) {
+    out <- rep(NA_real_, n)
+    out[rows] <- values
+    out
   }
-  if (nsim) {
-    attr(out, "samples") <- with_seed(seed, joint_samples(object, new, k, nsim, threads))
+  fit <- stats::setNames(whole(found$fit), names)
+  if (!se.fit && interval == "none") return(fit)
+  variance <- whole(found$variance)
+  se <- list(latent = sqrt(variance), observation = sqrt(variance + nugget))
+  out <- data.frame(fit = unname(fit), row.names = names)
+  if (se.fit) out[c("se.fit", "se.obs")] <- se
+  if (interval != "none") {
+    half <- stats::qnorm((1 + level) / 2) * se[[if (interval == "prediction") 2 else 1]]
+    out$lwr <- unname(fit) - half
+    out$upr <- unname(fit) + half
   }
   out
 }
 
-fitted_inputs <- function(object) {
-  back <- order(object$order)
-  list(x = object$gp$x[back, , drop = FALSE], X = object$X)
-}
-
-new_inputs <- function(object, newdata, newX) {
-  if (is.null(object$formula)) {
-    x <- check_points(newdata, "newdata", ncol(object$gp$x))
-    if (is.null(object$X)) {
-      if (!is.null(newX)) refuse("newX", "NULL, as the fit has no covariates", describe(newX))
-      return(list(x = x, X = NULL))
-    }
-    if (is.null(newX)) {
-      refuse("newX", paste("given, with the", counted(ncol(object$X), "column"), "of `X`"), "missing")
-    }
-    # a vector is one covariate, or the covariates of one point
-    if (is.null(dim(newX)) && nrow(x) == 1) newX <- matrix(newX, 1)
-    newX <- check_points(newX, "newX")
-    if (nrow(newX) != nrow(x) || ncol(newX) != ncol(object$X)) {
-      refuse("newX", sprintf("%d x %d", nrow(x), ncol(object$X)), paste(dim(newX), collapse = " x "))
-    }
-    return(list(x = x, X = newX))
+#' @export
+`[.vif_prediction` <- function(x, i, j, ...) {
+  samples <- attr(x, "samples")
+  by_rows <- nargs() - !missing(...) > 2 && !missing(i)
+  attr(x, "samples") <- NULL
+  class(x) <- "data.frame"
+  out <- NextMethod()
+  if (!is.data.frame(out)) return(out)
+  if (by_rows) {
+    names <- if (is.character(i)) match(i, row.names(x)) else i
+    samples <- samples[names, , drop = FALSE]
   }
-  if (!is.data.frame(newdata)) refuse("newdata", "a data frame, as the fit has a formula", describe(newdata))
-  if (!is.null(newX)) refuse("newX", "NULL, as the fit has a formula", describe(newX))
-  absent <- setdiff(c(all.vars(object$coords), all.vars(object$terms)),
-                    c(names(newdata), ls(environment(object$formula))))
-  if (length(absent)) {
-    refuse("newdata", paste("with column", absent[1]), paste("one of", paste(names(newdata), collapse = ", ")))
-  }
-  frame <- stats::model.frame(object$terms, newdata, na.action = stats::na.pass, xlev = object$xlevels)
-  X <- stats::model.matrix(object$terms, frame, contrasts.arg = object$contrasts)
-  inputs <- stats::model.frame(object$coords_terms, newdata, na.action = stats::na.pass)
-  list(x = check_points(coordinates(object$coords, inputs), "newdata"),
-       X = if (ncol(X)) check_points(X, "newdata"))
+  structure(out, samples = samples, class = c("vif_prediction", "data.frame"))
 }
 
 # Mean, and variance of the noise-free process, at a few new points.
@@ -154,6 +182,24 @@ predict_chunk <- function(object, x, X, k, want_variance, beta_uncertainty, thre
 observation_noise <- function(object) {
   extra <- if (is.null(object$noise_variance)) 0 else object$noise_variance[object$order]
   rep_len(object$nugget + extra, object$n)
+}
+
+# The noise-free process at the observations, given all of them: exact for the approximation, from its precision S^-1.
+predict_observations <- function(object, want_variance, beta_uncertainty) {
+  state <- object$state
+  back <- order(object$order)
+  noise <- observation_noise(object)
+  B <- contrast_matrix(object$id, state$coef)
+  weighted <- as.vector(Matrix::crossprod(B, state$error / state$D)) # S^-1 (y - X beta)
+  offset <- if (is.null(object$offset)) 0 else object$offset
+  fit <- unname(object$y) - offset - (noise * weighted)[back]
+  if (!want_variance) return(list(fit = fit))
+  variance <- pmax(noise * (1 - noise * precision_diagonal(object, B)), 0)
+  if (beta_uncertainty && !is.null(object$X)) {
+    left <- noise * precision_times(object, B, object$X[object$order, , drop = FALSE])
+    variance <- variance + rowSums((left %*% object$vcov) * left)
+  }
+  list(fit = fit, variance = variance[back])
 }
 
 # Samples of the noise-free process given the observations: the inducing variables from their posterior,
