@@ -116,13 +116,14 @@ structure_of <- function(theta, data, settings, at = on_grid(theta, settings)) {
   list(at = at, inducing = gp$inducing, id = neighbours_of(gp, noise, settings))
 }
 
-neighbours_of <- function(gp, noise, settings) {
+# Sets of all points, or of some, among the points before them.
+neighbours_of <- function(gp, noise, settings, queries = NULL) {
   threads <- threads_or_null(settings$threads)
   found <- if (settings$neighbours == "selected") {
-    conditioning_sets(gp, settings$k, nugget = noise, threads = threads, progress = FALSE)
+    conditioning_sets(gp, settings$k, nugget = noise, queries = queries, threads = threads, progress = FALSE)
   } else {
-    residual_knn(searched_process(settings$neighbours, gp), settings$k, predecessors = TRUE, threads = threads,
-                 progress = FALSE)
+    residual_knn(searched_process(settings$neighbours, gp), settings$k, predecessors = TRUE, queries = queries,
+                 threads = threads, progress = FALSE)
   }
   unname(found$id)
 }
@@ -292,7 +293,8 @@ common_loglik <- function(fits) {
   vapply(fits, function(fit) {
     back <- order(fit$order)[largest$order]
     if (identical(fit, largest) || !identical(fit$gp$x[back, , drop = FALSE], largest$gp$x)) return(fit$loglik)
-    data <- list(y = unname(fit$y[largest$order]), x = largest$gp$x, X = mean_basis(fit$X)$Q[largest$order, , drop = FALSE],
+    response <- unname(if (is.null(fit$offset)) fit$y else fit$y - fit$offset)
+    data <- list(y = response[largest$order], x = largest$gp$x, X = mean_basis(fit$X)$Q[largest$order, , drop = FALSE],
                  extra = fit_noise(fit)[largest$order])
     at <- evaluate(fit$theta, structure, data, fit$settings)
     if (!is.finite(at$value)) return(fit$loglik)
