@@ -135,8 +135,8 @@ evaluate <- function(theta, structure, data, settings) {
 # The gradient at an evaluation, without what is held fixed.
 gradient_of <- function(at, structure, data, settings) {
   nugget <- to_nugget(at$theta, settings)
-  slope <- vif_gradient(at$evaluation, at$gp, structure$id, nugget + data$extra, nugget, settings$threads)
-  slope[seq_along(at$theta)]
+  vif_evaluate(data$y, at$gp, structure$id, nugget + data$extra, data$X, settings$threads, gradient = TRUE,
+               nugget = nugget)$gradient[seq_along(at$theta)]
 }
 
 # Climbs in stretches of fixed structure that end at iterations 1, 2, 4, 8, ... and at convergence: the

@@ -26,9 +26,8 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
 SEXP order_points(SEXP x, SEXP centre);
 SEXP vif_regression(SEXP gp, SEXP noise, SEXP id, SEXP children, SEXP child_noise, SEXP threads);
 SEXP vif_contrasts(SEXP id, SEXP coef, SEXP parents, SEXP children, SEXP threads);
-SEXP vif_crossproduct(SEXP A, SEXP B, SEXP weight, SEXP threads);
-SEXP vif_norms(SEXP L, SEXP W, SEXP threads);
-SEXP vif_derivative(SEXP gp, SEXP noise, SEXP id, SEXP evaluation, SEXP threads);
-SEXP vif_slopes(SEXP gp, SEXP z, SEXP A, SEXP threads);
+SEXP vif_norm(SEXP L, SEXP W, SEXP threads);
+SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP gradient,
+                    SEXP information, SEXP axes, SEXP threads);
 
 #endif

@@ -26,10 +26,8 @@ static const R_CallMethodDef routines[] = {
     CALLDEF(order_points, 2),
     CALLDEF(vif_regression, 6),
     CALLDEF(vif_contrasts, 5),
-    CALLDEF(vif_crossproduct, 4),
-    CALLDEF(vif_norms, 3),
-    CALLDEF(vif_derivative, 5),
-    CALLDEF(vif_slopes, 4),
+    CALLDEF(vif_norm, 3),
+    CALLDEF(vif_likelihood, 9),
     {NULL, NULL, 0},
 };
 

@@ -1422,6 +1422,8 @@ static float NAME(reached_by)(const float *values, int count, int k, float low)
     return low;
 }
 
+#include "simd/simd_lanes.h"
+
 static const simd_table NAME(table) = {
     .name = NAME_TEXT(ISA),
     .rows = TILE_ROWS,
@@ -1467,6 +1469,19 @@ static const simd_table NAME(table) = {
     .append_intervals = NAME(append_intervals),
     .drop_intervals = NAME(drop_intervals),
     .reached_by = NAME(reached_by),
+    .lanes = LANES,
+    .gram_rows = NAME(gram_rows),
+    .combine_rows = NAME(combine_rows),
+    .spread_rows = NAME(spread_rows),
+    .dot_rows = NAME(dot_rows),
+    .strided_tile = NAME(strided_tile),
+    .radial_slopes = NAME(radial_slopes),
+    .lane_distances = NAME(lane_distances),
+    .lane_axis = NAME(lane_axis),
+    .lane_factor = NAME(lane_factor),
+    .lane_solve = NAME(lane_solve),
+    .lane_solve_back = NAME(lane_solve_back),
+    .lane_multiply = NAME(lane_multiply),
 };
 
 #undef NAME
