@@ -176,8 +176,9 @@ maximise <- function(start, data, settings, iterations, progress, searches = 4) 
        iterations = done, history = history)
 }
 
-# One climb by Fisher scoring with sets held fixed. It ends where the next step promises less than `tolerance` in
-# log-likelihood. Steps are bounded, shortened and damped as long as the likelihood does not rise enough; if that fails
+# One climb by Fisher scoring with sets held fixed. Where the model does not hold the likelihood curves otherwise than
+# expected: the expected information is corrected along the last steps by what the gradient has shown there. The climb
+# ends where the next step promises less than `tolerance` in log-likelihood. Steps are bounded, shortened and damped as long as the likelihood does not rise enough; if that fails
 # nlminb() goes on with the same derivatives.
 climb <- function(theta, data, settings, stage, limit, tolerance, progress, at = on_grid(theta, settings), done = 0) {
   clock <- proc.time()[["elapsed"]]
@@ -185,6 +186,7 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
   structure <- structure_of(theta, data, settings, at)
   current <- evaluate(theta, structure, data, settings)
   history <- NULL
+  seen <- list()
   note <- function() {
     now <- proc.time()[["elapsed"]]
     row <- data.frame(stage = stage, observations = length(data$y), iteration = done, loglik = current$value,
@@ -200,6 +202,7 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
   note()
   last <- done + limit
   repeat {
+    current$curvature <- Reduce(secant, seen, current$fisher)
     step <- scoring_step(current, bounds)
     settled <- step$gain < tolerance
     if (settled || done >= last) break
@@ -213,6 +216,8 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
       note()
       break
     }
+    pair <- list(step = trial$theta - current$theta, change = current$gradient - trial$gradient)
+    seen <- c(utils::tail(seen, 1), list(pair))
     current <- trial
     note()
   }
@@ -227,12 +232,27 @@ scoring_step <- function(current, bounds, damping = 0) {
   free <- !(current$theta <= bounds$lower & slope < 0 | current$theta >= bounds$upper & slope > 0)
   step <- 0 * slope
   if (any(free)) {
-    information <- current$fisher[free, free, drop = FALSE]
+    information <- (current$curvature %or% current$fisher)[free, free, drop = FALSE]
     scale <- pmax(diag(information), 1e-10 * max(diag(information)), 1e-8)
     diag(information) <- diag(information) + (damping + 1e-7) * scale
     step[free] <- tryCatch(solve(information, slope[free]), error = function(e) slope[free] / scale)
   }
   list(step = step, gain = sum(slope * step) / 2)
+}
+
+# The BFGS update of an information matrix by a step and the fall of the gradient along it, damped as by Powell (1978) so that
+# it stays positive definite.
+secant <- function(information, pair) {
+  through <- drop(information %*% pair$step)
+  expected <- sum(pair$step * through)
+  if (!(expected > 0)) return(information)
+  agreed <- sum(pair$step * pair$change)
+  change <- pair$change
+  if (agreed < 0.2 * expected) {
+    share <- 0.8 * expected / (expected - agreed)
+    change <- share * change + (1 - share) * through
+  }
+  information - tcrossprod(through) / expected + tcrossprod(change) / sum(pair$step * change)
 }
 
 # An evaluation that is higher by a share of what the step promised, or NULL.

@@ -7,7 +7,7 @@
 # src/: folders, foundations first, and in each its files without their endings, row by row. A file may include the headers
 # of earlier folders, of earlier rows of its own folder, and its own: neither of later rows nor of its peers in the same row.
 c_layers <- list(
-  simd = list("simd_body", "simd"),
+  simd = list("simd_lanes", "simd_body", "simd"),
   base = list(c("status", "bitset", "kbest", "threads", "scratch"), "pace", "linalg"),
   model = list("matern", "kernel", c("inducing", "metric"), "specials"),
   partition = list(c("tree", "order"), c("cells", "nodes")),
@@ -20,7 +20,7 @@ c_layers <- list(
       "query_level_pairs", "query_level_subspaces")
   ),
   select = list("select"),
-  vif = list("vif"),
+  vif = list(c("products", "slopes"), c("batch", "information"), c("likelihood", "vif")),
   r = list(c("entry", "glue"), "problem", c("gp", "search", "select", "tree", "vif"), "init")
 )
 

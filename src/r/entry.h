@@ -11,6 +11,8 @@
 
 SEXP threads_info(SEXP threads);
 SEXP threads_limit(void);
+/* d k / d log lengthscale at scaled distances r, for tests. */
+SEXP kernel_slopes(SEXP kern, SEXP r);
 SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP uniforms, SEXP threads);
 SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads);
 SEXP residual_features(SEXP gp, SEXP newdata, SEXP threads);
@@ -30,9 +32,8 @@ SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SE
 SEXP order_points(SEXP x, SEXP centre);
 SEXP vif_regression(SEXP gp, SEXP noise, SEXP id, SEXP children, SEXP child_noise, SEXP threads);
 SEXP vif_contrasts(SEXP id, SEXP coef, SEXP parents, SEXP children, SEXP threads);
-SEXP vif_crossproduct(SEXP A, SEXP B, SEXP weight, SEXP threads);
-SEXP vif_norms(SEXP L, SEXP W, SEXP threads);
-SEXP vif_derivative(SEXP gp, SEXP noise, SEXP id, SEXP evaluation, SEXP threads);
-SEXP vif_slopes(SEXP gp, SEXP z, SEXP A, SEXP threads);
+SEXP vif_norm(SEXP L, SEXP W, SEXP threads);
+SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP gradient,
+                    SEXP information, SEXP axes, SEXP threads);
 
 #endif

@@ -26,6 +26,20 @@ SEXP threads_info(SEXP threads)
 
 SEXP threads_limit(void) { return ScalarInteger(threads_most()); }
 
+SEXP kernel_slopes(SEXP kern, SEXP r)
+{
+    kernel own = r_kernel(kern);
+    const double *from = r_doubles(r, "r", -1);
+    SEXP out = PROTECT(allocVector(REALSXP, XLENGTH(r)));
+    for (R_xlen_t i = 0; i < XLENGTH(r); i++) {
+        double one = 1.0, none = 0.0, s;
+        kernel_scale(&own, from + i, 1, 1, &one, &none, &s);
+        REAL(out)[i] = -kernel_slope(&own, s * s) * s * s;
+    }
+    UNPROTECT(1);
+    return out;
+}
+
 SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP uniforms, SEXP threads)
 {
     /* lengthscale-scaled space: the constant of the family does not matter, so any kernel will do */

@@ -40,8 +40,8 @@ SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SE
     SEXP own = fresh == R_NilValue ? gp : fresh;
     if (fresh != R_NilValue)
         from = r_points(&fr, fresh, 0.0);
-    progress_line line = {asLogical(progress) == TRUE, -1};
-    monitor mon = {r_poll, &line};
+    progress_line line;
+    monitor mon = r_monitor(&line, asLogical(progress) == TRUE);
     select_task task = {
         .kern = &fr.kern,
         .points = &points,
