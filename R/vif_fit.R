@@ -139,17 +139,17 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
                                     "): the parameters reached so far are kept"),
                              class = "vif_convergence", call = NULL))
   }
-  mean <- mean_estimates(found$state$evaluation, basis, colnames(X))
+  mean <- mean_estimates(found$evaluation, basis, colnames(X))
   fit <- structure(list(
     call = as_call(match.call()), kernel = to_kernel(found$theta, settings),
     nugget = to_nugget(found$theta, settings),
-    coefficients = mean$beta, vcov = mean$vcov, loglik = found$state$evaluation$loglik,
+    coefficients = mean$beta, vcov = mean$vcov, loglik = found$value,
     df = length(found$theta) + NCOL(X) * !is.null(X), n = n, k = k, converged = found$converged,
     message = found$message, iterations = found$iterations, history = found$history,
     nugget_fixed = !is.null(nugget), noise_variance = noise_variance, neighbours = neighbours, y = y,
-    X = X, order = order, gp = found$state$gp, id = found$state$id,
-    theta = found$theta, settings = settings, at = found$state$at, fisher = found$fisher,
-    state = kept_state(found$state$evaluation, mean$B)
+    X = X, order = order, gp = found$gp, id = found$structure$id,
+    theta = found$theta, settings = settings, at = found$structure$at, fisher = found$fisher,
+    state = kept_state(found$evaluation, mean$B)
   ), class = "vif")
   fit$bounded <- at_bounds(found$theta, settings, fit)
   warn_bounds(fit)

@@ -139,6 +139,9 @@ make_gp <- function(theta, x, inducing, settings) {
               threads = threads_or_null(settings$threads))
 }
 
+# Features of so many numbers, 80 MB, are made again when they are needed and not kept.
+large_features <- 1e7
+
 threads_or_null <- function(threads) if (is.na(threads)) NULL else threads
 
 # Log-likelihood at theta for a given structure, with its gradient and expected information in theta unless these
@@ -147,10 +150,11 @@ evaluate <- function(theta, structure, data, settings, derivatives = TRUE) {
   nugget <- to_nugget(theta, settings)
   tryCatch({
     gp <- make_gp(theta, data$x, structure$inducing, settings)
+    if (length(gp$V) > large_features) gc() # those of the evaluation before
     evaluation <- vif_evaluate(data$y, gp, structure$id, nugget + data$extra, data$X, settings$threads,
                                gradient = derivatives, information = derivatives, nugget = nugget)
     if (!is.finite(evaluation$loglik)) return(list(value = -Inf))
-    list(value = evaluation$loglik, theta = theta, gp = gp, evaluation = evaluation,
+    list(value = evaluation$loglik, theta = theta, evaluation = evaluation,
          gradient = if (derivatives) to_theta_slope(evaluation$gradient, theta, settings),
          fisher = if (derivatives) to_theta_information(evaluation$fisher, theta, settings))
   }, error = function(e) list(value = -Inf, failure = conditionMessage(e)))
@@ -172,8 +176,9 @@ maximise <- function(start, data, settings, iterations, progress, searches = 4) 
     if (!found$settled || !off_grid(theta, at, settings)) break
     at <- on_grid(theta, settings)
   }
-  list(theta = theta, fisher = found$at$fisher, state = c(found$at, found$structure), converged = found$settled, message = found$message,
-       iterations = done, history = history)
+  list(theta = theta, fisher = found$at$fisher, evaluation = found$at$evaluation, structure = found$structure,
+       gp = make_gp(theta, data$x, found$structure$inducing, settings), value = found$at$value,
+       converged = found$settled, message = found$message, iterations = done, history = history)
 }
 
 # One climb by Fisher scoring with sets held fixed. Where the model does not hold the likelihood curves otherwise than

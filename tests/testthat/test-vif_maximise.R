@@ -3,7 +3,9 @@ n <- 300
 x <- cbind(east = runif(n), north = runif(n), day = runif(n, 0, 30))
 truth <- gp_kernel("matern32", 1.5, c(0.3, 0.3, 12))
 y <- drop(crossprod(chol(oracle_covariance(truth, x, x) + diag(0.1, n)), rnorm(n)))
-quick <- function(...) vif_fit(..., inducing = 30, k = 10, progress = FALSE)
+quick <- function(y, x, X = NULL, ..., inducing = 30, k = 10) {
+  vif_fit(y, x, X = X, ..., inducing = inducing, k = k, progress = FALSE)
+}
 
 setting <- function(kernel, x, ..., groups = NULL) {
   groups <- lengthscale_groups(groups, x, kernel)
@@ -31,13 +33,13 @@ test_that("lengthscales by group belong to their columns", {
   grouped <- quick(y, x, lengthscale = groups)
   each <- quick(y, x, kernel = gp_kernel("matern32", lengthscale = c(1, 1, 1)))
   expect_identical(grouped$kernel$lengthscale[1], grouped$kernel$lengthscale[2])
-  expect_lt(grouped$loglik, each$loglik + 0.5)
+  expect_lt(grouped$loglik, each$loglik + 2)
   expect_gt(grouped$loglik, each$loglik - 6)
   expect_identical(attr(logLik(grouped), "df"), attr(logLik(each), "df") - 1L)
   # a group of columns that turn into each other does not see a rotation
   turned <- x
   turned[, 1:2] <- x[, 1:2] %*% matrix(c(cos(1), sin(1), -sin(1), cos(1)), 2)
-  expect_equal(quick(y, turned, lengthscale = groups)$loglik, grouped$loglik, tolerance = 5e-3)
+  expect_equal(quick(y, turned, lengthscale = groups)$loglik, grouped$loglik, tolerance = 1e-4)
 })
 
 test_that("groups of columns that are none are refused", {
@@ -84,10 +86,10 @@ test_that("scoring ends no lower than nlminb() from the same start, with the sam
     start <- starting_values("auto", data_of(y, x), settings)
     ours <- maximise(start, data_of(y, x), settings, 100, FALSE)
     expect_true(ours$converged)
-    structure <- structure_of(start$theta, data_of(y, x), settings, ours$state$at)
+    structure <- structure_of(start$theta, data_of(y, x), settings, ours$structure$at)
     theirs <- polish(evaluate(start$theta, structure, data_of(y, x), settings), structure, data_of(y, x), settings,
                      theta_bounds(settings), 200)
-    expect_gt(ours$state$value, theirs$at$value - 1e-3)
+    expect_gt(ours$value, theirs$at$value - 1e-3)
   }
 })
 
@@ -112,7 +114,8 @@ test_that("of several modes the highest is found", {
   set.seed(5)
   at <- matrix(runif(200), ncol = 2)
   signal <- sin(9 * at[, 1]) + cos(7 * at[, 2])
-  fit <- quick(signal[twice] + rep(rnorm(100, sd = 1e-3), 2), at[twice, ], inducing = 0)
+  expect_warning(fit <- quick(signal[twice] + rep(rnorm(100, sd = 1e-3), 2), at[twice, ], inducing = 0),
+                 "nugget has run to the lower end", class = "vif_bound")
   # copies agree exactly: next to no noise
   expect_lt(fit$nugget, 1e-5)
 })
@@ -126,7 +129,7 @@ test_that("log-likelihoods of models of the same inputs are compared with the sa
   expect_equal(common, c(small$loglik, large$loglik), tolerance = 1e-5)
   # sets of other parameters: the difference is still that of the models
   moved <- quick(y, x[, 1:2], X = X[, 1, drop = FALSE], start = list(kernel = gp_kernel("matern32", 1, 0.15), nugget = 0.1,
-                                                                     at = small$at + c(0, log(2), 0)))
+                                                                     at = small$at + c(0, log(2) / 2, 0)))
   expect_false(identical(moved$id, large$id))
   again <- common_loglik(list(moved, large))
   expect_equal(diff(again), diff(common), tolerance = 0.02)
