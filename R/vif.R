@@ -102,17 +102,18 @@ vif_loglik <- function(y, gp, nn, nugget, X = NULL, noise_variance = NULL, gradi
 }
 
 # Likelihood and all that predictions need; with `gradient` and `information` also what these say of the logarithms of
-# the covariance parameters, with `columns` of one lengthscale for each column. Columns of values are stored one column a point, as the
-# core wants them: y and X become rows.
+# the covariance parameters. The information serves the steps of an optimiser, and standard errors if it is asked for as
+# "accurate", which costs more where there are inducing inputs. With `columns` there is one lengthscale for each column.
 vif_evaluate <- function(y, gp, id, noise, X, threads, gradient = FALSE, information = FALSE, nugget = 0,
                          columns = length(gp$kernel$lengthscale) > 1) {
-  values <- unname(rbind(y, if (!is.null(X)) t(X)))
+  values <- unname(rbind(y, if (!is.null(X)) t(X))) # a column a point, as the core wants them
   storage.mode(values) <- "double"
-  found <- .Call(C_vif_likelihood, gp, noise, nugget, id, values, gradient, information, columns, threads)
+  how <- if (identical(information, "accurate")) 2L else as.integer(information)
+  found <- .Call(C_vif_likelihood, gp, noise, nugget, id, values, gradient, how, columns, threads)
   if (is.null(found$gradient)) return(found)
   d <- if (columns) ncol(gp$x) else 1
   matern <- gp$kernel$family == "matern"
-  labels <- parameter_names(d, matern)
+  labels <- derivative_names(d, matern)
   names(found$gradient) <- labels
   if (!is.null(found$fisher)) dimnames(found$fisher) <- list(labels, labels)
   if (!columns) return(found)
@@ -120,10 +121,10 @@ vif_evaluate <- function(y, gp, id, noise, X, threads, gradient = FALSE, informa
   found$fisher_columns <- found$fisher
   if (length(gp$kernel$lengthscale) > 1) return(found)
   # one lengthscale for all columns: the chain rule
-  group <- match(sub("[0-9]+$", "", labels), parameter_names(1, matern))
+  group <- match(sub("[0-9]+$", "", labels), derivative_names(1, matern))
   found$gradient <- drop(rowsum(found$gradient, group))
-  names(found$gradient) <- parameter_names(1, matern)
-  if (information) {
+  names(found$gradient) <- derivative_names(1, matern)
+  if (how) {
     found$fisher <- rowsum(t(rowsum(found$fisher, group)), group)
     dimnames(found$fisher) <- list(names(found$gradient), names(found$gradient))
   }
@@ -131,7 +132,7 @@ vif_evaluate <- function(y, gp, id, noise, X, threads, gradient = FALSE, informa
 }
 
 # Names of the parameters whose logarithms derivatives are taken to.
-parameter_names <- function(lengthscales, matern) {
+derivative_names <- function(lengthscales, matern) {
   c("variance", if (lengthscales > 1) paste0("lengthscale", seq_len(lengthscales)) else "lengthscale", "nugget",
     if (matern) "smoothness")
 }

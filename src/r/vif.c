@@ -67,8 +67,8 @@ SEXP vif_contrasts(SEXP id, SEXP coef, SEXP parents, SEXP children, SEXP threads
     int n = ncols(children), q = nrows(children), k = ncols(id);
     vif_table table = {k, unpack_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n)};
     SEXP out = PROTECT(allocMatrix(REALSXP, q, n));
-    vif_contrast(&table, q, r_doubles(parents, "parents", -1), n, r_doubles(children, "children", -1),
-                 r_threads(threads), REAL(out));
+    vif_contrast(&table, q, r_doubles(parents, "parents", -1), n,
+                 r_doubles(children, "children", -1), r_threads(threads), REAL(out));
     UNPROTECT(1);
     return out;
 }
@@ -85,7 +85,8 @@ SEXP vif_norm(SEXP L, SEXP W, SEXP threads)
 
 static double *new_values(SEXP list, int at, R_xlen_t rows, R_xlen_t cols)
 {
-    SEXP values = cols < 0 ? allocVector(REALSXP, rows) : allocMatrix(REALSXP, (int)rows, (int)cols);
+    SEXP values =
+        cols < 0 ? allocVector(REALSXP, rows) : allocMatrix(REALSXP, (int)rows, (int)cols);
     SET_VECTOR_ELT(list, at, values);
     return REAL(values);
 }
@@ -93,8 +94,9 @@ static double *new_values(SEXP list, int at, R_xlen_t rows, R_xlen_t cols)
 SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP gradient,
                     SEXP information, SEXP axes, SEXP threads)
 {
-    static const char *names[] = {"loglik", "beta", "information", "coef",     "D",        "root",
-                                  "b",      "B",    "error",       "residual", "gradient", "fisher"};
+    static const char *names[] = {"loglik", "beta",     "information", "coef",
+                                  "D",      "root",     "b",           "B",
+                                  "error",  "residual", "gradient",    "fisher"};
     frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
     vif_points points = unpack_vif(&fr, gp, noise);
     R_xlen_t n = points.n;
@@ -111,8 +113,8 @@ SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP
         .nugget = asReal(nugget),
         .q = q,
         .values = r_doubles(values, "values", (R_xlen_t)q * n),
-        .gradient = asLogical(gradient) == TRUE || asLogical(information) == TRUE,
-        .information = asLogical(information) == TRUE,
+        .gradient = asLogical(gradient) == TRUE || asInteger(information) > 0,
+        .information = asInteger(information),
         .axes = asLogical(axes) == TRUE,
         .smoothness = fr.kern.family == KERNEL_MATERN,
         .threads = r_threads(threads),

@@ -3,14 +3,15 @@
  * vector TRIANGLE(p) + q. Contracts are in simd.h. */
 
 #define TRIANGLE(p) ((size_t)(p) * ((size_t)(p) + 1) / 2)
-#define AT(base, index) ((base) + (size_t)(index) * LANES)
+#define AT(base, index) ((base) + (size_t)(index)*LANES)
 
 static inline double NAME(sum_lanes)(vd x)
 {
 #if VECTOR_BYTES == 64
     return _mm512_reduce_add_pd((__m512d)x);
 #elif VECTOR_BYTES == 32
-    __m128d pair = _mm_add_pd(_mm256_castpd256_pd128((__m256d)x), _mm256_extractf128_pd((__m256d)x, 1));
+    __m128d pair =
+        _mm_add_pd(_mm256_castpd256_pd128((__m256d)x), _mm256_extractf128_pd((__m256d)x, 1));
     return _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
 #else
     return x[0] + x[1];
@@ -67,9 +68,10 @@ static void NAME(gram_rows)(int m, int count, const double *const *rows, double 
 }
 
 /* `vectors` of the sums at once. */
-static inline __attribute__((always_inline)) void
-NAME(combine_some)(int vectors, int count, const double *weight, const double *const *rows, int u,
-                   double *out)
+static inline __attribute__((always_inline)) void NAME(combine_some)(int vectors, int count,
+                                                                     const double *weight,
+                                                                     const double *const *rows,
+                                                                     int u, double *out)
 {
     vd sum[8];
 #pragma GCC unroll 8
@@ -122,7 +124,8 @@ static void NAME(spread_rows)(int m, int count, const double *a, const double *x
     }
 }
 
-static void NAME(dot_rows)(int m, const double *q, int count, const double *const *rows, double *out)
+static void NAME(dot_rows)(int m, const double *q, int count, const double *const *rows,
+                           double *out)
 {
     for (int c = 0; c < count; c += 4) {
         const double *p[4];

@@ -35,9 +35,10 @@ void batch_problem_free(batch_problem *problem);
 
 /* Scratch of one thread. Elements of lanes as in simd.h. */
 typedef struct {
-    int size, count;     /* order of the systems, and how many lanes are in use */
-    const int *child;    /* of each lane */
-    int *id;             /* size x lanes, -1 for a free place; the child's own place has its number among the children */
+    int size, count;  /* order of the systems, and how many lanes are in use */
+    const int *child; /* of each lane */
+    int *
+        id; /* size x lanes, -1 for a free place; the child's own place has its number among the children */
     const double **rows; /* lanes x size: features of each place */
     double *x;           /* size x d */
     double *s2, *R;      /* triangles: squared distances; covariances, then their Cholesky factor */

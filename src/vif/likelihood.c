@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define BLOCK 128    /* children whose sums are kept apart, so that sums have one order */
+#define BLOCK 128      /* children whose sums are kept apart, so that sums have one order */
 #define POLL_BLOCKS 16 /* for each thread, between two polls */
 #define LOG_2PI 1.837877066409345483560659472811
 
@@ -22,8 +22,8 @@ typedef struct {
     slopes sl;
     int directions, kernel_directions, nugget; /* nugget: its direction, 0 where it is all noise */
     int stride, value_stride;
-    double *W, *contrasts; /* rows of the points, whitened: divided by the root of D */
-    double **dV, **dW;     /* a direction of the kernel each */
+    double *W, *contrasts;   /* rows of the points, whitened: divided by the root of D */
+    double **dV, **dW;       /* a direction of the kernel each */
     double **dcoef, **ratio; /* a direction each: k x n, and dD / D */
     double *centred;         /* c_j */
     double *inverse;         /* M^-1, rows of `stride` */
@@ -34,11 +34,11 @@ typedef struct {
 /* Scratch of a thread beyond its batch. */
 typedef struct {
     batch *b;
-    double **dK;          /* triangles, a direction of the kernel each */
-    double *F;            /* (dR alpha) of each direction, vectors of lanes */
-    double *weight;       /* of one lane */
+    double **dK;    /* triangles, a direction of the kernel each */
+    double *F;      /* (dR alpha) of each direction, vectors of lanes */
+    double *weight; /* of one lane */
     const double **rows;
-    double *W, *G;        /* rows of a few points */
+    double *W, *G; /* rows of a few points */
     double *dots, *more;
 } workspace;
 
@@ -66,7 +66,8 @@ static void workspace_free(workspace *all, int threads)
 static workspace *workspace_new(const evaluation *e, batch *batches, int threads)
 {
     int lanes = simd->lanes, count = e->kernel_directions;
-    size_t size = batches[0].size, vector = size * lanes, triangle = batch_triangle(batches[0].size);
+    size_t size = batches[0].size, vector = size * lanes,
+           triangle = batch_triangle(batches[0].size);
     size_t few = (size_t)SIMD_MAX_ROWS * (e->stride + SIMD_MAX_COLS);
     workspace *all = scratch_alloc(threads, sizeof(workspace));
     if (!all)
@@ -349,8 +350,8 @@ static status make_inverse(const evaluation *e)
     int m = e->task->m, cols = simd->cols;
     linalg_triangle lower = {0}, upper = {0};
     double *panel = scratch_alloc((size_t)(m + simd->rows) * cols, sizeof(double));
-    status outcome = panel ? linalg_triangle_pack(m, e->result->root, 0, &lower)
-                           : status_fail(STATUS_MEMORY);
+    status outcome =
+        panel ? linalg_triangle_pack(m, e->result->root, 0, &lower) : status_fail(STATUS_MEMORY);
     if (!outcome.code)
         outcome = linalg_triangle_pack(m, e->result->root, 1, &upper);
     for (int first = 0; first < m && !outcome.code; first += cols) {
@@ -392,8 +393,10 @@ static status make_value(const evaluation *e)
     size_t n = task->points->n;
     int m = task->m, q = task->q, stride = e->value_stride;
     status outcome = status_fail(STATUS_MEMORY);
-    double *B = scratch_alloc((size_t)m * q + 1, sizeof(double)), *turned = products_rows(m, stride);
-    double *Q = scratch_alloc((size_t)q * q * 2 + 1, sizeof(double)), *full = products_rows(q, stride);
+    double *B = scratch_alloc((size_t)m * q + 1, sizeof(double)),
+           *turned = products_rows(m, stride);
+    double *Q = scratch_alloc((size_t)q * q * 2 + 1, sizeof(double)),
+           *full = products_rows(q, stride);
     if (!B || !turned || !Q || !full)
         goto done;
     if (m) {
@@ -491,8 +494,7 @@ static void child_gradient(const evaluation *e, workspace *own, size_t i, const 
         double ratio = e->ratio[a][i];
         sums[a] += -0.5 * ratio * (1 - error * error - norm) +
                    scale * (error * through_error + through_g) + own_part - along_g;
-        sums[e->directions + a] +=
-            ratio * (1 - norm) + 2 * (along_g - scale * through_g);
+        sums[e->directions + a] += ratio * (1 - norm) + 2 * (along_g - scale * through_g);
     }
 }
 
@@ -586,8 +588,7 @@ static status make_derivatives(const evaluation *e)
         slope[a] = block_sum(e, a);
         e->trace[a] = block_sum(e, count + a);
         for (int c = 0; c <= a; c++)
-            across[a * count + c] = across[c * count + a] =
-                block_sum(e, 2 * count + a * count + c);
+            across[a * count + c] = across[c * count + a] = block_sum(e, 2 * count + a * count + c);
     }
     if (task->information && task->m) {
         information_task probes = {
@@ -605,6 +606,7 @@ static status make_derivatives(const evaluation *e)
             .ratio = (const double *const *)e->ratio,
             .dW = (const double *const *)e->dW,
             .trace = e->trace,
+            .accurate = task->information == LIKELIHOOD_ACCURATE,
             .threads = task->threads,
             .mon = task->mon,
         };

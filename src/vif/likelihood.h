@@ -17,18 +17,23 @@
 
 #include "vif/batch.h"
 
+#define LIKELIHOOD_APPROXIMATE 1 /* for many points good enough for scoring, see information.h */
+#define LIKELIHOOD_ACCURATE 2    /* for standard errors */
+
 typedef struct {
     const kernel *kern;
     int d, m, k;
     const vif_points *points;
-    const int *id;       /* neighbours as R's table, n x k */
-    const double *noise; /* n, what of the points' variance is noise */
-    double nugget;       /* what of it is common */
-    int q;               /* values of a point: the observation, then covariates of the mean */
+    const int *id;        /* neighbours as R's table, n x k */
+    const double *noise;  /* n, what of the points' variance is noise */
+    double nugget;        /* what of it is common */
+    int q;                /* values of a point: the observation, then covariates of the mean */
     const double *values; /* q x n */
-    const double *z, *L; /* scaled inducing inputs, d x m; factor of their covariance; for derivatives only */
-    int gradient, information; /* what is asked for; the information needs the gradient */
-    int axes, smoothness;      /* directions, see slopes.h */
+    const double *z,
+        *L; /* scaled inducing inputs, d x m; factor of their covariance; for derivatives only */
+    int gradient;         /* whether it is asked for, as it is with the information */
+    int information;      /* 0, or how */
+    int axes, smoothness; /* directions, see slopes.h */
     int threads;
     const monitor *mon;
 } likelihood_task;
@@ -41,9 +46,10 @@ typedef struct {
     double loglik;
     double *beta, *information; /* q - 1 and (q - 1)^2: estimate, and its information */
     double *coef, *D;           /* k x n, n */
-    double *root, *b, *B;       /* m x m, m, m x (q - 1): factor of M, M^-1 W (y - X beta), M^-1 W X, weighted */
-    double *error, *residual;   /* n: u_i - w_i . b, and y - X beta */
-    double *gradient, *fisher;  /* a parameter, and a pair of them */
+    double *root, *b,
+        *B; /* m x m, m, m x (q - 1): factor of M, M^-1 W (y - X beta), M^-1 W X, weighted */
+    double *error, *residual;  /* n: u_i - w_i . b, and y - X beta */
+    double *gradient, *fisher; /* a parameter, and a pair of them */
 } likelihood_result;
 
 /* A residual covariance that is not positive definite fails with `where` its child. */
