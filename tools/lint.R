@@ -20,12 +20,12 @@ c_layers <- list(
       "query_level_pairs", "query_level_subspaces")
   ),
   vif = list("vif"),
-  r = list(c("entry", "glue"), "problem", c("gp", "search", "tree", "vif"), "init")
+  r = list(c("entry", "glue"), "known", "problem", c("gp", "search", "tree", "vif"), "init")
 )
 
 # R/: the families of files, foundations first. A file calls functions of its own family and of earlier ones.
 r_layers <- c(
-  "vecchiann-package", "checks", "runtime", "kernel", "residual", "order", "tree", "neighbours",
+  "vecchiann-package", "checks", "runtime", "kernel", "object", "residual", "order", "tree", "neighbours",
   "convert", "plot", "vif"
 )
 

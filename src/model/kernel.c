@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#define BESSEL_ORDERS 10  /* smoothness from here on goes by quadrature */
+#define BESSEL_ORDERS 10 /* smoothness from here on goes by quadrature */
 #define BESSEL_FAR 700.0 /* where no correlation is left of a smaller one */
 
 /* exp(s) K_order(s) for 0 <= order < BESSEL_ORDERS, with the work array that R's routine would allocate. */
@@ -38,7 +38,8 @@ static double stirling_rest(double nu)
 static double matern_mean(double nu, double s)
 {
     double width = hypot(nu, s), b = 0.5 * s * (s / (nu + width)), mode = nu + b;
-    double log_peak = nu * log1p(b / nu) - 2.0 * b + 0.5 * log(0.5 * M_1_PI * nu) - stirling_rest(nu);
+    double log_peak =
+        nu * log1p(b / nu) - 2.0 * b + 0.5 * log(0.5 * M_1_PI * nu) - stirling_rest(nu);
     if (!(log_peak > -745.0))
         return 0.0;
     double step = 0.5 / sqrt(width), sum = 1.0;
