@@ -94,6 +94,31 @@ check_neighbours <- function(nn, arg = "nn") {
   nn
 }
 
+# What a fit holds beside its process, with a checksum of it.
+fit_parts <- c("kernel", "nugget", "noise_variance", "coefficients", "n", "k", "y", "X", "order", "id", "state")
+
+sealed <- function(fit) {
+  fit$checksum <- .Call(C_numbers_print, unclass(fit)[fit_parts])
+  fit
+}
+
+check_fit <- function(fit, arg = "object") {
+  check_class(fit, "vif", arg)
+  remedy <- "vif_fit()"
+  check_elements(fit, list(
+    gp = function(gp) inherits(gp, "residual_gp"), state = is.list, n = is_whole_number, k = is_whole_number,
+    id = function(id) is.matrix(id) && is.integer(id), order = is.integer, nugget = is_number
+  ), arg, remedy)
+  check_gp(fit$gp, paste0(arg, "$gp"))
+  if (!identical(fit$checksum, .Call(C_numbers_print, unclass(fit)[fit_parts]))) {
+    damaged(arg, paste(fit_parts, collapse = "`, `"), remedy)
+  }
+  if (nrow(fit$gp$x) != fit$n || nrow(fit$gp$V) != length(fit$state$b)) damaged(arg, "gp", remedy)
+  fit
+}
+
+is_whole_number <- function(x) is.numeric(x) && length(x) == 1 && is.finite(x) && x == round(x)
+
 # Missing ones aside.
 within <- function(x, least, most) {
   if (all(is.na(x))) return(TRUE)

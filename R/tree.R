@@ -64,14 +64,15 @@ index_tree <- function(tree, threads) {
 #' @importFrom stats update
 #' @export
 update.cover_tree <- function(object, kernel = object$gp$kernel, gp = NULL, threads = NULL, ...) {
-  check_tree(object, "object")
-  old <- object$gp
   if (!is.null(gp)) {
     check_gp(gp)
-    if (!identical(gp$x, old$x)) refuse("gp", "of the inputs of the tree", "of others")
-    object$gp <- gp
+    if (!identical(gp$x, object$gp$x)) refuse("gp", "of the inputs of the tree", "of others")
+    object[c("gp", "index")] <- list(gp, NULL)
+    check_tree(object, "object") # what is left of the old one is its structure
     return(index_tree(unclass(object), thread_count(threads)))
   }
+  check_tree(object, "object")
+  old <- object$gp
   if (is.null(old$inducing)) {
     refuse("gp", "given to update the tree of a residual_process()", "NULL")
   }

@@ -117,7 +117,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
                              class = "vif_convergence", call = NULL))
   }
   state <- found$state
-  structure(list(
+  sealed(structure(list(
     call = as_call(match.call()), kernel = to_kernel(found$theta, settings),
     nugget = to_nugget(found$theta, settings),
     coefficients = stats::setNames(state$evaluation$beta, colnames(X)),
@@ -127,7 +127,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
     nugget_fixed = !is.null(nugget), noise_variance = noise_variance, neighbours = neighbours, y = y,
     X = X, order = order, gp = state$gp, id = state$id,
     state = state$evaluation[c("coef", "D", "root", "b", "B", "error", "residual")]
-  ), class = "vif")
+  ), class = "vif"))
 }
 
 #' @rdname vif_fit

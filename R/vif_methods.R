@@ -2,6 +2,7 @@
 
 #' @export
 print.vif <- function(x, digits = 4, ...) {
+  check_fit(x, "x")
   cat("<vif> ", counted(x$n, "observation"), ", ", counted(nrow(x$gp$inducing), "inducing input"), ", k = ",
       x$k, if (x$neighbours == "euclidean") " Euclidean neighbours", "\n", sep = "")
   cat("kernel: ", format(x$kernel), "\n", sep = "")
@@ -29,6 +30,7 @@ print.vif <- function(x, digits = 4, ...) {
 #' summary(vif_fit(sin(8 * x) + rnorm(200, sd = 0.2), x, X = rep(1, 200), inducing = 20, k = 10))
 #' @export
 summary.vif <- function(object, ...) {
+  check_fit(object)
   estimate <- object$coefficients
   error <- sqrt(diag(object$vcov))
   z <- estimate / error
@@ -110,6 +112,7 @@ formula.vif <- function(x, ...) x$formula
 #' qqnorm(residuals(fit, "standardised"))
 #' @export
 residuals.vif <- function(object, type = c("response", "loo", "standardised"), ...) {
+  check_fit(object)
   type <- check_choice(type, c("response", "loo", "standardised"), "type")
   stats::naresid(object$na.action, fit_residuals(object, type))
 }
@@ -143,6 +146,7 @@ precision_diagonal <- function(object, B) {
 #' @rdname residuals.vif
 #' @export
 fitted.vif <- function(object, ...) {
+  check_fit(object)
   stats::naresid(object$na.action, object$y - fit_residuals(object, "response"))
 }
 
@@ -163,6 +167,7 @@ fitted.vif <- function(object, ...) {
 #' @importFrom stats coef fitted formula logLik nobs predict residuals simulate vcov
 #' @export
 simulate.vif <- function(object, nsim = 1, seed = NULL, ...) {
+  check_fit(object)
   nsim <- check_whole(nsim, "nsim", 1)
   if (!is.null(seed)) seed <- check_whole(seed, "seed", -.Machine$integer.max)
   state <- object$state
@@ -225,6 +230,7 @@ update.vif <- function(object, formula., ..., evaluate = TRUE) {
 #' par(old)
 #' @export
 plot.vif <- function(x, which = 1:4, columns = 1:2, ...) {
+  check_fit(x, "x")
   if (!is.numeric(which) || !all(which %in% 1:4)) refuse("which", "among 1 to 4", describe(which))
   if (any(which %in% 1:3)) {
     left_out <- fit_residuals(x, "loo")

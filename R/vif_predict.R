@@ -48,6 +48,7 @@ predict.vif <- function(object, newdata, newX = NULL, k = 2 * object$k, se.fit =
                         interval = c("none", "prediction", "confidence"), level = 0.95,
                         beta_uncertainty = FALSE, nsim = 0, seed = NULL, chunk = 50000,
                         threads = NULL, progress = interactive(), ...) {
+  check_fit(object)
   k <- min(check_whole(k, "k", 1), object$n)
   se.fit <- check_flag(se.fit, "se.fit")
   interval <- check_choice(interval, c("none", "prediction", "confidence"), "interval")

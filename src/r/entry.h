@@ -19,6 +19,7 @@ SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP threads);
 SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads);
 SEXP tree_index_fields(SEXP gp, SEXP tree_list);
 SEXP scratch_buffers(void);
+SEXP numbers_print(SEXP object);
 SEXP gp_known(SEXP gp);
 SEXP gp_remember(SEXP gp);
 SEXP gp_damage(SEXP gp, SEXP threads);

@@ -87,6 +87,13 @@ SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads)
     return out;
 }
 
+SEXP numbers_print(SEXP object)
+{
+    char text[17];
+    snprintf(text, sizeof(text), "%016llx", (unsigned long long)known_numbers(object, 0));
+    return mkString(text);
+}
+
 SEXP gp_known(SEXP gp) { return ScalarLogical(known_gp(gp)); }
 
 /* Takes a process that was just made as one that needs no check. */

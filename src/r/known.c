@@ -161,6 +161,25 @@ static uint64_t print_bytes(uint64_t print, size_t bytes, const void *memory)
     return index_print(print, 1, &left);
 }
 
+uint64_t known_numbers(SEXP object, uint64_t print)
+{
+    const double shape[] = {(double)TYPEOF(object), (double)xlength(object)};
+    print = index_print(print, 2, shape);
+    switch (TYPEOF(object)) {
+    case VECSXP:
+        for (R_xlen_t i = 0; i < XLENGTH(object); i++)
+            print = known_numbers(VECTOR_ELT(object, i), print);
+        return print;
+    case REALSXP:
+        return print_bytes(print, XLENGTH(object) * sizeof(double), REAL(object));
+    case INTSXP:
+    case LGLSXP:
+        return print_bytes(print, XLENGTH(object) * sizeof(int), DATAPTR_RO(object));
+    default:
+        return print;
+    }
+}
+
 /* The structure, and of the index its start and a sample. */
 static uint64_t rest_of_tree(SEXP list)
 {
