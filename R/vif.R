@@ -36,7 +36,7 @@
 #' range(f$D)
 #' @export
 vif_factor <- function(gp, nn, nugget, noise_variance = NULL, threads = NULL) {
-  check_class(gp, "residual_gp", "gp")
+  check_gp(gp)
   id <- check_conditioning(nn, nrow(gp$x))
   noise <- check_noise(nugget, noise_variance, nrow(gp$x))
   f <- .Call(C_vif_regression, gp, noise, id, NULL, NULL, thread_count(threads))
@@ -88,7 +88,7 @@ contrast_matrix <- function(id, coef) {
 #' @export
 vif_loglik <- function(y, gp, nn, nugget, X = NULL, noise_variance = NULL, gradient = FALSE,
                        threads = NULL) {
-  check_class(gp, "residual_gp", "gp")
+  check_gp(gp)
   n <- nrow(gp$x)
   y <- check_response(y, n, "gp$x")
   X <- mean_basis(check_covariates(X, n))$Q
@@ -197,6 +197,7 @@ check_noise <- function(nugget, noise_variance, n) {
 # Neighbours among earlier rows as an integer matrix without the point itself.
 check_conditioning <- function(nn, n) {
   if (inherits(nn, "residual_knn")) {
+    check_neighbours(nn)
     if (!nn$predecessors) refuse("nn", "a search with predecessors = TRUE", "one among all points")
     if (!is.null(nn$queries)) refuse("nn", "a search for all rows", "one for chosen `queries`")
     id <- unname(nn$id)

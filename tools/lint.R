@@ -21,12 +21,12 @@ c_layers <- list(
   ),
   select = list("select"),
   vif = list(c("products", "slopes"), c("batch", "information"), c("likelihood", "vif")),
-  r = list(c("entry", "glue"), "problem", c("gp", "search", "select", "tree", "vif"), "init")
+  r = list(c("entry", "glue"), "known", "problem", c("gp", "search", "select", "tree", "vif"), "init")
 )
 
 # R/: the families of files, foundations first. A file calls functions of its own family and of earlier ones.
 r_layers <- c(
-  "vecchiann-package", "checks", "runtime", "kernel", "residual", "order", "tree", "neighbours", "conditioning",
+  "vecchiann-package", "checks", "runtime", "kernel", "object", "residual", "order", "tree", "neighbours", "conditioning",
   "convert", "plot", "vif"
 )
 

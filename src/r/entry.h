@@ -21,6 +21,14 @@ SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP threads);
 SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads);
 SEXP tree_index_fields(SEXP gp, SEXP tree_list);
 SEXP scratch_buffers(void);
+SEXP numbers_print(SEXP object);
+SEXP gp_known(SEXP gp);
+SEXP gp_remember(SEXP gp);
+SEXP gp_damage(SEXP gp, SEXP threads);
+SEXP tree_known(SEXP tree_list);
+SEXP tree_remember(SEXP tree_list);
+SEXP tree_damage(SEXP tree_list);
+SEXP tree_seal(SEXP index);
 SEXP tree_invariant(SEXP list, SEXP x, SEXP lengthscale);
 SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
                   SEXP method, SEXP budget, SEXP threads, SEXP progress);
