@@ -44,3 +44,9 @@ test_that("half-integer smoothness gives the closed forms", {
                  residual_correlation(residual_gp(x, gp_kernel(family), 0)), tolerance = 1e-12)
   }
 })
+
+test_that("names of other packages are understood", {
+  expect_identical(gp_kernel("exponential", 2, 3), gp_kernel("matern12", 2, 3))
+  expect_identical(gp_kernel("gaussian"), gp_kernel("rbf"))
+  expect_identical(gp_kernel("squared_exponential"), gp_kernel("rbf"))
+})
