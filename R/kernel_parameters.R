@@ -51,7 +51,7 @@ as_gpgp <- function(kernel, nugget = 0, shape = c("auto", "isotropic", "scaledim
     nugget <- kernel$nugget
     kernel <- kernel$kernel
   }
-  check_class(kernel, "gp_kernel", "kernel")
+  kernel <- check_kernel(kernel)
   nugget <- check_nonnegative(nugget, "nugget")
   shape <- check_choice(shape, eval(formals()$shape), "shape")
   radius <- check_positive(radius, "radius")
@@ -134,7 +134,7 @@ as_gpboost <- function(kernel, nugget = 0) {
     nugget <- kernel$nugget
     kernel <- kernel$kernel
   }
-  check_class(kernel, "gp_kernel", "kernel")
+  kernel <- check_kernel(kernel)
   nugget <- check_nonnegative(nugget, "nugget")
   gaussian <- kernel$family == "rbf"
   many <- length(kernel$lengthscale) > 1

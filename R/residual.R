@@ -46,7 +46,7 @@ residual_gp <- function(x, kernel, inducing = 200, nugget = 0, jitter = 1e-6,
                         selection = c("kmeans++", "maxmin", "random"), seed = NULL,
                         threads = NULL) {
   x <- check_points(x, "x")
-  check_kernel(kernel, ncol(x))
+  kernel <- check_kernel(kernel, ncol(x))
   nugget <- check_nonnegative(nugget, "nugget")
   jitter <- check_nonnegative(jitter, "jitter")
   selection <- check_choice(selection, eval(formals()$selection), "selection")
@@ -117,7 +117,7 @@ distinct_rows <- function(x) {
 residual_process <- function(x, kernel, V, variance = pmax(kernel$variance - colSums(V^2), 0),
                              nugget = 0) {
   x <- check_points(x, "x")
-  check_kernel(kernel, ncol(x))
+  kernel <- check_kernel(kernel, ncol(x))
   if (!is.matrix(V) || !is.numeric(V) || ncol(V) != nrow(x)) {
     refuse("V", paste("a numeric matrix of", counted(nrow(x), "column"), "(the rows of `x`)"),
            describe(V))
@@ -128,7 +128,7 @@ residual_process <- function(x, kernel, V, variance = pmax(kernel$variance - col
     refuse("variance", paste("numeric of length", nrow(x), "(the rows of `x`)"), describe(variance))
   }
   variance <- check_finite(as.double(variance), "variance")
-  least <- pmax(kernel$variance * (1 - 1e-8) - colSums(V^2), 0)
+  least <- pmax(1 - 1e-8 - colSums((V / sqrt(kernel$variance))^2), 0) * kernel$variance
   low <- which(variance < least)
   if (length(low)) {
     refuse("variance", "at least kernel$variance - colSums(V^2)",

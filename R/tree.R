@@ -71,7 +71,7 @@ update.cover_tree <- function(object, kernel = object$gp$kernel, gp = NULL, thre
   if (is.null(old$inducing)) {
     refuse("gp", "given to update the tree of a residual_process()", "NULL")
   }
-  check_kernel(kernel, ncol(old$x))
+  kernel <- check_kernel(kernel, ncol(old$x))
   threads <- thread_count(threads)
   object$gp <- new_residual_gp(old$x, kernel, old$inducing, old$nugget, old$jitter, threads)
   index_tree(unclass(object), threads)

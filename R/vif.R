@@ -1,5 +1,5 @@
 # VIF: factor, likelihood and derivatives of the Vecchia-inducing-points full-scale approximation.
-# The sums over points are made in C (src/vif.h); what is left here is algebra of size m and ncol(X).
+# All of it is computed in C (src/vif).
 
 #' Factor of the VIF approximation
 #'
@@ -65,8 +65,8 @@ contrast_matrix <- function(id, coef) {
 #' @param y Observations, one for each row of `gp$x` (or `x`), in its order.
 #' @param X Covariates of the mean, n x p; `NULL` for mean zero.
 #' @param gradient `TRUE` adds the attribute `"gradient"`: derivatives to the logarithms of `variance`,
-#'   `lengthscale` (as many as the kernel has) and `nugget`, with neighbours and inducing inputs held
-#'   fixed.
+#'   `lengthscale` (as many as the kernel has), `nugget`, and for family `"matern"` `smoothness`, with
+#'   neighbours and inducing inputs held fixed.
 #' @return A number.
 #' @section Errors:
 #' `y` of another length or with missing values; `X` with other rows or collinear columns; a covariance
@@ -97,66 +97,44 @@ vif_loglik <- function(y, gp, nn, nugget, X = NULL, noise_variance = NULL, gradi
   gradient <- check_flag(gradient, "gradient")
   if (gradient && is.null(gp$chol)) refuse("gradient", "FALSE for a residual_process()", "TRUE")
   threads <- thread_count(threads)
-  evaluation <- vif_evaluate(y, gp, id, noise, X, threads)
-  if (!gradient) return(evaluation$loglik)
-  structure(evaluation$loglik,
-            gradient = vif_gradient(evaluation, gp, id, noise, nugget, threads))
+  evaluation <- vif_evaluate(y, gp, id, noise, X, threads, gradient, nugget = nugget)
+  structure(evaluation$loglik, gradient = evaluation$gradient)
 }
 
-# Likelihood and all that derivatives and predictions need. Columns of values are stored one column a
-# point, as the core wants them: y and X become rows.
-vif_evaluate <- function(y, gp, id, noise, X, threads) {
-  f <- .Call(C_vif_regression, gp, noise, id, NULL, NULL, threads)
-  values <- unname(rbind(y, if (!is.null(X)) t(X)))
-  contrasts <- .Call(C_vif_contrasts, id, f$coef, values, values, threads)
-  W <- .Call(C_vif_contrasts, id, f$coef, gp$V, gp$V, threads)
-  M <- .Call(C_vif_crossproduct, W, W, 1 / f$D, threads)
-  diag(M) <- diag(M) + 1
-  root <- if (nrow(M)) t(chol(M)) else M
-  B <- solve_root(root, .Call(C_vif_crossproduct, W, contrasts, 1 / f$D, threads))
-  errors <- contrasts - crossprod(B, W)
-  beta <- numeric()
-  information <- matrix(0, 0, 0)
-  if (!is.null(X)) {
-    Q <- .Call(C_vif_crossproduct, errors, errors, 1 / f$D, threads) + crossprod(B)
-    information <- Q[-1, -1, drop = FALSE]
-    beta <- drop(solve(information, Q[-1, 1]))
+# Likelihood and all that predictions need; with `gradient` and `information` also what these say of the logarithms of
+# the covariance parameters. The information serves the steps of an optimiser, and standard errors if it is asked for as
+# "accurate", which costs more where there are inducing inputs. With `columns` there is one lengthscale for each column.
+vif_evaluate <- function(y, gp, id, noise, X, threads, gradient = FALSE, information = FALSE, nugget = 0,
+                         columns = length(gp$kernel$lengthscale) > 1) {
+  values <- unname(rbind(y, if (!is.null(X)) t(X))) # a column a point, as the core wants them
+  storage.mode(values) <- "double"
+  how <- if (identical(information, "accurate")) 2L else as.integer(information)
+  found <- .Call(C_vif_likelihood, gp, noise, nugget, id, values, gradient, how, columns, threads)
+  if (is.null(found$gradient)) return(found)
+  d <- if (columns) ncol(gp$x) else 1
+  matern <- gp$kernel$family == "matern"
+  labels <- derivative_names(d, matern)
+  names(found$gradient) <- labels
+  if (!is.null(found$fisher)) dimnames(found$fisher) <- list(labels, labels)
+  if (!columns) return(found)
+  found$gradient_columns <- unname(found$gradient[1 + seq_len(d)])
+  found$fisher_columns <- found$fisher
+  if (length(gp$kernel$lengthscale) > 1) return(found)
+  # one lengthscale for all columns: the chain rule
+  group <- match(sub("[0-9]+$", "", labels), derivative_names(1, matern))
+  found$gradient <- drop(rowsum(found$gradient, group))
+  names(found$gradient) <- derivative_names(1, matern)
+  if (how) {
+    found$fisher <- rowsum(t(rowsum(found$fisher, group)), group)
+    dimnames(found$fisher) <- list(names(found$gradient), names(found$gradient))
   }
-  # from here on the only values are the residuals y - X beta
-  profile <- c(1, -beta)
-  residual <- drop(crossprod(profile, values))
-  b <- drop(B %*% profile)
-  error <- drop(crossprod(profile, errors))
-  loglik <- -0.5 * (length(y) * log(2 * pi) + sum(log(f$D)) + 2 * sum(log(diag(root))) +
-                      sum(error^2 / f$D) + sum(b^2))
-  list(loglik = loglik, beta = beta, information = information, coef = f$coef, D = f$D, W = W,
-       root = root, b = b, B = B[, -1, drop = FALSE], error = error, residual = residual,
-       centred = residual - drop(crossprod(b, gp$V)))
+  found
 }
 
-solve_root <- function(root, x) {
-  if (!nrow(root)) return(x)
-  backsolve(root, forwardsolve(root, x), upper.tri = FALSE, transpose = TRUE)
-}
-
-# Derivatives to log variance, log lengthscales and log nugget, by reverse differentiation: from the
-# likelihood to the residual covariances and features (in C), from the features to k(Z, X) (in C) and
-# to the Cholesky factor of k(Z, Z) (here, m x m).
-vif_gradient <- function(evaluation, gp, id, noise, nugget, threads) {
-  parts <- .Call(C_vif_derivative, gp, noise, id, evaluation, threads)
-  slope <- parts$slope
-  if (nrow(gp$inducing)) {
-    # K = L L', V = L^-1 k: the adjoint of K is -L^-T Phi L^-1, Phi the lower half of vbar V'
-    Phi <- parts$features
-    Phi[upper.tri(Phi)] <- 0
-    diag(Phi) <- diag(Phi) / 2
-    half <- backsolve(gp$chol, Phi, upper.tri = FALSE, transpose = TRUE)
-    adjoint <- -t(backsolve(gp$chol, t(half), upper.tri = FALSE, transpose = TRUE))
-    slope <- slope + .Call(C_vif_slopes, gp, gp$inducing, adjoint, threads)
-  }
-  if (length(gp$kernel$lengthscale) == 1) slope <- sum(slope)
-  names(slope) <- if (length(slope) > 1) paste0("lengthscale", seq_along(slope)) else "lengthscale"
-  c(variance = parts$signal - sum(parts$noise * noise), slope, nugget = nugget * sum(parts$noise))
+# Names of the parameters whose logarithms derivatives are taken to.
+derivative_names <- function(lengthscales, matern) {
+  c("variance", if (lengthscales > 1) paste0("lengthscale", seq_len(lengthscales)) else "lengthscale", "nugget",
+    if (matern) "smoothness")
 }
 
 #' @rdname vif_loglik

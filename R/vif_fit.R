@@ -94,8 +94,9 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #' @export
 vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), inducing = 200, k = 30,
                             nugget = NULL, noise_variance = NULL, order = "maxmin",
-                            neighbours = c("residual", "euclidean"), start = "auto",
-                            iterations = 100, jitter = 1e-6, seed = 1, threads = NULL,
+                            neighbours = c("selected", "residual", "euclidean"), start = "auto",
+                            lengthscale = NULL, smoothness = c("fixed", "estimate"), iterations = 100,
+                            jitter = 1e-6, seed = 1, threads = NULL,
                             progress = interactive(), ...) {
   if ("neighbors" %in% ...names()) {
     neighbours <- list(...)$neighbors
@@ -118,7 +119,11 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   k <- cap(check_whole(k, "k", 1), n - 1L, "k", "the other observations", tell = !missing(k))
   if (!is.null(nugget)) nugget <- check_nonnegative(nugget, "nugget")
   extra <- check_noise(0, noise_variance, n)
-  neighbours <- check_choice(neighbours, c("residual", "euclidean"), "neighbours")
+  neighbours <- check_choice(neighbours, c("selected", "residual", "euclidean"), "neighbours")
+  smoothness <- check_choice(smoothness, c("fixed", "estimate"), "smoothness")
+  if (smoothness == "estimate" && kernel$family != "matern") {
+    refuse("smoothness", sprintf('"fixed" for family "%s"; family "matern" has one to estimate', kernel$family), '"estimate"')
+  }
   iterations <- check_whole(iterations, "iterations", 1)
   jitter <- check_nonnegative(jitter, "jitter")
   seed <- check_whole(seed, "seed", -.Machine$integer.max)
@@ -129,19 +134,21 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   if (sum(flat^2) <= 1e-20 * sum(y^2) || stats::var(flat) == 0) {
     refuse("y", "varying beyond its mean", if (stats::var(y) == 0) "constant" else "a linear function of `X`")
   }
+  groups <- lengthscale_groups(lengthscale, x, kernel)
   if (is.null(dim(inducing)) && length(inducing) == 1) {
     inducing <- cap(check_whole(inducing, "inducing", 0), length(distinct_rows(x)), "inducing",
                     "the distinct inputs", tell = !missing(inducing))
   }
-  tell_units(x, kernel)
+  if (is.null(lengthscale)) tell_units(x, kernel)
 
   # the optimiser sees covariates in a basis that does not depend on their units
   data <- list(y = y, x = x, X = basis$Q, extra = extra)
   settings <- list(kernel = kernel, inducing = inducing, k = k, fixed = nugget, spread = stats::var(flat),
                    neighbours = neighbours, jitter = jitter, seed = seed, threads = threads,
-                   scale = input_scale(x, kernel))
-  start <- starting_values(start, data, settings)
-  order <- conditioning_order(order, x, to_kernel(start$theta, settings)$lengthscale, seed)
+                   groups = groups, scale = input_scale(x, groups), smoothness = smoothness)
+  start <- starting_values(start, data, settings, progress)
+  if (is.null(start$at)) start$at <- on_grid(start$theta, settings)
+  order <- conditioning_order(order, x, to_kernel(start$at, settings)$lengthscale, seed)
   data <- list(y = y[order], x = x[order, , drop = FALSE], X = basis$Q[order, , drop = FALSE],
                extra = extra[order])
   found <- maximise(start, data, settings, iterations, progress)
@@ -150,16 +157,17 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
                                     "): the parameters reached so far are kept"),
                              class = "vif_convergence", call = NULL))
   }
-  mean <- mean_estimates(found$state$evaluation, basis, colnames(X))
+  mean <- mean_estimates(found$evaluation, basis, colnames(X))
   fit <- structure(list(
     call = as_call(match.call()), kernel = to_kernel(found$theta, settings),
     nugget = to_nugget(found$theta, settings),
-    coefficients = mean$beta, vcov = mean$vcov, loglik = found$state$evaluation$loglik,
+    coefficients = mean$beta, vcov = mean$vcov, loglik = found$value,
     df = length(found$theta) + NCOL(X) * !is.null(X), n = n, k = k, converged = found$converged,
     message = found$message, iterations = found$iterations, history = found$history,
     nugget_fixed = !is.null(nugget), noise_variance = noise_variance, neighbours = neighbours, y = y,
-    X = X, order = order, gp = found$state$gp, id = found$state$id,
-    state = kept_state(found$state$evaluation, mean$B)
+    X = X, order = order, gp = found$gp, id = found$structure$id,
+    theta = found$theta, settings = settings, at = found$structure$at, fisher = found$fisher,
+    state = kept_state(found$evaluation, mean$B)
   ), class = "vif")
   fit$bounded <- at_bounds(found$theta, settings, fit)
   warn_bounds(fit)
@@ -178,7 +186,6 @@ argument_hints <- c(
   data = "it belongs to a fit by formula, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",
   formula = "put the formula first, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",
   weights = "give known variances of the observations as `noise_variance`",
-  lengthscale = 'give it within `kernel`, as in gp_kernel("matern32", lengthscale = c(1, 1))',
   family = "only Gaussian observations can be fitted",
   REML = "fits are by maximum likelihood",
   m = "the number of neighbours is `k`, and of inducing inputs `inducing`"

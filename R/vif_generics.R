@@ -166,13 +166,13 @@ anova.vif <- function(object, ...) {
   }
   order <- order(vapply(fits, `[[`, 0, "df"))
   fits <- fits[order]
-  loglik <- vapply(fits, `[[`, 0, "loglik")
+  loglik <- common_loglik(fits)
   npar <- vapply(fits, `[[`, 0, "df")
   chisq <- c(NA, 2 * diff(loglik))
   df <- c(NA, diff(npar))
   chisq[df == 0] <- NA
-  table <- data.frame(npar = npar, AIC = vapply(fits, stats::AIC, 0), BIC = vapply(fits, stats::BIC, 0),
-                      logLik = loglik, Chisq = pmax(chisq, 0), Df = df,
+  table <- data.frame(npar = npar, AIC = 2 * (npar - loglik), BIC = log(object$n) * npar - 2 * loglik, logLik = loglik,
+                      Chisq = pmax(chisq, 0), Df = df,
                       "Pr(>Chisq)" = ifelse(df == 0, NA, stats::pchisq(pmax(chisq, 0), df, lower.tail = FALSE)),
                       row.names = labels[order], check.names = FALSE)
   what <- vapply(fits, function(fit) {

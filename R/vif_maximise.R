@@ -1,46 +1,68 @@
-# Maximise: the climb of vif_fit() over stretches of fixed neighbours, and where it starts.
+# Maximise: where vif_fit() starts, and how it climbs. Fisher scoring, coarse to fine: a subset of the data finds the
+# right mode, a larger one comes close, and all data need a few evaluations.
 
 # ---- starting values ----
 
-# Where to start, and how the log-likelihood curves there.
-starting_values <- function(start, data, settings) {
+# Parameters to start from on all data, and the history of the stages that found them.
+starting_values <- function(start, data, settings, progress = FALSE) {
   wanted <- '"auto", "kernel" or a list of a `kernel` and a `nugget`'
-  part <- subset_of(data, settings)
+  bounds <- theta_bounds(settings)
   if (is.list(start) && !inherits(start, "gp_kernel")) {
     if (!inherits(start$kernel, "gp_kernel") || !is.numeric(start$nugget)) {
       refuse("start", wanted, describe(start))
     }
     check_kernel(start$kernel, ncol(data$x))
-    start$kernel$lengthscale <- rep_len(start$kernel$lengthscale, length(settings$kernel$lengthscale))
-    theta <- to_theta(start$kernel, start$nugget, settings)
-  } else if (identical(start, "kernel")) {
-    theta <- to_theta(settings$kernel, settings$kernel$variance / 10, settings)
-  } else {
-    if (!identical(start, "auto")) refuse("start", wanted, describe(start))
-    return(subset_estimate(part$data, part$settings))
+    if (is.null(start$kernel$smoothness)) start$kernel$smoothness <- settings$kernel$smoothness
+    return(list(theta = inside(to_theta(start$kernel, start$nugget, settings), bounds), at = start$at))
   }
-  theta <- inside(theta, theta_bounds(settings))
-  list(theta = theta, curvature = curvature_at(theta, part$data, part$settings))
+  if (identical(start, "kernel")) {
+    theta <- to_theta(settings$kernel, settings$kernel$variance / 10, settings)
+    return(list(theta = inside(theta, bounds)))
+  }
+  if (!identical(start, "auto")) refuse("start", wanted, describe(start))
+  subset_estimate(data, settings, progress)
 }
 
-inside <- function(theta, bounds) pmin(pmax(theta, bounds$lower), bounds$upper)
+# How many observations the two stages before all data take; a stage that is not much smaller is left out.
+stage_sizes <- function(n) {
+  sizes <- c(subset = 1000, part = max(4000, round(n / 8)))
+  c(sizes[1], sizes[-1][2 * sizes[-1] <= n])
+}
 
-# Up to 1000 points, half of them spread out, for the long distances, and half in close groups, for the
-# short ones, and the settings of a plain Vecchia approximation of them.
-subset_of <- function(data, settings, size = 1000, groups = 10) {
+subset_estimate <- function(data, settings, progress) {
+  found <- NULL
+  for (stage in names(stage_sizes(nrow(data$x)))) {
+    part <- subset_of(data, settings, stage_sizes(nrow(data$x))[[stage]], found$theta)
+    modes <- if (is.null(found)) grid_modes(part$data, part$settings) else list(found$theta)
+    climbs <- lapply(modes, climb, data = part$data, settings = part$settings, stage = stage, limit = 30,
+                     tolerance = 1e-2, progress = progress)
+    value <- vapply(climbs, function(climbed) climbed$at$value, 0)
+    best <- climbs[[which.max(value)]]
+    found <- list(theta = if (is.finite(max(value))) best$at$theta else modes[[1]],
+                  history = rbind(found$history, best$history))
+  }
+  found
+}
+
+# Half of the points spread out, for the long distances, and half in close groups, for the short ones, with settings
+# that cost little.
+subset_of <- function(data, settings, size, theta = NULL, group = 50) {
   n <- nrow(data$x)
+  scale <- if (is.null(theta)) settings$scale[settings$groups$of %or% 1] else to_kernel(theta, settings)$lengthscale
+  unit <- sweep(data$x, 2, scale, `/`)
   rows <- if (n <= size) seq_len(n) else with_seed(settings$seed, {
-    unit <- t(data$x) / apply(data$x, 2, function(column) max(diff(range(column)), 1e-300))
-    close <- lapply(sample.int(n, groups), function(centre) {
-      utils::head(order(colSums((unit - unit[, centre])^2)), size / 2 / groups)
-    })
-    unique(c(sample.int(n, size / 2), unlist(close)))
+    centres <- sample.int(n, ceiling(size / 2 / group))
+    process <- new_residual_gp(unit, gp_kernel("matern12"), unit[0, , drop = FALSE], 0, 0, settings$threads)
+    close <- residual_knn(process, group - 1, queries = centres, progress = FALSE,
+                          threads = threads_or_null(settings$threads))
+    unique(c(sample.int(n, size %/% 2), centres, close$id))
   })
-  settings$k <- min(20L, length(rows) - 1L)
-  settings$inducing <- 0
+  count <- length(rows)
+  settings$k <- min(20L, count - 1L)
+  settings$inducing <- if (is.null(theta)) 0 else count_inducing(settings$inducing, count %/% 40)
   settings$neighbours <- "euclidean"
-  settings$threads <- worthwhile_threads(settings$threads, length(rows))
-  rows <- rows[order_maxmin(sweep(data$x[rows, , drop = FALSE], 2, settings$scale, `/`))]
+  settings$threads <- worthwhile_threads(settings$threads, count)
+  rows <- rows[order_maxmin(unit[rows, , drop = FALSE])]
   part <- list(y = data$y[rows], x = data$x[rows, , drop = FALSE], X = data$X[rows, , drop = FALSE],
                extra = data$extra[rows])
   if (!is.null(part$X) && qr(part$X)$rank < ncol(part$X)) {
@@ -50,64 +72,65 @@ subset_of <- function(data, settings, size = 1000, groups = 10) {
   list(data = part, settings = settings)
 }
 
-# The estimate of a subset, from the best of a few lengthscales.
-subset_estimate <- function(part, settings) {
-  candidates <- lapply(c(0.02, 0.05, 0.1, 0.2, 0.5), function(share) {
-    kernel <- list(variance = 0.9 * settings$spread,
-                   lengthscale = share * settings$scale * sqrt(ncol(part$x)))
-    to_theta(kernel, 0.1 * settings$spread, settings)
+# A smaller number of inducing inputs, or some of those given.
+count_inducing <- function(inducing, most) {
+  if (!is.matrix(inducing)) return(min(inducing, most))
+  inducing[seq_len(min(nrow(inducing), most)), , drop = FALSE]
+}
+
+# The likelihood on a grid of lengthscales and shares of noise: its local maxima, where several climbs start.
+grid_modes <- function(data, settings) {
+  shares <- c(0.01, 0.025, 0.06, 0.15, 0.4)
+  noises <- if (is.null(settings$fixed)) c(0.5, 0.1, 0.01, 1e-4) else 0.1
+  thetas <- lapply(seq_along(shares), function(i) lapply(noises, function(noise) {
+    kernel <- list(variance = (1 - noise) * settings$spread, smoothness = settings$kernel$smoothness,
+                   lengthscale = shares[i] * settings$scale * sqrt(ncol(data$x)))
+    inside(to_theta(kernel, noise * settings$spread, settings), theta_bounds(settings))
+  }))
+  # without inducing inputs Euclidean neighbours are the same for lengthscales in the same proportions
+  structure <- structure_of(thetas[[1]][[1]], data, settings)
+  value <- vapply(thetas, function(row) {
+    vapply(row, function(theta) evaluate(theta, structure, data, settings, FALSE)$value, 0)
+  }, numeric(length(noises)))
+  value <- matrix(value, length(noises))
+  padded <- matrix(-Inf, nrow(value) + 2, ncol(value) + 2)
+  inner <- list(1 + seq_len(nrow(value)), 1 + seq_len(ncol(value)))
+  padded[inner[[1]], inner[[2]]] <- value
+  around <- do.call(pmax, lapply(list(c(1, 0), c(-1, 0), c(0, 1), c(0, -1)), function(step) {
+    padded[inner[[1]] + step[1], inner[[2]] + step[2]]
+  }))
+  peaks <- which(value >= around & is.finite(value))
+  if (!length(peaks)) return(thetas[[3]][1])
+  peaks <- utils::head(peaks[order(-value[peaks])], 3)
+  lapply(peaks, function(peak) {
+    thetas[[(peak - 1) %/% length(noises) + 1]][[(peak - 1) %% length(noises) + 1]]
   })
-  value <- vapply(candidates, function(theta) {
-    evaluate(theta, structure_of(theta, part, settings), part, settings)$value
-  }, 0)
-  best <- list(theta = candidates[[which.max(value)]])
-  best$curvature <- curvature_at(best$theta, part, settings)
-  if (!is.finite(max(value))) return(best)
-  maximise(best, part, settings, iterations = 30, progress = FALSE, searches = 6)[c("theta", "curvature")]
 }
 
-# The negative second derivative of the log-likelihood, by differences of the gradient, made positive
-# definite. That of a subset serves all the data: where these say more its steps come out too long,
-# which the optimiser mends, and never too short, which would look like convergence.
-curvature_at <- function(theta, data, settings, step = 1e-3) {
-  structure <- structure_of(theta, data, settings)
-  slope <- function(theta) {
-    at <- evaluate(theta, structure, data, settings)
-    if (is.finite(at$value)) gradient_of(at, structure, data, settings) else NaN * theta
-  }
-  here <- slope(theta)
-  H <- vapply(seq_along(theta), function(j) {
-    (here - slope(replace(theta, j, theta[[j]] + step))) / step
-  }, theta)
-  if (!all(is.finite(H))) return(diag(length(theta)))
-  parts <- eigen((H + t(H)) / 2, symmetric = TRUE)
-  parts$vectors %*% (pmax(abs(parts$values), 0.1) * t(parts$vectors))
+# ---- evaluation ----
+
+# Inducing inputs and conditioning sets, those of the grid point `at`.
+structure_of <- function(theta, data, settings, at = on_grid(theta, settings)) {
+  gp <- make_gp(at, data$x, settings$inducing, settings)
+  noise <- to_nugget(at, settings) + data$extra
+  list(at = at, inducing = gp$inducing, id = neighbours_of(gp, noise, settings))
 }
 
-# ---- optimisation ----
-
-# Inducing inputs and neighbours at theta. Inducing inputs depend on the lengthscales only by the shape of
-# the scaled domain: they are kept until one of its sides has changed by a twentieth of the longest, so
-# that the climb can settle, whatever the lengthscales of columns that do not matter. The first
-# search builds a cover tree, later ones take its structure over: the inputs stay where they are.
-structure_of <- function(theta, data, settings, before = NULL) {
-  lengthscale <- to_kernel(theta, settings)$lengthscale
-  shape <- settings$scale / lengthscale
-  shape <- shape / max(shape)
-  keep <- !is.null(before) && max(abs(shape - before$shape)) < 0.05
-  gp <- make_gp(theta, data$x, if (keep) before$inducing else settings$inducing, settings)
-  searched <- searched_process(settings$neighbours, gp)
+# Sets of all points, or of some, among the points before them.
+neighbours_of <- function(gp, noise, settings, queries = NULL) {
   threads <- threads_or_null(settings$threads)
-  tree <- if (is.null(before)) cover_tree(searched, threads) else update(before$tree, gp = searched)
-  nn <- residual_knn(tree, settings$k, predecessors = TRUE, threads = threads, progress = FALSE)
-  # features and index are made anew at every step and as large as all the rest: the tree goes on without
-  tree$gp$V <- tree$index <- NULL
-  list(inducing = gp$inducing, shape = if (keep) before$shape else shape, id = unname(nn$id), tree = tree)
+  found <- if (settings$neighbours == "selected") {
+    conditioning_sets(gp, settings$k, nugget = noise, queries = queries, threads = threads, progress = FALSE)
+  } else {
+    residual_knn(searched_process(settings$neighbours, gp), settings$k, predecessors = TRUE, queries = queries,
+                 threads = threads, progress = FALSE)
+  }
+  unname(found$id)
 }
 
 # Without inducing inputs the correlation falls with the scaled distance alone: Euclidean neighbours.
 searched_process <- function(neighbours, gp) {
-  if (neighbours == "residual") return(gp)
+  if (neighbours != "euclidean") return(gp)
   new_residual_gp(gp$x, gp$kernel, gp$x[0, , drop = FALSE], 0, gp$jitter, NA_integer_)
 }
 
@@ -116,142 +139,193 @@ make_gp <- function(theta, x, inducing, settings) {
               threads = threads_or_null(settings$threads))
 }
 
+# Features of so many numbers, 80 MB, are made again when they are needed and not kept.
+large_features <- 1e7
+
 threads_or_null <- function(threads) if (is.na(threads)) NULL else threads
 
-# Log-likelihood at theta for a given structure; -Inf where a covariance is not positive definite.
-evaluate <- function(theta, structure, data, settings) {
-  noise <- to_nugget(theta, settings) + data$extra
+# Log-likelihood at theta for a given structure, with its gradient and expected information in theta unless these
+# are not wanted; -Inf where a covariance is not positive definite.
+evaluate <- function(theta, structure, data, settings, derivatives = TRUE) {
+  nugget <- to_nugget(theta, settings)
   tryCatch({
     gp <- make_gp(theta, data$x, structure$inducing, settings)
-    evaluation <- vif_evaluate(data$y, gp, structure$id, noise, data$X, settings$threads)
-    if (is.finite(evaluation$loglik)) {
-      list(value = evaluation$loglik, theta = theta, gp = gp, evaluation = evaluation)
-    } else {
-      list(value = -Inf)
-    }
+    if (length(gp$V) > large_features) gc() # those of the evaluation before
+    evaluation <- vif_evaluate(data$y, gp, structure$id, nugget + data$extra, data$X, settings$threads,
+                               gradient = derivatives, information = derivatives, nugget = nugget)
+    if (!is.finite(evaluation$loglik)) return(list(value = -Inf))
+    list(value = evaluation$loglik, theta = theta, evaluation = evaluation,
+         gradient = if (derivatives) to_theta_slope(evaluation$gradient, theta, settings),
+         fisher = if (derivatives) to_theta_information(evaluation$fisher, theta, settings))
   }, error = function(e) list(value = -Inf, failure = conditionMessage(e)))
 }
 
-# The gradient at an evaluation, without what is held fixed.
-gradient_of <- function(at, structure, data, settings) {
-  nugget <- to_nugget(at$theta, settings)
-  slope <- vif_gradient(at$evaluation, at$gp, structure$id, nugget + data$extra, nugget, settings$threads)
-  slope[seq_along(at$theta)]
-}
+# ---- optimisation ----
 
-# Climbs in stretches of fixed structure that end at iterations 1, 2, 4, 8, ... and at convergence: the
-# optimiser has settled, and after another search it settles again without much gain or movement.
-maximise <- function(start, data, settings, iterations, progress, searches = 30) {
-  bounds <- theta_bounds(settings)
+# Climbs on all data. The structure stays that of its grid point unless the parameters leave its neighbourhood.
+maximise <- function(start, data, settings, iterations, progress, searches = 4) {
   theta <- start$theta
-  curvature <- start$curvature
-  done <- settled <- 0
-  converged <- FALSE
-  message <- NULL
-  history <- structure <- NULL
+  history <- start$history
+  done <- 0
+  at <- if (is.null(start$at)) on_grid(theta, settings) else start$at
   for (search in seq_len(searches)) {
-    structure <- structure_of(theta, data, settings, structure)
-    current <- evaluate(theta, structure, data, settings)
-    if (!is.finite(current$value)) {
-      stop(user_call(), "the likelihood cannot be evaluated: ", current$failure %or% "it is not finite",
-           call. = FALSE)
-    }
-    history <- rbind(history, history_row(done, current$value, theta))
-    if (progress) report(history)
-    limit <- min(if (done) 2^(floor(log2(done)) + 1) - done else 1, iterations - done)
-    if (limit < 1) {
-      message <- paste("the limit of", counted(iterations, "iteration"), "is reached")
-      break
-    }
-    step <- climb(current, structure, data, settings, bounds, limit, curvature)
-    done <- done + step$iterations
-    gain <- step$value - current$value
-    moved <- max(abs(step$theta - theta))
-    theta <- step$theta
-    curvature <- step$curvature
-    settled <- settled + step$settled
-    if (step$settled && (gain < 0.01 || moved < 0.001)) {
-      converged <- TRUE
-      message <- "converged"
-      break
-    }
-    if (step$settled && settled > 3 && moved < 0.05) {
-      converged <- TRUE
-      message <- sprintf("converged, but for %.1f %% that new neighbours move a parameter", 100 * moved)
-      break
-    }
+    found <- climb(theta, data, settings, "all", iterations - done, tolerance = 1e-4, progress, at, done)
+    done <- found$iterations
+    history <- rbind(history, found$history)
+    theta <- found$at$theta
+    if (!found$settled || !off_grid(theta, at, settings)) break
+    at <- on_grid(theta, settings)
   }
-  state <- evaluate(theta, structure, data, settings)
-  state$id <- structure$id
-  if (converged) history <- rbind(history, history_row(done, state$value, theta))
-  list(theta = theta, curvature = curvature, state = state, converged = converged,
-       message = message %or% paste("it did not settle in", searches, "searches"), iterations = done,
-       history = history)
+  list(theta = theta, fisher = found$at$fisher, evaluation = found$at$evaluation, structure = found$structure,
+       gp = make_gp(theta, data$x, found$structure$inducing, settings), value = found$at$value,
+       converged = found$settled, message = found$message, iterations = done, history = history)
 }
 
-history_row <- function(iteration, loglik, theta) {
-  data.frame(iteration = iteration, loglik = loglik, t(exp(theta)))
+# One climb by Fisher scoring with sets held fixed. Where the model does not hold the likelihood curves otherwise than
+# expected: the expected information is corrected along the last steps by what the gradient has shown there. The climb
+# ends where the next step promises less than `tolerance` in log-likelihood. Steps are bounded, shortened and damped as long as the likelihood does not rise enough; if that fails
+# nlminb() goes on with the same derivatives.
+climb <- function(theta, data, settings, stage, limit, tolerance, progress, at = on_grid(theta, settings), done = 0) {
+  clock <- proc.time()[["elapsed"]]
+  bounds <- theta_bounds(settings)
+  structure <- structure_of(theta, data, settings, at)
+  current <- evaluate(theta, structure, data, settings)
+  history <- NULL
+  seen <- list()
+  note <- function() {
+    now <- proc.time()[["elapsed"]]
+    row <- data.frame(stage = stage, observations = length(data$y), iteration = done, loglik = current$value,
+                      seconds = now - clock, t(exp(current$theta)))
+    clock <<- now
+    history <<- rbind(history, row)
+    if (progress) report(row)
+  }
+  if (!is.finite(current$value)) {
+    if (stage != "all") return(list(at = list(value = -Inf, theta = theta), history = NULL))
+    stop(user_call(), "the likelihood cannot be evaluated: ", current$failure %or% "it is not finite", call. = FALSE)
+  }
+  note()
+  last <- done + limit
+  repeat {
+    current$curvature <- Reduce(secant, seen, current$fisher)
+    step <- scoring_step(current, bounds)
+    settled <- step$gain < tolerance
+    if (settled || done >= last) break
+    done <- done + 1
+    trial <- rise(current, step, bounds, structure, data, settings)
+    if (is.null(trial)) {
+      polished <- polish(current, structure, data, settings, bounds, last - done)
+      done <- done + polished$iterations
+      settled <- polished$settled
+      current <- polished$at
+      note()
+      break
+    }
+    pair <- list(step = trial$theta - current$theta, change = current$gradient - trial$gradient)
+    seen <- c(utils::tail(seen, 1), list(pair))
+    current <- trial
+    note()
+  }
+  list(at = current, structure = structure, settled = settled, iterations = done, history = history,
+       message = if (settled) "converged" else paste("the limit of", counted(last, "iteration"), "is reached"))
 }
 
-`%or%` <- function(a, b) if (is.null(a)) b else a
-
-# One stretch. nlminb() is given its own secant approximation of the second derivative, which outlives
-# the stretch: with hardly any memory of how the likelihood curves every search would begin anew. It
-# asks for value, gradient and second derivative apart and wants finite values: where a covariance is not
-# positive definite the likelihood is very low and flat.
-climb <- function(current, structure, data, settings, bounds, limit, curvature) {
-  names <- names(current$theta)
-  last <- current
-  best <- current[c("theta", "value")]
-  floor <- current$value - 1e3 * (1 + abs(current$value))
-  at <- function(par) {
-    if (!identical(par, unname(last$theta))) {
-      last <<- evaluate(stats::setNames(par, names), structure, data, settings)
-      last$theta <<- par
-      if (last$value > best$value) best <<- last[c("theta", "value")]
-    }
-    last
+# The scoring step from an evaluation, and half of the slope along it, which is what it promises. Parameters at a bound
+# that want to leave stay there; damping is relative to the information of each.
+scoring_step <- function(current, bounds, damping = 0) {
+  slope <- current$gradient
+  free <- !(current$theta <= bounds$lower & slope < 0 | current$theta >= bounds$upper & slope > 0)
+  step <- 0 * slope
+  if (any(free)) {
+    information <- (current$curvature %or% current$fisher)[free, free, drop = FALSE]
+    scale <- pmax(diag(information), 1e-10 * max(diag(information)), 1e-8)
+    diag(information) <- diag(information) + (damping + 1e-7) * scale
+    step[free] <- tryCatch(solve(information, slope[free]), error = function(e) slope[free] / scale)
   }
-  slope <- function(par) {
-    here <- at(par)
-    if (!is.finite(here$value)) return(rep(0, length(par)))
-    if (is.null(here$gradient)) last$gradient <<- gradient_of(here, structure, data, settings)
-    -unname(last$gradient)
-  }
-  before <- NULL
-  curve <- function(par) {
-    here <- list(theta = par, slope = slope(par))
-    if (!is.null(before)) {
-      curvature <<- secant(curvature, here$theta - before$theta, here$slope - before$slope)
-    }
-    before <<- here
-    curvature
-  }
-  found <- stats::nlminb(unname(current$theta), function(par) -max(at(par)$value, floor), slope, curve,
-                         lower = unname(bounds$lower), upper = unname(bounds$upper),
-                         control = list(iter.max = limit, rel.tol = 1e-4 / (1 + abs(current$value))))
-  limited <- grepl("limit", found$message)
-  list(theta = stats::setNames(best$theta, names), value = best$value, settled = !limited,
-       iterations = found$iterations, curvature = curvature)
+  list(step = step, gain = sum(slope * step) / 2)
 }
 
-# The BFGS update of a second derivative by a step and the change of slope along it, damped as by Powell
-# (1978) so that it stays positive definite.
-secant <- function(curvature, step, change) {
-  through <- drop(curvature %*% step)
-  expected <- sum(step * through)
-  if (expected <= 0) return(curvature)
-  agreed <- sum(step * change)
+# The BFGS update of an information matrix by a step and the fall of the gradient along it, damped as by Powell (1978) so that
+# it stays positive definite.
+secant <- function(information, pair) {
+  through <- drop(information %*% pair$step)
+  expected <- sum(pair$step * through)
+  if (!(expected > 0)) return(information)
+  agreed <- sum(pair$step * pair$change)
+  change <- pair$change
   if (agreed < 0.2 * expected) {
     share <- 0.8 * expected / (expected - agreed)
     change <- share * change + (1 - share) * through
   }
-  curvature - tcrossprod(through) / expected + tcrossprod(change) / sum(step * change)
+  information - tcrossprod(through) / expected + tcrossprod(change) / sum(pair$step * change)
 }
 
-report <- function(history) {
-  row <- utils::tail(history, 1)
-  values <- paste(names(row)[-(1:2)], vapply(row[-(1:2)], format, "", digits = 4), collapse = ", ")
-  message(sprintf("search %2d, iteration %2d: log-likelihood %.4f, %s", nrow(history), row$iteration,
-                  row$loglik, values))
+# An evaluation that is higher by a share of what the step promised, or NULL.
+rise <- function(current, step, bounds, structure, data, settings, longest = 2) {
+  damping <- 1e-3
+  for (attempt in 1:8) {
+    move <- step$step * min(1, longest / max(abs(step$step)))
+    theta <- inside(current$theta + move, bounds)
+    promised <- sum(current$gradient * (theta - current$theta))
+    trial <- evaluate(theta, structure, data, settings)
+    if (trial$value >= current$value + 1e-4 * max(promised, 0)) return(trial)
+    damping <- damping * 8
+    step <- scoring_step(current, bounds, damping)
+    longest <- longest / 2
+  }
+  NULL
 }
+
+# The last resort. nlminb() wants finite values: where a covariance is not positive definite the likelihood is very
+# low and flat.
+polish <- function(current, structure, data, settings, bounds, limit) {
+  last <- best <- current
+  floor <- current$value - 1e3 * (1 + abs(current$value))
+  at <- function(par) {
+    if (!identical(par, unname(last$theta))) {
+      theta <- stats::setNames(par, names(current$theta))
+      last <<- evaluate(theta, structure, data, settings)
+      last$theta <<- theta
+      if (last$value > best$value) best <<- last
+    }
+    last
+  }
+  slope <- function(par) if (is.finite(at(par)$value)) -unname(at(par)$gradient) else 0 * par
+  curve <- function(par) if (is.finite(at(par)$value)) unname(at(par)$fisher) else diag(length(par))
+  found <- stats::nlminb(unname(current$theta), function(par) -max(at(par)$value, floor), slope, curve,
+                         lower = unname(bounds$lower), upper = unname(bounds$upper),
+                         control = list(iter.max = max(limit, 1), rel.tol = 1e-5 / (1 + abs(current$value))))
+  list(at = best, settled = !grepl("limit", found$message), iterations = found$iterations)
+}
+
+`%or%` <- function(a, b) if (is.null(a)) b else a
+
+report <- function(row) {
+  parameters <- row[-(1:5)]
+  values <- paste(names(parameters), vapply(parameters, format, "", digits = 4), collapse = ", ")
+  message(sprintf("%s (%d observations), iteration %d: log-likelihood %.4f, %s", row$stage, row$observations,
+                  row$iteration, row$loglik, values))
+}
+
+# ---- comparison ----
+
+# Log-likelihoods of fits to the same observations, all with the order, inducing inputs and sets of the largest model: the
+# error of the approximation is then the same for all, and differences are those of the models. Each is taken at its own
+# maximum for these sets, one scoring step away. Fits of other inputs keep their own sets.
+common_loglik <- function(fits) {
+  largest <- fits[[which.max(vapply(fits, function(fit) fit$df, 0))]]
+  structure <- list(inducing = largest$gp$inducing, id = largest$id)
+  vapply(fits, function(fit) {
+    back <- order(fit$order)[largest$order]
+    if (identical(fit, largest) || !identical(fit$gp$x[back, , drop = FALSE], largest$gp$x)) return(fit$loglik)
+    response <- unname(if (is.null(fit$offset)) fit$y else fit$y - fit$offset)
+    data <- list(y = response[largest$order], x = largest$gp$x, X = mean_basis(fit$X)$Q[largest$order, , drop = FALSE],
+                 extra = fit_noise(fit)[largest$order])
+    at <- evaluate(fit$theta, structure, data, fit$settings)
+    if (!is.finite(at$value)) return(fit$loglik)
+    at$value + scoring_step(at, theta_bounds(fit$settings))$gain
+  }, 0)
+}
+
+# Known noise variances beside the nugget, in the order of the data.
+fit_noise <- function(fit) if (is.null(fit$noise_variance)) rep(0, fit$n) else as.double(fit$noise_variance)

@@ -100,9 +100,8 @@ refined_loglik <- function(object, k) {
 
 # Conditioning sets among predecessors of the kind that the fit has: for all rows or some.
 fitted_neighbours <- function(object, gp, k, queries = NULL) {
-  nn <- residual_knn(searched_process(object$neighbours, gp), k, predecessors = TRUE, queries = queries,
-                     progress = FALSE)
-  unname(nn$id)
+  settings <- utils::modifyList(object$settings, list(k = k))
+  neighbours_of(gp, observation_noise(object), settings, queries)
 }
 
 #' @export
@@ -132,9 +131,9 @@ print.summary.vif <- function(x, digits = 4, ...) {
 #' Coefficients of a fitted Gaussian process
 #'
 #' @param object A [vif_fit()].
-#' @param type `"all"` for the mean coefficients `beta` followed by `variance`, `lengthscale` (if there is one for
-#'   each column of the inputs, with its name, as `lengthscale.lon`, or its number) and `nugget`; `"mean"` or
-#'   `"covariance"` for one of the two.
+#' @param type `"all"` for the mean coefficients `beta` followed by `variance`, `lengthscale` (if there are several,
+#'   with the name of the column or group, as `lengthscale.lon`, or a number), `nugget` and an estimated `smoothness`;
+#'   `"mean"` or `"covariance"` for one of the two.
 #' @param ... Not used; any other argument is an error.
 #' @return A named numeric vector.
 #' @seealso [confint()][confint.vif] for intervals and standard errors.
@@ -145,8 +144,9 @@ print.summary.vif <- function(x, digits = 4, ...) {
 coef.vif <- function(object, type = c("all", "mean", "covariance"), ...) {
   check_dots(...)
   type <- check_choice(type, c("all", "mean", "covariance"), "type")
-  covariance <- c(variance = object$kernel$variance, lengthscale = named_kernel(object)$lengthscale,
-                  nugget = object$nugget)
+  own <- exp(object$theta)
+  after <- names(own) %in% c("nugget", "smoothness")
+  covariance <- c(own[!after], nugget = object$nugget, own[names(own) == "smoothness"])
   switch(type, all = c(object$coefficients, covariance), mean = object$coefficients,
          covariance = covariance)
 }

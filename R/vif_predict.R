@@ -171,7 +171,7 @@ predict_chunk <- function(object, x, X, k, want_variance, beta_uncertainty, thre
   fit <- -drop(contrast(rbind(state$residual), none)) + drop(crossprod(W, state$b))
   if (!is.null(X)) fit <- fit + drop(X %*% object$coefficients)
   if (!want_variance) return(list(fit = fit))
-  variance <- pmax(f$D - guard, 0) + .Call(C_vif_norms, state$root, W, threads)
+  variance <- pmax(f$D - guard, 0) + .Call(C_vif_norm, state$root, W, threads)
   if (beta_uncertainty && !is.null(X)) {
     left <- contrast(t(object$X[object$order, , drop = FALSE]), t(X)) - crossprod(state$B, W)
     variance <- variance + colSums(left * (object$vcov %*% left))

@@ -52,7 +52,7 @@ precision_diagonal <- function(object, B) {
   if (!length(state$b)) return(diagonal)
   W <- .Call(C_vif_contrasts, object$id, state$coef, object$gp$V, object$gp$V, threads)
   VP <- t(as.matrix(Matrix::crossprod(B, t(W) / state$D)))
-  diagonal - .Call(C_vif_norms, state$root, VP, threads)
+  diagonal - .Call(C_vif_norm, state$root, VP, threads)
 }
 
 # S^-1 X = P X - P V' M^-1 V P X.

@@ -58,8 +58,8 @@ load_compiled <- function(file, others = character(), flags = "") {
   folder <- file.path(tempdir(), sub("[.]c$", "", file))
   dir.create(folder)
   sources <- c(file.path("bench", file), others)
-  file.copy(c(sources, list.files("src", "[.]h$", full.names = TRUE)), folder)
-  writeLines(c("PKG_CFLAGS = $(SHLIB_OPENMP_CFLAGS)", paste("PKG_LIBS = $(SHLIB_OPENMP_CFLAGS)", flags)),
+  file.copy(sources, folder)
+  writeLines(c(paste0("PKG_CPPFLAGS = -I", normalizePath("src")), "PKG_CFLAGS = $(SHLIB_OPENMP_CFLAGS)", paste("PKG_LIBS = $(SHLIB_OPENMP_CFLAGS)", flags)),
              file.path(folder, "Makevars"))
   here <- setwd(folder)
   on.exit(setwd(here))

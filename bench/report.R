@@ -12,7 +12,7 @@ arguments <- commandArgs(trailingOnly = TRUE)
 names <- strsplit(if (length(arguments) > 0) arguments[1] else "DA", "")[[1]]
 repetitions <- if (length(arguments) > 1) as.integer(arguments[2]) else 3L
 
-core <- setdiff(list.files("src", "[.]c$", full.names = TRUE), file.path("src", c("entry.c", "init.c")))
+core <- grep("^src/r/", list.files("src", "[.]c$", full.names = TRUE, recursive = TRUE), invert = TRUE, value = TRUE)
 load_compiled("report.c", core, "$(LAPACK_LIBS) $(BLAS_LIBS) $(FLIBS)")
 
 variants <- c("bit masks, scratch, fused, adaptive tiles" = 0L, "with per-query allocations of size n" = 1L,

@@ -11,10 +11,10 @@
  *             level, not tile by tile
  *   FIXED     each leaf has tiles of its own; otherwise tiles are filled from the queue of leaves
  *   BYTES     which queries a node may serve: 64 bytes, not 64 bits */
-#include "bitset.h"
-#include "query.h"
-#include "scratch.h"
-#include "tree.h"
+#include "base/bitset.h"
+#include "search/query.h"
+#include "base/scratch.h"
+#include "partition/tree.h"
 
 #include <R.h>
 #include <Rinternals.h>

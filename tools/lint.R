@@ -7,9 +7,9 @@
 # src/: folders, foundations first, and in each its files without their endings, row by row. A file may include the headers
 # of earlier folders, of earlier rows of its own folder, and its own: neither of later rows nor of its peers in the same row.
 c_layers <- list(
-  simd = list("simd_body", "simd"),
-  base = list(c("status", "bitset", "kbest", "threads", "scratch"), "linalg"),
-  model = list("kernel", c("inducing", "metric"), "specials"),
+  simd = list("simd_lanes", "simd_body", "simd"),
+  base = list(c("status", "bitset", "kbest", "threads", "scratch"), "pace", "linalg"),
+  model = list("matern", "kernel", c("inducing", "metric"), "specials"),
   partition = list(c("tree", "order"), c("cells", "nodes")),
   bound = list("bounds", c("cones", "spans")),
   form = list("frames", c("screen", "subspace")),
@@ -19,13 +19,14 @@ c_layers <- list(
       "query_level_cones", "query_level_expansions", "query_level_frontier", "query_level_integers",
       "query_level_pairs", "query_level_subspaces")
   ),
-  vif = list("vif"),
-  r = list(c("entry", "glue"), "problem", c("gp", "search", "tree", "vif"), "init")
+  select = list("select"),
+  vif = list(c("products", "slopes"), c("batch", "information"), c("likelihood", "vif")),
+  r = list(c("entry", "glue"), "problem", c("gp", "search", "select", "tree", "vif"), "init")
 )
 
 # R/: the families of files, foundations first. A file calls functions of its own family and of earlier ones.
 r_layers <- c(
-  "vecchiann-package", "checks", "runtime", "kernel", "residual", "order", "tree", "neighbours",
+  "vecchiann-package", "checks", "runtime", "kernel", "residual", "order", "tree", "neighbours", "conditioning",
   "convert", "plot", "vif"
 )
 
@@ -35,7 +36,7 @@ rooms <- list(
   list(name = "R's API", homes = "r", pattern = paste(
     "\\bSEXP\\b", "[<\"](R|Rdefines|Rinternals)\\.h", "R_ext/(Error|Memory|Print|Rdynload|Utils)\\.h",
     "\\b(Rf_error|Rf_warning|Rprintf|REprintf|R_alloc|R_CheckUserInterrupt)\\b", sep = "|")),
-  list(name = "Rmath.h", homes = "model/kernel", pattern = "[<\"]Rmath\\.h"),
+  list(name = "Rmath.h", homes = "model/matern", pattern = "[<\"]Rmath\\.h"),
   list(name = "a BLAS or LAPACK call", homes = "base/linalg", pattern = "\\bF77_\\w+|R_ext/(BLAS|Lapack)\\.h"),
   list(name = "instruction-set code", homes = "simd", pattern = paste(
     "\\b\\w*intrin\\.h", "\\barm_neon\\.h", "\\b_mm\\d*_\\w+", "\\b__m(128|256|512)\\w*",

@@ -37,7 +37,8 @@ typedef struct {
 } tree;
 
 /* Builds from n >= 1 points x (d x n); the caller frees with tree_free. */
-status tree_build(int d, size_t n, const double *x, int leaf, int threads, tree *out);
+status tree_build(int d, size_t n, const double *x, int leaf, int threads, const monitor *mon,
+                  tree *out);
 void tree_free(tree *t);
 
 /* 0 when every invariant holds, otherwise the number of the first that fails, in the order above. */

@@ -10,6 +10,9 @@
 #include <Rinternals.h>
 
 SEXP threads_info(SEXP threads);
+SEXP threads_limit(void);
+/* d k / d log lengthscale at scaled distances r, for tests. */
+SEXP kernel_slopes(SEXP kern, SEXP r);
 SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP uniforms, SEXP threads);
 SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads);
 SEXP residual_features(SEXP gp, SEXP newdata, SEXP threads);
@@ -22,13 +25,15 @@ SEXP tree_invariant(SEXP list, SEXP x, SEXP lengthscale);
 SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
                   SEXP method, SEXP budget, SEXP threads, SEXP progress);
 
+SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
+                       SEXP threads, SEXP progress);
+
 /* Ordering and the VIF approximation; see order.h and vif.h. */
 SEXP order_points(SEXP x, SEXP centre);
 SEXP vif_regression(SEXP gp, SEXP noise, SEXP id, SEXP children, SEXP child_noise, SEXP threads);
 SEXP vif_contrasts(SEXP id, SEXP coef, SEXP parents, SEXP children, SEXP threads);
-SEXP vif_crossproduct(SEXP A, SEXP B, SEXP weight, SEXP threads);
-SEXP vif_norms(SEXP L, SEXP W, SEXP threads);
-SEXP vif_derivative(SEXP gp, SEXP noise, SEXP id, SEXP evaluation, SEXP threads);
-SEXP vif_slopes(SEXP gp, SEXP z, SEXP A, SEXP threads);
+SEXP vif_norm(SEXP L, SEXP W, SEXP threads);
+SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP gradient,
+                    SEXP information, SEXP axes, SEXP threads);
 
 #endif

@@ -1,5 +1,6 @@
 #include "r/entry.h"
 
+#include "base/pace.h"
 #include "base/scratch.h"
 #include "base/threads.h"
 #include "model/inducing.h"
@@ -23,6 +24,22 @@ SEXP threads_info(SEXP threads)
     return out;
 }
 
+SEXP threads_limit(void) { return ScalarInteger(threads_most()); }
+
+SEXP kernel_slopes(SEXP kern, SEXP r)
+{
+    kernel own = r_kernel(kern);
+    const double *from = r_doubles(r, "r", -1);
+    SEXP out = PROTECT(allocVector(REALSXP, XLENGTH(r)));
+    for (R_xlen_t i = 0; i < XLENGTH(r); i++) {
+        double one = 1.0, none = 0.0, s;
+        kernel_scale(&own, from + i, 1, 1, &one, &none, &s);
+        REAL(out)[i] = -kernel_slope(&own, s * s) * s * s;
+    }
+    UNPROTECT(1);
+    return out;
+}
+
 SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP uniforms, SEXP threads)
 {
     /* lengthscale-scaled space: the constant of the family does not matter, so any kernel will do */
@@ -30,11 +47,13 @@ SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP unif
     size_t n = nrows(x);
     int d = ncols(x), count = asInteger(m);
     kernel unit = {KERNEL_MATERN12, 0.0, 1.0};
-    const double *scale = r_spread(r_doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), d);
+    const double *scale =
+        r_spread(r_doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), d);
     double *points = r_lengthscale_scaled(&unit, x, lengthscale, &d);
     if (strcmp(CHAR(asChar(selection)), "maxmin") == 0) {
         SEXP ids = PROTECT(allocVector(INTSXP, count));
-        r_raise(inducing_maxmin(d, n, points, count, r_threads(threads), INTEGER(ids)));
+        r_raise(
+            inducing_maxmin(d, n, points, count, r_threads(threads), r_interrupts(), INTEGER(ids)));
         for (int c = 0; c < count; c++)
             INTEGER(ids)[c]++;
         UNPROTECT(1);
@@ -42,7 +61,7 @@ SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP unif
     }
     double *centres = (double *)R_alloc((size_t)count * d + 1, sizeof(double));
     r_raise(inducing_kmeans(d, n, points, count, r_doubles(uniforms, "uniforms", -1), lloyd_steps,
-                          r_threads(threads), centres));
+                            r_threads(threads), r_interrupts(), centres));
     SEXP out = PROTECT(allocMatrix(REALSXP, count, d));
     for (int c = 0; c < count; c++)
         for (int u = 0; u < d; u++)
@@ -51,10 +70,22 @@ SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP unif
     return out;
 }
 
+/* Features and residual variances of the rows of x, from inducing inputs and their factor in the unit of the frame. */
+static void set_features(const frame *fr, int m, const double *z, const double *L, SEXP x,
+                         int threads, SEXP V, SEXP variance)
+{
+    size_t n = nrows(x);
+    r_raise(inducing_features(&fr->kern, fr->d, m, z, L, n, r_scaled(fr, x), threads,
+                              r_interrupts(), REAL(V), REAL(variance)));
+    r_scale(REAL(V), n * m, fr->unit);
+    r_scale(REAL(variance), n, fr->unit);
+    r_scale(REAL(variance), n, fr->unit);
+}
+
 SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads)
 {
     static const char *names[] = {"chol", "V", "variance"};
-    frame fr = r_frame(x, kern);
+    frame fr = r_frame_in_units(x, kern);
     int m = nrows(inducing), n = nrows(x);
     SEXP out = PROTECT(r_list(3, names));
     SET_VECTOR_ELT(out, 0, allocMatrix(REALSXP, m, m));
@@ -62,9 +93,9 @@ SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads)
     SET_VECTOR_ELT(out, 2, allocVector(REALSXP, n));
     scratch_advise(REAL(VECTOR_ELT(out, 1)), (size_t)m * n * sizeof(double));
     double *z = r_scaled(&fr, inducing), *L = REAL(VECTOR_ELT(out, 0));
-    r_raise(inducing_factor(&fr.kern, fr.d, m, z, asReal(jitter), L));
-    r_raise(inducing_features(&fr.kern, fr.d, m, z, L, n, r_scaled(&fr, x), r_threads(threads),
-                            REAL(VECTOR_ELT(out, 1)), REAL(VECTOR_ELT(out, 2))));
+    r_raise(inducing_factor(&fr.kern, fr.d, m, z, asReal(jitter), r_interrupts(), L));
+    set_features(&fr, m, z, L, x, r_threads(threads), VECTOR_ELT(out, 1), VECTOR_ELT(out, 2));
+    r_scale(L, (size_t)m * m, fr.unit);
     UNPROTECT(1);
     return out;
 }
@@ -72,24 +103,23 @@ SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads)
 SEXP residual_features(SEXP gp, SEXP newdata, SEXP threads)
 {
     static const char *names[] = {"V", "variance"};
-    frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
+    frame fr = r_frame_in_units(r_element(gp, "x"), r_element(gp, "kernel"));
     SEXP inducing = r_element(gp, "inducing");
     int m = nrows(inducing), n = nrows(newdata);
     SEXP out = PROTECT(r_list(2, names));
     SET_VECTOR_ELT(out, 0, allocMatrix(REALSXP, m, n));
     SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
     scratch_advise(REAL(VECTOR_ELT(out, 0)), (size_t)m * n * sizeof(double));
-    r_raise(inducing_features(&fr.kern, fr.d, m, r_scaled(&fr, inducing),
-                            r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m), n,
-                            r_scaled(&fr, newdata), r_threads(threads), REAL(VECTOR_ELT(out, 0)),
-                            REAL(VECTOR_ELT(out, 1))));
+    set_features(&fr, m, r_scaled(&fr, inducing),
+                 r_in_units(r_element(gp, "chol"), "chol", (R_xlen_t)m * m, 1.0 / fr.unit), newdata,
+                 r_threads(threads), VECTOR_ELT(out, 0), VECTOR_ELT(out, 1));
     UNPROTECT(1);
     return out;
 }
 
 SEXP residual_correlation(SEXP gp, SEXP i, SEXP j, SEXP fresh, SEXP threads)
 {
-    frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
+    frame fr = r_frame_in_units(r_element(gp, "x"), r_element(gp, "kernel"));
     double nugget = asReal(r_element(gp, "nugget"));
     metric_points points = r_points(&fr, gp, nugget), from = points;
     if (fresh != R_NilValue)
@@ -109,13 +139,17 @@ SEXP residual_correlation(SEXP gp, SEXP i, SEXP j, SEXP fresh, SEXP threads)
     double *value = REAL(out);
     int team = r_threads(threads);
     double *lines = (double *)R_alloc(width * team + 1, sizeof(double));
+    pace p = pace_over(r_interrupts(), height, team);
+    while (pace_next(&p)) {
 #pragma omp parallel for num_threads(team) schedule(static)
-    for (size_t a = 0; a < height; a++) {
-        double *line = lines + width * threads_id();
-        metric_list(&fr.kern, &from, rows ? rows[a] : a, &points, columns, width, line);
-        for (size_t b = 0; b < width; b++)
-            value[a + b * height] = line[b];
+        for (size_t a = p.first; a < p.last; a++) {
+            double *line = lines + width * threads_id();
+            metric_list(&fr.kern, &from, rows ? rows[a] : a, &points, columns, width, line);
+            for (size_t b = 0; b < width; b++)
+                value[a + b * height] = line[b];
+        }
     }
+    r_raise(pace_end(&p));
     UNPROTECT(1);
     return out;
 }
@@ -129,10 +163,9 @@ SEXP order_points(SEXP x, SEXP centre)
     for (size_t i = 0; i < n; i++)
         for (int u = 0; u < d; u++)
             points[i * d + u] = from[i + u * n];
-    progress_line line = {0, -1};
-    monitor mon = {r_poll, &line};
     SEXP order = PROTECT(allocVector(INTSXP, n));
-    r_raise(order_maxmin(d, n, points, r_doubles(centre, "centre", d), &mon, INTEGER(order)));
+    r_raise(
+        order_maxmin(d, n, points, r_doubles(centre, "centre", d), r_interrupts(), INTEGER(order)));
     for (size_t t = 0; t < n; t++)
         INTEGER(order)[t]++;
     UNPROTECT(1);

@@ -13,6 +13,8 @@
 
 static const R_CallMethodDef routines[] = {
     CALLDEF(threads_info, 1),
+    CALLDEF(threads_limit, 0),
+    CALLDEF(kernel_slopes, 2),
     CALLDEF(select_inducing, 6),
     CALLDEF(residual_gp, 5),
     CALLDEF(residual_features, 3),
@@ -23,13 +25,12 @@ static const R_CallMethodDef routines[] = {
     CALLDEF(scratch_buffers, 0),
     CALLDEF(tree_invariant, 3),
     CALLDEF(residual_knn, 10),
+    CALLDEF(conditioning_sets, 9),
     CALLDEF(order_points, 2),
     CALLDEF(vif_regression, 6),
     CALLDEF(vif_contrasts, 5),
-    CALLDEF(vif_crossproduct, 4),
-    CALLDEF(vif_norms, 3),
-    CALLDEF(vif_derivative, 5),
-    CALLDEF(vif_slopes, 4),
+    CALLDEF(vif_norm, 3),
+    CALLDEF(vif_likelihood, 9),
     {NULL, NULL, 0},
 };
 

@@ -4,7 +4,7 @@
 
 /* The fields of a tree in R, in this order; indices are 1-based there, and 0 is none. */
 const char *const r_tree_fields[] = {"perm",     "first",  "count", "parent", "child",
-                                    "children", "centre", "level", "radius"};
+                                     "children", "centre", "level", "radius"};
 
 tree r_tree(SEXP list, size_t n)
 {
@@ -58,7 +58,8 @@ static uint64_t fingerprint(const frame *fr, SEXP gp)
 void r_problem(SEXP gp, SEXP tree_list, int wanted, search_problem *out)
 {
     SEXP V = r_element(gp, "V"), inducing = r_element(gp, "inducing");
-    out->fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
+    out->fr = r_frame_in_units(r_element(gp, "x"), r_element(gp, "kernel"));
+    double inverse = 1.0 / out->fr.unit;
     out->kept = (index_pack){NULL, 0, 0};
     if (tree_list != R_NilValue) {
         SEXP kept = r_element(tree_list, "index");
@@ -68,17 +69,18 @@ void r_problem(SEXP gp, SEXP tree_list, int wanted, search_problem *out)
             out->kept.bytes = (size_t)XLENGTH(kept);
         }
     }
-    out->points =
-        (metric_points){.n = nrows(r_element(gp, "x")), .d = out->fr.d, .m = nrows(V), .v = REAL(V)};
-    if (!index_points(out->kept, &out->points)) {
+    out->points = (metric_points){.n = nrows(r_element(gp, "x")), .d = out->fr.d, .m = nrows(V)};
+    if (index_points(out->kept, &out->points)) {
+        out->points.v = r_in_units(V, "V", (R_xlen_t)out->points.n * out->points.m, inverse);
+    } else {
         out->points = r_points(&out->fr, gp, asReal(r_element(gp, "nugget")));
         wanted = 1;
     }
     out->source = (metric_source){&out->fr.kern, NULL, NULL, asReal(r_element(gp, "jitter"))};
     if (inducing != R_NilValue) {
         out->source.z = r_scaled(&out->fr, inducing);
-        out->source.L =
-            r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)out->points.m * out->points.m);
+        out->source.L = r_in_units(r_element(gp, "chol"), "chol",
+                                   (R_xlen_t)out->points.m * out->points.m, inverse);
     }
     out->structure = (tree){0};
     if (tree_list != R_NilValue && wanted)

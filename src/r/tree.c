@@ -23,7 +23,8 @@ SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP threads)
     tree built;
     int d;
     double *points = r_lengthscale_scaled(&unit, x, lengthscale, &d);
-    r_raise(tree_build(d, nrows(x), points, CELLS_LEAF, r_threads(threads), &built));
+    r_raise(
+        tree_build(d, nrows(x), points, CELLS_LEAF, r_threads(threads), r_interrupts(), &built));
     const int *from[] = {built.perm,  built.first,    built.count,  built.parent,
                          built.child, built.children, built.centre, built.level};
     static const int shift[] = {1, 1, 0, 1, 1, 0, 1, 0};
@@ -94,6 +95,7 @@ SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads)
         .budget = INFINITY,
         .source = &problem.source,
         .structure = &problem.structure,
+        .mon = r_interrupts(),
     };
     r_raise(query_index(&task, 1, &built));
     SEXP out = PROTECT(place_index(&built));

@@ -435,13 +435,13 @@ status index_outlook(const metric_source *source, const metric_points *points, i
 /* `like` is the set of candidates when the set is one of queries, NULL for the candidates. */
 static status set_build(const metric_source *source, const tree *structure,
                         const metric_points *points, const index_set *like, int threads,
-                        index_form *form, index_set *set)
+                        const monitor *mon, index_form *form, index_set *set)
 {
     status result = status_ok();
     tree built = {0};
     int small = 0;
     if (!structure) {
-        result = tree_build(points->d, points->n, points->x, CELLS_LEAF, threads, &built);
+        result = tree_build(points->d, points->n, points->x, CELLS_LEAF, threads, mon, &built);
         structure = &built;
     }
     if (!like && *form == INDEX_SUBSPACES && !result.code)
@@ -456,42 +456,43 @@ static status set_build(const metric_source *source, const tree *structure,
                         like && *form != INDEX_INTEGERS ? cells_mean_side(&like->order) : INFINITY,
                         threads, &set->order);
     if (!result.code)
-        result = bounds_build(source, points, &set->order, *form == INDEX_EXPANSIONS, threads,
+        result = bounds_build(source, points, &set->order, *form == INDEX_EXPANSIONS, threads, mon,
                               &set->bound);
     if (!result.code && *form == INDEX_SUBSPACES)
-        result = subspaces_build(source->kern, points, &set->order, set->bound.noise, threads,
+        result = subspaces_build(source->kern, points, &set->order, set->bound.noise, threads, mon,
                                  &set->space);
     if (!result.code && *form == INDEX_SUBSPACES)
-        result = cones_build(&set->bound, threads, &set->cone);
+        result = cones_build(&set->bound, threads, mon, &set->cone);
     if (!result.code && *form != INDEX_SUBSPACES)
-        result = frames_build(source->kern, points, &set->order, &set->bound.special, threads,
+        result = frames_build(source->kern, points, &set->order, &set->bound.special, threads, mon,
                               &set->frame);
     if (!result.code && *form == INDEX_EXPANSIONS)
-        result = spans_build(&set->bound, threads, &set->span);
+        result = spans_build(&set->bound, threads, mon, &set->span);
     if (!result.code && *form == INDEX_INTEGERS)
         result = screen_build(source, points, &set->order, &set->bound.special, &set->frame,
-                              like ? like->integers.bits : 0, threads, &set->integers);
+                              like ? like->integers.bits : 0, threads, mon, &set->integers);
 done:
     tree_free(&built);
     return result;
 }
 
 status index_build(const metric_source *source, const tree *structure, const metric_points *points,
-                   index_form form, int threads, index_search *out)
+                   index_form form, int threads, const monitor *mon, index_search *out)
 {
     index_none(points, out);
     out->form = form;
-    status result = set_build(source, structure, points, NULL, threads, &out->form, &out->points);
+    status result =
+        set_build(source, structure, points, NULL, threads, mon, &out->form, &out->points);
     if (result.code)
         index_free(out);
     return result;
 }
 
 status index_add_queries(const metric_source *source, const metric_points *from, int threads,
-                         index_search *index)
+                         const monitor *mon, index_search *index)
 {
     status result =
-        set_build(source, NULL, from, &index->points, threads, &index->form, &index->fresh);
+        set_build(source, NULL, from, &index->points, threads, mon, &index->form, &index->fresh);
     index->from = &index->fresh;
     return result;
 }

@@ -173,8 +173,7 @@ static status search_deferred(const query_task *task, level_scratch *scratch, qu
 
 int level_capacity(const query_task *task)
 {
-    int usual = task->index->form == INDEX_INTEGERS ? 1024 : 512;
-    return 4 * task->k > usual ? 4 * task->k : usual;
+    return level_room_for(task, 4, task->index->form == INDEX_INTEGERS ? 1024 : 512);
 }
 
 status level_run(level_scratch *scratch, level_piece *piece, void *context, level_progress *p)

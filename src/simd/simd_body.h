@@ -1422,6 +1422,54 @@ static float NAME(reached_by)(const float *values, int count, int k, float low)
     return low;
 }
 
+static double NAME(select_step)(int count, int done, const double *factor, size_t stride,
+                                const double *weight, double scale, double pull,
+                                const double *least, double *row, double *c, double *left,
+                                double *score)
+{
+    enum { WIDE = 4 };
+    vd best = SPLAT(-1.0);
+    for (int first = 0; first < count; first += WIDE * LANES) {
+        int vectors = (count - first) / LANES < WIDE ? (count - first) / LANES : WIDE;
+        vd sum[WIDE];
+        for (int i = 0; i < vectors; i++)
+            sum[i] = LOAD(row + first + i * LANES);
+        const double *from = factor + first;
+        if (vectors == WIDE) {
+            for (int u = 0; u < done; u++, from += stride) {
+                vd minus = SPLAT(-weight[u]);
+#pragma GCC unroll 4
+                for (int i = 0; i < WIDE; i++)
+                    sum[i] = FMA(minus, LOAD(from + i * LANES), sum[i]);
+            }
+        } else {
+            for (int u = 0; u < done; u++, from += stride)
+                for (int i = 0; i < vectors; i++)
+                    sum[i] = FMA(SPLAT(-weight[u]), LOAD(from + i * LANES), sum[i]);
+        }
+        for (int i = 0; i < vectors; i++) {
+            int at = first + i * LANES;
+            vd value = sum[i] * SPLAT(scale), rest = FMA(-value, value, LOAD(left + at)),
+               cross = FMA(SPLAT(-pull), value, LOAD(c + at));
+            STORE(row + at, value);
+            STORE(left + at, rest);
+            STORE(c + at, cross);
+            vi there = rest > LOAD(least + at);
+            vd worth = cross * cross / rest;
+            worth = (vd)(((vi)worth & there) | ((vi)SPLAT(-1.0) & ~there));
+            STORE(score + at, worth);
+            vi more = worth > best;
+            best = (vd)(((vi)worth & more) | ((vi)best & ~more));
+        }
+    }
+    double most = best[0];
+    for (int l = 1; l < LANES; l++)
+        most = best[l] > most ? best[l] : most;
+    return most;
+}
+
+#include "simd/simd_lanes.h"
+
 static const simd_table NAME(table) = {
     .name = NAME_TEXT(ISA),
     .rows = TILE_ROWS,
@@ -1467,6 +1515,20 @@ static const simd_table NAME(table) = {
     .append_intervals = NAME(append_intervals),
     .drop_intervals = NAME(drop_intervals),
     .reached_by = NAME(reached_by),
+    .select_step = NAME(select_step),
+    .lanes = LANES,
+    .gram_rows = NAME(gram_rows),
+    .combine_rows = NAME(combine_rows),
+    .spread_rows = NAME(spread_rows),
+    .dot_rows = NAME(dot_rows),
+    .strided_tile = NAME(strided_tile),
+    .radial_slopes = NAME(radial_slopes),
+    .lane_distances = NAME(lane_distances),
+    .lane_axis = NAME(lane_axis),
+    .lane_factor = NAME(lane_factor),
+    .lane_solve = NAME(lane_solve),
+    .lane_solve_back = NAME(lane_solve_back),
+    .lane_multiply = NAME(lane_multiply),
 };
 
 #undef NAME

@@ -65,7 +65,7 @@ test_that("each foreign interface stays in its room", {
   expect_violation(lint_of("src/partition/tree.c" = "static SEXP x;"), "R's API belongs only in r")
   expect_violation(lint_of("src/partition/tree.c" = "#include <Rinternals.h>"), "R's API")
   expect_violation(lint_of("src/partition/tree.c" = "R_CheckUserInterrupt();"), "R's API")
-  expect_violation(lint_of("src/partition/tree.c" = "#include <Rmath.h>"), "Rmath.h belongs only in model/kernel")
+  expect_violation(lint_of("src/partition/tree.c" = "#include <Rmath.h>"), "Rmath.h belongs only in model/matern")
   expect_violation(lint_of("src/partition/tree.c" = "F77_CALL(dgemm)();"), "BLAS")
   expect_violation(lint_of("src/partition/tree.c" = "#include <immintrin.h>"), "instruction-set code")
   expect_violation(lint_of("src/partition/tree.c" = "#pragma GCC target(\"avx2\")"), "instruction-set code")
@@ -74,7 +74,7 @@ test_that("each foreign interface stays in its room", {
   expect_identical(lint_of(
     "src/partition/tree.c" = c("unsigned long long n;", "/* a long SEXP", " * in <omp.h> */",
                      "const char *s = \"so \\\" long\"; // SEXP"),
-    "src/base/threads.c" = "#include <omp.h>", "src/model/kernel.c" = "#include <Rmath.h>", "src/r/glue.c" = "SEXP x;"
+    "src/base/threads.c" = "#include <omp.h>", "src/model/matern.c" = "#include <Rmath.h>", "src/r/glue.c" = "SEXP x;"
   ), character())
 })
 

@@ -31,43 +31,11 @@ test_that("with few neighbours it comes close, and reports what it did", {
   slope <- attr(vif_loglik(y[fit$order], fit$gp, cbind(seq_len(n), fit$id), fit$nugget,
                            X = X[fit$order, ], gradient = TRUE), "gradient")
   expect_lt(max(abs(slope)), 0.5)
-  expect_identical(fit$history$iteration[1:3], c(0, 1, 2))
-  slow <- suppressWarnings(quick(y, x, X = X, inducing = 40, k = 12, start = list(kernel = gp_kernel("matern32", 100, 9),
-                                                                                nugget = 5), iterations = 12))
-  expect_identical(slow$history$iteration[1:5], c(0, 1, 2, 4, 8))
+  expect_named(fit$history, c("stage", "observations", "iteration", "loglik", "seconds", "variance", "lengthscale",
+                              "nugget"))
+  expect_identical(utils::tail(fit$history$loglik, 1), fit$loglik)
   expect_identical(sort(fit$order), 1:n)
   expect_identical(fit$gp$x, x[fit$order, ])
-})
-
-test_that("neighbours are found again through one tree, and are those of the parameters", {
-  on_one_thread()
-  data <- list(x = matrix(runif(6000), ncol = 2))
-  for (neighbours in c("residual", "euclidean")) {
-    settings <- list(kernel = gp_kernel(lengthscale = c(1, 1)), inducing = 30, jitter = 1e-6, seed = 1, k = 6,
-                     fixed = 0.1, neighbours = neighbours, threads = 1L, scale = c(1, 1))
-    first <- structure_of(log(c(1, 0.2, 0.2)), data, settings)
-    for (theta in list(log(c(2, 0.1, 0.101)), log(c(1, 0.05, 0.6)))) {
-      again <- structure_of(theta, data, settings, first)
-      # the tree is that of the first search, not one for the new lengthscales
-      expect_identical(again$tree$lengthscale, c(0.2, 0.2))
-      expect_identical(again$tree$perm, first$tree$perm)
-      expect_identical(identical(again$inducing, first$inducing), theta[3] - theta[2] < 0.1)
-      gp <- residual_gp(data$x, to_kernel(theta, settings), if (neighbours == "residual") again$inducing else 0)
-      plain <- residual_knn(gp, 6, predecessors = TRUE, method = "brute", progress = FALSE)
-      expect_identical(again$id, plain$id)
-    }
-  }
-})
-
-test_that("columns that do not matter do not make the fit choose inducing inputs again", {
-  data <- list(x = matrix(runif(600), ncol = 3))
-  settings <- list(kernel = gp_kernel(lengthscale = c(1, 1, 1)), inducing = 10, jitter = 1e-6, seed = 1, k = 3,
-                   fixed = 0.1, neighbours = "residual", threads = 1L, scale = c(1, 1, 1))
-  first <- structure_of(log(c(1, 0.2, 0.4, 100)), data, settings)
-  again <- function(...) structure_of(log(c(1, ...)), data, settings, first)$inducing
-  expect_identical(again(0.2, 0.4, 500), first$inducing)
-  expect_identical(again(0.4, 0.8, 100), first$inducing)
-  expect_false(identical(again(0.2, 0.2, 100), first$inducing))
 })
 
 test_that("one lengthscale or one for each column, a fixed nugget, known noise", {
@@ -81,7 +49,7 @@ test_that("one lengthscale or one for each column, a fixed nugget, known noise",
   # measurement variances of 0.05 beside a nugget are a nugget 0.05 larger
   known <- quick(y, x, X = X, inducing = 40, k = 12, noise_variance = rep(0.05, n))
   expect_equal(known$nugget + 0.05, fit$nugget, tolerance = 0.01)
-  expect_equal(known$loglik, fit$loglik, tolerance = 1e-4)
+  expect_equal(known$loglik, fit$loglik, tolerance = 2e-3)
 })
 
 test_that("other kernels, orders, starting values and no inducing inputs work", {
@@ -91,7 +59,7 @@ test_that("other kernels, orders, starting values and no inducing inputs work", 
   }
   expect_lt(abs(quick(y, x, X = X, inducing = 0, k = 12, order = "random")$loglik - fit$loglik), 6)
   started <- quick(y, x, X = X, inducing = 40, k = 12, start = list(kernel = truth, nugget = 0.1))
-  expect_lt(abs(started$loglik - fit$loglik), 0.5)
+  expect_lt(abs(started$loglik - fit$loglik), 1)
   given <- quick(y, x, X = X, kernel = truth, inducing = 40, k = 12, start = "kernel", order = n:1)
   expect_identical(given$order, n:1)
   expect_identical(quick(y, x, X = X, inducing = x[1:9, ], k = 5)$gp$inducing, x[1:9, ])
@@ -149,24 +117,6 @@ test_that("the formula method loses the same rows everywhere", {
   expect_error(quick(y), "^vif_fit\\(\\): `x` must be given")
 })
 
-test_that("the second derivative is learned from the gradients", {
-  set.seed(3)
-  B <- crossprod(matrix(rnorm(9), 3))
-  step <- rnorm(3)
-  change <- drop(crossprod(matrix(rnorm(9), 3)) %*% step)
-  updated <- secant(B, step, change)
-  expect_equal(drop(updated %*% step), change)
-  # a step along which the slope falls, as where the likelihood is not concave, leaves it positive definite
-  expect_gt(min(eigen(secant(B, step, -change))$values), 0)
-  settings <- list(kernel = gp_kernel(), inducing = 10, jitter = 1e-6, seed = 1, k = 8, fixed = NULL,
-                   neighbours = "residual", threads = 1L, spread = 1, scale = 1)
-  data <- list(y = y, x = x, X = X, extra = rep(0, n))
-  theta <- to_theta(truth, 0.1, settings)
-  structure <- structure_of(theta, data, settings)
-  H <- optimHess(theta, function(theta) -evaluate(theta, structure, data, settings)$value)
-  expect_equal(curvature_at(theta, data, settings), unname(H), tolerance = 0.02)
-})
-
 test_that("a fit is repeatable, whatever the session's random numbers, and leaves them alone", {
   set.seed(77)
   before <- .Random.seed
@@ -177,12 +127,12 @@ test_that("a fit is repeatable, whatever the session's random numbers, and leave
 })
 
 test_that("a fit that has not converged says so and keeps its best parameters", {
-  expect_warning(short <- quick(y, x, X = X, inducing = 40, k = 12, iterations = 1),
+  far <- list(kernel = gp_kernel("matern32", 100, 9), nugget = 5)
+  expect_warning(short <- quick(y, x, X = X, inducing = 40, k = 12, iterations = 1, start = far),
                  "has not converged \\(the limit of 1 iteration is reached\\)", class = "vif_convergence")
   expect_false(short$converged)
   expect_output(print(short), "NOT CONVERGED")
-  # searched again at the end, so the objective has changed a little
-  expect_gte(short$loglik, short$history$loglik[1] - 0.1)
+  expect_gt(short$loglik, short$history$loglik[1])
 })
 
 test_that("bad input is refused by name", {

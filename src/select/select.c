@@ -1,0 +1,491 @@
+#include "select/select.h"
+
+#include "base/scratch.h"
+#include "base/threads.h"
+#include "simd/simd.h"
+
+#include <math.h>
+#include <string.h>
+
+#define GONE 1e-10 /* share of a variance below which it has vanished */
+#define BLOCK 128  /* queries of one piece of work */
+#define GROUP 96   /* most queries of a group, */
+#define SHARED 384 /* and most candidates of a group of several */
+#define LAZY 5     /* a pool above so many k is wide: rows of R are then computed one by one */
+#define PATIENCE                                                                                   \
+    1.25         /* a group grows while a query's part of the work is within this of the best */
+#define LANES 8  /* rows of the factor are padded to whole vectors of any instruction set */
+#define NEARBY 8 /* queries that are not ordered any further */
+
+static size_t padded(size_t count) { return (count + LANES - 1) / LANES * LANES; }
+
+/* ---- queries in order of place --------------------------------------------------------------- */
+
+static int widest_side(int d, const double *x, size_t count, const int *order)
+{
+    int widest = 0;
+    double most = -1.0;
+    for (int u = 0; u < d; u++) {
+        double low = INFINITY, high = -INFINITY;
+        for (size_t i = 0; i < count; i++) {
+            double value = x[(size_t)order[i] * d + u];
+            low = value < low ? value : low;
+            high = value > high ? value : high;
+        }
+        if (high - low > most) {
+            most = high - low;
+            widest = u;
+        }
+    }
+    return widest;
+}
+
+/* Moves the `half` rows of smallest coordinate to the front (Hoare's selection). */
+static void split(int d, const double *x, int side, int *order, size_t count, size_t half)
+{
+    size_t low = 0, high = count - 1;
+    while (low < high) {
+        double pivot = x[(size_t)order[low + (high - low) / 2] * d + side];
+        size_t i = low, j = high;
+        for (;;) {
+            while (x[(size_t)order[i] * d + side] < pivot)
+                i++;
+            while (x[(size_t)order[j] * d + side] > pivot)
+                j--;
+            if (i >= j)
+                break;
+            int held = order[i];
+            order[i++] = order[j];
+            order[j--] = held;
+        }
+        if (half <= j)
+            high = j;
+        else
+            low = j + 1;
+    }
+}
+
+void select_nearby(int d, const double *x, size_t count, int *order)
+{
+    while (count > NEARBY) {
+        size_t half = count / 2;
+        split(d, x, widest_side(d, x, count, order), order, count, half);
+        select_nearby(d, x, half, order);
+        order += half;
+        count -= half;
+    }
+}
+
+/* Numbers of the queries: with predecessors those with about as many candidates together, as these are about as
+ * dense; and then by place. */
+static status order_queries(const select_task *task, int **order)
+{
+    size_t count = task->count, first[65] = {0};
+    int d = task->from->d;
+    int *at = scratch_alloc(count + 1, sizeof(int)), *list = scratch_alloc(count + 1, sizeof(int));
+    double *x = scratch_alloc(count * d + 1, sizeof(double));
+    *order = list;
+    if (!at || !list || !x) {
+        scratch_free(at);
+        scratch_free(list);
+        scratch_free(x);
+        *order = NULL;
+        return status_fail(STATUS_MEMORY);
+    }
+    for (size_t q = 0; q < count; q++) {
+        size_t row = task->rows ? (size_t)task->rows[q] : q;
+        memcpy(x + q * d, task->from->x + row * d, d * sizeof(double));
+        at[q] = 0;
+        for (size_t left = task->predecessors ? row : 0; left; left >>= 1)
+            at[q]++;
+        first[at[q] + 1]++;
+    }
+    for (int level = 0; level < 64; level++)
+        first[level + 1] += first[level];
+    for (size_t q = 0; q < count; q++)
+        list[first[at[q]]++] = (int)q;
+    for (size_t level = 0, start = 0; level < 64; level++) { /* first[level] is now its end */
+        select_nearby(d, x, first[level] - start, list + start);
+        start = first[level];
+    }
+    scratch_free(at);
+    scratch_free(x);
+    return status_ok();
+}
+
+/* ---- a group of queries and their candidates ---------------------------------------------------- */
+
+/* Scratch of one thread. Candidates of a group have places 0, 1, .. in it. */
+typedef struct {
+    int room, mask, count;            /* places; of the table; taken */
+    int *ids;                         /* by place */
+    int *keys, *places;               /* a table of ids by open addressing, */
+    unsigned *used, turn;             /* in use where `used` is the present turn */
+    unsigned *seen, query;            /* places that are of the present query's pool */
+    size_t stride;                    /* of R */
+    double *panels_x, *panels_v;      /* candidates in column panels */
+    const double **x, **v;            /* candidates, then queries */
+    double *R, *cross;                /* candidates; queries and candidates */
+    int *place;                       /* of each candidate of a query */
+    double *factor;                   /* k rows */
+    double *c, *left, *least, *score; /* a value each candidate */
+    double *weight, *pivot, *explain; /* k */
+    int *taken, *taken_id;            /* k */
+    double *tile, *dist;
+} workspace;
+
+static void workspace_free(workspace *all, int threads)
+{
+    for (int t = 0; all && t < threads; t++) {
+        scratch_free(all[t].ids);
+        scratch_free(all[t].x);
+        scratch_free(all[t].R);
+        scratch_free(all[t].panels_x);
+        scratch_free(all[t].factor);
+    }
+    scratch_free(all);
+}
+
+static int wide_pool(const select_task *task)
+{
+    return task->width > SHARED && task->width / LAZY > task->k;
+}
+
+static int workspace_open(workspace *own, const select_task *task)
+{
+    int d = task->points->d, m = task->points->m, k = task->k;
+    own->room = (int)padded(task->width > SHARED ? task->width : SHARED);
+    for (own->mask = 1; own->mask < 2 * (own->room + task->width); own->mask *= 2)
+        ;
+    size_t table = own->mask--, room = own->room, pool = padded(task->width);
+    size_t panels = (room + SIMD_MAX_COLS) * (d + (size_t)m);
+    size_t rows = wide_pool(task) ? 1 : room;
+    own->stride = room + SIMD_MAX_COLS;
+    own->ids = scratch_alloc(
+        2 * room + 3 * table + 2 * (size_t)k + pool + task->width + SIMD_MAX_COLS, sizeof(int));
+    own->x = scratch_alloc(2 * (room + GROUP), sizeof(double *));
+    own->R =
+        scratch_alloc((rows + GROUP) * own->stride + SIMD_MAX_ROWS * SIMD_MAX_COLS, sizeof(double));
+    own->panels_x = scratch_alloc(panels, sizeof(double));
+    own->factor = scratch_alloc(k * pool + 4 * pool + 4 * (size_t)k, sizeof(double));
+    if (!own->ids || !own->x || !own->R || !own->panels_x || !own->factor)
+        return 0;
+    own->keys = own->ids + room + task->width + SIMD_MAX_COLS;
+    own->places = own->keys + table;
+    own->used = (unsigned *)own->places + table;
+    own->seen = own->used + table;
+    own->place = (int *)own->seen + room;
+    own->taken = own->place + pool;
+    own->taken_id = own->taken + k;
+    memset(own->used, 0, (table + room) * sizeof(unsigned));
+    own->v = own->x + room + GROUP;
+    own->cross = own->R + rows * own->stride;
+    own->tile = own->cross + GROUP * own->stride;
+    own->panels_v = own->panels_x + (room + SIMD_MAX_COLS) * d;
+    own->c = own->factor + k * pool;
+    own->left = own->c + pool;
+    own->least = own->left + pool;
+    own->score = own->least + pool;
+    own->weight = own->score + pool;
+    own->pivot = own->weight + k;
+    own->explain = own->pivot + k;
+    own->dist = own->explain + k;
+    return 1;
+}
+
+static workspace *workspace_new(const select_task *task)
+{
+    workspace *all = scratch_alloc(task->threads, sizeof(workspace));
+    if (!all)
+        return NULL;
+    memset(all, 0, task->threads * sizeof(workspace));
+    for (int t = 0; t < task->threads; t++)
+        if (!workspace_open(all + t, task)) {
+            workspace_free(all, task->threads);
+            return NULL;
+        }
+    return all;
+}
+
+static int query_row(const select_task *task, size_t q)
+{
+    return task->rows ? task->rows[q] : (int)q;
+}
+
+/* The place of a candidate in the group, which is new where none had it. */
+static int find_place(workspace *own, int id)
+{
+    unsigned at = (unsigned)id * 2654435761u;
+    at ^= at >> 15;
+    for (at &= (unsigned)own->mask; own->used[at] == own->turn; at = (at + 1) & (unsigned)own->mask)
+        if (own->keys[at] == id)
+            return own->places[at];
+    own->used[at] = own->turn;
+    own->keys[at] = id;
+    own->ids[own->count] = id;
+    return own->places[at] = own->count++;
+}
+
+static int admissible(const select_task *task, size_t q, int id)
+{
+    if (id < 0 || !task->self)
+        return id >= 0;
+    int row = query_row(task, q);
+    return task->predecessors ? id < row : id != row;
+}
+
+static void add_query(workspace *own, const select_task *task, size_t q)
+{
+    const int *pool = task->pool + q * task->width;
+    for (int j = 0; j < task->width; j++)
+        if (admissible(task, q, pool[j]))
+            find_place(own, pool[j]);
+}
+
+static void start_group(workspace *own)
+{
+    own->count = 0;
+    if (++own->turn == 0) {
+        memset(own->used, 0, ((size_t)own->mask + 1) * sizeof(unsigned));
+        own->turn = 1;
+    }
+}
+
+/* How many of the next queries make a group: the covariances of U candidates of G queries cost U^2 / 2 + G U, and the
+ * cost of one query should be least. */
+static int choose_group(workspace *own, const select_task *task, const int *order, int most)
+{
+    if (most > GROUP)
+        most = GROUP;
+    if (wide_pool(task))
+        return 1;
+    int best = 1;
+    double least = INFINITY;
+    start_group(own);
+    for (int g = 0; g < most; g++) {
+        add_query(own, task, order[g]);
+        if (g > 0 && own->count > SHARED)
+            break;
+        double cost = own->count * (0.5 * own->count / (g + 1) + 1.0);
+        if (cost < least) {
+            least = cost;
+            best = g + 1;
+        } else if (cost > PATIENCE * least) {
+            break;
+        }
+    }
+    return best;
+}
+
+/* Residual covariances of all candidates of a group, and of its queries with them. */
+static void fill_covariance(workspace *own, const select_task *task, const radial *rad,
+                            const int *order, int size)
+{
+    const metric_points *points = task->points, *from = task->from;
+    int d = points->d, m = points->m, cols = simd->cols, count = own->count;
+    size_t stride = own->stride;
+    start_group(own);
+    for (int g = 0; g < size; g++)
+        add_query(own, task, order[g]);
+    count = own->count;
+    for (int i = 0; i < count; i++) {
+        own->x[i] = points->x + (size_t)own->ids[i] * d;
+        own->v[i] = points->v + (size_t)own->ids[i] * m;
+    }
+    for (int g = 0; g < size; g++) {
+        size_t row = query_row(task, order[g]);
+        own->x[count + g] = from->x + row * d;
+        own->v[count + g] = from->v + row * m;
+    }
+    simd->pack_rows(d, cols, count, points->x, own->ids, own->panels_x);
+    simd->pack_rows(m, cols, count, points->v, own->ids, own->panels_v);
+    int lazy = wide_pool(task);
+    for (int j = 0; j < count; j += cols) {
+        const double *bx = own->panels_x + (size_t)j * d, *bv = own->panels_v + (size_t)j * m;
+        for (int i = lazy ? count : j; i < count + size; i += 8) {
+            int height = count + size - i < 8 ? count + size - i : 8;
+            simd->residual_rows(rad, d, height, own->x + i, bx, m, own->v + i, bv, own->tile);
+            for (int a = 0; a < height; a++) {
+                const double *value = own->tile + a * cols;
+                if (i + a >= count) {
+                    memcpy(own->cross + (i + a - count) * stride + j, value, cols * sizeof(double));
+                    continue;
+                }
+                memcpy(own->R + (i + a) * stride + j, value, cols * sizeof(double));
+                for (int b = 0; b < cols && j + b < count; b++)
+                    own->R[(j + b) * stride + i + a] = value[b];
+            }
+        }
+    }
+}
+
+/* The row of R of a candidate, by place. */
+static const double *covariance_row(workspace *own, const select_task *task, const radial *rad,
+                                    int place)
+{
+    if (!wide_pool(task))
+        return own->R + place * own->stride;
+    int d = task->points->d, m = task->points->m, cols = simd->cols;
+    for (int j = 0; j < own->count; j += cols) {
+        simd->residual_rows(rad, d, 1, own->x + place, own->panels_x + (size_t)j * d, m,
+                            own->v + place, own->panels_v + (size_t)j * m, own->tile);
+        memcpy(own->R + j, own->tile, cols * sizeof(double));
+    }
+    return own->R;
+}
+
+/* ---- one query ---------------------------------------------------------------------------------- */
+
+/* The candidates of a query: their places, and the values that selection starts from; returns how many. */
+static int gather(workspace *own, const select_task *task, size_t q, const double *cross)
+{
+    const int *pool = task->pool + q * task->width;
+    int count = 0;
+    if (++own->query == 0) {
+        memset(own->seen, 0, own->room * sizeof(unsigned));
+        own->query = 1;
+    }
+    for (int j = 0; j < task->width; j++) {
+        if (!admissible(task, q, pool[j]))
+            continue;
+        int place = find_place(own, pool[j]);
+        if (own->seen[place] == own->query)
+            continue;
+        own->seen[place] = own->query;
+        double residual = fmax(task->residual[pool[j]], 0.0), noise = task->noise[pool[j]];
+        int gone = noise == 0.0 && residual <= GONE * task->kern->variance;
+        own->place[count] = place;
+        own->c[count] = cross[place];
+        own->left[count] = residual + noise;
+        own->least[count++] = gone ? INFINITY : GONE * (residual + noise);
+    }
+    for (int j = count; j < (int)padded(count); j++) {
+        own->c[j] = 0.0;
+        own->left[j] = 1.0;
+        own->least[j] = INFINITY;
+    }
+    return count;
+}
+
+/* The candidate of the largest score, or with `any` of any score but -1; ties to the lower index; -1 for none. */
+static int pick(const workspace *own, int count, double most, int any)
+{
+    int best = -1;
+    if (!(most >= 0.0))
+        return -1;
+    for (int j = 0; j < count; j++)
+        if ((any ? own->score[j] >= 0.0 : own->score[j] == most) &&
+            (best < 0 || own->ids[own->place[j]] < own->ids[own->place[best]]))
+            best = j;
+    return best;
+}
+
+/* weight <- the regression of the query on the `taken` points: L' weight = explain. */
+static void regress(workspace *own, int taken, size_t stride)
+{
+    for (int t = taken - 1; t >= 0; t--) {
+        double sum = own->explain[t];
+        for (int s = t + 1; s < taken; s++)
+            sum -= own->factor[t * stride + own->taken[s]] * own->weight[s];
+        own->weight[t] = sum / own->pivot[t];
+    }
+}
+
+static void select_one(workspace *own, const select_task *task, const radial *rad, size_t q,
+                       const double *cross, const select_result *result)
+{
+    int count = gather(own, task, q, cross), wide = (int)padded(count), taken = 0;
+    size_t row = query_row(task, q), stride = wide;
+    double gone = GONE * task->kern->variance, left = fmax(task->own[row], 0.0), scale = 0.0,
+           pull = 0.0;
+    double *line = own->factor;
+    memset(line, 0, wide * sizeof(double));
+    for (;;) {
+        /* the first step takes nothing away: it only finds the scores */
+        double most =
+            simd->select_step(wide, taken ? taken - 1 : 0, own->factor, stride, own->weight, scale,
+                              pull, own->least, line, own->c, own->left, own->score);
+        int best = taken < task->k ? pick(own, count, most, left <= gone) : -1;
+        if (best < 0)
+            break;
+        double pivot = sqrt(own->left[best]);
+        pull = own->c[best] / pivot;
+        scale = 1.0 / pivot;
+        left -= left <= gone ? 0.0 : pull * pull;
+        own->least[best] = INFINITY;
+        own->taken[taken] = best;
+        own->taken_id[taken] = own->ids[own->place[best]];
+        own->pivot[taken] = pivot;
+        own->explain[taken] = pull;
+        if (taken + 1 == task->k) {
+            taken++;
+            break;
+        }
+        for (int u = 0; u < taken; u++)
+            own->weight[u] = own->factor[u * stride + best];
+        const double *covariance = covariance_row(own, task, rad, own->place[best]);
+        line = own->factor + taken++ * stride;
+        for (int j = 0; j < count; j++)
+            line[j] = covariance[own->place[j]];
+        for (int j = count; j < wide; j++)
+            line[j] = 0.0;
+    }
+    if (left <= gone)
+        left = 0.0;
+    if (result->variance)
+        result->variance[q] = left;
+    for (int t = 0; result->id && t < task->k; t++)
+        result->id[q + t * task->count] = t < taken ? own->taken_id[t] + 1 : 0;
+    if (result->dist) {
+        metric_distances(task->kern, task->from, row, task->points, own->taken_id, taken,
+                         own->dist);
+        for (int t = 0; t < taken; t++)
+            result->dist[q + t * task->count] = own->dist[t];
+    }
+    if (result->listen) {
+        regress(own, taken, stride);
+        result->listen(result->context, q, taken, own->taken_id, own->weight, left);
+    }
+}
+
+static void run_block(workspace *own, const select_task *task, const radial *rad, const int *order,
+                      int count, const select_result *result)
+{
+    for (int first = 0, size; first < count; first += size) {
+        size = choose_group(own, task, order + first, count - first);
+        fill_covariance(own, task, rad, order + first, size);
+        for (int g = 0; g < size; g++)
+            select_one(own, task, rad, order[first + g], own->cross + g * own->stride, result);
+    }
+}
+
+status select_run(const select_task *task, const select_result *result)
+{
+    int *order;
+    radial rad = kernel_radial(task->kern);
+    status outcome = order_queries(task, &order);
+    if (outcome.code)
+        return outcome;
+    workspace *all = workspace_new(task);
+    if (!all)
+        outcome = status_fail(STATUS_MEMORY);
+    size_t blocks = (task->count + BLOCK - 1) / BLOCK, pace = (size_t)16 * task->threads;
+    for (size_t start = 0; !outcome.code && start < blocks; start += pace) {
+        size_t end = start + pace < blocks ? start + pace : blocks;
+        if (monitor_poll(task->mon, (double)start / (double)blocks)) {
+            outcome = status_fail(STATUS_INTERRUPTED);
+            break;
+        }
+#pragma omp parallel for num_threads(task->threads) schedule(dynamic, 1)
+        for (size_t b = start; b < end; b++) {
+            size_t first = b * BLOCK;
+            int count = task->count - first < BLOCK ? (int)(task->count - first) : BLOCK;
+            run_block(all + threads_id(), task, &rad, order + first, count, result);
+        }
+    }
+    if (!outcome.code)
+        monitor_poll(task->mon, 1.0);
+    workspace_free(all, task->threads);
+    scratch_free(order);
+    return outcome;
+}
