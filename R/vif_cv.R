@@ -148,16 +148,16 @@ without <- function(fit, held, threads) {
   id[] <- place[id]
   k <- min(ncol(id), nrow(gp$x) - 1L)
   id <- id[, seq_len(k), drop = FALSE]
-  if (length(lost)) id[lost, ] <- fitted_neighbours(fit, gp, k, queries = lost)
   out <- fit
   out$gp <- gp
-  out$id <- id
   out$n <- nrow(gp$x)
   out$k <- k
   out$order <- match(fit$order[ordered], which(stays))
   out$y <- fit$y[stays]
   out$offset <- fit$offset[stays]
   out$noise_variance <- fit$noise_variance[stays]
+  if (length(lost)) id[lost, ] <- fitted_neighbours(out, gp, k, queries = lost)
+  out$id <- id
   out$X <- if (!is.null(fit$X)) check_covariates(fit$X[stays, , drop = FALSE], out$n, "X without a fold")
   basis <- mean_basis(out$X)
   response <- unname(if (is.null(out$offset)) out$y else out$y - out$offset)
@@ -179,9 +179,18 @@ refitted <- function(fit, held, kept) {
   again <- vif_fit.default(response, inputs$x[-held, , drop = FALSE], X = kept$X, kernel = fit$kernel,
                            inducing = fit$gp$inducing, k = kept$k, nugget = if (fit$nugget_fixed) fit$nugget,
                            noise_variance = kept$noise_variance, neighbours = fit$neighbours, jitter = fit$gp$jitter,
-                           start = list(kernel = fit$kernel, nugget = fit$nugget), progress = FALSE)
+                           start = list(kernel = fit$kernel, nugget = fit$nugget),
+                           lengthscale = own_groups(fit),
+                           smoothness = if ("smoothness" %in% names(fit$theta)) "estimate" else "fixed", progress = FALSE)
   again$offset <- kept$offset
   again
+}
+
+# The groups of columns that share a lengthscale, as vif_fit() takes them; NULL where it is one or one for each.
+own_groups <- function(fit) {
+  of <- fit$settings$groups$of
+  if (is.null(of) || anyDuplicated(of) == 0) return(NULL)
+  stats::setNames(split(seq_along(of), of), sub("^lengthscale\\.", "", fit$settings$groups$names))
 }
 
 scores <- function(predictions, level) {

@@ -24,8 +24,9 @@
 #' *Kernel.* `"matern32"` suits most spatial data; `"matern52"` or `"rbf"` smooth surfaces such as computer experiments,
 #' `"matern12"` rough ones. Compare `AIC()` or [vif_cv()]. One lengthscale for all inputs is right where these are
 #' coordinates in one unit; inputs of different kinds (a place and a time, factors of an experiment) need one for each
-#' column: `kernel = gp_kernel("matern32", lengthscale = c(1, 1, 1))`, the numbers giving their count alone. For
-#' longitude and latitude use sf data or [sphere_points()].
+#' column: `kernel = gp_kernel("matern32", lengthscale = c(1, 1, 1))`, the numbers giving their count alone; or one
+#' for each group: `lengthscale = list(space = c("x", "y", "z"), time = "day")`. For longitude and latitude use sf
+#' data or [sphere_points()].
 #'
 #' *k and inducing.* The defaults, 30 and 200, are enough for most maps. `summary(fit, check = TRUE)` evaluates the
 #' log-likelihood with twice as many neighbours: if it moves by more than about 1, double `k`. More inducing inputs
@@ -82,10 +83,14 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #'   length n, or `NULL`.
 #' @param order Order of the conditioning: `"maxmin"` (in units of the lengthscales), `"random"`,
 #'   `"none"` for the order of `x`, or a permutation of its rows.
-#' @param neighbours `"residual"` conditions on the neighbours by residual correlation, `"euclidean"`
-#'   on those by scaled distance, for comparisons.
+#' @param neighbours `"selected"` conditions every observation on the set that [conditioning_sets()] selects, which
+#'   together say most of it; `"residual"` on those most correlated with it one by one, `"euclidean"` on those nearest
+#'   by scaled distance, for comparisons.
 #' @param start Starting values: `"auto"` finds them on a subset of the data; `"kernel"` takes those of
 #'   `kernel` (and a tenth of its variance as the nugget); or a list of a `kernel` and a `nugget`.
+#' @param lengthscale Groups of columns of the inputs that share a lengthscale, a named list of names or numbers of
+#'   columns such as `list(space = c("x", "y", "z"), time = "day")`; `NULL` leaves it to `kernel`.
+#' @param smoothness `"estimate"` estimates the smoothness of a kernel of family `"matern"`, too.
 #' @param iterations The largest number of iterations of the optimiser in total.
 #' @param jitter See [residual_gp()].
 #' @param seed Seed of all random choices. The session's random numbers are left untouched.
@@ -221,8 +226,20 @@ tell_units <- function(x, kernel) {
   large <- names[spread == max(wide)][1]
   tell("units", sprintf(paste0(
     "one lengthscale serves all %d columns, though the range of %s is %s times that of %s, so that %s hardly counts. ",
-    'One for each column: kernel = gp_kernel("%s", lengthscale = rep(1, %d)).'),
-    ncol(x), large, format(signif(max(wide) / min(wide), 2), big.mark = ","), small, small, kernel$family, ncol(x)))
+    "Give each group of columns its own, for example lengthscale = list(%s)."),
+    ncol(x), large, format(signif(max(wide) / min(wide), 2), big.mark = ","), small, small, propose_groups(names, spread)))
+}
+
+# Groups of columns whose ranges are within a factor 20, as vif_fit() takes them.
+propose_groups <- function(names, spread) {
+  size <- ifelse(spread > 0, spread, min(spread[spread > 0]))
+  by_size <- order(size)
+  group <- integer(length(size))
+  group[by_size] <- cumsum(c(TRUE, size[by_size][-1] > 20 * size[by_size][-length(size)]))
+  paste0(letters[group[!duplicated(group)]], " = ", vapply(unique(group), function(g) {
+    own <- paste0('"', names[group == g], '"')
+    if (length(own) == 1) own else paste0("c(", paste(own, collapse = ", "), ")")
+  }, ""), collapse = ", ")
 }
 
 # ---- parameters that the data do not determine ----

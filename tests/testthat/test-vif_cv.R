@@ -28,7 +28,7 @@ test_that("folds are predicted by the exact process of the others where the appr
 })
 
 test_that("kept neighbours are those of the others, and lost ones are searched", {
-  few <- vif_fit(y, x, X = 1, inducing = 15, k = 6, progress = FALSE)
+  few <- vif_fit(y, x, X = 1, inducing = 15, k = 6, neighbours = "residual", progress = FALSE)
   held <- c(3, 40, 77)
   less <- without(few, held, NULL %or% NA_integer_)
   stays <- !few$order %in% held
@@ -82,6 +82,15 @@ test_that("blocks are compact, of equal size, and stay together", {
 test_that("parameters may be estimated again in every fold", {
   again <- vif_cv(fit, folds = 2, refit = TRUE)
   expect_lt(abs(again$scores[["rmse"]] - vif_cv(fit, folds = 2)$scores[["rmse"]]), 0.1)
+})
+
+test_that("grouped lengthscales stay grouped", {
+  grouped <- vif_fit(y, cbind(x, runif(n)), X = 1, inducing = 15, k = 10, lengthscale = list(place = 1:2, time = 3),
+                     progress = FALSE)
+  expect_identical(own_groups(grouped), list(place = 1:2, time = 3L))
+  expect_null(own_groups(fit))
+  cv <- vif_cv(grouped, folds = 2, refit = TRUE)
+  expect_true(all(is.finite(cv$scores)))
 })
 
 test_that("bad arguments are refused by name", {

@@ -67,8 +67,8 @@ test_that("what cannot be read is refused by name", {
 
 test_that("one lengthscale over columns of very different spread draws a message", {
   d$seconds <- 86400 * runif(n)
-  expect_message(quick(y ~ 1, coords = ~ lon + seconds, data = d, iterations = 20),
-                 "the range of seconds is .* times that of lon, so that lon hardly counts", class = "vif_units")
+  expect_message(suppressWarnings(quick(y ~ 1, coords = ~ lon + seconds, data = d, iterations = 20)),
+                 "range of seconds is .* times that of lon, .* lengthscale = list\\(a = \"lon\", b = \"seconds\"\\)", class = "vif_units")
   expect_silent(quick(y ~ 1, coords = ~ lon + lat, data = d))
 })
 
