@@ -103,7 +103,9 @@ check_dots <- function(..., hint = NULL) {
   caller <- user_call()
   caller <- if (is.null(caller)) "this function" else sub(": ", "", caller, fixed = TRUE)
   advice <- if (name %in% names(hint)) paste0(": ", hint[[name]])
-  if (!nzchar(name)) stop(user_call(), "one argument too many is given, of class ", class(...elt(1))[1], ".", call. = FALSE)
+  if (!nzchar(name)) {
+    stop(user_call(), "one argument too many is given, of class ", class(...elt(1))[1], ".", call. = FALSE)
+  }
   stop(user_call(), "`", name, "` is not an argument of ", caller, advice, ".", call. = FALSE)
 }
 

@@ -83,8 +83,11 @@ check_kernel <- function(kernel, columns = NULL) {
 
 #' @export
 format.gp_kernel <- function(x, ...) {
-  lengthscale <- vapply(unname(x$lengthscale), format, "", digits = 4)
-  if (!is.null(names(x$lengthscale))) lengthscale <- paste(names(x$lengthscale), "=", lengthscale)
+  lengthscale <- format(unname(x$lengthscale), digits = 4, trim = TRUE)
+  if (!is.null(names(x$lengthscale))) {
+    # columns of different units are not rounded alike
+    lengthscale <- paste(names(x$lengthscale), "=", vapply(x$lengthscale, format, "", digits = 4))
+  }
   if (length(lengthscale) > 1) lengthscale <- paste0("(", paste(lengthscale, collapse = ", "), ")")
   smoothness <- if (!is.null(x$smoothness)) paste(", smoothness", format(x$smoothness, digits = 4))
   paste0(x$family, smoothness, ", variance ", format(x$variance, digits = 4), ", lengthscale ",

@@ -13,14 +13,14 @@
 #' | gpboost | `M_nu(sqrt(2 nu) d / range)` | `exp(-d^2 / range^2)` |
 #'
 #' GpGp's covariance functions on the sphere take longitude and latitude, and ranges in radii of the
-#' sphere; here the inputs are [sphere_points()] of a `radius`, and with time a last column of times. Those in space and time have one range for all
-#' columns of space and one for time, the last.
+#' sphere; here the inputs are [sphere_points()] of a `radius`, and with time a last column of times. Those in space
+#' and time have one range for all columns of space and one for time, the last.
 #'
 #' @param kernel A [gp_kernel()], or a [vif_fit()], whose nugget is taken too.
 #' @param nugget Noise variance, not negative.
-#' @param shape Which of GpGp's forms: `"auto"` is `"isotropic"` for one lengthscale and `"scaledim"` for several; `"sphere"`
-#'   is for [sphere_points()], with equal lengthscales; `"spheretime"` and `"spacetime"` for kernels whose lengthscales
-#'   are equal but for the last, that of time.
+#' @param shape Which of GpGp's forms: `"auto"` is `"isotropic"` for one lengthscale and `"scaledim"` for several;
+#'   `"sphere"` is for [sphere_points()], with equal lengthscales; `"spheretime"` and `"spacetime"` for kernels whose
+#'   lengthscales are equal but for the last, that of time.
 #' @param radius Radius of the sphere that inputs are on, see [sphere_points()].
 #' @return `as_gpgp()`: a list of `covfun_name` and `covparms`, as GpGp's functions take them: variance,
 #'   range(s), the smoothness for family `"matern"`, and the nugget in units of the variance.
@@ -31,8 +31,8 @@
 #'   `from_gpgp()` and `from_gpboost()`: a list of `kernel`, a [gp_kernel()], and `nugget`, the noise
 #'   variance: what `start` of [vif_fit()] takes.
 #' @section Errors:
-#' An `"rbf"` kernel for GpGp, which has none, lengthscales that a `shape` does not allow, and names of covariance functions
-#' that have no counterpart here.
+#' An `"rbf"` kernel for GpGp, which has none, lengthscales that a `shape` does not allow, and names of covariance
+#' functions that have no counterpart here.
 #' @references Guinness, J. (2021). Gaussian process learning via Fisher scoring of Vecchia's
 #'   approximation, section 2. *Statistics and Computing* 31 (GpGp).
 #'
@@ -82,16 +82,17 @@ gpgp_scales <- function(scales, shape) {
     {
       columns <- length(scales)
       if (columns < 2 || (shape == "spheretime" && columns != 4) || !equal(scales[-columns])) {
-        refuse("kernel", paste("of", if (shape == "spheretime") "three" else "some", "equal lengthscales and one for time"),
-               describe(scales))
+        equals <- if (shape == "spheretime") "three" else "some"
+        refuse("kernel", paste("of", equals, "equal lengthscales and one for time"), describe(scales))
       }
       c(scales[1], last)
     })
 }
 
 #' @rdname as_gpgp
-#' @param covfun_name A fit of GpGp's `fit_model()`, or the name of a covariance function: GpGp's `exponential_`, `matern15_`,
-#'   `matern25_` and `matern_isotropic` or `_scaledim`, `exponential_` and `matern_sphere`, `_spheretime` or `_spacetime`.
+#' @param covfun_name A fit of GpGp's `fit_model()`, or the name of a covariance function: GpGp's `exponential_`,
+#'   `matern15_`, `matern25_` and `matern_isotropic` or `_scaledim`, `exponential_` and `matern_sphere`, `_spheretime`
+#'   or `_spacetime`.
 #' @param covparms GpGp's parameter vector; missing with a fit.
 #' @param columns Number of columns of space of a `_spacetime` function.
 #' @export
@@ -145,7 +146,8 @@ as_gpboost <- function(kernel, nugget = 0) {
 }
 
 #' @rdname as_gpgp
-#' @param cov_function A fitted `GPModel` of gpboost, or one of its `"exponential"`, `"matern"` and `"gaussian"`, or these with `_ard`.
+#' @param cov_function A fitted `GPModel` of gpboost, or one of its `"exponential"`, `"matern"` and `"gaussian"`, or
+#'   these with `_ard`.
 #' @param cov_pars gpboost's parameter vector: error variance, variance, range(s); missing with a model.
 #' @param cov_fct_shape Smoothness of `"matern"`.
 #' @export
@@ -153,7 +155,7 @@ from_gpboost <- function(cov_function, cov_pars, cov_fct_shape = 1.5) {
   if (inherits(cov_function, c("GPModel", "GPBooster", "R6"))) {
     model <- cov_function$model_to_list(include_response_data = FALSE)
     cov_pars <- as.numeric(unlist(model$cov_pars))
-    if (length(cov_pars) < 3) refuse("cov_function", "a fitted GPModel of one Gaussian process", "one without estimates")
+    if (length(cov_pars) < 3) refuse("cov_function", "a fitted model of one Gaussian process", "one without estimates")
     cov_fct_shape <- as.numeric(model$cov_fct_shape)
     cov_function <- model$cov_function
   }

@@ -43,13 +43,13 @@ plot.gp_kernel <- function(x, add = FALSE, ...) {
 plot.residual_gp <- function(x, columns = 1:2, ...) {
   share <- x$variance / x$kernel$variance
   points <- x$x
+  features <- counted(nrow(x$V), if (is.null(x$inducing)) "feature" else "inducing input")
   set <- list(bty = "l", las = 1, pch = 20, cex = if (nrow(points) > 2000) 0.4 else 0.8,
-              main = sprintf("Variance left by %s: %.2g to %.2g of the process",
-                             counted(nrow(x$V), if (is.null(x$inducing)) "feature" else "inducing input"), min(share), max(share)),
+              main = sprintf("Variance left by %s: %.2g to %.2g of the process", features, min(share), max(share)),
               cex.main = 1, font.main = 1)
   if (ncol(points) == 1) {
-    set <- utils::modifyList(c(set, list(xlab = axis_label(points, 1), ylab = "share of the variance", ylim = c(0, max(share)),
-                                         col = plot_colours$query)), list(...))
+    set <- utils::modifyList(c(set, list(xlab = axis_label(points, 1), ylab = "share of the variance",
+                                         ylim = c(0, max(share)), col = plot_colours$query)), list(...))
     do.call(graphics::plot, c(list(points[, 1], share), set))
   } else {
     columns <- check_columns(columns, points)

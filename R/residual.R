@@ -56,8 +56,8 @@ residual_gp <- function(x, kernel, inducing = 200, nugget = 0, jitter = 1e-6,
     m <- check_whole(inducing, "inducing", 0)
     with_seed(seed, choose_inducing(x, kernel$lengthscale, m, selection, threads))
   } else {
-    check_points(if (setequal(colnames(inducing), colnames(x))) match_columns(inducing, colnames(x), "inducing") else inducing,
-                 "inducing", ncol(x), least = 0)
+    if (setequal(colnames(inducing), colnames(x))) inducing <- match_columns(inducing, colnames(x), "inducing")
+    check_points(inducing, "inducing", ncol(x), least = 0)
   }
   new_residual_gp(x, kernel, inducing, nugget, jitter, threads)
 }

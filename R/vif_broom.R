@@ -2,8 +2,8 @@
 
 #' Tidy summaries of a fitted Gaussian process
 #'
-#' Methods of `tidy()`, `glance()` and `augment()`, which package broom exports, of ggplot2's `autoplot()`, and support of
-#' package emmeans for fits by formula.
+#' Methods of `tidy()`, `glance()` and `augment()`, which package broom exports, of ggplot2's `autoplot()`, and
+#' support of package emmeans for fits by formula.
 #'
 #' @param x,object A [vif_fit()].
 #' @param effects `"mean"`, `"covariance"` or both: which parameters.
@@ -12,12 +12,12 @@
 #' @param newdata New data, to predict instead.
 #' @param se_fit Whether to add standard errors.
 #' @param interval,level As `interval` and `level` of [predict][predict.vif].
-#' @param type `"residuals"` for a map of standardised leave-one-out residuals over the inputs, `"predictions"` for observations
-#'   against their leave-one-out predictions.
+#' @param type `"residuals"` for a map of standardised leave-one-out residuals over the inputs, `"predictions"` for
+#'   observations against their leave-one-out predictions.
 #' @param ... Not used; any other argument is an error. For `augment()`, arguments of [predict][predict.vif].
 #' @return Data frames (tibbles where package tibble is installed): `tidy()` one row a parameter, `glance()` one row,
-#'   `augment()` the data with `.fitted` and, without `newdata`, `.resid`, `.loo` (leave-one-out predictions) and `.std.resid`.
-#'   `autoplot()`: a ggplot.
+#'   `augment()` the data with `.fitted` and, without `newdata`, `.resid`, `.loo` (leave-one-out predictions) and
+#'   `.std.resid`. `autoplot()`: a ggplot.
 #' @examples
 #' x <- runif(200)
 #' d <- data.frame(x, y = sin(8 * x) + rnorm(200, sd = 0.2))
@@ -65,14 +65,15 @@ glance.vif <- function(x, ...) {
 
 #' @rdname vif_tidy
 #' @exportS3Method generics::augment
-augment.vif <- function(x, data = NULL, newdata = NULL, se_fit = FALSE, interval = c("none", "prediction", "confidence"),
-                        level = 0.95, ...) {
+augment.vif <- function(x, data = NULL, newdata = NULL, se_fit = FALSE,
+                        interval = c("none", "prediction", "confidence"), level = 0.95, ...) {
   se_fit <- check_flag(se_fit, "se_fit")
   interval <- check_choice(interval, c("none", "prediction", "confidence"), "interval")
   predicted <- if (is.null(newdata)) {
     predict.vif(x, se.fit = TRUE, interval = interval, level = level, ...)
   } else {
-    predict.vif(x, if (inherits(newdata, "sf")) placed(x, newdata) else newdata, interval = interval, level = level, ...)
+    plain <- if (inherits(newdata, "sf")) placed(x, newdata) else newdata
+    predict.vif(x, plain, interval = interval, level = level, ...)
   }
   out <- if (!is.null(newdata)) {
     newdata
@@ -83,7 +84,9 @@ augment.vif <- function(x, data = NULL, newdata = NULL, se_fit = FALSE, interval
   } else {
     data.frame(y = x$y, fitted_inputs(x)$x)
   }
-  if (nrow(out) != nrow(predicted)) refuse("data", paste("the data of the fit, of", counted(nrow(predicted), "row")), paste("of", nrow(out)))
+  if (nrow(out) != nrow(predicted)) {
+    refuse("data", paste("the data of the fit, of", counted(nrow(predicted), "row")), paste("of", nrow(out)))
+  }
   if (!inherits(out, "sf")) out <- as.data.frame(out)
   out$.fitted <- predicted$fit
   if (se_fit) out$.se.fit <- predicted$se.fit
@@ -118,7 +121,8 @@ autoplot.vif <- function(object, type = c("residuals", "predictions"), ...) {
   inputs <- fitted_inputs(object)$x
   names <- input_names(inputs)
   d <- data.frame(first = inputs[, 1], second = if (ncol(inputs) > 1) inputs[, 2] else standard, residual = standard)
-  ggplot2::ggplot(d, ggplot2::aes(!!as.name("first"), !!as.name("second"), colour = !!as.name("residual"))) + ggplot2::geom_point() +
+  ggplot2::ggplot(d, ggplot2::aes(!!as.name("first"), !!as.name("second"), colour = !!as.name("residual"))) +
+    ggplot2::geom_point() +
     ggplot2::scale_colour_gradient2(low = "#08457e", mid = "#d9d9d9", high = "#c1121f") +
     ggplot2::labs(x = names[1], y = if (ncol(inputs) > 1) names[2] else "residual", colour = "standardised\nresidual")
 }

@@ -9,22 +9,24 @@
 #' Random folds say how well a model fills gaps between observations. Where predictions are made farther away, as in
 #' maps, `blocks` leaves out whole regions: take them about as large as the gaps to be filled.
 #'
-#' Scores are computed for the Gaussian predictive distributions of the observations (noise included). `crps` is the continuous ranked probability
-#' score, `interval` the interval score (its width, and `2 / (1 - level)` times what an observation lies beyond it), both
-#' in the units of the observations, `log` minus the log density; the smaller the better. `coverage` is the share of observations in their intervals, which should be
-#' `level`.
+#' Scores are computed for the Gaussian predictive distributions of the observations (noise included). `crps` is the
+#' continuous ranked probability score, `interval` the interval score (its width, and `2 / (1 - level)` times what an
+#' observation lies beyond it), both in the units of the observations, `log` minus the log density; the smaller the
+#' better. `coverage` is the share of observations in their intervals, which should be `level`.
 #'
 #' @param fit A [vif_fit()].
 #' @param folds Number of folds; or a vector with the fold of each observation; or `"loo"` to leave out one at a time.
-#' @param blocks `NULL` for random folds; a number of compact blocks of equal size, cut across the inputs in units of the
-#'   lengthscales, which are dealt out to the folds; or a vector with the block of each observation, such as a region.
+#' @param blocks `NULL` for random folds; a number of compact blocks of equal size, cut across the inputs in units of
+#'   the lengthscales, which are dealt out to the folds; or a vector with the block of each observation, such as a
+#'   region.
 #' @param level Probability content of the intervals.
 #' @param refit Whether to estimate the covariance parameters again in each fold.
 #' @param k Number of neighbours of predictions.
 #' @param seed Seed of the folds. The session's random numbers are left untouched.
 #' @param threads Number of threads, see [vecchiann_info()].
-#' @return A list of class `"vif_cv"`: `scores`, a named vector of `rmse`, `mae`, `crps`, `interval`, `coverage` and `log`;
-#'   `predictions`, a data frame in the order of the data with `fold`, `observed`, `fit` and `se.obs`; `level` and `folds`.
+#' @return A list of class `"vif_cv"`: `scores`, a named vector of `rmse`, `mae`, `crps`, `interval`, `coverage` and
+#'   `log`; `predictions`, a data frame in the order of the data with `fold`, `observed`, `fit` and `se.obs`; `level`
+#'   and `folds`.
 #' @section Errors:
 #' More folds than observations (or blocks), and vectors of another length.
 #' @references Gneiting, T. and Raftery, A. E. (2007). Strictly proper scoring rules, prediction, and estimation.
@@ -41,7 +43,8 @@
 #' vif_cv(fit, blocks = 20)
 #' vif_cv(fit, folds = "loo")
 #' @export
-vif_cv <- function(fit, folds = 10, blocks = NULL, level = 0.95, refit = FALSE, k = 2 * fit$k, seed = 1, threads = NULL) {
+vif_cv <- function(fit, folds = 10, blocks = NULL, level = 0.95, refit = FALSE, k = 2 * fit$k, seed = 1,
+                   threads = NULL) {
   check_class(fit, "vif", "fit")
   level <- check_number(level, "level", "a number between 0 and 1", function(p) p > 0 && p < 1)
   refit <- check_flag(refit, "refit")
@@ -145,20 +148,21 @@ without <- function(fit, held, threads) {
   id[] <- place[id]
   k <- min(ncol(id), nrow(gp$x) - 1L)
   id <- id[, seq_len(k), drop = FALSE]
-  if (length(lost)) id[lost, ] <- fitted_neighbours(fit, gp, k, queries = lost)
   out <- fit
   out$gp <- gp
-  out$id <- id
   out$n <- nrow(gp$x)
   out$k <- k
   out$order <- match(fit$order[ordered], which(stays))
   out$y <- fit$y[stays]
   out$offset <- fit$offset[stays]
   out$noise_variance <- fit$noise_variance[stays]
+  if (length(lost)) id[lost, ] <- fitted_neighbours(out, gp, k, queries = lost)
+  out$id <- id
   out$X <- if (!is.null(fit$X)) check_covariates(fit$X[stays, , drop = FALSE], out$n, "X without a fold")
   basis <- mean_basis(out$X)
   response <- unname(if (is.null(out$offset)) out$y else out$y - out$offset)
-  evaluation <- vif_evaluate(response[out$order], gp, id, observation_noise(out), basis$Q[out$order, , drop = FALSE], threads)
+  evaluation <- vif_evaluate(response[out$order], gp, id, observation_noise(out), basis$Q[out$order, , drop = FALSE],
+                             threads)
   mean <- mean_estimates(evaluation, basis, colnames(out$X))
   out$coefficients <- mean$beta
   out$vcov <- mean$vcov
@@ -175,9 +179,18 @@ refitted <- function(fit, held, kept) {
   again <- vif_fit.default(response, inputs$x[-held, , drop = FALSE], X = kept$X, kernel = fit$kernel,
                            inducing = fit$gp$inducing, k = kept$k, nugget = if (fit$nugget_fixed) fit$nugget,
                            noise_variance = kept$noise_variance, neighbours = fit$neighbours, jitter = fit$gp$jitter,
-                           start = list(kernel = fit$kernel, nugget = fit$nugget), progress = FALSE)
+                           start = list(kernel = fit$kernel, nugget = fit$nugget),
+                           lengthscale = own_groups(fit),
+                           smoothness = if ("smoothness" %in% names(fit$theta)) "estimate" else "fixed", progress = FALSE)
   again$offset <- kept$offset
   again
+}
+
+# The groups of columns that share a lengthscale, as vif_fit() takes them; NULL where it is one or one for each.
+own_groups <- function(fit) {
+  of <- fit$settings$groups$of
+  if (is.null(of) || anyDuplicated(of) == 0) return(NULL)
+  stats::setNames(split(seq_along(of), of), sub("^lengthscale\\.", "", fit$settings$groups$names))
 }
 
 scores <- function(predictions, level) {

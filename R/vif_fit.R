@@ -2,17 +2,17 @@
 
 #' Fit a Gaussian process by maximum likelihood
 #'
-#' Fits `y = X beta + f(x) + noise`, `f` a Gaussian process, under the VIF approximation: inducing inputs
-#' carry its smooth part, and every point's residual is conditioned on its `k` residual-correlation
-#' neighbours among earlier points. For 10^4 to 10^6 observations; the cost of one step is
-#' O(n (k^3 + k^2 m + m^2)).
+#' Fits `y = X beta + f(x) + noise`, `f` a Gaussian process, to 10 to 10^6 observations: the mean by generalised least
+#' squares, and the variance and lengthscales of the process and the variance of the noise by maximum likelihood.
+#' The defaults need no tuning; the section on choices says what to look at.
 #'
-#' The logarithms of `variance`, `lengthscale` and `nugget` are optimised by [stats::nlminb()] with analytic
-#' gradients and a second derivative that is learned from them, `beta` being profiled out by generalised
-#' least squares. Which points are neighbours depends on the parameters: neighbours and inducing inputs
-#' are found again at iterations 1, 2, 4, 8, ... and at convergence, through one [cover_tree()] that is
-#' built at the start, and held fixed in between. Inducing inputs are chosen again only where the shape of
-#' the domain in units of the lengthscales has changed, a side by a twentieth of the longest.
+#' The covariance of many observations is approximated (VIF approximation): inducing inputs carry its smooth part, and
+#' every observation's residual is conditioned on its `k` neighbours by residual correlation among earlier
+#' observations. The cost of one step is O(n (k^3 + k^2 m + m^2)), m being the number of inducing inputs.
+#'
+#' The logarithms of `variance`, `lengthscale` and `nugget` are optimised with analytic gradients, `beta` being
+#' profiled out. Which points are neighbours depends on the parameters: they are found again as the optimiser goes on
+#' and at convergence, and held fixed in between. Covariates may be in any unit: the fit does not depend on it.
 #'
 #' The fit has converged when the optimiser has (it expects to gain less than 0.0001 in log-likelihood), and
 #' after another search it gains less than 0.01 (a tenth of a standard error) or moves no parameter by
@@ -20,42 +20,61 @@
 #' settles four times and new neighbours move no parameter by more than 5 %, and `message` says by how
 #' much. Otherwise there is a warning, and the last parameters are kept.
 #'
-#' @param y Observations, a numeric vector of length n without missing values; or a formula
-#'   `y ~ a + b` for the mean, whose terms are looked up in `data` (and which has an intercept unless it
-#'   says `- 1`).
-#' @param ... Arguments of the other method.
+#' @section Choices:
+#' *Kernel.* `"matern32"` suits most spatial data; `"matern52"` or `"rbf"` smooth surfaces such as computer experiments,
+#' `"matern12"` rough ones. Compare `AIC()` or [vif_cv()]. One lengthscale for all inputs is right where these are
+#' coordinates in one unit; inputs of different kinds (a place and a time, factors of an experiment) need one for each
+#' column: `kernel = gp_kernel("matern32", lengthscale = c(1, 1, 1))`, the numbers giving their count alone; or one
+#' for each group: `lengthscale = list(space = c("x", "y", "z"), time = "day")`. For longitude and latitude use sf
+#' data or [sphere_points()].
+#'
+#' *k and inducing.* The defaults, 30 and 200, are enough for most maps. `summary(fit, check = TRUE)` evaluates the
+#' log-likelihood with twice as many neighbours: if it moves by more than about 1, double `k`. More inducing inputs
+#' (500) pay for smooth processes with long lengthscales and in more than three dimensions.
+#'
+#' *Mean.* Give covariates that explain large-scale trends; the process takes what they leave. `confint()` and
+#' `drop1()` test them.
+#'
+#' *Noise.* `nugget` is estimated; hold it fixed at 0, or at a tiny number, for deterministic computer experiments.
+#' Known measurement variances go to `noise_variance`.
+#'
+#' @param y Observations, a numeric vector of length n without missing values. (Instead of `y` and `x`, a formula and
+#'   data can be given, see below.)
+#' @param ... Not used; any other argument is an error. In the formula method, arguments of the default method, from
+#'   `kernel` on. `neighbors` is understood as `neighbours`.
 #' @return An object of class `"vif"`: `kernel` and `nugget` (the estimates), `coefficients` (`beta`),
-#'   `loglik`, `converged`, `message`, `iterations`, `history` (one row for each search), `order` and the
-#'   ordered `gp` ([residual_gp()]) and neighbours `id`, with what predictions need. Use
-#'   [predict][predict.vif], [summary][summary.vif], `coef`, `logLik`, `AIC`, `fitted`,
-#'   [residuals][residuals.vif], [simulate][simulate.vif], [plot][plot.vif], `update`, `vcov` and `nobs`
-#'   rather than the elements.
-#' @section Errors:
+#'   `loglik`, `converged`, `message`, `iterations`, `history` (one row for each search), `bounded` (parameters at a
+#'   bound), `order` and the ordered `gp` ([residual_gp()]) and neighbours `id`, with what predictions need. Use
+#'   [predict][predict.vif], [summary][summary.vif], [plot][plot.vif], `coef`, [confint][confint.vif], `logLik`, `AIC`,
+#'   [anova][anova.vif], `fitted`, [residuals][residuals.vif], [simulate][simulate.vif], `update`, `vcov` and
+#'   [others][vif_parts] rather than the elements.
+#' @section Errors, warnings and messages:
 #' `y` of another length than `x`, with missing values (the error says how many; the formula method
 #' leaves them out by `na.action`) or constant; collinear columns of `X`. A fit that does not converge
-#' gives a warning of class `"vif_convergence"`.
+#' gives a warning of class `"vif_convergence"`, and a parameter that ends at the end of its range, because the data
+#' do not determine it, one of class `"vif_bound"`. Messages have classes, too: `"vif_mean"` where no `X` is given,
+#' `"vif_units"` where one lengthscale serves columns of very different spread, `"vif_sphere"` and `"vif_cap"`.
 #' @references Gyger, T., Furrer, R. and Sigrist, F. (2025). Vecchia-inducing-points full-scale
 #'   approximations for Gaussian processes. \doi{10.48550/arXiv.2507.05064}.
-#' @seealso [vif_loglik()] for the likelihood at given parameters.
+#' @seealso [vif_cv()] for cross-validation, [vif_loglik()] for the likelihood at given parameters.
 #' @examples
-#' set.seed(1)
-#' x <- cbind(runif(400), runif(400))
-#' y <- 2 + sin(6 * x[, 1]) * cos(5 * x[, 2]) + rnorm(400, sd = 0.1)
-#' fit <- vif_fit(y, x, X = rep(1, 400), inducing = 30, k = 10, progress = FALSE)
-#' fit
-#' predict(fit, cbind(c(0.2, 0.5), 0.5), newX = c(1, 1))
+#' d <- datasets::quakes
+#' fit <- vif_fit(mag ~ stations, coords = ~ long + lat, data = d[1:400, ], inducing = 30, k = 10, progress = FALSE)
+#' summary(fit)
+#' predict(fit, d[401:404, ], interval = "prediction")
 #'
-#' d <- data.frame(lon = x[, 1], lat = x[, 2], y = y)
-#' vif_fit(y ~ lat, coords = ~ lon + lat, data = d, inducing = 30, k = 10, progress = FALSE)
+#' # the same from matrices
+#' x <- as.matrix(d[1:400, c("long", "lat")])
+#' fit <- vif_fit(d$mag[1:400], x, X = cbind(1, stations = d$stations[1:400]), inducing = 30, k = 10, progress = FALSE)
 #' @export
 vif_fit <- function(y, ...) UseMethod("vif_fit")
 
 #' @rdname vif_fit
 #' @param x Inputs, n x d: a numeric matrix, data frame or vector.
-#' @param X Covariates of the mean, n x p, among them a column of ones for a constant; `NULL` for mean
-#'   zero.
-#' @param kernel A [gp_kernel()]: its family, and by the length of `lengthscale` whether there is one
-#'   lengthscale for all columns or one for each. Its values only matter if `start` is `"kernel"`.
+#' @param X Covariates of the mean, n x p, among them a column of ones for a constant; 1 for a constant alone, which
+#'   is also what a missing `X` stands for; `NULL` for mean zero.
+#' @param kernel A [gp_kernel()], or the name of its family: the family, and by the length of `lengthscale` whether
+#'   there is one lengthscale for all columns or one for each. Its values only matter if `start` is `"kernel"`.
 #' @param inducing Number of inducing inputs, at most the number of distinct rows of `x`; or an m x d
 #'   matrix of them, which is kept; or 0. They are chosen by k-means++ in units of the lengthscales.
 #' @param k Number of neighbours that every observation is conditioned on.
@@ -64,10 +83,14 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #'   length n, or `NULL`.
 #' @param order Order of the conditioning: `"maxmin"` (in units of the lengthscales), `"random"`,
 #'   `"none"` for the order of `x`, or a permutation of its rows.
-#' @param neighbours `"residual"` conditions on the neighbours by residual correlation, `"euclidean"`
-#'   on those by scaled distance, for comparisons.
+#' @param neighbours `"selected"` conditions every observation on the set that [conditioning_sets()] selects, which
+#'   together say most of it; `"residual"` on those most correlated with it one by one, `"euclidean"` on those nearest
+#'   by scaled distance, for comparisons.
 #' @param start Starting values: `"auto"` finds them on a subset of the data; `"kernel"` takes those of
 #'   `kernel` (and a tenth of its variance as the nugget); or a list of a `kernel` and a `nugget`.
+#' @param lengthscale Groups of columns of the inputs that share a lengthscale, a named list of names or numbers of
+#'   columns such as `list(space = c("x", "y", "z"), time = "day")`; `NULL` leaves it to `kernel`.
+#' @param smoothness `"estimate"` estimates the smoothness of a kernel of family `"matern"`, too.
 #' @param iterations The largest number of iterations of the optimiser in total.
 #' @param jitter See [residual_gp()].
 #' @param seed Seed of all random choices. The session's random numbers are left untouched.
@@ -203,8 +226,20 @@ tell_units <- function(x, kernel) {
   large <- names[spread == max(wide)][1]
   tell("units", sprintf(paste0(
     "one lengthscale serves all %d columns, though the range of %s is %s times that of %s, so that %s hardly counts. ",
-    'One for each column: kernel = gp_kernel("%s", lengthscale = rep(1, %d)).'),
-    ncol(x), large, format(signif(max(wide) / min(wide), 2), big.mark = ","), small, small, kernel$family, ncol(x)))
+    "Give each group of columns its own, for example lengthscale = list(%s)."),
+    ncol(x), large, format(signif(max(wide) / min(wide), 2), big.mark = ","), small, small, propose_groups(names, spread)))
+}
+
+# Groups of columns whose ranges are within a factor 20, as vif_fit() takes them.
+propose_groups <- function(names, spread) {
+  size <- ifelse(spread > 0, spread, min(spread[spread > 0]))
+  by_size <- order(size)
+  group <- integer(length(size))
+  group[by_size] <- cumsum(c(TRUE, size[by_size][-1] > 20 * size[by_size][-length(size)]))
+  paste0(letters[group[!duplicated(group)]], " = ", vapply(unique(group), function(g) {
+    own <- paste0('"', names[group == g], '"')
+    if (length(own) == 1) own else paste0("c(", paste(own, collapse = ", "), ")")
+  }, ""), collapse = ", ")
 }
 
 # ---- parameters that the data do not determine ----

@@ -5,8 +5,8 @@
 #'   mean.
 #' @param coords The inputs of the Gaussian process: a one-sided formula such as `~ lon + lat` (`~ .` for all columns
 #'   but the response), whose terms may be functions (`~ sphere_points(lon, lat) + day`); the names of
-#'   columns of `data`; or a matrix or data frame with named columns, one row for each row of `data`. For `data` of class
-#'   `"sf"` it may be missing: the inputs are the points' coordinates, on the sphere in kilometres where these are
+#'   columns of `data`; or a matrix or data frame with named columns, one row for each row of `data`. For `data` of
+#'   class `"sf"` it may be missing: the inputs are the points' coordinates, on the sphere in kilometres where these are
 #'   longitude and latitude. Name the geometry column to add others: `~ geometry + day`.
 #' @param data Data frame, tibble or sf object with the variables of both formulas.
 #' @param subset,na.action As in [stats::lm()]; by default rows with missing values are left out. The
@@ -133,7 +133,8 @@ coordinates <- function(coords, frame) {
   parts <- lapply(names, function(name) {
     part <- frame[[name]]
     if (!is.numeric(part)) {
-      refuse("coords", "a formula of numeric variables", paste0(deparse1(coords), ", where ", name, " is ", describe_kind(part)))
+      refuse("coords", "a formula of numeric variables",
+             paste0(deparse1(coords), ", where ", name, " is ", describe_kind(part)))
     }
     part <- as.matrix(unclass(part))
     if (is.null(colnames(part))) {

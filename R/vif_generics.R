@@ -4,8 +4,8 @@
 #'
 #' Methods of the generics of package stats. `logLik()` counts mean coefficients and covariance parameters
 #' as degrees of freedom; `deviance()` is minus twice the log-likelihood; `sigma()` the standard deviation of the noise,
-#' `sqrt(nugget)`. `terms()`, `model.frame()` and `formula()` are those of a fit by formula, the model frame with the inputs;
-#' `model.matrix()` is the matrix of covariates. `extractAIC()` serves [stats::step()], [stats::drop1()] and
+#' `sqrt(nugget)`. `terms()`, `model.frame()` and `formula()` are those of a fit by formula, the model frame with the
+#' inputs; `model.matrix()` is the matrix of covariates. `extractAIC()` serves [stats::step()], [stats::drop1()] and
 #' [stats::add1()].
 #'
 #' @param object,x,formula A [vif_fit()].
@@ -116,8 +116,8 @@ by_formula <- function(object) {
 
 #' Compare fitted Gaussian processes
 #'
-#' A table of likelihood-ratio tests of fits to the same observations, each against the one before, in the order of their
-#' numbers of parameters. All are maximum likelihood fits, so that means may be compared too.
+#' A table of likelihood-ratio tests of fits to the same observations, each against the one before, in the order of
+#' their numbers of parameters. All are maximum likelihood fits, so that means may be compared too.
 #'
 #' The approximation has an error of its own, which differs between fits as far as their neighbours do:
 #' a difference in log-likelihood of one or less needs a check with more neighbours, see [summary][summary.vif]. A
@@ -126,11 +126,12 @@ by_formula <- function(object) {
 #'
 #' @param object A [vif_fit()].
 #' @param ... Further fits of the same observations.
-#' @return A data frame of class `"anova"`: `npar`, `AIC`, `BIC`, `logLik`, `Chisq`, `Df` and `Pr(>Chisq)`, one row a fit.
+#' @return A data frame of class `"anova"`: `npar`, `AIC`, `BIC`, `logLik`, `Chisq`, `Df` and `Pr(>Chisq)`, one row a
+#'   fit.
 #' @section Errors:
-#' A single fit (its coefficients are tested by [summary()][summary.vif], its terms by [stats::drop1()]), objects of another class and
-#' fits of other observations. Fits with other neighbours, `k` or numbers of inducing inputs draw a warning of class
-#' `"vif_comparison"`.
+#' A single fit (its coefficients are tested by [summary()][summary.vif], its terms by [stats::drop1()]), objects of
+#' another class and fits of other observations. Fits with other neighbours, `k` or numbers of inducing inputs draw a
+#' warning of class `"vif_comparison"`.
 #' @examples
 #' set.seed(1)
 #' d <- data.frame(x = runif(300), z = rnorm(300))
@@ -144,8 +145,8 @@ anova.vif <- function(object, ...) {
   odd <- which(!vapply(fits, inherits, NA, "vif"))
   if (length(odd)) refuse("...", "further fits of vif_fit()", describe(fits[[odd[1]]]))
   if (length(fits) < 2) {
-    stop(user_call(), "two fits or more are compared; for the terms of one fit use drop1(), for its coefficients summary().",
-         call. = FALSE)
+    stop(user_call(), "two fits or more are compared; for the terms of one fit use drop1(), for its coefficients ",
+         "summary().", call. = FALSE)
   }
   labels <- vapply(as.list(match.call(expand.dots = FALSE)[["..."]]), deparse1, "")
   labels <- make.unique(c(deparse1(substitute(object)), labels))
@@ -159,7 +160,8 @@ anova.vif <- function(object, ...) {
               list(object$k, object$neighbours, nrow(object$gp$inducing)))
   }, NA)
   if (!all(same)) {
-    warning(warningCondition("anova(): the fits differ in k, in the kind of neighbours or in the number of inducing inputs, so that their log-likelihoods are approximated differently",
+    warning(warningCondition(paste("anova(): the fits differ in k, in the kind of neighbours or in the number of inducing",
+                                   "inputs, so that their log-likelihoods are approximated differently"),
                              class = "vif_comparison", call = NULL))
   }
   order <- order(vapply(fits, `[[`, 0, "df"))

@@ -26,7 +26,8 @@ print_foot <- function(x, digits) {
   if (stuck) cat("at a bound: ", describe_bounds(x), "\n", sep = "")
   flat <- flat_columns(x)
   if (length(flat)) {
-    cat("hardly matter: ", paste(flat, collapse = ", "), " (lengthscales of more than 20 times their range)\n", sep = "")
+    cat("hardly matter: ", paste(flat, collapse = ", "), " (lengthscales of more than 20 times their range)\n",
+        sep = "")
   }
 }
 
@@ -53,14 +54,14 @@ named_kernel <- function(object) {
 #' Summary of a fitted Gaussian process
 #'
 #' @param object A [vif_fit()].
-#' @param check `TRUE` also evaluates the log-likelihood, at the estimates, with twice as many neighbours. If it moves by much more
-#'   than the differences that you compare (1 or 2 between models), fit again with a larger `k`. It takes about as long
-#'   as four iterations of the fit.
+#' @param check `TRUE` also evaluates the log-likelihood, at the estimates, with twice as many neighbours. If it moves
+#'   by much more than the differences that you compare (1 or 2 between models), fit again with a larger `k`. It takes
+#'   about as long as four iterations of the fit.
 #' @param ... Not used; any other argument is an error.
 #' @return A list of class `"summary.vif"`: `coefficients` (estimates, standard errors, z and p values
 #'   of the mean), `covariance` (estimates and standard errors of the covariance parameters), `aic`, `residuals`
-#'   (quantiles of the standardised leave-one-out residuals), `refined` (the log-likelihood with 2k neighbours, if it was asked for)
-#'   and `fit`.
+#'   (quantiles of the standardised leave-one-out residuals), `refined` (the log-likelihood with 2k neighbours, if it
+#'   was asked for) and `fit`.
 #' @examples
 #' x <- runif(200)
 #' summary(vif_fit(sin(8 * x) + rnorm(200, sd = 0.2), x, X = 1, inducing = 20, k = 10), check = TRUE)
@@ -132,8 +133,9 @@ print.summary.vif <- function(x, digits = 4, ...) {
 #' Coefficients of a fitted Gaussian process
 #'
 #' @param object A [vif_fit()].
-#' @param type `"all"` for the mean coefficients `beta` followed by `variance`, `lengthscale` (if there are several, with
-#'   the name of the column or group, as `lengthscale.lon`, or a number), `nugget` and an estimated `smoothness`; `"mean"` or `"covariance"` for one of the two.
+#' @param type `"all"` for the mean coefficients `beta` followed by `variance`, `lengthscale` (if there are several,
+#'   with the name of the column or group, as `lengthscale.lon`, or a number), `nugget` and an estimated `smoothness`;
+#'   `"mean"` or `"covariance"` for one of the two.
 #' @param ... Not used; any other argument is an error.
 #' @return A named numeric vector.
 #' @seealso [confint()][confint.vif] for intervals and standard errors.
@@ -160,7 +162,8 @@ coef.vif <- function(object, type = c("all", "mean", "covariance"), ...) {
 #'
 #' @param object A [vif_fit()].
 #' @param which `"mean"` or `"covariance"`.
-#' @param parm Which parameters, by name or number among those of `coef(object)`; the default is all that were estimated.
+#' @param parm Which parameters, by name or number among those of `coef(object)`; the default is all that were
+#'   estimated.
 #' @param level Confidence level.
 #' @param ... Not used; any other argument is an error.
 #' @return `vcov()`: a matrix with a row and a column for each estimated parameter. `confint()`: a matrix of
@@ -186,7 +189,9 @@ confint.vif <- function(object, parm, level = 0.95, ...) {
   }
   if (any(!parm %in% c(names(mean), free))) {
     lacking <- setdiff(parm, c(names(mean), free))[1]
-    if (lacking == "nugget" && object$nugget_fixed) refuse("parm", "of estimated parameters", "the nugget, which is fixed")
+    if (lacking == "nugget" && object$nugget_fixed) {
+      refuse("parm", "of estimated parameters", "the nugget, which is fixed")
+    }
     need_fisher(object)
   }
   q <- stats::qnorm((1 + level) / 2)
@@ -235,8 +240,8 @@ covariance_vcov <- function(object) {
 
 need_fisher <- function(object) {
   if (!is.null(object$fisher)) return(invisible())
-  stop(user_call(), "the fit holds no information matrix of its covariance parameters; fit again with this version of the ",
-       "package, or compare log-likelihoods.", call. = FALSE)
+  stop(user_call(), "the fit holds no information matrix of its covariance parameters; fit again with this version of ",
+       "the package, or compare log-likelihoods.", call. = FALSE)
 }
 
 #' Update a fitted Gaussian process

@@ -3,9 +3,9 @@
 #' Predictions of a fitted Gaussian process
 #'
 #' Every new point is regressed on its `k` residual-correlation neighbours among the observations (or
-#' Euclidean ones, if the fit has these); the inducing inputs add their posterior mean and variance. With all observations as neighbours this is the
-#' exact conditional distribution. New points are taken in chunks, and nothing of the size of all of them
-#' times the number of inducing inputs is ever kept.
+#' Euclidean ones, if the fit has these); the inducing inputs add their posterior mean and variance. With all
+#' observations as neighbours this is the exact conditional distribution. New points are taken in chunks, and nothing
+#' of the size of all of them times the number of inducing inputs is ever kept.
 #'
 #' The variances take the covariance parameters as known. They also take `beta` as known, as other
 #' packages do, unless `beta_uncertainty = TRUE` adds the variance of its estimate (universal kriging).
@@ -39,7 +39,8 @@
 #'
 #'   Without `newdata` the result is exact for the approximation that was fitted: the mean of the noise-free process at
 #'   every observation given all of them, as `fitted()` has it, and its standard error. With
-#'   `newdata`, even the same inputs, each point is conditioned on `k` neighbours instead, so that the two differ a little.
+#'   `newdata`, even the same inputs, each point is conditioned on `k` neighbours instead, so that the two differ a
+#'   little.
 #' @section Rasters:
 #' For a fit by formula, `coords = ~ x + y`, and a raster of package terra in the same coordinates,
 #' `terra::interpolate(raster, fit)` gives the layers `fit`, `se.fit` and `se.obs`; covariates are layers of the raster
@@ -140,9 +141,9 @@ prediction <- function(found, names, rows, n, se.fit, interval, level, nugget) {
 }
 
 #' @export
-`[.vif_prediction` <- function(x, i, j, ...) {
+`[.vif_prediction` <- function(x, i, j, drop) {
   samples <- attr(x, "samples")
-  by_rows <- nargs() - !missing(...) > 2 && !missing(i)
+  by_rows <- nargs() - (!missing(drop)) > 2 && !missing(i)
   attr(x, "samples") <- NULL
   class(x) <- "data.frame"
   out <- NextMethod()

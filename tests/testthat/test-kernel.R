@@ -49,6 +49,12 @@ test_that("half-integer smoothness gives the closed forms", {
   }
 })
 
+test_that("names of other packages are understood", {
+  expect_identical(gp_kernel("exponential", 2, 3), gp_kernel("matern12", 2, 3))
+  expect_identical(gp_kernel("gaussian"), gp_kernel("rbf"))
+  expect_identical(gp_kernel("squared_exponential"), gp_kernel("rbf"))
+})
+
 # Correlation of smoothness nu at the distances z = sqrt(2 nu) r, and -z times its derivative, as means over the Gamma
 # distribution by the trapezoidal rule; upward from smoothness below 2 by the recurrence of Bessel functions.
 gamma_mean <- function(nu, z, term) {
