@@ -310,7 +310,8 @@ typedef struct {
     /* out[j] = q . rows[j]. */
     void (*dot_rows)(int m, const double *q, int count, const double *const *rows, double *out);
 
-    /* c[i * cols + j] = sum_t a[i * a_row + t * a_step] b[t * b_step + j], i < rows, j < cols, t < steps. */
+    /* c[i * cols + j] = sum_t a[i * a_row + t * a_step] b[t * b_step + j], i < rows, j < cols, t < steps; a_row
+     * or a_step is 1. */
     void (*strided_tile)(size_t steps, const double *a, size_t a_row, size_t a_step,
                          const double *b, size_t b_step, double *c);
 

@@ -122,8 +122,8 @@ static void sweep_down(const information_task *task, probes *own, int low, int w
         double deviation = sqrt(task->D[i]);
         double *h = own->h + i * stride + low;
         const double *q = own->q + i * stride + low;
-        for (int j = 0; j < k; j++) /* a missing parent has weight 0: any row does */
-            rows[j] = own->h + (size_t)(parent[j] < 0 ? 0 : parent[j]) * stride + low;
+        for (int j = 0; j < k; j++) /* a missing parent has weight 0: any finite row does */
+            rows[j] = parent[j] < 0 ? own->across : own->h + (size_t)parent[j] * stride + low;
         for (int a = 0; a < task->count; a++) {
             double *t = own->t + (a * task->n + i) * stride + low;
             simd->combine_rows(width, k, task->dcoef[a] + i * k, (const double *const *)rows, t);
@@ -300,14 +300,14 @@ status information_expected(const information_task *task, double *out)
     status result = status_fail(STATUS_MEMORY);
     probes own = {
         .stride = stride,
-        .q = products_rows(n, stride),
-        .h = products_rows(n, stride),
-        .t = products_rows(n * count, stride),
-        .g = products_rows(n * count, stride),
-        .basis = with_basis ? products_rows(n, stride) : NULL,
-        .across = products_rows(PROBES, task->stride),
-        .turned = products_rows(m > PROBES ? m : PROBES, stride),
-        .y = products_rows((size_t)m * count, stride),
+        .q = products_rows(n, PROBES, 0),
+        .h = products_rows(n, PROBES, 0),
+        .t = products_rows(n * count, PROBES, 0),
+        .g = products_rows(n * count, PROBES, 0),
+        .basis = with_basis ? products_rows(n, PROBES, 0) : NULL,
+        .across = products_rows(PROBES, m > PROBES ? m : PROBES, 1),
+        .turned = products_rows(m > PROBES ? m : PROBES, PROBES, 1),
+        .y = products_rows((size_t)m * count, PROBES, 1),
         .partial = scratch_alloc((n + m) * stride / SUM_BLOCK + 2, sizeof(double)),
         .along = scratch_alloc(count, sizeof(double)),
         .rows = scratch_alloc((size_t)(k + 1) * PROBES, sizeof(double *)),

@@ -12,6 +12,8 @@
 
 #define BLOCK 128      /* children whose sums are kept apart, so that sums have one order */
 #define POLL_BLOCKS 16 /* for each thread, between two polls */
+#define FEATURES                                                                                   \
+    48 /* of which the rows of a child and their derivatives fit into the first cache */
 #define LOG_2PI 1.837877066409345483560659472811
 
 /* Directions: all noise, those of slopes.h, and the nugget where it is not all noise. */
@@ -77,7 +79,7 @@ static workspace *workspace_new(const evaluation *e, batch *batches, int threads
         workspace *own = all + t;
         own->b = batches + t;
         own->dK = scratch_alloc(count + 1, sizeof(double *));
-        own->rows = scratch_alloc(size + 2, sizeof(double *));
+        own->rows = scratch_alloc(2 * size + 2, sizeof(double *));
         own->F = scratch_alloc(count * triangle + (e->directions + 1) * vector + 3 * (size + 2) +
                                    2 * few,
                                sizeof(double));
@@ -147,10 +149,10 @@ static status evaluation_new(const likelihood_task *task, likelihood_result *res
                                        task->id, &e->problem);
     if (outcome.code)
         return outcome;
-    e->W = products_rows(m ? n : 0, e->stride);
-    e->contrasts = products_rows(n, e->value_stride);
+    e->W = products_rows(m ? n : 0, m, 0);
+    e->contrasts = products_rows(n, task->q, 1);
     e->centred = scratch_alloc(n + 1, sizeof(double));
-    e->inverse = products_rows(m, e->stride);
+    e->inverse = products_rows(m, m, 1);
     e->sums = scratch_alloc(blocks_of(n) * sums_width(e) + 1, sizeof(double));
     e->trace = scratch_alloc(e->directions + 1, sizeof(double));
     e->dV = pointers(e->kernel_directions);
@@ -166,7 +168,7 @@ static status evaluation_new(const likelihood_task *task, likelihood_result *res
         if (failed || !m || a < 1 || a > e->kernel_directions)
             continue;
         e->dV[a - 1] = scratch_alloc(n * m + 1, sizeof(double));
-        e->dW[a] = products_rows(n, e->stride);
+        e->dW[a] = products_rows(n, m, 0);
         failed = !e->dV[a - 1] || !e->dW[a];
     }
     return failed ? status_fail(STATUS_MEMORY) : status_ok();
@@ -194,32 +196,98 @@ static void keep_values(const evaluation *e, workspace *own)
             for (int c = 0; c < q && at >= 0; c++)
                 contrast[c] += weight * task->values[(size_t)at * q + c];
         }
-        if (task->m)
+        if (task->m && !e->directions)
             simd->combine_rows(task->m, size, own->weight, b->rows + (size_t)lane * size,
                                e->W + i * e->stride);
     }
 }
 
-/* F <- F - (v . dw + dv . w) in one direction of the kernel, for one lane. */
-static void feature_slopes(const evaluation *e, workspace *own, int direction, int lane)
+/* The contrasts of the features of one lane and of their derivatives, and F <- F - (v . dw + dv . w) in the directions of the
+ * kernel: some features at a time, for their rows to stay in the first cache. */
+static void feature_slopes(const evaluation *e, workspace *own, int lane)
 {
     const likelihood_task *task = e->task;
     batch *b = own->b;
     int lanes = simd->lanes, size = b->size, m = task->m;
     size_t i = b->child[lane];
-    const double *dV = e->dV[direction - 1], *const *rows = b->rows + (size_t)lane * size;
-    double *F = own->F + (size_t)direction * size * lanes, *dW = e->dW[direction] + i * e->stride;
     double deviation = sqrt(e->result->D[i]);
-    for (int p = 0; p < size; p++) {
-        int at = b->id[p * lanes + lane];
-        own->weight[p] = b->alpha[p * lanes + lane] / deviation;
-        own->rows[p] = at < 0 ? b->nothing : dV + (size_t)at * m;
-    }
-    simd->combine_rows(m, size, own->weight, own->rows, dW);
-    simd->dot_rows(m, dW, size, rows, own->dots);
-    simd->dot_rows(m, e->W + i * e->stride, size, own->rows, own->more);
+    const double **rows = own->rows, **changes = own->rows + size;
     for (int p = 0; p < size; p++)
-        F[p * lanes + lane] -= deviation * (own->dots[p] + own->more[p]);
+        own->weight[p] = b->alpha[p * lanes + lane] / deviation;
+    for (int u = 0; u < m; u += FEATURES) {
+        int part = m - u < FEATURES ? m - u : FEATURES;
+        double *W = e->W + i * e->stride + u;
+        for (int p = 0; p < size; p++)
+            rows[p] = b->id[p * lanes + lane] < 0 ? b->nothing : b->rows[lane * size + p] + u;
+        simd->combine_rows(part, size, own->weight, rows, W);
+        for (int c = 1; c <= e->kernel_directions; c++) {
+            double *F = own->F + (size_t)c * size * lanes, *dW = e->dW[c] + i * e->stride + u;
+            for (int p = 0; p < size; p++) {
+                int at = b->id[p * lanes + lane];
+                changes[p] = at < 0 ? b->nothing : e->dV[c - 1] + (size_t)at * m + u;
+            }
+            simd->combine_rows(part, size, own->weight, changes, dW);
+            simd->dot_rows(part, dW, size, rows, own->dots);
+            simd->dot_rows(part, W, size, changes, own->more);
+            for (int p = 0; p < size; p++)
+                F[p * lanes + lane] -= deviation * (own->dots[p] + own->more[p]);
+        }
+    }
+}
+
+/* (dR alpha) in every direction, and dD. */
+static void covariance_slopes(const evaluation *e, workspace *own)
+{
+    const likelihood_task *task = e->task;
+    batch *b = own->b;
+    int lanes = simd->lanes, size = b->size;
+    size_t vector = (size_t)size * lanes;
+    for (int a = 0; a < e->directions; a++) {
+        double *F = own->F + a * vector;
+        if (a >= 1 && a <= e->kernel_directions) {
+            simd->lane_multiply(size, own->dK[a - 1], b->alpha, F);
+            for (size_t at = 0; at < vector; at++)
+                F[at] = b->id[at] < 0 ? 0 : F[at];
+        } else if (a) {
+            for (size_t at = 0; at < vector; at++)
+                F[at] = task->nugget * b->alpha[at];
+        } else {
+            for (size_t at = 0; at < vector; at++)
+                F[at] = b->id[at] < 0 ? 0 : task->noise[b->id[at]] * b->alpha[at];
+        }
+    }
+    for (int lane = 0; lane < b->count && task->m; lane++)
+        feature_slopes(e, own, lane);
+    for (int a = 0; a < e->directions; a++) {
+        const double *F = own->F + a * vector;
+        double dD[SIMD_MAX_COLS] = {0};
+        for (int p = 0; p < size; p++)
+            for (int lane = 0; lane < lanes; lane++)
+                dD[lane] += b->alpha[p * lanes + lane] * F[p * lanes + lane];
+        for (int lane = 0; lane < b->count; lane++)
+            e->ratio[a][b->child[lane]] = dD[lane] / e->result->D[b->child[lane]];
+    }
+}
+
+/* The information of regressions (Guinness, 2021): t_a . t_b less half the product of their last elements, t_a the last row
+ * of the whitened derivative. */
+static void regression_information(const evaluation *e, const workspace *own, double *sums)
+{
+    const batch *b = own->b;
+    int lanes = simd->lanes, size = b->size, last = (size - 1) * lanes;
+    size_t vector = (size_t)size * lanes;
+    for (int a = 0; a < e->directions; a++)
+        for (int c = 0; c <= a; c++) {
+            const double *A = own->F + a * vector, *C = own->F + c * vector;
+            double sum[SIMD_MAX_COLS];
+            for (int lane = 0; lane < lanes; lane++)
+                sum[lane] = -0.5 * A[last + lane] * C[last + lane];
+            for (int p = 0; p < size; p++)
+                for (int lane = 0; lane < lanes; lane++)
+                    sum[lane] += A[p * lanes + lane] * C[p * lanes + lane];
+            for (int lane = 0; lane < b->count; lane++)
+                sums[a * e->directions + c] += sum[lane] / e->result->D[b->child[lane]];
+        }
 }
 
 /* How the regressions change, direction by direction; without features the information too. */
@@ -227,44 +295,16 @@ static void keep_slopes(const evaluation *e, workspace *own, double *sums)
 {
     const likelihood_task *task = e->task;
     batch *b = own->b;
-    int lanes = simd->lanes, size = b->size, last = size - 1, k = task->k, first = last - k;
+    int lanes = simd->lanes, size = b->size, k = task->k, first = size - 1 - k;
     size_t vector = (size_t)size * lanes;
-    for (int a = 0; a < e->directions; a++) {
-        double *F = own->F + a * vector;
-        int of_kernel = a >= 1 && a <= e->kernel_directions;
-        if (of_kernel)
-            simd->lane_multiply(size, own->dK[a - 1], b->alpha, F);
-        for (size_t at = 0; at < vector; at++)
-            if (b->id[at] < 0)
-                F[at] = 0;
-            else if (!of_kernel)
-                F[at] = (a ? task->nugget : task->noise[b->id[at]]) * b->alpha[at];
-        for (int lane = 0; lane < b->count; lane++) {
-            size_t i = b->child[lane];
-            if (of_kernel && task->m)
-                feature_slopes(e, own, a, lane);
-            double dD = 0;
-            for (int p = 0; p < size; p++)
-                dD += b->alpha[p * lanes + lane] * F[p * lanes + lane];
-            e->ratio[a][i] = dD / e->result->D[i];
-        }
-        simd->lane_solve(size, b->R, b->inverse, F);
-    }
+    covariance_slopes(e, own);
+    for (int a = 0; a < e->directions; a++)
+        simd->lane_solve(size, b->R, b->inverse, own->F + a * vector);
     if (task->information && !task->m)
-        for (int a = 0; a < e->directions; a++)
-            for (int c = 0; c <= a; c++) {
-                const double *A = own->F + a * vector, *C = own->F + c * vector;
-                for (int lane = 0; lane < b->count; lane++) {
-                    double sum = -0.5 * A[last * lanes + lane] * C[last * lanes + lane];
-                    for (int p = 0; p < size; p++)
-                        sum += A[p * lanes + lane] * C[p * lanes + lane];
-                    sums[2 * e->directions + a * e->directions + c] +=
-                        sum / e->result->D[b->child[lane]];
-                }
-            }
+        regression_information(e, own, sums + 2 * e->directions);
     for (int a = 0; a < e->directions; a++) {
         double *F = own->F + a * vector;
-        simd->lane_solve_back(last, b->R, b->inverse, F);
+        simd->lane_solve_back(size - 1, b->R, b->inverse, F);
         for (int lane = 0; lane < b->count; lane++) {
             double *dcoef = e->dcoef[a] + (size_t)b->child[lane] * k;
             for (int slot = 0; slot < k; slot++)
@@ -326,7 +366,7 @@ static status make_root(const evaluation *e, double *B)
     const likelihood_task *task = e->task;
     size_t n = task->points->n;
     int m = task->m, q = task->q, stride = e->stride;
-    double *root = e->result->root, *across = products_rows(q, stride);
+    double *root = e->result->root, *across = products_rows(q, m, 1);
     if (!across)
         return status_fail(STATUS_MEMORY);
     products_cross(n, m, e->W, stride, m, e->W, stride, 1, task->threads, e->inverse, stride);
@@ -393,10 +433,9 @@ static status make_value(const evaluation *e)
     size_t n = task->points->n;
     int m = task->m, q = task->q, stride = e->value_stride;
     status outcome = status_fail(STATUS_MEMORY);
-    double *B = scratch_alloc((size_t)m * q + 1, sizeof(double)),
-           *turned = products_rows(m, stride);
+    double *B = scratch_alloc((size_t)m * q + 1, sizeof(double)), *turned = products_rows(m, q, 1);
     double *Q = scratch_alloc((size_t)q * q * 2 + 1, sizeof(double)),
-           *full = products_rows(q, stride);
+           *full = products_rows(q, q, 1);
     if (!B || !turned || !Q || !full)
         goto done;
     if (m) {

@@ -9,12 +9,15 @@
 
 int products_stride(int count) { return (count + simd->cols - 1) / simd->cols * simd->cols; }
 
-double *products_rows(size_t n, int stride)
+double *products_rows(size_t n, int count, int zero)
 {
-    size_t size = (n + SIMD_MAX_ROWS) * stride + SIMD_MAX_ROWS;
+    int stride = products_stride(count);
+    size_t used = n * stride, size = used + (size_t)SIMD_MAX_ROWS * (stride + 1);
     double *rows = scratch_alloc(size, sizeof(double));
-    if (rows)
-        memset(rows, 0, size * sizeof(double));
+    if (!rows)
+        return NULL;
+    size_t from = zero || stride != count ? 0 : used;
+    memset(rows + from, 0, (size - from) * sizeof(double));
     return rows;
 }
 
