@@ -12,8 +12,7 @@
 
 #define BLOCK 128      /* children whose sums are kept apart, so that sums have one order */
 #define POLL_BLOCKS 16 /* for each thread, between two polls */
-#define FEATURES                                                                                   \
-    48 /* of which the rows of a child and their derivatives fit into the first cache */
+#define FEATURES 200 /* taken at once, for their rows to stay in cache */
 #define LOG_2PI 1.837877066409345483560659472811
 
 /* Directions: all noise, those of slopes.h, and the nugget where it is not all noise. */
@@ -500,7 +499,7 @@ done:
 
 /* Adds what child i says of the gradient and of tr(S^-1 dS): w and g are divided by the root of D. */
 static void child_gradient(const evaluation *e, workspace *own, size_t i, const double *w,
-                           const double *g, double *sums)
+                           const double *g, const int *next, double *sums)
 {
     const likelihood_task *task = e->task;
     const likelihood_result *found = e->result;
@@ -510,6 +509,10 @@ static void child_gradient(const evaluation *e, workspace *own, size_t i, const 
     for (int j = 0; j < k; j++)
         own->rows[j] = parent[j] < 0 ? own->b->nothing : task->points->v + (size_t)parent[j] * m;
     own->rows[k] = w;
+    if (next) /* while the dot products wait for nothing */
+        for (int j = 0; j < k; j++)
+            if (next[j] >= 0)
+                batch_fetch(m, task->points->v + (size_t)next[j] * m);
     memset(own->dots, 0, (k + 1) * sizeof(double));
     if (m) {
         simd->dot_rows(m, g, k + 1, own->rows, own->dots);
@@ -555,7 +558,11 @@ static void second_block(const evaluation *e, workspace *own, size_t block)
         }
         for (int a = 0; a < count; a++)
             child_gradient(e, own, child[a], own->W + (size_t)a * stride,
-                           own->G + (size_t)a * stride, sums);
+                           own->G + (size_t)a * stride,
+                           at + a + 1 < end && m
+                               ? e->problem.parent + (size_t)child[a + 1] * e->task->k
+                               : NULL,
+                           sums);
     }
 }
 
@@ -670,6 +677,8 @@ status likelihood_evaluate(const likelihood_task *task, likelihood_result *resul
                                   threads, e.dV);
     if (outcome.code)
         goto done;
+    e.problem.changes = (const double *const *)e.dV;
+    e.problem.change_count = m ? e.kernel_directions : 0;
     outcome = status_fail(STATUS_MEMORY);
     batches = batch_new(&e.problem, threads);
     all = batches ? workspace_new(&e, batches, threads) : NULL;
