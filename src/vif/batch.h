@@ -26,7 +26,8 @@ typedef struct {
     const vif_points *parents, *children;
     int *parent; /* k x children->n, 0-based, -1 for none */
     int *order;  /* the children, close ones together */
-    const double *const *changes; /* matrices as the parents' v whose rows will be wanted too, or none */
+    const double *const
+        *changes; /* matrices as the parents' v whose rows will be wanted too, or none */
     int change_count;
 } batch_problem;
 

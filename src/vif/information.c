@@ -300,14 +300,14 @@ status information_expected(const information_task *task, double *out)
     status result = status_fail(STATUS_MEMORY);
     probes own = {
         .stride = stride,
-        .q = products_rows(n, PROBES, 0),
-        .h = products_rows(n, PROBES, 0),
-        .t = products_rows(n * count, PROBES, 0),
-        .g = products_rows(n * count, PROBES, 0),
-        .basis = with_basis ? products_rows(n, PROBES, 0) : NULL,
-        .across = products_rows(PROBES, m > PROBES ? m : PROBES, 1),
-        .turned = products_rows(m > PROBES ? m : PROBES, PROBES, 1),
-        .y = products_rows((size_t)m * count, PROBES, 1),
+        .q = products_rows(task->pool, n, PROBES, 0),
+        .h = products_rows(task->pool, n, PROBES, 0),
+        .t = products_rows(task->pool, n * count, PROBES, 0),
+        .g = products_rows(task->pool, n * count, PROBES, 0),
+        .basis = with_basis ? products_rows(task->pool, n, PROBES, 0) : NULL,
+        .across = products_rows(task->pool, PROBES, m > PROBES ? m : PROBES, 1),
+        .turned = products_rows(task->pool, m > PROBES ? m : PROBES, PROBES, 1),
+        .y = products_rows(task->pool, (size_t)m * count, PROBES, 1),
         .partial = scratch_alloc((n + m) * stride / SUM_BLOCK + 2, sizeof(double)),
         .along = scratch_alloc(count, sizeof(double)),
         .rows = scratch_alloc((size_t)(k + 1) * PROBES, sizeof(double *)),
@@ -350,14 +350,14 @@ status information_expected(const information_task *task, double *out)
             out[a * count + b] = out[b * count + a] = 0.5 * out[a * count + b];
     result = status_ok();
 done:
-    scratch_free(own.q);
-    scratch_free(own.h);
-    scratch_free(own.t);
-    scratch_free(own.g);
-    scratch_free(own.basis);
-    scratch_free(own.across);
-    scratch_free(own.turned);
-    scratch_free(own.y);
+    scratch_give(task->pool, own.q);
+    scratch_give(task->pool, own.h);
+    scratch_give(task->pool, own.t);
+    scratch_give(task->pool, own.g);
+    scratch_give(task->pool, own.basis);
+    scratch_give(task->pool, own.across);
+    scratch_give(task->pool, own.turned);
+    scratch_give(task->pool, own.y);
     scratch_free(own.partial);
     scratch_free(own.along);
     scratch_free(own.rows);

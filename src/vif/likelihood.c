@@ -12,7 +12,7 @@
 
 #define BLOCK 128      /* children whose sums are kept apart, so that sums have one order */
 #define POLL_BLOCKS 16 /* for each thread, between two polls */
-#define FEATURES 200 /* taken at once, for their rows to stay in cache */
+#define FEATURES 200   /* taken at once, for their rows to stay in cache */
 #define LOG_2PI 1.837877066409345483560659472811
 
 /* Directions: all noise, those of slopes.h, and the nugget where it is not all noise. */
@@ -99,24 +99,30 @@ static workspace *workspace_new(const evaluation *e, batch *batches, int threads
     return all;
 }
 
-static void free_each(double **arrays, int count)
+static void give_each(scratch_pool *pool, double **arrays, int count)
 {
-    for (int a = 0; arrays && a < count; a++)
-        scratch_free(arrays[a]);
-    scratch_free(arrays);
+    for (int a = 0; arrays && a < count; a++) {
+        scratch_give(pool, arrays[a]);
+        arrays[a] = NULL;
+    }
 }
 
 static void evaluation_free(evaluation *e)
 {
+    scratch_pool *pool = e->task->pool;
     batch_problem_free(&e->problem);
-    scratch_free(e->W);
-    scratch_free(e->contrasts);
-    free_each(e->dV, e->kernel_directions);
-    free_each(e->dW, e->directions);
-    free_each(e->dcoef, e->directions);
-    free_each(e->ratio, e->directions);
-    scratch_free(e->centred);
-    scratch_free(e->inverse);
+    scratch_give(pool, e->W);
+    scratch_give(pool, e->contrasts);
+    scratch_give(pool, e->centred);
+    scratch_give(pool, e->inverse);
+    give_each(pool, e->dV, e->kernel_directions);
+    give_each(pool, e->dW, e->directions);
+    give_each(pool, e->dcoef, e->directions);
+    give_each(pool, e->ratio, e->directions);
+    scratch_free(e->dV);
+    scratch_free(e->dW);
+    scratch_free(e->dcoef);
+    scratch_free(e->ratio);
     scratch_free(e->sums);
     scratch_free(e->trace);
 }
@@ -148,10 +154,10 @@ static status evaluation_new(const likelihood_task *task, likelihood_result *res
                                        task->id, &e->problem);
     if (outcome.code)
         return outcome;
-    e->W = products_rows(m ? n : 0, m, 0);
-    e->contrasts = products_rows(n, task->q, 1);
-    e->centred = scratch_alloc(n + 1, sizeof(double));
-    e->inverse = products_rows(m, m, 1);
+    e->W = products_rows(task->pool, m ? n : 0, m, 0);
+    e->contrasts = products_rows(task->pool, n, task->q, 1);
+    e->centred = scratch_take(task->pool, n + 1, sizeof(double));
+    e->inverse = products_rows(task->pool, m, m, 1);
     e->sums = scratch_alloc(blocks_of(n) * sums_width(e) + 1, sizeof(double));
     e->trace = scratch_alloc(e->directions + 1, sizeof(double));
     e->dV = pointers(e->kernel_directions);
@@ -161,13 +167,13 @@ static status evaluation_new(const likelihood_task *task, likelihood_result *res
     int failed = !e->W || !e->contrasts || !e->centred || !e->inverse || !e->sums || !e->trace ||
                  !e->dV || !e->dW || !e->dcoef || !e->ratio;
     for (int a = 0; a < e->directions && !failed; a++) {
-        e->dcoef[a] = scratch_alloc(n * k + 1, sizeof(double));
-        e->ratio[a] = scratch_alloc(n + 1, sizeof(double));
+        e->dcoef[a] = scratch_take(task->pool, n * k + 1, sizeof(double));
+        e->ratio[a] = scratch_take(task->pool, n + 1, sizeof(double));
         failed = !e->dcoef[a] || !e->ratio[a];
         if (failed || !m || a < 1 || a > e->kernel_directions)
             continue;
-        e->dV[a - 1] = scratch_alloc(n * m + 1, sizeof(double));
-        e->dW[a] = products_rows(n, m, 0);
+        e->dV[a - 1] = scratch_take(task->pool, n * m + 1, sizeof(double));
+        e->dW[a] = products_rows(task->pool, n, m, 0);
         failed = !e->dV[a - 1] || !e->dW[a];
     }
     return failed ? status_fail(STATUS_MEMORY) : status_ok();
@@ -365,7 +371,7 @@ static status make_root(const evaluation *e, double *B)
     const likelihood_task *task = e->task;
     size_t n = task->points->n;
     int m = task->m, q = task->q, stride = e->stride;
-    double *root = e->result->root, *across = products_rows(q, m, 1);
+    double *root = e->result->root, *across = products_rows(NULL, q, m, 1);
     if (!across)
         return status_fail(STATUS_MEMORY);
     products_cross(n, m, e->W, stride, m, e->W, stride, 1, task->threads, e->inverse, stride);
@@ -432,9 +438,10 @@ static status make_value(const evaluation *e)
     size_t n = task->points->n;
     int m = task->m, q = task->q, stride = e->value_stride;
     status outcome = status_fail(STATUS_MEMORY);
-    double *B = scratch_alloc((size_t)m * q + 1, sizeof(double)), *turned = products_rows(m, q, 1);
+    double *B = scratch_alloc((size_t)m * q + 1, sizeof(double)),
+           *turned = products_rows(NULL, m, q, 1);
     double *Q = scratch_alloc((size_t)q * q * 2 + 1, sizeof(double)),
-           *full = products_rows(q, q, 1);
+           *full = products_rows(NULL, q, q, 1);
     if (!B || !turned || !Q || !full)
         goto done;
     if (m) {
@@ -557,12 +564,11 @@ static void second_block(const evaluation *e, workspace *own, size_t block)
                 memcpy(own->G + (size_t)a * stride + v, tile + a * cols, cols * sizeof(double));
         }
         for (int a = 0; a < count; a++)
-            child_gradient(e, own, child[a], own->W + (size_t)a * stride,
-                           own->G + (size_t)a * stride,
-                           at + a + 1 < end && m
-                               ? e->problem.parent + (size_t)child[a + 1] * e->task->k
-                               : NULL,
-                           sums);
+            child_gradient(
+                e, own, child[a], own->W + (size_t)a * stride, own->G + (size_t)a * stride,
+                at + a + 1 < end && m ? e->problem.parent + (size_t)child[a + 1] * e->task->k
+                                      : NULL,
+                sums);
     }
 }
 
@@ -654,6 +660,7 @@ static status make_derivatives(const evaluation *e)
             .trace = e->trace,
             .accurate = task->information == LIKELIHOOD_ACCURATE,
             .threads = task->threads,
+            .pool = task->pool,
             .mon = task->mon,
         };
         outcome = information_expected(&probes, across);
@@ -689,10 +696,7 @@ status likelihood_evaluate(const likelihood_task *task, likelihood_result *resul
         outcome = make_value(&e);
     if (outcome.code || !task->gradient)
         goto done;
-    for (int c = 0; c < e.kernel_directions; c++) { /* of no use any more */
-        scratch_free(e.dV[c]);
-        e.dV[c] = NULL;
-    }
+    give_each(task->pool, e.dV, e.kernel_directions); /* of no use any more */
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (size_t j = 0; j < n; j++) {
         const double *v = task->points->v + j * m;

@@ -9,11 +9,11 @@
 
 int products_stride(int count) { return (count + simd->cols - 1) / simd->cols * simd->cols; }
 
-double *products_rows(size_t n, int count, int zero)
+double *products_rows(scratch_pool *pool, size_t n, int count, int zero)
 {
     int stride = products_stride(count);
     size_t used = n * stride, size = used + (size_t)SIMD_MAX_ROWS * (stride + 1);
-    double *rows = scratch_alloc(size, sizeof(double));
+    double *rows = scratch_take(pool, size, sizeof(double));
     if (!rows)
         return NULL;
     size_t from = zero || stride != count ? 0 : used;
