@@ -346,6 +346,11 @@ extern const simd_table *simd;
 /* Chooses the table; `limit` caps it by name ("portable", "avx2", "avx512"), NULL takes the widest. */
 void simd_init(const char *limit);
 
+/* In the calling thread numbers below the normal range are taken for zero, where the processor can do that, until
+ * simd_restore() with the answer: many processors are slow with them, and products of small features are full of them. */
+unsigned simd_flush(void);
+void simd_restore(unsigned state);
+
 /* Packs `count` points (point i, element u at source[i * point_stride + u * element_stride]) into
  * panels of `width`; the last panel is padded with zeros. Panels follow each other: m * width each. */
 void simd_pack(int m, int width, size_t count, const double *source, size_t point_stride,

@@ -187,8 +187,10 @@ static void differentiate(const information_task *task, probes *own)
         int low = PROBES / SPLIT * part / parts * SPLIT;
         int high = PROBES / SPLIT * (part + 1) / parts * SPLIT;
         double **rows = own->rows + (size_t)(task->k + 1) * part;
+        unsigned state = simd_flush();
         sweep_down(task, own, low, high - low, rows);
         sweep_up(task, own, low, high - low, rows);
+        simd_restore(state);
     }
     project(task, own, task->W, own->q, own->turned);
     for (int a = 0; a < count; a++) {

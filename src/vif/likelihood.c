@@ -583,11 +583,14 @@ static status run_pass(const evaluation *e, workspace *all, int pass, double fro
     for (size_t done = 0; done < blocks; done += step) {
         size_t end = done + step < blocks ? done + step : blocks;
 #pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(min : worst)
-        for (size_t block = done; block < end; block++)
+        for (size_t block = done; block < end; block++) {
+            unsigned state = simd_flush();
             if (pass == 1)
                 first_block(e, all + threads_id(), block, &worst);
             else
                 second_block(e, all + threads_id(), block);
+            simd_restore(state);
+        }
         if (monitor_poll(e->task->mon, from + (to - from) * (double)end / (double)blocks))
             return status_fail(STATUS_INTERRUPTED);
     }

@@ -31,6 +31,7 @@ void products_cross(size_t n, int p, const double *A, int lda, int q, const doub
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int part = 0; part < threads; part++) {
         double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
+        unsigned state = simd_flush();
         for (size_t first = 0; first < n; first += CROSS_ROWS) {
             size_t count = n - first < CROSS_ROWS ? n - first : CROSS_ROWS;
             for (size_t at = part; at < tiles; at += threads) {
@@ -43,6 +44,7 @@ void products_cross(size_t n, int p, const double *A, int lda, int q, const doub
                     simd->add_multiple(cols, 1, tile + a * cols, C + (u + a) * ldc + v);
             }
         }
+        simd_restore(state);
     }
 }
 
@@ -53,6 +55,7 @@ void products_multiply(size_t n, int m, const double *A, int lda, int q, const d
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (size_t i = 0; i < n; i += rows) {
         double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
+        unsigned state = simd_flush();
         for (int v = 0; v < q; v += cols) {
             simd->strided_tile(m, A + i * lda, lda, 1, X + v, ldx, tile);
             for (int a = 0; a < rows && i + a < n; a++)
@@ -61,5 +64,6 @@ void products_multiply(size_t n, int m, const double *A, int lda, int q, const d
                 else
                     memcpy(out + (i + a) * ldo + v, tile + a * cols, cols * sizeof(double));
         }
+        simd_restore(state);
     }
 }
