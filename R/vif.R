@@ -104,12 +104,14 @@ vif_loglik <- function(y, gp, nn, nugget, X = NULL, noise_variance = NULL, gradi
 # Likelihood and all that predictions need; with `gradient` and `information` also what these say of the logarithms of
 # the covariance parameters. The information serves the steps of an optimiser, and standard errors if it is asked for as
 # "accurate", which costs more where there are inducing inputs. With `columns` there is one lengthscale for each column.
+# Evaluations that follow each other save the time that the system takes to clear memory with a `memory`, vif_memory(), of theirs.
 vif_evaluate <- function(y, gp, id, noise, X, threads, gradient = FALSE, information = FALSE, nugget = 0,
-                         columns = length(gp$kernel$lengthscale) > 1) {
+                         columns = length(gp$kernel$lengthscale) > 1, memory = NULL) {
   values <- unname(rbind(y, if (!is.null(X)) t(X))) # a column a point, as the core wants them
   storage.mode(values) <- "double"
   how <- if (identical(information, "accurate")) 2L else as.integer(information)
-  found <- .Call(C_vif_likelihood, gp, noise, nugget, id, values, gradient, how, columns, threads)
+  found <- .Call(C_vif_likelihood, gp, noise, nugget, id, values, gradient, how, columns, memory,
+                 threads)
   if (is.null(found$gradient)) return(found)
   d <- if (columns) ncol(gp$x) else 1
   matern <- gp$kernel$family == "matern"
@@ -130,6 +132,8 @@ vif_evaluate <- function(y, gp, id, noise, X, threads, gradient = FALSE, informa
   }
   found
 }
+
+vif_memory <- function() .Call(C_vif_memory)
 
 # Names of the parameters whose logarithms derivatives are taken to.
 derivative_names <- function(lengthscales, matern) {

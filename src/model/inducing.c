@@ -73,6 +73,7 @@ status inducing_features(const kernel *kern, int d, int m, const double *z, cons
             size_t first = panel * cols;
             double *points = scratch + scratch_size * threads_id(), *B = points + (size_t)d * cols;
             int filled = n - first < (size_t)cols ? (int)(n - first) : cols;
+            unsigned state = simd_flush();
             simd_pack(d, cols, filled, x + first * d, d, 1, points);
             kernel_panel(&rad, d, m, z_panels, points, B);
             linalg_solve_panel(&triangle, B);
@@ -80,6 +81,7 @@ status inducing_features(const kernel *kern, int d, int m, const double *z, cons
             for (int j = 0; j < filled; j++)
                 r[first + j] = top - points[j];
             unpack_panel(m, cols, filled, B, V + first * m);
+            simd_restore(state);
         }
     }
     result = pace_end(&p);

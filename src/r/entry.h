@@ -42,6 +42,7 @@ SEXP vif_regression(SEXP gp, SEXP noise, SEXP id, SEXP children, SEXP child_nois
 SEXP vif_contrasts(SEXP id, SEXP coef, SEXP parents, SEXP children, SEXP threads);
 SEXP vif_norm(SEXP L, SEXP W, SEXP threads);
 SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP gradient,
-                    SEXP information, SEXP axes, SEXP threads);
+                    SEXP information, SEXP axes, SEXP memory, SEXP threads);
+SEXP vif_memory(void);
 
 #endif

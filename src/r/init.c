@@ -38,7 +38,8 @@ static const R_CallMethodDef routines[] = {
     CALLDEF(vif_regression, 6),
     CALLDEF(vif_contrasts, 5),
     CALLDEF(vif_norm, 3),
-    CALLDEF(vif_likelihood, 9),
+    CALLDEF(vif_likelihood, 10),
+    CALLDEF(vif_memory, 0),
     {NULL, NULL, 0},
 };
 
