@@ -3,6 +3,7 @@
 #include "base/scratch.h"
 #include "r/glue.h"
 #include "r/problem.h"
+#include "search/distinct.h"
 
 #include <R.h>
 #include <string.h>
@@ -95,7 +96,7 @@ SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads)
         .source = &problem.source,
         .structure = &problem.structure,
     };
-    r_raise(query_index(&task, 1, &built));
+    r_raise(distinct_index(&task, 1, &built));
     SEXP out = PROTECT(place_index(&built));
     if (out != R_NilValue) {
         scratch_advise(RAW(out), (size_t)XLENGTH(out));
