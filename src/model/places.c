@@ -167,3 +167,21 @@ double *places_points(const places *p, const metric_points *points, int threads,
     *out = (metric_points){count, points->d, points->m, x, v, variance, scale};
     return x;
 }
+
+/* The first point of a place is not before the place's number, so nothing is overwritten that is still to move. */
+void places_gather(const places *p, size_t width, double *values)
+{
+    for (int c = 0; c < p->count; c++) {
+        size_t from = p->member[p->first[c]];
+        if (from != (size_t)c)
+            memcpy(values + c * width, values + from * width, width * sizeof(double));
+    }
+}
+
+void places_spread(const places *p, size_t width, double *values)
+{
+    for (int c = p->count; c-- > 0;)
+        for (int i = p->first[c + 1]; i-- > p->first[c];)
+            if (p->member[i] != c)
+                memcpy(values + p->member[i] * width, values + c * width, width * sizeof(double));
+}

@@ -35,4 +35,8 @@ int places_before(const places *p, size_t i);
 double *places_points(const places *p, const metric_points *points, int threads,
                       metric_points *out);
 
+/* Values of points, `width` of each: those of every place's first point move to the front; and back to all points. */
+void places_gather(const places *p, size_t width, double *values);
+void places_spread(const places *p, size_t width, double *values);
+
 #endif
