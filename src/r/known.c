@@ -118,7 +118,16 @@ static process *find_process(SEXP gp)
     return NULL;
 }
 
-int known_gp(SEXP gp) { return known_gp_shape(gp) && find_process(gp); }
+/* The process that was last found, for the one question that follows a check. */
+static SEXP latest_gp = NULL;
+static process *latest = NULL;
+
+int known_gp(SEXP gp)
+{
+    latest = known_gp_shape(gp) ? find_process(gp) : NULL;
+    latest_gp = latest ? gp : NULL;
+    return latest != NULL;
+}
 
 void known_gp_add(SEXP gp)
 {
@@ -135,7 +144,8 @@ void known_gp_add(SEXP gp)
 
 uint64_t known_print(SEXP gp)
 {
-    process *known = find_process(gp);
+    process *known = gp == latest_gp ? latest : find_process(gp);
+    latest_gp = NULL;
     if (known && known->printed)
         return known->print;
     SEXP array[ARRAYS];
