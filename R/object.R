@@ -85,7 +85,8 @@ check_neighbours <- function(nn, arg = "nn") {
     },
     newdata = function(newdata) own || is_table(newdata) && nrow(newdata) == nrow(nn$id) && ncol(newdata) == ncol(nn$x),
     inducing = function(z) is.null(z) || is_table(z) && ncol(z) == ncol(nn$x),
-    method = function(method) is.character(method) && length(method) == 1,
+    method = is_text,
+    note = function(note) is.null(note) || is_text(note),
     stats = function(stats) is.null(stats) || is.numeric(unlist(stats))
   ), arg, remedy)
   if (!within(nn$id, 1, nrow(nn$x))) damaged(arg, "id", remedy)

@@ -12,16 +12,20 @@
     }
 
 static const R_CallMethodDef routines[] = {
-    CALLDEF(threads_info, 1),    CALLDEF(threads_limit, 0),     CALLDEF(select_inducing, 6),
-    CALLDEF(residual_gp, 5),     CALLDEF(residual_features, 3), CALLDEF(residual_correlation, 5),
-    CALLDEF(cover_tree, 3),      CALLDEF(tree_index, 3),        CALLDEF(tree_index_fields, 2),
-    CALLDEF(scratch_buffers, 0), CALLDEF(numbers_print, 1),
-    CALLDEF(gp_known, 1),          CALLDEF(gp_remember, 1),
-    CALLDEF(gp_damage, 2),       CALLDEF(tree_known, 1),        CALLDEF(tree_remember, 1),
-    CALLDEF(tree_damage, 1),     CALLDEF(tree_seal, 1),         CALLDEF(tree_invariant, 3),
-    CALLDEF(residual_knn, 10),   CALLDEF(order_points, 2),      CALLDEF(vif_regression, 6),
-    CALLDEF(vif_contrasts, 5),   CALLDEF(vif_crossproduct, 4),  CALLDEF(vif_norms, 3),
-    CALLDEF(vif_derivative, 5),  CALLDEF(vif_slopes, 4),        {NULL, NULL, 0},
+    CALLDEF(threads_info, 1),      CALLDEF(threads_limit, 0),
+    CALLDEF(select_inducing, 6),   CALLDEF(residual_gp, 5),
+    CALLDEF(residual_features, 3), CALLDEF(residual_correlation, 5),
+    CALLDEF(cover_tree, 3),        CALLDEF(tree_index, 3),
+    CALLDEF(tree_index_fields, 2), CALLDEF(scratch_buffers, 0),
+    CALLDEF(numbers_print, 1),     CALLDEF(gp_known, 1),
+    CALLDEF(gp_remember, 1),       CALLDEF(gp_damage, 2),
+    CALLDEF(tree_known, 1),        CALLDEF(tree_remember, 1),
+    CALLDEF(tree_damage, 1),       CALLDEF(tree_seal, 1),
+    CALLDEF(tree_invariant, 3),    CALLDEF(residual_knn, 10),
+    CALLDEF(order_points, 2),      CALLDEF(vif_regression, 6),
+    CALLDEF(vif_contrasts, 5),     CALLDEF(vif_crossproduct, 4),
+    CALLDEF(vif_norms, 3),         CALLDEF(vif_derivative, 5),
+    CALLDEF(vif_slopes, 4),        {NULL, NULL, 0},
 };
 
 void R_init_vecchiann(DllInfo *dll)

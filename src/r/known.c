@@ -58,8 +58,8 @@ int known_gp_shape(SEXP gp)
          z = r_element(gp, "inducing"), L = r_element(gp, "chol"),
          variance = r_element(gp, "variance");
     if (!is_matrix(x, -1, -1) || !is_matrix(V, -1, nrows(x)) || TYPEOF(kern) != VECSXP ||
-        TYPEOF(variance) != REALSXP || XLENGTH(variance) != nrows(x) ||
-        !is_number(r_element(gp, "nugget")))
+        !inherits(kern, "gp_kernel") || TYPEOF(variance) != REALSXP ||
+        XLENGTH(variance) != nrows(x) || !is_number(r_element(gp, "nugget")))
         return 0;
     SEXP family = r_element(kern, "family"), lengthscale = r_element(kern, "lengthscale"),
          smoothness = r_element(kern, "smoothness");
