@@ -85,7 +85,8 @@ check_neighbours <- function(nn, arg = "nn") {
     },
     newdata = function(newdata) own || is_table(newdata) && nrow(newdata) == nrow(nn$id) && ncol(newdata) == ncol(nn$x),
     inducing = function(z) is.null(z) || is_table(z) && ncol(z) == ncol(nn$x),
-    method = function(method) is.character(method) && length(method) == 1,
+    method = is_text,
+    note = function(note) is.null(note) || is_text(note),
     stats = function(stats) is.null(stats) || is.numeric(unlist(stats))
   ), arg, remedy)
   if (!within(nn$id, 1, nrow(nn$x))) damaged(arg, "id", remedy)
@@ -108,7 +109,9 @@ check_fit <- function(fit, arg = "object") {
   remedy <- "vif_fit()"
   check_elements(fit, list(
     gp = function(gp) inherits(gp, "residual_gp"), state = is.list, n = is_whole_number, k = is_whole_number,
-    id = function(id) is.matrix(id) && is.integer(id), order = is.integer, nugget = is_number
+    id = function(id) is.matrix(id) && is.integer(id), order = is.integer, nugget = is_number, neighbours = is_text,
+    loglik = is_number, df = is_whole_number, iterations = is_whole_number, message = is_text,
+    converged = is.logical, nugget_fixed = is.logical
   ), arg, remedy)
   check_gp(fit$gp, paste0(arg, "$gp"))
   if (!identical(fit$checksum, .Call(C_numbers_print, unclass(fit)[fit_parts]))) {
@@ -118,6 +121,7 @@ check_fit <- function(fit, arg = "object") {
   fit
 }
 
+is_text <- function(x) is.character(x) && length(x) == 1 && !is.na(x)
 is_whole_number <- function(x) is.numeric(x) && length(x) == 1 && is.finite(x) && x == round(x)
 
 # Missing ones aside.

@@ -129,7 +129,9 @@ summary.cover_tree <- function(object, ...) {
   levels <- data.frame(
     level = sort(unique(object$level)), nodes = by_level(leaf, length), leaves = by_level(leaf, sum),
     points = by_level(object$count, sum),
-    fanout = by_level(ifelse(leaf, NA, object$children), function(children) mean(children, na.rm = TRUE)),
+    fanout = by_level(ifelse(leaf, NA, object$children), function(children) {
+      if (all(is.na(children))) NA else mean(children, na.rm = TRUE)
+    }),
     median_radius = by_level(object$radius, stats::median), largest_radius = by_level(object$radius, max)
   )
   class(levels) <- c("summary.cover_tree", "data.frame")

@@ -206,7 +206,7 @@ check_conditioning <- function(nn, n) {
     if (!is.null(nn$queries)) refuse("nn", "a search for all rows", "one for chosen `queries`")
     id <- unname(nn$id)
   } else {
-    if (!is.matrix(nn) || !is.numeric(nn)) {
+    if (!is.matrix(nn) || !is.numeric(nn) || !ncol(nn)) {
       refuse("nn", "a residual_knn object or an integer matrix as GpGp's find_ordered_nn() makes it",
              describe(nn))
     }

@@ -58,8 +58,8 @@ int known_gp_shape(SEXP gp)
          z = r_element(gp, "inducing"), L = r_element(gp, "chol"),
          variance = r_element(gp, "variance");
     if (!is_matrix(x, -1, -1) || !is_matrix(V, -1, nrows(x)) || TYPEOF(kern) != VECSXP ||
-        TYPEOF(variance) != REALSXP || XLENGTH(variance) != nrows(x) ||
-        !is_number(r_element(gp, "nugget")))
+        !inherits(kern, "gp_kernel") || TYPEOF(variance) != REALSXP ||
+        XLENGTH(variance) != nrows(x) || !is_number(r_element(gp, "nugget")))
         return 0;
     SEXP family = r_element(kern, "family"), lengthscale = r_element(kern, "lengthscale"),
          smoothness = r_element(kern, "smoothness");
@@ -118,7 +118,16 @@ static process *find_process(SEXP gp)
     return NULL;
 }
 
-int known_gp(SEXP gp) { return known_gp_shape(gp) && find_process(gp); }
+/* The process that was last found, for the one question that follows a check. */
+static SEXP latest_gp = NULL;
+static process *latest = NULL;
+
+int known_gp(SEXP gp)
+{
+    latest = known_gp_shape(gp) ? find_process(gp) : NULL;
+    latest_gp = latest ? gp : NULL;
+    return latest != NULL;
+}
 
 void known_gp_add(SEXP gp)
 {
@@ -135,7 +144,8 @@ void known_gp_add(SEXP gp)
 
 uint64_t known_print(SEXP gp)
 {
-    process *known = find_process(gp);
+    process *known = gp == latest_gp ? latest : find_process(gp);
+    latest_gp = NULL;
     if (known && known->printed)
         return known->print;
     SEXP array[ARRAYS];

@@ -45,10 +45,10 @@ const char *r_tree_damage(SEXP list, size_t n, int d, const double *points, doub
     switch (tree_check(&read, d, points, slack)) {
     case 0:
         return NULL;
-    case 3:
-        return "radius";
-    default:
-        return "perm, centre or child";
+    case 1:
+        return "perm, first, count, parent or child";
+    default: /* where a node stands, and how far it reaches */
+        return "perm, centre, radius, children or lengthscale";
     }
 }
 
