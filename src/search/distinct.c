@@ -333,7 +333,7 @@ status distinct_index(const query_task *task, int eager, index_search *index)
         double cost = chosen.cost;
         index_free(&chosen);
         outcome =
-            index_build(task->source, task->structure, task->points, form, task->threads, index);
+            index_build(task->source, task->structure, task->points, form, task->threads, task->mon, index);
         index->cost = index->form == form ? cost : INFINITY;
     }
     scratch_free(memory);
