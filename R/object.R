@@ -100,8 +100,12 @@ fit_parts <- c("kernel", "nugget", "noise_variance", "coefficients", "n", "k", "
                "fisher", "state")
 
 sealed <- function(fit) {
-  fit$checksum <- .Call(C_numbers_print, unclass(fit)[fit_parts])
+  fit$checksum <- fit_checksum(fit)
   fit
+}
+
+fit_checksum <- function(fit) {
+  .Call(C_numbers_print, c(unclass(fit)[fit_parts], unclass(fit$gp)[c("x", "inducing", "chol")]))
 }
 
 check_fit <- function(fit, arg = "object") {
@@ -113,11 +117,12 @@ check_fit <- function(fit, arg = "object") {
     loglik = is_number, df = is_whole_number, iterations = is_whole_number, message = is_text,
     converged = is.logical, nugget_fixed = is.logical
   ), arg, remedy)
-  check_gp(fit$gp, paste0(arg, "$gp"))
-  if (!identical(fit$checksum, .Call(C_numbers_print, unclass(fit)[fit_parts]))) {
-    damaged(arg, paste(fit_parts, collapse = "`, `"), remedy)
+  # a large fit is kept without features, see lean_fit()
+  if (!is.null(fit$gp$V)) check_gp(fit$gp, paste0(arg, "$gp"))
+  if (!identical(fit$checksum, fit_checksum(fit))) {
+    damaged(arg, paste(c(fit_parts, "gp"), collapse = "`, `"), remedy)
   }
-  if (nrow(fit$gp$x) != fit$n || nrow(fit$gp$V) != length(fit$state$b)) damaged(arg, "gp", remedy)
+  if (nrow(fit$gp$x) != fit$n || nrow(fit$gp$inducing) != length(fit$state$b)) damaged(arg, "gp", remedy)
   fit
 }
 

@@ -45,7 +45,7 @@
 #' @export
 vif_cv <- function(fit, folds = 10, blocks = NULL, level = 0.95, refit = FALSE, k = 2 * fit$k, seed = 1,
                    threads = NULL) {
-  check_class(fit, "vif", "fit")
+  fit <- whole_fit(check_fit(fit, "fit"), threads)
   level <- check_number(level, "level", "a number between 0 and 1", function(p) p > 0 && p < 1)
   refit <- check_flag(refit, "refit")
   k <- check_whole(k, "k", 1)

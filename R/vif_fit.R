@@ -176,7 +176,25 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   ), class = "vif")
   fit$bounded <- at_bounds(found$theta, settings, fit)
   warn_bounds(fit)
-  sealed(fit)
+  sealed(lean_fit(fit))
+}
+
+# Of a large fit the features of the process and the regression coefficients, n (m + k) numbers, are not kept: they are made again by
+# whole_fit(), in about the time of a fifth of an iteration, when predictions or residuals need them.
+lean_fit <- function(fit, most = large_features) {
+  if (length(fit$gp$V) > most) {
+    fit$gp["V"] <- fit$gp["variance"] <- fit$state["coef"] <- list(NULL)
+  }
+  fit
+}
+
+whole_fit <- function(fit, threads = NULL) {
+  if (!is.null(fit$gp$V)) return(fit)
+  gp <- fit$gp
+  threads <- thread_count(threads)
+  fit$gp <- new_residual_gp(gp$x, gp$kernel, gp$inducing, gp$nugget, gp$jitter, threads)
+  fit$state$coef <- .Call(C_vif_regression, fit$gp, observation_noise(fit), fit$id, NULL, NULL, threads)$coef
+  fit
 }
 
 # What predictions need of an evaluation, B being that of the user's covariates.

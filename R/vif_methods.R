@@ -69,7 +69,7 @@ named_kernel <- function(object) {
 summary.vif <- function(object, check = FALSE, ...) {
   check_dots(...)
   check <- check_flag(check, "check")
-  check_fit(object)
+  object <- whole_fit(check_fit(object))
   estimate <- object$coefficients
   error <- sqrt(diag(object$vcov))
   z <- estimate / error

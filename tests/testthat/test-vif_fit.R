@@ -159,3 +159,17 @@ test_that("few points, one column and copies of points are no trouble", {
   expect_true(line$converged)
   expect_equal(line$nugget, 0.01, tolerance = 0.3)
 })
+
+test_that("a large fit is kept without its features, and predicts as before", {
+  lean <- sealed(lean_fit(fit, 100))
+  expect_null(lean$gp$V)
+  expect_null(lean$state$coef)
+  file <- tempfile(fileext = ".rds")
+  saveRDS(lean, file)
+  again <- readRDS(file)
+  new <- cbind(lon = runif(5), lat = runif(5))
+  expect_identical(predict(again, new, newX = cbind(1, new[, 1])), predict(fit, new, newX = cbind(1, new[, 1])))
+  expect_identical(residuals(again, "loo"), residuals(fit, "loo"))
+  expect_identical(simulate(again, seed = 1), simulate(fit, seed = 1))
+  expect_output(print(again), "400 observations, 40 inducing inputs")
+})
