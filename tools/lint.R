@@ -9,12 +9,12 @@
 c_layers <- list(
   simd = list("simd_body", "simd"),
   base = list(c("status", "bitset", "kbest", "threads", "scratch"), "pace", "linalg"),
-  model = list("kernel", c("inducing", "metric"), "specials"),
+  model = list("kernel", c("inducing", "metric"), c("places", "specials")),
   partition = list(c("tree", "order"), c("cells", "nodes")),
   bound = list("bounds", c("cones", "spans")),
   form = list("frames", c("screen", "subspace")),
   search = list(
-    c("answers", "index"), "query", c("query_best", "query_brute", "query_level"),
+    c("answers", "index"), "query", c("distinct", "query_best", "query_brute", "query_level"),
     c("query_best_cells", "query_best_nodes", "query_level_block", "query_level_candidates", "query_level_circles",
       "query_level_cones", "query_level_expansions", "query_level_frontier", "query_level_integers",
       "query_level_pairs", "query_level_subspaces")

@@ -5,6 +5,7 @@
 #include "base/threads.h"
 #include "model/inducing.h"
 #include "model/metric.h"
+#include "model/places.h"
 #include "partition/order.h"
 #include "r/glue.h"
 #include "r/known.h"
@@ -57,16 +58,32 @@ SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP unif
     return out;
 }
 
-/* Features and residual variances of the rows of x, from inducing inputs and their factor in the unit of the frame. */
+/* Features and residual variances of the rows of x, from inducing inputs and their factor in the unit of the frame. Where at
+ * least half of the rows are copies of others, those of the others serve them. */
 static void set_features(const frame *fr, int m, const double *z, const double *L, SEXP x,
                          int threads, SEXP V, SEXP variance)
 {
-    size_t n = nrows(x);
-    r_raise(inducing_features(&fr->kern, fr->d, m, z, L, n, r_scaled(fr, x), threads,
-                              r_interrupts(), REAL(V), REAL(variance)));
-    r_scale(REAL(V), n * m, fr->unit);
-    r_scale(REAL(variance), n, fr->unit);
-    r_scale(REAL(variance), n, fr->unit);
+    size_t n = nrows(x), count = n;
+    double *points = r_scaled(fr, x), *v = REAL(V), *r = REAL(variance);
+    metric_points all = {.n = n, .d = fr->d, .x = points};
+    places at = {0};
+    status outcome = places_likely(n, fr->d, points) ? places_find(&all, &at) : status_ok();
+    if (!outcome.code && at.n && (size_t)at.count <= n / 2) {
+        count = at.count;
+        places_gather(&at, fr->d, points);
+    }
+    if (!outcome.code)
+        outcome = inducing_features(&fr->kern, fr->d, m, z, L, count, points, threads,
+                                    r_interrupts(), v, r);
+    if (!outcome.code && count < n) {
+        places_spread(&at, m, v);
+        places_spread(&at, 1, r);
+    }
+    places_free(&at);
+    r_raise(outcome);
+    r_scale(v, n * m, fr->unit);
+    r_scale(r, n, fr->unit);
+    r_scale(r, n, fr->unit);
 }
 
 SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads)

@@ -4,6 +4,7 @@
 #include "r/glue.h"
 #include "r/known.h"
 #include "r/problem.h"
+#include "search/distinct.h"
 
 #include <R.h>
 #include <string.h>
@@ -135,7 +136,7 @@ SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads)
         .structure = &problem.structure,
         .mon = r_interrupts(),
     };
-    r_raise(query_index(&task, 1, &built));
+    r_raise(distinct_index(&task, 1, &built));
     SEXP out = PROTECT(place_index(&built));
     if (out != R_NilValue) {
         scratch_advise(RAW(out), (size_t)XLENGTH(out));

@@ -91,7 +91,7 @@ static void settle(level_scratch *s, level_block *b, int q)
 static int make_threshold(level_scratch *s, level_block *b, int q)
 {
     candidates *kept = &b->kept[q];
-    if (kept->count <= 2 * s->task->k)
+    if ((kept->count - 1) / 2 < s->task->k)
         return kept->count;
     int below = 0;
     for (int i = 0; i < kept->count; i++)
@@ -128,7 +128,7 @@ static int make_room(level_scratch *s, level_block *b, int q, int first)
 {
     candidates *kept = &b->kept[q];
     int share = s->task->index->form == INDEX_EXPANSIONS ? GIVE_UP_LATE : GIVE_UP;
-    if (share * (b->spent[q] + kept->count - first) > b->limit[q] && defer(s, b, q)) {
+    if ((int64_t)share * (b->spent[q] + kept->count - first) > b->limit[q] && defer(s, b, q)) {
         bitset_remove(&b->active, q);
         b->tau[q] = INFINITY;
         kept->count = b->settled[q] = b->best[q].size = 0;
@@ -136,7 +136,7 @@ static int make_room(level_scratch *s, level_block *b, int q, int first)
     }
     resolve(s, b, q, first);
     settle(s, b, q);
-    return 2 * kept->count > b->capacity;
+    return kept->count > b->capacity / 2;
 }
 
 /* Makes room: by raising the threshold, then by making it exact, then by evaluating everything. */
@@ -147,7 +147,7 @@ static void compact(level_scratch *s, level_block *b, int q)
         return;
     }
     settle(s, b, q);
-    if (2 * b->kept[q].count > b->capacity && make_room(s, b, q, make_threshold(s, b, q)))
+    if (b->kept[q].count > b->capacity / 2 && make_room(s, b, q, make_threshold(s, b, q)))
         make_room(s, b, q, 0);
 }
 
@@ -155,8 +155,9 @@ static void compact(level_scratch *s, level_block *b, int q)
 static void keep_in_bounds(level_scratch *s, level_block *b, int q)
 {
     int count = b->kept[q].count, k = s->task->k;
-    int first = b->tau[q] < 0.0f && count >= 2 * k, /* as early as possible */
-        more = count >= b->settled[q] + (s->task->index->form == INDEX_INTEGERS ? k : 2 * k);
+    int fresh = count - b->settled[q];
+    int first = b->tau[q] < 0.0f && count / 2 >= k, /* as early as possible */
+        more = (s->task->index->form == INDEX_INTEGERS ? fresh : fresh / 2) >= k;
     if (count >= b->capacity)
         compact(s, b, q);
     else if (first || more)
