@@ -1,12 +1,15 @@
 # Adversarial checks of the installed package, seeded. Prints counts; any fault ends with status 1.
 #
-#   Rscript tools/attack.R KIND [COUNT] [SEED]
+#   Rscript tools/attack.R KIND [COUNT] [SEED]        KIND is searches, objects or calls
 #
 # Each attack is one random case and has a seed of its own: SEED, SEED + 1, ... An attack that fails prints its seed, and
 # `Rscript tools/attack.R KIND 1 THAT_SEED` repeats it. Attacks run in child processes, one for each environment of their kind;
 # one that ends its process is a fault, and the next process goes on behind it.
 
 suppressPackageStartupMessages(library(vecchiann))
+
+script <- sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE))
+for (part in c("attack_objects.R", "attack_calls.R")) source(file.path(dirname(script), part)) # the other two kinds
 
 # ---- searches: random problems, every tree search against brute force, bit for bit -----------------------------------
 
@@ -136,7 +139,9 @@ attack_search <- function() {
 # one: a function of one attack, with the seed set, that returns a list of `form` (any label to count by), `searches` (how many
 # checks it made) and `faults` (texts); environments: of the child processes; each: checks that an attack makes, about.
 kinds <- list(
-  searches = list(one = attack_search, environments = paste0("VECCHIANN_SIMD=", c("portable", "avx2", "avx512")), each = 3.4)
+  searches = list(one = attack_search, environments = paste0("VECCHIANN_SIMD=", c("portable", "avx2", "avx512")), each = 3.4),
+  objects = list(one = attack_object, environments = "VECCHIANN_SIMD=", each = 1),
+  calls = list(one = attack_call, environments = "VECCHIANN_SIMD=", each = 1)
 )
 
 # ---- the children ---------------------------------------------------------------------------------------------------
@@ -160,7 +165,6 @@ run_child <- function(kind, first, last, file) {
 
 # Runs attacks of seeds first .. last in children; returns the counts.
 run_environment <- function(kind, environment, first, last) {
-  script <- sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE))
   file <- tempfile(fileext = ".rds")
   all <- list(checks = 0, faults = 0, forms = integer())
   while (first <= last) {

@@ -332,8 +332,8 @@ status distinct_index(const query_task *task, int eager, index_search *index)
         index_form form = chosen.form;
         double cost = chosen.cost;
         index_free(&chosen);
-        outcome =
-            index_build(task->source, task->structure, task->points, form, task->threads, task->mon, index);
+        outcome = index_build(task->source, task->structure, task->points, form, task->threads,
+                              task->mon, index);
         index->cost = index->form == form ? cost : INFINITY;
     }
     scratch_free(memory);

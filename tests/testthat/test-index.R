@@ -388,3 +388,28 @@ test_that("searches allocate nothing for a query, a block or a point", {
   expect_identical(buffers(large, 101:110), once)
   expect_identical(buffers(large, 101:12000), once)
 })
+
+test_that("new points on inducing inputs are found in every form, where no point stands on one", {
+  on_one_thread()
+  set.seed(31)
+  x <- inputs("uniform", 4000, 2)
+  grid <- as.matrix(expand.grid((0:6) / 6, (0:6) / 6))
+  new <- unname(rbind(grid, grid + 1e-9, grid * (1 + 4e-16), x[1:50, ]))
+  shown <- NULL
+  for (family in c("matern52", "matern12", "matern32")) for (lengthscale in c(0.02, 0.2, 0.5)) for (nugget in c(0, 1e-5)) {
+    gp <- residual_gp(x, gp_kernel(family, lengthscale = lengthscale), inducing = grid, nugget = nugget)
+    tree <- cover_tree(gp)
+    shown <- c(shown, index_form(tree))
+    brute <- residual_knn(tree, 10, newdata = new, method = "brute")
+    for (object in list(gp, tree)) for (method in c("auto", "level", "best_first")) {
+      expect_identical(residual_knn(object, 10, newdata = new, method = method)[c("id", "dist")], brute[c("id", "dist")],
+                       label = paste(family, lengthscale, nugget, method))
+    }
+    one <- residual_knn(tree, 10, newdata = new[9, , drop = FALSE], method = "best_first")
+    expect_identical(one$id, brute$id[9, , drop = FALSE])
+    few <- residual_knn(tree, 10, newdata = new, budget = 50)
+    expect_false(anyNA(few$id))
+  }
+  expect_setequal(shown, c("subspaces of landmarks", "integers", "kernel expansions"))
+  expect_search(tree, 10, newdata = new[c(1:60, 150), ], label = "on a grid")
+})

@@ -209,3 +209,18 @@ test_that("neighbours that were edited are refused where they enter", {
     for (use in uses) expect_error(use(nn), "must be as it was made.*residual_knn\\(\\)", label = paste(names(edits)[i], i))
   }
 })
+
+test_that("factor, features and correlations are in proportion to the variance, however large or small", {
+  for (variance in c(1e150, 1e-150, 1e300, 1e-300, 1e25, 2^-80)) for (nugget in c(0, 0.2)) {
+    one <- residual_gp(square, gp_kernel("matern52", 1, 0.3), inducing = 12, nugget = nugget, seed = 1)
+    gp <- residual_gp(square, gp_kernel("matern52", variance, 0.3), inducing = 12, nugget = nugget * variance, seed = 1)
+    expect_equal(gp$chol / sqrt(variance), one$chol, tolerance = 1e-9)
+    expect_equal(gp$V / sqrt(variance), one$V, tolerance = 1e-9)
+    expect_equal(gp$variance / variance, one$variance, tolerance = 1e-9)
+    expect_equal(residual_correlation(gp), residual_correlation(one), tolerance = 1e-8)
+    new <- square[1:5, ] + 0.01
+    expect_equal(residual_correlation(gp, newdata = new), residual_correlation(one, newdata = new), tolerance = 1e-8)
+    own <- residual_process(square, gp$kernel, gp$V, gp$variance, gp$nugget)
+    expect_identical(residual_correlation(own), residual_correlation(gp))
+  }
+})
