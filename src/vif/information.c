@@ -9,7 +9,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#define PROBES 24       /* at once: whole tiles of every instruction set */
+#define PROBES 24       /* at once, with a basis, */
+#define FEWER 16        /* and without one */
 #define CHEAP 10000     /* points for which the basis costs little, */
 #define FEW 2000        /* and all of space */
 #define MORE 4          /* sets of random signs */
@@ -18,16 +19,16 @@
 #define SPLIT 4 /* probes that threads share out */
 
 typedef struct {
-    int stride;      /* of the probes of a point */
-    double *q, *h;   /* n rows: u, then R u */
-    double *t, *g;   /* n rows for each direction, E_a R u; and `count` rows for each point */
-    double *basis;   /* n rows: orthonormal columns, or NULL */
-    double *across;  /* PROBES rows of W's stride */
-    double *turned;  /* m rows of the probes' stride, at least PROBES */
-    double *y;       /* m rows for each direction, L^-1 W t_a */
-    double *partial; /* of a long sum */
-    double *along;   /* (R u) . t_a */
-    double **rows;   /* k + 1 for each thread */
+    int probes, stride; /* at once, and values of a point */
+    double *q, *h;      /* n rows: u, then R u */
+    double *t, *g;      /* n rows for each direction, E_a R u; and `count` rows for each point */
+    double *basis;      /* n rows: orthonormal columns, or NULL */
+    double *across;     /* own->probes rows of W's stride */
+    double *turned;     /* m rows of the probes' stride, at least own->probes */
+    double *y;          /* m rows for each direction, L^-1 W t_a */
+    double *partial;    /* of a long sum */
+    double *along;      /* (R u) . t_a */
+    double **rows;      /* k + 1 for each thread */
 } probes;
 
 /* Sebastiano Vigna's SplitMix64. */
@@ -59,11 +60,11 @@ static double long_dot(size_t size, const double *a, const double *b, int thread
 static void project(const information_task *task, probes *own, const double *W, const double *t,
                     double *turned)
 {
-    products_cross(task->n, PROBES, t, own->stride, task->m, W, task->stride, 0, task->threads,
+    products_cross(task->n, own->probes, t, own->stride, task->m, W, task->stride, 0, task->threads,
                    own->across, task->stride);
     memset(turned, 0, (size_t)task->m * own->stride * sizeof(double));
     for (int u = 0; u < task->m; u++)
-        for (int p = 0; p < PROBES; p++)
+        for (int p = 0; p < own->probes; p++)
             turned[(size_t)u * own->stride + p] = own->across[(size_t)p * task->stride + u];
 }
 
@@ -100,15 +101,16 @@ static void apply_root(const information_task *task, probes *own, int transposed
     solve_up(task, own, transposed ? 1 : 0, own->turned);
     for (size_t e = 0; e < (size_t)task->m * own->stride; e++)
         own->turned[e] = -own->turned[e];
-    products_multiply(task->n, task->m, task->W, task->stride, PROBES, own->turned, own->stride, 1,
-                      task->threads, q, own->stride);
+    products_multiply(task->n, task->m, task->W, task->stride, own->probes, own->turned,
+                      own->stride, 1, task->threads, q, own->stride);
 }
 
 static void draw_signs(const information_task *task, probes *own, uint64_t set)
 {
+#pragma omp parallel for num_threads(task->threads) schedule(static)
     for (size_t i = 0; i < task->n; i++) {
         uint64_t bits = mixed(mixed(set) + i);
-        for (int p = 0; p < PROBES; p++)
+        for (int p = 0; p < own->probes; p++)
             own->q[i * own->stride + p] = bits >> p & 1 ? 1 : -1;
     }
 }
@@ -170,7 +172,7 @@ static void sweep_up(const information_task *task, probes *own, int low, int wid
 static void draw_units(const information_task *task, probes *own, size_t first)
 {
     memset(own->q, 0, task->n * own->stride * sizeof(double));
-    for (int p = 0; p < PROBES && first + p < task->n; p++)
+    for (int p = 0; p < own->probes && first + p < task->n; p++)
         own->q[(first + p) * own->stride + p] = 1;
 }
 
@@ -178,14 +180,14 @@ static void draw_units(const information_task *task, probes *own, size_t first)
 static void differentiate(const information_task *task, probes *own)
 {
     int count = task->count, m = task->m, stride = own->stride;
-    int parts = task->threads < PROBES / SPLIT ? task->threads : PROBES / SPLIT;
+    int parts = task->threads < own->probes / SPLIT ? task->threads : own->probes / SPLIT;
     size_t n = task->n, long_size = n * stride;
     apply_root(task, own, 0, own->q);
     memset(own->g, 0, count * long_size * sizeof(double));
 #pragma omp parallel for num_threads(task->threads) schedule(static)
     for (int part = 0; part < parts; part++) {
-        int low = PROBES / SPLIT * part / parts * SPLIT;
-        int high = PROBES / SPLIT * (part + 1) / parts * SPLIT;
+        int low = own->probes / SPLIT * part / parts * SPLIT;
+        int high = own->probes / SPLIT * (part + 1) / parts * SPLIT;
         double **rows = own->rows + (size_t)(task->k + 1) * part;
         unsigned state = simd_flush();
         sweep_down(task, own, low, high - low, rows);
@@ -196,11 +198,11 @@ static void differentiate(const information_task *task, probes *own)
     for (int a = 0; a < count; a++) {
         double *t = own->t + a * long_size, *y = own->y + (size_t)a * m * stride;
         if (task->dW[a]) { /* dW' (W q) + W' (dW q) */
-            products_multiply(n, m, task->dW[a], task->stride, PROBES, own->turned, stride, 1,
+            products_multiply(n, m, task->dW[a], task->stride, own->probes, own->turned, stride, 1,
                               task->threads, t, stride);
             project(task, own, task->dW[a], own->q, y);
-            products_multiply(n, m, task->W, task->stride, PROBES, y, stride, 1, task->threads, t,
-                              stride);
+            products_multiply(n, m, task->W, task->stride, own->probes, y, stride, 1, task->threads,
+                              t, stride);
         }
         project(task, own, task->W, t, y);
         solve_down(task, own, 0, y);
@@ -232,15 +234,15 @@ static void orthonormalise(const information_task *task, probes *own)
 {
     int stride = own->stride;
     double L[PROBES][PROBES];
-    products_cross(task->n, PROBES, own->basis, stride, PROBES, own->basis, stride, 0,
+    products_cross(task->n, own->probes, own->basis, stride, own->probes, own->basis, stride, 0,
                    task->threads, own->turned, stride);
-    for (int j = 0; j < PROBES; j++) {
+    for (int j = 0; j < own->probes; j++) {
         double pivot = own->turned[(size_t)j * stride + j], whole = pivot;
         for (int v = 0; v < j; v++)
             pivot -= L[j][v] * L[j][v];
         int dependent = !(pivot > DEPENDENT * whole);
         L[j][j] = dependent ? 0 : sqrt(pivot);
-        for (int i = j + 1; i < PROBES; i++) {
+        for (int i = j + 1; i < own->probes; i++) {
             double value = own->turned[(size_t)i * stride + j];
             for (int v = 0; v < j; v++)
                 value -= L[i][v] * L[j][v];
@@ -250,7 +252,7 @@ static void orthonormalise(const information_task *task, probes *own)
 #pragma omp parallel for num_threads(task->threads) schedule(static)
     for (size_t i = 0; i < task->n; i++) {
         double *row = own->basis + i * stride;
-        for (int j = 0; j < PROBES; j++) {
+        for (int j = 0; j < own->probes; j++) {
             double value = row[j];
             for (int v = 0; v < j; v++)
                 value -= L[j][v] * row[v];
@@ -270,8 +272,9 @@ static void find_basis(const information_task *task, probes *own, uint64_t set)
     differentiate(task, own);
     for (int a = 0; a < task->count; a++)
         apply_root(task, own, 1, own->t + a * long_size);
+#pragma omp parallel for num_threads(task->threads) schedule(static)
     for (size_t i = 0; i < task->n; i++)
-        for (int p = 0; p < PROBES; p++) {
+        for (int p = 0; p < own->probes; p++) {
             int a = p % task->count;
             u[i * stride + p] = own->t[a * long_size + i * stride + p] -
                                 task->trace[a] / task->n * u[i * stride + p];
@@ -284,11 +287,11 @@ static void find_basis(const information_task *task, probes *own, uint64_t set)
 static double leave_basis(const information_task *task, probes *own)
 {
     int stride = own->stride;
-    products_cross(task->n, PROBES, own->basis, stride, PROBES, own->q, stride, 0, task->threads,
-                   own->turned, stride);
-    for (size_t e = 0; e < (size_t)PROBES * stride; e++)
+    products_cross(task->n, own->probes, own->basis, stride, own->probes, own->q, stride, 0,
+                   task->threads, own->turned, stride);
+    for (size_t e = 0; e < (size_t)own->probes * stride; e++)
         own->turned[e] = -own->turned[e];
-    products_multiply(task->n, PROBES, own->basis, stride, PROBES, own->turned, stride, 1,
+    products_multiply(task->n, own->probes, own->basis, stride, own->probes, own->turned, stride, 1,
                       task->threads, own->q, stride);
     return long_dot(task->n * stride, own->q, own->q, task->threads, own->partial);
 }
@@ -296,20 +299,22 @@ static double leave_basis(const information_task *task, probes *own)
 status information_expected(const information_task *task, double *out)
 {
     size_t n = task->n;
-    int count = task->count, m = task->m, stride = products_stride(PROBES), k = task->k;
+    int count = task->count, m = task->m, k = task->k;
     int exact = task->accurate && n <= FEW, with_basis = !exact && (task->accurate || n <= CHEAP);
+    int at_once = with_basis || exact ? PROBES : FEWER, stride = products_stride(at_once);
     size_t sets = exact ? (n + PROBES - 1) / PROBES : task->accurate ? MORE : 1;
     status result = status_fail(STATUS_MEMORY);
     probes own = {
+        .probes = at_once,
         .stride = stride,
-        .q = products_rows(task->pool, n, PROBES, 0),
-        .h = products_rows(task->pool, n, PROBES, 0),
-        .t = products_rows(task->pool, n * count, PROBES, 0),
-        .g = products_rows(task->pool, n * count, PROBES, 0),
-        .basis = with_basis ? products_rows(task->pool, n, PROBES, 0) : NULL,
+        .q = products_rows(task->pool, n, at_once, 0),
+        .h = products_rows(task->pool, n, at_once, 0),
+        .t = products_rows(task->pool, n * count, at_once, 0),
+        .g = products_rows(task->pool, n * count, at_once, 0),
+        .basis = with_basis ? products_rows(task->pool, n, at_once, 0) : NULL,
         .across = products_rows(task->pool, PROBES, m > PROBES ? m : PROBES, 1),
-        .turned = products_rows(task->pool, m > PROBES ? m : PROBES, PROBES, 1),
-        .y = products_rows(task->pool, (size_t)m * count, PROBES, 1),
+        .turned = products_rows(task->pool, m > PROBES ? m : PROBES, at_once, 1),
+        .y = products_rows(task->pool, (size_t)m * count, at_once, 1),
         .partial = scratch_alloc((n + m) * stride / SUM_BLOCK + 2, sizeof(double)),
         .along = scratch_alloc(count, sizeof(double)),
         .rows = scratch_alloc((size_t)(k + 1) * PROBES, sizeof(double *)),
@@ -321,7 +326,7 @@ status information_expected(const information_task *task, double *out)
         for (int b = 0; b <= a; b++)
             out[a * count + b] = task->trace[a] * task->trace[b] / n;
     result = status_fail(STATUS_INTERRUPTED);
-    double squares = (double)n * PROBES;
+    double squares = (double)n * at_once;
     if (with_basis) {
         find_basis(task, &own, sets);
         if (monitor_poll(task->mon, 0.9))
@@ -343,7 +348,7 @@ status information_expected(const information_task *task, double *out)
         if (with_basis)
             squares = leave_basis(task, &own);
         differentiate(task, &own);
-        add_products(task, &own, exact ? 1 : 1.0 / (PROBES * (double)sets), squares, out);
+        add_products(task, &own, exact ? 1 : 1.0 / (at_once * (double)sets), squares, out);
         if (monitor_poll(task->mon, 0.95 + 0.05 * (set + 1.0) / sets))
             goto done;
     }

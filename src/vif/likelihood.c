@@ -513,37 +513,30 @@ static void child_gradient(const evaluation *e, workspace *own, size_t i, const 
     int k = task->k, m = task->m;
     const int *parent = e->problem.parent + i * k;
     double scale = 1 / sqrt(found->D[i]), error = found->error[i] * scale, norm = 0;
-    for (int j = 0; j < k; j++)
-        own->rows[j] = parent[j] < 0 ? own->b->nothing : task->points->v + (size_t)parent[j] * m;
     own->rows[k] = w;
+    for (int j = 0; j < k; j++) {
+        own->rows[j] = parent[j] < 0 ? own->b->nothing : task->points->v + (size_t)parent[j] * m;
+        own->more[j] = parent[j] < 0 ? 0 : e->centred[parent[j]];
+        own->dots[j] = 0;
+    }
     if (next) /* while the dot products wait for nothing */
         for (int j = 0; j < k; j++)
             if (next[j] >= 0)
                 batch_fetch(m, task->points->v + (size_t)next[j] * m);
-    memset(own->dots, 0, (k + 1) * sizeof(double));
     if (m) {
         simd->dot_rows(m, g, k + 1, own->rows, own->dots);
         norm = own->dots[k];
     }
+    const double *both[] = {g, found->b}, *through[] = {own->dots, own->more};
     for (int a = 0; a < e->directions; a++) {
-        const double *dcoef = e->dcoef[a] + i * k;
-        double through_g = 0, through_error = 0, own_part = 0, along_g = 0;
-        for (int j = 0; j < k; j++)
-            if (parent[j] >= 0) {
-                through_g += dcoef[j] * own->dots[j];
-                through_error += dcoef[j] * e->centred[parent[j]];
-            }
-        if (e->dW[a]) {
-            const double *both[] = {g, found->b};
-            double dot[2];
-            simd->dot_rows(m, e->dW[a] + i * e->stride, 2, both, dot);
-            along_g = dot[0];
-            own_part = error * dot[1];
-        }
-        double ratio = e->ratio[a][i];
-        sums[a] += -0.5 * ratio * (1 - error * error - norm) +
-                   scale * (error * through_error + through_g) + own_part - along_g;
-        sums[e->directions + a] += ratio * (1 - norm) + 2 * (along_g - scale * through_g);
+        /* da . (g . v) and da . c; g . dw and b . dw */
+        double da[2], dw[2] = {0, 0}, ratio = e->ratio[a][i];
+        simd->dot_rows(k, e->dcoef[a] + i * k, 2, through, da);
+        if (e->dW[a])
+            simd->dot_rows(m, e->dW[a] + i * e->stride, 2, both, dw);
+        sums[a] += -0.5 * ratio * (1 - error * error - norm) + scale * (error * da[1] + da[0]) +
+                   error * dw[1] - dw[0];
+        sums[e->directions + a] += ratio * (1 - norm) + 2 * (dw[0] - scale * da[0]);
     }
 }
 

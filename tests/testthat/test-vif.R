@@ -225,7 +225,7 @@ test_that("memory that is kept changes nothing", {
   }
 })
 
-test_that("many neighbours are regressed on in blocks", {
+test_that("there may be many neighbours", {
   set.seed(7)
   many <- ordered_inputs(170, 2)
   gp <- residual_gp(many, gp_kernel("matern32", lengthscale = 0.3), inducing = 11, seed = 1)
