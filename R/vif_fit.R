@@ -65,7 +65,8 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #' @param order Order of the conditioning: `"maxmin"` (in units of the lengthscales), `"random"`,
 #'   `"none"` for the order of `x`, or a permutation of its rows.
 #' @param neighbours `"residual"` conditions on the neighbours by residual correlation, `"euclidean"`
-#'   on those by scaled distance, for comparisons.
+#'   on those by scaled distance, for comparisons. `"selected"` selects each set together from the 4 k points nearest by
+#'   scaled distance, see [conditioning_sets()].
 #' @param start Starting values: `"auto"` finds them on a subset of the data; `"kernel"` takes those of
 #'   `kernel` (and a tenth of its variance as the nugget); or a list of a `kernel` and a `nugget`.
 #' @param iterations The largest number of iterations of the optimiser in total.
@@ -76,7 +77,7 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #' @export
 vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), inducing = 200, k = 30,
                             nugget = NULL, noise_variance = NULL, order = "maxmin",
-                            neighbours = c("residual", "euclidean"), start = "auto",
+                            neighbours = c("residual", "euclidean", "selected"), start = "auto",
                             iterations = 100, jitter = 1e-6, seed = 1, threads = NULL,
                             progress = interactive(), ...) {
   unused <- ...names()
@@ -90,7 +91,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   k <- min(check_whole(k, "k", 1), n - 1L)
   if (!is.null(nugget)) nugget <- check_nonnegative(nugget, "nugget")
   extra <- check_noise(0, noise_variance, n)
-  neighbours <- check_choice(neighbours, c("residual", "euclidean"), "neighbours")
+  neighbours <- check_choice(neighbours, c("residual", "euclidean", "selected"), "neighbours")
   iterations <- check_whole(iterations, "iterations", 1)
   jitter <- check_nonnegative(jitter, "jitter")
   seed <- check_whole(seed, "seed", -.Machine$integer.max)

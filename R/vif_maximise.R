@@ -99,7 +99,12 @@ structure_of <- function(theta, data, settings, before = NULL) {
   searched <- searched_process(settings$neighbours, gp)
   threads <- threads_or_null(settings$threads)
   tree <- if (is.null(before)) cover_tree(searched, threads) else update(before$tree, gp = searched)
-  nn <- residual_knn(tree, settings$k, predecessors = TRUE, threads = threads, progress = FALSE)
+  selected <- settings$neighbours == "selected"
+  nn <- residual_knn(tree, settings$k * if (selected) 4 else 1, predecessors = TRUE, threads = threads, progress = FALSE)
+  if (selected) {
+    noise <- to_nugget(theta, settings) + data$extra
+    nn <- conditioning_sets(gp, settings$k, noise, pool = nn, threads = threads, progress = FALSE)
+  }
   # features and index are made anew at every step and as large as all the rest: the tree goes on without
   tree$gp$V <- tree$index <- NULL
   list(inducing = gp$inducing, shape = if (keep) before$shape else shape, id = unname(nn$id), tree = tree)

@@ -20,7 +20,7 @@ c_layers <- list(
       "query_level_pairs", "query_level_subspaces")
   ),
   select = list("select"),
-  vif = list("vif"),
+  vif = list("vif", "predict"),
   r = list(c("entry", "glue"), "problem", c("gp", "search", "select", "tree", "vif"), "init")
 )
 

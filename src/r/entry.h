@@ -31,6 +31,8 @@ SEXP vif_regression(SEXP gp, SEXP noise, SEXP id, SEXP children, SEXP child_nois
 SEXP vif_contrasts(SEXP id, SEXP coef, SEXP parents, SEXP children, SEXP threads);
 SEXP vif_crossproduct(SEXP A, SEXP B, SEXP weight, SEXP threads);
 SEXP vif_norms(SEXP L, SEXP W, SEXP threads);
+SEXP vif_prediction(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh, SEXP centred, SEXP b, SEXP root,
+                    SEXP sets, SEXP threads);
 SEXP vif_derivative(SEXP gp, SEXP noise, SEXP id, SEXP evaluation, SEXP threads);
 SEXP vif_slopes(SEXP gp, SEXP z, SEXP A, SEXP threads);
 

@@ -29,6 +29,7 @@ static const R_CallMethodDef routines[] = {
     CALLDEF(vif_contrasts, 5),
     CALLDEF(vif_crossproduct, 4),
     CALLDEF(vif_norms, 3),
+    CALLDEF(vif_prediction, 11),
     CALLDEF(vif_derivative, 5),
     CALLDEF(vif_slopes, 4),
     {NULL, NULL, 0},
