@@ -178,10 +178,10 @@ selected_predictor <- function(object, k, many, threads) {
   pools <- candidate_search(gp, many, threads)
   size <- if (is.null(k)) min(max(30L, object$k), object$n) else k
   far <- if (is.null(k)) 3 * typical_distance(gp, threads) else Inf
-  predict_some <- function(x, X, k, near, want_variance, beta_uncertainty) {
+  predict_some <- function(x, X, k, want_variance, beta_uncertainty) {
     new <- new_points(gp, x, threads)
     sets <- want_variance && beta_uncertainty && !is.null(X)
-    found <- .Call(C_vif_prediction, gp, noise, pools(x, k, near), k, NULL, new, centred, state$b,
+    found <- .Call(C_vif_prediction, gp, noise, pools(x, k), k, NULL, new, centred, state$b,
                    if (want_variance) state$root, sets, threads)
     if (sets) {
       W <- .Call(C_vif_contrasts, found$id, found$coef, gp$V, new$V, threads)
@@ -190,16 +190,16 @@ selected_predictor <- function(object, k, many, threads) {
     found[c("fit", "variance")]
   }
   function(x, X, want_variance, beta_uncertainty) {
-    near <- pools(x, size)[[1]]
-    gap <- distance_to(gp, x, near[, 1]) > far
-    found <- predict_some(x, X, size, near, want_variance, beta_uncertainty)
-    if (any(gap)) {
-      wider <- min(3L * size, object$n)
-      again <- predict_some(x[gap, , drop = FALSE], X[gap, , drop = FALSE], wider, NULL, want_variance, beta_uncertainty)
-      for (part in names(found)) found[[part]][gap] <- again[[part]]
+    gap <- if (is.finite(far)) distance_to(gp, x, pools(x, 1L, levels = 1)[[1]][, 1]) > far else rep(FALSE, nrow(x))
+    out <- list(fit = numeric(nrow(x)), variance = if (want_variance) numeric(nrow(x)))
+    for (rows in Filter(length, list(which(!gap), which(gap)))) {
+      wanted <- if (gap[rows[1]]) min(3L * size, object$n) else size
+      found <- predict_some(x[rows, , drop = FALSE], X[rows, , drop = FALSE], wanted, want_variance, beta_uncertainty)
+      out$fit[rows] <- found$fit
+      if (want_variance) out$variance[rows] <- found$variance
     }
-    if (!is.null(X)) found$fit <- found$fit + drop(X %*% object$coefficients)
-    found
+    if (!is.null(X)) out$fit <- out$fit + drop(X %*% object$coefficients)
+    out
   }
 }
 
@@ -211,16 +211,15 @@ beta_variance <- function(object, id, coef, W, X, threads) {
 }
 
 # A function that finds candidates for sets of k for new points: the nearest among all rows of x, and among the first
-# quarter, sixteenth and 64th of them. `near` is the first of its tables, if that is known.
+# quarter, sixteenth and 64th of them.
 candidate_search <- function(gp, many, threads) {
   n <- nrow(gp$x)
   processes <- lapply(n %/% c(1, 4, 16, 64), function(rows) {
     process <- euclidean_process(list(x = gp$x[seq_len(rows), , drop = FALSE], kernel = gp$kernel), threads)
     list(rows = rows, gp = process, tree = if (many && rows > 1000) cover_tree(process, threads_or_null(threads)))
   })
-  function(x, k, near = NULL) {
-    tables <- lapply(seq_along(processes), function(level) {
-      if (level == 1 && !is.null(near)) return(near)
+  function(x, k, levels = 1:4) {
+    tables <- lapply(levels, function(level) {
       process <- processes[[level]]
       width <- if (level == 1) min(2L * k, n) else k
       if (process$rows < 2 * width && level > 1) return(NULL)
