@@ -184,7 +184,7 @@ check_pool <- function(pool, k, gp, newdata, queries) {
     same <- identical(nn$queries, queries) && identical(unname(nn$newdata), unname(newdata))
     if (!same) refuse("pool", "for the same queries or `newdata`", "for others")
   }
-  size <- sum(vapply(pool, function(nn) nn$k, 0L))
+  size <- sum(vapply(pool, function(nn) nn$k, 0))
   if (size < k) refuse("pool", paste("of at least `k` =", k, "candidates"), paste("of", size))
   lapply(pool, function(nn) unname(nn$id))
 }

@@ -116,21 +116,19 @@ structure_of <- function(theta, data, settings, at = on_grid(theta, settings)) {
   list(at = at, inducing = gp$inducing, id = neighbours_of(gp, noise, settings))
 }
 
-# Sets of all points, or of some, among the points before them.
+# Sets of all points, or of some, among the points before them. Selection takes its candidates from the Euclidean neighbours.
 neighbours_of <- function(gp, noise, settings, queries = NULL) {
   threads <- threads_or_null(settings$threads)
-  found <- if (settings$neighbours == "selected") {
-    conditioning_sets(gp, settings$k, nugget = noise, queries = queries, threads = threads, progress = FALSE)
-  } else {
-    residual_knn(searched_process(settings$neighbours, gp), settings$k, predecessors = TRUE, queries = queries,
-                 threads = threads, progress = FALSE)
-  }
-  unname(found$id)
+  pool <- residual_knn(searched_process(settings$neighbours, gp), settings$k * if (settings$neighbours == "selected") 4 else 1,
+                       predecessors = TRUE, queries = queries, threads = threads, progress = FALSE)
+  if (settings$neighbours != "selected") return(unname(pool$id))
+  unname(conditioning_sets(gp, settings$k, nugget = noise, pool = pool, queries = queries, threads = threads,
+                           progress = FALSE)$id)
 }
 
 # Without inducing inputs the correlation falls with the scaled distance alone: Euclidean neighbours.
 searched_process <- function(neighbours, gp) {
-  if (neighbours != "euclidean") return(gp)
+  if (neighbours == "residual") return(gp)
   new_residual_gp(gp$x, gp$kernel, gp$x[0, , drop = FALSE], 0, gp$jitter, NA_integer_)
 }
 

@@ -2,10 +2,18 @@
 
 #' Predictions of a fitted Gaussian process
 #'
-#' Every new point is regressed on its `k` residual-correlation neighbours among the observations (or
-#' Euclidean ones, if the fit has these); the inducing inputs add their posterior mean and variance. With all
-#' observations as neighbours this is the exact conditional distribution. New points are taken in chunks, and nothing
-#' of the size of all of them times the number of inducing inputs is ever kept.
+#' Every new point is regressed on `k` observations; the inducing inputs add their posterior mean and variance.
+#' With all observations this is the exact conditional distribution. For a fit with `neighbours = "selected"` the
+#' observations are selected together, for what they say as a set of the noise-free value at the new point, as
+#' [conditioning_sets()] does; candidates are the `2 k` nearest of all observations and the `k` nearest of the first
+#' quarter, sixteenth and 64th in the order of the fit, which are spread wider, in units of the lengthscales. Other fits
+#' predict from the nearest by residual correlation or by distance, as they were fitted. New points are taken in
+#' chunks, and nothing of the size of all of them times the number of inducing inputs is ever kept.
+#'
+#' A few observations are enough inside of the data. In gaps, such as those that clouds leave in satellite images, and
+#' outside, more of them have something to say. By default a fit with `neighbours = "selected"` selects 30
+#' observations (or the `k` of the fit, if that is more) for each new point, and three times as many where the nearest
+#' observation is more than three times as far away as observations typically are from each other.
 #'
 #' The variances take the covariance parameters as known. They also take `beta` as known, as other
 #' packages do, unless `beta_uncertainty = TRUE` adds the variance of its estimate (universal kriging).
@@ -16,7 +24,8 @@
 #'   Rows with missing values give `NA`. Missing: the observations themselves.
 #' @param newX Covariates at the new inputs, n* x p, where the fit has `X` (not for a fit by formula; a constant
 #'   alone need not be given).
-#' @param k Number of neighbours.
+#' @param k Number of neighbours for all new points; `NULL` for the default: what is said above, and twice the `k` of the
+#'   fit for fits with other neighbours.
 #' @param se.fit Whether to compute standard errors.
 #' @param interval `"prediction"` adds limits for a new observation (noise by `nugget` alone),
 #'   `"confidence"` for the noise-free process.
@@ -58,13 +67,13 @@
 #' matplot(new, p[c("fit", "lwr", "upr")], type = "l", lty = c(1, 2, 2), col = 1)
 #' points(x, fit$y, pch = 20, col = "grey")
 #' @export
-predict.vif <- function(object, newdata, newX = NULL, k = 2 * object$k, se.fit = TRUE,
+predict.vif <- function(object, newdata, newX = NULL, k = NULL, se.fit = TRUE,
                         interval = c("none", "prediction", "confidence"), level = 0.95,
                         beta_uncertainty = FALSE, nsim = 0, chunk = 50000, threads = NULL,
                         progress = interactive(), type = c("response", "link"), ..., seed = NULL) {
   check_dots(..., hint = c(newx = "new covariates are `newX`", n.samples = "samples are `nsim`"))
   object <- whole_fit(check_fit(object))
-  k <- min(check_whole(k, "k", 1), object$n)
+  if (!is.null(k)) k <- min(check_whole(k, "k", 1), object$n)
   se.fit <- check_flag(se.fit, "se.fit")
   interval <- check_choice(interval, c("none", "prediction", "confidence"), "interval")
   level <- check_number(level, "level", "a number between 0 and 1", function(p) p > 0 && p < 1)
@@ -110,11 +119,14 @@ predict_chunks <- function(object, new, k, want_variance, beta_uncertainty, chun
   n <- nrow(new$x)
   if (!n) return(list(fit = numeric(), variance = if (want_variance) numeric()))
   starts <- seq(1, n, by = chunk)
+  object$gp <- fitted_gp(object, threads)
+  at_chunk <- if (object$neighbours == "selected") selected_predictor(object, k, length(starts) > 1, threads) else {
+    nearest_predictor(object, if (is.null(k)) min(2L * object$k, object$n) else k, threads)
+  }
   parts <- lapply(starts, function(first) {
     rows <- first:min(first + chunk - 1, n)
     if (progress && length(starts) > 1) message(sprintf("predicting %d of %d", max(rows), n))
-    predict_chunk(object, new$x[rows, , drop = FALSE], new$X[rows, , drop = FALSE], k, want_variance,
-                  beta_uncertainty, threads)
+    at_chunk(new$x[rows, , drop = FALSE], new$X[rows, , drop = FALSE], want_variance, beta_uncertainty)
   })
   list(fit = unlist(lapply(parts, `[[`, "fit")), variance = unlist(lapply(parts, `[[`, "variance")))
 }
@@ -155,29 +167,112 @@ prediction <- function(found, names, rows, n, se.fit, interval, level, nugget) {
   structure(out, samples = samples, class = c("vif_prediction", "data.frame"))
 }
 
-# Mean, and variance of the noise-free process, at a few new points.
-predict_chunk <- function(object, x, X, k, want_variance, beta_uncertainty, threads) {
+# The residual process of a fit, whose features are made again where they were left out to save memory.
+fitted_gp <- function(object, threads) {
+  gp <- object$gp
+  if (!is.null(gp$V)) return(gp)
+  new_residual_gp(gp$x, gp$kernel, gp$inducing, gp$nugget, gp$jitter, threads)
+}
+
+# Functions of a few new points that give means, and variances of the noise-free process: from the nearest observations,
+nearest_predictor <- function(object, k, threads) {
   gp <- object$gp
   state <- object$state
-  nn <- residual_knn(searched_process(object$neighbours, gp), k, newdata = x,
-                     threads = threads_or_null(threads), progress = FALSE)
-  id <- unname(nn$id)
-  new <- new_points(gp, x, threads)
+  searched <- searched_process(object$neighbours, gp)
+  noise <- observation_noise(object)
   # Noise of the size of the variance keeps the child's own pivot away from zero; it is taken off again.
   guard <- gp$kernel$variance
-  f <- .Call(C_vif_regression, gp, observation_noise(object), id, new, rep(guard, nrow(x)), threads)
-  contrast <- function(parents, children) .Call(C_vif_contrasts, id, f$coef, parents, children, threads)
-  none <- matrix(0, 1, nrow(x))
-  W <- contrast(gp$V, new$V)
-  fit <- -drop(contrast(rbind(state$residual), none)) + drop(crossprod(W, state$b))
-  if (!is.null(X)) fit <- fit + drop(X %*% object$coefficients)
-  if (!want_variance) return(list(fit = fit))
-  variance <- pmax(f$D - guard, 0) + .Call(C_vif_norm, state$root, W, threads)
-  if (beta_uncertainty && !is.null(X)) {
-    left <- contrast(t(object$X[object$order, , drop = FALSE]), t(X)) - crossprod(state$B, W)
-    variance <- variance + colSums(left * (object$vcov %*% left))
+  function(x, X, want_variance, beta_uncertainty) {
+    nn <- residual_knn(searched, k, newdata = x, threads = threads_or_null(threads), progress = FALSE)
+    id <- unname(nn$id)
+    new <- new_points(gp, x, threads)
+    f <- .Call(C_vif_regression, gp, noise, id, new, rep(guard, nrow(x)), threads)
+    contrast <- function(parents, children) .Call(C_vif_contrasts, id, f$coef, parents, children, threads)
+    none <- matrix(0, 1, nrow(x))
+    W <- contrast(gp$V, new$V)
+    fit <- -drop(contrast(rbind(state$residual), none)) + drop(crossprod(W, state$b))
+    if (!is.null(X)) fit <- fit + drop(X %*% object$coefficients)
+    if (!want_variance) return(list(fit = fit))
+    variance <- pmax(f$D - guard, 0) + .Call(C_vif_norm, state$root, W, threads)
+    if (beta_uncertainty && !is.null(X)) variance <- variance + beta_variance(object, id, f$coef, W, X, threads)
+    list(fit = fit, variance = variance)
   }
-  list(fit = fit, variance = variance)
+}
+
+# and from selected ones. Without k points that stand in gaps get larger sets than the others.
+selected_predictor <- function(object, k, many, threads) {
+  gp <- object$gp
+  state <- object$state
+  noise <- observation_noise(object)
+  centred <- state$residual - drop(crossprod(state$b, gp$V))
+  pools <- candidate_search(gp, many, threads)
+  size <- if (is.null(k)) min(max(30L, object$k), object$n) else k
+  far <- if (is.null(k)) 3 * typical_distance(gp, threads) else Inf
+  predict_some <- function(x, X, k, want_variance, beta_uncertainty) {
+    new <- new_points(gp, x, threads)
+    sets <- want_variance && beta_uncertainty && !is.null(X)
+    found <- .Call(C_vif_prediction, gp, noise, pools(x, k), k, NULL, new, centred, state$b,
+                   if (want_variance) state$root, sets, threads)
+    if (sets) {
+      W <- .Call(C_vif_contrasts, found$id, found$coef, gp$V, new$V, threads)
+      found$variance <- found$variance + beta_variance(object, found$id, found$coef, W, X, threads)
+    }
+    found[c("fit", "variance")]
+  }
+  function(x, X, want_variance, beta_uncertainty) {
+    gap <- if (is.finite(far)) distance_to(gp, x, pools(x, 1L, levels = 1)[[1]][, 1]) > far else rep(FALSE, nrow(x))
+    out <- list(fit = numeric(nrow(x)), variance = if (want_variance) numeric(nrow(x)))
+    for (rows in Filter(length, list(which(!gap), which(gap)))) {
+      wanted <- if (gap[rows[1]]) min(3L * size, object$n) else size
+      found <- predict_some(x[rows, , drop = FALSE], X[rows, , drop = FALSE], wanted, want_variance, beta_uncertainty)
+      out$fit[rows] <- found$fit
+      if (want_variance) out$variance[rows] <- found$variance
+    }
+    if (!is.null(X)) out$fit <- out$fit + drop(X %*% object$coefficients)
+    out
+  }
+}
+
+# What the estimate of beta adds to the variances.
+beta_variance <- function(object, id, coef, W, X, threads) {
+  left <- .Call(C_vif_contrasts, id, coef, t(object$X[object$order, , drop = FALSE]), t(X), threads) -
+    crossprod(object$state$B, W)
+  colSums(left * (object$vcov %*% left))
+}
+
+# A function that finds candidates for sets of k for new points: the nearest among all rows of x, and among the first
+# quarter, sixteenth and 64th of them.
+candidate_search <- function(gp, many, threads) {
+  n <- nrow(gp$x)
+  processes <- lapply(n %/% c(1, 4, 16, 64), function(rows) {
+    process <- euclidean_process(list(x = gp$x[seq_len(rows), , drop = FALSE], kernel = gp$kernel), threads)
+    list(rows = rows, gp = process, tree = if (many && rows > 1000) cover_tree(process, threads_or_null(threads)))
+  })
+  function(x, k, levels = 1:4) {
+    tables <- lapply(levels, function(level) {
+      process <- processes[[level]]
+      width <- if (level == 1) min(2L * k, n) else k
+      if (process$rows < 2 * width && level > 1) return(NULL)
+      .Call(C_residual_knn, process$gp, process$tree, width, NULL, plain_points(x), FALSE, "auto", Inf, threads, FALSE)$id
+    })
+    Filter(Negate(is.null), tables)
+  }
+}
+
+distance_to <- function(gp, x, rows) {
+  lengthscale <- rep(gp$kernel$lengthscale, length.out = ncol(x))
+  sqrt(colSums(((t(x) - t(gp$x[rows, , drop = FALSE])) / lengthscale)^2))
+}
+
+# The median distance of a row of x from the nearest other one that is not a copy, by a sample.
+typical_distance <- function(gp, threads) {
+  distinct <- distinct_rows(gp$x)
+  if (length(distinct) < 2) return(Inf)
+  x <- gp$x[distinct, , drop = FALSE]
+  queries <- unique(round(seq(1, nrow(x), length.out = min(nrow(x), 1000))))
+  process <- euclidean_process(list(x = x, kernel = gp$kernel), threads)
+  nn <- .Call(C_residual_knn, process, NULL, 1L, as.integer(queries), NULL, FALSE, "auto", Inf, threads, FALSE)$id
+  stats::median(distance_to(gp, x[queries, , drop = FALSE], distinct[nn]))
 }
 
 # In the order of gp$x.
@@ -217,13 +312,21 @@ joint_samples <- function(object, new, k, nsim, threads) {
   count <- nrow(x)
 
   both <- new_residual_gp(rbind(gp$x, x), gp$kernel, gp$inducing, 0, gp$jitter, threads)
-  nn <- residual_knn(searched_process(object$neighbours, both), k, predecessors = TRUE, queries = n + seq_len(count),
-                     threads = threads_or_null(threads), progress = FALSE)
-  id <- unname(nn$id)
-  own <- list(x = x, V = both$V[, -seq_len(n), drop = FALSE], variance = both$variance[-seq_len(n)])
   # a hundred-millionth of the variance as noise keeps close new points apart
   slack <- rep(1e-8 * gp$kernel$variance, count)
-  f <- .Call(C_vif_regression, both, c(observation_noise(object), slack), id, own, slack, threads)
+  noise <- c(observation_noise(object), slack)
+  selected <- object$neighbours == "selected"
+  if (is.null(k)) k <- if (selected) max(30L, object$k) else 2L * object$k
+  k <- min(k, nrow(both$x) - 1L)
+  nn <- residual_knn(searched_process(object$neighbours, both), k * if (selected) 4 else 1, predecessors = TRUE,
+                     queries = n + seq_len(count), threads = threads_or_null(threads), progress = FALSE)
+  if (selected) {
+    nn <- conditioning_sets(both, k, noise, pool = nn, queries = n + seq_len(count), threads = threads_or_null(threads),
+                            progress = FALSE)
+  }
+  id <- unname(nn$id)
+  own <- list(x = x, V = both$V[, -seq_len(n), drop = FALSE], variance = both$variance[-seq_len(n)])
+  f <- .Call(C_vif_regression, both, noise, id, own, slack, threads)
   W <- .Call(C_vif_contrasts, id, f$coef, both$V, own$V, threads)
   observed <- new_id <- id
   observed[id > n] <- NA

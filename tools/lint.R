@@ -20,7 +20,7 @@ c_layers <- list(
       "query_level_pairs", "query_level_subspaces")
   ),
   select = list("select"),
-  vif = list(c("products", "slopes"), c("batch", "information"), c("likelihood", "vif")),
+  vif = list(c("products", "slopes"), c("batch", "information"), c("likelihood", "vif"), "predict"),
   r = list(c("entry", "glue"), "known", "problem", c("gp", "search", "select", "tree", "vif"), "init")
 )
 

@@ -44,5 +44,7 @@ SEXP vif_norm(SEXP L, SEXP W, SEXP threads);
 SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP gradient,
                     SEXP information, SEXP axes, SEXP memory, SEXP threads);
 SEXP vif_memory(void);
+SEXP vif_prediction(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh, SEXP centred,
+                    SEXP b, SEXP root, SEXP sets, SEXP threads);
 
 #endif

@@ -40,6 +40,7 @@ static const R_CallMethodDef routines[] = {
     CALLDEF(vif_norm, 3),
     CALLDEF(vif_likelihood, 10),
     CALLDEF(vif_memory, 0),
+    CALLDEF(vif_prediction, 11),
     {NULL, NULL, 0},
 };
 

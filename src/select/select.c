@@ -11,7 +11,9 @@
 #define BLOCK 128  /* queries of one piece of work */
 #define GROUP 96   /* most queries of a group, */
 #define SHARED                                                                                     \
-    256 /* and most candidates of a group of several: their covariances should stay in cache */
+    256 /* and most candidates of a group of several: their covariances should stay in cache, */
+#define TWICE 1024 /* or twice the pool of one query, up to here */
+#define HUGE_POOL 4096
 #define LAZY 5 /* a pool above so many k is wide: rows of R are then computed one by one */
 #define PATIENCE                                                                                   \
     1.25         /* a group grows while a query's part of the work is within this of the best */
@@ -147,15 +149,24 @@ static void workspace_free(workspace *all, int threads)
     scratch_free(all);
 }
 
+/* Whether rows of R are computed one by one, as they are wanted. */
 static int wide_pool(const select_task *task)
 {
-    return task->width > SHARED && task->width / LAZY > task->k;
+    return task->width > HUGE_POOL || (task->width > TWICE && task->width / LAZY > task->k);
+}
+
+/* The most candidates of a group. */
+static int group_room(const select_task *task)
+{
+    int twice = 2 * task->width < TWICE ? 2 * task->width : TWICE;
+    int shared = twice > SHARED ? twice : SHARED;
+    return (int)padded(task->width > shared ? task->width : shared);
 }
 
 static int workspace_open(workspace *own, const select_task *task)
 {
     int d = task->points->d, m = task->points->m, k = task->k;
-    own->room = (int)padded(task->width > SHARED ? task->width : SHARED);
+    own->room = group_room(task);
     for (own->mask = 1; own->mask < 2 * (own->room + task->width); own->mask *= 2)
         ;
     size_t table = own->mask--, room = own->room, pool = padded(task->width);
@@ -265,7 +276,7 @@ static int choose_group(workspace *own, const select_task *task, const int *orde
     start_group(own);
     for (int g = 0; g < most; g++) {
         add_query(own, task, order[g]);
-        if (g > 0 && own->count > SHARED)
+        if (g > 0 && own->count > own->room)
             break;
         double cost = own->count * (0.5 * own->count / (g + 1) + 1.0);
         if (cost < least) {
