@@ -124,7 +124,8 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   neighbours <- check_choice(neighbours, c("selected", "residual", "euclidean"), "neighbours")
   smoothness <- check_choice(smoothness, c("fixed", "estimate"), "smoothness")
   if (smoothness == "estimate" && kernel$family != "matern") {
-    refuse("smoothness", sprintf('"fixed" for family "%s"; family "matern" has one to estimate', kernel$family), '"estimate"')
+    refuse("smoothness", sprintf('"fixed" for family "%s"; family "matern" has one to estimate', kernel$family),
+           '"estimate"')
   }
   iterations <- check_whole(iterations, "iterations", 1)
   jitter <- check_nonnegative(jitter, "jitter")
@@ -224,7 +225,8 @@ tell_units <- function(x, kernel) {
   tell("units", sprintf(paste0(
     "one lengthscale serves all %d columns, though the range of %s is %s times that of %s, so that %s hardly counts. ",
     "Give each group of columns its own, for example lengthscale = list(%s)."),
-    ncol(x), large, format(signif(max(wide) / min(wide), 2), big.mark = ","), small, small, propose_groups(names, spread)))
+    ncol(x), large, format(signif(max(wide) / min(wide), 2), big.mark = ","), small, small,
+    propose_groups(names, spread)))
 }
 
 # Groups of columns whose ranges are within a factor 20, as vif_fit() takes them.
@@ -251,8 +253,11 @@ at_bounds <- function(theta, settings, fit) {
 
 warn_bounds <- function(fit) {
   if (!length(fit$bounded)) return(invisible())
+  flat <- grepl("^lengthscale\\..", names(fit$bounded)) & fit$bounded == "upper"
+  advice <- c(if (any(flat)) "A column with such a lengthscale does not matter and may be left out of the inputs",
+              if (!all(flat)) "The data do not determine it: hold it fixed, or simplify the model")
   warning(warningCondition(
-    paste0("vif_fit(): ", describe_bounds(fit), ". The data do not determine it: hold it fixed, or simplify the model"),
+    paste0("vif_fit(): ", describe_bounds(fit), ". ", paste(advice, collapse = ". ")),
     class = "vif_bound", call = NULL))
 }
 

@@ -47,12 +47,13 @@ plot.vif <- function(x, which = 1:4, columns = 1:2, ...) {
     history <- x$history
     steps <- seq_len(nrow(history))
     stage <- match(history$stage, unique(history$stage))
-    frame("Steps, by part of the data", steps, history$loglik / history$observations, type = "n", xlab = "step",
-          ylab = "log-likelihood / observations", xaxt = "n")
+    height <- x$n * history$loglik / history$observations - x$loglik
+    frame("Steps, by part of the data", steps, height, type = "n", xlab = "step", xaxt = "n",
+          ylab = "log-likelihood less that of the fit")
     graphics::axis(1, pretty(steps)[pretty(steps) == round(pretty(steps))])
     for (s in unique(stage)) {
       own <- stage == s
-      graphics::lines(steps[own], (history$loglik / history$observations)[own], type = "b", pch = 20, col = plot_stage[s])
+      graphics::lines(steps[own], height[own], type = "b", pch = 20, col = plot_stage[s])
     }
     sizes <- history$observations[!duplicated(stage)]
     graphics::legend("bottomright", paste("n =", format(sizes, big.mark = ",", trim = TRUE)),
