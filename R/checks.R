@@ -46,6 +46,7 @@ check_points <- function(x, arg, columns = NULL, least = 1) {
   if (!is.numeric(x) || is.factor(x) || length(dim(x)) > 2) {
     refuse(arg, "a numeric matrix, data frame or vector", describe(x))
   }
+  if (length(dim(x)) == 1) x <- as.vector(x)
   if (is.null(dim(x))) x <- matrix(x, ncol = 1, dimnames = if (!is.null(names(x))) list(names(x), NULL))
   if (nrow(x) < least) refuse(arg, "of one row or more", paste("of size", paste(dim(x), collapse = " x ")))
   if (ncol(x) < 1) refuse(arg, "of one column or more", paste("of size", paste(dim(x), collapse = " x ")))

@@ -21,7 +21,7 @@
 #' str(as_get_knn(residual_knn(gp, k = 3)))
 #' @export
 as_nnarray <- function(nn) {
-  check_class(nn, "residual_knn", "nn")
+  check_neighbours(nn)
   if (!nn$predecessors) refuse("nn", "a search with predecessors = TRUE", "one among all points")
   if (!is.null(nn$queries)) refuse("nn", "a search for all rows", "one for chosen `queries`")
   unname(cbind(seq_len(nrow(nn$id)), nn$id))
@@ -42,7 +42,7 @@ as_get_knn <- function(nn) {
 }
 
 check_complete <- function(nn) {
-  check_class(nn, "residual_knn", "nn")
+  check_neighbours(nn)
   short <- which(is.na(nn$id[, nn$k]))
   if (length(short)) {
     refuse("nn", paste("a search with", nn$k, "neighbours in every row"),

@@ -65,8 +65,8 @@ residual_gp <- function(x, kernel, inducing = 200, nugget = 0, jitter = 1e-6,
 # The object from arguments that were checked.
 new_residual_gp <- function(x, kernel, inducing, nugget, jitter, threads) {
   parts <- .Call(C_residual_gp, x, kernel, inducing, jitter, threads)
-  structure(c(list(x = x, kernel = kernel, inducing = inducing, nugget = nugget, jitter = jitter),
-              parts[c("chol", "V", "variance")]), class = "residual_gp")
+  known_gp(structure(c(list(x = x, kernel = kernel, inducing = inducing, nugget = nugget, jitter = jitter),
+                       parts[c("chol", "V", "variance")]), class = "residual_gp"))
 }
 
 choose_inducing <- function(x, lengthscale, m, selection, threads) {
@@ -160,7 +160,7 @@ residual_process <- function(x, kernel, V, variance = pmax(kernel$variance - col
 #' residual_correlation(gp, j = 24:27, newdata = 0.49)
 #' @export
 residual_correlation <- function(gp, i = NULL, j = NULL, newdata = NULL) {
-  check_class(gp, "residual_gp", "gp")
+  check_gp(gp)
   i <- check_rows(i, "i", nrow(gp$x))
   j <- check_rows(j, "j", nrow(gp$x))
   threads <- thread_count(NULL)
@@ -195,6 +195,7 @@ new_points <- function(gp, newdata, threads) {
 
 #' @export
 print.residual_gp <- function(x, ...) {
+  check_gp(x, "x")
   m <- if (is.null(x$inducing)) {
     counted(nrow(x$V), "own feature")
   } else {

@@ -36,7 +36,7 @@
 #' range(f$D)
 #' @export
 vif_factor <- function(gp, nn, nugget, noise_variance = NULL, threads = NULL) {
-  check_class(gp, "residual_gp", "gp")
+  check_gp(gp)
   id <- check_conditioning(nn, nrow(gp$x))
   noise <- check_noise(nugget, noise_variance, nrow(gp$x))
   f <- .Call(C_vif_regression, gp, noise, id, NULL, NULL, thread_count(threads))
@@ -88,7 +88,7 @@ contrast_matrix <- function(id, coef) {
 #' @export
 vif_loglik <- function(y, gp, nn, nugget, X = NULL, noise_variance = NULL, gradient = FALSE,
                        threads = NULL) {
-  check_class(gp, "residual_gp", "gp")
+  check_gp(gp)
   n <- nrow(gp$x)
   y <- check_response(y, n, "gp$x")
   X <- mean_basis(check_covariates(X, n))$Q
@@ -104,12 +104,14 @@ vif_loglik <- function(y, gp, nn, nugget, X = NULL, noise_variance = NULL, gradi
 # Likelihood and all that predictions need; with `gradient` and `information` also what these say of the logarithms of
 # the covariance parameters. The information serves the steps of an optimiser, and standard errors if it is asked for as
 # "accurate", which costs more where there are inducing inputs. With `columns` there is one lengthscale for each column.
+# Evaluations that follow each other save the time that the system takes to clear memory with a `memory`, vif_memory(), of theirs.
 vif_evaluate <- function(y, gp, id, noise, X, threads, gradient = FALSE, information = FALSE, nugget = 0,
-                         columns = length(gp$kernel$lengthscale) > 1) {
+                         columns = length(gp$kernel$lengthscale) > 1, memory = NULL) {
   values <- unname(rbind(y, if (!is.null(X)) t(X))) # a column a point, as the core wants them
   storage.mode(values) <- "double"
   how <- if (identical(information, "accurate")) 2L else as.integer(information)
-  found <- .Call(C_vif_likelihood, gp, noise, nugget, id, values, gradient, how, columns, threads)
+  found <- .Call(C_vif_likelihood, gp, noise, nugget, id, values, gradient, how, columns, memory,
+                 threads)
   if (is.null(found$gradient)) return(found)
   d <- if (columns) ncol(gp$x) else 1
   matern <- gp$kernel$family == "matern"
@@ -130,6 +132,8 @@ vif_evaluate <- function(y, gp, id, noise, X, threads, gradient = FALSE, informa
   }
   found
 }
+
+vif_memory <- function() .Call(C_vif_memory)
 
 # Names of the parameters whose logarithms derivatives are taken to.
 derivative_names <- function(lengthscales, matern) {
@@ -197,11 +201,12 @@ check_noise <- function(nugget, noise_variance, n) {
 # Neighbours among earlier rows as an integer matrix without the point itself.
 check_conditioning <- function(nn, n) {
   if (inherits(nn, "residual_knn")) {
+    check_neighbours(nn)
     if (!nn$predecessors) refuse("nn", "a search with predecessors = TRUE", "one among all points")
     if (!is.null(nn$queries)) refuse("nn", "a search for all rows", "one for chosen `queries`")
     id <- unname(nn$id)
   } else {
-    if (!is.matrix(nn) || !is.numeric(nn)) {
+    if (!is.matrix(nn) || !is.numeric(nn) || !ncol(nn)) {
       refuse("nn", "a residual_knn object or an integer matrix as GpGp's find_ordered_nn() makes it",
              describe(nn))
     }

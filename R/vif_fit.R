@@ -174,7 +174,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   ), class = "vif")
   fit$bounded <- at_bounds(found$theta, settings, fit)
   warn_bounds(fit)
-  fit
+  sealed(fit)
 }
 
 # What predictions need of an evaluation, B being that of the user's covariates.

@@ -48,7 +48,7 @@ vif_fit.formula <- function(formula, coords, data = environment(formula), subset
   fit$contrasts <- attr(X, "contrasts")
   fit$na.action <- attr(frame, "na.action")
   fit$model <- frame
-  fit
+  sealed(fit)
 }
 
 # Where inputs come from: a one-sided formula, the data that it reads, and, for inputs that are not columns of

@@ -145,14 +145,15 @@ large_features <- 1e7
 threads_or_null <- function(threads) if (is.na(threads)) NULL else threads
 
 # Log-likelihood at theta for a given structure, with its gradient and expected information in theta unless these
-# are not wanted; -Inf where a covariance is not positive definite.
-evaluate <- function(theta, structure, data, settings, derivatives = TRUE) {
+# are not wanted (that of a step, unless "accurate" is asked for); -Inf where a covariance is not positive definite.
+evaluate <- function(theta, structure, data, settings, derivatives = TRUE, information = derivatives) {
   nugget <- to_nugget(theta, settings)
   tryCatch({
     gp <- make_gp(theta, data$x, structure$inducing, settings)
     if (length(gp$V) > large_features) gc() # those of the evaluation before
     evaluation <- vif_evaluate(data$y, gp, structure$id, nugget + data$extra, data$X, settings$threads,
-                               gradient = derivatives, information = derivatives, nugget = nugget)
+                               gradient = derivatives, information = information, nugget = nugget,
+                               memory = settings$memory)
     if (!is.finite(evaluation$loglik)) return(list(value = -Inf))
     list(value = evaluation$loglik, theta = theta, evaluation = evaluation,
          gradient = if (derivatives) to_theta_slope(evaluation$gradient, theta, settings),
@@ -164,6 +165,7 @@ evaluate <- function(theta, structure, data, settings, derivatives = TRUE) {
 
 # Climbs on all data. The structure stays that of its grid point unless the parameters leave its neighbourhood.
 maximise <- function(start, data, settings, iterations, progress, searches = 4) {
+  settings$memory <- vif_memory()
   theta <- start$theta
   history <- start$history
   done <- 0
@@ -176,7 +178,8 @@ maximise <- function(start, data, settings, iterations, progress, searches = 4) 
     if (!found$settled || !off_grid(theta, at, settings)) break
     at <- on_grid(theta, settings)
   }
-  list(theta = theta, fisher = found$at$fisher, evaluation = found$at$evaluation, structure = found$structure,
+  accurate <- evaluate(theta, found$structure, data, settings, information = "accurate")
+  list(theta = theta, fisher = accurate$fisher %or% found$at$fisher, evaluation = found$at$evaluation, structure = found$structure,
        gp = make_gp(theta, data$x, found$structure$inducing, settings), value = found$at$value,
        converged = found$settled, message = found$message, iterations = done, history = history)
 }

@@ -2,6 +2,7 @@
 
 #' @export
 print.vif <- function(x, digits = 4, ...) {
+  check_fit(x, "x")
   print_head(x)
   cat("kernel: ", format(named_kernel(x)), "\n", sep = "")
   cat("nugget: ", format(x$nugget, digits = digits), if (x$nugget_fixed) " (fixed)",
@@ -68,6 +69,7 @@ named_kernel <- function(object) {
 summary.vif <- function(object, check = FALSE, ...) {
   check_dots(...)
   check <- check_flag(check, "check")
+  check_fit(object)
   estimate <- object$coefficients
   error <- sqrt(diag(object$vcov))
   z <- estimate / error

@@ -20,6 +20,7 @@
 #' @export
 plot.vif <- function(x, which = 1:4, columns = 1:2, ...) {
   check_dots(...)
+  check_fit(x, "x")
   if (!is.numeric(which) || !all(which %in% 1:4)) refuse("which", "among 1 to 4", describe(which))
   if (any(which %in% 1:3)) {
     left_out <- fit_residuals(x, "loo")

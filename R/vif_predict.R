@@ -63,6 +63,7 @@ predict.vif <- function(object, newdata, newX = NULL, k = 2 * object$k, se.fit =
                         beta_uncertainty = FALSE, nsim = 0, chunk = 50000, threads = NULL,
                         progress = interactive(), type = c("response", "link"), ..., seed = NULL) {
   check_dots(..., hint = c(newx = "new covariates are `newX`", n.samples = "samples are `nsim`"))
+  check_fit(object)
   k <- min(check_whole(k, "k", 1), object$n)
   se.fit <- check_flag(se.fit, "se.fit")
   interval <- check_choice(interval, c("none", "prediction", "confidence"), "interval")

@@ -24,6 +24,7 @@
 #' @export
 residuals.vif <- function(object, type = c("response", "loo", "standardised"), ...) {
   check_dots(...)
+  check_fit(object)
   if (identical(type, "standardized")) type <- "standardised"
   type <- check_choice(type, c("response", "loo", "standardised"), "type")
   stats::naresid(object$na.action, fit_residuals(object, type))
@@ -70,6 +71,7 @@ precision_times <- function(object, B, X) {
 #' @export
 fitted.vif <- function(object, ...) {
   check_dots(...)
+  check_fit(object)
   stats::naresid(object$na.action, object$y - fit_residuals(object, "response"))
 }
 
@@ -111,6 +113,7 @@ pad_excluded <- function(out, object) {
 #' @export
 simulate.vif <- function(object, nsim = 1, seed = NULL, ...) {
   check_dots(..., hint = c(newdata = "samples at new inputs, given the data, are predict(fit, newdata, nsim = )"))
+  check_fit(object)
   nsim <- check_whole(nsim, "nsim", 1)
   if (!is.null(seed)) seed <- check_whole(seed, "seed", -.Machine$integer.max)
   state <- object$state

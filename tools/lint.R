@@ -9,24 +9,24 @@
 c_layers <- list(
   simd = list("simd_lanes", "simd_body", "simd"),
   base = list(c("status", "bitset", "kbest", "threads", "scratch"), "pace", "linalg"),
-  model = list("matern", "kernel", c("inducing", "metric"), "specials"),
+  model = list("matern", "kernel", c("inducing", "metric"), c("places", "specials")),
   partition = list(c("tree", "order"), c("cells", "nodes")),
   bound = list("bounds", c("cones", "spans")),
   form = list("frames", c("screen", "subspace")),
   search = list(
-    c("answers", "index"), "query", c("query_best", "query_brute", "query_level"),
+    c("answers", "index"), "query", c("distinct", "query_best", "query_brute", "query_level"),
     c("query_best_cells", "query_best_nodes", "query_level_block", "query_level_candidates", "query_level_circles",
       "query_level_cones", "query_level_expansions", "query_level_frontier", "query_level_integers",
       "query_level_pairs", "query_level_subspaces")
   ),
   select = list("select"),
   vif = list(c("products", "slopes"), c("batch", "information"), c("likelihood", "vif")),
-  r = list(c("entry", "glue"), "problem", c("gp", "search", "select", "tree", "vif"), "init")
+  r = list(c("entry", "glue"), "known", "problem", c("gp", "search", "select", "tree", "vif"), "init")
 )
 
 # R/: the families of files, foundations first. A file calls functions of its own family and of earlier ones.
 r_layers <- c(
-  "vecchiann-package", "checks", "runtime", "kernel", "residual", "order", "tree", "neighbours", "conditioning",
+  "vecchiann-package", "checks", "runtime", "kernel", "object", "residual", "order", "tree", "neighbours", "conditioning",
   "convert", "plot", "vif"
 )
 

@@ -7,6 +7,7 @@
 #include "base/threads.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <string.h>
 
 status inducing_factor(const kernel *kern, int d, int m, const double *z, double jitter,
@@ -72,6 +73,7 @@ status inducing_features(const kernel *kern, int d, int m, const double *z, cons
             size_t first = panel * cols;
             double *points = scratch + scratch_size * threads_id(), *B = points + (size_t)d * cols;
             int filled = n - first < (size_t)cols ? (int)(n - first) : cols;
+            unsigned state = simd_flush();
             simd_pack(d, cols, filled, x + first * d, d, 1, points);
             kernel_panel(&rad, d, m, z_panels, points, B);
             linalg_solve_panel(&triangle, B);
@@ -79,6 +81,7 @@ status inducing_features(const kernel *kern, int d, int m, const double *z, cons
             for (int j = 0; j < filled; j++)
                 r[first + j] = top - points[j];
             unpack_panel(m, cols, filled, B, V + first * m);
+            simd_restore(state);
         }
     }
     result = pace_end(&p);
@@ -87,6 +90,96 @@ done:
     scratch_free(z_panels);
     scratch_free(scratch);
     return result;
+}
+
+/* Signs and sizes that no damage knows of. */
+static double combination(size_t i)
+{
+    uint64_t bits = (i + 1) * 0x9e3779b97f4a7c15u;
+    bits = (bits ^ (bits >> 29)) * 0xbf58476d1ce4e5b9u;
+    bits ^= bits >> 32;
+    double size = 0.5 + ldexp((double)(bits >> 12), -53);
+    return bits & 1 ? size : -size;
+}
+
+/* w <- L' u, and whether L is a lower factor with K u = L w. */
+static int check_factor(const kernel *kern, const inducing_claim *claim, const double *u, double *w,
+                        double *row, double tolerance)
+{
+    size_t m = claim->m;
+    double *product = row + m;
+    memset(product, 0, m * sizeof(double));
+    for (size_t j = 0; j < m; j++) {
+        const double *column = claim->L + j * m;
+        if (!(column[j] > 0.0))
+            return 0;
+        for (size_t i = 0; i < j; i++)
+            if (column[i] != 0.0)
+                return 0;
+        w[j] = 0.0;
+        for (size_t i = j; i < m; i++)
+            w[j] += column[i] * u[i];
+        for (size_t i = j; i < m; i++)
+            product[i] += column[i] * w[j];
+    }
+    for (size_t j = 0; j < m; j++) {
+        kernel_row(kern, claim->d, claim->z + j * claim->d, claim->m, claim->z, row);
+        double sum = claim->jitter * kern->variance * u[j];
+        for (size_t i = 0; i < m; i++)
+            sum += row[i] * u[i];
+        if (!(fabs(sum - product[j]) <= tolerance))
+            return 0;
+    }
+    return 1;
+}
+
+static inducing_part check_point(const kernel *kern, const inducing_claim *claim, size_t i,
+                                 const double *u, const double *w, double *row, double tolerance)
+{
+    int m = claim->m;
+    const double *v = claim->V + i * m;
+    double top = kern->variance, norm = 0.0, sum = 0.0, slack = (1e-11 + 1e-14 * m) * top;
+    for (int j = 0; j < m; j++)
+        norm += v[j] * v[j];
+    if (!claim->L)
+        return isfinite(norm) && claim->variance[i] >= fmax(top - norm - 1e-8 * top, 0.0)
+                   ? INDUCING_SOUND
+                   : INDUCING_VARIANCES;
+    if (m)
+        kernel_row(kern, claim->d, claim->x + i * claim->d, m, claim->z, row);
+    for (int j = 0; j < m; j++)
+        sum += w[j] * v[j] - u[j] * row[j];
+    if (!(fabs(sum) <= tolerance))
+        return INDUCING_FEATURES;
+    return fabs(claim->variance[i] - (top - norm)) <= slack ? INDUCING_SOUND : INDUCING_VARIANCES;
+}
+
+status inducing_check(const kernel *kern, const inducing_claim *claim, int threads,
+                      const monitor *mon, inducing_part *wrong)
+{
+    size_t m = claim->m, rows = 2 * (m + 8);
+    double *u = scratch_alloc(2 * m + rows * threads + 1, sizeof(double)), *w = u + m, size = 0.0;
+    if (!u)
+        return status_fail(STATUS_MEMORY);
+    for (size_t j = 0; j < m; j++) {
+        u[j] = combination(j);
+        size += fabs(u[j]);
+    }
+    double tolerance = (1e-11 + 1e-14 * m) * kern->variance * size;
+    int found = INDUCING_SOUND;
+    if (claim->L && m && !check_factor(kern, claim, u, w, w + m, tolerance))
+        found = INDUCING_FACTOR;
+    pace p = pace_over(mon, found == INDUCING_SOUND ? claim->n : 0, 64);
+    while (pace_next(&p)) {
+#pragma omp parallel for num_threads(threads) schedule(static) reduction(max : found)
+        for (size_t i = p.first; i < p.last; i++) {
+            int part = check_point(kern, claim, i, u, w, w + m + rows * threads_id(), tolerance);
+            found = part > found ? part : found;
+        }
+    }
+    scratch_free(u);
+    *wrong = (inducing_part)found;
+    return pace_end(&p);
 }
 
 status inducing_weights(int m, const double *L, size_t n, const double *V, int threads,

@@ -23,6 +23,27 @@ status inducing_features(const kernel *kern, int d, int m, const double *z, cons
                          size_t n, const double *x, int threads, const monitor *mon, double *V,
                          double *r);
 
+/* What is said to be the features and residual variances of n points. Without L these are anybody's own, whose
+ * variances are at least those that the features leave. */
+typedef struct {
+    size_t n;
+    int m, d;
+    const double *x, *z, *L, *V, *variance;
+    double jitter;
+} inducing_claim;
+
+typedef enum {
+    INDUCING_SOUND,
+    INDUCING_FACTOR,
+    INDUCING_FEATURES,
+    INDUCING_VARIANCES
+} inducing_part;
+
+/* Which part, if any, does not follow from the inputs, but for rounding. By one random combination of the inducing
+ * inputs (Freivalds, 1977): m kernel values and 2 m products a point, where making the features takes m^2. */
+status inducing_check(const kernel *kern, const inducing_claim *claim, int threads,
+                      const monitor *mon, inducing_part *wrong);
+
 /* W <- L^-T V for n columns (W may be V). */
 status inducing_weights(int m, const double *L, size_t n, const double *V, int threads,
                         const monitor *mon, double *W);

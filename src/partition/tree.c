@@ -3,6 +3,7 @@
 #include "base/pace.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -278,7 +279,46 @@ done:
     return result;
 }
 
-int tree_check(const tree *t, int d, const double *x)
+enum { PERM, FIRST, COUNT, PARENT, CHILD, CHILDREN, CENTRE, LEVEL, RADIUS, NOTHING };
+
+static int node_fault(const tree *t, int v)
+{
+    int64_t n = (int64_t)t->n, first = t->first[v], count = t->count[v], child = t->child[v],
+            children = t->children[v], parent = t->parent[v];
+    if (first < 0 || first >= n)
+        return FIRST;
+    if (count < 1 || first + count > n)
+        return COUNT;
+    if (v ? parent < 0 || parent >= v : parent != -1)
+        return PARENT;
+    if (children < 0 || children > t->nodes)
+        return CHILDREN;
+    if (child < 0 || child + children > t->nodes || (children && child <= v))
+        return CHILD;
+    if (v && (v < t->child[parent] || v - t->child[parent] >= t->children[parent]))
+        return PARENT;
+    if (t->centre[v] < 0 || t->centre[v] >= n)
+        return CENTRE;
+    if (t->level[v] != (v ? t->level[parent] + 1 : 0))
+        return LEVEL;
+    return t->radius[v] >= 0.0 ? NOTHING : RADIUS;
+}
+
+int tree_fault(const tree *t)
+{
+    if (t->first[0] != 0)
+        return FIRST;
+    if ((size_t)t->count[0] != t->n)
+        return COUNT;
+    for (int v = 0; v < t->nodes; v++) {
+        int fault = node_fault(t, v);
+        if (fault != NOTHING)
+            return fault;
+    }
+    return NOTHING;
+}
+
+int tree_check(const tree *t, int d, const double *x, double slack)
 {
     for (int v = 0; v < t->nodes; v++) {
         int at = t->first[v], nested = t->children[v] == 0;
@@ -300,11 +340,11 @@ int tree_check(const tree *t, int d, const double *x)
             return 1;
         if (!nested)
             return 2;
-        if (sqrt(far) != t->radius[v])
+        if (!(fabs(sqrt(far) - t->radius[v]) <= slack * t->radius[v]))
             return 3;
         for (int a = t->child[v]; a < t->child[v] + t->children[v]; a++)
             for (int b = t->child[v]; b < a; b++)
-                if (sqrt(squared(d, x, t->centre[a], t->centre[b])) < widest)
+                if (sqrt(squared(d, x, t->centre[a], t->centre[b])) < widest * (1.0 - slack))
                     return 4;
         if (t->children[v] == 1)
             return 5;

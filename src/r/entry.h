@@ -21,6 +21,14 @@ SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP threads);
 SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads);
 SEXP tree_index_fields(SEXP gp, SEXP tree_list);
 SEXP scratch_buffers(void);
+SEXP numbers_print(SEXP object);
+SEXP gp_known(SEXP gp);
+SEXP gp_remember(SEXP gp);
+SEXP gp_damage(SEXP gp, SEXP threads);
+SEXP tree_known(SEXP tree_list);
+SEXP tree_remember(SEXP tree_list);
+SEXP tree_damage(SEXP tree_list);
+SEXP tree_seal(SEXP index);
 SEXP tree_invariant(SEXP list, SEXP x, SEXP lengthscale);
 SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
                   SEXP method, SEXP budget, SEXP threads, SEXP progress);
@@ -34,6 +42,7 @@ SEXP vif_regression(SEXP gp, SEXP noise, SEXP id, SEXP children, SEXP child_nois
 SEXP vif_contrasts(SEXP id, SEXP coef, SEXP parents, SEXP children, SEXP threads);
 SEXP vif_norm(SEXP L, SEXP W, SEXP threads);
 SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP gradient,
-                    SEXP information, SEXP axes, SEXP threads);
+                    SEXP information, SEXP axes, SEXP memory, SEXP threads);
+SEXP vif_memory(void);
 
 #endif

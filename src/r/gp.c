@@ -5,8 +5,10 @@
 #include "base/threads.h"
 #include "model/inducing.h"
 #include "model/metric.h"
+#include "model/places.h"
 #include "partition/order.h"
 #include "r/glue.h"
+#include "r/known.h"
 #include "simd/simd.h"
 
 #include <R.h>
@@ -70,16 +72,32 @@ SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP unif
     return out;
 }
 
-/* Features and residual variances of the rows of x, from inducing inputs and their factor in the unit of the frame. */
+/* Features and residual variances of the rows of x, from inducing inputs and their factor in the unit of the frame. Where at
+ * least half of the rows are copies of others, those of the others serve them. */
 static void set_features(const frame *fr, int m, const double *z, const double *L, SEXP x,
                          int threads, SEXP V, SEXP variance)
 {
-    size_t n = nrows(x);
-    r_raise(inducing_features(&fr->kern, fr->d, m, z, L, n, r_scaled(fr, x), threads,
-                              r_interrupts(), REAL(V), REAL(variance)));
-    r_scale(REAL(V), n * m, fr->unit);
-    r_scale(REAL(variance), n, fr->unit);
-    r_scale(REAL(variance), n, fr->unit);
+    size_t n = nrows(x), count = n;
+    double *points = r_scaled(fr, x), *v = REAL(V), *r = REAL(variance);
+    metric_points all = {.n = n, .d = fr->d, .x = points};
+    places at = {0};
+    status outcome = places_likely(n, fr->d, points) ? places_find(&all, &at) : status_ok();
+    if (!outcome.code && at.n && (size_t)at.count <= n / 2) {
+        count = at.count;
+        places_gather(&at, fr->d, points);
+    }
+    if (!outcome.code)
+        outcome = inducing_features(&fr->kern, fr->d, m, z, L, count, points, threads,
+                                    r_interrupts(), v, r);
+    if (!outcome.code && count < n) {
+        places_spread(&at, m, v);
+        places_spread(&at, 1, r);
+    }
+    places_free(&at);
+    r_raise(outcome);
+    r_scale(v, n * m, fr->unit);
+    r_scale(r, n, fr->unit);
+    r_scale(r, n, fr->unit);
 }
 
 SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads)
@@ -98,6 +116,64 @@ SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads)
     r_scale(L, (size_t)m * m, fr.unit);
     UNPROTECT(1);
     return out;
+}
+
+SEXP numbers_print(SEXP object)
+{
+    char text[17];
+    snprintf(text, sizeof(text), "%016llx", (unsigned long long)known_numbers(object, 0));
+    return mkString(text);
+}
+
+SEXP gp_known(SEXP gp) { return ScalarLogical(known_gp(gp)); }
+
+/* Takes a process that was just made as one that needs no check. */
+SEXP gp_remember(SEXP gp)
+{
+    if (known_gp_shape(gp))
+        known_gp_add(gp);
+    return R_NilValue;
+}
+
+static int all_finite(SEXP values)
+{
+    double sum = 0.0;
+    for (R_xlen_t i = 0; i < XLENGTH(values); i++)
+        sum += 0.0 * REAL(values)[i];
+    return sum == 0.0;
+}
+
+/* What is damaged of a process, or NULL, and then it is known. */
+SEXP gp_damage(SEXP gp, SEXP threads)
+{
+    static const char *names[] = {"x", "inducing", "chol", "V", "variance"};
+    SEXP V = r_element(gp, "V"), z = r_element(gp, "inducing"), L = r_element(gp, "chol");
+    if (!known_gp_shape(gp))
+        return mkString("x, kernel, inducing, chol, V, variance or nugget");
+    for (int f = 0; f < 5; f++)
+        if (r_element(gp, names[f]) != R_NilValue && !all_finite(r_element(gp, names[f])))
+            return mkString(names[f]);
+    frame fr = r_frame_in_units(r_element(gp, "x"), r_element(gp, "kernel"));
+    double inverse = 1.0 / fr.unit;
+    size_t n = nrows(r_element(gp, "x")), m = nrows(V);
+    inducing_claim claim = {
+        .n = n,
+        .m = (int)m,
+        .d = fr.d,
+        .x = r_scaled(&fr, r_element(gp, "x")),
+        .V = r_in_units(V, "V", n * m, inverse),
+        .variance = r_in_units(r_element(gp, "variance"), "variance", n, inverse * inverse)};
+    if (z != R_NilValue) {
+        claim.z = r_scaled(&fr, z);
+        claim.L = r_in_units(L, "chol", m * m, inverse);
+        claim.jitter = asReal(r_element(gp, "jitter"));
+    }
+    inducing_part wrong;
+    r_raise(inducing_check(&fr.kern, &claim, r_threads(threads), r_interrupts(), &wrong));
+    if (wrong != INDUCING_SOUND)
+        return mkString(names[1 + wrong]);
+    known_gp_add(gp);
+    return R_NilValue;
 }
 
 SEXP residual_features(SEXP gp, SEXP newdata, SEXP threads)

@@ -4,6 +4,7 @@
 #include "r/glue.h"
 #include "r/problem.h"
 #include "search/answers.h"
+#include "search/distinct.h"
 
 #include <R.h>
 #include <math.h>
@@ -81,7 +82,7 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
     query_result result = {.given = &given, .note = ""};
     status outcome = answers_new(task.count, task.k, id, dist, &given);
     if (!outcome.code)
-        outcome = query_run(name, &task, &result);
+        outcome = distinct_run(name, &task, &result);
     if (!outcome.code)
         answers_settle(&given, task.threads);
     answers_free(&given);

@@ -1,6 +1,6 @@
 #include "r/entry.h"
 
-#include "model/inducing.h"
+#include "base/scratch.h"
 #include "r/glue.h"
 #include "vif/likelihood.h"
 #include "vif/vif.h"
@@ -91,8 +91,23 @@ static double *new_values(SEXP list, int at, R_xlen_t rows, R_xlen_t cols)
     return REAL(values);
 }
 
+static void free_pool(SEXP pointer)
+{
+    scratch_pool_free(R_ExternalPtrAddr(pointer));
+    R_ClearExternalPtr(pointer);
+}
+
+SEXP vif_memory(void)
+{
+    SEXP pointer = PROTECT(R_MakeExternalPtr(NULL, install("vif_memory"), R_NilValue));
+    R_RegisterCFinalizerEx(pointer, free_pool, TRUE);
+    R_SetExternalPtrAddr(pointer, scratch_pool_new());
+    UNPROTECT(1);
+    return pointer;
+}
+
 SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP gradient,
-                    SEXP information, SEXP axes, SEXP threads)
+                    SEXP information, SEXP axes, SEXP memory, SEXP threads)
 {
     static const char *names[] = {"loglik", "beta",     "information", "coef",
                                   "D",      "root",     "b",           "B",
@@ -118,6 +133,7 @@ SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP
         .axes = asLogical(axes) == TRUE,
         .smoothness = fr.kern.family == KERNEL_MATERN,
         .threads = r_threads(threads),
+        .pool = memory == R_NilValue ? NULL : R_ExternalPtrAddr(memory),
         .mon = mon,
     };
     if (task.gradient) {

@@ -6,7 +6,7 @@
 #define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
 #define RANK_SHARE 0.5   /* of the points of a cell: more landmarks say no more than the points */
 #define ALIGN 64
-#define MAGIC 0x76616e6e32303040 /* changes with the layout */
+#define MAGIC 0x76616e6e32303041 /* changes with the layout */
 
 static void set_free(index_set *set)
 {
@@ -57,7 +57,7 @@ void index_move(index_search *from, index_search *to)
 
 /* What opening needs to know before it can tell how long the arrays are. */
 typedef struct {
-    uint64_t magic, bytes, n, print;
+    uint64_t magic, bytes, n, print, sum;
     int32_t rows, cols, form, d, m, count, panels, specials, expands, weights, special_reach, terms,
         bits, steps, width, fine_width;
     double jitter, most_noise, cost;
@@ -236,6 +236,7 @@ static header describe(const index_search *index)
                     0,
                     index->candidates->n,
                     0,
+                    0,
                     simd->rows,
                     simd->cols,
                     index->form,
@@ -314,6 +315,38 @@ void index_packed_write(index_search *index, uint64_t print, void *memory)
     memcpy(memory, &head, sizeof(head));
     memset((char *)memory + head.bytes - 16, 0, 16);
     walk_index((walk){.visit = visit_write, .memory = memory}, index);
+    index_seal(memory, head.bytes);
+}
+
+/* A checksum of all that is not the checksum. */
+static uint64_t sum_of(const void *memory, size_t bytes)
+{
+    header head;
+    memcpy(&head, memory, sizeof(head));
+    head.sum = 0;
+    double start[sizeof(head) / sizeof(double)];
+    memcpy(start, &head, sizeof(start));
+    uint64_t print = index_print(0, sizeof(start) / sizeof(*start), start);
+    return index_print(print, (bytes - sizeof(head)) / sizeof(double),
+                       (const double *)memory + sizeof(head) / sizeof(double));
+}
+
+void index_seal(void *memory, size_t bytes)
+{
+    header head;
+    memcpy(&head, memory, sizeof(head));
+    head.sum = sum_of(memory, bytes);
+    memcpy(memory, &head, sizeof(head));
+}
+
+int index_sound(index_pack kept)
+{
+    header head = {0};
+    if (!kept.memory || kept.bytes < sizeof(head.magic))
+        return 1;
+    memcpy(&head, kept.memory, kept.bytes < sizeof(head) ? kept.bytes : sizeof(head));
+    return head.magic != MAGIC || (kept.bytes >= sizeof(head) && head.bytes == kept.bytes &&
+                                   head.sum == sum_of(kept.memory, kept.bytes));
 }
 
 void index_packed_list(index_search *index, index_listener tell, void *context)

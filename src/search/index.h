@@ -64,6 +64,11 @@ void index_none(const metric_points *points, index_search *out);
 /* Hands an index of candidates over to another place, which was empty. */
 void index_move(index_search *from, index_search *to);
 
+/* Whether no byte has changed since it was written; an index that is not of this layout is never read, and so is
+ * sound too. Sealing gives it the checksum of what it holds. */
+int index_sound(index_pack kept);
+void index_seal(void *memory, size_t bytes);
+
 /* What was kept of the points: given n, d, m and v, the rest of them; 0 if nothing was, or of another process.
  * Points lie where the index does. */
 int index_points(index_pack kept, metric_points *points);

@@ -121,7 +121,7 @@ static int first_sampled(const query_task *task)
 static int all_are_queries(const query_task *task)
 {
     size_t first = first_sampled(task);
-    if (!task->self || task->count + first != task->points->n)
+    if (!task->self || task->limits || task->count + first != task->points->n)
         return 0;
     for (size_t q = 0; q < task->count && task->rows; q++)
         if (task->rows[q] != (int)(first + q))
@@ -165,6 +165,7 @@ static status sample_search(const query_task *task, const index_search *index, i
         sample.self = 1;
         sample.rows = rows;
         sample.slot = slot;
+        sample.limits = NULL;
         sample.count = count;
         sample.index = index;
         sample.mon = &mon;
@@ -429,7 +430,7 @@ static status run_plain(const char *method, const query_task *task, query_result
     return run_indexed(method, task, result);
 }
 
-/* Predecessors: the queries of rows below n and not below n / PREFIX_SHRINK are searched in an index of
+/* Predecessors: the queries of limits below n and not below n / PREFIX_SHRINK are searched in an index of
  * the first n points, so that at least a quarter of what an index holds is admissible and early points
  * cost little; then the same for the first n / PREFIX_SHRINK points, and so on. The tree serves the
  * first round; prefixes get their own. */
@@ -437,15 +438,19 @@ static status run_prefixes(const char *method, const query_task *task, query_res
 {
     int *rows = scratch_alloc(task->count + 1, sizeof(int));
     int *slot = scratch_alloc(task->count + 1, sizeof(int));
-    status outcome = rows && slot ? status_ok() : status_fail(STATUS_MEMORY);
+    int *limits = task->limits ? scratch_alloc(task->count + 1, sizeof(int)) : NULL;
+    status outcome =
+        rows && slot && (limits || !task->limits) ? status_ok() : status_fail(STATUS_MEMORY);
     const char *first_method = NULL, *first_note = result->note;
     size_t done = 0;
     for (size_t n = task->points->n; n && !outcome.code;) {
         size_t next = n < PREFIX_LEAST ? 0 : n / PREFIX_SHRINK, count = 0;
         for (size_t q = 0; q < task->count; q++) {
-            size_t row = query_row(task, q);
-            if (row < n && row >= next) {
-                rows[count] = (int)row;
+            size_t limit = query_limit(task, q); /* no row is above its limit */
+            if ((limit < n || n == task->points->n) && limit >= next) {
+                rows[count] = query_row(task, q);
+                if (limits)
+                    limits[count] = (int)limit;
                 slot[count++] = query_slot(task, q);
             }
         }
@@ -457,6 +462,7 @@ static status run_prefixes(const char *method, const query_task *task, query_res
         round.points = round.from = &prefix;
         round.rows = rows;
         round.slot = slot;
+        round.limits = limits;
         round.count = count;
         round.mon = &mon;
         if (n < task->points->n) {
@@ -480,6 +486,7 @@ static status run_prefixes(const char *method, const query_task *task, query_res
     }
     scratch_free(rows);
     scratch_free(slot);
+    scratch_free(limits);
     return outcome;
 }
 

@@ -319,7 +319,8 @@ typedef struct {
     /* out[j] = q . rows[j]. */
     void (*dot_rows)(int m, const double *q, int count, const double *const *rows, double *out);
 
-    /* c[i * cols + j] = sum_t a[i * a_row + t * a_step] b[t * b_step + j], i < rows, j < cols, t < steps. */
+    /* c[i * cols + j] = sum_t a[i * a_row + t * a_step] b[t * b_step + j], i < rows, j < cols, t < steps; a_row
+     * or a_step is 1. */
     void (*strided_tile)(size_t steps, const double *a, size_t a_row, size_t a_step,
                          const double *b, size_t b_step, double *c);
 
@@ -353,6 +354,11 @@ extern const simd_table *simd;
 
 /* Chooses the table; `limit` caps it by name ("portable", "avx2", "avx512"), NULL takes the widest. */
 void simd_init(const char *limit);
+
+/* In the calling thread numbers below the normal range are taken for zero, where the processor can do that, until
+ * simd_restore() with the answer: many processors are slow with them, and products of small features are full of them. */
+unsigned simd_flush(void);
+void simd_restore(unsigned state);
 
 /* Packs `count` points (point i, element u at source[i * point_stride + u * element_stride]) into
  * panels of `width`; the last panel is padded with zeros. Panels follow each other: m * width each. */

@@ -157,8 +157,11 @@ static void NAME(dot_rows)(int m, const double *q, int count, const double *cons
     }
 }
 
-static void NAME(strided_tile)(size_t steps, const double *a, size_t a_row, size_t a_step,
-                               const double *b, size_t b_step, double *c)
+/* One of the two strides of a is 1, a constant where this is inlined. */
+static inline __attribute__((always_inline)) void NAME(tile_steps)(size_t steps, const double *a,
+                                                                   size_t a_row, size_t a_step,
+                                                                   const double *b, size_t b_step,
+                                                                   double *c)
 {
     vd sum[TILE_ROWS][2];
 #pragma GCC unroll 16
@@ -180,29 +183,46 @@ static void NAME(strided_tile)(size_t steps, const double *a, size_t a_row, size
     }
 }
 
+static void NAME(strided_tile)(size_t steps, const double *a, size_t a_row, size_t a_step,
+                               const double *b, size_t b_step, double *c)
+{
+    if (a_row == 1)
+        NAME(tile_steps)(steps, a, 1, a_step, b, b_step, c);
+    else
+        NAME(tile_steps)(steps, a, a_row, 1, b, b_step, c);
+}
+
+/* radial and -s d radial / ds at a vector of s2. */
+static inline vd NAME(slope_vector)(const radial *rad, vd s2, vd *value)
+{
+    vd variance = SPLAT(rad->variance);
+    if (rad->form == RADIAL_GAUSSIAN) {
+        *value = variance * NAME(exp_minus)(s2);
+        return (s2 + s2) * *value;
+    }
+    vd s = NAME(square_root)(s2), e = variance * NAME(exp_minus)(s);
+    vd c1 = SPLAT(rad->c1), c2 = SPLAT(rad->c2), one = SPLAT(1.0);
+    *value = FMA(FMA(c2, s, c1), s, one) * e;
+    return FMA(FMA(c2, s, c1 - c2 - c2), s, one - c1) * s * e;
+}
+
 static void NAME(radial_slopes)(const radial *rad, size_t count, const double *s2, double *value,
                                 double *slope)
 {
-    vd variance = SPLAT(rad->variance), zero = SPLAT(0.0);
-    for (size_t i = 0; i < count; i += LANES) {
+    size_t i = 0;
+    for (; i + COLS <= count; i += COLS) { /* two at once, as each is a long chain */
+        vd k0, k1, first = NAME(slope_vector)(rad, LOAD(s2 + i), &k0);
+        vd second = NAME(slope_vector)(rad, LOAD(s2 + i + LANES), &k1);
+        STORE(value + i, k0);
+        STORE(value + i + LANES, k1);
+        STORE(slope + i, first);
+        STORE(slope + i + LANES, second);
+    }
+    for (; i < count; i += LANES) {
         int part = count - i < LANES ? (int)(count - i) : LANES;
-        vd at = part == LANES ? LOAD(s2 + i) : NAME(load_part)(s2 + i, part), k, k1;
-        if (rad->form == RADIAL_GAUSSIAN) {
-            k = variance * NAME(exp_minus)(at);
-            k1 = (at + at) * k;
-        } else { /* -s d/ds (1 + c1 s + c2 s^2) exp(-s) */
-            vd s = NAME(square_root)(at), e = variance * NAME(exp_minus)(s);
-            vd c1 = SPLAT(rad->c1), c2 = SPLAT(rad->c2);
-            k = FMA(FMA(c2, s, c1), s, SPLAT(1.0)) * e;
-            k1 = FMA(FMA(c2, s, c1 - c2 - c2), s, SPLAT(1.0) - c1 + zero) * s * e;
-        }
-        if (part == LANES) {
-            STORE(value + i, k);
-            STORE(slope + i, k1);
-        } else {
-            NAME(store_part)(value + i, part, k);
-            NAME(store_part)(slope + i, part, k1);
-        }
+        vd k, last = NAME(slope_vector)(rad, NAME(load_part)(s2 + i, part), &k);
+        NAME(store_part)(value + i, part, k);
+        NAME(store_part)(slope + i, part, last);
     }
 }
 

@@ -104,7 +104,7 @@ status batch_problem_new(const kernel *kern, int d, int m, const vif_points *par
                          const vif_points *children, int k, const int *id, batch_problem *out)
 {
     size_t n = children->n;
-    *out = (batch_problem){kern, d, m, k, parents, children, NULL, NULL};
+    *out = (batch_problem){kern, d, m, k, parents, children, NULL, NULL, NULL, 0};
     out->parent = scratch_alloc(n * k + 1, sizeof(int));
     out->order = scratch_alloc(n + 1, sizeof(int));
     status result = out->parent && out->order ? space_order(d, n, children->x, out->order)
@@ -200,6 +200,19 @@ void batch_load(const batch_problem *problem, const int *child, int count, batch
     }
 }
 
+/* What is read after the products of a lane: features of the next, and how those of this one change. */
+static void fetch_lane(const batch_problem *problem, const batch *b, int lane)
+{
+    int lanes = simd->lanes, size = b->size, m = problem->m;
+    for (int p = 0; p < size; p++) {
+        int at = b->id[p * lanes + lane];
+        if (lane + 1 < lanes)
+            batch_fetch(m, b->rows[(lane + 1) * size + p]);
+        for (int c = 0; c < problem->change_count && at >= 0; c++)
+            batch_fetch(m, problem->changes[c] + (size_t)at * m);
+    }
+}
+
 void batch_covariance(const batch_problem *problem, const slopes *sl, double *const *dK, batch *b)
 {
     int size = b->size, lanes = simd->lanes, d = problem->d;
@@ -218,6 +231,7 @@ void batch_covariance(const batch_problem *problem, const slopes *sl, double *co
         if (problem->m) {
             double *R = b->R + lane;
             const double *dot = b->gram;
+            fetch_lane(problem, b, lane);
             simd->gram_rows(problem->m, size, b->rows + lane * size, b->gram);
             for (size_t e = 0; e < triangle / lanes; e++)
                 R[e * lanes] -= dot[e];

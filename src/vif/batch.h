@@ -26,6 +26,9 @@ typedef struct {
     const vif_points *parents, *children;
     int *parent; /* k x children->n, 0-based, -1 for none */
     int *order;  /* the children, close ones together */
+    const double *const
+        *changes; /* matrices as the parents' v whose rows will be wanted too, or none */
+    int change_count;
 } batch_problem;
 
 /* Fills parent and order from R's table: children x k by columns, 1-based, anything below 1 (NA) for none. */
@@ -52,6 +55,13 @@ typedef struct {
 /* One for each thread; NULL without memory. */
 batch *batch_new(const batch_problem *problem, int threads);
 void batch_free(batch *all, int threads);
+
+/* Asks for a row of m values to be brought into cache. */
+static inline void batch_fetch(int m, const double *row)
+{
+    for (int u = 0; u < m; u += 8)
+        __builtin_prefetch(row + u);
+}
 
 size_t batch_triangle(int size);
 

@@ -122,8 +122,8 @@ static void sweep_down(const information_task *task, probes *own, int low, int w
         double deviation = sqrt(task->D[i]);
         double *h = own->h + i * stride + low;
         const double *q = own->q + i * stride + low;
-        for (int j = 0; j < k; j++) /* a missing parent has weight 0: any row does */
-            rows[j] = own->h + (size_t)(parent[j] < 0 ? 0 : parent[j]) * stride + low;
+        for (int j = 0; j < k; j++) /* a missing parent has weight 0: any finite row does */
+            rows[j] = parent[j] < 0 ? own->across : own->h + (size_t)parent[j] * stride + low;
         for (int a = 0; a < task->count; a++) {
             double *t = own->t + (a * task->n + i) * stride + low;
             simd->combine_rows(width, k, task->dcoef[a] + i * k, (const double *const *)rows, t);
@@ -187,8 +187,10 @@ static void differentiate(const information_task *task, probes *own)
         int low = PROBES / SPLIT * part / parts * SPLIT;
         int high = PROBES / SPLIT * (part + 1) / parts * SPLIT;
         double **rows = own->rows + (size_t)(task->k + 1) * part;
+        unsigned state = simd_flush();
         sweep_down(task, own, low, high - low, rows);
         sweep_up(task, own, low, high - low, rows);
+        simd_restore(state);
     }
     project(task, own, task->W, own->q, own->turned);
     for (int a = 0; a < count; a++) {
@@ -300,14 +302,14 @@ status information_expected(const information_task *task, double *out)
     status result = status_fail(STATUS_MEMORY);
     probes own = {
         .stride = stride,
-        .q = products_rows(n, stride),
-        .h = products_rows(n, stride),
-        .t = products_rows(n * count, stride),
-        .g = products_rows(n * count, stride),
-        .basis = with_basis ? products_rows(n, stride) : NULL,
-        .across = products_rows(PROBES, task->stride),
-        .turned = products_rows(m > PROBES ? m : PROBES, stride),
-        .y = products_rows((size_t)m * count, stride),
+        .q = products_rows(task->pool, n, PROBES, 0),
+        .h = products_rows(task->pool, n, PROBES, 0),
+        .t = products_rows(task->pool, n * count, PROBES, 0),
+        .g = products_rows(task->pool, n * count, PROBES, 0),
+        .basis = with_basis ? products_rows(task->pool, n, PROBES, 0) : NULL,
+        .across = products_rows(task->pool, PROBES, m > PROBES ? m : PROBES, 1),
+        .turned = products_rows(task->pool, m > PROBES ? m : PROBES, PROBES, 1),
+        .y = products_rows(task->pool, (size_t)m * count, PROBES, 1),
         .partial = scratch_alloc((n + m) * stride / SUM_BLOCK + 2, sizeof(double)),
         .along = scratch_alloc(count, sizeof(double)),
         .rows = scratch_alloc((size_t)(k + 1) * PROBES, sizeof(double *)),
@@ -350,14 +352,14 @@ status information_expected(const information_task *task, double *out)
             out[a * count + b] = out[b * count + a] = 0.5 * out[a * count + b];
     result = status_ok();
 done:
-    scratch_free(own.q);
-    scratch_free(own.h);
-    scratch_free(own.t);
-    scratch_free(own.g);
-    scratch_free(own.basis);
-    scratch_free(own.across);
-    scratch_free(own.turned);
-    scratch_free(own.y);
+    scratch_give(task->pool, own.q);
+    scratch_give(task->pool, own.h);
+    scratch_give(task->pool, own.t);
+    scratch_give(task->pool, own.g);
+    scratch_give(task->pool, own.basis);
+    scratch_give(task->pool, own.across);
+    scratch_give(task->pool, own.turned);
+    scratch_give(task->pool, own.y);
     scratch_free(own.partial);
     scratch_free(own.along);
     scratch_free(own.rows);

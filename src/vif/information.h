@@ -14,6 +14,7 @@
 #ifndef VECCHIANN_INFORMATION_H
 #define VECCHIANN_INFORMATION_H
 
+#include "base/scratch.h"
 #include "base/status.h"
 
 #include <stddef.h>
@@ -33,6 +34,7 @@ typedef struct {
     const double *trace;        /* tr(C^-1 E_a) */
     int accurate;
     int threads;
+    scratch_pool *pool; /* or NULL */
     const monitor *mon;
 } information_task;
 

@@ -12,6 +12,7 @@
 
 #define BLOCK 128      /* children whose sums are kept apart, so that sums have one order */
 #define POLL_BLOCKS 16 /* for each thread, between two polls */
+#define FEATURES 200   /* taken at once, for their rows to stay in cache */
 #define LOG_2PI 1.837877066409345483560659472811
 
 /* Directions: all noise, those of slopes.h, and the nugget where it is not all noise. */
@@ -77,7 +78,7 @@ static workspace *workspace_new(const evaluation *e, batch *batches, int threads
         workspace *own = all + t;
         own->b = batches + t;
         own->dK = scratch_alloc(count + 1, sizeof(double *));
-        own->rows = scratch_alloc(size + 2, sizeof(double *));
+        own->rows = scratch_alloc(2 * size + 2, sizeof(double *));
         own->F = scratch_alloc(count * triangle + (e->directions + 1) * vector + 3 * (size + 2) +
                                    2 * few,
                                sizeof(double));
@@ -98,24 +99,30 @@ static workspace *workspace_new(const evaluation *e, batch *batches, int threads
     return all;
 }
 
-static void free_each(double **arrays, int count)
+static void give_each(scratch_pool *pool, double **arrays, int count)
 {
-    for (int a = 0; arrays && a < count; a++)
-        scratch_free(arrays[a]);
-    scratch_free(arrays);
+    for (int a = 0; arrays && a < count; a++) {
+        scratch_give(pool, arrays[a]);
+        arrays[a] = NULL;
+    }
 }
 
 static void evaluation_free(evaluation *e)
 {
+    scratch_pool *pool = e->task->pool;
     batch_problem_free(&e->problem);
-    scratch_free(e->W);
-    scratch_free(e->contrasts);
-    free_each(e->dV, e->kernel_directions);
-    free_each(e->dW, e->directions);
-    free_each(e->dcoef, e->directions);
-    free_each(e->ratio, e->directions);
-    scratch_free(e->centred);
-    scratch_free(e->inverse);
+    scratch_give(pool, e->W);
+    scratch_give(pool, e->contrasts);
+    scratch_give(pool, e->centred);
+    scratch_give(pool, e->inverse);
+    give_each(pool, e->dV, e->kernel_directions);
+    give_each(pool, e->dW, e->directions);
+    give_each(pool, e->dcoef, e->directions);
+    give_each(pool, e->ratio, e->directions);
+    scratch_free(e->dV);
+    scratch_free(e->dW);
+    scratch_free(e->dcoef);
+    scratch_free(e->ratio);
     scratch_free(e->sums);
     scratch_free(e->trace);
 }
@@ -147,10 +154,10 @@ static status evaluation_new(const likelihood_task *task, likelihood_result *res
                                        task->id, &e->problem);
     if (outcome.code)
         return outcome;
-    e->W = products_rows(m ? n : 0, e->stride);
-    e->contrasts = products_rows(n, e->value_stride);
-    e->centred = scratch_alloc(n + 1, sizeof(double));
-    e->inverse = products_rows(m, e->stride);
+    e->W = products_rows(task->pool, m ? n : 0, m, 0);
+    e->contrasts = products_rows(task->pool, n, task->q, 1);
+    e->centred = scratch_take(task->pool, n + 1, sizeof(double));
+    e->inverse = products_rows(task->pool, m, m, 1);
     e->sums = scratch_alloc(blocks_of(n) * sums_width(e) + 1, sizeof(double));
     e->trace = scratch_alloc(e->directions + 1, sizeof(double));
     e->dV = pointers(e->kernel_directions);
@@ -160,13 +167,13 @@ static status evaluation_new(const likelihood_task *task, likelihood_result *res
     int failed = !e->W || !e->contrasts || !e->centred || !e->inverse || !e->sums || !e->trace ||
                  !e->dV || !e->dW || !e->dcoef || !e->ratio;
     for (int a = 0; a < e->directions && !failed; a++) {
-        e->dcoef[a] = scratch_alloc(n * k + 1, sizeof(double));
-        e->ratio[a] = scratch_alloc(n + 1, sizeof(double));
+        e->dcoef[a] = scratch_take(task->pool, n * k + 1, sizeof(double));
+        e->ratio[a] = scratch_take(task->pool, n + 1, sizeof(double));
         failed = !e->dcoef[a] || !e->ratio[a];
         if (failed || !m || a < 1 || a > e->kernel_directions)
             continue;
-        e->dV[a - 1] = scratch_alloc(n * m + 1, sizeof(double));
-        e->dW[a] = products_rows(n, e->stride);
+        e->dV[a - 1] = scratch_take(task->pool, n * m + 1, sizeof(double));
+        e->dW[a] = products_rows(task->pool, n, m, 0);
         failed = !e->dV[a - 1] || !e->dW[a];
     }
     return failed ? status_fail(STATUS_MEMORY) : status_ok();
@@ -194,32 +201,98 @@ static void keep_values(const evaluation *e, workspace *own)
             for (int c = 0; c < q && at >= 0; c++)
                 contrast[c] += weight * task->values[(size_t)at * q + c];
         }
-        if (task->m)
+        if (task->m && !e->directions)
             simd->combine_rows(task->m, size, own->weight, b->rows + (size_t)lane * size,
                                e->W + i * e->stride);
     }
 }
 
-/* F <- F - (v . dw + dv . w) in one direction of the kernel, for one lane. */
-static void feature_slopes(const evaluation *e, workspace *own, int direction, int lane)
+/* The contrasts of the features of one lane and of their derivatives, and F <- F - (v . dw + dv . w) in the directions of the
+ * kernel: some features at a time, for their rows to stay in the first cache. */
+static void feature_slopes(const evaluation *e, workspace *own, int lane)
 {
     const likelihood_task *task = e->task;
     batch *b = own->b;
     int lanes = simd->lanes, size = b->size, m = task->m;
     size_t i = b->child[lane];
-    const double *dV = e->dV[direction - 1], *const *rows = b->rows + (size_t)lane * size;
-    double *F = own->F + (size_t)direction * size * lanes, *dW = e->dW[direction] + i * e->stride;
     double deviation = sqrt(e->result->D[i]);
-    for (int p = 0; p < size; p++) {
-        int at = b->id[p * lanes + lane];
-        own->weight[p] = b->alpha[p * lanes + lane] / deviation;
-        own->rows[p] = at < 0 ? b->nothing : dV + (size_t)at * m;
-    }
-    simd->combine_rows(m, size, own->weight, own->rows, dW);
-    simd->dot_rows(m, dW, size, rows, own->dots);
-    simd->dot_rows(m, e->W + i * e->stride, size, own->rows, own->more);
+    const double **rows = own->rows, **changes = own->rows + size;
     for (int p = 0; p < size; p++)
-        F[p * lanes + lane] -= deviation * (own->dots[p] + own->more[p]);
+        own->weight[p] = b->alpha[p * lanes + lane] / deviation;
+    for (int u = 0; u < m; u += FEATURES) {
+        int part = m - u < FEATURES ? m - u : FEATURES;
+        double *W = e->W + i * e->stride + u;
+        for (int p = 0; p < size; p++)
+            rows[p] = b->id[p * lanes + lane] < 0 ? b->nothing : b->rows[lane * size + p] + u;
+        simd->combine_rows(part, size, own->weight, rows, W);
+        for (int c = 1; c <= e->kernel_directions; c++) {
+            double *F = own->F + (size_t)c * size * lanes, *dW = e->dW[c] + i * e->stride + u;
+            for (int p = 0; p < size; p++) {
+                int at = b->id[p * lanes + lane];
+                changes[p] = at < 0 ? b->nothing : e->dV[c - 1] + (size_t)at * m + u;
+            }
+            simd->combine_rows(part, size, own->weight, changes, dW);
+            simd->dot_rows(part, dW, size, rows, own->dots);
+            simd->dot_rows(part, W, size, changes, own->more);
+            for (int p = 0; p < size; p++)
+                F[p * lanes + lane] -= deviation * (own->dots[p] + own->more[p]);
+        }
+    }
+}
+
+/* (dR alpha) in every direction, and dD. */
+static void covariance_slopes(const evaluation *e, workspace *own)
+{
+    const likelihood_task *task = e->task;
+    batch *b = own->b;
+    int lanes = simd->lanes, size = b->size;
+    size_t vector = (size_t)size * lanes;
+    for (int a = 0; a < e->directions; a++) {
+        double *F = own->F + a * vector;
+        if (a >= 1 && a <= e->kernel_directions) {
+            simd->lane_multiply(size, own->dK[a - 1], b->alpha, F);
+            for (size_t at = 0; at < vector; at++)
+                F[at] = b->id[at] < 0 ? 0 : F[at];
+        } else if (a) {
+            for (size_t at = 0; at < vector; at++)
+                F[at] = task->nugget * b->alpha[at];
+        } else {
+            for (size_t at = 0; at < vector; at++)
+                F[at] = b->id[at] < 0 ? 0 : task->noise[b->id[at]] * b->alpha[at];
+        }
+    }
+    for (int lane = 0; lane < b->count && task->m; lane++)
+        feature_slopes(e, own, lane);
+    for (int a = 0; a < e->directions; a++) {
+        const double *F = own->F + a * vector;
+        double dD[SIMD_MAX_COLS] = {0};
+        for (int p = 0; p < size; p++)
+            for (int lane = 0; lane < lanes; lane++)
+                dD[lane] += b->alpha[p * lanes + lane] * F[p * lanes + lane];
+        for (int lane = 0; lane < b->count; lane++)
+            e->ratio[a][b->child[lane]] = dD[lane] / e->result->D[b->child[lane]];
+    }
+}
+
+/* The information of regressions (Guinness, 2021): t_a . t_b less half the product of their last elements, t_a the last row
+ * of the whitened derivative. */
+static void regression_information(const evaluation *e, const workspace *own, double *sums)
+{
+    const batch *b = own->b;
+    int lanes = simd->lanes, size = b->size, last = (size - 1) * lanes;
+    size_t vector = (size_t)size * lanes;
+    for (int a = 0; a < e->directions; a++)
+        for (int c = 0; c <= a; c++) {
+            const double *A = own->F + a * vector, *C = own->F + c * vector;
+            double sum[SIMD_MAX_COLS];
+            for (int lane = 0; lane < lanes; lane++)
+                sum[lane] = -0.5 * A[last + lane] * C[last + lane];
+            for (int p = 0; p < size; p++)
+                for (int lane = 0; lane < lanes; lane++)
+                    sum[lane] += A[p * lanes + lane] * C[p * lanes + lane];
+            for (int lane = 0; lane < b->count; lane++)
+                sums[a * e->directions + c] += sum[lane] / e->result->D[b->child[lane]];
+        }
 }
 
 /* How the regressions change, direction by direction; without features the information too. */
@@ -227,44 +300,16 @@ static void keep_slopes(const evaluation *e, workspace *own, double *sums)
 {
     const likelihood_task *task = e->task;
     batch *b = own->b;
-    int lanes = simd->lanes, size = b->size, last = size - 1, k = task->k, first = last - k;
+    int lanes = simd->lanes, size = b->size, k = task->k, first = size - 1 - k;
     size_t vector = (size_t)size * lanes;
-    for (int a = 0; a < e->directions; a++) {
-        double *F = own->F + a * vector;
-        int of_kernel = a >= 1 && a <= e->kernel_directions;
-        if (of_kernel)
-            simd->lane_multiply(size, own->dK[a - 1], b->alpha, F);
-        for (size_t at = 0; at < vector; at++)
-            if (b->id[at] < 0)
-                F[at] = 0;
-            else if (!of_kernel)
-                F[at] = (a ? task->nugget : task->noise[b->id[at]]) * b->alpha[at];
-        for (int lane = 0; lane < b->count; lane++) {
-            size_t i = b->child[lane];
-            if (of_kernel && task->m)
-                feature_slopes(e, own, a, lane);
-            double dD = 0;
-            for (int p = 0; p < size; p++)
-                dD += b->alpha[p * lanes + lane] * F[p * lanes + lane];
-            e->ratio[a][i] = dD / e->result->D[i];
-        }
-        simd->lane_solve(size, b->R, b->inverse, F);
-    }
+    covariance_slopes(e, own);
+    for (int a = 0; a < e->directions; a++)
+        simd->lane_solve(size, b->R, b->inverse, own->F + a * vector);
     if (task->information && !task->m)
-        for (int a = 0; a < e->directions; a++)
-            for (int c = 0; c <= a; c++) {
-                const double *A = own->F + a * vector, *C = own->F + c * vector;
-                for (int lane = 0; lane < b->count; lane++) {
-                    double sum = -0.5 * A[last * lanes + lane] * C[last * lanes + lane];
-                    for (int p = 0; p < size; p++)
-                        sum += A[p * lanes + lane] * C[p * lanes + lane];
-                    sums[2 * e->directions + a * e->directions + c] +=
-                        sum / e->result->D[b->child[lane]];
-                }
-            }
+        regression_information(e, own, sums + 2 * e->directions);
     for (int a = 0; a < e->directions; a++) {
         double *F = own->F + a * vector;
-        simd->lane_solve_back(last, b->R, b->inverse, F);
+        simd->lane_solve_back(size - 1, b->R, b->inverse, F);
         for (int lane = 0; lane < b->count; lane++) {
             double *dcoef = e->dcoef[a] + (size_t)b->child[lane] * k;
             for (int slot = 0; slot < k; slot++)
@@ -326,7 +371,7 @@ static status make_root(const evaluation *e, double *B)
     const likelihood_task *task = e->task;
     size_t n = task->points->n;
     int m = task->m, q = task->q, stride = e->stride;
-    double *root = e->result->root, *across = products_rows(q, stride);
+    double *root = e->result->root, *across = products_rows(NULL, q, m, 1);
     if (!across)
         return status_fail(STATUS_MEMORY);
     products_cross(n, m, e->W, stride, m, e->W, stride, 1, task->threads, e->inverse, stride);
@@ -394,9 +439,9 @@ static status make_value(const evaluation *e)
     int m = task->m, q = task->q, stride = e->value_stride;
     status outcome = status_fail(STATUS_MEMORY);
     double *B = scratch_alloc((size_t)m * q + 1, sizeof(double)),
-           *turned = products_rows(m, stride);
+           *turned = products_rows(NULL, m, q, 1);
     double *Q = scratch_alloc((size_t)q * q * 2 + 1, sizeof(double)),
-           *full = products_rows(q, stride);
+           *full = products_rows(NULL, q, q, 1);
     if (!B || !turned || !Q || !full)
         goto done;
     if (m) {
@@ -461,7 +506,7 @@ done:
 
 /* Adds what child i says of the gradient and of tr(S^-1 dS): w and g are divided by the root of D. */
 static void child_gradient(const evaluation *e, workspace *own, size_t i, const double *w,
-                           const double *g, double *sums)
+                           const double *g, const int *next, double *sums)
 {
     const likelihood_task *task = e->task;
     const likelihood_result *found = e->result;
@@ -471,6 +516,10 @@ static void child_gradient(const evaluation *e, workspace *own, size_t i, const 
     for (int j = 0; j < k; j++)
         own->rows[j] = parent[j] < 0 ? own->b->nothing : task->points->v + (size_t)parent[j] * m;
     own->rows[k] = w;
+    if (next) /* while the dot products wait for nothing */
+        for (int j = 0; j < k; j++)
+            if (next[j] >= 0)
+                batch_fetch(m, task->points->v + (size_t)next[j] * m);
     memset(own->dots, 0, (k + 1) * sizeof(double));
     if (m) {
         simd->dot_rows(m, g, k + 1, own->rows, own->dots);
@@ -515,8 +564,11 @@ static void second_block(const evaluation *e, workspace *own, size_t block)
                 memcpy(own->G + (size_t)a * stride + v, tile + a * cols, cols * sizeof(double));
         }
         for (int a = 0; a < count; a++)
-            child_gradient(e, own, child[a], own->W + (size_t)a * stride,
-                           own->G + (size_t)a * stride, sums);
+            child_gradient(
+                e, own, child[a], own->W + (size_t)a * stride, own->G + (size_t)a * stride,
+                at + a + 1 < end && m ? e->problem.parent + (size_t)child[a + 1] * e->task->k
+                                      : NULL,
+                sums);
     }
 }
 
@@ -531,11 +583,14 @@ static status run_pass(const evaluation *e, workspace *all, int pass, double fro
     for (size_t done = 0; done < blocks; done += step) {
         size_t end = done + step < blocks ? done + step : blocks;
 #pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(min : worst)
-        for (size_t block = done; block < end; block++)
+        for (size_t block = done; block < end; block++) {
+            unsigned state = simd_flush();
             if (pass == 1)
                 first_block(e, all + threads_id(), block, &worst);
             else
                 second_block(e, all + threads_id(), block);
+            simd_restore(state);
+        }
         if (monitor_poll(e->task->mon, from + (to - from) * (double)end / (double)blocks))
             return status_fail(STATUS_INTERRUPTED);
     }
@@ -608,6 +663,7 @@ static status make_derivatives(const evaluation *e)
             .trace = e->trace,
             .accurate = task->information == LIKELIHOOD_ACCURATE,
             .threads = task->threads,
+            .pool = task->pool,
             .mon = task->mon,
         };
         outcome = information_expected(&probes, across);
@@ -631,6 +687,8 @@ status likelihood_evaluate(const likelihood_task *task, likelihood_result *resul
                                   threads, e.dV);
     if (outcome.code)
         goto done;
+    e.problem.changes = (const double *const *)e.dV;
+    e.problem.change_count = m ? e.kernel_directions : 0;
     outcome = status_fail(STATUS_MEMORY);
     batches = batch_new(&e.problem, threads);
     all = batches ? workspace_new(&e, batches, threads) : NULL;
@@ -641,10 +699,7 @@ status likelihood_evaluate(const likelihood_task *task, likelihood_result *resul
         outcome = make_value(&e);
     if (outcome.code || !task->gradient)
         goto done;
-    for (int c = 0; c < e.kernel_directions; c++) { /* of no use any more */
-        scratch_free(e.dV[c]);
-        e.dV[c] = NULL;
-    }
+    give_each(task->pool, e.dV, e.kernel_directions); /* of no use any more */
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (size_t j = 0; j < n; j++) {
         const double *v = task->points->v + j * m;

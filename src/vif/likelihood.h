@@ -15,6 +15,7 @@
 #ifndef VECCHIANN_LIKELIHOOD_H
 #define VECCHIANN_LIKELIHOOD_H
 
+#include "base/scratch.h"
 #include "vif/batch.h"
 
 #define LIKELIHOOD_APPROXIMATE 1 /* for many points good enough for scoring, see information.h */
@@ -35,6 +36,7 @@ typedef struct {
     int information;      /* 0, or how */
     int axes, smoothness; /* directions, see slopes.h */
     int threads;
+    scratch_pool *pool; /* for evaluations that follow each other, or NULL */
     const monitor *mon;
 } likelihood_task;
 

@@ -9,12 +9,15 @@
 
 int products_stride(int count) { return (count + simd->cols - 1) / simd->cols * simd->cols; }
 
-double *products_rows(size_t n, int stride)
+double *products_rows(scratch_pool *pool, size_t n, int count, int zero)
 {
-    size_t size = (n + SIMD_MAX_ROWS) * stride + SIMD_MAX_ROWS;
-    double *rows = scratch_alloc(size, sizeof(double));
-    if (rows)
-        memset(rows, 0, size * sizeof(double));
+    int stride = products_stride(count);
+    size_t used = n * stride, size = used + (size_t)SIMD_MAX_ROWS * (stride + 1);
+    double *rows = scratch_take(pool, size, sizeof(double));
+    if (!rows)
+        return NULL;
+    size_t from = zero || stride != count ? 0 : used;
+    memset(rows + from, 0, (size - from) * sizeof(double));
     return rows;
 }
 
@@ -28,6 +31,7 @@ void products_cross(size_t n, int p, const double *A, int lda, int q, const doub
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int part = 0; part < threads; part++) {
         double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
+        unsigned state = simd_flush();
         for (size_t first = 0; first < n; first += CROSS_ROWS) {
             size_t count = n - first < CROSS_ROWS ? n - first : CROSS_ROWS;
             for (size_t at = part; at < tiles; at += threads) {
@@ -40,6 +44,7 @@ void products_cross(size_t n, int p, const double *A, int lda, int q, const doub
                     simd->add_multiple(cols, 1, tile + a * cols, C + (u + a) * ldc + v);
             }
         }
+        simd_restore(state);
     }
 }
 
@@ -50,6 +55,7 @@ void products_multiply(size_t n, int m, const double *A, int lda, int q, const d
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (size_t i = 0; i < n; i += rows) {
         double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
+        unsigned state = simd_flush();
         for (int v = 0; v < q; v += cols) {
             simd->strided_tile(m, A + i * lda, lda, 1, X + v, ldx, tile);
             for (int a = 0; a < rows && i + a < n; a++)
@@ -58,5 +64,6 @@ void products_multiply(size_t n, int m, const double *A, int lda, int q, const d
                 else
                     memcpy(out + (i + a) * ldo + v, tile + a * cols, cols * sizeof(double));
         }
+        simd_restore(state);
     }
 }

@@ -4,13 +4,16 @@
 #ifndef VECCHIANN_PRODUCTS_H
 #define VECCHIANN_PRODUCTS_H
 
+#include "base/scratch.h"
+
 #include <stddef.h>
 
 /* Values of a row of `count`, with those that fill it up to whole vectors. */
 int products_stride(int count);
 
-/* n rows of `stride` values, zeros; NULL without memory. For scratch_free. */
-double *products_rows(size_t n, int stride);
+/* n rows of products_stride(count) values; zero are those beyond the first `count`, or with `zero` all. NULL without
+ * memory. For scratch_give. */
+double *products_rows(scratch_pool *pool, size_t n, int count, int zero);
 
 /* C (p x q, rows of `ldc`) <- sum_i a_i b_i' over n rows a_i of A and b_i of B. With `lower` only what is needed for
  * entries (u, v), v <= u. Whole rows of C are written: ldc is a products_stride(). */

@@ -151,6 +151,7 @@ status slopes_features(const slopes *sl, int m, const double *z, const double *L
         int ids[SIMD_MAX_COLS];
         for (int j = 0; j < cols; j++)
             ids[j] = j < filled ? j : 0;
+        unsigned state = simd_flush();
         simd_pack(d, cols, filled, x + first * d, d, 1, points);
         simd->pack_rows(m, cols, filled, V + first * m, ids, features);
         slope_panel(sl, m, z_panels, points, B);
@@ -164,6 +165,7 @@ status slopes_features(const slopes *sl, int m, const double *z, const double *L
             linalg_solve_panel(&triangle, B[c]);
             unpack_panel(m, filled, B[c], dV[c] + first * m);
         }
+        simd_restore(state);
     }
 done:
     linalg_triangle_free(&triangle);

@@ -136,6 +136,7 @@ status vif_regress(const kernel *kern, int d, int m, const vif_points *parents,
 #pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(min : worst) reduction(+ : failed)
         for (size_t from = done; from < stop; from += step) {
             size_t end = from + step < stop ? from + step : stop;
+            unsigned state = simd_flush();
             for (size_t at = from; at < end; at += length) {
                 size_t i = problem.order[at];
                 if (!one_by_one) {
@@ -147,6 +148,7 @@ status vif_regress(const kernel *kern, int d, int m, const vif_points *parents,
                 if (child.code == STATUS_NOT_POSITIVE_DEFINITE && i < worst)
                     worst = i;
             }
+            simd_restore(state);
         }
         if (failed)
             outcome = status_fail(STATUS_MEMORY);

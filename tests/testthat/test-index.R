@@ -8,6 +8,7 @@ damaged <- function(tree, field, change, size = 4, what = "double") {
   bytes <- fields$at[at] + seq_len(fields$bytes[at])
   values <- readBin(tree$index[bytes], what, fields$bytes[at] / size, size)
   tree$index[bytes] <- writeBin(change(values), raw(), size)
+  tree$index <- .Call(C_tree_seal, tree$index) # or the change would be refused
   tree
 }
 
