@@ -10,15 +10,12 @@
 #' every observation's residual is conditioned on its `k` neighbours by residual correlation among earlier
 #' observations. The cost of one step is O(n (k^3 + k^2 m + m^2)), m being the number of inducing inputs.
 #'
-#' The logarithms of `variance`, `lengthscale` and `nugget` are optimised with analytic gradients, `beta` being
-#' profiled out. Which points are neighbours depends on the parameters: they are found again as the optimiser goes on
-#' and at convergence, and held fixed in between. Covariates may be in any unit: the fit does not depend on it.
-#'
-#' The fit has converged when the optimiser has (it expects to gain less than 0.0001 in log-likelihood), and
-#' after another search it gains less than 0.01 (a tenth of a standard error) or moves no parameter by
-#' more than 0.1 %. Neighbours near a tie can go on changing places: then it is enough that the optimiser
-#' settles four times and new neighbours move no parameter by more than 5 %, and `message` says by how
-#' much. Otherwise there is a warning, and the last parameters are kept.
+#' The logarithms of `variance`, `lengthscale` and `nugget` are optimised by Fisher scoring, `beta` being profiled
+#' out, from coarse to fine: a thousand observations find where the likelihood is high, a larger part comes close, and
+#' all observations need a few steps. Which points are neighbours depends on the parameters: conditioning sets and
+#' inducing inputs are made for a round value near the parameters and held fixed around it, so that nested models have
+#' the same sets. The fit has converged when the next step promises less than 0.0001 in log-likelihood; otherwise
+#' there is a warning, and the best parameters are kept. Covariates may be in any unit: the fit does not depend on it.
 #'
 #' @section Choices:
 #' *Kernel.* `"matern32"` suits most spatial data; `"matern52"` or `"rbf"` smooth surfaces such as computer experiments,
@@ -43,7 +40,7 @@
 #' @param ... Not used; any other argument is an error. In the formula method, arguments of the default method, from
 #'   `kernel` on. `neighbors` is understood as `neighbours`.
 #' @return An object of class `"vif"`: `kernel` and `nugget` (the estimates), `coefficients` (`beta`),
-#'   `loglik`, `converged`, `message`, `iterations`, `history` (one row for each search), `bounded` (parameters at a
+#'   `loglik`, `converged`, `message`, `iterations`, `history` (one row for each step), `bounded` (parameters at a
 #'   bound), `order` and the ordered `gp` ([residual_gp()]) and neighbours `id`, with what predictions need. Use
 #'   [predict][predict.vif], [summary][summary.vif], [plot][plot.vif], `coef`, [confint][confint.vif], `logLik`, `AIC`,
 #'   [anova][anova.vif], `fitted`, [residuals][residuals.vif], [simulate][simulate.vif], `update`, `vcov` and
@@ -95,7 +92,7 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #' @param jitter See [residual_gp()].
 #' @param seed Seed of all random choices. The session's random numbers are left untouched.
 #' @param threads Number of threads, see [vecchiann_info()].
-#' @param progress Whether to report every search.
+#' @param progress Whether to report every step.
 #' @export
 vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), inducing = 200, k = 30,
                             nugget = NULL, noise_variance = NULL, order = "maxmin",
@@ -127,7 +124,8 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   neighbours <- check_choice(neighbours, c("selected", "residual", "euclidean"), "neighbours")
   smoothness <- check_choice(smoothness, c("fixed", "estimate"), "smoothness")
   if (smoothness == "estimate" && kernel$family != "matern") {
-    refuse("smoothness", sprintf('"fixed" for family "%s"; family "matern" has one to estimate', kernel$family), '"estimate"')
+    refuse("smoothness", sprintf('"fixed" for family "%s"; family "matern" has one to estimate', kernel$family),
+           '"estimate"')
   }
   iterations <- check_whole(iterations, "iterations", 1)
   jitter <- check_nonnegative(jitter, "jitter")
@@ -245,7 +243,8 @@ tell_units <- function(x, kernel) {
   tell("units", sprintf(paste0(
     "one lengthscale serves all %d columns, though the range of %s is %s times that of %s, so that %s hardly counts. ",
     "Give each group of columns its own, for example lengthscale = list(%s)."),
-    ncol(x), large, format(signif(max(wide) / min(wide), 2), big.mark = ","), small, small, propose_groups(names, spread)))
+    ncol(x), large, format(signif(max(wide) / min(wide), 2), big.mark = ","), small, small,
+    propose_groups(names, spread)))
 }
 
 # Groups of columns whose ranges are within a factor 20, as vif_fit() takes them.
@@ -272,8 +271,11 @@ at_bounds <- function(theta, settings, fit) {
 
 warn_bounds <- function(fit) {
   if (!length(fit$bounded)) return(invisible())
+  flat <- grepl("^lengthscale\\..", names(fit$bounded)) & fit$bounded == "upper"
+  advice <- c(if (any(flat)) "A column with such a lengthscale does not matter and may be left out of the inputs",
+              if (!all(flat)) "The data do not determine it: hold it fixed, or simplify the model")
   warning(warningCondition(
-    paste0("vif_fit(): ", describe_bounds(fit), ". The data do not determine it: hold it fixed, or simplify the model"),
+    paste0("vif_fit(): ", describe_bounds(fit), ". ", paste(advice, collapse = ". ")),
     class = "vif_bound", call = NULL))
 }
 

@@ -91,6 +91,7 @@ placed <- function(object, newdata) {
     if (identical(origin$kind, "sf")) return(sf_newdata(newdata, object$place))
     newdata <- as.data.frame(newdata)
   }
+  if (is.matrix(newdata) && !is.null(colnames(newdata))) newdata <- as.data.frame(newdata)
   if (!is.data.frame(newdata)) refuse("newdata", "a data frame, as the fit has a formula", describe(newdata))
   if (is.null(origin)) return(newdata)
   if (identical(origin$kind, "sf")) return(sf_from_columns(newdata, object$place))

@@ -4,7 +4,7 @@
 #'
 #' Four pictures: observations against their leave-one-out predictions; a normal quantile plot of the
 #' standardised leave-one-out residuals; these residuals over the inputs, where the model should leave no
-#' pattern; and the log-likelihood at every search of neighbours.
+#' pattern; and the log-likelihood at every step, for the parts of the data that the fit goes through.
 #'
 #' @param x A [vif_fit()].
 #' @param which Which of the four to draw.
@@ -44,9 +44,21 @@ plot.vif <- function(x, which = 1:4, columns = 1:2, ...) {
   }
   if (3 %in% which) plot_residual_map(x, standard, columns, dot, frame)
   if (4 %in% which) {
-    # neighbours change between searches, so the climb may go down a little
-    frame("Climb", x$history$iteration, x$history$loglik - x$loglik, type = "b", pch = 20,
-          col = "#2f7fb8", xlab = "iteration at a search", ylab = "log-likelihood below that of the fit")
+    # parts of the data have likelihoods of their own, so what can be compared is the mean of an observation
+    history <- x$history
+    steps <- seq_len(nrow(history))
+    stage <- match(history$stage, unique(history$stage))
+    height <- x$n * history$loglik / history$observations - x$loglik
+    frame("Steps, by part of the data", steps, height, type = "n", xlab = "step", xaxt = "n",
+          ylab = "log-likelihood less that of the fit")
+    graphics::axis(1, pretty(steps)[pretty(steps) == round(pretty(steps))])
+    for (s in unique(stage)) {
+      own <- stage == s
+      graphics::lines(steps[own], height[own], type = "b", pch = 20, col = plot_stage[s])
+    }
+    sizes <- history$observations[!duplicated(stage)]
+    graphics::legend("bottomright", paste("n =", format(sizes, big.mark = ",", trim = TRUE)),
+                     col = plot_stage[seq_along(sizes)], pch = 20, bty = "n", cex = 0.8)
   }
   invisible(x)
 }
@@ -69,3 +81,5 @@ plot_residual_map <- function(fit, standard, columns, dot, frame) {
   frame("Standardised residuals, blue -3 to red 3", inputs[, columns[1]], inputs[, columns[2]],
         pch = dot$pch, cex = dot$cex, col = shade, xlab = labels[1], ylab = labels[2])
 }
+
+plot_stage <- c("#9fb8cc", "#2f7fb8", "#08457e")
