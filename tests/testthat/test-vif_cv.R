@@ -85,7 +85,8 @@ test_that("parameters may be estimated again in every fold", {
 })
 
 test_that("grouped lengthscales stay grouped", {
-  grouped <- vif_fit(y, cbind(x, runif(n)), X = 1, inducing = 15, k = 10, lengthscale = list(place = 1:2, time = 3),
+  z <- cbind(x, runif(n))
+  grouped <- vif_fit(y + sin(4 * z[, 3]), z, X = 1, inducing = 15, k = 10, lengthscale = list(place = 1:2, time = 3),
                      progress = FALSE)
   expect_identical(own_groups(grouped), list(place = 1:2, time = 3L))
   expect_null(own_groups(fit))

@@ -110,7 +110,7 @@ test_that("intervals of the mean are Wald's, those of covariance parameters from
   estimate <- coef(fit, "covariance")
   expect_equal(vcov(known, "covariance"), V * outer(estimate, estimate), ignore_attr = TRUE)
   expect_equal(confint(known)["lengthscale", ], estimate[[2]] * exp(c(-1, 1) * qnorm(0.975) * sqrt(V[2, 2])), ignore_attr = TRUE)
-  expect_equal(summary(known)$covariance[, "Std. Error"], estimate * sqrt(diag(V)))
+  expect_equal(covariance_table(known)[, "Std. Error"], estimate * sqrt(diag(V)))
   # what is at a bound is held there
   known$bounded <- c(nugget = "lower")
   expect_equal(unname(vcov(known, "covariance")[1:2, 1:2]), unname(solve(known$fisher[1:2, 1:2]) * outer(estimate, estimate)[1:2, 1:2]))
