@@ -9,7 +9,7 @@ lint_of <- function(...) {
   on.exit(unlink(root, recursive = TRUE))
   clean <- list(
     "src/r/entry.h" = c("SEXP alpha(SEXP x, SEXP y);", "SEXP beta(void);"),
-    "src/r/init.c" = c(
+    "src/init.c" = c(
       "#include \"r/entry.h\"", "static const R_CallMethodDef table[] = {",
       "    {\"alpha\", (DL_FUNC)&alpha, 2}, /* spare, 3) */", "    ENTRY(beta, 0),", "    {NULL, NULL, 0}", "};"
     ),
@@ -55,14 +55,14 @@ test_that("files of one folder keep to its rows, and what is compiled is listed"
   expect_identical(lint_of("src/search/query_level_pairs.c" = level), character())
   expect_violation(lint_of("src/search/query.c" = level), "^src/search/query.c:1: .*query_level.h")
   expect_violation(lint_of("src/search/query_brute.c" = level), "^src/search/query_brute.c:1: .*query_level.h")
-  expect_violation(lint_of("src/Makevars" = c("OBJECTS = \\", "    r/init.o \\", "    model/kernel.o")),
+  expect_violation(lint_of("src/Makevars" = c("OBJECTS = \\", "    init.o \\", "    model/kernel.o")),
                    "OBJECTS has model/kernel.o")
-  expect_violation(lint_of("src/Makevars" = "OBJECTS = r/init.o", "src/base/linalg.c" = ""), "OBJECTS lacks base/linalg.o")
+  expect_violation(lint_of("src/Makevars" = "OBJECTS = init.o", "src/base/linalg.c" = ""), "OBJECTS lacks base/linalg.o")
 })
 
 test_that("each foreign interface stays in its room", {
   expect_violation(lint_of("src/partition/tree.c" = "#include <omp.h>"), "<omp.h> belongs only in base/threads")
-  expect_violation(lint_of("src/partition/tree.c" = "static SEXP x;"), "R's API belongs only in r")
+  expect_violation(lint_of("src/partition/tree.c" = "static SEXP x;"), "R's API belongs only in r, init")
   expect_violation(lint_of("src/partition/tree.c" = "#include <Rinternals.h>"), "R's API")
   expect_violation(lint_of("src/partition/tree.c" = "R_CheckUserInterrupt();"), "R's API")
   expect_violation(lint_of("src/partition/tree.c" = "#include <Rmath.h>"), "Rmath.h belongs only in model/matern")
