@@ -16,7 +16,8 @@
 #define MORE 4          /* sets of random signs */
 #define DEPENDENT 1e-10 /* what is left of the square of a vector in the span of those before it */
 #define SUM_BLOCK 4096
-#define SPLIT 4 /* probes that threads share out */
+#define DONE 0.9 /* of an evaluation before this, for the monitor */
+#define SPLIT 4  /* probes that threads share out */
 
 typedef struct {
     int probes, stride; /* at once, and values of a point */
@@ -176,13 +177,15 @@ static void draw_units(const information_task *task, probes *own, size_t first)
         own->q[(first + p) * own->stride + p] = 1;
 }
 
-/* From u in q: q <- R u, t_a <- E_a q, y_a and along. */
-static void differentiate(const information_task *task, probes *own)
+/* From u in q: q <- R u, t_a <- E_a q, y_a and along; nonzero when the monitor asks to stop. */
+static int differentiate(const information_task *task, probes *own)
 {
     int count = task->count, m = task->m, stride = own->stride;
     int parts = task->threads < own->probes / SPLIT ? task->threads : own->probes / SPLIT;
     size_t n = task->n, long_size = n * stride;
     apply_root(task, own, 0, own->q);
+    if (monitor_poll(task->mon, DONE))
+        return 1;
     memset(own->g, 0, count * long_size * sizeof(double));
 #pragma omp parallel for num_threads(task->threads) schedule(static)
     for (int part = 0; part < parts; part++) {
@@ -194,6 +197,8 @@ static void differentiate(const information_task *task, probes *own)
         sweep_up(task, own, low, high - low, rows);
         simd_restore(state);
     }
+    if (monitor_poll(task->mon, DONE))
+        return 1;
     project(task, own, task->W, own->q, own->turned);
     for (int a = 0; a < count; a++) {
         double *t = own->t + a * long_size, *y = own->y + (size_t)a * m * stride;
@@ -207,7 +212,10 @@ static void differentiate(const information_task *task, probes *own)
         project(task, own, task->W, t, y);
         solve_down(task, own, 0, y);
         own->along[a] = long_dot(long_size, own->q, t, task->threads, own->partial);
+        if (monitor_poll(task->mon, DONE))
+            return 1;
     }
+    return 0;
 }
 
 /* Adds `weight` times the sums over the vectors u that were differentiated, the sum of whose squares is `squares`, to `sums`
@@ -261,15 +269,17 @@ static void orthonormalise(const information_task *task, probes *own)
     }
 }
 
-/* A basis of what the directions move most: some columns R' t_a - c_a u of each, u the random signs `set`. */
-static void find_basis(const information_task *task, probes *own, uint64_t set)
+/* A basis of what the directions move most: some columns R' t_a - c_a u of each, u the random signs `set`; nonzero when the
+ * monitor asks to stop. */
+static int find_basis(const information_task *task, probes *own, uint64_t set)
 {
     int stride = own->stride;
     size_t long_size = task->n * stride;
     draw_signs(task, own, set);
     double *u = own->basis;
     memcpy(u, own->q, long_size * sizeof(double));
-    differentiate(task, own);
+    if (differentiate(task, own))
+        return 1;
     for (int a = 0; a < task->count; a++)
         apply_root(task, own, 1, own->t + a * long_size);
 #pragma omp parallel for num_threads(task->threads) schedule(static)
@@ -280,7 +290,8 @@ static void find_basis(const information_task *task, probes *own, uint64_t set)
                                 task->trace[a] / task->n * u[i * stride + p];
         }
     orthonormalise(task, own);
-    orthonormalise(task, own);
+    orthonormalise(task, own); /* what rounding left */
+    return monitor_poll(task->mon, DONE);
 }
 
 /* q <- q - Q Q' q; returns the sum of the squares that are left. */
@@ -328,15 +339,13 @@ status information_expected(const information_task *task, double *out)
     result = status_fail(STATUS_INTERRUPTED);
     double squares = (double)n * at_once;
     if (with_basis) {
-        find_basis(task, &own, sets);
-        if (monitor_poll(task->mon, 0.9))
+        if (find_basis(task, &own, sets))
             goto done;
         memcpy(own.q, own.basis, n * stride * sizeof(double));
         squares = long_dot(n * stride, own.q, own.q, task->threads, own.partial);
-        differentiate(task, &own);
-        add_products(task, &own, 1, squares, out);
-        if (monitor_poll(task->mon, 0.95))
+        if (differentiate(task, &own))
             goto done;
+        add_products(task, &own, 1, squares, out);
     }
     for (size_t set = 0; set < sets; set++) {
         if (exact) {
@@ -347,10 +356,9 @@ status information_expected(const information_task *task, double *out)
         }
         if (with_basis)
             squares = leave_basis(task, &own);
-        differentiate(task, &own);
-        add_products(task, &own, exact ? 1 : 1.0 / (at_once * (double)sets), squares, out);
-        if (monitor_poll(task->mon, 0.95 + 0.05 * (set + 1.0) / sets))
+        if (differentiate(task, &own))
             goto done;
+        add_products(task, &own, exact ? 1 : 1.0 / (at_once * (double)sets), squares, out);
     }
     for (int a = 0; a < count; a++)
         for (int b = 0; b <= a; b++)

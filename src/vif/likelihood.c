@@ -677,7 +677,7 @@ status likelihood_evaluate(const likelihood_task *task, likelihood_result *resul
     status outcome = evaluation_new(task, result, &e);
     if (!outcome.code && task->gradient && m)
         outcome = slopes_features(&e.sl, m, task->z, task->L, n, task->points->x, task->points->v,
-                                  threads, e.dV);
+                                  threads, task->mon, e.dV);
     if (outcome.code)
         goto done;
     e.problem.changes = (const double *const *)e.dV;
@@ -687,7 +687,7 @@ status likelihood_evaluate(const likelihood_task *task, likelihood_result *resul
     all = batches ? workspace_new(&e, batches, threads) : NULL;
     if (!all)
         goto done;
-    outcome = run_pass(&e, all, 1, 0, 0.5);
+    outcome = run_pass(&e, all, 1, 0.1, 0.6);
     if (!outcome.code)
         outcome = make_value(&e);
     if (outcome.code || !task->gradient)
@@ -701,7 +701,7 @@ status likelihood_evaluate(const likelihood_task *task, likelihood_result *resul
             simd->dot_rows(m, result->b, 1, &v, &along);
         e.centred[j] = result->residual[j] - along;
     }
-    outcome = run_pass(&e, all, 2, 0.5, 0.9);
+    outcome = run_pass(&e, all, 2, 0.6, 0.9);
     if (!outcome.code)
         outcome = make_derivatives(&e);
 done:

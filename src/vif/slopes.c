@@ -7,6 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+#define POLL_PANELS 256  /* for each thread, between two polls */
+#define DONE 0.1         /* of an evaluation after this, for the monitor */
 #define SMOOTH_STEP 1e-4 /* of log nu, for central differences: errors h^2 and rounding / h */
 
 int slopes_count(const slopes *sl) { return (sl->axes ? sl->d : 1) + (sl->smoothness ? 1 : 0); }
@@ -109,7 +111,8 @@ static void factor_slope(const linalg_triangle *triangle, int m, const double *L
 }
 
 status slopes_features(const slopes *sl, int m, const double *z, const double *L, size_t n,
-                       const double *x, const double *V, int threads, double *const *dV)
+                       const double *x, const double *V, int threads, const monitor *mon,
+                       double *const *dV)
 {
     int rows = simd->rows, cols = simd->cols, d = sl->d, count = slopes_count(sl);
     size_t square = (size_t)m * m, panel = (size_t)(m + rows) * cols,
@@ -143,29 +146,37 @@ status slopes_features(const slopes *sl, int m, const double *z, const double *L
         factor_slope(&triangle, m, L, dL + c * square, dL + count * square, panels[0]);
         simd_pack(m, rows, m, dL + c * square, 1, m, dL_panels + c * packed);
     }
+    for (size_t from = 0, step = (size_t)POLL_PANELS * cols * threads; from < n; from += step) {
+        size_t stop = from + step < n ? from + step : n;
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 16)
-    for (size_t first = 0; first < n; first += cols) {
-        int thread = threads_id(), filled = n - first < (size_t)cols ? (int)(n - first) : cols;
-        double *points = scratch + own * thread, *features = points + (size_t)(d + 1) * cols;
-        double **B = panels + (size_t)count * thread, tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
-        int ids[SIMD_MAX_COLS];
-        for (int j = 0; j < cols; j++)
-            ids[j] = j < filled ? j : 0;
-        unsigned state = simd_flush();
-        simd_pack(d, cols, filled, x + first * d, d, 1, points);
-        simd->pack_rows(m, cols, filled, V + first * m, ids, features);
-        slope_panel(sl, m, z_panels, points, B);
-        for (int c = 0; c < count; c++) {
-            for (int u = 0; u < m; u += rows) {
-                int height = m - u < rows ? m - u : rows;
-                simd->dot_tile(u + height, dL_panels + c * packed + (size_t)u * m, features, tile);
-                for (int e = 0; e < height * cols; e++)
-                    B[c][(size_t)u * cols + e] -= tile[e];
+        for (size_t first = from; first < stop; first += cols) {
+            int thread = threads_id(), filled = n - first < (size_t)cols ? (int)(n - first) : cols;
+            double *points = scratch + own * thread, *features = points + (size_t)(d + 1) * cols;
+            double **B = panels + (size_t)count * thread, tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
+            int ids[SIMD_MAX_COLS];
+            for (int j = 0; j < cols; j++)
+                ids[j] = j < filled ? j : 0;
+            unsigned state = simd_flush();
+            simd_pack(d, cols, filled, x + first * d, d, 1, points);
+            simd->pack_rows(m, cols, filled, V + first * m, ids, features);
+            slope_panel(sl, m, z_panels, points, B);
+            for (int c = 0; c < count; c++) {
+                for (int u = 0; u < m; u += rows) {
+                    int height = m - u < rows ? m - u : rows;
+                    simd->dot_tile(u + height, dL_panels + c * packed + (size_t)u * m, features,
+                                   tile);
+                    for (int e = 0; e < height * cols; e++)
+                        B[c][(size_t)u * cols + e] -= tile[e];
+                }
+                linalg_solve_panel(&triangle, B[c]);
+                unpack_panel(m, filled, B[c], dV[c] + first * m);
             }
-            linalg_solve_panel(&triangle, B[c]);
-            unpack_panel(m, filled, B[c], dV[c] + first * m);
+            simd_restore(state);
         }
-        simd_restore(state);
+        if (monitor_poll(mon, DONE * (double)stop / (double)n)) {
+            result = status_fail(STATUS_INTERRUPTED);
+            goto done;
+        }
     }
 done:
     linalg_triangle_free(&triangle);

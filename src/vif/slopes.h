@@ -25,6 +25,7 @@ void slopes_values(const slopes *sl, size_t count, const double *s2, double *val
 /* dV[c] (m x n) <- the derivative of V = L^-1 k(z, x) in every direction c, for scaled inducing inputs z (d x m), L the Cholesky
  * factor of K = k(z, z) plus jitter: with dL = L Phi(L^-1 dK L^-T), Phi the lower half, dV = L^-1 (dk - dL V). */
 status slopes_features(const slopes *sl, int m, const double *z, const double *L, size_t n,
-                       const double *x, const double *V, int threads, double *const *dV);
+                       const double *x, const double *V, int threads, const monitor *mon,
+                       double *const *dV);
 
 #endif
