@@ -104,13 +104,14 @@ vif_loglik <- function(y, gp, nn, nugget, X = NULL, noise_variance = NULL, gradi
 # Likelihood and all that predictions need; with `gradient` and `information` also what these say of the logarithms of
 # the covariance parameters. The information serves the steps of an optimiser, and standard errors if it is asked for as
 # "accurate", which costs more where there are inducing inputs. With `columns` there is one lengthscale for each column.
+# `nugget` is what of the noise is in proportion to the nugget: one number or one for each point.
 # Evaluations that follow each other save the time that the system takes to clear memory with a `memory`, vif_memory(), of theirs.
 vif_evaluate <- function(y, gp, id, noise, X, threads, gradient = FALSE, information = FALSE, nugget = 0,
                          columns = length(gp$kernel$lengthscale) > 1, memory = NULL) {
   values <- unname(rbind(y, if (!is.null(X)) t(X))) # a column a point, as the core wants them
   storage.mode(values) <- "double"
   how <- if (identical(information, "accurate")) 2L else as.integer(information)
-  found <- .Call(C_vif_likelihood, gp, noise, nugget, id, values, gradient, how, columns, memory,
+  found <- .Call(C_vif_likelihood, gp, noise, as.double(nugget), id, values, gradient, how, columns, memory,
                  threads)
   if (is.null(found$gradient)) return(found)
   d <- if (columns) ncol(gp$x) else 1

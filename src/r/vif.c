@@ -55,8 +55,8 @@ SEXP vif_regression(SEXP gp, SEXP noise, SEXP id, SEXP children, SEXP child_nois
     SET_VECTOR_ELT(out, 1, allocVector(REALSXP, own.n));
     const monitor *mon = r_interrupts();
     raise_vif(vif_regress(&fr.kern, fr.d, nrows(r_element(gp, "V")), &parents, &own, k,
-                          unpack_ids(id, own.n), r_threads(threads), mon,
-                          REAL(VECTOR_ELT(out, 0)), REAL(VECTOR_ELT(out, 1))),
+                          unpack_ids(id, own.n), r_threads(threads), mon, REAL(VECTOR_ELT(out, 0)),
+                          REAL(VECTOR_ELT(out, 1))),
               own.n);
     UNPROTECT(1);
     return out;
@@ -125,7 +125,7 @@ SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP
         .points = &points,
         .id = unpack_ids(id, n),
         .noise = r_doubles(noise, "noise", n),
-        .nugget = asReal(nugget),
+        .nugget = r_spread(r_doubles(nugget, "nugget", -1), XLENGTH(nugget), (int)n),
         .q = q,
         .values = r_doubles(values, "values", (R_xlen_t)q * n),
         .gradient = asLogical(gradient) == TRUE || asInteger(information) > 0,

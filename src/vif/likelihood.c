@@ -140,12 +140,12 @@ static status evaluation_new(const likelihood_task *task, likelihood_result *res
     size_t n = task->points->n;
     int m = task->m, k = task->k;
     *e = (evaluation){.task = task, .result = result};
-    e->sl = (slopes){task->kern, task->d, task->axes, task->smoothness};
+    e->sl = slopes_new(task->kern, task->d, task->axes, task->smoothness);
     if (task->gradient) {
         e->kernel_directions = slopes_count(&e->sl);
         e->directions = e->kernel_directions + 1;
         for (size_t i = 0; i < n && !e->nugget; i++)
-            if (task->noise[i] != task->nugget)
+            if (task->noise[i] != task->nugget[i])
                 e->nugget = e->directions++;
     }
     e->stride = m ? products_stride(m) : 0;
@@ -255,7 +255,7 @@ static void covariance_slopes(const evaluation *e, workspace *own)
                 F[at] = b->id[at] < 0 ? 0 : F[at];
         } else if (a) {
             for (size_t at = 0; at < vector; at++)
-                F[at] = task->nugget * b->alpha[at];
+                F[at] = b->id[at] < 0 ? 0 : task->nugget[b->id[at]] * b->alpha[at];
         } else {
             for (size_t at = 0; at < vector; at++)
                 F[at] = b->id[at] < 0 ? 0 : task->noise[b->id[at]] * b->alpha[at];

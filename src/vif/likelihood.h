@@ -27,7 +27,7 @@ typedef struct {
     const vif_points *points;
     const int *id;        /* neighbours as R's table, n x k */
     const double *noise;  /* n, what of the points' variance is noise */
-    double nugget;        /* what of it is common */
+    const double *nugget;   /* n, what of it is in proportion to the nugget */
     int q;                /* values of a point: the observation, then covariates of the mean */
     const double *values; /* q x n */
     const double *z,

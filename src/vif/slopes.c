@@ -13,19 +13,27 @@
 
 int slopes_count(const slopes *sl) { return (sl->axes ? sl->d : 1) + (sl->smoothness ? 1 : 0); }
 
-static void function_slopes(const kernel *kern, size_t count, const double *s2, double *value,
+slopes slopes_new(const kernel *kern, int d, int axes, int smoothness)
+{
+    slopes out = {kern, d, axes, smoothness, *kern, *kern};
+    const char *name = kernel_name(kern->family);
+    if (smoothness) {
+        kernel_make(name, kern->variance, kern->smoothness * exp(SMOOTH_STEP), &out.up);
+        kernel_make(name, kern->variance, kern->smoothness * exp(-SMOOTH_STEP), &out.down);
+    }
+    return out;
+}
+
+static void function_slopes(const slopes *sl, size_t count, const double *s2, double *value,
                             double *common, double *smooth)
 {
-    kernel up = *kern, down = *kern;
-    up.smoothness *= exp(SMOOTH_STEP);
-    down.smoothness *= exp(-SMOOTH_STEP);
+    const kernel *kern = sl->kern;
     for (size_t i = 0; i < count; i++) {
         value[i] = kernel_value(kern, s2[i]);
         common[i] = s2[i] > 0 ? -kernel_slope(kern, s2[i]) * s2[i] : 0;
         if (smooth)
-            smooth[i] = (kernel_value(&up, s2[i] * exp(SMOOTH_STEP)) -
-                         kernel_value(&down, s2[i] * exp(-SMOOTH_STEP))) /
-                        (2 * SMOOTH_STEP);
+            smooth[i] =
+                (kernel_value(&sl->up, s2[i]) - kernel_value(&sl->down, s2[i])) / (2 * SMOOTH_STEP);
     }
 }
 
@@ -34,7 +42,7 @@ void slopes_values(const slopes *sl, size_t count, const double *s2, double *val
 {
     radial rad = kernel_radial(sl->kern);
     if (rad.form == RADIAL_FUNCTION)
-        function_slopes(sl->kern, count, s2, value, common, smooth);
+        function_slopes(sl, count, s2, value, common, smooth);
     else
         simd->radial_slopes(&rad, count, s2, value, common);
     for (size_t i = 0; sl->axes && i < count; i++)

@@ -1,7 +1,7 @@
 /* Slopes: derivatives of a kernel and of the inducing features to the logarithms of the kernel's parameters.
  *
  * Directions are the common lengthscale, or with `axes` one lengthscale for each of the d columns, and, with
- * `smoothness`, that of KERNEL_MATERN (which moves the scaled distance too, see kernel.h). The variance needs
+ * `smoothness`, that of KERNEL_MATERN. The variance needs
  * none: everything is proportional to it. */
 #ifndef VECCHIANN_SLOPES_H
 #define VECCHIANN_SLOPES_H
@@ -12,7 +12,11 @@
 typedef struct {
     const kernel *kern;
     int d, axes, smoothness;
+    kernel up, down; /* with `smoothness`: a little smoother and a little rougher */
 } slopes;
+
+/* For the main thread only, as kernels with tables are. */
+slopes slopes_new(const kernel *kern, int d, int axes, int smoothness);
 
 int slopes_count(const slopes *sl);
 
