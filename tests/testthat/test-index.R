@@ -184,7 +184,7 @@ test_that("best-first: weights too small, or a process that is none, are seen", 
   expect_identical(residual_knn(gp, 15, method = "best_first")$id, residual_knn(gp, 15, method = "brute")$id)
   short <- gp
   short$chol <- gp$chol * 3 # weights by a third, features and correlations as they were
-  expect_wrong_search(short, "expansion bound of a node", "best_first")
+  expect_wrong_search(known_gp(short), "expansion bound of a node", "best_first") # unknown, it would be refused
   x <- cbind(runif(6000))
   gp <- residual_gp(x, gp_kernel("rbf", lengthscale = 0.005), inducing = 150, seed = 1)
   own <- residual_process(x, gp$kernel, gp$V, gp$variance, nugget = 1e-3)
@@ -192,7 +192,7 @@ test_that("best-first: weights too small, or a process that is none, are seen", 
     expect_identical(residual_knn(own, 15, method = method)$id, residual_knn(own, 15, method = "brute")$id)
   }
   own$V <- own$V * rep(c(0.95, 1.05), each = 150 * 5) # no covariance any more: angles that are no metric
-  expect_wrong_search(own, "angle bound of a node", "best_first")
+  expect_wrong_search(known_gp(own), "angle bound of a node", "best_first")
 })
 
 test_that("best-first over an index: exact, and a bound too small is seen", {

@@ -145,3 +145,19 @@ test_that("bad arguments are refused by name", {
   expect_error(predict(fit, new, newX = newX, level = 95), "`level` must be a number between 0 and 1, not 95")
   expect_error(predict(fit, new, newX = newX, k = 0), "`k`")
 })
+
+test_that("a fit that was edited is refused", {
+  set.seed(20)
+  x <- runif(60)
+  whole <- vif_fit(sin(8 * x) + rnorm(60, sd = 0.2), x, inducing = 8, k = 4, progress = FALSE)
+  edits <- list(state = function(state) replace(state, "b", list(state$b + 0.1)), id = function(id) replace(id, 200, 1L), nugget = function(v) v * 2,
+                order = rev, gp = function(gp) replace(gp, "V", list(gp$V * 1.01)), coefficients = function(beta) 5, n = function(n) NULL)
+  for (part in names(edits)) {
+    fit <- whole
+    fit[[part]] <- edits[[part]](fit[[part]])
+    for (use in list(function(fit) predict(fit, 0.5), residuals, print, summary)) {
+      expect_error(use(fit), "must be as it was made", label = part)
+    }
+  }
+  expect_identical(predict(unserialize(serialize(whole, NULL)), 0.5), predict(whole, 0.5))
+})
