@@ -11,9 +11,9 @@
 #' chunks, and nothing of the size of all of them times the number of inducing inputs is ever kept.
 #'
 #' A few observations are enough inside of the data. In gaps, such as those that clouds leave in satellite images, and
-#' outside, more of them have something to say. By default a fit with `neighbours = "selected"` selects 30
-#' observations (or the `k` of the fit, if that is more) for each new point, and three times as many where the nearest
-#' observation is more than three times as far away as observations typically are from each other.
+#' outside, more of them have something to say. By default a fit with `neighbours = "selected"` selects twice its own `k`
+#' observations for each new point, 30 at least, and 30 more, 90 at least, where the nearest observation is more than
+#' three times as far away as observations typically are from each other.
 #'
 #' The variances take the covariance parameters as known. They also take `beta` as known, as other
 #' packages do, unless `beta_uncertainty = TRUE` adds the variance of its estimate (universal kriging).
@@ -206,7 +206,7 @@ selected_predictor <- function(object, k, many, threads) {
   noise <- observation_noise(object)
   centred <- state$residual - drop(crossprod(state$b, gp$V))
   pools <- candidate_search(gp, many, threads)
-  size <- if (is.null(k)) min(max(30L, object$k), object$n) else k
+  size <- if (is.null(k)) min(max(30L, 2L * object$k), object$n) else k
   far <- if (is.null(k)) 3 * typical_distance(gp, threads) else Inf
   predict_some <- function(x, X, k, want_variance, beta_uncertainty) {
     new <- new_points(gp, x, threads)
@@ -223,7 +223,7 @@ selected_predictor <- function(object, k, many, threads) {
     gap <- if (is.finite(far)) distance_to(gp, x, pools(x, 1L, levels = 1)[[1]][, 1]) > far else rep(FALSE, nrow(x))
     out <- list(fit = numeric(nrow(x)), variance = if (want_variance) numeric(nrow(x)))
     for (rows in Filter(length, list(which(!gap), which(gap)))) {
-      wanted <- if (gap[rows[1]]) min(3L * size, object$n) else size
+      wanted <- if (gap[rows[1]]) min(max(90L, size + 30L), object$n) else size
       found <- predict_some(x[rows, , drop = FALSE], X[rows, , drop = FALSE], wanted, want_variance, beta_uncertainty)
       out$fit[rows] <- found$fit
       if (want_variance) out$variance[rows] <- found$variance
@@ -316,7 +316,7 @@ joint_samples <- function(object, new, k, nsim, threads) {
   slack <- rep(1e-8 * gp$kernel$variance, count)
   noise <- c(observation_noise(object), slack)
   selected <- object$neighbours == "selected"
-  if (is.null(k)) k <- if (selected) max(30L, object$k) else 2L * object$k
+  if (is.null(k)) k <- max(if (selected) 30L, 2L * object$k)
   k <- min(k, nrow(both$x) - 1L)
   nn <- residual_knn(searched_process(object$neighbours, both), k * if (selected) 4 else 1, predecessors = TRUE,
                      queries = n + seq_len(count), threads = threads_or_null(threads), progress = FALSE)
