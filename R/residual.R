@@ -47,6 +47,7 @@ residual_gp <- function(x, kernel, inducing = 200, nugget = 0, jitter = 1e-6,
                         threads = NULL) {
   x <- check_points(x, "x")
   kernel <- check_kernel(kernel, ncol(x))
+  check_spread(x, kernel$lengthscale)
   nugget <- check_nonnegative(nugget, "nugget")
   jitter <- check_nonnegative(jitter, "jitter")
   selection <- check_choice(selection, eval(formals()$selection), "selection")
@@ -60,6 +61,15 @@ residual_gp <- function(x, kernel, inducing = 200, nugget = 0, jitter = 1e-6,
     check_points(inducing, "inducing", ncol(x), least = 0)
   }
   new_residual_gp(x, kernel, inducing, nugget, jitter, threads)
+}
+
+# Squared distances must be numbers.
+check_spread <- function(x, lengthscale, arg = "x") {
+  ends <- apply(x, 2, range)
+  spread <- (ends[2, ] / 2 - ends[1, ] / 2) / lengthscale
+  if (!all(spread < 1e150)) {
+    refuse(arg, "spread over less than 1e150 lengthscales", paste("over", format(2 * max(spread), digits = 3)))
+  }
 }
 
 # The object from arguments that were checked.
@@ -118,6 +128,7 @@ residual_process <- function(x, kernel, V, variance = pmax(kernel$variance - col
                              nugget = 0) {
   x <- check_points(x, "x")
   kernel <- check_kernel(kernel, ncol(x))
+  check_spread(x, kernel$lengthscale)
   if (!is.matrix(V) || !is.numeric(V) || ncol(V) != nrow(x)) {
     refuse("V", paste("a numeric matrix of", counted(nrow(x), "column"), "(the rows of `x`)"),
            describe(V))

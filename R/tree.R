@@ -79,6 +79,7 @@ update.cover_tree <- function(object, kernel = object$gp$kernel, gp = NULL, thre
     refuse("gp", "given to update the tree of a residual_process()", "NULL")
   }
   kernel <- check_kernel(kernel, ncol(old$x))
+  check_spread(old$x, kernel$lengthscale)
   threads <- thread_count(threads)
   object$gp <- new_residual_gp(old$x, kernel, old$inducing, old$nugget, old$jitter, threads)
   index_tree(unclass(object), threads)

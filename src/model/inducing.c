@@ -242,7 +242,8 @@ static status lloyd_step(int d, size_t n, const double *x, int m, int threads, c
     while (pace_next(&p)) {
 #pragma omp parallel for num_threads(threads) schedule(static)
         for (size_t i = p.first; i < p.last; i++) {
-            double best = INFINITY;
+            double best = INFINITY; /* as all squares may be, and then the first is as near as any */
+            nearest[i] = 0;
             for (int c = 0; c < m; c++) {
                 double s2 = squared_distance(d, x + i * d, centres + (size_t)c * d);
                 if (s2 < best) {

@@ -75,6 +75,8 @@ frame r_frame(SEXP x, SEXP kern)
         for (int l = 0; l < 8; l++)
             sum += lane[l];
         centre[u] = sum / (double)n;
+        for (i = 0; i < n && !isfinite(sum); i++) /* the mean of huge numbers, which have no sum */
+            centre[u] = (i ? centre[u] : 0.0) + column[i] / (double)n;
     }
     return (frame){r_kernel(kern), d, r_spread(REAL(lengthscale), XLENGTH(lengthscale), d), centre,
                    1.0};

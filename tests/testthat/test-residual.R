@@ -224,3 +224,15 @@ test_that("factor, features and correlations are in proportion to the variance, 
     expect_identical(residual_correlation(own), residual_correlation(gp))
   }
 })
+
+test_that("inputs may be far apart, but squared distances must be numbers", {
+  x <- square * 1e100
+  far <- residual_gp(x, gp_kernel(), inducing = 9, seed = 1)
+  expect_identical(residual_knn(far, 3, method = "level")[c("id", "dist")], residual_knn(far, 3, method = "brute")[c("id", "dist")])
+  for (selection in c("kmeans++", "maxmin", "random")) {
+    expect_error(residual_gp(square * 1e299, gp_kernel(), inducing = 9, selection = selection),
+                 "^residual_gp\\(\\): `x` must be spread over less than 1e150 lengthscales, not over")
+  }
+  expect_error(residual_gp(square, gp_kernel(lengthscale = 1e-200), 0), "`x` must be spread over less than 1e150 lengthscales")
+  expect_identical(residual_correlation(residual_gp(c(1e308, 1e308), gp_kernel(), 0)), matrix(1, 2, 2))
+})
