@@ -65,6 +65,7 @@ conditioning_sets <- function(object, k, nugget = 0, pool = 4 * k, newdata = NUL
                               predecessors = is.null(newdata), queries = NULL, threads = NULL,
                               progress = interactive()) {
   check_class(object, c("residual_gp", "cover_tree"), "object")
+  if (inherits(object, "cover_tree")) check_tree(object, "object") else check_gp(object, "object")
   gp <- if (inherits(object, "cover_tree")) object$gp else object
   n <- nrow(gp$x)
   k <- check_whole(k, "k", 1)
@@ -141,7 +142,7 @@ noisy_process <- function(gp, noise) {
     gp$nugget <- 0
     gp$variance <- pmax(gp$variance, 0) + noise
   }
-  gp
+  known_gp(gp)
 }
 
 # A process whose correlations fall with the scaled distance, over a range that they resolve.

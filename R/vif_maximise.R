@@ -126,10 +126,8 @@ neighbours_of <- function(gp, noise, settings, queries = NULL) {
                            progress = FALSE)$id)
 }
 
-# Without inducing inputs the correlation falls with the scaled distance alone: Euclidean neighbours.
 searched_process <- function(neighbours, gp) {
-  if (neighbours == "residual") return(gp)
-  new_residual_gp(gp$x, gp$kernel, gp$x[0, , drop = FALSE], 0, gp$jitter, NA_integer_)
+  if (neighbours == "residual") gp else euclidean_process(gp, NA_integer_)
 }
 
 make_gp <- function(theta, x, inducing, settings) {

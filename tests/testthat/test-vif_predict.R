@@ -4,7 +4,7 @@ x <- matrix(runif(2 * n), n)
 y <- 2 + sin(6 * x[, 1]) + x[, 2] + rnorm(n, sd = 0.2)
 X <- cbind(one = 1, north = x[, 2])
 known <- runif(n, 0, 0.1)
-fit <- vif_fit(y, x, X = X, inducing = 30, k = 10, noise_variance = known, progress = FALSE)
+fit <- vif_fit(y, x, X = X, inducing = 30, k = 10, noise_variance = known, neighbours = "residual", progress = FALSE)
 new <- matrix(runif(80), 40)
 newX <- cbind(1, new[, 2])
 
