@@ -227,3 +227,15 @@ check_conditioning <- function(nn, n) {
   }
   id
 }
+
+# Weights of the observations, 1 unless given.
+check_weights <- function(weights, n) {
+  if (is.null(weights)) return(rep(1, n))
+  if (!is.numeric(weights) || length(weights) != n) {
+    refuse("weights", paste("NULL or numeric of length", n), describe(weights))
+  }
+  check_finite(weights, "weights")
+  low <- which(weights <= 0)
+  if (length(low)) refuse("weights", "positive", paste0(weights[low[1]], " (position ", low[1], ")"))
+  as.double(weights)
+}

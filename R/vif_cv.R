@@ -130,7 +130,8 @@ predict_held <- function(fit, held, refit, k, threads) {
   if (refit) kept <- refitted(fit, held, kept)
   found <- predict_chunks(kept, some_inputs(inputs, held), min(k, kept$n), TRUE, FALSE, 50000, threads, FALSE)
   offset <- if (is.null(fit$offset)) 0 else fit$offset[held]
-  known <- if (is.null(fit$noise_variance)) 0 else fit$noise_variance[held]
+  # the noise of the observations that are held out, beside that of weight 1 which predict_chunks() knows
+  known <- (fit_noise(fit) + fit$nugget * (1 / fit_weights(fit) - 1))[held]
   list(fit = found$fit + offset, se = sqrt(found$variance + kept$nugget + known))
 }
 
@@ -156,6 +157,7 @@ without <- function(fit, held, threads) {
   out$y <- fit$y[stays]
   out$offset <- fit$offset[stays]
   out$noise_variance <- fit$noise_variance[stays]
+  out$weights <- fit$weights[stays]
   if (length(lost)) id[lost, ] <- fitted_neighbours(out, gp, k, queries = lost)
   out$id <- id
   out$X <- if (!is.null(fit$X)) check_covariates(fit$X[stays, , drop = FALSE], out$n, "X without a fold")
@@ -178,7 +180,7 @@ refitted <- function(fit, held, kept) {
   response <- if (is.null(kept$offset)) kept$y else kept$y - kept$offset
   again <- vif_fit.default(response, inputs$x[-held, , drop = FALSE], X = kept$X, kernel = fit$kernel,
                            inducing = fit$gp$inducing, k = kept$k, nugget = if (fit$nugget_fixed) fit$nugget,
-                           noise_variance = kept$noise_variance, neighbours = fit$neighbours, jitter = fit$gp$jitter,
+                           noise_variance = kept$noise_variance, weights = kept$weights, neighbours = fit$neighbours, jitter = fit$gp$jitter,
                            start = list(kernel = fit$kernel, nugget = fit$nugget),
                            lengthscale = own_groups(fit),
                            smoothness = if ("smoothness" %in% names(fit$theta)) "estimate" else "fixed", progress = FALSE)

@@ -78,6 +78,8 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #' @param nugget Variance of the noise: `NULL` to estimate it, a number to hold it fixed.
 #' @param noise_variance Known variances of the single observations, added to the nugget: a vector of
 #'   length n, or `NULL`.
+#' @param weights Positive weights of the observations: the variance of the noise of one is `nugget / weight`, as for means of so many
+#'   measurements; a vector of length n, or `NULL` for 1. New observations have weight 1.
 #' @param order Order of the conditioning: `"maxmin"` (in units of the lengthscales), `"random"`,
 #'   `"none"` for the order of `x`, or a permutation of its rows.
 #' @param neighbours `"selected"` conditions every observation on the set that [conditioning_sets()] selects, which
@@ -97,8 +99,8 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), inducing = 200, k = 30,
                             nugget = NULL, noise_variance = NULL, order = "maxmin",
                             neighbours = c("selected", "residual", "euclidean"), start = "auto",
-                            lengthscale = NULL, smoothness = c("fixed", "estimate"), iterations = 100,
-                            jitter = 1e-6, seed = 1, threads = NULL,
+                            lengthscale = NULL, smoothness = c("fixed", "estimate"), weights = NULL,
+                            iterations = 100, jitter = 1e-6, seed = 1, threads = NULL,
                             progress = interactive(), ...) {
   if ("neighbors" %in% ...names()) {
     neighbours <- list(...)$neighbors
@@ -121,6 +123,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   k <- cap(check_whole(k, "k", 1), n - 1L, "k", "the other observations", tell = !missing(k))
   if (!is.null(nugget)) nugget <- check_nonnegative(nugget, "nugget")
   extra <- check_noise(0, noise_variance, n)
+  share <- 1 / check_weights(weights, n)
   neighbours <- check_choice(neighbours, c("selected", "residual", "euclidean"), "neighbours")
   smoothness <- check_choice(smoothness, c("fixed", "estimate"), "smoothness")
   if (smoothness == "estimate" && kernel$family != "matern") {
@@ -145,7 +148,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   if (is.null(lengthscale)) tell_units(x, kernel)
 
   # the optimiser sees covariates in a basis that does not depend on their units
-  data <- list(y = y, x = x, X = basis$Q, extra = extra)
+  data <- list(y = y, x = x, X = basis$Q, extra = extra, share = share)
   settings <- list(kernel = kernel, inducing = inducing, k = k, fixed = nugget, spread = stats::var(flat),
                    neighbours = neighbours, jitter = jitter, seed = seed, threads = threads,
                    groups = groups, scale = input_scale(x, groups), smoothness = smoothness)
@@ -153,7 +156,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   if (is.null(start$at)) start$at <- on_grid(start$theta, settings)
   order <- conditioning_order(order, x, to_kernel(start$at, settings)$lengthscale, seed)
   data <- list(y = y[order], x = x[order, , drop = FALSE], X = basis$Q[order, , drop = FALSE],
-               extra = extra[order])
+               extra = extra[order], share = share[order])
   found <- maximise(start, data, settings, iterations, progress)
   if (!found$converged) {
     warning(warningCondition(paste0("vif_fit() has not converged (", found$message,
@@ -167,7 +170,8 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
     coefficients = mean$beta, vcov = mean$vcov, loglik = found$value,
     df = length(found$theta) + NCOL(X) * !is.null(X), n = n, k = k, converged = found$converged,
     message = found$message, iterations = found$iterations, history = found$history,
-    nugget_fixed = !is.null(nugget), noise_variance = noise_variance, neighbours = neighbours, y = y,
+    nugget_fixed = !is.null(nugget), noise_variance = noise_variance, weights = weights,
+    neighbours = neighbours, y = y,
     X = X, order = order, gp = found$gp, id = found$structure$id,
     theta = found$theta, settings = settings, at = found$structure$at, fisher = found$fisher,
     state = kept_state(found$evaluation, mean$B)
@@ -206,7 +210,6 @@ argument_hints <- c(
   coords = "it belongs to a fit by formula, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",
   data = "it belongs to a fit by formula, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",
   formula = "put the formula first, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",
-  weights = "give known variances of the observations as `noise_variance`",
   family = "only Gaussian observations can be fitted",
   REML = "fits are by maximum likelihood",
   m = "the number of neighbours is `k`, and of inducing inputs `inducing`"

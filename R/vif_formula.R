@@ -10,16 +10,16 @@
 #'   longitude and latitude. Name the geometry column to add others: `~ geometry + day`.
 #' @param data Data frame, tibble or sf object with the variables of both formulas.
 #' @param subset,na.action As in [stats::lm()]; by default rows with missing values are left out. The
-#'   formula method looks up `noise_variance` in `data` too, so that it loses the same rows.
+#'   formula method looks up `noise_variance` and `weights` in `data` too, so that they lose the same rows.
 #' @export
 vif_fit.formula <- function(formula, coords, data = environment(formula), subset, na.action = stats::na.omit,
-                            noise_variance = NULL, ...) {
+                            noise_variance = NULL, weights = NULL, ...) {
   place <- place_of(if (missing(coords)) NULL else coords, data, formula)
   data <- place$data
   full <- stats::terms(formula, data = if (is.data.frame(data)) data[setdiff(names(data), place$column)])
   if (!attr(full, "response")) refuse("formula", "one with a response, such as y ~ 1", deparse1(formula))
   call <- match.call(expand.dots = FALSE)
-  frame <- call[c(1, match(c("subset", "noise_variance"), names(call), 0))]
+  frame <- call[c(1, match(c("subset", "noise_variance", "weights"), names(call), 0))]
   frame[[1]] <- quote(stats::model.frame)
   frame$formula <- joint_formula(stats::formula(full), place$coords)
   frame$data <- data
@@ -34,7 +34,8 @@ vif_fit.formula <- function(formula, coords, data = environment(formula), subset
   y <- stats::model.response(frame)
   offset <- stats::model.offset(frame)
   fit <- vif_fit.default(if (is.null(offset)) y else y - offset, coordinates(place$coords, frame),
-                         X = if (ncol(X)) X, noise_variance = frame[["(noise_variance)"]], ...)
+                         X = if (ncol(X)) X, noise_variance = frame[["(noise_variance)"]],
+                         weights = frame[["(weights)"]], ...)
   fit$y <- if (is.null(offset)) fit$y else fit$y + offset
   fit$offset <- offset
   fit$call <- as_call(match.call())

@@ -64,7 +64,7 @@ subset_of <- function(data, settings, size, theta = NULL, group = 50) {
   settings$threads <- worthwhile_threads(settings$threads, count)
   rows <- rows[order_maxmin(unit[rows, , drop = FALSE])]
   part <- list(y = data$y[rows], x = data$x[rows, , drop = FALSE], X = data$X[rows, , drop = FALSE],
-               extra = data$extra[rows])
+               extra = data$extra[rows], share = data$share[rows])
   if (!is.null(part$X) && qr(part$X)$rank < ncol(part$X)) {
     part$y <- stats::lm.fit(part$X, part$y)$residuals
     part$X <- NULL
@@ -112,7 +112,7 @@ grid_modes <- function(data, settings) {
 # Inducing inputs and conditioning sets, those of the grid point `at`.
 structure_of <- function(theta, data, settings, at = on_grid(theta, settings)) {
   gp <- make_gp(at, data$x, settings$inducing, settings)
-  noise <- to_nugget(at, settings) + data$extra
+  noise <- to_nugget(at, settings) * data$share + data$extra
   list(at = at, inducing = gp$inducing, id = neighbours_of(gp, noise, settings))
 }
 
@@ -143,7 +143,7 @@ threads_or_null <- function(threads) if (is.na(threads)) NULL else threads
 # Log-likelihood at theta for a given structure, with its gradient and expected information in theta unless these
 # are not wanted (that of a step, unless "accurate" is asked for); -Inf where a covariance is not positive definite.
 evaluate <- function(theta, structure, data, settings, derivatives = TRUE, information = derivatives) {
-  nugget <- to_nugget(theta, settings)
+  nugget <- to_nugget(theta, settings) * data$share
   tryCatch({
     gp <- make_gp(theta, data$x, structure$inducing, settings)
     if (length(gp$V) > large_features) gc() # those of the evaluation before
@@ -318,7 +318,7 @@ common_loglik <- function(fits) {
     back <- order(fit$order)[largest$order]
     if (identical(fit, largest) || !identical(fit$gp$x[back, , drop = FALSE], largest$gp$x)) return(fit$loglik)
     response <- unname(if (is.null(fit$offset)) fit$y else fit$y - fit$offset)
-    data <- list(y = response[largest$order], x = largest$gp$x, X = mean_basis(fit$X)$Q[largest$order, , drop = FALSE],
+    data <- list(y = response[largest$order], x = largest$gp$x, share = 1 / fit_weights(fit)[largest$order], X = mean_basis(fit$X)$Q[largest$order, , drop = FALSE],
                  extra = fit_noise(fit)[largest$order])
     at <- evaluate(fit$theta, structure, data, fit$settings)
     if (!is.finite(at$value)) return(fit$loglik)
@@ -326,5 +326,7 @@ common_loglik <- function(fits) {
   }, 0)
 }
 
-# Known noise variances beside the nugget, in the order of the data.
+# Known noise variances beside the nugget, and weights, in the order of the data.
 fit_noise <- function(fit) if (is.null(fit$noise_variance)) rep(0, fit$n) else as.double(fit$noise_variance)
+
+fit_weights <- function(fit) if (is.null(fit$weights)) rep(1, fit$n) else as.double(fit$weights)

@@ -277,8 +277,7 @@ typical_distance <- function(gp, threads) {
 
 # In the order of gp$x.
 observation_noise <- function(object) {
-  extra <- if (is.null(object$noise_variance)) 0 else object$noise_variance[object$order]
-  rep_len(object$nugget + extra, object$n)
+  (object$nugget / fit_weights(object) + fit_noise(object))[object$order]
 }
 
 # The noise-free process at the observations, given all of them: exact for the approximation, from its precision S^-1.

@@ -13,7 +13,7 @@ setting <- function(kernel, x, ..., groups = NULL) {
                          jitter = 1e-6, seed = 1, threads = 1L, groups = groups, scale = input_scale(x, groups),
                          smoothness = "fixed"), list(...))
 }
-data_of <- function(y, x, X = NULL) list(y = y, x = x, X = X, extra = rep(0, length(y)))
+data_of <- function(y, x, X = NULL) list(y = y, x = x, X = X, extra = rep(0, length(y)), share = rep(1, length(y)))
 
 test_that("lengthscales by group belong to their columns", {
   groups <- list(space = c("east", "north"), time = "day")
