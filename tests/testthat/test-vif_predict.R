@@ -45,7 +45,8 @@ test_that("with some it is close, and without inducing inputs it is the conditio
   p <- predict(fit, new, newX = newX)
   expect_lt(max(abs(p$fit - exact$mean) / exact$se), 0.2)
   expect_equal(p$se.fit, exact$se, tolerance = 0.05)
-  plain <- vif_fit(y, x, X = X, inducing = 0, k = 10, noise_variance = known, progress = FALSE)
+  plain <- vif_fit(y, x, X = X, inducing = 0, k = 10, noise_variance = known, neighbours = "residual",
+                   progress = FALSE)
   nn <- residual_knn(plain$gp, 7, newdata = new[1, , drop = FALSE])$id[1, ]
   rows <- plain$order[nn]
   S <- oracle_covariance(plain$kernel, x[rows, ], x[rows, ]) + diag(plain$nugget + known[rows])
