@@ -116,12 +116,16 @@ structure_of <- function(theta, data, settings, at = on_grid(theta, settings)) {
   list(at = at, inducing = gp$inducing, id = neighbours_of(gp, noise, settings))
 }
 
-# Sets of all points, or of some, among the points before them. Selection takes its candidates from the Euclidean neighbours.
+# Sets of all points, or of some, among the points before them. Selection takes its candidates from the nearest in space: those by
+# residual correlation would add little (bench/divergence.md).
 neighbours_of <- function(gp, noise, settings, queries = NULL) {
   threads <- threads_or_null(settings$threads)
-  pool <- residual_knn(searched_process(settings$neighbours, gp), settings$k * if (settings$neighbours == "selected") 4 else 1,
-                       predecessors = TRUE, queries = queries, threads = threads, progress = FALSE)
-  if (settings$neighbours != "selected") return(unname(pool$id))
+  selected <- settings$neighbours == "selected"
+  candidates <- if (!selected) 1 else if (ncol(gp$x) <= 2) 3 else 4
+  pool <- residual_knn(searched_process(settings$neighbours, gp), settings$k * candidates, predecessors = TRUE,
+                       queries = queries, method = if (settings$neighbours == "residual") "auto" else "level",
+                       threads = threads, progress = FALSE)
+  if (!selected) return(unname(pool$id))
   unname(conditioning_sets(gp, settings$k, nugget = noise, pool = pool, queries = queries, threads = threads,
                            progress = FALSE)$id)
 }
@@ -167,14 +171,18 @@ maximise <- function(start, data, settings, iterations, progress, searches = 4) 
   done <- 0
   at <- if (is.null(start$at)) on_grid(theta, settings) else start$at
   for (search in seq_len(searches)) {
-    found <- climb(theta, data, settings, "all", iterations - done, tolerance = 1e-4, progress, at, done)
+    # a few thousandths of a log-likelihood are less than a tenth of a standard error
+    tolerance <- min(max(1e-4, 2e-7 * length(data$y)), 5e-3)
+    found <- climb(theta, data, settings, "all", iterations - done, tolerance, progress, at, done)
     done <- found$iterations
     history <- rbind(history, found$history)
     theta <- found$at$theta
     if (!found$settled || !off_grid(theta, at, settings)) break
     at <- on_grid(theta, settings)
   }
-  accurate <- evaluate(theta, found$structure, data, settings, information = "accurate")
+  # of few points the information of the steps is not accurate enough for standard errors, of many it is
+  few <- length(data$y) <= 2000
+  accurate <- if (few) evaluate(theta, found$structure, data, settings, information = "accurate")
   list(theta = theta, fisher = accurate$fisher %or% found$at$fisher, evaluation = found$at$evaluation, structure = found$structure,
        gp = make_gp(theta, data$x, found$structure$inducing, settings), value = found$at$value,
        converged = found$settled, message = found$message, iterations = done, history = history)

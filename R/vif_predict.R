@@ -5,15 +5,15 @@
 #' Every new point is regressed on `k` observations; the inducing inputs add their posterior mean and variance.
 #' With all observations this is the exact conditional distribution. For a fit with `neighbours = "selected"` the
 #' observations are selected together, for what they say as a set of the noise-free value at the new point, as
-#' [conditioning_sets()] does; candidates are the `2 k` nearest of all observations and the `k` nearest of the first
-#' quarter, sixteenth and 64th in the order of the fit, which are spread wider, in units of the lengthscales. Other fits
+#' [conditioning_sets()] does; candidates are the nearest of all observations (`2 k`) and those of the first quarter,
+#' sixteenth and 64th in the order of the fit (`k` each), which are spread wider, in units of the lengthscales. Other fits
 #' predict from the nearest by residual correlation or by distance, as they were fitted. New points are taken in
 #' chunks, and nothing of the size of all of them times the number of inducing inputs is ever kept.
 #'
 #' A few observations are enough inside of the data. In gaps, such as those that clouds leave in satellite images, and
-#' outside, more of them have something to say. By default a fit with `neighbours = "selected"` selects twice its own `k`
-#' observations for each new point, 30 at least, and 30 more, 90 at least, where the nearest observation is more than
-#' three times as far away as observations typically are from each other.
+#' outside, more of them have something to say. By default a fit with `neighbours = "selected"` selects 5/3 of its own `k`
+#' observations for each new point, 30 at least, from fewer candidates; and 30 more, 90 at least, where the nearest
+#' observation is more than three times as far away as observations typically are from each other.
 #'
 #' The variances take the covariance parameters as known. They also take `beta` as known, as other
 #' packages do, unless `beta_uncertainty = TRUE` adds the variance of its estimate (universal kriging).
@@ -206,12 +206,13 @@ selected_predictor <- function(object, k, many, threads) {
   noise <- observation_noise(object)
   centred <- state$residual - drop(crossprod(state$b, gp$V))
   pools <- candidate_search(gp, many, threads)
-  size <- if (is.null(k)) min(max(30L, 2L * object$k), object$n) else k
+  size <- if (is.null(k)) min(max(30L, (5L * object$k) %/% 3L), object$n) else k
   far <- if (is.null(k)) 3 * typical_distance(gp, threads) else Inf
-  predict_some <- function(x, X, k, want_variance, beta_uncertainty) {
+  predict_some <- function(x, X, k, slim, want_variance, beta_uncertainty) {
     new <- new_points(gp, x, threads)
     sets <- want_variance && beta_uncertainty && !is.null(X)
-    found <- .Call(C_vif_prediction, gp, noise, pools(x, k), k, NULL, new, centred, state$b,
+    candidates <- if (slim) pools(x, k + k %/% 5L, 10L) else pools(x, 2L * k, k)
+    found <- .Call(C_vif_prediction, gp, noise, candidates, k, NULL, new, centred, state$b,
                    if (want_variance) state$root, sets, threads)
     if (sets) {
       W <- .Call(C_vif_contrasts, found$id, found$coef, gp$V, new$V, threads)
@@ -220,11 +221,12 @@ selected_predictor <- function(object, k, many, threads) {
     found[c("fit", "variance")]
   }
   function(x, X, want_variance, beta_uncertainty) {
-    gap <- if (is.finite(far)) distance_to(gp, x, pools(x, 1L, levels = 1)[[1]][, 1]) > far else rep(FALSE, nrow(x))
+    gap <- if (is.finite(far)) distance_to(gp, x, pools(x, 1L, 0L)[[1]][, 1]) > far else rep(FALSE, nrow(x))
     out <- list(fit = numeric(nrow(x)), variance = if (want_variance) numeric(nrow(x)))
     for (rows in Filter(length, list(which(!gap), which(gap)))) {
       wanted <- if (gap[rows[1]]) min(max(90L, size + 30L), object$n) else size
-      found <- predict_some(x[rows, , drop = FALSE], X[rows, , drop = FALSE], wanted, want_variance, beta_uncertainty)
+      slim <- is.null(k) && !gap[rows[1]]
+      found <- predict_some(x[rows, , drop = FALSE], X[rows, , drop = FALSE], wanted, slim, want_variance, beta_uncertainty)
       out$fit[rows] <- found$fit
       if (want_variance) out$variance[rows] <- found$variance
     }
@@ -240,19 +242,19 @@ beta_variance <- function(object, id, coef, W, X, threads) {
   colSums(left * (object$vcov %*% left))
 }
 
-# A function that finds candidates for sets of k for new points: the nearest among all rows of x, and among the first
-# quarter, sixteenth and 64th of them.
+# A function that finds candidates for new points: the `near` nearest among all rows of x, and the `spread` nearest among
+# the first quarter, sixteenth and 64th of them.
 candidate_search <- function(gp, many, threads) {
   n <- nrow(gp$x)
   processes <- lapply(n %/% c(1, 4, 16, 64), function(rows) {
     process <- euclidean_process(list(x = gp$x[seq_len(rows), , drop = FALSE], kernel = gp$kernel), threads)
     list(rows = rows, gp = process, tree = if (many && rows > 1000) cover_tree(process, threads_or_null(threads)))
   })
-  function(x, k, levels = 1:4) {
-    tables <- lapply(levels, function(level) {
+  function(x, near, spread) {
+    tables <- lapply(seq_along(processes), function(level) {
       process <- processes[[level]]
-      width <- if (level == 1) min(2L * k, n) else k
-      if (process$rows < 2 * width && level > 1) return(NULL)
+      width <- if (level == 1) min(near, n) else spread
+      if (width == 0 || (process$rows < 2 * width && level > 1)) return(NULL)
       .Call(C_residual_knn, process$gp, process$tree, width, NULL, plain_points(x), FALSE, "auto", Inf, threads, FALSE)$id
     })
     Filter(Negate(is.null), tables)
@@ -315,7 +317,7 @@ joint_samples <- function(object, new, k, nsim, threads) {
   slack <- rep(1e-8 * gp$kernel$variance, count)
   noise <- c(observation_noise(object), slack)
   selected <- object$neighbours == "selected"
-  if (is.null(k)) k <- max(if (selected) 30L, 2L * object$k)
+  if (is.null(k)) k <- if (selected) max(30L, (5L * object$k) %/% 3L) else 2L * object$k
   k <- min(k, nrow(both$x) - 1L)
   nn <- residual_knn(searched_process(object$neighbours, both), k * if (selected) 4 else 1, predecessors = TRUE,
                      queries = n + seq_len(count), threads = threads_or_null(threads), progress = FALSE)
