@@ -8,7 +8,7 @@ INSTALLED := .lib/$(PACKAGE).installed
 
 export R_LIBS := $(CURDIR)/.lib:$(R_LIBS)
 
-.PHONY: help demo check lint document document-check package-check bench format clean
+.PHONY: help install demo check lint document document-check package-check bench format clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -17,6 +17,9 @@ demo: $(INSTALLED) ## install what is missing and run the examples on real data 
 	$(if $(GPGP),$(RSCRIPT) tools/install.R GpGp maps)
 	$(RSCRIPT) inst/examples/volcano.R
 	$(RSCRIPT) inst/examples/vif.R
+
+install: ## install for yourself, vignettes included
+	R CMD build . && R CMD INSTALL $(PACKAGE)_*.tar.gz && rm -f $(PACKAGE)_*.tar.gz
 
 check: $(INSTALLED) ## install what is missing and run all tests
 	@$(RSCRIPT) tools/install.R testthat

@@ -46,6 +46,7 @@ check_points <- function(x, arg, columns = NULL, least = 1) {
   if (!is.numeric(x) || is.factor(x) || length(dim(x)) > 2) {
     refuse(arg, "a numeric matrix, data frame or vector", describe(x))
   }
+  if (length(dim(x)) == 1) x <- as.vector(x)
   if (is.null(dim(x))) x <- matrix(x, ncol = 1, dimnames = if (!is.null(names(x))) list(names(x), NULL))
   if (nrow(x) < least) refuse(arg, "of one row or more", paste("of size", paste(dim(x), collapse = " x ")))
   if (ncol(x) < 1) refuse(arg, "of one column or more", paste("of size", paste(dim(x), collapse = " x ")))
@@ -53,6 +54,60 @@ check_points <- function(x, arg, columns = NULL, least = 1) {
     refuse(arg, paste("of", counted(columns, "column"), "as `x` is"), paste("of", ncol(x)))
   }
   check_finite(matrix(as.double(x), nrow(x), ncol(x), dimnames = dimnames(x)), arg)
+}
+
+# Names of the columns of inputs, made up where there are none.
+input_names <- function(x) if (is.null(colnames(x))) paste0("x", seq_len(ncol(x))) else colnames(x)
+
+# New rows for the columns of `like`, in its order: by name where both have names, by position otherwise.
+# With `holes` missing values are let through.
+check_like <- function(x, like, arg, least = 1, holes = FALSE) {
+  x <- match_columns(x, colnames(like), arg)
+  if (!holes) return(check_points(x, arg, ncol(like), least))
+  if (is.data.frame(x)) {
+    empty <- vapply(x, function(column) is.logical(column) && all(is.na(column)), NA)
+    x[empty] <- lapply(x[empty], as.double)
+    x <- as_numeric_frame(x, arg)
+  }
+  if (is.logical(x) && all(is.na(x))) storage.mode(x) <- "double"
+  if (!is.numeric(x)) refuse(arg, "a numeric matrix, data frame or vector", describe(x))
+  absent <- is.na(x)
+  x[absent] <- 0
+  x <- check_points(x, arg, ncol(like), least)
+  x[absent] <- NA
+  x
+}
+
+match_columns <- function(x, wanted, arg) {
+  given <- if (is.data.frame(x)) names(x) else colnames(x)
+  if (is.null(given) || is.null(wanted) || anyDuplicated(wanted) || !any(nzchar(given))) return(x)
+  # columns without a name take the places that the others leave, in their order
+  blank <- which(is.na(given) | !nzchar(given))
+  free <- setdiff(wanted, given)
+  if (length(blank) && length(blank) == length(free)) given[blank] <- free
+  place <- match(wanted, given)
+  if (anyNA(place) || anyDuplicated(given[given %in% wanted])) {
+    listed <- function(names) paste(c(utils::head(names, 8), if (length(names) > 8) "..."), collapse = ", ")
+    refuse(arg, paste0("with the columns ", listed(wanted), " (or without names, in this order)"),
+           paste("with", listed(ifelse(nzchar(given), given, "one without a name"))))
+  }
+  if (identical(place, seq_along(given))) return(x)
+  x[, place, drop = FALSE]
+}
+
+# A method takes `...` because its generic does; an argument that it does not know is an error. `hint` names, for
+# arguments that users may expect, what to do instead.
+check_dots <- function(..., hint = NULL) {
+  if (!...length()) return(invisible())
+  name <- c(...names(), "")[1]
+  if (is.na(name)) name <- ""
+  caller <- user_call()
+  caller <- if (is.null(caller)) "this function" else sub(": ", "", caller, fixed = TRUE)
+  advice <- if (name %in% names(hint)) paste0(": ", hint[[name]])
+  if (!nzchar(name)) {
+    stop(user_call(), "one argument too many is given, of class ", class(...elt(1))[1], ".", call. = FALSE)
+  }
+  stop(user_call(), "`", name, "` is not an argument of ", caller, advice, ".", call. = FALSE)
 }
 
 as_numeric_frame <- function(x, arg) {

@@ -65,6 +65,7 @@ conditioning_sets <- function(object, k, nugget = 0, pool = 4 * k, newdata = NUL
                               predecessors = is.null(newdata), queries = NULL, threads = NULL,
                               progress = interactive()) {
   check_class(object, c("residual_gp", "cover_tree"), "object")
+  if (inherits(object, "cover_tree")) check_tree(object, "object") else check_gp(object, "object")
   gp <- if (inherits(object, "cover_tree")) object$gp else object
   n <- nrow(gp$x)
   k <- check_whole(k, "k", 1)
@@ -122,8 +123,8 @@ pool_source <- function(object, noise, predecessors, threads) {
       return(sys.function())
     }
     half <- min(as.integer(ceiling(pool / 2)), nrow(gp$x))
-    search <- function(process, tree, new) {
-      .Call(C_residual_knn, process, tree, half, queries, new, predecessors, "auto", Inf, threads, FALSE)$id
+    search <- function(process, tree, new, method = "auto") {
+      .Call(C_residual_knn, process, tree, half, queries, new, predecessors, method, Inf, threads, FALSE)$id
     }
     near <- search(plain, plain_tree, if (!is.null(new)) plain_points(new$x))
     # without inducing inputs, and with equal noise, these are the same
@@ -141,7 +142,7 @@ noisy_process <- function(gp, noise) {
     gp$nugget <- 0
     gp$variance <- pmax(gp$variance, 0) + noise
   }
-  gp
+  known_gp(gp)
 }
 
 # A process whose correlations fall with the scaled distance, over a range that they resolve.
@@ -184,7 +185,7 @@ check_pool <- function(pool, k, gp, newdata, queries) {
     same <- identical(nn$queries, queries) && identical(unname(nn$newdata), unname(newdata))
     if (!same) refuse("pool", "for the same queries or `newdata`", "for others")
   }
-  size <- sum(vapply(pool, function(nn) nn$k, 0L))
+  size <- sum(vapply(pool, function(nn) nn$k, 0))
   if (size < k) refuse("pool", paste("of at least `k` =", k, "candidates"), paste("of", size))
   lapply(pool, function(nn) unname(nn$id))
 }

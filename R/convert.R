@@ -8,10 +8,10 @@
 #' RANN counts a point among its own neighbours when it searches a set for itself; a point is never
 #' its own neighbour here, and `as_nn2()` does not add it.
 #'
-#' @param nn A result of [residual_knn()]: for `as_nnarray()`, of `predecessors = TRUE` for all rows; for
+#' @param nn A result of [residual_knn()] or [conditioning_sets()]: for `as_nnarray()`, of `predecessors = TRUE` for all rows; for
 #'   the other two, one without missing neighbours, as their packages know none.
 #' @return `as_nnarray()`: an integer matrix, n x (k + 1), the point itself in the first column and its
-#'   neighbours after it, nearest first, filled with `NA`. `as_nn2()`: `list(nn.idx, nn.dists)`.
+#'   neighbours after it in their order, filled with `NA`. `as_nn2()`: `list(nn.idx, nn.dists)`.
 #'   `as_get_knn()`: `list(nn.index, nn.dist)`. The distances are those of the residual correlation.
 #' @examples
 #' x <- cbind(runif(200), runif(200))
@@ -21,7 +21,7 @@
 #' str(as_get_knn(residual_knn(gp, k = 3)))
 #' @export
 as_nnarray <- function(nn) {
-  check_class(nn, "residual_knn", "nn")
+  check_neighbours(nn)
   if (!nn$predecessors) refuse("nn", "a search with predecessors = TRUE", "one among all points")
   if (!is.null(nn$queries)) refuse("nn", "a search for all rows", "one for chosen `queries`")
   unname(cbind(seq_len(nrow(nn$id)), nn$id))
@@ -42,7 +42,7 @@ as_get_knn <- function(nn) {
 }
 
 check_complete <- function(nn) {
-  check_class(nn, "residual_knn", "nn")
+  check_neighbours(nn)
   short <- which(is.na(nn$id[, nn$k]))
   if (length(short)) {
     refuse("nn", paste("a search with", nn$k, "neighbours in every row"),

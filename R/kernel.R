@@ -13,18 +13,20 @@ kernel_families <- c("matern32", "rbf", "matern12", "matern52", "matern")
 #' | `"matern32"` | `(1 + sqrt(3) r) exp(-sqrt(3) r)` |
 #' | `"matern52"` | `(1 + sqrt(5) r + 5 r^2 / 3) exp(-sqrt(5) r)` |
 #' | `"rbf"` | `exp(-r^2 / 2)` |
-#' | `"matern"` | Matern of any `smoothness` nu, by Bessel functions of `sqrt(2 nu) r`; slower |
+#' | `"matern"` | Matern of any `smoothness` nu from 0.001 to 10,000, by Bessel functions of `sqrt(2 nu) r`; slower |
 #'
 #' Other packages scale the distance in other ways. The range of GpGp is `lengthscale / sqrt(2 nu)`;
 #' the range of gpboost is `lengthscale` for Matern kernels and `sqrt(2) * lengthscale` for its
 #' Gaussian kernel.
 #'
-#' @param family Name of the correlation function.
+#' @param family Name of the correlation function; `"exponential"` stands for `"matern12"`, and `"gaussian"` and
+#'   `"squared_exponential"` for `"rbf"`.
 #' @param variance Variance of the process, a positive number, in the square of the unit of the
 #'   observations.
 #' @param lengthscale Positive, in the units of the inputs: one number, or one for each column of the
 #'   inputs (automatic relevance determination).
-#' @param smoothness The smoothness nu of family `"matern"`, a positive number; `NULL` for all others.
+#' @param smoothness The smoothness nu of family `"matern"`, a number from 0.001 to 10,000, within which correlations
+#'   are right to 1e-12; `NULL` for all others. A large one is close to `"rbf"`.
 #' @return A list of class `"gp_kernel"` with the four arguments as elements.
 #' @references Rasmussen, C. E. and Williams, C. K. I. (2006). *Gaussian Processes for Machine
 #'   Learning*, chapter 4. MIT Press.
@@ -35,11 +37,13 @@ kernel_families <- c("matern32", "rbf", "matern12", "matern52", "matern")
 #' @export
 gp_kernel <- function(family = c("matern32", "rbf", "matern12", "matern52", "matern"),
                       variance = 1, lengthscale = 1, smoothness = NULL) {
+  alias <- c(exponential = "matern12", gaussian = "rbf", squared_exponential = "rbf")
+  if (is.character(family) && length(family) == 1 && family %in% names(alias)) family <- alias[[family]]
   family <- check_choice(family, kernel_families, "family")
   variance <- check_positive(variance, "variance")
   lengthscale <- check_lengthscale(lengthscale)
   if (family == "matern") {
-    smoothness <- check_positive(smoothness, "smoothness")
+    smoothness <- check_smoothness(smoothness)
   } else if (!is.null(smoothness)) {
     refuse("smoothness", sprintf('NULL for family "%s"', family), describe(smoothness))
   }
@@ -47,19 +51,30 @@ gp_kernel <- function(family = c("matern32", "rbf", "matern12", "matern52", "mat
                  smoothness = smoothness), class = "gp_kernel")
 }
 
-check_lengthscale <- function(lengthscale) {
+check_lengthscale <- function(lengthscale, arg = "lengthscale") {
   if (!is.numeric(lengthscale) || is.object(lengthscale) || !length(lengthscale) ||
       !all(is.finite(lengthscale) & lengthscale > 0)) {
-    refuse("lengthscale", "positive and finite", describe(lengthscale))
+    refuse(arg, "positive and finite", describe(lengthscale))
   }
   as.double(lengthscale)
 }
 
-# A kernel that fits inputs of this many columns.
-check_kernel <- function(kernel, columns) {
+check_smoothness <- function(smoothness, arg = "smoothness") {
+  check_number(smoothness, arg, "a number from 0.001 to 10000", function(nu) nu >= 0.001 && nu <= 10000)
+}
+
+# A kernel as gp_kernel() makes it, whoever made it; with the columns of the inputs, one that fits them.
+check_kernel <- function(kernel, columns = NULL) {
   check_class(kernel, "gp_kernel", "kernel")
+  if (!is.list(kernel)) refuse("kernel", "a list, as gp_kernel() makes it", typeof(kernel))
+  if (!is.character(kernel$family) || length(kernel$family) != 1 || !kernel$family %in% kernel_families) {
+    refuse("kernel$family", "a family of gp_kernel()", describe(kernel$family))
+  }
+  kernel$variance <- check_positive(kernel$variance, "kernel$variance")
+  kernel$lengthscale <- check_lengthscale(kernel$lengthscale, "kernel$lengthscale")
+  if (kernel$family == "matern") kernel$smoothness <- check_smoothness(kernel$smoothness, "kernel$smoothness")
   given <- length(kernel$lengthscale)
-  if (given != 1 && given != columns) {
+  if (!is.null(columns) && given != 1 && given != columns) {
     refuse("lengthscale", paste("of length 1 or", columns, "(the columns of `x`)"),
            paste("of length", given))
   }
@@ -68,7 +83,11 @@ check_kernel <- function(kernel, columns) {
 
 #' @export
 format.gp_kernel <- function(x, ...) {
-  lengthscale <- format(x$lengthscale, digits = 4, trim = TRUE)
+  lengthscale <- format(unname(x$lengthscale), digits = 4, trim = TRUE)
+  if (!is.null(names(x$lengthscale))) {
+    # columns of different units are not rounded alike
+    lengthscale <- paste(names(x$lengthscale), "=", vapply(x$lengthscale, format, "", digits = 4))
+  }
   if (length(lengthscale) > 1) lengthscale <- paste0("(", paste(lengthscale, collapse = ", "), ")")
   smoothness <- if (!is.null(x$smoothness)) paste(", smoothness", format(x$smoothness, digits = 4))
   paste0(x$family, smoothness, ", variance ", format(x$variance, digits = 4), ", lengthscale ",

@@ -3,7 +3,8 @@
 #' Kernels in the parametrisations of GpGp and gpboost
 #'
 #' Every package scales distances in its own way: GpGp divides by a range without `sqrt(2 nu)`, gpboost's
-#' Gaussian kernel has no 1/2. These functions translate both ways, so that the covariances agree.
+#' Gaussian kernel has no 1/2. These functions translate both ways, so that the covariances agree; all of them take
+#' fitted models as well as parameters.
 #'
 #' | package | Matern | Gaussian |
 #' |---|---|---|
@@ -11,8 +12,16 @@
 #' | GpGp | `M_nu(d / range)`, noise variance = variance * nugget | none |
 #' | gpboost | `M_nu(sqrt(2 nu) d / range)` | `exp(-d^2 / range^2)` |
 #'
-#' @param kernel A [gp_kernel()].
+#' GpGp's covariance functions on the sphere take longitude and latitude, and ranges in radii of the
+#' sphere; here the inputs are [sphere_points()] of a `radius`, and with time a last column of times. Those in space
+#' and time have one range for all columns of space and one for time, the last.
+#'
+#' @param kernel A [gp_kernel()], or a [vif_fit()], whose nugget is taken too.
 #' @param nugget Noise variance, not negative.
+#' @param shape Which of GpGp's forms: `"auto"` is `"isotropic"` for one lengthscale and `"scaledim"` for several;
+#'   `"sphere"` is for [sphere_points()], with equal lengthscales; `"spheretime"` and `"spacetime"` for kernels whose
+#'   lengthscales are equal but for the last, that of time.
+#' @param radius Radius of the sphere that inputs are on, see [sphere_points()].
 #' @return `as_gpgp()`: a list of `covfun_name` and `covparms`, as GpGp's functions take them: variance,
 #'   range(s), the smoothness for family `"matern"`, and the nugget in units of the variance.
 #'
@@ -20,10 +29,10 @@
 #'   one `GP_range` or several.
 #'
 #'   `from_gpgp()` and `from_gpboost()`: a list of `kernel`, a [gp_kernel()], and `nugget`, the noise
-#'   variance.
+#'   variance: what `start` of [vif_fit()] takes.
 #' @section Errors:
-#' An `"rbf"` kernel for GpGp, which has none, and names of covariance functions that have no
-#' counterpart here.
+#' An `"rbf"` kernel for GpGp, which has none, lengthscales that a `shape` does not allow, and names of covariance
+#' functions that have no counterpart here.
 #' @references Guinness, J. (2021). Gaussian process learning via Fisher scoring of Vecchia's
 #'   approximation, section 2. *Statistics and Computing* 31 (GpGp).
 #'
@@ -33,49 +42,103 @@
 #' as_gpgp(kernel, nugget = 0.1)
 #' from_gpgp("matern15_isotropic", c(2, 0.3 / sqrt(3), 0.05))
 #' as_gpboost(gp_kernel("rbf", lengthscale = c(0.1, 0.4)), nugget = 0.1)
+#' from_gpgp("exponential_spheretime", c(1, 0.1, 30, 0.2))
 #' @export
-as_gpgp <- function(kernel, nugget = 0) {
-  check_class(kernel, "gp_kernel", "kernel")
+as_gpgp <- function(kernel, nugget = 0, shape = c("auto", "isotropic", "scaledim", "sphere", "spheretime", "spacetime"),
+                    radius = 6371) {
+  if (inherits(kernel, "vif")) {
+    if (!missing(nugget)) refuse("nugget", "left out with a fit, which has one", describe(nugget))
+    nugget <- kernel$nugget
+    kernel <- kernel$kernel
+  }
+  kernel <- check_kernel(kernel)
   nugget <- check_nonnegative(nugget, "nugget")
+  shape <- check_choice(shape, eval(formals()$shape), "shape")
+  radius <- check_positive(radius, "radius")
   if (kernel$family == "rbf") refuse("kernel", "of a Matern family, as GpGp knows no Gaussian one", '"rbf"')
-  stem <- switch(kernel$family, matern12 = "exponential", matern32 = "matern15", matern52 = "matern25",
-                 matern = "matern")
-  shape <- if (length(kernel$lengthscale) > 1) "scaledim" else "isotropic"
+  scales <- unname(kernel$lengthscale)
+  if (shape == "auto") shape <- if (length(scales) > 1) "scaledim" else "isotropic"
+  scales <- gpgp_scales(scales, shape)
+  if (grepl("sphere", shape)) scales[1] <- scales[1] / radius
+  # GpGp fixes smoothness 3/2 and 5/2 in these two forms alone
+  fixed <- shape %in% c("isotropic", "scaledim") || kernel$family == "matern12"
+  stem <- if (!fixed) "matern" else switch(kernel$family, matern12 = "exponential", matern32 = "matern15",
+                                           matern52 = "matern25", matern = "matern")
+  nu <- kernel_smoothness(kernel)
   list(covfun_name = paste(stem, shape, sep = "_"),
-       covparms = c(kernel$variance, kernel$lengthscale / sqrt(2 * kernel_smoothness(kernel)),
-                    kernel$smoothness, nugget / kernel$variance))
+       covparms = c(kernel$variance, scales / sqrt(2 * nu), if (stem == "matern") nu, nugget / kernel$variance))
+}
+
+# The lengthscales that a form of GpGp has a range for.
+gpgp_scales <- function(scales, shape) {
+  equal <- function(x) all(abs(x - x[1]) <= 1e-8 * x[1])
+  last <- scales[length(scales)]
+  switch(shape,
+    scaledim = scales,
+    isotropic = , sphere = {
+      if (!equal(scales)) refuse("shape", "one with a range for each lengthscale", dQuote(shape, FALSE))
+      scales[1]
+    },
+    {
+      columns <- length(scales)
+      if (columns < 2 || (shape == "spheretime" && columns != 4) || !equal(scales[-columns])) {
+        equals <- if (shape == "spheretime") "three" else "some"
+        refuse("kernel", paste("of", equals, "equal lengthscales and one for time"), describe(scales))
+      }
+      c(scales[1], last)
+    })
 }
 
 #' @rdname as_gpgp
-#' @param covfun_name One of GpGp's `exponential_`, `matern15_`, `matern25_` and `matern_isotropic` or
-#'   `_scaledim`.
-#' @param covparms GpGp's parameter vector.
+#' @param covfun_name A fit of GpGp's `fit_model()`, or the name of a covariance function: GpGp's `exponential_`,
+#'   `matern15_`, `matern25_` and `matern_isotropic` or `_scaledim`, `exponential_` and `matern_sphere`, `_spheretime`
+#'   or `_spacetime`.
+#' @param covparms GpGp's parameter vector; missing with a fit.
+#' @param columns Number of columns of space of a `_spacetime` function.
 #' @export
-from_gpgp <- function(covfun_name, covparms) {
+from_gpgp <- function(covfun_name, covparms, radius = 6371, columns = 2) {
+  if (is.list(covfun_name) && !is.null(covfun_name$covparms)) {
+    covparms <- covfun_name$covparms
+    if (!is.null(covfun_name$locs)) columns <- NCOL(covfun_name$locs) - 1
+    covfun_name <- covfun_name$covfun_name
+  }
+  radius <- check_positive(radius, "radius")
   stems <- c(exponential = "matern12", matern15 = "matern32", matern25 = "matern52", matern = "matern")
-  known <- c(outer(names(stems), c("isotropic", "scaledim"), paste, sep = "_"))
+  known <- c(outer(names(stems), c("isotropic", "scaledim"), paste, sep = "_"),
+             outer(c("exponential", "matern"), c("sphere", "spheretime", "spacetime"), paste, sep = "_"))
   covfun_name <- check_choice(covfun_name, known, "covfun_name")
   family <- stems[[sub("_.*", "", covfun_name)]]
+  shape <- sub(".*_", "", covfun_name)
+  ranges <- c(isotropic = 1, sphere = 1, spheretime = 2, spacetime = 2, scaledim = NA)[[shape]]
   fixed <- 2 + (family == "matern")
   count <- length(covparms) - fixed
-  isotropic <- grepl("isotropic", covfun_name)
-  if (!is.numeric(covparms) || count < 1 || (isotropic && count != 1)) {
-    refuse("covparms", paste("numeric of length", fixed + 1, if (!isotropic) "or more"), describe(covparms))
+  if (!is.numeric(covparms) || count < 1 || (!is.na(ranges) && count != ranges)) {
+    refuse("covparms", paste("numeric of length", fixed + max(1, ranges, na.rm = TRUE), if (is.na(ranges)) "or more"),
+           describe(covparms))
   }
+  range <- covparms[1 + seq_len(count)]
+  if (grepl("sphere", shape)) range[1] <- range[1] * radius
+  if (shape == "spheretime") range <- range[c(1, 1, 1, 2)]
+  if (shape == "spacetime") range <- range[rep(1:2, c(check_whole(columns, "columns", 1), 1))]
   smoothness <- if (family == "matern") covparms[count + 2]
   kernel <- gp_kernel(family, covparms[1], 1, smoothness)
-  kernel$lengthscale <- check_lengthscale(covparms[1 + seq_len(count)] * sqrt(2 * kernel_smoothness(kernel)))
+  kernel$lengthscale <- check_lengthscale(range * sqrt(2 * kernel_smoothness(kernel)))
   list(kernel = kernel, nugget = covparms[1] * covparms[length(covparms)])
 }
 
 #' @rdname as_gpgp
 #' @export
 as_gpboost <- function(kernel, nugget = 0) {
-  check_class(kernel, "gp_kernel", "kernel")
+  if (inherits(kernel, "vif")) {
+    if (!missing(nugget)) refuse("nugget", "left out with a fit, which has one", describe(nugget))
+    nugget <- kernel$nugget
+    kernel <- kernel$kernel
+  }
+  kernel <- check_kernel(kernel)
   nugget <- check_nonnegative(nugget, "nugget")
   gaussian <- kernel$family == "rbf"
   many <- length(kernel$lengthscale) > 1
-  range <- kernel$lengthscale * if (gaussian) sqrt(2) else 1
+  range <- unname(kernel$lengthscale) * if (gaussian) sqrt(2) else 1
   names(range) <- if (many) paste0("GP_range_", seq_along(range)) else "GP_range"
   list(cov_function = paste0(if (gaussian) "gaussian" else "matern", if (many) "_ard"),
        cov_fct_shape = if (gaussian) 0 else kernel_smoothness(kernel),
@@ -83,11 +146,19 @@ as_gpboost <- function(kernel, nugget = 0) {
 }
 
 #' @rdname as_gpgp
-#' @param cov_function One of gpboost's `"exponential"`, `"matern"` and `"gaussian"`, or these with `_ard`.
-#' @param cov_pars gpboost's parameter vector: error variance, variance, range(s).
+#' @param cov_function A fitted `GPModel` of gpboost, or one of its `"exponential"`, `"matern"` and `"gaussian"`, or
+#'   these with `_ard`.
+#' @param cov_pars gpboost's parameter vector: error variance, variance, range(s); missing with a model.
 #' @param cov_fct_shape Smoothness of `"matern"`.
 #' @export
 from_gpboost <- function(cov_function, cov_pars, cov_fct_shape = 1.5) {
+  if (inherits(cov_function, c("GPModel", "GPBooster", "R6"))) {
+    model <- cov_function$model_to_list(include_response_data = FALSE)
+    cov_pars <- as.numeric(unlist(model$cov_pars))
+    if (length(cov_pars) < 3) refuse("cov_function", "a fitted model of one Gaussian process", "one without estimates")
+    cov_fct_shape <- as.numeric(model$cov_fct_shape)
+    cov_function <- model$cov_function
+  }
   known <- c("exponential", "matern", "gaussian")
   cov_function <- check_choice(cov_function, c(known, paste0(known, "_ard")), "cov_function")
   if (!is.numeric(cov_pars) || length(cov_pars) < 3) {

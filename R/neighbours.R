@@ -57,6 +57,7 @@ residual_knn <- function(object, k, newdata = NULL, predecessors = FALSE, querie
                          method = c("auto", "level", "best_first", "brute"), budget = Inf,
                          threads = NULL, progress = interactive()) {
   check_class(object, c("residual_gp", "cover_tree"), "object")
+  if (inherits(object, "cover_tree")) check_tree(object, "object") else check_gp(object, "object")
   tree <- if (inherits(object, "cover_tree")) object
   gp <- if (is.null(tree)) object else tree$gp
   k <- check_whole(k, "k", 1)
@@ -103,6 +104,7 @@ is_exact <- function(nn) is.infinite(nn$budget)
 
 #' @export
 print.residual_knn <- function(x, ...) {
+  check_neighbours(x, "x")
   queries <- counted(nrow(x$id), if (is.null(x$newdata)) "point" else "new point")
   among <- if (x$predecessors) ", among predecessors" else paste(" among", counted(nrow(x$x), "point"))
   cat("<residual_knn> k = ", x$k, " for ", queries, among, "\n", sep = "")
@@ -132,6 +134,8 @@ print.residual_knn <- function(x, ...) {
 #' summary(residual_knn(gp, k = 5))
 #' @export
 summary.residual_knn <- function(object, ...) {
+  check_dots(...)
+  check_neighbours(object, "object")
   ranks <- unique(c(1, ceiling(object$k / 2), object$k))
   quantiles <- t(apply(object$dist[, ranks, drop = FALSE], 2, stats::quantile, na.rm = TRUE, names = FALSE))
   dimnames(quantiles) <- list(paste("neighbour", ranks), c("min", "25%", "50%", "75%", "max"))
@@ -166,8 +170,8 @@ print.summary.residual_knn <- function(x, ...) {
 #' recall(nn, nn)
 #' @export
 recall <- function(nn, exact, tolerance = 1e-10) {
-  check_class(nn, "residual_knn", "nn")
-  check_class(exact, "residual_knn", "exact")
+  check_neighbours(nn)
+  check_neighbours(exact, "exact")
   tolerance <- check_nonnegative(tolerance, "tolerance")
   if (!identical(dim(nn$id), dim(exact$id)) || !identical(nn$queries, exact$queries)) {
     refuse("nn", "for the queries and the k of `exact`",

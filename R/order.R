@@ -52,7 +52,7 @@ order_random <- function(x, seed = NULL) {
 #' @export
 order_coordinate <- function(x, column = 1) {
   x <- check_points(x, "x")
-  if (!length(column) || length(column) > 1 || is.na(column) ||
+  if (!is.atomic(column) || !length(column) || length(column) > 1 || is.na(column) ||
       !column %in% (if (is.character(column)) colnames(x) else seq_len(ncol(x)))) {
     refuse("column", paste("the number or name of one of the", ncol(x), "columns of `x`"),
            describe(column))

@@ -26,6 +26,7 @@
 #' @export
 plot.residual_knn <- function(x, query = nrow(x$id), columns = 1:2, zoom = FALSE, legend = TRUE,
                               xlim = NULL, ylim = NULL, xlab = NULL, ylab = NULL, main = NULL, ...) {
+  check_neighbours(x, "x")
   check_number(query, "query", paste("a row number from 1 to", nrow(x$id)),
                function(query) query %in% seq_len(nrow(x$id)))
   check_flag(zoom, "zoom")
@@ -180,6 +181,7 @@ legend_entry <- function(label, pch, col, bg = NA) list(label = label, pch = pch
 #' plot(cover_tree(gp), asp = 1)
 #' @export
 plot.cover_tree <- function(x, level = NULL, columns = 1:2, xlab = NULL, ylab = NULL, main = NULL, ...) {
+  check_tree(x, "x")
   nodes <- tabulate(x$level + 1)
   if (is.null(level)) level <- c(which(nodes >= 12), length(nodes))[1] - 1
   level <- check_whole(level, "level", 0)

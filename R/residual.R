@@ -46,7 +46,8 @@ residual_gp <- function(x, kernel, inducing = 200, nugget = 0, jitter = 1e-6,
                         selection = c("kmeans++", "maxmin", "random"), seed = NULL,
                         threads = NULL) {
   x <- check_points(x, "x")
-  check_kernel(kernel, ncol(x))
+  kernel <- check_kernel(kernel, ncol(x))
+  check_spread(x, kernel$lengthscale)
   nugget <- check_nonnegative(nugget, "nugget")
   jitter <- check_nonnegative(jitter, "jitter")
   selection <- check_choice(selection, eval(formals()$selection), "selection")
@@ -56,16 +57,26 @@ residual_gp <- function(x, kernel, inducing = 200, nugget = 0, jitter = 1e-6,
     m <- check_whole(inducing, "inducing", 0)
     with_seed(seed, choose_inducing(x, kernel$lengthscale, m, selection, threads))
   } else {
+    if (setequal(colnames(inducing), colnames(x))) inducing <- match_columns(inducing, colnames(x), "inducing")
     check_points(inducing, "inducing", ncol(x), least = 0)
   }
   new_residual_gp(x, kernel, inducing, nugget, jitter, threads)
 }
 
+# Squared distances must be numbers.
+check_spread <- function(x, lengthscale, arg = "x") {
+  ends <- apply(x, 2, range)
+  spread <- (ends[2, ] / 2 - ends[1, ] / 2) / lengthscale
+  if (!all(spread < 1e150)) {
+    refuse(arg, "spread over less than 1e150 lengthscales", paste("over", format(2 * max(spread), digits = 3)))
+  }
+}
+
 # The object from arguments that were checked.
 new_residual_gp <- function(x, kernel, inducing, nugget, jitter, threads) {
   parts <- .Call(C_residual_gp, x, kernel, inducing, jitter, threads)
-  structure(c(list(x = x, kernel = kernel, inducing = inducing, nugget = nugget, jitter = jitter),
-              parts[c("chol", "V", "variance")]), class = "residual_gp")
+  known_gp(structure(c(list(x = x, kernel = kernel, inducing = inducing, nugget = nugget, jitter = jitter),
+                       parts[c("chol", "V", "variance")]), class = "residual_gp"))
 }
 
 choose_inducing <- function(x, lengthscale, m, selection, threads) {
@@ -116,7 +127,8 @@ distinct_rows <- function(x) {
 residual_process <- function(x, kernel, V, variance = pmax(kernel$variance - colSums(V^2), 0),
                              nugget = 0) {
   x <- check_points(x, "x")
-  check_kernel(kernel, ncol(x))
+  kernel <- check_kernel(kernel, ncol(x))
+  check_spread(x, kernel$lengthscale)
   if (!is.matrix(V) || !is.numeric(V) || ncol(V) != nrow(x)) {
     refuse("V", paste("a numeric matrix of", counted(nrow(x), "column"), "(the rows of `x`)"),
            describe(V))
@@ -127,7 +139,7 @@ residual_process <- function(x, kernel, V, variance = pmax(kernel$variance - col
     refuse("variance", paste("numeric of length", nrow(x), "(the rows of `x`)"), describe(variance))
   }
   variance <- check_finite(as.double(variance), "variance")
-  least <- pmax(kernel$variance * (1 - 1e-8) - colSums(V^2), 0)
+  least <- pmax(1 - 1e-8 - colSums((V / sqrt(kernel$variance))^2), 0) * kernel$variance
   low <- which(variance < least)
   if (length(low)) {
     refuse("variance", "at least kernel$variance - colSums(V^2)",
@@ -159,7 +171,7 @@ residual_process <- function(x, kernel, V, variance = pmax(kernel$variance - col
 #' residual_correlation(gp, j = 24:27, newdata = 0.49)
 #' @export
 residual_correlation <- function(gp, i = NULL, j = NULL, newdata = NULL) {
-  check_class(gp, "residual_gp", "gp")
+  check_gp(gp)
   i <- check_rows(i, "i", nrow(gp$x))
   j <- check_rows(j, "j", nrow(gp$x))
   threads <- thread_count(NULL)
@@ -184,7 +196,7 @@ check_newdata <- function(gp, newdata) {
     refuse("newdata", "NULL for a residual_process(), which cannot make features of new points",
            describe(newdata))
   }
-  check_points(newdata, "newdata", ncol(gp$x))
+  check_like(newdata, gp$x, "newdata")
 }
 
 # Checked inputs with their features and residual variances, as the C core takes new points.
@@ -194,6 +206,7 @@ new_points <- function(gp, newdata, threads) {
 
 #' @export
 print.residual_gp <- function(x, ...) {
+  check_gp(x, "x")
   m <- if (is.null(x$inducing)) {
     counted(nrow(x$V), "own feature")
   } else {

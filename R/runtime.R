@@ -8,7 +8,8 @@
 #' @param threads Number of threads asked for. `NULL` stands for the option `vecchiann.threads` and,
 #'   where that is not set, for every processor, within the limits of the environment variables
 #'   `OMP_NUM_THREADS` and `OMP_THREAD_LIMIT`; no more than two under `R CMD check`, and one in a
-#'   forked process.
+#'   forked process. More than four times the processors, or 16 where that is more, are not started: there is a
+#'   warning, and that many are used.
 #' @return A list of class `"vecchiann_info"` with elements `threads`, `openmp` and `simd`.
 #' @examples
 #' vecchiann_info()
@@ -30,7 +31,11 @@ print.vecchiann_info <- function(x, ...) {
 thread_count <- function(threads) {
   if (is.null(threads)) threads <- getOption("vecchiann.threads")
   if (is.null(threads)) return(NA_integer_)
-  check_whole(threads, "threads", 1)
+  threads <- check_whole(threads, "threads", 1)
+  most <- .Call(C_threads_limit)
+  if (threads <= most) return(threads)
+  warning(user_call(), "`threads` = ", threads, " is more than this machine serves; ", most, " are used.", call. = FALSE)
+  most
 }
 
 # Runs code with the random numbers of a seed and leaves those of the session untouched; without a

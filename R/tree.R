@@ -27,6 +27,9 @@
 #'   the features `V`; a machine with other vector instructions makes its own when it reads the tree from a
 #'   file.
 #' @section Errors:
+#' A tree is checked when it is first used in a session: one that was edited or damaged, in memory or in a file, is
+#' refused, and `cover_tree(tree$gp)` makes it again.
+#'
 #' `gp` that is no residual process; in `update()`, a `kernel` that does not fit the inputs, or a `gp` of
 #' other inputs.
 #' @seealso [summary()][summary.cover_tree] and [plot()][plot.cover_tree].
@@ -41,7 +44,8 @@
 #' update(tree, kernel = gp_kernel("matern32", lengthscale = 0.3))
 #' @export
 cover_tree <- function(gp, threads = NULL, ...) {
-  check_class(gp, "residual_gp", "gp")
+  check_dots(...)
+  check_gp(gp)
   threads <- thread_count(threads)
   nodes <- .Call(C_cover_tree, gp$x, gp$kernel$lengthscale, threads)
   index_tree(c(list(gp = gp, lengthscale = gp$kernel$lengthscale), nodes), threads)
@@ -50,7 +54,9 @@ cover_tree <- function(gp, threads = NULL, ...) {
 # Adds what searches derive from the residual process of a tree.
 index_tree <- function(tree, threads) {
   tree$index <- .Call(C_tree_index, tree$gp, tree, threads)
-  structure(tree, class = "cover_tree")
+  tree <- structure(tree, class = "cover_tree")
+  .Call(C_tree_remember, tree)
+  tree
 }
 
 #' @rdname cover_tree
@@ -59,17 +65,21 @@ index_tree <- function(tree, threads) {
 #' @importFrom stats update
 #' @export
 update.cover_tree <- function(object, kernel = object$gp$kernel, gp = NULL, threads = NULL, ...) {
-  old <- object$gp
+  check_dots(...)
   if (!is.null(gp)) {
-    check_class(gp, "residual_gp", "gp")
-    if (!identical(gp$x, old$x)) refuse("gp", "of the inputs of the tree", "of others")
-    object$gp <- gp
+    check_gp(gp)
+    if (!identical(gp$x, object$gp$x)) refuse("gp", "of the inputs of the tree", "of others")
+    object[c("gp", "index")] <- list(gp, NULL)
+    check_tree(object, "object") # what is left of the old one is its structure
     return(index_tree(unclass(object), thread_count(threads)))
   }
+  check_tree(object, "object")
+  old <- object$gp
   if (is.null(old$inducing)) {
     refuse("gp", "given to update the tree of a residual_process()", "NULL")
   }
-  check_kernel(kernel, ncol(old$x))
+  kernel <- check_kernel(kernel, ncol(old$x))
+  check_spread(old$x, kernel$lengthscale)
   threads <- thread_count(threads)
   object$gp <- new_residual_gp(old$x, kernel, old$inducing, old$nugget, old$jitter, threads)
   index_tree(unclass(object), threads)
@@ -77,6 +87,7 @@ update.cover_tree <- function(object, kernel = object$gp$kernel, gp = NULL, thre
 
 #' @export
 print.cover_tree <- function(x, ...) {
+  check_tree(x, "x")
   cat("<cover_tree> ", counted(length(x$perm), "point"), ", ", counted(length(x$first), "node"), ", ",
       counted(max(x$level) + 1, "level"), "\n", sep = "")
   cat("index: ", index_form(x), ", ", format(structure(length(x$index), class = "object_size"), units = "auto"),
@@ -112,12 +123,16 @@ index_form <- function(tree) {
 #' summary(cover_tree(residual_gp(matrix(runif(800), ncol = 2), gp_kernel(), inducing = 5)))
 #' @export
 summary.cover_tree <- function(object, ...) {
+  check_dots(...)
+  check_tree(object, "object")
   by_level <- function(values, f) as.vector(tapply(values, object$level, f))
   leaf <- object$children == 0
   levels <- data.frame(
     level = sort(unique(object$level)), nodes = by_level(leaf, length), leaves = by_level(leaf, sum),
     points = by_level(object$count, sum),
-    fanout = by_level(ifelse(leaf, NA, object$children), function(children) mean(children, na.rm = TRUE)),
+    fanout = by_level(ifelse(leaf, NA, object$children), function(children) {
+      if (all(is.na(children))) NA else mean(children, na.rm = TRUE)
+    }),
     median_radius = by_level(object$radius, stats::median), largest_radius = by_level(object$radius, max)
   )
   class(levels) <- c("summary.cover_tree", "data.frame")

@@ -1,11 +1,17 @@
-#' vecchiann: exact residual-correlation neighbours
+#' vecchiann: Gaussian processes for large data
 #'
-#' A Vecchia approximation conditions every observation on a few earlier ones. When inducing points already carry the
-#' large-scale part of a Gaussian process, the few that matter are those most correlated with it in the *residual*
-#' process, and they are not its Euclidean neighbours. This package finds them exactly.
+#' Fits Gaussian process models to spatial, space-time and other data by maximum likelihood, from ten observations to a
+#' million, checks them, and predicts from them.
 #'
-#' Start with [gp_kernel()] and [residual_gp()], search with [residual_knn()], and hand the result to other packages
-#' with [as_nnarray()], [as_nn2()] or [as_get_knn()].
+#' Start with [vif_fit()] and a formula; then [summary()][summary.vif], [plot()][plot.vif], [vif_cv()] and
+#' [predict()][predict.vif]. Kernels are described by [gp_kernel()], and [sphere_points()] places longitudes and
+#' latitudes in space.
+#'
+#' Underneath, a covariance is approximated by inducing inputs and, for what they leave, by conditioning every
+#' observation on a few others: the VIF approximation. The parts can be used by themselves: [residual_gp()],
+#' [residual_knn()] for the neighbours by residual correlation, [conditioning_sets()] for sets selected jointly,
+#' [vif_loglik()] for the likelihood; [as_nnarray()], [as_nn2()], [as_get_knn()] and [as_gpgp()] hand neighbours and
+#' parameters to other packages.
 #'
 #' @references Gyger, T., Furrer, R. and Sigrist, F. (2025). Vecchia-inducing-points full-scale approximations for
 #'   Gaussian processes. \doi{10.48550/arXiv.2507.05064}.

@@ -1,5 +1,5 @@
 # VIF: factor, likelihood and derivatives of the Vecchia-inducing-points full-scale approximation.
-# The sums over points are made in C (src/vif.h); what is left here is algebra of size m and ncol(X).
+# All of it is computed in C (src/vif).
 
 #' Factor of the VIF approximation
 #'
@@ -36,7 +36,7 @@
 #' range(f$D)
 #' @export
 vif_factor <- function(gp, nn, nugget, noise_variance = NULL, threads = NULL) {
-  check_class(gp, "residual_gp", "gp")
+  check_gp(gp)
   id <- check_conditioning(nn, nrow(gp$x))
   noise <- check_noise(nugget, noise_variance, nrow(gp$x))
   f <- .Call(C_vif_regression, gp, noise, id, NULL, NULL, thread_count(threads))
@@ -65,8 +65,8 @@ contrast_matrix <- function(id, coef) {
 #' @param y Observations, one for each row of `gp$x` (or `x`), in its order.
 #' @param X Covariates of the mean, n x p; `NULL` for mean zero.
 #' @param gradient `TRUE` adds the attribute `"gradient"`: derivatives to the logarithms of `variance`,
-#'   `lengthscale` (as many as the kernel has) and `nugget`, with neighbours and inducing inputs held
-#'   fixed.
+#'   `lengthscale` (as many as the kernel has), `nugget`, and for family `"matern"` `smoothness`, with
+#'   neighbours and inducing inputs held fixed.
 #' @return A number.
 #' @section Errors:
 #' `y` of another length or with missing values; `X` with other rows or collinear columns; a covariance
@@ -88,75 +88,58 @@ contrast_matrix <- function(id, coef) {
 #' @export
 vif_loglik <- function(y, gp, nn, nugget, X = NULL, noise_variance = NULL, gradient = FALSE,
                        threads = NULL) {
-  check_class(gp, "residual_gp", "gp")
+  check_gp(gp)
   n <- nrow(gp$x)
   y <- check_response(y, n, "gp$x")
-  X <- check_covariates(X, n)
+  X <- mean_basis(check_covariates(X, n))$Q
   id <- check_conditioning(nn, n)
   noise <- check_noise(nugget, noise_variance, n)
   gradient <- check_flag(gradient, "gradient")
   if (gradient && is.null(gp$chol)) refuse("gradient", "FALSE for a residual_process()", "TRUE")
   threads <- thread_count(threads)
-  evaluation <- vif_evaluate(y, gp, id, noise, X, threads)
-  if (!gradient) return(evaluation$loglik)
-  structure(evaluation$loglik,
-            gradient = vif_gradient(evaluation, gp, id, noise, nugget, threads))
+  evaluation <- vif_evaluate(y, gp, id, noise, X, threads, gradient, nugget = nugget)
+  structure(evaluation$loglik, gradient = evaluation$gradient)
 }
 
-# Likelihood and all that derivatives and predictions need. Columns of values are stored one column a
-# point, as the core wants them: y and X become rows.
-vif_evaluate <- function(y, gp, id, noise, X, threads) {
-  f <- .Call(C_vif_regression, gp, noise, id, NULL, NULL, threads)
-  values <- unname(rbind(y, if (!is.null(X)) t(X)))
-  contrasts <- .Call(C_vif_contrasts, id, f$coef, values, values, threads)
-  W <- .Call(C_vif_contrasts, id, f$coef, gp$V, gp$V, threads)
-  M <- .Call(C_vif_crossproduct, W, W, 1 / f$D, threads)
-  diag(M) <- diag(M) + 1
-  root <- if (nrow(M)) t(chol(M)) else M
-  B <- solve_root(root, .Call(C_vif_crossproduct, W, contrasts, 1 / f$D, threads))
-  errors <- contrasts - crossprod(B, W)
-  beta <- numeric()
-  information <- matrix(0, 0, 0)
-  if (!is.null(X)) {
-    Q <- .Call(C_vif_crossproduct, errors, errors, 1 / f$D, threads) + crossprod(B)
-    information <- Q[-1, -1, drop = FALSE]
-    beta <- drop(solve(information, Q[-1, 1]))
+# Likelihood and all that predictions need; with `gradient` and `information` also what these say of the logarithms of
+# the covariance parameters. The information serves the steps of an optimiser, and standard errors if it is asked for as
+# "accurate", which costs more where there are inducing inputs. With `columns` there is one lengthscale for each column.
+# `nugget` is what of the noise is in proportion to the nugget: one number or one for each point.
+# Evaluations that follow each other save the time that the system takes to clear memory with a `memory`, vif_memory(), of theirs.
+vif_evaluate <- function(y, gp, id, noise, X, threads, gradient = FALSE, information = FALSE, nugget = 0,
+                         columns = length(gp$kernel$lengthscale) > 1, memory = NULL) {
+  values <- unname(rbind(y, if (!is.null(X)) t(X))) # a column a point, as the core wants them
+  storage.mode(values) <- "double"
+  how <- if (identical(information, "accurate")) 2L else as.integer(information)
+  found <- .Call(C_vif_likelihood, gp, noise, as.double(nugget), id, values, gradient, how, columns, memory,
+                 threads)
+  if (is.null(found$gradient)) return(found)
+  d <- if (columns) ncol(gp$x) else 1
+  matern <- gp$kernel$family == "matern"
+  labels <- derivative_names(d, matern)
+  names(found$gradient) <- labels
+  if (!is.null(found$fisher)) dimnames(found$fisher) <- list(labels, labels)
+  if (!columns) return(found)
+  found$gradient_columns <- unname(found$gradient[1 + seq_len(d)])
+  found$fisher_columns <- found$fisher
+  if (length(gp$kernel$lengthscale) > 1) return(found)
+  # one lengthscale for all columns: the chain rule
+  group <- match(sub("[0-9]+$", "", labels), derivative_names(1, matern))
+  found$gradient <- drop(rowsum(found$gradient, group))
+  names(found$gradient) <- derivative_names(1, matern)
+  if (how) {
+    found$fisher <- rowsum(t(rowsum(found$fisher, group)), group)
+    dimnames(found$fisher) <- list(names(found$gradient), names(found$gradient))
   }
-  # from here on the only values are the residuals y - X beta
-  profile <- c(1, -beta)
-  residual <- drop(crossprod(profile, values))
-  b <- drop(B %*% profile)
-  error <- drop(crossprod(profile, errors))
-  loglik <- -0.5 * (length(y) * log(2 * pi) + sum(log(f$D)) + 2 * sum(log(diag(root))) +
-                      sum(error^2 / f$D) + sum(b^2))
-  list(loglik = loglik, beta = beta, information = information, coef = f$coef, D = f$D, W = W,
-       root = root, b = b, B = B[, -1, drop = FALSE], error = error, residual = residual,
-       centred = residual - drop(crossprod(b, gp$V)))
+  found
 }
 
-solve_root <- function(root, x) {
-  if (!nrow(root)) return(x)
-  backsolve(root, forwardsolve(root, x), upper.tri = FALSE, transpose = TRUE)
-}
+vif_memory <- function() .Call(C_vif_memory)
 
-# Derivatives to log variance, log lengthscales and log nugget, by reverse differentiation: from the
-# likelihood to the residual covariances and features (in C), from the features to k(Z, X) (in C) and
-# to the Cholesky factor of k(Z, Z) (here, m x m).
-vif_gradient <- function(evaluation, gp, id, noise, nugget, threads) {
-  parts <- .Call(C_vif_derivative, gp, noise, id, evaluation, threads)
-  slope <- parts$slope
-  if (nrow(gp$inducing)) {
-    # K = L L', V = L^-1 k: the adjoint of K is -L^-T Phi L^-1, Phi the lower half of vbar V'
-    Phi <- parts$features
-    Phi[upper.tri(Phi)] <- 0
-    diag(Phi) <- diag(Phi) / 2
-    half <- backsolve(gp$chol, Phi, upper.tri = FALSE, transpose = TRUE)
-    adjoint <- -t(backsolve(gp$chol, t(half), upper.tri = FALSE, transpose = TRUE))
-    slope <- slope + .Call(C_vif_slopes, gp, gp$inducing, adjoint, threads)
-  }
-  if (length(gp$kernel$lengthscale) == 1) slope <- sum(slope)
-  names(slope) <- if (length(slope) > 1) paste0("lengthscale", seq_along(slope)) else "lengthscale"
-  c(variance = parts$signal - sum(parts$noise * noise), slope, nugget = nugget * sum(parts$noise))
+# Names of the parameters whose logarithms derivatives are taken to.
+derivative_names <- function(lengthscales, matern) {
+  c("variance", if (lengthscales > 1) paste0("lengthscale", seq_len(lengthscales)) else "lengthscale", "nugget",
+    if (matern) "smoothness")
 }
 
 #' @rdname vif_loglik
@@ -166,7 +149,7 @@ vif_gradient <- function(evaluation, gp, id, noise, nugget, threads) {
 gp_loglik <- function(y, x, kernel, nugget, X = NULL, noise_variance = NULL) {
   x <- check_points(x, "x")
   y <- check_response(y, nrow(x), "x")
-  X <- check_covariates(X, nrow(x))
+  X <- mean_basis(check_covariates(X, nrow(x)))$Q
   S <- gp_covariance(x, kernel)
   diag(S) <- diag(S) + check_noise(nugget, noise_variance, nrow(x))
   root <- tryCatch(chol(S), error = function(e) {
@@ -201,24 +184,6 @@ check_response <- function(y, n, where) {
   stats::setNames(as.double(y), names(y))
 }
 
-# Covariates as a double matrix with names, of full rank.
-check_covariates <- function(X, n, arg = "X") {
-  if (is.null(X)) return(NULL)
-  X <- check_points(X, arg)
-  if (nrow(X) != n) {
-    refuse(arg, paste0("of ", counted(n, "row"), ", one for each observation"), paste("of", nrow(X)))
-  }
-  if (is.null(colnames(X))) colnames(X) <- paste0("X", seq_len(ncol(X)))
-  rank <- qr(X)
-  if (rank$rank < ncol(X)) {
-    surplus <- colnames(X)[rank$pivot[-seq_len(rank$rank)]]
-    refuse(arg, "of linearly independent columns",
-           paste0("of rank ", rank$rank, " with ", ncol(X), " columns (",
-                  paste(surplus, collapse = ", "), " depends on the others)"))
-  }
-  X
-}
-
 # Noise variance of every observation.
 check_noise <- function(nugget, noise_variance, n) {
   nugget <- check_nonnegative(nugget, "nugget")
@@ -237,11 +202,12 @@ check_noise <- function(nugget, noise_variance, n) {
 # Neighbours among earlier rows as an integer matrix without the point itself.
 check_conditioning <- function(nn, n) {
   if (inherits(nn, "residual_knn")) {
+    check_neighbours(nn)
     if (!nn$predecessors) refuse("nn", "a search with predecessors = TRUE", "one among all points")
     if (!is.null(nn$queries)) refuse("nn", "a search for all rows", "one for chosen `queries`")
     id <- unname(nn$id)
   } else {
-    if (!is.matrix(nn) || !is.numeric(nn)) {
+    if (!is.matrix(nn) || !is.numeric(nn) || !ncol(nn)) {
       refuse("nn", "a residual_knn object or an integer matrix as GpGp's find_ordered_nn() makes it",
              describe(nn))
     }
@@ -260,4 +226,16 @@ check_conditioning <- function(nn, n) {
     refuse("nn", "neighbours among earlier rows", sprintf("%d in row %d", id[bad[1]], row(id)[bad[1]]))
   }
   id
+}
+
+# Weights of the observations, 1 unless given.
+check_weights <- function(weights, n) {
+  if (is.null(weights)) return(rep(1, n))
+  if (!is.numeric(weights) || length(weights) != n) {
+    refuse("weights", paste("NULL or numeric of length", n), describe(weights))
+  }
+  check_finite(weights, "weights")
+  low <- which(weights <= 0)
+  if (length(low)) refuse("weights", "positive", paste0(weights[low[1]], " (position ", low[1], ")"))
+  as.double(weights)
 }

@@ -351,15 +351,6 @@ both_sides <- function(response) {
   response
 }
 
-check_weights <- function(weights, n) {
-  if (is.null(weights)) return(rep(1, n))
-  if (!is.numeric(weights) || length(weights) != n) refuse("weights", paste("NULL or numeric of length", n), describe(weights))
-  check_finite(weights, "weights")
-  bad <- which(weights <= 0)
-  if (length(bad)) refuse("weights", "above 0", sprintf("%s (position %d)", format(weights[bad[1]]), bad[1]))
-  unname(as.double(weights))
-}
-
 # A linear predictor near each response, for starts.
 family_guess <- function(family, response) {
   y <- response$y

@@ -2,211 +2,329 @@
 
 #' Fit a Gaussian process by maximum likelihood
 #'
-#' Fits `y = X beta + f(x) + noise`, `f` a Gaussian process, under the VIF approximation: inducing inputs
-#' carry its smooth part, and every point's residual is conditioned on its `k` residual-correlation
-#' neighbours among earlier points. For 10^4 to 10^6 observations; the cost of one step is
-#' O(n (k^3 + k^2 m + m^2)).
+#' Fits `y = X beta + f(x) + noise`, `f` a Gaussian process, to 10 to 10^6 observations: the mean by generalised least
+#' squares, and the variance and lengthscales of the process and the variance of the noise by maximum likelihood.
+#' The defaults need no tuning; the section on choices says what to look at.
 #'
-#' The logarithms of `variance`, `lengthscale` and `nugget` are optimised by [stats::nlminb()] with analytic
-#' gradients and a second derivative that is learned from them, `beta` being profiled out by generalised
-#' least squares. Which points are neighbours depends on the parameters: neighbours and inducing inputs
-#' are found again at iterations 1, 2, 4, 8, ... and at convergence, through one [cover_tree()] that is
-#' built at the start, and held fixed in between. Inducing inputs are chosen again only where the shape of
-#' the domain in units of the lengthscales has changed, a side by a twentieth of the longest.
+#' The covariance of many observations is approximated (VIF approximation): inducing inputs carry its smooth part, and
+#' every observation's residual is conditioned on its `k` neighbours by residual correlation among earlier
+#' observations. The cost of one step is O(n (k^3 + k^2 m + m^2)), m being the number of inducing inputs.
 #'
-#' The fit has converged when the optimiser has (it expects to gain less than 0.0001 in log-likelihood), and
-#' after another search it gains less than 0.01 (a tenth of a standard error) or moves no parameter by
-#' more than 0.1 %. Neighbours near a tie can go on changing places: then it is enough that the optimiser
-#' settles four times and new neighbours move no parameter by more than 5 %, and `message` says by how
-#' much. Otherwise there is a warning, and the last parameters are kept.
+#' The logarithms of `variance`, `lengthscale` and `nugget` are optimised by Fisher scoring, `beta` being profiled
+#' out, from coarse to fine: a thousand observations find where the likelihood is high, a larger part comes close, and
+#' all observations need a few steps. Which points are neighbours depends on the parameters: conditioning sets and
+#' inducing inputs are made for a round value near the parameters and held fixed around it, so that nested models have
+#' the same sets. The fit has converged when the next step promises less than 0.0001 in log-likelihood; otherwise
+#' there is a warning, and the best parameters are kept. Covariates may be in any unit: the fit does not depend on it.
 #'
-#' @param y Observations, a numeric vector of length n without missing values; or a formula
-#'   `y ~ a + b` for the mean, whose terms are looked up in `data` (and which has an intercept unless it
-#'   says `- 1`).
-#' @param ... Arguments of the other method.
+#' @section Choices:
+#' *Kernel.* `"matern32"` suits most spatial data; `"matern52"` or `"rbf"` smooth surfaces such as computer experiments,
+#' `"matern12"` rough ones. Compare `AIC()` or [vif_cv()]. One lengthscale for all inputs is right where these are
+#' coordinates in one unit; inputs of different kinds (a place and a time, factors of an experiment) need one for each
+#' column: `kernel = gp_kernel("matern32", lengthscale = c(1, 1, 1))`, the numbers giving their count alone; or one
+#' for each group: `lengthscale = list(space = c("x", "y", "z"), time = "day")`. For longitude and latitude use sf
+#' data or [sphere_points()].
+#'
+#' *k and inducing.* The defaults, 30 and 200, are enough for most maps. `summary(fit, check = TRUE)` evaluates the
+#' log-likelihood with twice as many neighbours: if it moves by more than about 1, double `k`. More inducing inputs
+#' (500) pay for smooth processes with long lengthscales and in more than three dimensions.
+#'
+#' *Mean.* Give covariates that explain large-scale trends; the process takes what they leave. `confint()` and
+#' `drop1()` test them.
+#'
+#' *Noise.* `nugget` is estimated; hold it fixed at 0, or at a tiny number, for deterministic computer experiments.
+#' Known measurement variances go to `noise_variance`.
+#'
+#' @param y Observations, a numeric vector of length n without missing values. (Instead of `y` and `x`, a formula and
+#'   data can be given, see below.)
+#' @param ... Not used; any other argument is an error. In the formula method, arguments of the default method, from
+#'   `kernel` on. `neighbors` is understood as `neighbours`.
 #' @return An object of class `"vif"`: `kernel` and `nugget` (the estimates), `coefficients` (`beta`),
-#'   `loglik`, `converged`, `message`, `iterations`, `history` (one row for each search), `order` and the
-#'   ordered `gp` ([residual_gp()]) and neighbours `id`, with what predictions need. Use
-#'   [predict][predict.vif], [summary][summary.vif], `coef`, `logLik`, `AIC`, `fitted`,
-#'   [residuals][residuals.vif], [simulate][simulate.vif], [plot][plot.vif], `update`, `vcov` and `nobs`
-#'   rather than the elements.
-#' @section Errors:
+#'   `loglik`, `converged`, `message`, `iterations`, `history` (one row for each step), `bounded` (parameters at a
+#'   bound), `order` and the ordered `gp` ([residual_gp()]) and neighbours `id`, with what predictions need. Use
+#'   [predict][predict.vif], [summary][summary.vif], [plot][plot.vif], `coef`, [confint][confint.vif], `logLik`, `AIC`,
+#'   [anova][anova.vif], `fitted`, [residuals][residuals.vif], [simulate][simulate.vif], `update`, `vcov` and
+#'   [others][vif_parts] rather than the elements.
+#' @section Errors, warnings and messages:
 #' `y` of another length than `x`, with missing values (the error says how many; the formula method
 #' leaves them out by `na.action`) or constant; collinear columns of `X`. A fit that does not converge
-#' gives a warning of class `"vif_convergence"`.
+#' gives a warning of class `"vif_convergence"`, and a parameter that ends at the end of its range, because the data
+#' do not determine it, one of class `"vif_bound"`. Messages have classes, too: `"vif_mean"` where no `X` is given,
+#' `"vif_units"` where one lengthscale serves columns of very different spread, `"vif_sphere"` and `"vif_cap"`.
 #' @references Gyger, T., Furrer, R. and Sigrist, F. (2025). Vecchia-inducing-points full-scale
 #'   approximations for Gaussian processes. \doi{10.48550/arXiv.2507.05064}.
-#' @seealso [vif_loglik()] for the likelihood at given parameters.
+#' @seealso [vif_cv()] for cross-validation, [vif_loglik()] for the likelihood at given parameters.
 #' @examples
-#' set.seed(1)
-#' x <- cbind(runif(400), runif(400))
-#' y <- 2 + sin(6 * x[, 1]) * cos(5 * x[, 2]) + rnorm(400, sd = 0.1)
-#' fit <- vif_fit(y, x, X = rep(1, 400), inducing = 30, k = 10, progress = FALSE)
-#' fit
-#' predict(fit, cbind(c(0.2, 0.5), 0.5), newX = c(1, 1))
+#' d <- datasets::quakes
+#' fit <- vif_fit(mag ~ stations, coords = ~ long + lat, data = d[1:400, ], inducing = 30, k = 10, progress = FALSE)
+#' summary(fit)
+#' predict(fit, d[401:404, ], interval = "prediction")
 #'
-#' d <- data.frame(lon = x[, 1], lat = x[, 2], y = y)
-#' vif_fit(y ~ lat, coords = ~ lon + lat, data = d, inducing = 30, k = 10, progress = FALSE)
+#' # the same from matrices
+#' x <- as.matrix(d[1:400, c("long", "lat")])
+#' fit <- vif_fit(d$mag[1:400], x, X = cbind(1, stations = d$stations[1:400]), inducing = 30, k = 10, progress = FALSE)
 #' @export
 vif_fit <- function(y, ...) UseMethod("vif_fit")
 
 #' @rdname vif_fit
 #' @param x Inputs, n x d: a numeric matrix, data frame or vector.
-#' @param X Covariates of the mean, n x p, among them a column of ones for a constant; `NULL` for mean
-#'   zero.
-#' @param kernel A [gp_kernel()]: its family, and by the length of `lengthscale` whether there is one
-#'   lengthscale for all columns or one for each. Its values only matter if `start` is `"kernel"`.
+#' @param X Covariates of the mean, n x p, among them a column of ones for a constant; 1 for a constant alone, which
+#'   is also what a missing `X` stands for; `NULL` for mean zero.
+#' @param kernel A [gp_kernel()], or the name of its family: the family, and by the length of `lengthscale` whether
+#'   there is one lengthscale for all columns or one for each. Its values only matter if `start` is `"kernel"`.
 #' @param inducing Number of inducing inputs, at most the number of distinct rows of `x`; or an m x d
 #'   matrix of them, which is kept; or 0. They are chosen by k-means++ in units of the lengthscales.
 #' @param k Number of neighbours that every observation is conditioned on.
 #' @param nugget Variance of the noise: `NULL` to estimate it, a number to hold it fixed.
 #' @param noise_variance Known variances of the single observations, added to the nugget: a vector of
 #'   length n, or `NULL`.
+#' @param weights Positive weights of the observations: the variance of the noise of one is `nugget / weight`, as for
+#'   means of so many measurements; a vector of length n, or `NULL` for 1. New observations have weight 1. For families
+#'   other than `gaussian()`: numbers of trials where `y` is a share of them, factors of the log density otherwise.
 #' @param order Order of the conditioning: `"maxmin"` (in units of the lengthscales), `"random"`,
 #'   `"none"` for the order of `x`, or a permutation of its rows.
-#' @param neighbours `"residual"` conditions on the neighbours by residual correlation, `"euclidean"`
-#'   on those by scaled distance, for comparisons.
+#' @param neighbours `"selected"` conditions every observation on the set that [conditioning_sets()] selects, which
+#'   together say most of it; `"residual"` on those most correlated with it one by one, `"euclidean"` on those nearest
+#'   by scaled distance, for comparisons.
 #' @param start Starting values: `"auto"` finds them on a subset of the data; `"kernel"` takes those of
 #'   `kernel` (and a tenth of its variance as the nugget); or a list of a `kernel` and a `nugget`.
+#' @param lengthscale Groups of columns of the inputs that share a lengthscale, a named list of names or numbers of
+#'   columns such as `list(space = c("x", "y", "z"), time = "day")`; `NULL` leaves it to `kernel`.
+#' @param smoothness `"estimate"` estimates the smoothness of a kernel of family `"matern"`, too.
 #' @param iterations The largest number of iterations of the optimiser in total.
 #' @param jitter See [residual_gp()].
 #' @param seed Seed of all random choices. The session's random numbers are left untouched.
 #' @param threads Number of threads, see [vecchiann_info()].
-#' @param progress Whether to report every search.
+#' @param progress Whether to report every step.
 #' @param family Family of the responses: `gaussian()`, `binomial()` (links `"logit"` and `"probit"`), `poisson()`,
 #'   `Gamma("log")`, [nbinom2()], [beta_family()] or [student_t()]; `y` as these take it. All but the first are fitted by
-#'   Laplace's approximation, see [families][nbinom2]; they have no `nugget` and no `noise_variance`.
-#' @param weights Prior weights of families other than `gaussian()`: numbers of trials where `y` is a share of them,
-#'   factors of the log density otherwise; `NULL` for 1.
+#'   Laplace's approximation, see [families][nbinom2]; they have no `nugget`, no `noise_variance` and no `smoothness`
+#'   to estimate.
 #' @param offset Known part of the linear predictor of families other than `gaussian()`, such as the log of an exposure;
 #'   in a formula `offset()`.
-#' @param laplace Which process of a family other than `gaussian()` has the VIF approximation: `"latent"`, the process itself,
-#'   by conjugate gradients and stochastic Lanczos quadrature (random numbers by `seed`, the same in every step; `loglik_se` of
-#'   the fit is the standard error that they leave in the log-likelihood, 0 where a sparse factor gives it exactly: up to 10,000
-#'   observations in one or two dimensions), or `"noisy"`, the process plus the noise of working
+#' @param laplace Which process of a family other than `gaussian()` has the VIF approximation: `"latent"`, the process
+#'   itself, by conjugate gradients and stochastic Lanczos quadrature (random numbers by `seed`, the same in every step;
+#'   `loglik_se` of the fit is the standard error that they leave in the log-likelihood, 0 where a sparse factor gives it
+#'   exactly: up to 10,000 observations in one or two dimensions), or `"noisy"`, the process plus the noise of working
 #'   responses, which is faster, deterministic and less accurate.
 #' @export
 vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), inducing = 200, k = 30,
                             nugget = NULL, noise_variance = NULL, order = "maxmin",
-                            neighbours = c("residual", "selected", "euclidean"), start = "auto",
-                            lengthscale = NULL, smoothness = c("fixed", "estimate"), iterations = 100, jitter = 1e-6, seed = 1, threads = NULL,
-                            progress = interactive(), family = stats::gaussian(), weights = NULL, offset = NULL,
+                            neighbours = c("selected", "residual", "euclidean"), start = "auto",
+                            lengthscale = NULL, smoothness = c("fixed", "estimate"), weights = NULL,
+                            iterations = 100, jitter = 1e-6, seed = 1, threads = NULL,
+                            progress = interactive(), family = stats::gaussian(), offset = NULL,
                             laplace = c("latent", "noisy"), ...) {
-  unused <- ...names()
-  if (...length()) refuse(c(unused, "...")[1], "an argument of vif_fit()", "unknown")
+  if ("neighbors" %in% ...names()) {
+    neighbours <- list(...)$neighbors
+    check_dots_but("neighbors", ...)
+  } else {
+    check_dots(..., hint = argument_hints)
+  }
   if (missing(x)) refuse("x", "given: the inputs, one row for each observation", "missing")
   x <- check_points(x, "x", least = 2)
   n <- nrow(x)
-  gaussian <- is_gaussian(family)
-  if (gaussian) y <- check_response(y, n, "x")
-  X <- check_covariates(X, n)
+  if (is_gaussian(family)) {
+    y <- check_response(y, n, "x")
+    if (!is.null(offset)) refuse("offset", "NULL with family gaussian() (subtract it from `y`)", describe(offset))
+  }
+  if (missing(X)) {
+    X <- constant_mean(n)
+    tell("mean", "no `X` is given: the mean is a constant, as with X = 1 (X = NULL is for mean zero).")
+  } else {
+    X <- check_covariates(X, n)
+  }
+  if (is.character(kernel)) kernel <- gp_kernel(kernel)
   check_kernel(kernel, ncol(x))
-  k <- min(check_whole(k, "k", 1), n - 1L)
+  k <- cap(check_whole(k, "k", 1), n - 1L, "k", "the other observations", tell = !missing(k))
   if (!is.null(nugget)) nugget <- check_nonnegative(nugget, "nugget")
   extra <- check_noise(0, noise_variance, n)
-  neighbours <- check_choice(neighbours, c("residual", "selected", "euclidean"), "neighbours")
+  neighbours <- check_choice(neighbours, c("selected", "residual", "euclidean"), "neighbours")
   smoothness <- check_choice(smoothness, c("fixed", "estimate"), "smoothness")
   if (smoothness == "estimate" && kernel$family != "matern") {
-    refuse("smoothness", sprintf('"fixed" for family "%s"; family "matern" has one to estimate', kernel$family), '"estimate"')
+    refuse("smoothness", sprintf('"fixed" for family "%s"; family "matern" has one to estimate', kernel$family),
+           '"estimate"')
   }
   iterations <- check_whole(iterations, "iterations", 1)
   jitter <- check_nonnegative(jitter, "jitter")
   seed <- check_whole(seed, "seed", -.Machine$integer.max)
   threads <- worthwhile_threads(thread_count(threads), n)
   progress <- check_flag(progress, "progress")
-  if (!gaussian) {
-    if (!is.null(nugget)) refuse("nugget", "NULL with a `family` other than gaussian()", describe(nugget))
-    if (!is.null(noise_variance)) refuse("noise_variance", "NULL with a `family` other than gaussian()", describe(noise_variance))
-    if (missing(inducing)) inducing <- min(inducing, length(distinct_rows(x)))
+  if (!is_gaussian(family)) {
+    refuse_beside_family(nugget, noise_variance, smoothness)
+    inducing <- cap_inducing(inducing, x, tell = !missing(inducing))
     groups <- lengthscale_groups(lengthscale, x, kernel)
+    if (is.null(lengthscale)) tell_units(x, kernel)
     settings <- list(kernel = kernel, inducing = inducing, k = k, neighbours = neighbours, jitter = jitter, seed = seed,
                      threads = threads, groups = groups, scale = input_scale(x, groups), smoothness = smoothness,
                      laplace = check_choice(laplace, c("latent", "noisy"), "laplace"))
-    fit <- fit_laplace(y, x, X, family, weights, offset, settings, order, start, iterations, progress)
-    fit$call <- as_call(match.call())
-    return(fit)
+    call <- as_call(match.call())
+    return(fit_laplace(y, x, X, family, weights, offset, settings, order, start, iterations, progress, call))
   }
-  flat <- if (is.null(X)) y else stats::lm.fit(X, y)$residuals
+  share <- 1 / check_weights(weights, n)
+  basis <- mean_basis(X)
+  flat <- if (is.null(X)) y else stats::lm.fit(basis$Q, y)$residuals
   if (sum(flat^2) <= 1e-20 * sum(y^2) || stats::var(flat) == 0) {
     refuse("y", "varying beyond its mean", if (stats::var(y) == 0) "constant" else "a linear function of `X`")
   }
   groups <- lengthscale_groups(lengthscale, x, kernel)
-  if (missing(inducing)) inducing <- min(inducing, length(distinct_rows(x)))
+  inducing <- cap_inducing(inducing, x, tell = !missing(inducing))
+  if (is.null(lengthscale)) tell_units(x, kernel)
 
-  data <- list(y = y, x = x, X = X, extra = extra)
+  # the optimiser sees covariates in a basis that does not depend on their units
+  data <- list(y = y, x = x, X = basis$Q, extra = extra, share = share)
   settings <- list(kernel = kernel, inducing = inducing, k = k, fixed = nugget, spread = stats::var(flat),
                    neighbours = neighbours, jitter = jitter, seed = seed, threads = threads,
-                   groups = groups,
-                   scale = input_scale(x, groups), smoothness = smoothness)
+                   groups = groups, scale = input_scale(x, groups), smoothness = smoothness)
   start <- starting_values(start, data, settings, progress)
   if (is.null(start$at)) start$at <- on_grid(start$theta, settings)
   order <- conditioning_order(order, x, to_kernel(start$at, settings)$lengthscale, seed)
-  data <- list(y = y[order], x = x[order, , drop = FALSE], X = X[order, , drop = FALSE],
-               extra = extra[order])
+  data <- list(y = y[order], x = x[order, , drop = FALSE], X = basis$Q[order, , drop = FALSE],
+               extra = extra[order], share = share[order])
   found <- maximise(start, data, settings, iterations, progress)
   if (!found$converged) {
     warning(warningCondition(paste0("vif_fit() has not converged (", found$message,
                                     "): the parameters reached so far are kept"),
                              class = "vif_convergence", call = NULL))
   }
-  state <- found$state
-  structure(list(
+  mean <- mean_estimates(found$evaluation, basis, colnames(X))
+  fit <- structure(list(
     call = as_call(match.call()), kernel = to_kernel(found$theta, settings),
     nugget = to_nugget(found$theta, settings),
-    coefficients = stats::setNames(state$evaluation$beta, colnames(X)),
-    vcov = inverse(state$evaluation$information, colnames(X)), loglik = state$evaluation$loglik,
+    coefficients = mean$beta, vcov = mean$vcov, loglik = found$value,
     df = length(found$theta) + NCOL(X) * !is.null(X), n = n, k = k, converged = found$converged,
     message = found$message, iterations = found$iterations, history = found$history,
-    nugget_fixed = !is.null(nugget), noise_variance = noise_variance, neighbours = neighbours, y = y,
-    X = X, order = order, gp = state$gp, id = state$id,
-    theta = found$theta, settings = settings, at = state$at, fisher = found$fisher, bounded = found$bounded,
-    state = state$evaluation[c("coef", "D", "root", "b", "B", "error", "residual")]
+    nugget_fixed = !is.null(nugget), noise_variance = noise_variance, weights = weights,
+    neighbours = neighbours, y = y,
+    X = X, order = order, gp = found$gp, id = found$structure$id,
+    theta = found$theta, settings = settings, at = found$structure$at, fisher = found$fisher,
+    state = kept_state(found$evaluation, mean$B)
   ), class = "vif")
+  fit$bounded <- at_bounds(found$theta, settings, fit)
+  warn_bounds(fit)
+  sealed(lean_fit(fit))
 }
 
-#' @rdname vif_fit
-#' @param coords One-sided formula of the inputs, for example `~ lon + lat`.
-#' @param data Data frame with the variables of both formulas.
-#' @param subset,na.action As in [stats::lm()]; by default rows with missing values are left out. The
-#'   formula method looks up `noise_variance` in `data` too, so that it loses the same rows.
-#' @export
-vif_fit.formula <- function(y, coords, data = environment(y), subset, na.action = stats::na.omit,
-                            noise_variance = NULL, weights = NULL, ...) {
-  if (missing(coords) || !inherits(coords, "formula") || length(coords) != 2) {
-    refuse("coords", "a one-sided formula such as ~ lon + lat", if (missing(coords)) "missing" else describe(coords))
+# Of a large fit the features of the process and the regression coefficients, n (m + k) numbers, are not kept: they are made again by
+# whole_fit(), in about the time of a fifth of an iteration, when predictions or residuals need them.
+lean_fit <- function(fit, most = large_features) {
+  if (length(fit$gp$V) > most) {
+    fit$gp["V"] <- fit$gp["variance"] <- fit$state["coef"] <- list(NULL)
   }
-  terms <- stats::delete.response(stats::terms(y, data = data))
-  both <- joint_formula(y, coords)
-  call <- match.call(expand.dots = FALSE)
-  frame <- call[c(1, match(c("data", "subset", "noise_variance", "weights"), names(call), 0))]
-  frame[[1]] <- quote(stats::model.frame)
-  frame$formula <- both
-  frame$na.action <- na.action
-  frame <- eval(frame, parent.frame())
-  X <- stats::model.matrix(terms, frame)
-  fit <- vif_fit.default(stats::model.response(frame), coordinates(coords, frame),
-                         X = if (ncol(X)) X, noise_variance = frame[["(noise_variance)"]], weights = frame[["(weights)"]],
-                         offset = stats::model.offset(frame), ...)
-  fit$call <- as_call(match.call())
-  fit$formula <- y
-  fit$coords <- coords
-  fit$terms <- remember(terms, frame)
-  fit$coords_terms <- remember(stats::terms(coords), frame)
-  fit$xlevels <- stats::.getXlevels(terms, frame)
-  fit$contrasts <- attr(X, "contrasts")
-  fit$na.action <- attr(frame, "na.action")
   fit
 }
 
-# Terms that know, for new data, what poly(), scale() and the like found in the data of the fit, from the
-# frame of both formulas.
-remember <- function(terms, frame) {
-  joint <- attr(frame, "terms")
-  names <- function(terms) vapply(as.list(attr(terms, "variables"))[-1], deparse1, "")
-  own <- match(names(terms), names(joint))
-  attr(terms, "predvars") <- attr(joint, "predvars")[c(1, 1 + own)]
-  attr(terms, "dataClasses") <- attr(joint, "dataClasses")[names(terms)]
-  terms
+whole_fit <- function(fit, threads = NULL) {
+  if (!is.null(fit$gp$V)) return(fit)
+  gp <- fit$gp
+  threads <- thread_count(threads)
+  fit$gp <- new_residual_gp(gp$x, gp$kernel, gp$inducing, gp$nugget, gp$jitter, threads)
+  fit$state$coef <- .Call(C_vif_regression, fit$gp, observation_noise(fit), fit$id, NULL, NULL, threads)$coef
+  fit
+}
+
+# What predictions need of an evaluation, B being that of the user's covariates.
+kept_state <- function(evaluation, B) {
+  state <- evaluation[c("coef", "D", "root", "b", "error", "residual")]
+  state$B <- B
+  state
+}
+
+argument_hints <- c(
+  coords = "it belongs to a fit by formula, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",
+  data = "it belongs to a fit by formula, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",
+  formula = "put the formula first, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",
+  REML = "fits are by maximum likelihood",
+  m = "the number of neighbours is `k`, and of inducing inputs `inducing`"
+)
+
+# For dots of which one argument has been read.
+check_dots_but <- function(read, ...) {
+  rest <- list(...)
+  rest[[read]] <- NULL
+  do.call(check_dots, c(rest, list(hint = argument_hints)))
+}
+
+# A message of class "vif_<topic>", so that it can be muffled by itself.
+tell <- function(topic, ...) {
+  message(structure(class = c(paste0("vif_", topic), "message", "condition"),
+                    list(message = paste0(user_call(), ..., "\n"), call = NULL)))
+}
+
+cap <- function(value, most, arg, what, tell) {
+  if (value <= most) return(value)
+  if (tell) tell("cap", "`", arg, "` is ", most, ", the number of ", what, ", instead of ", value, ".")
+  as.integer(most)
+}
+
+cap_inducing <- function(inducing, x, tell) {
+  if (!is.null(dim(inducing)) || length(inducing) != 1) return(inducing)
+  cap(check_whole(inducing, "inducing", 0), length(distinct_rows(x)), "inducing", "the distinct inputs", tell)
+}
+
+# One lengthscale is a statement about units.
+tell_units <- function(x, kernel) {
+  if (ncol(x) == 1 || length(kernel$lengthscale) > 1) return(invisible())
+  spread <- apply(x, 2, function(column) diff(range(column)))
+  wide <- spread[spread > 0]
+  if (length(wide) < 2 || max(wide) <= 20 * min(wide)) return(invisible())
+  names <- input_names(x)
+  small <- names[spread == min(wide)][1]
+  large <- names[spread == max(wide)][1]
+  tell("units", sprintf(paste0(
+    "one lengthscale serves all %d columns, though the range of %s is %s times that of %s, so that %s hardly counts. ",
+    "Give each group of columns its own, for example lengthscale = list(%s)."),
+    ncol(x), large, format(signif(max(wide) / min(wide), 2), big.mark = ","), small, small,
+    propose_groups(names, spread)))
+}
+
+# Groups of columns whose ranges are within a factor 20, as vif_fit() takes them.
+propose_groups <- function(names, spread) {
+  size <- ifelse(spread > 0, spread, min(spread[spread > 0]))
+  by_size <- order(size)
+  group <- integer(length(size))
+  group[by_size] <- cumsum(c(TRUE, size[by_size][-1] > 20 * size[by_size][-length(size)]))
+  paste0(letters[group[!duplicated(group)]], " = ", vapply(unique(group), function(g) {
+    own <- paste0('"', names[group == g], '"')
+    if (length(own) == 1) own else paste0("c(", paste(own, collapse = ", "), ")")
+  }, ""), collapse = ", ")
+}
+
+# ---- parameters that the data do not determine ----
+
+# Covariance parameters within a factor e of a bound of the search: "lower" or "upper", by name.
+at_bounds <- function(theta, settings, fit) {
+  bounds <- theta_bounds(settings)
+  side <- ifelse(theta < bounds$lower + 1, "lower", ifelse(theta > bounds$upper - 1, "upper", NA))
+  names(side) <- names(coef.vif(fit, "covariance"))[seq_along(theta)]
+  side[!is.na(side)]
+}
+
+warn_bounds <- function(fit) {
+  if (!length(fit$bounded)) return(invisible())
+  flat <- grepl("^lengthscale\\..", names(fit$bounded)) & fit$bounded == "upper"
+  advice <- c(if (any(flat)) "A column with such a lengthscale does not matter and may be left out of the inputs",
+              if (!all(flat)) "The data do not determine it: hold it fixed, or simplify the model")
+  warning(warningCondition(
+    paste0("vif_fit(): ", describe_bounds(fit), ". ", paste(advice, collapse = ". ")),
+    class = "vif_bound", call = NULL))
+}
+
+describe_bounds <- function(fit) {
+  value <- coef.vif(fit, "covariance")[names(fit$bounded)]
+  paste0(names(fit$bounded), " has run to the ", fit$bounded, " end of its range (", format_each(value), ")",
+         collapse = ", ")
+}
+
+format_each <- function(x, digits = 4) vapply(x, format, "", digits = digits)
+
+# Columns of the inputs that hardly matter: their lengthscale is more than 20 times their range.
+flat_columns <- function(fit) {
+  lengthscale <- fit$kernel$lengthscale
+  x <- fit$gp$x
+  if (length(lengthscale) == 1 || length(lengthscale) != ncol(x)) return(character())
+  spread <- apply(x, 2, function(column) diff(range(column)))
+  input_names(x)[lengthscale > 20 * spread]
 }
 
 # Many short parallel regions cost more than they save, most of all on a busy machine.
@@ -216,21 +334,6 @@ worthwhile_threads <- function(threads, n) if (n < 2000) 1L else threads
 as_call <- function(call) {
   call[[1]] <- quote(vif_fit)
   call
-}
-
-# y ~ a + b and ~ lon + lat as y ~ a + b + (lon + lat): one model frame, so that rows stay together.
-joint_formula <- function(formula, coords) {
-  joint <- formula
-  joint[[3]] <- call("+", formula[[3]], call("(", coords[[2]]))
-  joint
-}
-
-coordinates <- function(coords, frame) {
-  names <- attr(stats::terms(coords), "term.labels")
-  x <- as.matrix(frame[names])
-  if (!is.numeric(x)) refuse("coords", "a formula of numeric variables", deparse1(coords))
-  rownames(x) <- NULL
-  x
 }
 
 conditioning_order <- function(order, x, lengthscale, seed) {
@@ -246,9 +349,4 @@ conditioning_order <- function(order, x, lengthscale, seed) {
     }
     as.integer(order)
   }
-}
-
-inverse <- function(information, names) {
-  if (!nrow(information)) return(information)
-  matrix(solve(information), nrow(information), dimnames = list(names, names))
 }

@@ -15,15 +15,20 @@
 working_state <- function(gp, id, noise, threads) {
   f <- .Call(C_vif_regression, gp, noise, id, NULL, NULL, threads)
   W <- .Call(C_vif_contrasts, id, f$coef, gp$V, gp$V, threads)
-  M <- .Call(C_vif_crossproduct, W, W, 1 / f$D, threads)
+  M <- .Call(C_laplace_crossproduct, W, W, 1 / f$D, threads)
   diag(M) <- diag(M) + 1
   list(coef = f$coef, D = f$D, W = W, root = if (nrow(M)) t(chol(M)) else M, noise = noise)
+}
+
+solve_root <- function(root, x) {
+  if (!nrow(root)) return(x)
+  backsolve(root, forwardsolve(root, x), upper.tri = FALSE, transpose = TRUE)
 }
 
 # b, errors and S^-1 y for responses y, one in a row (q x n).
 working_solve <- function(state, id, y, threads) {
   u <- .Call(C_vif_contrasts, id, state$coef, y, y, threads)
-  b <- solve_root(state$root, .Call(C_vif_crossproduct, state$W, u, 1 / state$D, threads))
+  b <- solve_root(state$root, .Call(C_laplace_crossproduct, state$W, u, 1 / state$D, threads))
   error <- u - .Call(C_laplace_combination, b, state$W, threads)
   list(b = b, error = error, solved = .Call(C_laplace_collects, id, state$coef, error / rep(state$D, each = nrow(y))))
 }
@@ -34,7 +39,7 @@ working_precision <- function(state, id, threads) {
   squares <- .Call(C_laplace_collects, id, -state$coef^2, rbind(1 / state$D))
   if (!nrow(state$W)) return(drop(squares))
   VP <- .Call(C_laplace_collects, id, state$coef, state$W / rep(state$D, each = nrow(state$W)))
-  drop(squares) - .Call(C_vif_norms, state$root, VP, threads)
+  drop(squares) - .Call(C_vif_norm, state$root, VP, threads)
 }
 
 working_loglik <- function(state, solved) {
@@ -140,7 +145,7 @@ laplace_adjoint <- function(mode, gp, id, y, weight, threads) {
 feature_slopes <- function(parts, gp, threads) {
   slope <- parts$slope
   if (nrow(gp$inducing)) {
-    Phi <- .Call(C_vif_crossproduct, parts$vbar, gp$V, NULL, threads)
+    Phi <- .Call(C_laplace_crossproduct, parts$vbar, gp$V, NULL, threads)
     Phi[upper.tri(Phi)] <- 0
     diag(Phi) <- diag(Phi) / 2
     half <- backsolve(gp$chol, Phi, upper.tri = FALSE, transpose = TRUE)

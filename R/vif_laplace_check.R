@@ -37,7 +37,7 @@
 #' latent_loglik(fit)
 #' @export
 latent_loglik <- function(object, method = c("auto", "exact", "iterative"), probes = 30, jitter = 1e-8, seed = 1) {
-  check_class(object, "vif", "object")
+  object <- whole_fit(check_fit(object))
   if (!is_laplace(object)) refuse("object", "a fit with a family other than gaussian()", "a Gaussian one")
   method <- check_choice(method, c("auto", "exact", "iterative"), "method")
   probes <- check_whole(probes, "probes", 2)
@@ -48,7 +48,8 @@ latent_loglik <- function(object, method = c("auto", "exact", "iterative"), prob
   rows <- object$order
   family <- laplace_family(object$family)
   data <- list(y = object$y[rows], w = object$weights[rows])
-  fixed <- object$offset[rows] + if (is.null(object$X)) 0 else drop(object$X[rows, , drop = FALSE] %*% object$coefficients)
+  fixed <- (object$offset %or% numeric(object$n))[rows] +
+    if (is.null(object$X)) 0 else drop(object$X[rows, , drop = FALSE] %*% object$coefficients)
   latent <- .Call(C_vif_regression, object$gp, rep(jitter * object$gp$kernel$variance, object$n), object$latent_id, NULL, NULL, threads)
   system <- switch(method, exact = sparse_system, iterative = krylov_system)(object$gp, object$latent_id, latent, threads)
   found <- latent_laplace(system, family, data, all_phi(family, object$phi), fixed, object$linear.predictors[rows], probes, seed)
@@ -113,7 +114,7 @@ krylov_system <- function(gp, id, latent, threads, tolerance = 1e-8) {
     state <- working_state(gp, id, noise, threads)
     multiply <- function(x) {
       up <- .Call(C_laplace_solves, id, latent$coef, x, TRUE) * rep(latent$D, each = nrow(x))
-      .Call(C_laplace_solves, id, latent$coef, up, FALSE) + crossprod(.Call(C_vif_crossproduct, gp$V, x, NULL, threads), gp$V) +
+      .Call(C_laplace_solves, id, latent$coef, up, FALSE) + crossprod(.Call(C_laplace_crossproduct, gp$V, x, NULL, threads), gp$V) +
         x * rep(noise, each = nrow(x))
     }
     precondition <- function(r) working_solve(state, id, r, threads)$solved

@@ -2,45 +2,67 @@
 
 # A "vif" object from checked settings of vif_fit(). Working responses and their noise stand where a Gaussian fit has its
 # observations, so that predictions go the same way.
-fit_laplace <- function(y, x, X, family, weights, offset, settings, order, start, iterations, progress) {
+fit_laplace <- function(y, x, X, family, weights, offset, settings, order, start, iterations, progress, call) {
   n <- nrow(x)
   family <- laplace_family(family)
   response <- family_response(family, y, weights, n)
+  given <- offset
   offset <- check_offset(offset, n)
-  data <- list(y = response$y, w = response$w, x = x, X = X, offset = offset)
+  # the optimiser sees covariates in a basis that does not depend on their units
+  basis <- mean_basis(X)
+  data <- list(y = response$y, w = response$w, x = x, X = basis$Q, offset = offset)
   rough <- family_guess(family, response) - offset
-  if (!is.null(X)) rough <- stats::lm.fit(X, rough)$residuals
+  if (!is.null(X)) rough <- stats::lm.fit(basis$Q, rough)$residuals
   settings$spread <- max(stats::var(rough), 0.05)
   settings$fixed <- 0
   settings$family <- family
   begin <- laplace_start(start, data, settings, progress)
   rows <- conditioning_order(order, x, to_kernel(begin$theta, settings)$lengthscale, settings$seed)
-  ordered <- some_data(data, rows)
-  found <- laplace_maximise(begin, ordered, settings, iterations, progress)
-  if (!found$converged) warn_laplace(paste0("vif_fit() has not converged (", found$message, "): the parameters reached so far are kept"))
+  found <- laplace_maximise(begin, some_data(data, rows), settings, iterations, progress)
+  if (!found$converged) {
+    warn_laplace(paste0("vif_fit() has not converged (", found$message, "): the parameters reached so far are kept"))
+  }
   mode <- found$mode
-  if (family$name %in% c("logit", "probit") && all(ordered$y %in% 0:1) && min((2 * ordered$y - 1) * mode$eta) > 3) {
-    warn_laplace(paste("the covariates or the process separate the outcomes (every one has a fitted probability above 0.95):",
-                       "coefficients or variance have no finite estimates"), "vif_separation")
+  if (family$name %in% c("logit", "probit") && separates(response$y[rows], mode$eta)) {
+    warn_laplace(paste("the covariates or the process separate the outcomes (every one has a fitted probability above",
+                       "0.95): coefficients or variance have no finite estimates"), "vif_separation")
   }
   back <- order(rows)
-  names <- colnames(X)
-  solved <- mode$solved
-  structure(list(
-    kernel = to_kernel(found$theta, settings), nugget = 0, coefficients = stats::setNames(mode$beta, names),
-    vcov = inverse(if (is.null(mode$information)) matrix(0, 0, 0) else mode$information, names), loglik = mode$loglik,
-    df = length(found$theta) + length(found$phi) + NCOL(X) * !is.null(X), n = n, k = settings$k,
+  mean <- mean_estimates(list(beta = mode$beta, information = mode$information, B = mode$solved$B), basis, colnames(X))
+  # settings of a saved fit hold no functions of this version
+  settings$family <- NULL
+  fit <- structure(list(
+    call = call, kernel = to_kernel(found$theta, settings), nugget = 0, coefficients = mean$beta, vcov = mean$vcov,
+    loglik = mode$loglik, df = length(found$theta) + length(found$phi) + NCOL(X) * !is.null(X), n = n, k = settings$k,
     converged = found$converged, message = found$message, iterations = found$iterations, history = found$history,
-    nugget_fixed = TRUE, noise_variance = mode$noise[back], neighbours = settings$neighbours,
-    y = stats::setNames(response$y, if (is.null(dim(y))) names(y)), X = X, offset = offset, order = rows, gp = found$structure$gp,
-    id = found$structure$wide, latent_id = found$structure$id, loglik_se = mode$se, laplace = settings$laplace, theta = found$theta, settings = settings, family = family$object, phi = found$phi, weights = response$w,
-    linear.predictors = unname(mode$eta)[back],
-    state = list(coef = mode$state$coef, D = mode$state$D, root = mode$state$root, b = drop(solved$b), B = solved$B,
-                 error = drop(solved$error), residual = mode$response)
+    nugget_fixed = TRUE, noise_variance = mode$noise[back], weights = response$w, neighbours = settings$neighbours,
+    y = stats::setNames(response$y, if (is.null(dim(y))) names(y)), X = X, offset = given, order = rows,
+    gp = found$structure$gp, id = found$structure$wide, theta = found$theta, settings = settings,
+    at = found$structure$at, family = family$object, phi = found$phi, laplace = settings$laplace,
+    latent_id = found$structure$id, linear.predictors = unname(mode$eta)[back], loglik_se = mode$se,
+    state = list(coef = mode$state$coef, D = mode$state$D, root = mode$state$root, b = drop(mode$solved$b),
+                 error = drop(mode$solved$error), residual = mode$response, B = mean$B)
   ), class = "vif")
+  fit$bounded <- at_bounds(found$theta, settings, fit)
+  warn_bounds(fit)
+  sealed(lean_fit(fit))
 }
 
-is_laplace <- function(object) !is.null(object$family)
+# Whether every outcome, 0 or 1, has a fitted probability near 1.
+separates <- function(y, eta) all(y %in% 0:1) && min((2 * y - 1) * eta) > 3
+
+print_family <- function(x, digits) {
+  cat("family: ", x$family$family, "(", x$family$link, ")",
+      paste0(", ", names(x$phi), " ", format(x$phi, digits = digits, trim = TRUE), recycle0 = TRUE), "\n", sep = "")
+}
+
+refuse_beside_family <- function(nugget, noise_variance, smoothness) {
+  if (!is.null(nugget)) refuse("nugget", "NULL with a `family` other than gaussian()", describe(nugget))
+  if (!is.null(noise_variance)) {
+    refuse("noise_variance", "NULL with a `family` other than gaussian()", describe(noise_variance))
+  }
+  if (smoothness == "estimate") refuse("smoothness", '"fixed" with a `family` other than gaussian()', '"estimate"')
+}
 
 warn_laplace <- function(message, class = "vif_convergence") {
   warning(warningCondition(message, class = class, call = NULL))
@@ -67,7 +89,7 @@ laplace_start <- function(start, data, settings, progress, size = 2000) {
     check_kernel(start$kernel, ncol(data$x))
     phi[] <- start$phi %or% phi
     theta <- inside(to_theta(start$kernel, 0, settings), theta_bounds(settings))
-    return(list(theta = theta, phi = phi, beta = start$beta))
+    return(list(theta = theta, phi = phi))
   }
   if (identical(start, "kernel")) return(list(theta = to_theta(settings$kernel, 0, settings), phi = phi))
   if (!identical(start, "auto")) refuse("start", '"auto", "kernel" or a list of a `kernel`', describe(start))

@@ -28,7 +28,7 @@ latent_evaluate <- function(gp, id, wide, data, family, phi, beta, eta = NULL, t
 latent_multiply <- function(gp, id, latent, x, threads) {
   up <- .Call(C_laplace_solves, id, latent$coef, x, TRUE) * rep(latent$D, each = nrow(x))
   .Call(C_laplace_solves, id, latent$coef, up, FALSE) +
-    .Call(C_laplace_combination, .Call(C_vif_crossproduct, gp$V, x, NULL, threads), gp$V, threads)
+    .Call(C_laplace_combination, .Call(C_laplace_crossproduct, gp$V, x, NULL, threads), gp$V, threads)
 }
 
 latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance, iterations = 100) {
@@ -100,8 +100,8 @@ latent_gradient <- function(mode, drawn, gp, id, wide, latent, slack, data, fami
   up_right <- .Call(C_laplace_solves, id, latent$coef, right, TRUE)
   down <- function(up) .Call(C_laplace_solves, id, latent$coef, up * rep(latent$D, each = nrow(up)), FALSE)
   own <- .Call(C_laplace_pair_sums, id, weight, up_left, up_right, down(up_left), down(up_right), threads)
-  V_left <- .Call(C_vif_crossproduct, gp$V, left, NULL, threads)
-  V_right <- .Call(C_vif_crossproduct, gp$V, right, NULL, threads)
+  V_left <- .Call(C_laplace_crossproduct, gp$V, left, NULL, threads)
+  V_right <- .Call(C_laplace_crossproduct, gp$V, right, NULL, threads)
   more <- V_left %*% (weight * right) + V_right %*% (weight * left)
   W <- .Call(C_vif_contrasts, id, latent$coef, gp$V, gp$V, threads)
   parts <- .Call(C_laplace_derivative, gp, slack, id, c(latent, own, list(W = W, more = more)), threads)

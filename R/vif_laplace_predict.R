@@ -1,24 +1,17 @@
 # Predictions and methods of fits of non-Gaussian responses.
 
-# Predictions of the linear predictor come from the working responses; those of the response are integrated over it.
-predict_laplace <- function(object, new, k, type, se.fit, interval, level, beta_uncertainty, chunk, threads) {
-  n <- nrow(new$x)
-  parts <- lapply(split(seq_len(n), (seq_len(n) - 1) %/% chunk), function(rows) {
-    predict_chunk(object, new$x[rows, , drop = FALSE], new$X[rows, , drop = FALSE], k, TRUE, beta_uncertainty, threads)
+# As prediction(), from means and variances of the linear predictor; those of the response are integrated over it.
+prediction_laplace <- function(object, found, w, type, names, rows, n, se.fit, interval, level) {
+  se <- if (is.null(found$variance)) rep(NA_real_, length(rows)) else sqrt(found$variance)
+  known <- laplace_summary(object, unname(found$fit), se, type, interval, level, w)
+  whole <- lapply(known, function(values) {
+    out <- rep(NA_real_, n)
+    out[rows] <- values
+    out
   })
-  link <- unlist(lapply(parts, `[[`, "fit"), use.names = FALSE) + (new$offset %or% 0)
-  se <- sqrt(unlist(lapply(parts, `[[`, "variance"), use.names = FALSE))
-  out <- laplace_summary(object, link, se, type, interval, level, new$weights %or% rep(1, n))
-  names <- rownames(new$x)
-  if (!se.fit && interval == "none") return(stats::setNames(out$fit, names))
-  data.frame(out[c("fit", if (se.fit) c("se.fit", if (type == "response") "se.obs"), if (interval != "none") c("lwr", "upr"))],
-             row.names = names)
-}
-
-# Joint samples of the linear predictor, or of the mean response.
-samples_laplace <- function(object, new, k, type, nsim, threads) {
-  samples <- joint_samples(object, new, k, nsim, threads) + (new$offset %or% 0)
-  if (type == "link") samples else laplace_family(object$family)$mean(samples)
+  if (!se.fit && interval == "none") return(stats::setNames(whole$fit, names))
+  columns <- c("fit", if (se.fit) c("se.fit", if (type == "response") "se.obs"), if (interval != "none") c("lwr", "upr"))
+  data.frame(whole[columns], row.names = names)
 }
 
 # Means, standard errors and limits from the mean and standard error of the linear predictor. se.fit is the standard
@@ -28,7 +21,10 @@ laplace_summary <- function(object, link, se, type, interval, level, w) {
   phi <- all_phi(family, object$phi)
   half <- stats::qnorm((1 + level) / 2) * se
   limits <- list(lwr = link - half, upr = link + half)
-  if (type == "link") return(c(list(fit = link, se.fit = se), if (interval == "confidence") limits))
+  if (type == "link") {
+    if (interval == "prediction") refuse("interval", '"none" or "confidence" with type = "link"', '"prediction"')
+    return(c(list(fit = link, se.fit = se), if (interval == "confidence") limits))
+  }
   rule <- hermite()
   over <- function(f) drop(f(outer(se, rule$node) + link) %*% rule$weight)
   fit <- over(family$mean)
@@ -100,7 +96,8 @@ left_out <- function(object) {
   out
 }
 
-#' @importFrom stats runif
+laplace_residuals <- c("response", "pearson", "deviance", "quantile")
+
 residuals_laplace <- function(object, type, seed = NULL) {
   family <- laplace_family(object$family)
   phi <- all_phi(family, object$phi)
@@ -167,7 +164,7 @@ simulate_laplace <- function(object, nsim, seed) {
     noise <- t(sqrt(f$D) * matrix(stats::rnorm(n * nsim), n))
     latent <- t(.Call(C_laplace_solves, object$latent_id, f$coef, noise, FALSE)) + crossprod(gp$V, matrix(stats::rnorm(m * nsim), m))
     latent[object$order, ] <- latent
-    fixed <- object$offset + if (is.null(object$X)) 0 else drop(object$X %*% object$coefficients)
+    fixed <- (object$offset %or% 0) + if (is.null(object$X)) 0 else drop(object$X %*% object$coefficients)
     apply(latent + fixed, 2, function(eta) family$draw(eta, object$weights, phi))
   })
   stats::setNames(as.data.frame(draws), paste0("sim_", seq_len(nsim)))

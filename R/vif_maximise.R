@@ -64,7 +64,7 @@ subset_of <- function(data, settings, size, theta = NULL, group = 50) {
   settings$threads <- worthwhile_threads(settings$threads, count)
   rows <- rows[order_maxmin(unit[rows, , drop = FALSE])]
   part <- list(y = data$y[rows], x = data$x[rows, , drop = FALSE], X = data$X[rows, , drop = FALSE],
-               extra = data$extra[rows])
+               extra = data$extra[rows], share = data$share[rows])
   if (!is.null(part$X) && qr(part$X)$rank < ncol(part$X)) {
     part$y <- stats::lm.fit(part$X, part$y)$residuals
     part$X <- NULL
@@ -112,25 +112,26 @@ grid_modes <- function(data, settings) {
 # Inducing inputs and conditioning sets, those of the grid point `at`.
 structure_of <- function(theta, data, settings, at = on_grid(theta, settings)) {
   gp <- make_gp(at, data$x, settings$inducing, settings)
-  noise <- to_nugget(at, settings) + data$extra
+  noise <- to_nugget(at, settings) * data$share + data$extra
   list(at = at, inducing = gp$inducing, id = neighbours_of(gp, noise, settings))
 }
 
-neighbours_of <- function(gp, noise, settings) {
+# Sets of all points, or of some, among the points before them. Selection takes its candidates from the nearest in space: those by
+# residual correlation would add little (bench/divergence.md).
+neighbours_of <- function(gp, noise, settings, queries = NULL) {
   threads <- threads_or_null(settings$threads)
-  found <- if (settings$neighbours == "selected") {
-    conditioning_sets(gp, settings$k, nugget = noise, threads = threads, progress = FALSE)
-  } else {
-    residual_knn(searched_process(settings$neighbours, gp), settings$k, predecessors = TRUE, threads = threads,
-                 progress = FALSE)
-  }
-  unname(found$id)
+  selected <- settings$neighbours == "selected"
+  candidates <- if (!selected) 1 else if (ncol(gp$x) <= 2) 3 else 4
+  pool <- residual_knn(searched_process(settings$neighbours, gp), settings$k * candidates, predecessors = TRUE,
+                       queries = queries, method = if (settings$neighbours == "residual") "auto" else "level",
+                       threads = threads, progress = FALSE)
+  if (!selected) return(unname(pool$id))
+  unname(conditioning_sets(gp, settings$k, nugget = noise, pool = pool, queries = queries, threads = threads,
+                           progress = FALSE)$id)
 }
 
-# Without inducing inputs the correlation falls with the scaled distance alone: Euclidean neighbours.
 searched_process <- function(neighbours, gp) {
-  if (neighbours != "euclidean") return(gp)
-  new_residual_gp(gp$x, gp$kernel, gp$x[0, , drop = FALSE], 0, gp$jitter, NA_integer_)
+  if (neighbours == "residual") gp else euclidean_process(gp, NA_integer_)
 }
 
 make_gp <- function(theta, x, inducing, settings) {
@@ -138,18 +139,23 @@ make_gp <- function(theta, x, inducing, settings) {
               threads = threads_or_null(settings$threads))
 }
 
+# Features of so many numbers, 80 MB, are made again when they are needed and not kept.
+large_features <- 1e7
+
 threads_or_null <- function(threads) if (is.na(threads)) NULL else threads
 
 # Log-likelihood at theta for a given structure, with its gradient and expected information in theta unless these
-# are not wanted; -Inf where a covariance is not positive definite.
-evaluate <- function(theta, structure, data, settings, derivatives = TRUE) {
-  nugget <- to_nugget(theta, settings)
+# are not wanted (that of a step, unless "accurate" is asked for); -Inf where a covariance is not positive definite.
+evaluate <- function(theta, structure, data, settings, derivatives = TRUE, information = derivatives) {
+  nugget <- to_nugget(theta, settings) * data$share
   tryCatch({
     gp <- make_gp(theta, data$x, structure$inducing, settings)
+    if (length(gp$V) > large_features) gc() # those of the evaluation before
     evaluation <- vif_evaluate(data$y, gp, structure$id, nugget + data$extra, data$X, settings$threads,
-                               gradient = derivatives, information = derivatives, nugget = nugget)
+                               gradient = derivatives, information = information, nugget = nugget,
+                               memory = settings$memory)
     if (!is.finite(evaluation$loglik)) return(list(value = -Inf))
-    list(value = evaluation$loglik, theta = theta, gp = gp, evaluation = evaluation,
+    list(value = evaluation$loglik, theta = theta, evaluation = evaluation,
          gradient = if (derivatives) to_theta_slope(evaluation$gradient, theta, settings),
          fisher = if (derivatives) to_theta_information(evaluation$fisher, theta, settings))
   }, error = function(e) list(value = -Inf, failure = conditionMessage(e)))
@@ -159,26 +165,32 @@ evaluate <- function(theta, structure, data, settings, derivatives = TRUE) {
 
 # Climbs on all data. The structure stays that of its grid point unless the parameters leave its neighbourhood.
 maximise <- function(start, data, settings, iterations, progress, searches = 4) {
+  settings$memory <- vif_memory()
   theta <- start$theta
   history <- start$history
   done <- 0
   at <- if (is.null(start$at)) on_grid(theta, settings) else start$at
   for (search in seq_len(searches)) {
-    found <- climb(theta, data, settings, "all", iterations - done, tolerance = 1e-4, progress, at, done)
+    # a few thousandths of a log-likelihood are less than a tenth of a standard error
+    tolerance <- min(max(1e-4, 2e-7 * length(data$y)), 5e-3)
+    found <- climb(theta, data, settings, "all", iterations - done, tolerance, progress, at, done)
     done <- found$iterations
     history <- rbind(history, found$history)
     theta <- found$at$theta
     if (!found$settled || !off_grid(theta, at, settings)) break
     at <- on_grid(theta, settings)
   }
-  bounds <- theta_bounds(settings)
-  held <- theta <= bounds$lower + 1e-8 | theta >= bounds$upper - 1e-8
-  list(theta = theta, fisher = found$at$fisher, state = c(found$at, found$structure), converged = found$settled, message = found$message,
-       iterations = done, history = history, bounded = names(theta)[held])
+  # of few points the information of the steps is not accurate enough for standard errors, of many it is
+  few <- length(data$y) <= 2000
+  accurate <- if (few) evaluate(theta, found$structure, data, settings, information = "accurate")
+  list(theta = theta, fisher = accurate$fisher %or% found$at$fisher, evaluation = found$at$evaluation, structure = found$structure,
+       gp = make_gp(theta, data$x, found$structure$inducing, settings), value = found$at$value,
+       converged = found$settled, message = found$message, iterations = done, history = history)
 }
 
-# One climb by Fisher scoring with sets held fixed. It ends where the next step promises less than `tolerance` in
-# log-likelihood. Steps are bounded, shortened and damped as long as the likelihood does not rise enough; if that fails
+# One climb by Fisher scoring with sets held fixed. Where the model does not hold the likelihood curves otherwise than
+# expected: the expected information is corrected along the last steps by what the gradient has shown there. The climb
+# ends where the next step promises less than `tolerance` in log-likelihood. Steps are bounded, shortened and damped as long as the likelihood does not rise enough; if that fails
 # nlminb() goes on with the same derivatives.
 climb <- function(theta, data, settings, stage, limit, tolerance, progress, at = on_grid(theta, settings), done = 0) {
   clock <- proc.time()[["elapsed"]]
@@ -186,6 +198,7 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
   structure <- structure_of(theta, data, settings, at)
   current <- evaluate(theta, structure, data, settings)
   history <- NULL
+  seen <- list()
   note <- function() {
     now <- proc.time()[["elapsed"]]
     row <- data.frame(stage = stage, observations = length(data$y), iteration = done, loglik = current$value,
@@ -201,6 +214,7 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
   note()
   last <- done + limit
   repeat {
+    current$curvature <- Reduce(secant, seen, current$fisher)
     step <- scoring_step(current, bounds)
     settled <- step$gain < tolerance
     if (settled || done >= last) break
@@ -214,6 +228,8 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
       note()
       break
     }
+    pair <- list(step = trial$theta - current$theta, change = current$gradient - trial$gradient)
+    seen <- c(utils::tail(seen, 1), list(pair))
     current <- trial
     note()
   }
@@ -228,12 +244,27 @@ scoring_step <- function(current, bounds, damping = 0) {
   free <- !(current$theta <= bounds$lower & slope < 0 | current$theta >= bounds$upper & slope > 0)
   step <- 0 * slope
   if (any(free)) {
-    information <- current$fisher[free, free, drop = FALSE]
+    information <- (current$curvature %or% current$fisher)[free, free, drop = FALSE]
     scale <- pmax(diag(information), 1e-10 * max(diag(information)), 1e-8)
     diag(information) <- diag(information) + (damping + 1e-7) * scale
     step[free] <- tryCatch(solve(information, slope[free]), error = function(e) slope[free] / scale)
   }
   list(step = step, gain = sum(slope * step) / 2)
+}
+
+# The BFGS update of an information matrix by a step and the fall of the gradient along it, damped as by Powell (1978) so that
+# it stays positive definite.
+secant <- function(information, pair) {
+  through <- drop(information %*% pair$step)
+  expected <- sum(pair$step * through)
+  if (!(expected > 0)) return(information)
+  agreed <- sum(pair$step * pair$change)
+  change <- pair$change
+  if (agreed < 0.2 * expected) {
+    share <- 0.8 * expected / (expected - agreed)
+    change <- share * change + (1 - share) * through
+  }
+  information - tcrossprod(through) / expected + tcrossprod(change) / sum(pair$step * change)
 }
 
 # An evaluation that is higher by a share of what the step promised, or NULL.
@@ -289,12 +320,14 @@ report <- function(row) {
 # error of the approximation is then the same for all, and differences are those of the models. Each is taken at its own
 # maximum for these sets, one scoring step away. Fits of other inputs keep their own sets.
 common_loglik <- function(fits) {
+  if (any(vapply(fits, is_laplace, NA))) return(vapply(fits, `[[`, 0, "loglik"))
   largest <- fits[[which.max(vapply(fits, function(fit) fit$df, 0))]]
   structure <- list(inducing = largest$gp$inducing, id = largest$id)
   vapply(fits, function(fit) {
     back <- order(fit$order)[largest$order]
     if (identical(fit, largest) || !identical(fit$gp$x[back, , drop = FALSE], largest$gp$x)) return(fit$loglik)
-    data <- list(y = unname(fit$y[largest$order]), x = largest$gp$x, X = fit$X[largest$order, , drop = FALSE],
+    response <- unname(if (is.null(fit$offset)) fit$y else fit$y - fit$offset)
+    data <- list(y = response[largest$order], x = largest$gp$x, share = 1 / fit_weights(fit)[largest$order], X = mean_basis(fit$X)$Q[largest$order, , drop = FALSE],
                  extra = fit_noise(fit)[largest$order])
     at <- evaluate(fit$theta, structure, data, fit$settings)
     if (!is.finite(at$value)) return(fit$loglik)
@@ -302,5 +335,7 @@ common_loglik <- function(fits) {
   }, 0)
 }
 
-# Known noise variances beside the nugget, in the order of the data.
+# Known noise variances beside the nugget, and weights, in the order of the data.
 fit_noise <- function(fit) if (is.null(fit$noise_variance)) rep(0, fit$n) else as.double(fit$noise_variance)
+
+fit_weights <- function(fit) if (is.null(fit$weights)) rep(1, fit$n) else as.double(fit$weights)

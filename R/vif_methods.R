@@ -1,198 +1,261 @@
-# Methods of fitted VIF models other than predict().
+# Print, summary and parameters of fitted models.
 
 #' @export
 print.vif <- function(x, digits = 4, ...) {
-  cat("<vif> ", counted(x$n, "observation"), ", ", counted(nrow(x$gp$inducing), "inducing input"), ", k = ",
-      x$k, if (x$neighbours == "euclidean") " Euclidean neighbours", "\n", sep = "")
-  cat("kernel: ", format(x$kernel), "\n", sep = "")
-  if (is_laplace(x)) {
-    cat("family: ", x$family$family, "(", x$family$link, ")",
-        paste0(", ", names(x$phi), " ", format(x$phi, digits = digits, trim = TRUE), recycle0 = TRUE), "\n", sep = "")
-  } else {
+  check_fit(x, "x")
+  print_head(x)
+  cat("kernel: ", format(named_kernel(x)), "\n", sep = "")
+  if (is_laplace(x)) print_family(x, digits) else {
     cat("nugget: ", format(x$nugget, digits = digits), if (x$nugget_fixed) " (fixed)",
         if (!is.null(x$noise_variance)) ", beside known noise variances", "\n", sep = "")
   }
-  if (length(x$coefficients)) {
-    cat("mean: ", paste(names(x$coefficients), format(x$coefficients, digits = digits, trim = TRUE),
-                        sep = " = ", collapse = ", "), "\n", sep = "")
-  }
-  cat("log-likelihood: ", format(x$loglik, nsmall = 2, digits = digits + 4), " (df = ", x$df, "), ",
+  cat("mean: ", describe_mean(x, digits), "\n", sep = "")
+  print_foot(x, digits)
+  invisible(x)
+}
+
+print_head <- function(x) {
+  cat("<vif> ", counted(x$n, "observation"), ", ", counted(nrow(x$gp$inducing), "inducing input"), ", k = ",
+      x$k, if (x$neighbours == "euclidean") " Euclidean neighbours", "\n", sep = "")
+}
+
+print_foot <- function(x, digits) {
+  stuck <- length(x$bounded)
+  cat("log-likelihood: ", format(x$loglik, nsmall = 2, digits = digits + 4), " (df = ", x$df,
+      if (stuck) paste0(", of them ", stuck, " at a bound"), "), ",
       if (x$converged) x$message else paste0("NOT CONVERGED: ", x$message), " after ",
       counted(x$iterations, "iteration"), "\n", sep = "")
-  invisible(x)
+  if (stuck) cat("at a bound: ", describe_bounds(x), "\n", sep = "")
+  flat <- flat_columns(x)
+  if (length(flat)) {
+    cat("hardly matter: ", paste(flat, collapse = ", "), " (lengthscales of more than 20 times their range)\n",
+        sep = "")
+  }
+}
+
+describe_mean <- function(x, digits) {
+  given <- if (!length(x$coefficients)) {
+    "zero"
+  } else {
+    paste(names(x$coefficients), format_each(x$coefficients, digits), sep = " = ", collapse = ", ")
+  }
+  if (is_constant_mean(x$X)) given <- paste0("constant, ", given)
+  paste0(given, if (!is.null(x$offset)) ", beside an offset")
+}
+
+# The kernel with the names of the inputs at its lengthscales.
+named_kernel <- function(object) {
+  kernel <- object$kernel
+  columns <- colnames(object$gp$x)
+  if (length(kernel$lengthscale) > 1 && length(columns) == length(kernel$lengthscale)) {
+    names(kernel$lengthscale) <- columns
+  }
+  kernel
 }
 
 #' Summary of a fitted Gaussian process
 #'
 #' @param object A [vif_fit()].
-#' @param ... Not used.
+#' @param check `TRUE` also evaluates the log-likelihood, at the estimates, with twice as many neighbours. If it moves
+#'   by much more than the differences that you compare (1 or 2 between models), fit again with a larger `k`. It takes
+#'   about as long as four iterations of the fit.
+#' @param ... Not used; any other argument is an error.
 #' @return A list of class `"summary.vif"`: `coefficients` (estimates, standard errors, z and p values
-#'   of the mean), `parameters` (the covariance parameters), `aic`, `residuals` (quantiles of the
-#'   standardised leave-one-out residuals) and `fit`.
+#'   of the mean), `covariance` (estimates and standard errors of the covariance parameters), `aic`, `residuals`
+#'   (quantiles of the standardised leave-one-out residuals, or of the quantile residuals of another family than
+#'   `gaussian()`), `refined` (the log-likelihood with 2k neighbours, if it
+#'   was asked for) and `fit`.
 #' @examples
 #' x <- runif(200)
-#' summary(vif_fit(sin(8 * x) + rnorm(200, sd = 0.2), x, X = rep(1, 200), inducing = 20, k = 10))
+#' summary(vif_fit(sin(8 * x) + rnorm(200, sd = 0.2), x, X = 1, inducing = 20, k = 10), check = TRUE)
 #' @export
-summary.vif <- function(object, ...) {
+summary.vif <- function(object, check = FALSE, ...) {
+  check_dots(...)
+  check <- check_flag(check, "check")
+  object <- whole_fit(check_fit(object))
+  if (check && is_laplace(object)) refuse("check", "FALSE for a family other than gaussian()", "TRUE")
   estimate <- object$coefficients
   error <- sqrt(diag(object$vcov))
   z <- estimate / error
   table <- cbind(Estimate = estimate, "Std. Error" = error, "z value" = z,
                  "Pr(>|z|)" = 2 * stats::pnorm(-abs(z)))
-  structure(list(fit = object, coefficients = table, parameters = coef.vif(object, "covariance"),
-                 aic = stats::AIC(object),
-                 residuals = stats::quantile(if (is_laplace(object)) {
-              residuals_laplace(object, "quantile", seed = 1)
-            } else {
-              fit_residuals(object, "standardised")
-            })),
+  structure(list(fit = object, coefficients = table, covariance = covariance_table(object), aic = stats::AIC(object),
+                 residuals = stats::quantile(if (is_laplace(object)) residuals_laplace(object, "quantile", seed = 1) else {
+                   fit_residuals(object, "standardised")
+                 }),
+                 refined = if (check) refined_loglik(object, 2L * object$k)),
             class = "summary.vif")
+}
+
+covariance_table <- function(object) {
+  estimate <- coef.vif(object, "covariance")
+  error <- stats::setNames(rep(NA_real_, length(estimate)), names(estimate))
+  if (!is.null(object$fisher)) {
+    known <- sqrt(diag(covariance_vcov(object)))
+    error[names(known)] <- known
+  }
+  cbind(Estimate = estimate, "Std. Error" = error)
+}
+
+# The log-likelihood of a fit with another number of neighbours.
+refined_loglik <- function(object, k) {
+  nn <- fitted_neighbours(object, object$gp, min(k, object$n - 1L))
+  X <- mean_basis(object$X)$Q
+  response <- if (is.null(object$offset)) object$y else object$y - object$offset
+  vif_evaluate(unname(response)[object$order], object$gp, nn, observation_noise(object),
+               X[object$order, , drop = FALSE], thread_count(NULL))$loglik
+}
+
+# Conditioning sets among predecessors of the kind that the fit has: for all rows or some.
+fitted_neighbours <- function(object, gp, k, queries = NULL) {
+  settings <- utils::modifyList(object$settings, list(k = k))
+  neighbours_of(gp, observation_noise(object), settings, queries)
 }
 
 #' @export
 print.summary.vif <- function(x, digits = 4, ...) {
-  print(x$fit, digits = digits)
-  cat("AIC: ", format(x$aic, nsmall = 1, digits = digits + 4), "\n", sep = "")
-  cat(if (is_laplace(x$fit)) "\nquantile residuals:\n" else "\nstandardised leave-one-out residuals:\n")
+  fit <- x$fit
+  print_head(fit)
+  cat("kernel: ", fit$kernel$family, if (!is.null(fit$kernel$smoothness)) paste(", smoothness", fit$kernel$smoothness),
+      if (!is.null(fit$noise_variance) && !is_laplace(fit)) "; beside the nugget known noise variances", "\n", sep = "")
+  if (is_laplace(fit)) print_family(fit, digits)
+  cat(if (is_laplace(fit)) "\nquantile residuals:\n" else "\nstandardised leave-one-out residuals:\n")
   print(x$residuals, digits = digits)
-  if (nrow(x$coefficients)) {
-    cat("\nmean:\n")
-    stats::printCoefmat(x$coefficients, digits = digits, has.Pvalue = TRUE)
+  cat("\nmean", if (!nrow(x$coefficients)) ": zero", if (!is.null(fit$offset)) " (beside an offset)", "\n", sep = "")
+  if (nrow(x$coefficients)) stats::printCoefmat(x$coefficients, digits = digits, has.Pvalue = TRUE)
+  cat("\ncovariance", if (fit$nugget_fixed && !is_laplace(fit)) " (nugget held fixed)", "\n", sep = "")
+  table <- cbind(Estimate = format_each(x$covariance[, 1], digits), "Std. Error" = format_each(x$covariance[, 2], 3))
+  if (all(is.na(x$covariance[, 2]))) table <- table[, 1, drop = FALSE]
+  print(table, quote = FALSE, right = TRUE)
+  cat("\n")
+  print_foot(fit, digits)
+  cat("AIC: ", format(x$aic, nsmall = 1, digits = digits + 4), "\n", sep = "")
+  if (!is.null(x$refined)) {
+    cat(sprintf("log-likelihood with %d neighbours: %s (%+.3g)\n", min(2L * fit$k, fit$n - 1L),
+                format(x$refined, nsmall = 2, digits = digits + 4), x$refined - fit$loglik))
   }
-  cat("\ncovariance:\n")
-  print(x$parameters, digits = digits)
   invisible(x)
 }
 
 #' Coefficients of a fitted Gaussian process
 #'
 #' @param object A [vif_fit()].
-#' @param type `"all"` for the mean coefficients `beta` followed by `variance`, `lengthscale` (numbered if
-#'   more than one) and `nugget`; `"mean"` or `"covariance"` for one of the two.
-#' @param ... Not used.
+#' @param type `"all"` for the mean coefficients `beta` followed by `variance`, `lengthscale` (if there are several,
+#'   with the name of the column or group, as `lengthscale.lon`, or a number), `nugget` and an estimated `smoothness`
+#'   (instead of these the parameters of the [family][nbinom2] where it is not `gaussian()`);
+#'   `"mean"` or `"covariance"` for one of the two.
+#' @param ... Not used; any other argument is an error.
 #' @return A named numeric vector.
+#' @seealso [confint()][confint.vif] for intervals and standard errors.
 #' @examples
 #' x <- runif(200)
-#' coef(vif_fit(sin(8 * x) + rnorm(200, sd = 0.2), x, X = rep(1, 200), inducing = 20, k = 10))
+#' coef(vif_fit(sin(8 * x) + rnorm(200, sd = 0.2), x, X = 1, inducing = 20, k = 10))
 #' @export
 coef.vif <- function(object, type = c("all", "mean", "covariance"), ...) {
+  check_dots(...)
   type <- check_choice(type, c("all", "mean", "covariance"), "type")
-  covariance <- c(variance = object$kernel$variance, lengthscale = object$kernel$lengthscale,
-                  if (is_laplace(object)) object$phi else c(nugget = object$nugget))
+  own <- exp(object$theta)
+  if (is_laplace(object)) own <- c(own, object$phi)
+  after <- names(own) %in% c("nugget", "smoothness")
+  covariance <- c(own[!after], nugget = if (!is_laplace(object)) object$nugget, own[names(own) == "smoothness"])
   switch(type, all = c(object$coefficients, covariance), mean = object$coefficients,
          covariance = covariance)
 }
 
-#' @export
-vcov.vif <- function(object, ...) object$vcov
-
-#' @export
-logLik.vif <- function(object, ...) {
-  structure(object$loglik, df = object$df, nobs = object$n, class = "logLik")
-}
-
-#' @export
-nobs.vif <- function(object, ...) object$n
-
-#' @export
-formula.vif <- function(x, ...) x$formula
-
-#' Residuals and fitted values of a fitted Gaussian process
+#' Standard errors and confidence intervals of a fitted Gaussian process
 #'
-#' Fitted values are the conditional mean of `X beta + f` at the observations, given all of them. The
-#' leave-one-out residuals are exact for the VIF approximation at the fitted parameters: each
-#' observation minus its conditional mean given all others, `(S^-1 (y - X beta))_i / (S^-1)_ii`, computed
-#' from the factor in O(n (k m + m^2)).
+#' For the mean, the covariance matrix of the generalised least squares estimate and Wald intervals. For the covariance
+#' parameters, both come from the expected (Fisher) information of their logarithms: intervals are
+#' computed on the log scale and transformed back, so that they are positive and not symmetric; `vcov()` gives
+#' variances on the natural scale by the delta method.
 #'
 #' @param object A [vif_fit()].
-#' @param type For families other than `gaussian()` one of `"response"`, `"pearson"`, `"deviance"` (all three at the fitted
-#'   linear predictor) and `"quantile"`: randomised quantile residuals, each observation predicted from all others, standard
-#'   normal where the model holds (`seed` makes them repeatable). Otherwise `"response"` for `y - fitted`, `"loo"` for leave-one-out residuals, `"standardised"` for
-#'   these divided by their standard deviations: independent standard normal values, more or less, where
-#'   the model holds.
-#' @param ... `seed` of quantile residuals of counts and binary responses.
-#' @return A numeric vector in the order of the data; after `na.action = na.exclude` with `NA` where rows
-#'   were left out.
+#' @param which `"mean"` or `"covariance"`.
+#' @param parm Which parameters, by name or number among those of `coef(object)`; the default is all that were
+#'   estimated.
+#' @param level Confidence level.
+#' @param ... Not used; any other argument is an error.
+#' @return `vcov()`: a matrix with a row and a column for each estimated parameter. `confint()`: a matrix of
+#'   two columns, the lower and the upper limit.
+#' @section Errors:
+#' Covariance parameters where the fit holds no information matrix, as with families other than `gaussian()`, or a
+#' singular one.
 #' @examples
 #' x <- runif(200)
-#' fit <- vif_fit(sin(8 * x) + rnorm(200, sd = 0.2), x, inducing = 20, k = 10)
-#' sd(residuals(fit))
-#' sd(residuals(fit, "loo"))
-#' qqnorm(residuals(fit, "standardised"))
+#' fit <- vif_fit(sin(8 * x) + rnorm(200, sd = 0.2), x, X = 1, inducing = 20, k = 10)
+#' vcov(fit)
+#' confint(fit, "(Intercept)")
 #' @export
-residuals.vif <- function(object, type = c("response", "loo", "standardised"), ...) {
+confint.vif <- function(object, parm, level = 0.95, ...) {
+  check_dots(...)
+  level <- check_number(level, "level", "a number between 0 and 1", function(p) p > 0 && p < 1)
+  mean <- object$coefficients
+  all <- names(coef.vif(object))
+  free <- if (is.null(object$fisher)) character() else names(free_parameters(object))
+  if (missing(parm)) parm <- c(names(mean), free)
+  if (is.numeric(parm)) parm <- all[parm]
+  if (!is.character(parm) || anyNA(match(parm, all))) {
+    refuse("parm", paste("among", paste(all, collapse = ", ")), describe(parm))
+  }
+  if (any(!parm %in% c(names(mean), free))) {
+    lacking <- setdiff(parm, c(names(mean), free))[1]
+    if (lacking == "nugget" && object$nugget_fixed) {
+      refuse("parm", "of estimated parameters", "the nugget, which is fixed")
+    }
+    need_fisher(object)
+  }
+  q <- stats::qnorm((1 + level) / 2)
+  limits <- function(estimate, error) cbind(estimate - q * error, estimate + q * error)
+  out <- limits(mean, sqrt(diag(object$vcov)))
+  if (any(parm %in% free)) {
+    estimate <- free_parameters(object)
+    out <- rbind(out, exp(limits(log(estimate), sqrt(diag(log_vcov(object))))))
+  }
+  rownames(out) <- c(names(mean), if (any(parm %in% free)) free)
+  tail <- (1 - level) / 2
+  colnames(out) <- paste(format(100 * c(tail, 1 - tail), trim = TRUE, digits = 3), "%")
+  out[parm, , drop = FALSE]
+}
+
+#' @rdname confint.vif
+#' @export
+vcov.vif <- function(object, which = c("mean", "covariance"), ...) {
+  check_dots(...)
+  which <- check_choice(which, c("mean", "covariance"), "which")
+  if (which == "mean") object$vcov else covariance_vcov(object)
+}
+
+# Covariance parameters that were estimated, by name.
+free_parameters <- function(object) {
+  all <- coef.vif(object, "covariance")
+  if (object$nugget_fixed) all[names(all) != "nugget"] else all
+}
+
+# Covariance matrix of the logarithms of the covariance parameters. What has run to a bound has none and is held there.
+log_vcov <- function(object) {
+  need_fisher(object)
+  names <- names(free_parameters(object))
+  fisher <- object$fisher
+  free <- which(!names %in% names(object$bounded))
+  out <- matrix(NA_real_, length(names), length(names), dimnames = list(names, names))
+  root <- tryCatch(chol(fisher[free, free, drop = FALSE]), error = function(e) NULL)
+  if (length(free) && !is.null(root)) out[free, free] <- chol2inv(root)
+  out
+}
+
+covariance_vcov <- function(object) {
+  estimate <- free_parameters(object)
+  log_vcov(object) * outer(estimate, estimate)
+}
+
+need_fisher <- function(object) {
+  if (!is.null(object$fisher)) return(invisible())
   if (is_laplace(object)) {
-    type <- check_choice(if (missing(type)) "response" else type, c("response", "pearson", "deviance", "quantile"), "type")
-    return(stats::naresid(object$na.action, residuals_laplace(object, type, ...)))
+    stop(user_call(), "fits of families other than gaussian() have standard errors of the mean alone; compare ",
+         "log-likelihoods instead.", call. = FALSE)
   }
-  type <- check_choice(type, c("response", "loo", "standardised"), "type")
-  stats::naresid(object$na.action, fit_residuals(object, type))
-}
-
-fit_residuals <- function(object, type) {
-  state <- object$state
-  B <- contrast_matrix(object$id, state$coef)
-  weighted <- as.vector(Matrix::crossprod(B, state$error / state$D)) # S^-1 (y - X beta)
-  value <- if (type == "response") {
-    observation_noise(object) * weighted
-  } else {
-    precision <- precision_diagonal(object, B)
-    weighted / if (type == "loo") precision else sqrt(precision)
-  }
-  value[object$order] <- value
-  names(value) <- names(object$y)
-  value
-}
-
-# Diagonal of S^-1 = P - P V' M^-1 V P with P = B' D^-1 B.
-precision_diagonal <- function(object, B) {
-  threads <- thread_count(NULL)
-  state <- object$state
-  diagonal <- as.vector(Matrix::crossprod(B^2, 1 / state$D))
-  if (!length(state$b)) return(diagonal)
-  W <- .Call(C_vif_contrasts, object$id, state$coef, object$gp$V, object$gp$V, threads)
-  VP <- t(as.matrix(Matrix::crossprod(B, t(W) / state$D)))
-  diagonal - .Call(C_vif_norms, state$root, VP, threads)
-}
-
-#' @rdname residuals.vif
-#' @export
-fitted.vif <- function(object, ...) {
-  if (is_laplace(object)) return(stats::naresid(object$na.action, fitted_laplace(object)))
-  stats::naresid(object$na.action, object$y - fit_residuals(object, "response"))
-}
-
-#' Simulate from a fitted Gaussian process
-#'
-#' Draws new observations at the inputs of the fit, noise included, from the fitted VIF approximation
-#' (not conditioned on the data; for that see `nsim` of [predict][predict.vif]).
-#'
-#' @param object A [vif_fit()].
-#' @param nsim Number of draws.
-#' @param seed Seed of the draws; `NULL` uses the session's random numbers.
-#' @param ... Not used.
-#' @return A data frame with n rows and `nsim` columns, as [stats::simulate()] gives.
-#' @examples
-#' x <- runif(200)
-#' fit <- vif_fit(sin(8 * x) + rnorm(200, sd = 0.2), x, inducing = 20, k = 10)
-#' plot(x, simulate(fit, seed = 1)[[1]])
-#' @importFrom stats coef fitted formula logLik nobs predict residuals simulate vcov
-#' @export
-simulate.vif <- function(object, nsim = 1, seed = NULL, ...) {
-  nsim <- check_whole(nsim, "nsim", 1)
-  if (!is.null(seed)) seed <- check_whole(seed, "seed", -.Machine$integer.max)
-  if (is_laplace(object)) return(simulate_laplace(object, nsim, seed))
-  state <- object$state
-  m <- nrow(object$gp$V)
-  B <- methods::as(contrast_matrix(object$id, state$coef), "triangularMatrix")
-  draws <- with_seed(seed, {
-    z <- matrix(stats::rnorm(m * nsim), m, nsim)
-    crossprod(object$gp$V, z) +
-      as.matrix(Matrix::solve(B, sqrt(state$D) * matrix(stats::rnorm(object$n * nsim), object$n)))
-  })
-  draws[object$order, ] <- draws
-  if (!is.null(object$X)) draws <- draws + drop(object$X %*% object$coefficients)
-  stats::setNames(as.data.frame(draws), paste0("sim_", seq_len(nsim)))
+  stop(user_call(), "the fit holds no information matrix of its covariance parameters; fit again with this version of ",
+       "the package, or compare log-likelihoods.", call. = FALSE)
 }
 
 #' Update a fitted Gaussian process
@@ -215,81 +278,13 @@ update.vif <- function(object, formula., ..., evaluate = TRUE) {
   call <- object$call
   if (!missing(formula.)) {
     if (is.null(object$formula)) refuse("formula.", "missing, as the fit has no formula", describe(formula.))
-    call$y <- stats::update.formula(object$formula, formula.)
+    call$formula <- stats::update.formula(object$formula, formula.)
   }
   changes <- as.list(substitute(list(...)))[-1]
   for (name in names(changes)) call[[name]] <- changes[[name]]
-  if (is.null(changes$start)) call$start <- list(kernel = object$kernel, nugget = object$nugget)
+  if (is.null(changes$start)) {
+    call$start <- if (is.null(changes$family)) list(kernel = object$kernel, nugget = object$nugget)
+    if (is_laplace(object) && is.null(changes$family)) call$start$phi <- object$phi
+  }
   if (evaluate) eval(call, parent.frame()) else call
 }
-
-#' Diagnostic plots of a fitted Gaussian process
-#'
-#' Four pictures: observations against their leave-one-out predictions; a normal quantile plot of the
-#' standardised leave-one-out residuals; these residuals over the inputs, where the model should leave no
-#' pattern; and the log-likelihood at every search of neighbours.
-#'
-#' @param x A [vif_fit()].
-#' @param which Which of the four to draw.
-#' @param columns The two columns of the inputs to draw, where there are more than one.
-#' @param ... Not used.
-#' @return `x`, invisibly.
-#' @examples
-#' x <- cbind(runif(400), runif(400))
-#' fit <- vif_fit(sin(6 * x[, 1]) + rnorm(400, sd = 0.2), x, inducing = 20, k = 10)
-#' old <- par(mfrow = c(2, 2))
-#' plot(fit)
-#' par(old)
-#' @export
-plot.vif <- function(x, which = 1:4, columns = 1:2, ...) {
-  if (is_laplace(x)) return(plot_laplace(x, intersect(which, 1:2)))
-  if (!is.numeric(which) || !all(which %in% 1:4)) refuse("which", "among 1 to 4", describe(which))
-  if (any(which %in% 1:3)) {
-    left_out <- fit_residuals(x, "loo")
-    standard <- fit_residuals(x, "standardised")
-  }
-  frame <- function(title, ...) {
-    graphics::plot(..., bty = "l", las = 1)
-    graphics::title(title, line = 1, cex.main = 1, font.main = 1)
-  }
-  dot <- list(pch = 20, cex = if (x$n > 2000) 0.4 else 0.7)
-  if (1 %in% which) {
-    frame("Leave-one-out predictions", x$y - left_out, x$y, pch = dot$pch, cex = dot$cex, col = "#2f7fb855",
-          xlab = "predicted from all others", ylab = "observed")
-    graphics::abline(0, 1, col = "#c1121f")
-  }
-  if (2 %in% which) {
-    q <- stats::qqnorm(standard, plot.it = FALSE)
-    frame("Standardised leave-one-out residuals", q$x, q$y, pch = dot$pch, cex = dot$cex,
-          col = "#2f7fb8", xlab = "normal quantiles", ylab = "residuals")
-    graphics::abline(0, 1, col = "#c1121f")
-  }
-  if (3 %in% which) plot_residual_map(x, standard, columns, dot, frame)
-  if (4 %in% which) {
-    # neighbours change between searches, so the climb may go down a little
-    frame("Climb", x$history$iteration, x$history$loglik - x$loglik, type = "b", pch = 20,
-          col = "#2f7fb8", xlab = "iteration at a search", ylab = "log-likelihood below that of the fit")
-  }
-  invisible(x)
-}
-
-plot_residual_map <- function(fit, standard, columns, dot, frame) {
-  inputs <- fitted_inputs(fit)$x
-  if (ncol(inputs) == 1) {
-    frame("Standardised residuals over the inputs", inputs[, 1], standard, pch = dot$pch,
-          cex = dot$cex, col = "#2f7fb8", xlab = input_names(inputs)[1], ylab = "residuals")
-    graphics::abline(h = 0, col = "#c1121f")
-    return(invisible())
-  }
-  if (is.character(columns)) columns <- match(columns, colnames(inputs))
-  if (length(columns) != 2 || !all(columns %in% seq_len(ncol(inputs)))) {
-    refuse("columns", paste("two of the", ncol(inputs), "columns of `x`"), describe(columns))
-  }
-  ramp <- grDevices::colorRampPalette(c("#08457e", "#7fb2d8", "#d9d9d9", "#e8a0a0", "#c1121f"))(9)
-  shade <- ramp[findInterval(pmin(pmax(standard, -3), 3), seq(-3, 3, length.out = 10), all.inside = TRUE)]
-  labels <- input_names(inputs)[columns]
-  frame("Standardised residuals, blue -3 to red 3", inputs[, columns[1]], inputs[, columns[2]],
-        pch = dot$pch, cex = dot$cex, col = shade, xlab = labels[1], ylab = labels[2])
-}
-
-input_names <- function(x) if (is.null(colnames(x))) paste0("x", seq_len(ncol(x))) else colnames(x)

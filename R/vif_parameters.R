@@ -31,11 +31,14 @@ column_labels <- function(x) {
   if (is.null(colnames(x))) paste0("lengthscale", seq_len(ncol(x))) else paste0("lengthscale.", colnames(x))
 }
 
-# Spread of the inputs along each lengthscale.
+# Spread of the inputs along each lengthscale: the side of a cube over which uniform inputs vary as much, which does not change
+# when the columns of a group are turned into each other.
 input_scale <- function(x, groups) {
-  spread <- apply(x, 2, function(column) diff(range(column)))
-  spread[spread == 0] <- 1
-  if (is.null(groups$of)) max(spread) else as.vector(tapply(spread, groups$of, max))
+  variance <- apply(x, 2, stats::var)
+  variance[!(variance > 0)] <- 0
+  of <- if (is.null(groups$of)) rep(1, ncol(x)) else groups$of
+  spread <- sqrt(12 * as.vector(tapply(variance, of, mean)))
+  ifelse(spread > 0, spread, 1)
 }
 
 to_kernel <- function(theta, settings) {

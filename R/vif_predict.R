@@ -2,39 +2,61 @@
 
 #' Predictions of a fitted Gaussian process
 #'
-#' Every new point is regressed on its `k` residual-correlation neighbours among the observations (or
-#' Euclidean ones, if the fit has these); the inducing inputs add their posterior mean and variance. With all observations as neighbours this is the
-#' exact conditional distribution. New points are taken in chunks, and nothing of the size of all of them
-#' times the number of inducing inputs is ever kept.
+#' Every new point is regressed on `k` observations; the inducing inputs add their posterior mean and variance.
+#' With all observations this is the exact conditional distribution. For a fit with `neighbours = "selected"` the
+#' observations are selected together, for what they say as a set of the noise-free value at the new point, as
+#' [conditioning_sets()] does; candidates are the nearest of all observations (`2 k`) and those of the first quarter,
+#' sixteenth and 64th in the order of the fit (`k` each), which are spread wider, in units of the lengthscales. Other fits
+#' predict from the nearest by residual correlation or by distance, as they were fitted. New points are taken in
+#' chunks, and nothing of the size of all of them times the number of inducing inputs is ever kept.
+#'
+#' A few observations are enough inside of the data. In gaps, such as those that clouds leave in satellite images, and
+#' outside, more of them have something to say. By default a fit with `neighbours = "selected"` selects 5/3 of its own `k`
+#' observations for each new point, 30 at least, from fewer candidates; and 30 more, 90 at least, where the nearest
+#' observation is more than three times as far away as observations typically are from each other.
 #'
 #' The variances take the covariance parameters as known. They also take `beta` as known, as other
 #' packages do, unless `beta_uncertainty = TRUE` adds the variance of its estimate (universal kriging).
 #'
 #' @param object A [vif_fit()].
-#' @param newdata New inputs, n* x d; for a fit by formula a data frame with all variables of the
-#'   right-hand side and of `coords`. Missing: the inputs of the fit.
-#' @param newX Covariates at the new inputs, n* x p, where the fit has `X` (not for a fit by formula).
-#' @param k Number of neighbours.
+#' @param newdata New inputs, n* x d, whose columns are matched by name where `x` has names too; for a fit by formula
+#'   a data frame with all variables of the right-hand side and of `coords`, or an sf object where the fit has one.
+#'   Rows with missing values give `NA`. Missing: the observations themselves.
+#' @param newX Covariates at the new inputs, n* x p, where the fit has `X` (not for a fit by formula; a constant
+#'   alone need not be given).
+#' @param k Number of neighbours for all new points; `NULL` for the default: what is said above, and twice the `k` of the
+#'   fit for fits with other neighbours.
 #' @param se.fit Whether to compute standard errors.
 #' @param interval `"prediction"` adds limits for a new observation (noise by `nugget` alone),
 #'   `"confidence"` for the noise-free process.
 #' @param level Probability content of the intervals.
 #' @param beta_uncertainty Whether variances include that of the estimate of `beta`.
-#' @param nsim Number of joint samples of the noise-free process at the new inputs. They condition each
+#' @param nsim Number of joint samples of the noise-free process (by `type`) at the new inputs. They condition each
 #'   new point on `k` neighbours among observations and new points before it, in maxmin order, and need
 #'   memory for all new points at once; `beta` is taken as known.
 #' @param seed Seed of the samples; `NULL` uses the session's random numbers.
 #' @param chunk Number of new points to take at a time.
 #' @param threads Number of threads, see [vecchiann_info()].
 #' @param progress Whether to report progress.
-#' @param type For families other than `gaussian()`: `"response"` for mean responses, integrated over the uncertainty of the
-#'   linear predictor, `"link"` for the linear predictor, which is normal. Limits of a new observation are quantiles of its
-#'   distribution, integrated likewise.
-#' @param ... Not used.
+#' @param type The same for Gaussian observations. For other families `"response"` for mean responses, integrated over
+#'   the uncertainty of the linear predictor, `"link"` for the linear predictor, which is normal. Limits of a new
+#'   observation are quantiles of its distribution, integrated likewise.
+#' @param ... Not used; any other argument is an error.
 #' @return Without `se.fit` and `interval` the vector of predicted means. Otherwise a data frame of
 #'   `fit`, with `se.fit` the columns `se.fit` (standard error of the noise-free process) and `se.obs`
 #'   (standard deviation of a new observation, `sqrt(se.fit^2 + nugget)`), and with an interval `lwr` and
-#'   `upr`. With `nsim` the attribute `"samples"`, an n* x nsim matrix.
+#'   `upr`. With `nsim` the attribute `"samples"`, an n* x nsim matrix, which keeps to its rows when rows of the data
+#'   frame are picked. For sf points an sf object with these columns.
+#'
+#'   Without `newdata` the result is exact for the approximation that was fitted: the mean of the noise-free process at
+#'   every observation given all of them, as `fitted()` has it, and its standard error. With
+#'   `newdata`, even the same inputs, each point is conditioned on `k` neighbours instead, so that the two differ a
+#'   little.
+#' @section Rasters:
+#' For a fit by formula, `coords = ~ x + y`, and a raster of package terra in the same coordinates,
+#' `terra::interpolate(raster, fit)` gives the layers `fit`, `se.fit` and `se.obs`; covariates are layers of the raster
+#' under their names. For stars, predict the data frame of the cells: `cells <- as.data.frame(grid)`, and
+#' `grid$fit <- predict(fit, cells, se.fit = FALSE)`.
 #' @references Gyger, T., Furrer, R. and Sigrist, F. (2025). Vecchia-inducing-points full-scale
 #'   approximations for Gaussian processes, section on prediction. \doi{10.48550/arXiv.2507.05064}.
 #' @examples
@@ -47,11 +69,13 @@
 #' matplot(new, p[c("fit", "lwr", "upr")], type = "l", lty = c(1, 2, 2), col = 1)
 #' points(x, fit$y, pch = 20, col = "grey")
 #' @export
-predict.vif <- function(object, newdata, newX = NULL, k = 2 * object$k, se.fit = TRUE,
+predict.vif <- function(object, newdata, newX = NULL, k = NULL, se.fit = TRUE,
                         interval = c("none", "prediction", "confidence"), level = 0.95,
-                        beta_uncertainty = FALSE, nsim = 0, seed = NULL, chunk = 50000,
-                        threads = NULL, progress = interactive(), type = c("response", "link"), ...) {
-  k <- min(check_whole(k, "k", 1), object$n)
+                        beta_uncertainty = FALSE, nsim = 0, chunk = 50000, threads = NULL,
+                        progress = interactive(), type = c("response", "link"), ..., seed = NULL) {
+  check_dots(..., hint = c(newx = "new covariates are `newX`", n.samples = "samples are `nsim`"))
+  object <- whole_fit(check_fit(object))
+  if (!is.null(k)) k <- min(check_whole(k, "k", 1), object$n)
   se.fit <- check_flag(se.fit, "se.fit")
   interval <- check_choice(interval, c("none", "prediction", "confidence"), "interval")
   level <- check_number(level, "level", "a number between 0 and 1", function(p) p > 0 && p < 1)
@@ -61,108 +85,230 @@ predict.vif <- function(object, newdata, newX = NULL, k = 2 * object$k, se.fit =
   chunk <- check_whole(chunk, "chunk", 1)
   threads <- thread_count(threads)
   progress <- check_flag(progress, "progress")
-  new <- if (missing(newdata)) fitted_inputs(object) else new_inputs(object, newdata, newX)
+  type <- check_choice(type, c("response", "link"), "type") # the same thing for Gaussian observations
+  if (missing(newdata) && !is.null(newX)) refuse("newX", "NULL without `newdata`", describe(newX))
 
-  type <- check_choice(type, c("response", "link"), "type")
-  if (is_laplace(object)) {
-    out <- predict_laplace(object, new, k, type, se.fit, interval, level, beta_uncertainty, chunk, threads)
-    if (nsim) attr(out, "samples") <- with_seed(seed, samples_laplace(object, new, k, type, nsim, threads))
-    return(out)
+  laplace <- is_laplace(object)
+  want_variance <- se.fit || interval != "none" || laplace && type == "response"
+  given <- if (missing(newdata)) fitted_inputs(object) else new_inputs(object, newdata, newX)
+  rows <- if (missing(newdata)) seq_len(object$n) else which(given$complete)
+  new <- some_inputs(given, rows)
+  found <- if (missing(newdata)) {
+    predict_observations(object, want_variance, beta_uncertainty)
+  } else {
+    predict_chunks(object, new, k, want_variance, beta_uncertainty, chunk, threads, progress)
   }
+  if (!is.null(new$offset)) found$fit <- found$fit + new$offset
+  out <- if (laplace) {
+    w <- if (missing(newdata)) object$weights else rep(1, length(rows))
+    prediction_laplace(object, found, w, type, rownames(given$x), rows, nrow(given$x), se.fit, interval, level)
+  } else {
+    prediction(found, rownames(given$x), rows, nrow(given$x), se.fit, interval, level, object$nugget)
+  }
+  if (nsim) {
+    samples <- matrix(NA_real_, nrow(given$x), nsim)
+    if (length(rows)) {
+      samples[rows, ] <- with_seed(seed, joint_samples(object, new, k, nsim, threads)) + (new$offset %or% 0)
+      if (laplace && type == "response") samples[rows, ] <- laplace_family(object$family)$mean(samples[rows, ])
+    }
+    attr(out, "samples") <- samples
+    if (is.data.frame(out)) class(out) <- c("vif_prediction", class(out))
+  }
+  if (missing(newdata)) {
+    pad_excluded(out, object)
+  } else if (inherits(newdata, "sf")) {
+    with_geometry(out, newdata)
+  } else {
+    out
+  }
+}
+
+# Mean and variance of the noise-free process at new points without missing values, chunk by chunk.
+predict_chunks <- function(object, new, k, want_variance, beta_uncertainty, chunk, threads, progress) {
   n <- nrow(new$x)
+  if (!n) return(list(fit = numeric(), variance = if (want_variance) numeric()))
   starts <- seq(1, n, by = chunk)
+  object$gp <- fitted_gp(object, threads)
+  at_chunk <- if (object$neighbours == "selected") selected_predictor(object, k, length(starts) > 1, threads) else {
+    nearest_predictor(object, if (is.null(k)) min(2L * object$k, object$n) else k, threads)
+  }
   parts <- lapply(starts, function(first) {
     rows <- first:min(first + chunk - 1, n)
     if (progress && length(starts) > 1) message(sprintf("predicting %d of %d", max(rows), n))
-    predict_chunk(object, new$x[rows, , drop = FALSE], new$X[rows, , drop = FALSE], k,
-                  se.fit || interval != "none", beta_uncertainty, threads)
+    at_chunk(new$x[rows, , drop = FALSE], new$X[rows, , drop = FALSE], want_variance, beta_uncertainty)
   })
-  names <- rownames(new$x)
-  fit <- stats::setNames(unlist(lapply(parts, `[[`, "fit")), names)
-  out <- fit
-  if (se.fit || interval != "none") {
-    variance <- unlist(lapply(parts, `[[`, "variance"))
-    se <- list(latent = sqrt(variance), observation = sqrt(variance + object$nugget))
-    out <- data.frame(fit = fit, row.names = names)
-    if (se.fit) out[c("se.fit", "se.obs")] <- se
-    if (interval != "none") {
-      half <- stats::qnorm((1 + level) / 2) * se[[if (interval == "prediction") 2 else 1]]
-      out$lwr <- unname(fit) - half
-      out$upr <- unname(fit) + half
-    }
+  list(fit = unlist(lapply(parts, `[[`, "fit")), variance = unlist(lapply(parts, `[[`, "variance")))
+}
+
+# What predict() returns, from what was found for `rows` of all n rows; NA in the others.
+prediction <- function(found, names, rows, n, se.fit, interval, level, nugget) {
+  whole <- function(values) {
+    out <- rep(NA_real_, n)
+    out[rows] <- values
+    out
   }
-  if (nsim) {
-    attr(out, "samples") <- with_seed(seed, joint_samples(object, new, k, nsim, threads))
+  fit <- stats::setNames(whole(found$fit), names)
+  if (!se.fit && interval == "none") return(fit)
+  variance <- whole(found$variance)
+  se <- list(latent = sqrt(variance), observation = sqrt(variance + nugget))
+  out <- data.frame(fit = unname(fit), row.names = names)
+  if (se.fit) out[c("se.fit", "se.obs")] <- se
+  if (interval != "none") {
+    half <- stats::qnorm((1 + level) / 2) * se[[if (interval == "prediction") 2 else 1]]
+    out$lwr <- unname(fit) - half
+    out$upr <- unname(fit) + half
   }
   out
 }
 
-fitted_inputs <- function(object) {
-  back <- order(object$order)
-  list(x = object$gp$x[back, , drop = FALSE], X = object$X, offset = object$offset)
+#' @export
+`[.vif_prediction` <- function(x, i, j, drop) {
+  samples <- attr(x, "samples")
+  by_rows <- nargs() - (!missing(drop)) > 2 && !missing(i)
+  attr(x, "samples") <- NULL
+  class(x) <- "data.frame"
+  out <- NextMethod()
+  if (!is.data.frame(out)) return(out)
+  if (by_rows) {
+    names <- if (is.character(i)) match(i, row.names(x)) else i
+    samples <- samples[names, , drop = FALSE]
+  }
+  structure(out, samples = samples, class = c("vif_prediction", "data.frame"))
 }
 
-new_inputs <- function(object, newdata, newX) {
-  if (is.null(object$formula)) {
-    x <- check_points(newdata, "newdata", ncol(object$gp$x))
-    if (is.null(object$X)) {
-      if (!is.null(newX)) refuse("newX", "NULL, as the fit has no covariates", describe(newX))
-      return(list(x = x, X = NULL))
-    }
-    if (is.null(newX)) {
-      refuse("newX", paste("given, with the", counted(ncol(object$X), "column"), "of `X`"), "missing")
-    }
-    # a vector is one covariate, or the covariates of one point
-    if (is.null(dim(newX)) && nrow(x) == 1) newX <- matrix(newX, 1)
-    newX <- check_points(newX, "newX")
-    if (nrow(newX) != nrow(x) || ncol(newX) != ncol(object$X)) {
-      refuse("newX", sprintf("%d x %d", nrow(x), ncol(object$X)), paste(dim(newX), collapse = " x "))
-    }
-    return(list(x = x, X = newX))
-  }
-  if (!is.data.frame(newdata)) refuse("newdata", "a data frame, as the fit has a formula", describe(newdata))
-  if (!is.null(newX)) refuse("newX", "NULL, as the fit has a formula", describe(newX))
-  absent <- setdiff(c(all.vars(object$coords), all.vars(object$terms)),
-                    c(names(newdata), ls(environment(object$formula))))
-  if (length(absent)) {
-    refuse("newdata", paste("with column", absent[1]), paste("one of", paste(names(newdata), collapse = ", ")))
-  }
-  frame <- stats::model.frame(object$terms, newdata, na.action = stats::na.pass, xlev = object$xlevels)
-  X <- stats::model.matrix(object$terms, frame, contrasts.arg = object$contrasts)
-  inputs <- stats::model.frame(object$coords_terms, newdata, na.action = stats::na.pass)
-  list(x = check_points(coordinates(object$coords, inputs), "newdata"),
-       X = if (ncol(X)) check_points(X, "newdata"), offset = stats::model.offset(frame))
+# The residual process of a fit, whose features are made again where they were left out to save memory.
+fitted_gp <- function(object, threads) {
+  gp <- object$gp
+  if (!is.null(gp$V)) return(gp)
+  new_residual_gp(gp$x, gp$kernel, gp$inducing, gp$nugget, gp$jitter, threads)
 }
 
-# Mean, and variance of the noise-free process, at a few new points.
-predict_chunk <- function(object, x, X, k, want_variance, beta_uncertainty, threads) {
+# Functions of a few new points that give means, and variances of the noise-free process: from the nearest observations,
+nearest_predictor <- function(object, k, threads) {
   gp <- object$gp
   state <- object$state
-  nn <- residual_knn(searched_process(object$neighbours, gp), k, newdata = x,
-                     threads = threads_or_null(threads), progress = FALSE)
-  id <- unname(nn$id)
-  new <- new_points(gp, x, threads)
+  searched <- searched_process(object$neighbours, gp)
+  noise <- observation_noise(object)
   # Noise of the size of the variance keeps the child's own pivot away from zero; it is taken off again.
   guard <- gp$kernel$variance
-  f <- .Call(C_vif_regression, gp, observation_noise(object), id, new, rep(guard, nrow(x)), threads)
-  contrast <- function(parents, children) .Call(C_vif_contrasts, id, f$coef, parents, children, threads)
-  none <- matrix(0, 1, nrow(x))
-  W <- contrast(gp$V, new$V)
-  fit <- -drop(contrast(rbind(state$residual), none)) + drop(crossprod(W, state$b))
-  if (!is.null(X)) fit <- fit + drop(X %*% object$coefficients)
-  if (!want_variance) return(list(fit = fit))
-  variance <- pmax(f$D - guard, 0) + .Call(C_vif_norms, state$root, W, threads)
-  if (beta_uncertainty && !is.null(X)) {
-    left <- contrast(t(object$X[object$order, , drop = FALSE]), t(X)) - crossprod(state$B, W)
-    variance <- variance + colSums(left * (object$vcov %*% left))
+  function(x, X, want_variance, beta_uncertainty) {
+    nn <- residual_knn(searched, k, newdata = x, threads = threads_or_null(threads), progress = FALSE)
+    id <- unname(nn$id)
+    new <- new_points(gp, x, threads)
+    f <- .Call(C_vif_regression, gp, noise, id, new, rep(guard, nrow(x)), threads)
+    contrast <- function(parents, children) .Call(C_vif_contrasts, id, f$coef, parents, children, threads)
+    none <- matrix(0, 1, nrow(x))
+    W <- contrast(gp$V, new$V)
+    fit <- -drop(contrast(rbind(state$residual), none)) + drop(crossprod(W, state$b))
+    if (!is.null(X)) fit <- fit + drop(X %*% object$coefficients)
+    if (!want_variance) return(list(fit = fit))
+    variance <- pmax(f$D - guard, 0) + .Call(C_vif_norm, state$root, W, threads)
+    if (beta_uncertainty && !is.null(X)) variance <- variance + beta_variance(object, id, f$coef, W, X, threads)
+    list(fit = fit, variance = variance)
   }
-  list(fit = fit, variance = variance)
+}
+
+# and from selected ones. Without k points that stand in gaps get larger sets than the others.
+selected_predictor <- function(object, k, many, threads) {
+  gp <- object$gp
+  state <- object$state
+  noise <- observation_noise(object)
+  centred <- state$residual - drop(crossprod(state$b, gp$V))
+  pools <- candidate_search(gp, many, threads)
+  size <- if (is.null(k)) min(max(30L, (5L * object$k) %/% 3L), object$n) else k
+  far <- if (is.null(k)) 3 * typical_distance(gp, threads) else Inf
+  predict_some <- function(x, X, k, slim, want_variance, beta_uncertainty) {
+    new <- new_points(gp, x, threads)
+    sets <- want_variance && beta_uncertainty && !is.null(X)
+    candidates <- if (slim) pools(x, k + k %/% 5L, 10L) else pools(x, 2L * k, k)
+    found <- .Call(C_vif_prediction, gp, noise, candidates, k, NULL, new, centred, state$b,
+                   if (want_variance) state$root, sets, threads)
+    if (sets) {
+      W <- .Call(C_vif_contrasts, found$id, found$coef, gp$V, new$V, threads)
+      found$variance <- found$variance + beta_variance(object, found$id, found$coef, W, X, threads)
+    }
+    found[c("fit", "variance")]
+  }
+  function(x, X, want_variance, beta_uncertainty) {
+    gap <- if (is.finite(far)) distance_to(gp, x, pools(x, 1L, 0L)[[1]][, 1]) > far else rep(FALSE, nrow(x))
+    out <- list(fit = numeric(nrow(x)), variance = if (want_variance) numeric(nrow(x)))
+    for (rows in Filter(length, list(which(!gap), which(gap)))) {
+      wanted <- if (gap[rows[1]]) min(max(90L, size + 30L), object$n) else size
+      slim <- is.null(k) && !gap[rows[1]]
+      found <- predict_some(x[rows, , drop = FALSE], X[rows, , drop = FALSE], wanted, slim, want_variance, beta_uncertainty)
+      out$fit[rows] <- found$fit
+      if (want_variance) out$variance[rows] <- found$variance
+    }
+    if (!is.null(X)) out$fit <- out$fit + drop(X %*% object$coefficients)
+    out
+  }
+}
+
+# What the estimate of beta adds to the variances.
+beta_variance <- function(object, id, coef, W, X, threads) {
+  left <- .Call(C_vif_contrasts, id, coef, t(object$X[object$order, , drop = FALSE]), t(X), threads) -
+    crossprod(object$state$B, W)
+  colSums(left * (object$vcov %*% left))
+}
+
+# A function that finds candidates for new points: the `near` nearest among all rows of x, and the `spread` nearest among
+# the first quarter, sixteenth and 64th of them.
+candidate_search <- function(gp, many, threads) {
+  n <- nrow(gp$x)
+  processes <- lapply(n %/% c(1, 4, 16, 64), function(rows) {
+    process <- euclidean_process(list(x = gp$x[seq_len(rows), , drop = FALSE], kernel = gp$kernel), threads)
+    list(rows = rows, gp = process, tree = if (many && rows > 1000) cover_tree(process, threads_or_null(threads)))
+  })
+  function(x, near, spread) {
+    tables <- lapply(seq_along(processes), function(level) {
+      process <- processes[[level]]
+      width <- if (level == 1) min(near, n) else spread
+      if (width == 0 || (process$rows < 2 * width && level > 1)) return(NULL)
+      .Call(C_residual_knn, process$gp, process$tree, width, NULL, plain_points(x), FALSE, "auto", Inf, threads, FALSE)$id
+    })
+    Filter(Negate(is.null), tables)
+  }
+}
+
+distance_to <- function(gp, x, rows) {
+  lengthscale <- rep(gp$kernel$lengthscale, length.out = ncol(x))
+  sqrt(colSums(((t(x) - t(gp$x[rows, , drop = FALSE])) / lengthscale)^2))
+}
+
+# The median distance of a row of x from the nearest other one that is not a copy, by a sample.
+typical_distance <- function(gp, threads) {
+  distinct <- distinct_rows(gp$x)
+  if (length(distinct) < 2) return(Inf)
+  x <- gp$x[distinct, , drop = FALSE]
+  queries <- unique(round(seq(1, nrow(x), length.out = min(nrow(x), 1000))))
+  process <- euclidean_process(list(x = x, kernel = gp$kernel), threads)
+  nn <- .Call(C_residual_knn, process, NULL, 1L, as.integer(queries), NULL, FALSE, "auto", Inf, threads, FALSE)$id
+  stats::median(distance_to(gp, x[queries, , drop = FALSE], distinct[nn]))
 }
 
 # In the order of gp$x.
 observation_noise <- function(object) {
-  extra <- if (is.null(object$noise_variance)) 0 else object$noise_variance[object$order]
-  rep_len(object$nugget + extra, object$n)
+  (object$nugget / fit_weights(object) + fit_noise(object))[object$order]
+}
+
+# The noise-free process at the observations, given all of them: exact for the approximation, from its precision S^-1.
+predict_observations <- function(object, want_variance, beta_uncertainty) {
+  state <- object$state
+  back <- order(object$order)
+  noise <- observation_noise(object)
+  B <- contrast_matrix(object$id, state$coef)
+  weighted <- as.vector(Matrix::crossprod(B, state$error / state$D)) # S^-1 (y - X beta)
+  offset <- if (is.null(object$offset)) 0 else object$offset
+  fit <- if (is_laplace(object)) object$linear.predictors - offset else {
+    unname(object$y) - offset - (noise * weighted)[back]
+  }
+  if (!want_variance) return(list(fit = fit))
+  variance <- pmax(noise * (1 - noise * precision_diagonal(object, B)), 0)
+  if (beta_uncertainty && !is.null(object$X)) {
+    left <- noise * precision_times(object, B, object$X[object$order, , drop = FALSE])
+    variance <- variance + rowSums((left %*% object$vcov) * left)
+  }
+  list(fit = fit, variance = variance[back])
 }
 
 # Samples of the noise-free process given the observations: the inducing variables from their posterior,
@@ -178,13 +324,21 @@ joint_samples <- function(object, new, k, nsim, threads) {
   count <- nrow(x)
 
   both <- new_residual_gp(rbind(gp$x, x), gp$kernel, gp$inducing, 0, gp$jitter, threads)
-  nn <- residual_knn(searched_process(object$neighbours, both), k, predecessors = TRUE, queries = n + seq_len(count),
-                     threads = threads_or_null(threads), progress = FALSE)
-  id <- unname(nn$id)
-  own <- list(x = x, V = both$V[, -seq_len(n), drop = FALSE], variance = both$variance[-seq_len(n)])
   # a hundred-millionth of the variance as noise keeps close new points apart
   slack <- rep(1e-8 * gp$kernel$variance, count)
-  f <- .Call(C_vif_regression, both, c(observation_noise(object), slack), id, own, slack, threads)
+  noise <- c(observation_noise(object), slack)
+  selected <- object$neighbours == "selected"
+  if (is.null(k)) k <- if (selected) max(30L, (5L * object$k) %/% 3L) else 2L * object$k
+  k <- min(k, nrow(both$x) - 1L)
+  nn <- residual_knn(searched_process(object$neighbours, both), k * if (selected) 4 else 1, predecessors = TRUE,
+                     queries = n + seq_len(count), threads = threads_or_null(threads), progress = FALSE)
+  if (selected) {
+    nn <- conditioning_sets(both, k, noise, pool = nn, queries = n + seq_len(count), threads = threads_or_null(threads),
+                            progress = FALSE)
+  }
+  id <- unname(nn$id)
+  own <- list(x = x, V = both$V[, -seq_len(n), drop = FALSE], variance = both$variance[-seq_len(n)])
+  f <- .Call(C_vif_regression, both, noise, id, own, slack, threads)
   W <- .Call(C_vif_contrasts, id, f$coef, both$V, own$V, threads)
   observed <- new_id <- id
   observed[id > n] <- NA

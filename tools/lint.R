@@ -7,36 +7,37 @@
 # src/: folders, foundations first, and in each its files without their endings, row by row. A file may include the headers
 # of earlier folders, of earlier rows of its own folder, and its own: neither of later rows nor of its peers in the same row.
 c_layers <- list(
-  simd = list("simd_body", "simd"),
-  base = list(c("status", "bitset", "kbest", "threads", "scratch"), "linalg"),
-  model = list("kernel", c("inducing", "metric"), "specials"),
+  simd = list("simd_lanes", "simd_body", "simd"),
+  base = list(c("status", "bitset", "kbest", "threads", "scratch"), "pace", "linalg"),
+  model = list("matern", "kernel", c("inducing", "metric"), c("places", "specials")),
   partition = list(c("tree", "order"), c("cells", "nodes")),
   bound = list("bounds", c("cones", "spans")),
   form = list("frames", c("screen", "subspace")),
   search = list(
-    c("answers", "index"), "query", c("query_best", "query_brute", "query_level"),
+    c("answers", "index"), "query", c("distinct", "query_best", "query_brute", "query_level"),
     c("query_best_cells", "query_best_nodes", "query_level_block", "query_level_candidates", "query_level_circles",
       "query_level_cones", "query_level_expansions", "query_level_frontier", "query_level_integers",
       "query_level_pairs", "query_level_subspaces")
   ),
   select = list("select"),
-  vif = list(c("laplace", "vif")),
-  r = list(c("entry", "glue"), "problem", c("gp", "laplace", "search", "select", "tree", "vif"), "init")
+  vif = list(c("products", "slopes"), c("batch", "information", "laplace"), c("likelihood", "vif"), "predict"),
+  r = list(c("entry", "glue"), "known", "problem", c("gp", "laplace", "search", "select", "tree", "vif")),
+  . = list("init") # R CMD check wants a source file in src/ itself
 )
 
 # R/: the families of files, foundations first. A file calls functions of its own family and of earlier ones.
 r_layers <- c(
-  "vecchiann-package", "checks", "runtime", "kernel", "residual", "order", "tree", "neighbours", "conditioning",
+  "vecchiann-package", "checks", "runtime", "kernel", "object", "residual", "order", "tree", "neighbours", "conditioning",
   "convert", "plot", "vif"
 )
 
 # What only the folders and files named may contain. Comments and strings do not count.
 rooms <- list(
   list(name = "<omp.h>", homes = "base/threads", pattern = "<omp\\.h>"),
-  list(name = "R's API", homes = "r", pattern = paste(
+  list(name = "R's API", homes = c("r", "init"), pattern = paste(
     "\\bSEXP\\b", "[<\"](R|Rdefines|Rinternals)\\.h", "R_ext/(Error|Memory|Print|Rdynload|Utils)\\.h",
     "\\b(Rf_error|Rf_warning|Rprintf|REprintf|R_alloc|R_CheckUserInterrupt)\\b", sep = "|")),
-  list(name = "Rmath.h", homes = "model/kernel", pattern = "[<\"]Rmath\\.h"),
+  list(name = "Rmath.h", homes = "model/matern", pattern = "[<\"]Rmath\\.h"),
   list(name = "a BLAS or LAPACK call", homes = "base/linalg", pattern = "\\bF77_\\w+|R_ext/(BLAS|Lapack)\\.h"),
   list(name = "instruction-set code", homes = "simd", pattern = paste(
     "\\b\\w*intrin\\.h", "\\barm_neon\\.h", "\\b_mm\\d*_\\w+", "\\b__m(128|256|512)\\w*",
@@ -82,6 +83,7 @@ violation <- function(path, ..., line = NULL) {
 check_includes <- function(root) {
   rows <- unlist(c_layers, recursive = FALSE)
   place <- paste0(rep(rep(names(c_layers), lengths(c_layers)), lengths(rows)), "/", unlist(rows))
+  place <- sub("^[.]/", "", place)
   rank <- setNames(rep(seq_along(rows), lengths(rows)), place)
   unit <- function(path) sub("\\.[^.]*$", "", path)
   files <- files_in(root, "src", "")
@@ -131,7 +133,7 @@ check_rooms <- function(root) {
 
 # Registered names with their number of arguments, from init.c's table of {"name", (DL_FUNC)&name, 3} or MACRO(name, 3).
 registered <- function(root) {
-  text <- paste(read_c(file.path(root, "src/r/init.c")), collapse = " ")
+  text <- paste(read_c(file.path(root, "src/init.c")), collapse = " ")
   table <- sub(".*R_CallMethodDef([^;]*);.*", "\\1", text)
   found <- regmatches(table, gregexpr("\\w+\\s*,\\s*\\d+\\s*[)}]", table, perl = TRUE))[[1]]
   found <- found[!grepl("^NULL\\b", found)]
@@ -146,7 +148,7 @@ prototypes <- function(root) {
 }
 
 check_registration <- function(root) {
-  if (!all(file.exists(file.path(root, "src/r", c("init.c", "entry.h"))))) return("src/r: init.c or entry.h is missing")
+  if (!all(file.exists(file.path(root, "src", c("init.c", "r/entry.h"))))) return("src: init.c or r/entry.h is missing")
   table <- registered(root)
   declared <- prototypes(root)
   both <- intersect(names(table), names(declared))
@@ -160,10 +162,10 @@ check_registration <- function(root) {
     violation(file.path("R", file), tokens$text, " is not registered in init.c", line = tokens$line1)
   }))
   c(
-    violation("src/r/init.c", differ, " is registered with ", table[differ], " arguments and declared with ",
+    violation("src/init.c", differ, " is registered with ", table[differ], " arguments and declared with ",
               declared[differ]),
-    violation("src/r/init.c", unregistered, " is declared in entry.h and not registered"),
-    violation("src/r/init.c", undeclared, " is registered and not declared in entry.h"),
+    violation("src/init.c", unregistered, " is declared in entry.h and not registered"),
+    violation("src/init.c", undeclared, " is registered and not declared in entry.h"),
     used
   )
 }

@@ -49,7 +49,7 @@ static void subtract_product(int p, int q, int k, const double *A, const double 
     }
 }
 
-status linalg_cholesky(int m, double *A)
+status linalg_cholesky(int m, const monitor *mon, double *A)
 {
     size_t ld = m;
     double *panels =
@@ -58,6 +58,10 @@ status linalg_cholesky(int m, double *A)
         return status_fail(STATUS_MEMORY);
     for (int j = 0; j < m; j += CHOLESKY_BLOCK) {
         int width = m - j < CHOLESKY_BLOCK ? m - j : CHOLESKY_BLOCK;
+        if (j && monitor_poll(mon, (double)j / m)) {
+            scratch_free(panels);
+            return status_fail(STATUS_INTERRUPTED);
+        }
         double *corner = A + j + j * ld;
         if (j)
             subtract_product(m - j, width, j, A + j, A + j, corner, ld, panels);

@@ -7,7 +7,7 @@
 
 /* A <- L with A = L L', lower triangle in, lower triangle out, zeros above. A is m x m. A pivot that
  * is not positive stops the factorisation; `where` is its 0-based index. */
-status linalg_cholesky(int m, double *A);
+status linalg_cholesky(int m, const monitor *mon, double *A);
 
 /* A lower triangular L in the form the solves want: block rows of the tile's height. Owned by the
  * caller through linalg_triangle_free. */

@@ -48,3 +48,61 @@ void scratch_free(void *aligned)
     if (aligned)
         free(((void **)aligned)[-1]);
 }
+
+#define POOL_MOST 256
+
+struct scratch_pool {
+    int count;
+    struct {
+        void *buffer;
+        size_t bytes;
+        int used;
+    } kept[POOL_MOST];
+};
+
+scratch_pool *scratch_pool_new(void) { return calloc(1, sizeof(scratch_pool)); }
+
+void scratch_pool_free(scratch_pool *pool)
+{
+    for (int i = 0; pool && i < pool->count; i++)
+        scratch_free(pool->kept[i].buffer);
+    free(pool);
+}
+
+void *scratch_take(scratch_pool *pool, size_t count, size_t size)
+{
+    if (!pool || (size && count > PTRDIFF_MAX / size))
+        return scratch_alloc(count, size);
+    size_t bytes = count * size;
+    int best = -1;
+    for (int i = 0; i < pool->count; i++)
+        if (!pool->kept[i].used && pool->kept[i].bytes >= bytes &&
+            (best < 0 || pool->kept[i].bytes < pool->kept[best].bytes))
+            best = i;
+    if (best >= 0 && pool->kept[best].bytes / 2 <= bytes) {
+        pool->kept[best].used = 1;
+        return pool->kept[best].buffer;
+    }
+    for (int i = 0; i < pool->count; i++) /* what is too small now is so for good: sizes grow */
+        if (!pool->kept[i].used && pool->kept[i].bytes < bytes && bytes >= SCRATCH_LARGE) {
+            scratch_free(pool->kept[i].buffer);
+            pool->kept[i--] = pool->kept[--pool->count];
+        }
+    void *buffer = scratch_alloc(count, size);
+    if (buffer && pool->count < POOL_MOST) {
+        pool->kept[pool->count].buffer = buffer;
+        pool->kept[pool->count].bytes = bytes;
+        pool->kept[pool->count++].used = 1;
+    }
+    return buffer;
+}
+
+void scratch_give(scratch_pool *pool, void *buffer)
+{
+    for (int i = 0; pool && i < pool->count; i++)
+        if (pool->kept[i].buffer == buffer) {
+            pool->kept[i].used = 0;
+            return;
+        }
+    scratch_free(buffer);
+}

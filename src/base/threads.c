@@ -1,5 +1,6 @@
 #include "base/threads.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -8,10 +9,16 @@
 #endif
 #ifdef _WIN32
 #include <process.h>
+#include <windows.h>
 #define getpid _getpid
 #else
 #include <unistd.h>
 #endif
+
+/* A runtime that cannot start a team ends the process, so no more threads are asked of it than this many times the
+ * processors, or this many where that is less. */
+#define THREADS_SHARE 4
+#define THREADS_FEW 16
 
 static int home_process = 0;
 
@@ -20,8 +27,18 @@ void threads_init(void) { home_process = (int)getpid(); }
 static int environment_cap(const char *name, int cap)
 {
     const char *text = getenv(name);
-    int value = text ? atoi(text) : 0;
-    return value >= 1 && value < cap ? value : cap;
+    double value = text ? strtod(text, NULL) : 0.0;
+    return value >= 1.0 && value < cap ? (int)value : cap;
+}
+
+int threads_most(void)
+{
+#ifdef _OPENMP
+    int processors = omp_get_num_procs();
+    return processors > THREADS_FEW / THREADS_SHARE ? processors * THREADS_SHARE : THREADS_FEW;
+#else
+    return INT_MAX; /* one is used, whatever is asked for */
+#endif
 }
 
 int threads_resolve(int requested)
@@ -29,7 +46,8 @@ int threads_resolve(int requested)
 #ifdef _OPENMP
     if ((int)getpid() != home_process)
         return 1;
-    int limit = environment_cap("OMP_THREAD_LIMIT", omp_get_thread_limit());
+    int most = threads_most(), limit = environment_cap("OMP_THREAD_LIMIT", omp_get_thread_limit());
+    limit = limit < most ? limit : most;
     if (requested >= 1)
         return requested < limit ? requested : limit;
     int threads = environment_cap("OMP_NUM_THREADS", omp_get_num_procs());
@@ -64,7 +82,18 @@ int threads_openmp(void)
 
 double threads_seconds(void)
 {
+#ifdef _WIN32
+    LARGE_INTEGER now, unit;
+    QueryPerformanceCounter(&now);
+    QueryPerformanceFrequency(&unit);
+    return (double)now.QuadPart / (double)unit.QuadPart;
+#else
     struct timespec now;
+#ifdef CLOCK_MONOTONIC
+    clock_gettime(CLOCK_MONOTONIC, &now); /* the time of day may be set back */
+#else
     timespec_get(&now, TIME_UTC);
+#endif
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+#endif
 }

@@ -6,9 +6,12 @@
 #define VECCHIANN_THREADS_H
 
 /* Number of threads to use for a request; a request below 1 means the default: every processor, but
- * no more than OMP_NUM_THREADS, OMP_THREAD_LIMIT, and 2 under R CMD check. One after a fork, because
- * OpenMP runtimes deadlock in forked children. */
+ * no more than OMP_NUM_THREADS, OMP_THREAD_LIMIT, and 2 under R CMD check. Never more than threads_most().
+ * One after a fork, because OpenMP runtimes deadlock in forked children. */
 int threads_resolve(int requested);
+
+/* The largest number of threads that is ever used: four times the processors, or 16. */
+int threads_most(void);
 
 /* Index of the calling thread within its region, 0 outside one. */
 int threads_id(void);

@@ -1,6 +1,7 @@
 #include "bound/bounds.h"
 
 #include "base/kbest.h"
+#include "base/pace.h"
 #include "base/scratch.h"
 #include "base/threads.h"
 
@@ -323,7 +324,7 @@ static workspace *workspaces_new(int m, int d, int terms, int threads)
 }
 
 status bounds_build(const metric_source *source, const metric_points *points, const cells *order,
-                    int terms, int threads, bounds *b)
+                    int terms, int threads, const monitor *mon, bounds *b)
 {
     int m = points->m, d = points->d, rows = simd->rows, count = order->count;
     int groups = (count + BOUNDS_GROUP - 1) / BOUNDS_GROUP, known = source->L && m;
@@ -359,9 +360,15 @@ status bounds_build(const metric_source *source, const metric_points *points, co
     }
     memset(b->noise, 0, points->n * sizeof(float));
     builder how = {source, known ? &transposed : NULL, kernel_radial(source->kern), z_panels};
+    pace slice = pace_over(mon, order->panels, 8 * (size_t)threads);
+    while (pace_next(&slice)) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
-    for (int p = 0; p < order->panels; p++)
-        build_panel(&how, b, p, &own[threads_id()]);
+        for (int p = (int)slice.first; p < (int)slice.last; p++)
+            build_panel(&how, b, p, &own[threads_id()]);
+    }
+    result = pace_end(&slice);
+    if (result.code)
+        goto done;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int c = 0; c < count; c++) {
         merge(m, d, &b->panels, order->panel[c], order->panel[c + 1], c, &b->cells);

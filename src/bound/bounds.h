@@ -91,7 +91,7 @@ typedef struct {
 
 /* `terms`: whether panels are to keep some; they do if L is known. */
 status bounds_build(const metric_source *source, const metric_points *points, const cells *order,
-                    int terms, int threads, bounds *out);
+                    int terms, int threads, const monitor *mon, bounds *out);
 void bounds_free(bounds *b);
 
 /* upper >= |rho(q, y)| / g_q for every point q of range X of `from` that is not special, and every y of range Y of

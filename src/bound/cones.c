@@ -1,5 +1,6 @@
 #include "bound/cones.h"
 
+#include "base/pace.h"
 #include "base/scratch.h"
 
 #include <string.h>
@@ -55,7 +56,7 @@ static double opening(const bounds *b, int cell, int axis)
     return fmax(least, 0.0);
 }
 
-status cones_build(const bounds *b, int threads, cones *c)
+status cones_build(const bounds *b, int threads, const monitor *mon, cones *c)
 {
     const metric_points *points = b->points;
     size_t columns = cones_columns(b->order);
@@ -72,15 +73,23 @@ status cones_build(const bounds *b, int threads, cones *c)
         cones_free(c);
         return status_fail(STATUS_MEMORY);
     }
+    pace slice = pace_over(mon, columns, 8 * (size_t)threads);
+    while (pace_next(&slice)) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
-    for (int cell = 0; cell < (int)columns; cell++) {
-        int id = cell < count ? middle(b, cell) : -1;
-        double cosine = id < 0 ? 0.0 : opening(b, cell, id);
-        axis[cell] = id < 0 ? 0 : id;
-        c->scale[cell] = id < 0 ? 0.0 : points->scale[id];
-        c->noise[cell] = id < 0 ? 0.0f : b->noise[id];
-        c->cosine[cell] = (float)(cosine * (1.0 - 1e-6));
-        c->sine[cell] = (float)(sqrt(1.0 - cosine * cosine) * (1.0 + 1e-6));
+        for (int cell = (int)slice.first; cell < (int)slice.last; cell++) {
+            int id = cell < count ? middle(b, cell) : -1;
+            double cosine = id < 0 ? 0.0 : opening(b, cell, id);
+            axis[cell] = id < 0 ? 0 : id;
+            c->scale[cell] = id < 0 ? 0.0 : points->scale[id];
+            c->noise[cell] = id < 0 ? 0.0f : b->noise[id];
+            c->cosine[cell] = (float)(cosine * (1.0 - 1e-6));
+            c->sine[cell] = (float)(sqrt(1.0 - cosine * cosine) * (1.0 + 1e-6));
+        }
+    }
+    if (slice.stopped) {
+        scratch_free(axis);
+        cones_free(c);
+        return pace_end(&slice);
     }
     simd->pack_rows(points->d, simd->cols, columns, points->x, axis, c->x);
     simd->pack_rows(points->m, simd->cols, columns, points->v, axis, c->v);

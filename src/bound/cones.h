@@ -25,7 +25,7 @@ typedef struct {
 /* How many cells the panels hold, padding included. */
 size_t cones_columns(const cells *order);
 
-status cones_build(const bounds *bound, int threads, cones *out);
+status cones_build(const bounds *bound, int threads, const monitor *mon, cones *out);
 void cones_free(cones *c);
 
 #endif

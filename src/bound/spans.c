@@ -1,5 +1,6 @@
 #include "bound/spans.h"
 
+#include "base/pace.h"
 #include "base/scratch.h"
 
 #include <string.h>
@@ -133,7 +134,7 @@ static void build_panel(const bounds *b, int panel, spans *s)
     }
 }
 
-status spans_build(const bounds *b, int threads, spans *s)
+status spans_build(const bounds *b, int threads, const monitor *mon, spans *s)
 {
     size_t panels = b->order->panels, rows = panels * SCREEN_ROWS, columns = panels * SCREEN_COLS;
     memset(s, 0, sizeof(*s));
@@ -150,8 +151,13 @@ status spans_build(const bounds *b, int threads, spans *s)
         spans_free(s);
         return status_fail(STATUS_MEMORY);
     }
+    pace slice = pace_over(mon, panels, 8 * (size_t)threads);
+    while (pace_next(&slice)) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
-    for (int p = 0; p < (int)panels; p++)
-        build_panel(b, p, s);
-    return status_ok();
+        for (int p = (int)slice.first; p < (int)slice.last; p++)
+            build_panel(b, p, s);
+    }
+    if (slice.stopped)
+        spans_free(s);
+    return pace_end(&slice);
 }

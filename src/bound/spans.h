@@ -30,7 +30,7 @@ typedef struct {
     float *cosine, *sine; /* panels x SCREEN_COLS: of beta, of the point in each column */
 } spans;
 
-status spans_build(const bounds *bound, int threads, spans *out);
+status spans_build(const bounds *bound, int threads, const monitor *mon, spans *out);
 void spans_free(spans *s);
 
 #endif

@@ -1,5 +1,6 @@
 #include "form/frames.h"
 
+#include "base/pace.h"
 #include "base/scratch.h"
 #include "base/threads.h"
 
@@ -48,7 +49,7 @@ static void set_points(frames *f, const kernel *kern, const metric_points *point
 }
 
 status frames_build(const kernel *kern, const metric_points *points, const cells *order,
-                    const specials *special, int threads, frames *f)
+                    const specials *special, int threads, const monitor *mon, frames *f)
 {
     size_t columns = (size_t)order->panels * SCREEN_COLS, count = order->count;
     memset(f, 0, sizeof(*f));
@@ -63,10 +64,15 @@ status frames_build(const kernel *kern, const metric_points *points, const cells
         return status_fail(STATUS_MEMORY);
     }
     kernel_pieces(kern, f->pieces);
+    pace slice = pace_over(mon, count, 4 * (size_t)threads);
+    while (pace_next(&slice)) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 4)
-    for (int c = 0; c < (int)count; c++) {
-        set_centre(f, kern, order, c);
-        set_points(f, kern, points, order, special, c);
+        for (int c = (int)slice.first; c < (int)slice.last; c++) {
+            set_centre(f, kern, order, c);
+            set_points(f, kern, points, order, special, c);
+        }
     }
-    return status_ok();
+    if (slice.stopped)
+        frames_free(f);
+    return pace_end(&slice);
 }

@@ -28,7 +28,7 @@ typedef struct {
 } frames;
 
 status frames_build(const kernel *kern, const metric_points *points, const cells *order,
-                    const specials *special, int threads, frames *out);
+                    const specials *special, int threads, const monitor *mon, frames *out);
 void frames_free(frames *f);
 
 /* out (d) <- a point relative to the centre of a cell. */

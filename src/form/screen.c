@@ -2,6 +2,7 @@
 
 #include "base/kbest.h"
 #include "base/linalg.h"
+#include "base/pace.h"
 #include "base/scratch.h"
 #include "base/threads.h"
 
@@ -333,7 +334,8 @@ static int allocate(screen *s)
 }
 
 status screen_build(const metric_source *source, const metric_points *points, const cells *order,
-                    const specials *special, const frames *frame, int bits, int threads, screen *s)
+                    const specials *special, const frames *frame, int bits, int threads,
+                    const monitor *mon, screen *s)
 {
     memset(s, 0, sizeof(*s));
     s->points = points;
@@ -359,9 +361,13 @@ status screen_build(const metric_source *source, const metric_points *points, co
         result = status_fail(STATUS_MEMORY);
         goto done;
     }
+    pace slice = pace_over(mon, order->count, 4 * (size_t)threads);
+    while (pace_next(&slice)) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 4)
-    for (int c = 0; c < order->count; c++)
-        build_cell(s, c, f + room * threads_id(), integers + room * threads_id());
+        for (int c = (int)slice.first; c < (int)slice.last; c++)
+            build_cell(s, c, f + room * threads_id(), integers + room * threads_id());
+    }
+    result = pace_end(&slice);
 done:
     scratch_free(f);
     scratch_free(integers);

@@ -61,7 +61,7 @@ status screen_sample(const metric_source *source, const metric_points *points, i
  * points, else 16. A screen of queries is built with the bits of the candidates'. */
 status screen_build(const metric_source *source, const metric_points *points, const cells *order,
                     const specials *special, const frames *frame, int bits, int threads,
-                    screen *out);
+                    const monitor *mon, screen *out);
 void screen_free(screen *s);
 
 /* The integers of the point in a column as those of a query, `steps` x 4 bytes. */

@@ -1,6 +1,7 @@
 #include "form/subspace.h"
 
 #include "base/kbest.h"
+#include "base/pace.h"
 #include "base/scratch.h"
 #include "base/threads.h"
 
@@ -280,7 +281,7 @@ static int gather_found(subspaces *s, const found *parts)
 }
 
 status subspaces_build(const kernel *kern, const metric_points *points, const cells *order,
-                       const float *noise, int threads, subspaces *s)
+                       const float *noise, int threads, const monitor *mon, subspaces *s)
 {
     int count = order->count, ok = 1;
     memset(s, 0, sizeof(*s));
@@ -304,12 +305,15 @@ status subspaces_build(const kernel *kern, const metric_points *points, const ce
          s->cell_noise && s->cell_rounding && s->cell_most && s->coarse && parts && scratch;
     for (int t = 0; t < threads && ok; t++)
         ok = builder_new(points->d, points->m, &scratch[t]);
+    pace slice = pace_over(mon, count, threads);
     if (ok) {
         radial rad = kernel_radial(kern);
+        while (pace_next(&slice)) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1) reduction(&& : ok)
-        for (int c = 0; c < count; c++)
-            ok = build_cell(s, c, &rad, &scratch[threads_id()], &parts[c]) && ok;
-        ok = ok && gather_found(s, parts);
+            for (int c = (int)slice.first; c < (int)slice.last; c++)
+                ok = build_cell(s, c, &rad, &scratch[threads_id()], &parts[c]) && ok;
+        }
+        ok = ok && !slice.stopped && gather_found(s, parts);
     }
     for (int t = 0; t < threads && scratch; t++)
         builder_free(&scratch[t]);
@@ -322,7 +326,7 @@ status subspaces_build(const kernel *kern, const metric_points *points, const ce
     free(parts);
     if (!ok) {
         subspaces_free(s);
-        return status_fail(STATUS_MEMORY);
+        return slice.stopped ? pace_end(&slice) : status_fail(STATUS_MEMORY);
     }
     return status_ok();
 }

@@ -72,7 +72,7 @@ typedef struct {
 } subspaces;
 
 status subspaces_build(const kernel *kern, const metric_points *points, const cells *order,
-                       const float *noise, int threads, subspaces *out);
+                       const float *noise, int threads, const monitor *mon, subspaces *out);
 void subspaces_free(subspaces *s);
 
 /* The mean rank on a few cells, or on the first of so many parts of each, before anything is built; and its

@@ -1,20 +1,25 @@
 #include "model/inducing.h"
 
 #include "base/linalg.h"
+#include "base/pace.h"
 #include "base/scratch.h"
 #include "simd/simd.h"
 #include "base/threads.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <string.h>
 
-status inducing_factor(const kernel *kern, int d, int m, const double *z, double jitter, double *L)
+status inducing_factor(const kernel *kern, int d, int m, const double *z, double jitter,
+                       const monitor *mon, double *L)
 {
-    for (int j = 0; j < m; j++) {
-        kernel_row(kern, d, z + (size_t)j * d, m, z, L + (size_t)j * m);
-        L[j + (size_t)j * m] += jitter * kern->variance;
-    }
-    return linalg_cholesky(m, L);
+    pace p = pace_over(mon, m, 1);
+    while (pace_next(&p))
+        for (size_t j = p.first; j < p.last; j++) {
+            kernel_row(kern, d, z + j * d, m, z, L + j * m);
+            L[j + j * m] += jitter * kern->variance;
+        }
+    return p.stopped ? pace_end(&p) : linalg_cholesky(m, mon, L);
 }
 
 /* B (m x cols) <- k(z, points) for one column panel of scaled points. */
@@ -38,7 +43,8 @@ static void unpack_panel(int m, int width, int filled, const double *panel, doub
 }
 
 status inducing_features(const kernel *kern, int d, int m, const double *z, const double *L,
-                         size_t n, const double *x, int threads, double *V, double *r)
+                         size_t n, const double *x, int threads, const monitor *mon, double *V,
+                         double *r)
 {
     double top = kernel_value(kern, 0.0);
     if (m == 0) {
@@ -60,18 +66,25 @@ status inducing_features(const kernel *kern, int d, int m, const double *z, cons
         goto done;
     }
     simd_pack(d, rows, m, z, d, 1, z_panels);
+    pace p = pace_over(mon, (n + cols - 1) / cols, threads);
+    while (pace_next(&p)) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 16)
-    for (size_t first = 0; first < n; first += cols) {
-        double *points = scratch + scratch_size * threads_id(), *B = points + (size_t)d * cols;
-        int filled = n - first < (size_t)cols ? (int)(n - first) : cols;
-        simd_pack(d, cols, filled, x + first * d, d, 1, points);
-        kernel_panel(&rad, d, m, z_panels, points, B);
-        linalg_solve_panel(&triangle, B);
-        simd->panel_norms(m, B, points);
-        for (int j = 0; j < filled; j++)
-            r[first + j] = top - points[j];
-        unpack_panel(m, cols, filled, B, V + first * m);
+        for (size_t panel = p.first; panel < p.last; panel++) {
+            size_t first = panel * cols;
+            double *points = scratch + scratch_size * threads_id(), *B = points + (size_t)d * cols;
+            int filled = n - first < (size_t)cols ? (int)(n - first) : cols;
+            unsigned state = simd_flush();
+            simd_pack(d, cols, filled, x + first * d, d, 1, points);
+            kernel_panel(&rad, d, m, z_panels, points, B);
+            linalg_solve_panel(&triangle, B);
+            simd->panel_norms(m, B, points);
+            for (int j = 0; j < filled; j++)
+                r[first + j] = top - points[j];
+            unpack_panel(m, cols, filled, B, V + first * m);
+            simd_restore(state);
+        }
     }
+    result = pace_end(&p);
 done:
     linalg_triangle_free(&triangle);
     scratch_free(z_panels);
@@ -79,7 +92,98 @@ done:
     return result;
 }
 
-status inducing_weights(int m, const double *L, size_t n, const double *V, int threads, double *W)
+/* Signs and sizes that no damage knows of. */
+static double combination(size_t i)
+{
+    uint64_t bits = (i + 1) * 0x9e3779b97f4a7c15u;
+    bits = (bits ^ (bits >> 29)) * 0xbf58476d1ce4e5b9u;
+    bits ^= bits >> 32;
+    double size = 0.5 + ldexp((double)(bits >> 12), -53);
+    return bits & 1 ? size : -size;
+}
+
+/* w <- L' u, and whether L is a lower factor with K u = L w. */
+static int check_factor(const kernel *kern, const inducing_claim *claim, const double *u, double *w,
+                        double *row, double tolerance)
+{
+    size_t m = claim->m;
+    double *product = row + m;
+    memset(product, 0, m * sizeof(double));
+    for (size_t j = 0; j < m; j++) {
+        const double *column = claim->L + j * m;
+        if (!(column[j] > 0.0))
+            return 0;
+        for (size_t i = 0; i < j; i++)
+            if (column[i] != 0.0)
+                return 0;
+        w[j] = 0.0;
+        for (size_t i = j; i < m; i++)
+            w[j] += column[i] * u[i];
+        for (size_t i = j; i < m; i++)
+            product[i] += column[i] * w[j];
+    }
+    for (size_t j = 0; j < m; j++) {
+        kernel_row(kern, claim->d, claim->z + j * claim->d, claim->m, claim->z, row);
+        double sum = claim->jitter * kern->variance * u[j];
+        for (size_t i = 0; i < m; i++)
+            sum += row[i] * u[i];
+        if (!(fabs(sum - product[j]) <= tolerance))
+            return 0;
+    }
+    return 1;
+}
+
+static inducing_part check_point(const kernel *kern, const inducing_claim *claim, size_t i,
+                                 const double *u, const double *w, double *row, double tolerance)
+{
+    int m = claim->m;
+    const double *v = claim->V + i * m;
+    double top = kern->variance, norm = 0.0, sum = 0.0, slack = (1e-11 + 1e-14 * m) * top;
+    for (int j = 0; j < m; j++)
+        norm += v[j] * v[j];
+    if (!claim->L)
+        return isfinite(norm) && claim->variance[i] >= fmax(top - norm - 1e-8 * top, 0.0)
+                   ? INDUCING_SOUND
+                   : INDUCING_VARIANCES;
+    if (m)
+        kernel_row(kern, claim->d, claim->x + i * claim->d, m, claim->z, row);
+    for (int j = 0; j < m; j++)
+        sum += w[j] * v[j] - u[j] * row[j];
+    if (!(fabs(sum) <= tolerance))
+        return INDUCING_FEATURES;
+    return fabs(claim->variance[i] - (top - norm)) <= slack ? INDUCING_SOUND : INDUCING_VARIANCES;
+}
+
+status inducing_check(const kernel *kern, const inducing_claim *claim, int threads,
+                      const monitor *mon, inducing_part *wrong)
+{
+    size_t m = claim->m, rows = 2 * (m + 8);
+    double *u = scratch_alloc(2 * m + rows * threads + 1, sizeof(double)), *w = u + m, size = 0.0;
+    if (!u)
+        return status_fail(STATUS_MEMORY);
+    for (size_t j = 0; j < m; j++) {
+        u[j] = combination(j);
+        size += fabs(u[j]);
+    }
+    double tolerance = (1e-11 + 1e-14 * m) * kern->variance * size;
+    int found = INDUCING_SOUND;
+    if (claim->L && m && !check_factor(kern, claim, u, w, w + m, tolerance))
+        found = INDUCING_FACTOR;
+    pace p = pace_over(mon, found == INDUCING_SOUND ? claim->n : 0, 64);
+    while (pace_next(&p)) {
+#pragma omp parallel for num_threads(threads) schedule(static) reduction(max : found)
+        for (size_t i = p.first; i < p.last; i++) {
+            int part = check_point(kern, claim, i, u, w, w + m + rows * threads_id(), tolerance);
+            found = part > found ? part : found;
+        }
+    }
+    scratch_free(u);
+    *wrong = (inducing_part)found;
+    return pace_end(&p);
+}
+
+status inducing_weights(int m, const double *L, size_t n, const double *V, int threads,
+                        const monitor *mon, double *W)
 {
     if (m == 0)
         return status_ok();
@@ -93,17 +197,21 @@ status inducing_weights(int m, const double *L, size_t n, const double *V, int t
         linalg_triangle_free(&triangle);
         return status_fail(STATUS_MEMORY);
     }
+    pace p = pace_over(mon, (n + cols - 1) / cols, threads);
+    while (pace_next(&p)) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 16)
-    for (size_t first = 0; first < n; first += cols) {
-        double *B = scratch + (size_t)m * cols * threads_id();
-        int filled = n - first < (size_t)cols ? (int)(n - first) : cols;
-        simd_pack(m, cols, filled, V + first * m, m, 1, B);
-        linalg_solve_panel(&triangle, B);
-        unpack_panel(m, cols, filled, B, W + first * m);
+        for (size_t panel = p.first; panel < p.last; panel++) {
+            size_t first = panel * cols;
+            double *B = scratch + (size_t)m * cols * threads_id();
+            int filled = n - first < (size_t)cols ? (int)(n - first) : cols;
+            simd_pack(m, cols, filled, V + first * m, m, 1, B);
+            linalg_solve_panel(&triangle, B);
+            unpack_panel(m, cols, filled, B, W + first * m);
+        }
     }
     linalg_triangle_free(&triangle);
     scratch_free(scratch);
-    return result;
+    return pace_end(&p);
 }
 
 static double squared_distance(int d, const double *x, const double *y)
@@ -127,20 +235,26 @@ static void shrink_distances(int d, size_t n, const double *x, const double *cen
 }
 
 /* Moves each centre to the mean of the points nearest to it; a centre without points stays. */
-static void lloyd_step(int d, size_t n, const double *x, int m, int threads, double *centres,
-                       int *nearest, double *sums, size_t *counts)
+static status lloyd_step(int d, size_t n, const double *x, int m, int threads, const monitor *mon,
+                         double *centres, int *nearest, double *sums, size_t *counts)
 {
+    pace p = pace_over(mon, n, 64);
+    while (pace_next(&p)) {
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (size_t i = 0; i < n; i++) {
-        double best = INFINITY;
-        for (int c = 0; c < m; c++) {
-            double s2 = squared_distance(d, x + i * d, centres + (size_t)c * d);
-            if (s2 < best) {
-                best = s2;
-                nearest[i] = c;
+        for (size_t i = p.first; i < p.last; i++) {
+            double best = INFINITY; /* as all squares may be, and then the first is as near as any */
+            nearest[i] = 0;
+            for (int c = 0; c < m; c++) {
+                double s2 = squared_distance(d, x + i * d, centres + (size_t)c * d);
+                if (s2 < best) {
+                    best = s2;
+                    nearest[i] = c;
+                }
             }
         }
     }
+    if (p.stopped)
+        return pace_end(&p);
     memset(sums, 0, (size_t)m * d * sizeof(double));
     memset(counts, 0, (size_t)m * sizeof(size_t));
     for (size_t i = 0; i < n; i++) { /* serial, so that the sums do not depend on the threads */
@@ -151,10 +265,11 @@ static void lloyd_step(int d, size_t n, const double *x, int m, int threads, dou
     for (int c = 0; c < m; c++)
         for (int u = 0; u < d && counts[c]; u++)
             centres[(size_t)c * d + u] = sums[(size_t)c * d + u] / (double)counts[c];
+    return status_ok();
 }
 
 status inducing_kmeans(int d, size_t n, const double *x, int m, const double *uniforms, int steps,
-                       int threads, double *centres)
+                       int threads, const monitor *mon, double *centres)
 {
     double *near = malloc((n + 1) * sizeof(double));
     int *nearest = malloc((n + 1) * sizeof(int));
@@ -167,7 +282,7 @@ status inducing_kmeans(int d, size_t n, const double *x, int m, const double *un
     }
     for (size_t i = 0; i < n; i++)
         near[i] = INFINITY;
-    for (int c = 0; c < m; c++) {
+    for (int c = 0; c < m && !result.code; c++) {
         size_t chosen = (size_t)(uniforms[c] * (double)n);
         if (c > 0) { /* with probability proportional to the squared distance */
             double total = 0.0;
@@ -182,9 +297,11 @@ status inducing_kmeans(int d, size_t n, const double *x, int m, const double *un
         }
         memcpy(centres + (size_t)c * d, x + (chosen < n ? chosen : n - 1) * d, d * sizeof(double));
         shrink_distances(d, n, x, centres + (size_t)c * d, threads, near);
+        if (monitor_poll(mon, 0.0))
+            result = status_fail(STATUS_INTERRUPTED);
     }
-    for (int step = 0; step < steps; step++)
-        lloyd_step(d, n, x, m, threads, centres, nearest, sums, counts);
+    for (int step = 0; step < steps && !result.code; step++)
+        result = lloyd_step(d, n, x, m, threads, mon, centres, nearest, sums, counts);
 done:
     free(near);
     free(nearest);
@@ -193,7 +310,8 @@ done:
     return result;
 }
 
-status inducing_maxmin(int d, size_t n, const double *x, int m, int threads, int *ids)
+status inducing_maxmin(int d, size_t n, const double *x, int m, int threads, const monitor *mon,
+                       int *ids)
 {
     double *near = malloc((n + 1) * sizeof(double));
     if (!near)
@@ -201,14 +319,16 @@ status inducing_maxmin(int d, size_t n, const double *x, int m, int threads, int
     for (size_t i = 0; i < n; i++)
         near[i] = INFINITY;
     size_t chosen = 0;
-    for (int c = 0; c < m; c++) {
+    int stopped = 0;
+    for (int c = 0; c < m && !stopped; c++) {
         ids[c] = (int)chosen;
         shrink_distances(d, n, x, x + chosen * d, threads, near);
         chosen = 0;
         for (size_t i = 1; i < n; i++)
             if (near[i] > near[chosen])
                 chosen = i;
+        stopped = monitor_poll(mon, 0.0);
     }
     free(near);
-    return status_ok();
+    return stopped ? status_fail(STATUS_INTERRUPTED) : status_ok();
 }

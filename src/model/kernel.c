@@ -1,57 +1,99 @@
 #include "model/kernel.h"
 
-#include <Rmath.h>
 #include <math.h>
 #include <string.h>
 
-#define BESSEL_MAX_ORDER 128
+#define TABLES 8 /* of smoothnesses that are kept, the latest */
 
-/* exp(s) K_nu(s), with the work array that makes R's routine free of allocation. */
-static double bessel_scaled(double s, double nu)
+/* A family of kernels. `scale` makes scaled coordinates of coordinates in lengthscales (kernel.h). Bounds want a value that
+ * falls with the distance, and pieces one that is convex in its square; Matern and rbf are both (Schoenberg, 1938). */
+typedef struct {
+    const char *name;
+    double scale;
+    radial_form form; /* with c1 and c2, see simd.h */
+    double c1, c2;
+    double (*function)(const void *context, double s2); /* RADIAL_FUNCTION: kappa */
+    double (*slope)(const kernel *kern, double s2);     /* kappa'(s) / s */
+} family;
+
+static double matern12_slope(const kernel *kern, double s2)
 {
-    double work[BESSEL_MAX_ORDER];
-    return bessel_k_ex(s, nu, 2.0, work);
+    (void)kern;
+    double s = sqrt(s2);
+    return s > 0.0 ? -exp(-s) / s : 0.0;
 }
 
-/* 2^(1-nu) / Gamma(nu) s^power K_order(s): the Matern correlation (order = power = nu) and, up to
- * sign, its slope (order = |nu - 1|, power = nu - 1). */
-static double bessel_term(double nu, double order, double power, double s)
+static double matern32_slope(const kernel *kern, double s2)
 {
-    double log_term = (1.0 - nu) * M_LN2 - lgammafn(nu) + power * log(s) - s;
-    return exp(log_term + log(bessel_scaled(s, order)));
+    (void)kern;
+    return -exp(-sqrt(s2));
 }
 
-static double matern_correlation(const void *context, double s2)
+static double matern52_slope(const kernel *kern, double s2)
 {
-    double nu = ((const kernel *)context)->smoothness, s = sqrt(s2);
-    if (s > 700.0)
-        return 0.0;
-    /* near 0 K_nu overflows before s^nu K_nu reaches its limit 1 */
-    double value = s > 0.0 ? bessel_term(nu, nu, nu, s) : 1.0;
-    return value <= 1.0 ? value : 1.0;
+    (void)kern;
+    double s = sqrt(s2);
+    return -(1.0 + s) * exp(-s) / 3.0;
+}
+
+static double rbf_slope(const kernel *kern, double s2)
+{
+    (void)kern;
+    return -2.0 * exp(-s2);
+}
+
+static double any_matern(const void *context, double s2)
+{
+    const kernel *kern = context;
+    return matern_value(kern->smoothness, kern->table, s2);
+}
+
+static double any_matern_slope(const kernel *kern, double s2)
+{
+    return matern_slope(kern->smoothness, kern->table, s2);
+}
+
+static const family families[KERNEL_FAMILIES] = {
+    [KERNEL_MATERN12] = {"matern12", 1.0, RADIAL_POLYEXP, 0.0, 0.0, NULL, matern12_slope},
+    [KERNEL_MATERN32] = {"matern32", 1.7320508075688772, RADIAL_POLYEXP, 1.0, 0.0, NULL,
+                         matern32_slope},
+    [KERNEL_MATERN52] = {"matern52", 2.23606797749979, RADIAL_POLYEXP, 1.0, 1.0 / 3.0, NULL,
+                         matern52_slope},
+    [KERNEL_RBF] = {"rbf", M_SQRT1_2, RADIAL_GAUSSIAN, 0.0, 0.0, NULL, rbf_slope},
+    [KERNEL_MATERN] = {"matern", M_SQRT1_2, RADIAL_FUNCTION, 0.0, 0.0, any_matern,
+                       any_matern_slope},
+};
+
+const char *kernel_name(int which) { return families[which].name; }
+
+int kernel_make(const char *name, double variance, double smoothness, kernel *out)
+{
+    static matern_table tables[TABLES];
+    static int next = 0;
+    int which = 0;
+    while (which < KERNEL_FAMILIES && strcmp(name, families[which].name) != 0)
+        which++;
+    if (which == KERNEL_FAMILIES)
+        return 0;
+    *out = (kernel){(kernel_family)which, 0.0, variance, NULL};
+    if (which != KERNEL_MATERN)
+        return 1;
+    out->smoothness = smoothness;
+    for (int t = 0; t < TABLES && !out->table; t++)
+        if (tables[t].smoothness == smoothness)
+            out->table = &tables[t];
+    if (!out->table) {
+        matern_fill(smoothness, &tables[next]);
+        out->table = &tables[next];
+        next = (next + 1) % TABLES;
+    }
+    return 1;
 }
 
 radial kernel_radial(const kernel *kern)
 {
-    radial rad = {RADIAL_POLYEXP, kern->variance, 0.0, 0.0, matern_correlation, kern};
-    switch (kern->family) {
-    case KERNEL_MATERN12:
-        break;
-    case KERNEL_MATERN32:
-        rad.c1 = 1.0;
-        break;
-    case KERNEL_MATERN52:
-        rad.c1 = 1.0;
-        rad.c2 = 1.0 / 3.0;
-        break;
-    case KERNEL_RBF:
-        rad.form = RADIAL_GAUSSIAN;
-        break;
-    case KERNEL_MATERN:
-        rad.form = RADIAL_FUNCTION;
-        break;
-    }
-    return rad;
+    const family *own = &families[kern->family];
+    return (radial){own->form, kern->variance, own->c1, own->c2, own->function, kern};
 }
 
 /* The number whose single-precision bits start a piece, the end of the one before. */
@@ -139,27 +181,10 @@ void kernel_pieces(const kernel *kern, radial_pieces *out)
     fill_pieces(kern, 256, 1, out);
 }
 
-static double family_scale(const kernel *kern)
-{
-    switch (kern->family) {
-    case KERNEL_MATERN12:
-        return 1.0;
-    case KERNEL_MATERN32:
-        return sqrt(3.0);
-    case KERNEL_MATERN52:
-        return sqrt(5.0);
-    case KERNEL_RBF:
-        return sqrt(0.5);
-    case KERNEL_MATERN:
-        return sqrt(2.0 * kern->smoothness);
-    }
-    return 1.0;
-}
-
 void kernel_scale(const kernel *kern, const double *x, size_t n, int d, const double *lengthscale,
                   const double *centre, double *out)
 {
-    double scale = family_scale(kern);
+    double scale = families[kern->family].scale;
     for (int u = 0; u < d; u++) {
         double factor = scale / lengthscale[u];
         for (size_t i = 0; i < n; i++)
@@ -196,25 +221,5 @@ void kernel_row(const kernel *kern, int d, const double *x, size_t count, const 
 
 double kernel_slope(const kernel *kern, double s2)
 {
-    double s = sqrt(s2), nu = kern->smoothness;
-    switch (kern->family) {
-    case KERNEL_MATERN12:
-        return s > 0.0 ? -kern->variance * exp(-s) / s : 0.0;
-    case KERNEL_MATERN32:
-        return -kern->variance * exp(-s);
-    case KERNEL_MATERN52:
-        return -kern->variance * (1.0 + s) * exp(-s) / 3.0;
-    case KERNEL_RBF:
-        return -2.0 * kern->variance * exp(-s2);
-    case KERNEL_MATERN:
-        if (s > 700.0)
-            return 0.0;
-        if (s > 0.0) {
-            double slope = -kern->variance * bessel_term(nu, fabs(nu - 1.0), nu - 1.0, s);
-            if (isfinite(slope))
-                return slope;
-        }
-        return nu > 1.0 ? -kern->variance / (2.0 * (nu - 1.0)) : 0.0;
-    }
-    return 0.0;
+    return kern->variance * families[kern->family].slope(kern, s2);
 }

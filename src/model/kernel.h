@@ -1,15 +1,16 @@
 /* Kernel: stationary correlation functions k(x, y) = variance * kappa(r), r = ||(x - y) / lengthscale||.
  *
  * Rasmussen and Williams (2006), chapter 4. Points reach the core already scaled: each coordinate is
- * centred, divided by its lengthscale and multiplied by the constant of its family (sqrt(2 nu) for
- * Matern, 1 / sqrt(2) for rbf), so that with the scaled distance s
+ * centred, divided by its lengthscale and multiplied by the constant of its family (sqrt(2 nu) for the first
+ * three, 1 / sqrt(2) for the others), so that with the scaled distance s
  *   matern12: exp(-s)          matern32: (1 + s) exp(-s)      matern52: (1 + s + s^2/3) exp(-s)
- *   rbf:      exp(-s^2)        matern:   2^(1-nu) / Gamma(nu) s^nu K_nu(s)
+ *   rbf:      exp(-s^2)        matern:   2^(1-nu) / Gamma(nu) z^nu K_nu(z), z = 2 sqrt(nu) s
  * Squared distances are always sums of squared differences, never |x|^2 + |y|^2 - 2 x.y, which
  * cancels. Scaled points are stored point after point (d x n, coordinates contiguous). */
 #ifndef VECCHIANN_KERNEL_H
 #define VECCHIANN_KERNEL_H
 
+#include "model/matern.h"
 #include "simd/simd.h"
 
 #include <stddef.h>
@@ -19,14 +20,23 @@ typedef enum {
     KERNEL_MATERN32,
     KERNEL_MATERN52,
     KERNEL_RBF,
-    KERNEL_MATERN /* any positive smoothness, by Bessel functions: right, not fast */
+    KERNEL_MATERN, /* any smoothness that gp_kernel() takes */
+    KERNEL_FAMILIES
 } kernel_family;
 
 typedef struct {
     kernel_family family;
-    double smoothness; /* nu, for KERNEL_MATERN only */
-    double variance;   /* s2 */
+    double smoothness;         /* nu, for KERNEL_MATERN only */
+    double variance;           /* s2 */
+    const matern_table *table; /* of the smoothness; NULL is right too, and slow */
 } kernel;
+
+/* The names of the families, 0 .. KERNEL_FAMILIES - 1. */
+const char *kernel_name(int which);
+
+/* The kernel of a name, with the table of its smoothness, which is kept for the next ones; 0 if there is no such
+ * name. For the main thread only; a kernel is good until as many others have been made as tables are kept. */
+int kernel_make(const char *name, double variance, double smoothness, kernel *out);
 
 /* The kernel as the vector routines want it; `kern` must outlive the result. */
 radial kernel_radial(const kernel *kern);

@@ -145,7 +145,7 @@ static void fill_panels(cells *c)
             c->least[p] = (int)c->n;
             for (int j = 0; j < SCREEN_COLS; j++) {
                 int there = start + j < c->first[at + 1];
-                int id = c->ids[p * SCREEN_COLS + j] = there ? c->perm[start + j] : -1;
+                int id = c->ids[(size_t)p * SCREEN_COLS + j] = there ? c->perm[start + j] : -1;
                 if (there)
                     c->column[id] = p * SCREEN_COLS + j;
                 if (there && id < c->least[p])
@@ -207,7 +207,7 @@ double cells_mean_side(const cells *c)
     for (int at = 0; at < c->count; at++) {
         double side = 0.0;
         for (int u = 0; u < c->d; u++)
-            side = fmax(side, c->high[at * c->d + u] - c->low[at * c->d + u]);
+            side = fmax(side, c->high[(size_t)at * c->d + u] - c->low[(size_t)at * c->d + u]);
         sum += side;
     }
     return sum / c->count;

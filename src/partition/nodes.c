@@ -1,5 +1,6 @@
 #include "partition/nodes.h"
 
+#include "base/pace.h"
 #include "base/scratch.h"
 
 #include <float.h>
@@ -142,13 +143,17 @@ static void fill(nodes *b, int v)
     b->known[v] = 1;
 }
 
-void nodes_fill(nodes *b, int threads)
+status nodes_fill(nodes *b, int threads, const monitor *mon)
 {
     if (!b->expands)
-        return;
+        return status_ok();
+    pace p = pace_over(mon, b->structure->nodes, threads);
+    while (pace_next(&p)) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 16)
-    for (int v = 0; v < b->structure->nodes; v++)
-        fill(b, v);
+        for (int v = (int)p.first; v < (int)p.last; v++)
+            fill(b, v);
+    }
+    return pace_end(&p);
 }
 
 /* weight <- L^-T weight, by the rows of L. */
@@ -276,28 +281,31 @@ static double turned(const nodes *b, double scale_a, double scale_b)
     return 1.12 * sqrt(2.0 * error) + 1e-12;
 }
 
-status nodes_angles(nodes *b, int threads)
+status nodes_angles(nodes *b, int threads, const monitor *mon)
 {
     const tree *t = b->structure;
     const metric_points *points = b->points;
     double *angle = scratch_alloc(t->nodes, sizeof(double));
     if (!angle)
         return status_fail(STATUS_MEMORY);
+    pace p = pace_over(mon, t->nodes, 1);
+    while (pace_next(&p)) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 4)
-    for (int v = 0; v < t->nodes; v++) {
-        double rho[CHUNK], least = 1.0;
-        int centre = t->centre[v], last = t->first[v] + t->count[v];
-        for (int i = t->first[v]; i < last; i += CHUNK) {
-            int filled = last - i < CHUNK ? last - i : CHUNK;
-            metric_list(b->source->kern, points, centre, points, t->perm + i, filled, rho);
-            for (int j = 0; j < filled; j++)
-                if (t->perm[i + j] != centre)
-                    least = fmin(least, fabs(rho[j]));
+        for (int v = (int)p.first; v < (int)p.last; v++) {
+            double rho[CHUNK], least = 1.0;
+            int centre = t->centre[v], last = t->first[v] + t->count[v];
+            for (int i = t->first[v]; i < last; i += CHUNK) {
+                int filled = last - i < CHUNK ? last - i : CHUNK;
+                metric_list(b->source->kern, points, centre, points, t->perm + i, filled, rho);
+                for (int j = 0; j < filled; j++)
+                    if (t->perm[i + j] != centre)
+                        least = fmin(least, fabs(rho[j]));
+            }
+            angle[v] = acos(least) + turned(b, points->scale[centre], b->largest[v]);
         }
-        angle[v] = acos(least) + turned(b, points->scale[centre], b->largest[v]);
     }
     b->angle = angle;
-    return status_ok();
+    return pace_end(&p);
 }
 
 double nodes_angle(const nodes *b, const node_query *query, int node)

@@ -57,10 +57,10 @@ void nodes_free(nodes *b);
 
 /* Fills the terms of all nodes at once: otherwise each is filled by the first query that meets it,
  * which is for one thread only. */
-void nodes_fill(nodes *b, int threads);
+status nodes_fill(nodes *b, int threads, const monitor *mon);
 
 /* The angle bound of all nodes; n correlations for every level of the tree. */
-status nodes_angles(nodes *b, int threads);
+status nodes_angles(nodes *b, int threads, const monitor *mon);
 
 /* A query. `weight` (2 m) belongs to the caller. */
 typedef struct {

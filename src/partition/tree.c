@@ -1,6 +1,9 @@
 #include "partition/tree.h"
 
+#include "base/pace.h"
+
 #include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,8 +77,9 @@ static void tour(const build *b, int count, const int *centre, int *order)
     }
 }
 
-static void split(const build *b, int *perm, int first, int count, int centre, int leaf,
-                  int threads, family *out)
+/* Returns 0 if the monitor, which is for the main thread alone, asked to stop. */
+static int split(const build *b, int *perm, int first, int count, int centre, int leaf, int threads,
+                 const monitor *mon, family *out)
 {
     int centres[TREE_FANOUT], order[TREE_FANOUT], place[TREE_FANOUT], points[TREE_FANOUT] = {0};
     int want = (count + leaf - 1) / leaf * 2;
@@ -90,6 +94,8 @@ static void split(const build *b, int *perm, int first, int count, int centre, i
             break;
         centres[found] = perm[far];
         assign(b, perm, first, count, centres[found], found, threads);
+        if (monitor_poll(mon, 0.0))
+            return 0;
     }
     tour(b, found, centres, order);
     for (int i = first; i < first + count; i++)
@@ -117,6 +123,7 @@ static void split(const build *b, int *perm, int first, int count, int centre, i
         out->radius[c] = sqrt(out->radius[c]);
     memcpy(perm + first, b->moved + first, (size_t)count * sizeof(int));
     out->count = found;
+    return 1;
 }
 
 static int ascending(const void *a, const void *b)
@@ -190,7 +197,8 @@ static int is_leaf(const tree *t, int node, int leaf)
     return t->count[node] <= leaf || t->radius[node] == 0.0;
 }
 
-status tree_build(int d, size_t n, const double *x, int leaf, int threads, tree *out)
+status tree_build(int d, size_t n, const double *x, int leaf, int threads, const monitor *mon,
+                  tree *out)
 {
     size_t capacity = 64;
     memset(out, 0, sizeof(*out));
@@ -218,16 +226,26 @@ status tree_build(int d, size_t n, const double *x, int leaf, int threads, tree 
             goto done;
         families = more;
         for (int v = begin; v < end; v++) /* large nodes one by one, their points in parallel */
-            if (!is_leaf(out, v, leaf) && out->count[v] > PARALLEL_POINTS)
-                split(&b, out->perm, out->first[v], out->count[v], out->centre[v], leaf, threads,
-                      &families[v - begin]);
+            if (!is_leaf(out, v, leaf) && out->count[v] > PARALLEL_POINTS &&
+                !split(&b, out->perm, out->first[v], out->count[v], out->centre[v], leaf, threads,
+                       mon, &families[v - begin])) {
+                result = status_fail(STATUS_INTERRUPTED);
+                goto done;
+            }
+        pace p = pace_over(mon, width, 8 * (size_t)threads);
+        while (pace_next(&p)) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
-        for (int v = begin; v < end; v++) {
-            if (is_leaf(out, v, leaf))
-                qsort(out->perm + out->first[v], out->count[v], sizeof(int), ascending);
-            else if (out->count[v] <= PARALLEL_POINTS)
-                split(&b, out->perm, out->first[v], out->count[v], out->centre[v], leaf, 1,
-                      &families[v - begin]);
+            for (int v = begin + (int)p.first; v < begin + (int)p.last; v++) {
+                if (is_leaf(out, v, leaf))
+                    qsort(out->perm + out->first[v], out->count[v], sizeof(int), ascending);
+                else if (out->count[v] <= PARALLEL_POINTS)
+                    split(&b, out->perm, out->first[v], out->count[v], out->centre[v], leaf, 1,
+                          NULL, &families[v - begin]);
+            }
+        }
+        if (p.stopped) {
+            result = pace_end(&p);
+            goto done;
         }
         for (int v = begin; v < end; v++) {
             out->child[v] = out->nodes;
@@ -261,7 +279,46 @@ done:
     return result;
 }
 
-int tree_check(const tree *t, int d, const double *x)
+enum { PERM, FIRST, COUNT, PARENT, CHILD, CHILDREN, CENTRE, LEVEL, RADIUS, NOTHING };
+
+static int node_fault(const tree *t, int v)
+{
+    int64_t n = (int64_t)t->n, first = t->first[v], count = t->count[v], child = t->child[v],
+            children = t->children[v], parent = t->parent[v];
+    if (first < 0 || first >= n)
+        return FIRST;
+    if (count < 1 || first + count > n)
+        return COUNT;
+    if (v ? parent < 0 || parent >= v : parent != -1)
+        return PARENT;
+    if (children < 0 || children > t->nodes)
+        return CHILDREN;
+    if (child < 0 || child + children > t->nodes || (children && child <= v))
+        return CHILD;
+    if (v && (v < t->child[parent] || v - t->child[parent] >= t->children[parent]))
+        return PARENT;
+    if (t->centre[v] < 0 || t->centre[v] >= n)
+        return CENTRE;
+    if (t->level[v] != (v ? t->level[parent] + 1 : 0))
+        return LEVEL;
+    return t->radius[v] >= 0.0 ? NOTHING : RADIUS;
+}
+
+int tree_fault(const tree *t)
+{
+    if (t->first[0] != 0)
+        return FIRST;
+    if ((size_t)t->count[0] != t->n)
+        return COUNT;
+    for (int v = 0; v < t->nodes; v++) {
+        int fault = node_fault(t, v);
+        if (fault != NOTHING)
+            return fault;
+    }
+    return NOTHING;
+}
+
+int tree_check(const tree *t, int d, const double *x, double slack)
 {
     for (int v = 0; v < t->nodes; v++) {
         int at = t->first[v], nested = t->children[v] == 0;
@@ -283,11 +340,11 @@ int tree_check(const tree *t, int d, const double *x)
             return 1;
         if (!nested)
             return 2;
-        if (sqrt(far) != t->radius[v])
+        if (!(fabs(sqrt(far) - t->radius[v]) <= slack * t->radius[v]))
             return 3;
         for (int a = t->child[v]; a < t->child[v] + t->children[v]; a++)
             for (int b = t->child[v]; b < a; b++)
-                if (sqrt(squared(d, x, t->centre[a], t->centre[b])) < widest)
+                if (sqrt(squared(d, x, t->centre[a], t->centre[b])) < widest * (1.0 - slack))
                     return 4;
         if (t->children[v] == 1)
             return 5;

@@ -4,7 +4,7 @@
  * permuted so that every subtree is a contiguous range of positions. Node 0 is the root and holds all
  * points. A node is a leaf when it has at most `leaf` points or when all its points coincide.
  *
- * Invariants, checked by tree_check():
+ * Invariants, checked by tree_check() after tree_fault():
  *   range       the ranges of the children partition the range of their parent, in order; inside a
  *               leaf, points are in increasing index
  *   nesting     the centre of a node is the centre of one of its children
@@ -37,10 +37,17 @@ typedef struct {
 } tree;
 
 /* Builds from n >= 1 points x (d x n); the caller frees with tree_free. */
-status tree_build(int d, size_t n, const double *x, int leaf, int threads, tree *out);
+status tree_build(int d, size_t n, const double *x, int leaf, int threads, const monitor *mon,
+                  tree *out);
 void tree_free(tree *t);
 
-/* 0 when every invariant holds, otherwise the number of the first that fails, in the order above. */
-int tree_check(const tree *t, int d, const double *x);
+/* What is out of range, or does not fit what other nodes say: 0 perm, 1 first, 2 count, 3 parent, 4 child,
+ * 5 children, 6 centre, 7 level, 8 radius; 9 where nothing is. perm itself is not read, and nothing else is safe to
+ * read before. */
+int tree_fault(const tree *t);
+
+/* 0 when every invariant holds, otherwise the number of the first that fails, in the order above. The slack is a
+ * share of the radii, for trees that were built on another machine. */
+int tree_check(const tree *t, int d, const double *x, double slack);
 
 #endif

@@ -10,6 +10,9 @@
 #include <Rinternals.h>
 
 SEXP threads_info(SEXP threads);
+SEXP threads_limit(void);
+/* d k / d log lengthscale at scaled distances r, for tests. */
+SEXP kernel_slopes(SEXP kern, SEXP r);
 SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP uniforms, SEXP threads);
 SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads);
 SEXP residual_features(SEXP gp, SEXP newdata, SEXP threads);
@@ -18,27 +21,38 @@ SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP threads);
 SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads);
 SEXP tree_index_fields(SEXP gp, SEXP tree_list);
 SEXP scratch_buffers(void);
+SEXP numbers_print(SEXP object);
+SEXP gp_known(SEXP gp);
+SEXP gp_remember(SEXP gp);
+SEXP gp_damage(SEXP gp, SEXP threads);
+SEXP tree_known(SEXP tree_list);
+SEXP tree_remember(SEXP tree_list);
+SEXP tree_damage(SEXP tree_list);
+SEXP tree_seal(SEXP index);
 SEXP tree_invariant(SEXP list, SEXP x, SEXP lengthscale);
 SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
                   SEXP method, SEXP budget, SEXP threads, SEXP progress);
 
-SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
-                       SEXP threads, SEXP progress);
+SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh,
+                       SEXP predecessors, SEXP threads, SEXP progress);
 
 /* Ordering and the VIF approximation; see order.h and vif.h. */
 SEXP order_points(SEXP x, SEXP centre);
 SEXP vif_regression(SEXP gp, SEXP noise, SEXP id, SEXP children, SEXP child_noise, SEXP threads);
 SEXP vif_contrasts(SEXP id, SEXP coef, SEXP parents, SEXP children, SEXP threads);
-SEXP vif_crossproduct(SEXP A, SEXP B, SEXP weight, SEXP threads);
-SEXP vif_norms(SEXP L, SEXP W, SEXP threads);
-SEXP vif_derivative(SEXP gp, SEXP noise, SEXP id, SEXP evaluation, SEXP threads);
-SEXP vif_slopes(SEXP gp, SEXP z, SEXP A, SEXP threads);
+SEXP vif_norm(SEXP L, SEXP W, SEXP threads);
+SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP gradient,
+                    SEXP information, SEXP axes, SEXP memory, SEXP threads);
+SEXP vif_memory(void);
+SEXP vif_prediction(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh, SEXP centred,
+                    SEXP b, SEXP root, SEXP sets, SEXP threads);
 
 /* Non-Gaussian responses; see laplace.h. */
 SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads);
 SEXP laplace_inducing(SEXP gp, SEXP A, SEXP threads);
 SEXP laplace_solves(SEXP id, SEXP coef, SEXP X, SEXP transposed);
 SEXP laplace_collects(SEXP id, SEXP coef, SEXP X);
+SEXP laplace_crossproduct(SEXP A, SEXP B, SEXP weight, SEXP threads);
 SEXP laplace_combination(SEXP C, SEXP V, SEXP threads);
 SEXP laplace_pair_sums(SEXP id, SEXP weight, SEXP L, SEXP H, SEXP RL, SEXP RH, SEXP threads);
 

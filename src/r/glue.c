@@ -4,7 +4,11 @@
 
 #include <R.h>
 #include <R_ext/Utils.h>
+#include <math.h>
+#include <setjmp.h>
 #include <string.h>
+
+#define USUAL_EXPONENT 64 /* of 2: variances that need no other unit */
 
 /* ---- unpacking ------------------------------------------------------------------------------ */
 
@@ -32,19 +36,14 @@ int r_threads(SEXP threads)
 
 kernel r_kernel(SEXP kern)
 {
-    static const char *families[] = {"matern12", "matern32", "matern52", "rbf", "matern"};
     const char *family = CHAR(asChar(r_element(kern, "family")));
-    kernel out = {KERNEL_MATERN12, 0.0, asReal(r_element(kern, "variance"))};
-    for (int f = 0; f < 5; f++)
-        if (strcmp(family, families[f]) == 0) {
-            out.family = (kernel_family)f;
-            if (out.family == KERNEL_MATERN)
-                out.smoothness = asReal(r_element(kern, "smoothness"));
-            return out;
-        }
-    error("internal: unknown kernel family '%s'", family);
+    SEXP smoothness = r_element(kern, "smoothness");
+    kernel out;
+    if (!kernel_make(family, asReal(r_element(kern, "variance")),
+                     smoothness == R_NilValue ? 0.0 : asReal(smoothness), &out))
+        error("internal: unknown kernel family '%s'", family);
+    return out;
 }
-
 
 double *r_spread(const double *value, R_xlen_t length, int d)
 {
@@ -76,9 +75,40 @@ frame r_frame(SEXP x, SEXP kern)
         for (int l = 0; l < 8; l++)
             sum += lane[l];
         centre[u] = sum / (double)n;
+        for (i = 0; i < n && !isfinite(sum); i++) /* the mean of huge numbers, which have no sum */
+            centre[u] = (i ? centre[u] : 0.0) + column[i] / (double)n;
     }
-    return (frame){r_kernel(kern), d, r_spread(REAL(lengthscale), XLENGTH(lengthscale), d),
-                   centre};
+    return (frame){r_kernel(kern), d, r_spread(REAL(lengthscale), XLENGTH(lengthscale), d), centre,
+                   1.0};
+}
+
+frame r_frame_in_units(SEXP x, SEXP kern)
+{
+    frame fr = r_frame(x, kern);
+    int exponent;
+    frexp(fr.kern.variance, &exponent);
+    if (abs(exponent) > USUAL_EXPONENT) {
+        fr.unit = ldexp(1.0, exponent / 2);
+        fr.kern.variance = fr.kern.variance / fr.unit / fr.unit;
+    }
+    return fr;
+}
+
+void r_scale(double *values, size_t count, double factor)
+{
+    for (size_t i = 0; i < count && factor != 1.0; i++)
+        values[i] *= factor;
+}
+
+const double *r_in_units(SEXP object, const char *what, R_xlen_t length, double factor)
+{
+    const double *from = r_doubles(object, what, length);
+    if (factor == 1.0)
+        return from;
+    double *out = (double *)R_alloc(length + 1, sizeof(double));
+    memcpy(out, from, length * sizeof(double));
+    r_scale(out, length, factor);
+    return out;
 }
 
 /* Scaled points (d x n) of a matrix, in memory that R frees. */
@@ -98,10 +128,14 @@ metric_points r_points(const frame *fr, SEXP holder, double nugget)
     SEXP x = r_element(holder, "x"), V = r_element(holder, "V");
     metric_points out = {.n = nrows(x), .d = fr->d, .m = nrows(V)};
     out.x = r_scaled(fr, x);
-    out.v = r_doubles(V, "V", (R_xlen_t)out.n * out.m);
+    double inverse = 1.0 / fr->unit;
+    out.v = r_in_units(V, "V", (R_xlen_t)out.n * out.m, inverse);
     double *variance = (double *)R_alloc(2 * out.n + 1, sizeof(double));
-    metric_variances(&fr->kern, out.n, r_doubles(r_element(holder, "variance"), "variance", out.n),
-                     nugget, variance, variance + out.n);
+    const double *residual = r_doubles(r_element(holder, "variance"), "variance", out.n);
+    for (size_t i = 0; i < out.n; i++)
+        variance[i] = residual[i] * inverse * inverse;
+    metric_variances(&fr->kern, out.n, variance, nugget * inverse * inverse, variance,
+                     variance + out.n);
     out.variance = variance;
     out.scale = variance + out.n;
     return out;
@@ -137,16 +171,15 @@ SEXP r_list(int count, const char *const *names)
     return list;
 }
 
-static SEXP interrupt_condition(void)
+/* The jump that a poll held, if one did. */
+static SEXP held_jump(void)
 {
-    static const char *names[] = {"message", "call"};
-    SEXP condition = PROTECT(r_list(2, names)), class = PROTECT(allocVector(STRSXP, 2));
-    SET_VECTOR_ELT(condition, 0, mkString("interrupted"));
-    SET_STRING_ELT(class, 0, mkChar("interrupt"));
-    SET_STRING_ELT(class, 1, mkChar("condition"));
-    setAttrib(condition, R_ClassSymbol, class);
-    UNPROTECT(2);
-    return condition;
+    static SEXP token = NULL;
+    if (!token) {
+        token = R_MakeUnwindCont();
+        R_PreserveObject(token);
+    }
+    return token;
 }
 
 void r_raise(status outcome)
@@ -156,10 +189,8 @@ void r_raise(status outcome)
         return;
     case STATUS_MEMORY:
         error("not enough memory");
-    case STATUS_INTERRUPTED: /* R_ToplevelExec took the interrupt: signal it again, as an interrupt */
-        eval(PROTECT(lang2(install("signalCondition"), interrupt_condition())), R_BaseEnv);
-        eval(PROTECT(lang2(install("invokeRestart"), mkString("abort"))), R_BaseEnv);
-        error("interrupted");
+    case STATUS_INTERRUPTED:
+        R_ContinueUnwind(held_jump());
     case STATUS_NOT_POSITIVE_DEFINITE:
         error("the Cholesky factorisation of k(inducing, inducing) fails at pivot %lld: inducing "
               "inputs are too close for this kernel; use a larger `jitter`, or fewer or different "
@@ -168,24 +199,62 @@ void r_raise(status outcome)
     }
 }
 
-static void check_interrupt(void *unused)
-{
-    (void)unused;
-    R_CheckUserInterrupt();
-}
+#define POLL_SECONDS 0.05
 
+/* What R is let in for. */
+typedef struct {
+    progress_line *line;
+    double fraction;
+    jmp_buf back;
+} visit;
 
-/* R_ToplevelExec keeps the jump of an interrupt inside, so that the core can free its memory. */
-int r_poll(void *context, double fraction)
+static SEXP let_in(void *data)
 {
-    progress_line *line = context;
-    int percent = (int)(100.0 * fraction);
+    visit *now = data;
+    progress_line *line = now->line;
+    int percent = (int)(100.0 * now->fraction);
     if (line->show && percent > line->shown) {
         line->shown = percent;
         Rprintf("\rsearching %3d %%%s", percent, percent >= 100 ? "\r                \r" : "");
         R_FlushConsole();
     }
-    return !R_ToplevelExec(check_interrupt, NULL);
+    R_CheckUserInterrupt();
+    return R_NilValue;
+}
+
+static void hold(void *data, Rboolean jump)
+{
+    if (jump)
+        longjmp(((visit *)data)->back, 1);
+}
+
+static int poll_r(void *context, double fraction)
+{
+    progress_line *line = context;
+    double now = threads_seconds();
+    if (now < line->next && fraction < 1.0)
+        return 0;
+    visit visited = {.line = line, .fraction = fraction};
+    if (setjmp(visited.back))
+        return 1;
+    R_UnwindProtect(let_in, &visited, hold, &visited, held_jump());
+    line->next = now + POLL_SECONDS;
+    return 0;
+}
+
+monitor r_monitor(progress_line *line, int show)
+{
+    held_jump(); /* made while a failure may still jump */
+    *line = (progress_line){show, -1, 0.0};
+    return (monitor){poll_r, line};
+}
+
+const monitor *r_interrupts(void)
+{
+    static progress_line line;
+    static const monitor quiet = {poll_r, &line};
+    held_jump();
+    return &quiet;
 }
 
 /* Points (d x n) in units of the lengthscales, for what does not depend on the kernel. */
@@ -195,7 +264,8 @@ double *r_lengthscale_scaled(const kernel *unit, SEXP x, SEXP lengthscale, int *
     *d = ncols(x);
     double *centre = (double *)R_alloc(*d, sizeof(double));
     memset(centre, 0, *d * sizeof(double));
-    const double *scale = r_spread(r_doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), *d);
+    const double *scale =
+        r_spread(r_doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), *d);
     double *points = (double *)R_alloc(n * *d + 1, sizeof(double));
     kernel_scale(unit, r_doubles(x, "x", (R_xlen_t)n * *d), n, *d, scale, centre, points);
     return points;

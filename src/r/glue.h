@@ -24,31 +24,46 @@ kernel r_kernel(SEXP kern);
 /* A value for each of d columns, from one for all or from d. */
 double *r_spread(const double *value, R_xlen_t length, int d);
 
-/* Everything that scaling needs: lengthscales spread over the columns, and the centre of gp$x. */
+/* Everything that scaling needs: lengthscales spread over the columns, and the centre of gp$x; and the unit of features, whose
+ * square is the unit of variances. */
 typedef struct {
     kernel kern;
     int d;
     const double *lengthscale, *centre;
+    double unit;
 } frame;
 
 frame r_frame(SEXP x, SEXP kern);
+/* The same in a unit in which the kernel's variance is neither huge nor tiny, for what does not depend on the variance: searches
+ * would lose squares and single-precision numbers to over- and underflow. The unit is a power of two, so that changing
+ * to it rounds nothing, and 1 for usual variances, whose features are then used where they stand. */
+frame r_frame_in_units(SEXP x, SEXP kern);
+/* values * factor, in place. */
+void r_scale(double *values, size_t count, double factor);
+/* Doubles of a known length times a power of two: themselves if that is 1, a copy in memory that R frees otherwise. */
+const double *r_in_units(SEXP object, const char *what, R_xlen_t length, double factor);
 /* Scaled points (d x n) of a matrix. */
 double *r_scaled(const frame *fr, SEXP x);
 /* Points (d x n) in units of the lengthscales, for what does not depend on the kernel. */
 double *r_lengthscale_scaled(const kernel *unit, SEXP x, SEXP lengthscale, int *d);
-/* The points of a residual_gp, or of list(x, V, variance) for new ones. */
+/* The points of a residual_gp, or of list(x, V, variance) for new ones, in the unit of the frame. */
 metric_points r_points(const frame *fr, SEXP holder, double nugget);
 
-/* Turns a status into an R error or an interrupt; returns only if all is well. */
+/* Turns a status into an R error; returns only if all is well. After STATUS_INTERRUPTED R goes on with the jump that a
+ * poll held: an interrupt, a time limit, or whatever else R wanted. */
 void r_raise(status outcome);
 
+/* What a monitor shows, and when it looks next. */
 typedef struct {
     int show, shown;
+    double next;
 } progress_line;
 
-/* A monitor's poll: draws the line and answers whether the user wants to stop. R_ToplevelExec keeps the jump of an
- * interrupt inside, so that the core can free its memory. */
-int r_poll(void *context, double fraction);
+/* A monitor that lets R in a few times a second, to draw the line and to see interrupts and time limits. A jump out of
+ * R is held until r_raise, so that the core can free its memory. */
+monitor r_monitor(progress_line *line, int show);
+/* The same without a line, for all work that has none. */
+const monitor *r_interrupts(void);
 
 /* The handler of R_tryCatchError for allocations: answers R_NilValue. */
 SEXP r_allocation_failed(SEXP condition, void *unused);

@@ -74,7 +74,7 @@ SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
     /* from the features to k(z, x), whose adjoint is L^-T vbar */
     if (m) {
         r_raise(inducing_weights(m, r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m), n,
-                                 vbar, team, weights));
+                                 vbar, team, r_interrupts(), weights));
         r_raise(laplace_slopes(&fr.kern, fr.d, m, r_scaled(&fr, z), n, problem.x, weights, team,
                                through));
         for (int l = 0; l < fr.d; l++)
@@ -122,6 +122,19 @@ SEXP laplace_pair_sums(SEXP id, SEXP weight, SEXP L, SEXP H, SEXP RL, SEXP RH, S
                   r_doubles(L, "L", size), r_doubles(H, "H", size), r_doubles(RL, "RL", size),
                   r_doubles(RH, "RH", size), r_threads(threads), REAL(VECTOR_ELT(out, 0)),
                   REAL(VECTOR_ELT(out, 1)));
+    UNPROTECT(1);
+    return out;
+}
+
+/* A diag(weight) B' (p x q) for A (p x n) and B (q x n), weight NULL for 1. */
+SEXP laplace_crossproduct(SEXP A, SEXP B, SEXP weight, SEXP threads)
+{
+    int p = nrows(A), q = nrows(B), n = ncols(A);
+    SEXP out = PROTECT(allocMatrix(REALSXP, p, q));
+    const double *scale = weight == R_NilValue ? NULL : r_doubles(weight, "weight", n);
+    r_raise(laplace_cross(p, q, n, r_doubles(A, "A", (R_xlen_t)p * n),
+                          r_doubles(B, "B", (R_xlen_t)q * n), scale, r_threads(threads),
+                          REAL(out)));
     UNPROTECT(1);
     return out;
 }

@@ -15,12 +15,11 @@ typedef struct {
     index_pack kept;
 } search_problem;
 
-/* The fields of a tree in R, in this order; indices are 1-based there, and 0 is none. */
-#define R_TREE_FIELDS 9
-extern const char *const r_tree_fields[R_TREE_FIELDS];
-
-/* A cover tree over n points; an error where it is none. */
+/* A cover tree over n points; an error where numbers are out of range. */
 tree r_tree(SEXP list, size_t n);
+
+/* The field of a tree that is not as it was built from its scaled points (d x n), or NULL. */
+const char *r_tree_damage(SEXP list, size_t n, int d, const double *points, double slack);
 
 /* The structure of a tree is read where its index does not serve, or if it is `wanted` all the same. */
 void r_problem(SEXP gp, SEXP tree_list, int wanted, search_problem *out);

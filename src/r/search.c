@@ -4,6 +4,7 @@
 #include "r/glue.h"
 #include "r/problem.h"
 #include "search/answers.h"
+#include "search/distinct.h"
 
 #include <R.h>
 #include <math.h>
@@ -25,6 +26,20 @@ static SEXP pack_counters(const query_counters *counters)
 
 SEXP scratch_buffers(void) { return ScalarReal((double)scratch_count()); }
 
+/* Where there are fewer than k the last are missing: ids of 0, and all columns from `found` on. */
+static void fill_missing(size_t count, int found, int k, int *id, double *dist)
+{
+    for (size_t q = 0; q < count; q++)
+        for (size_t j = found; j-- > 0 && id[q + j * count] == 0;) {
+            id[q + j * count] = NA_INTEGER;
+            dist[q + j * count] = NA_REAL;
+        }
+    for (size_t at = count * found; at < count * k; at++) {
+        id[at] = NA_INTEGER;
+        dist[at] = NA_REAL;
+    }
+}
+
 SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
                   SEXP method, SEXP budget, SEXP threads, SEXP progress)
 {
@@ -36,17 +51,19 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
     metric_points from = problem.points;
     if (fresh != R_NilValue)
         from = r_points(&problem.fr, fresh, asReal(r_element(gp, "nugget")));
-    progress_line line = {asLogical(progress) == TRUE, -1};
-    monitor mon = {r_poll, &line};
+    int wanted = asInteger(k), self = fresh == R_NilValue;
+    size_t most = problem.points.n - (self && problem.points.n > 1); /* what a query can have */
+    progress_line line;
+    monitor mon = r_monitor(&line, asLogical(progress) == TRUE);
     query_task task = {
         .kern = &problem.fr.kern,
         .points = &problem.points,
         .from = fresh != R_NilValue ? &from : &problem.points,
         .count = queries == R_NilValue ? from.n : (size_t)XLENGTH(queries),
         .rows = r_rows(queries, from.n),
-        .self = fresh == R_NilValue,
+        .self = self,
         .predecessors = asLogical(predecessors) == TRUE,
-        .k = asInteger(k),
+        .k = (size_t)wanted < most ? wanted : (int)most,
         .threads = r_threads(threads),
         .budget = asReal(budget),
         .source = &problem.source,
@@ -55,8 +72,8 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
         .mon = &mon,
     };
     SEXP out = PROTECT(r_list(5, names));
-    SET_VECTOR_ELT(out, 0, allocMatrix(INTSXP, (int)task.count, task.k));
-    SET_VECTOR_ELT(out, 1, allocMatrix(REALSXP, (int)task.count, task.k));
+    SET_VECTOR_ELT(out, 0, allocMatrix(INTSXP, (int)task.count, wanted));
+    SET_VECTOR_ELT(out, 1, allocMatrix(REALSXP, (int)task.count, wanted));
     scratch_advise(INTEGER(VECTOR_ELT(out, 0)), task.count * task.k * sizeof(int));
     scratch_advise(REAL(VECTOR_ELT(out, 1)), task.count * task.k * sizeof(double));
     int *id = INTEGER(VECTOR_ELT(out, 0));
@@ -65,17 +82,13 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
     query_result result = {.given = &given, .note = ""};
     status outcome = answers_new(task.count, task.k, id, dist, &given);
     if (!outcome.code)
-        outcome = query_run(name, &task, &result);
+        outcome = distinct_run(name, &task, &result);
     if (!outcome.code)
         answers_settle(&given, task.threads);
     answers_free(&given);
     if (outcome.code)
         r_raise(outcome);
-    for (size_t q = 0; q < task.count; q++) /* where there are fewer than k, the last are missing */
-        for (size_t j = task.k; j-- > 0 && id[q + j * task.count] == 0;) {
-            id[q + j * task.count] = NA_INTEGER;
-            dist[q + j * task.count] = NA_REAL;
-        }
+    fill_missing(task.count, task.k, wanted, id, dist);
     SET_VECTOR_ELT(out, 2, pack_counters(&result.counters));
     SET_VECTOR_ELT(out, 3, mkString(result.method));
     SET_VECTOR_ELT(out, 4, mkString(result.note));

@@ -1,7 +1,7 @@
 #include "r/entry.h"
 
 #include "r/glue.h"
-#include "select/select.h"
+#include "vif/predict.h"
 
 #include <R.h>
 #include <limits.h>
@@ -31,33 +31,44 @@ static int *unpack_pools(SEXP pools, size_t count, int *width)
     return out;
 }
 
+/* What both routines ask for; `points` and `from` must outlive the task. */
+static select_task unpack_task(frame *fr, SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries,
+                               SEXP fresh, metric_points *points, metric_points *from, SEXP threads)
+{
+    *fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
+    *from = *points = r_points(fr, gp, 0.0);
+    SEXP own = fresh == R_NilValue ? gp : fresh;
+    if (fresh != R_NilValue)
+        *from = r_points(fr, fresh, 0.0);
+    select_task task = {
+        .kern = &fr->kern,
+        .points = points,
+        .residual = r_doubles(r_element(gp, "variance"), "variance", points->n),
+        .noise = r_doubles(noise, "noise", points->n),
+        .from = from,
+        .own = r_doubles(r_element(own, "variance"), "variance", from->n),
+        .count = queries == R_NilValue ? from->n : (size_t)XLENGTH(queries),
+        .rows = r_rows(queries, from->n),
+        .self = fresh == R_NilValue,
+        .k = asInteger(k),
+        .threads = r_threads(threads),
+    };
+    task.pool = unpack_pools(pools, task.count, &task.width);
+    return task;
+}
+
 SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh,
                        SEXP predecessors, SEXP threads, SEXP progress)
 {
     static const char *names[] = {"id", "dist", "variance"};
-    frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
-    metric_points points = r_points(&fr, gp, 0.0), from = points;
-    SEXP own = fresh == R_NilValue ? gp : fresh;
-    if (fresh != R_NilValue)
-        from = r_points(&fr, fresh, 0.0);
-    progress_line line = {asLogical(progress) == TRUE, -1};
-    monitor mon = {r_poll, &line};
-    select_task task = {
-        .kern = &fr.kern,
-        .points = &points,
-        .residual = r_doubles(r_element(gp, "variance"), "variance", points.n),
-        .noise = r_doubles(noise, "noise", points.n),
-        .from = &from,
-        .own = r_doubles(r_element(own, "variance"), "variance", from.n),
-        .count = queries == R_NilValue ? from.n : (size_t)XLENGTH(queries),
-        .rows = r_rows(queries, from.n),
-        .self = fresh == R_NilValue,
-        .predecessors = asLogical(predecessors) == TRUE,
-        .k = asInteger(k),
-        .threads = r_threads(threads),
-        .mon = &mon,
-    };
-    task.pool = unpack_pools(pools, task.count, &task.width);
+    frame fr;
+    metric_points points, from;
+    select_task task =
+        unpack_task(&fr, gp, noise, pools, k, queries, fresh, &points, &from, threads);
+    progress_line line;
+    monitor mon = r_monitor(&line, asLogical(progress) == TRUE);
+    task.mon = &mon;
+    task.predecessors = asLogical(predecessors) == TRUE;
     SEXP out = PROTECT(r_list(3, names));
     SET_VECTOR_ELT(out, 0, allocMatrix(INTSXP, (int)task.count, task.k));
     SET_VECTOR_ELT(out, 1, allocMatrix(REALSXP, (int)task.count, task.k));
@@ -71,6 +82,38 @@ SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SE
             id[at] = NA_INTEGER;
             dist[at] = NA_REAL;
         }
+    UNPROTECT(1);
+    return out;
+}
+
+SEXP vif_prediction(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh, SEXP centred,
+                    SEXP b, SEXP root, SEXP sets, SEXP threads)
+{
+    static const char *names[] = {"fit", "variance", "id", "coef"};
+    frame fr;
+    metric_points points, from;
+    select_task task =
+        unpack_task(&fr, gp, noise, pools, k, queries, fresh, &points, &from, threads);
+    task.mon = r_interrupts();
+    task.self = 0; /* the noise-free value at an observation has that observation as a candidate */
+    R_xlen_t m = points.m;
+    predict_state state = {r_doubles(centred, "centred", points.n), r_doubles(b, "b", m), NULL};
+    double *variance = NULL, *coef = NULL;
+    int *id = NULL;
+    SEXP out = PROTECT(r_list(4, names));
+    SET_VECTOR_ELT(out, 0, allocVector(REALSXP, task.count));
+    if (root != R_NilValue) {
+        state.root = r_doubles(root, "root", m * m);
+        SET_VECTOR_ELT(out, 1, allocVector(REALSXP, task.count));
+        variance = REAL(VECTOR_ELT(out, 1));
+    }
+    if (asLogical(sets) == TRUE) {
+        SET_VECTOR_ELT(out, 2, allocMatrix(INTSXP, (int)task.count, task.k));
+        SET_VECTOR_ELT(out, 3, allocMatrix(REALSXP, task.k, (int)task.count));
+        id = INTEGER(VECTOR_ELT(out, 2));
+        coef = REAL(VECTOR_ELT(out, 3));
+    }
+    r_raise(predict_run(&task, &state, REAL(VECTOR_ELT(out, 0)), variance, id, coef));
     UNPROTECT(1);
     return out;
 }

@@ -2,7 +2,9 @@
 
 #include "base/scratch.h"
 #include "r/glue.h"
+#include "r/known.h"
 #include "r/problem.h"
+#include "search/distinct.h"
 
 #include <R.h>
 #include <string.h>
@@ -23,7 +25,8 @@ SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP threads)
     tree built;
     int d;
     double *points = r_lengthscale_scaled(&unit, x, lengthscale, &d);
-    r_raise(tree_build(d, nrows(x), points, CELLS_LEAF, r_threads(threads), &built));
+    r_raise(
+        tree_build(d, nrows(x), points, CELLS_LEAF, r_threads(threads), r_interrupts(), &built));
     const int *from[] = {built.perm,  built.first,    built.count,  built.parent,
                          built.child, built.children, built.centre, built.level};
     static const int shift[] = {1, 1, 0, 1, 1, 0, 1, 0};
@@ -50,7 +53,44 @@ SEXP tree_invariant(SEXP list, SEXP x, SEXP lengthscale)
     int d;
     double *points = r_lengthscale_scaled(&unit, x, lengthscale, &d);
     tree structure = r_tree(list, nrows(x));
-    return ScalarInteger(tree_check(&structure, d, points));
+    return ScalarInteger(tree_check(&structure, d, points, 0.0));
+}
+
+#define BUILT_ELSEWHERE 1e-12 /* share of a radius that rounding may differ by */
+
+/* Takes a tree that was just made as one that needs no check. */
+SEXP tree_remember(SEXP tree_list)
+{
+    known_tree_add(tree_list);
+    return R_NilValue;
+}
+
+SEXP tree_known(SEXP tree_list) { return ScalarLogical(known_tree(tree_list)); }
+
+/* What is damaged of a tree whose process is sound, or NULL, and then the tree is known. */
+SEXP tree_damage(SEXP tree_list)
+{
+    kernel unit = {KERNEL_MATERN12, 0.0, 1.0};
+    SEXP x = r_element(r_element(tree_list, "gp"), "x"), index = r_element(tree_list, "index");
+    int d;
+    double *points = r_lengthscale_scaled(&unit, x, r_element(tree_list, "lengthscale"), &d);
+    const char *field = r_tree_damage(tree_list, nrows(x), d, points, BUILT_ELSEWHERE);
+    if (!field && TYPEOF(index) == RAWSXP &&
+        !index_sound((index_pack){RAW(index), (size_t)XLENGTH(index), 0}))
+        field = "index";
+    if (field)
+        return mkString(field);
+    known_tree_add(tree_list);
+    return R_NilValue;
+}
+
+/* A copy of an index whose checksum is that of what it holds, for tests that damage it on purpose. */
+SEXP tree_seal(SEXP index)
+{
+    SEXP out = PROTECT(duplicate(index));
+    index_seal(RAW(out), (size_t)XLENGTH(out));
+    UNPROTECT(1);
+    return out;
 }
 
 #define SAMPLE_NEIGHBOURS 30 /* what an index is chosen for */
@@ -94,8 +134,9 @@ SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads)
         .budget = INFINITY,
         .source = &problem.source,
         .structure = &problem.structure,
+        .mon = r_interrupts(),
     };
-    r_raise(query_index(&task, 1, &built));
+    r_raise(distinct_index(&task, 1, &built));
     SEXP out = PROTECT(place_index(&built));
     if (out != R_NilValue) {
         scratch_advise(RAW(out), (size_t)XLENGTH(out));

@@ -1,14 +1,18 @@
 #include "r/entry.h"
 
-#include "model/inducing.h"
+#include "base/scratch.h"
 #include "r/glue.h"
+#include "vif/likelihood.h"
 #include "vif/vif.h"
 
 #include <R.h>
 #include <math.h>
 
-static void raise_vif(status outcome)
+static void raise_vif(status outcome, size_t n)
 {
+    if (outcome.code == STATUS_NOT_POSITIVE_DEFINITE && outcome.where >= n)
+        error("the covariance of the observations, or that of the coefficients of the mean, is not "
+              "positive definite");
     if (outcome.code == STATUS_NOT_POSITIVE_DEFINITE)
         error("the residual covariance of point %lld and its neighbours is not positive definite: "
               "duplicates, or inputs too close for this kernel; use a positive `nugget`",
@@ -49,9 +53,11 @@ SEXP vif_regression(SEXP gp, SEXP noise, SEXP id, SEXP children, SEXP child_nois
     SEXP out = PROTECT(r_list(2, names));
     SET_VECTOR_ELT(out, 0, allocMatrix(REALSXP, k, (int)own.n));
     SET_VECTOR_ELT(out, 1, allocVector(REALSXP, own.n));
+    const monitor *mon = r_interrupts();
     raise_vif(vif_regress(&fr.kern, fr.d, nrows(r_element(gp, "V")), &parents, &own, k,
-                          unpack_ids(id, own.n), r_threads(threads), REAL(VECTOR_ELT(out, 0)),
-                          REAL(VECTOR_ELT(out, 1))));
+                          unpack_ids(id, own.n), r_threads(threads), mon, REAL(VECTOR_ELT(out, 0)),
+                          REAL(VECTOR_ELT(out, 1))),
+              own.n);
     UNPROTECT(1);
     return out;
 }
@@ -61,87 +67,97 @@ SEXP vif_contrasts(SEXP id, SEXP coef, SEXP parents, SEXP children, SEXP threads
     int n = ncols(children), q = nrows(children), k = ncols(id);
     vif_table table = {k, unpack_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n)};
     SEXP out = PROTECT(allocMatrix(REALSXP, q, n));
-    vif_contrast(&table, q, r_doubles(parents, "parents", -1), n, r_doubles(children, "children", -1),
-                 r_threads(threads), REAL(out));
+    vif_contrast(&table, q, r_doubles(parents, "parents", -1), n,
+                 r_doubles(children, "children", -1), r_threads(threads), REAL(out));
     UNPROTECT(1);
     return out;
 }
 
-SEXP vif_crossproduct(SEXP A, SEXP B, SEXP weight, SEXP threads)
-{
-    int p = nrows(A), q = nrows(B), n = ncols(A);
-    SEXP C = PROTECT(allocMatrix(REALSXP, p, q));
-    r_raise(vif_cross(p, q, n, r_doubles(A, "A", -1), r_doubles(B, "B", (R_xlen_t)q * n),
-                    weight == R_NilValue ? NULL : r_doubles(weight, "weight", n),
-                    r_threads(threads), REAL(C)));
-    UNPROTECT(1);
-    return C;
-}
-
-SEXP vif_norms(SEXP L, SEXP W, SEXP threads)
+SEXP vif_norm(SEXP L, SEXP W, SEXP threads)
 {
     int m = nrows(W), n = ncols(W);
     SEXP norm = PROTECT(allocVector(REALSXP, n));
-    r_raise(vif_precision(m, r_doubles(L, "L", (R_xlen_t)m * m), n, r_doubles(W, "W", -1),
-                        r_threads(threads), REAL(norm), NULL));
+    r_raise(vif_norms(m, r_doubles(L, "L", (R_xlen_t)m * m), n, r_doubles(W, "W", -1),
+                      r_threads(threads), REAL(norm)));
     UNPROTECT(1);
     return norm;
 }
 
-SEXP vif_derivative(SEXP gp, SEXP noise, SEXP id, SEXP evaluation, SEXP threads)
+static double *new_values(SEXP list, int at, R_xlen_t rows, R_xlen_t cols)
 {
-    static const char *names[] = {"signal", "noise", "slope", "features"};
-    frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
-    vif_points points = unpack_vif(&fr, gp, noise);
-    SEXP z = r_element(gp, "inducing");
-    size_t n = points.n;
-    int m = nrows(z), k = ncols(id), team = r_threads(threads);
-    R_xlen_t size = (R_xlen_t)m * n;
-    vif_table table = {k, unpack_ids(id, n),
-                       r_doubles(r_element(evaluation, "coef"), "coef", (R_xlen_t)k * n)};
-    double *norm = (double *)R_alloc(n + 1, sizeof(double));
-    double *G = (double *)R_alloc(size + 1, sizeof(double));
-    double *vbar = (double *)R_alloc(size + 1, sizeof(double));
-    double *through_z = (double *)R_alloc(fr.d, sizeof(double));
-    vif_state state = {
-        .D = r_doubles(r_element(evaluation, "D"), "D", n),
-        .W = r_doubles(r_element(evaluation, "W"), "W", size),
-        .norm = norm,
-        .b = r_doubles(r_element(evaluation, "b"), "b", m),
-        .error = r_doubles(r_element(evaluation, "error"), "error", n),
-        .centred = r_doubles(r_element(evaluation, "centred"), "centred", n),
-    };
-    r_raise(vif_precision(m, r_doubles(r_element(evaluation, "root"), "root", (R_xlen_t)m * m), n,
-                        state.W, team, norm, G));
-    SEXP out = PROTECT(r_list(4, names));
-    SET_VECTOR_ELT(out, 0, allocVector(REALSXP, 1));
-    SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
-    SET_VECTOR_ELT(out, 2, allocVector(REALSXP, fr.d));
-    SET_VECTOR_ELT(out, 3, allocMatrix(REALSXP, m, m));
-    double *slope = REAL(VECTOR_ELT(out, 2));
-    raise_vif(vif_adjoint(&fr.kern, fr.d, m, &points, &table, &state, team, G,
-                          REAL(VECTOR_ELT(out, 0)), REAL(VECTOR_ELT(out, 1)), slope, vbar));
-    /* from the features to L (left to R, by features = vbar V') and to k(z, x), whose adjoint is
-     * L^-T vbar */
-    r_raise(vif_cross(m, m, n, vbar, points.v, NULL, team, REAL(VECTOR_ELT(out, 3))));
-    r_raise(inducing_weights(m, r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m), n, vbar, team,
-                           vbar));
-    r_raise(vif_kernel_slopes(&fr.kern, fr.d, m, r_scaled(&fr, z), n, points.x, vbar, team, through_z));
-    for (int u = 0; u < fr.d; u++)
-        slope[u] += through_z[u];
-    UNPROTECT(1);
-    return out;
+    SEXP values =
+        cols < 0 ? allocVector(REALSXP, rows) : allocMatrix(REALSXP, (int)rows, (int)cols);
+    SET_VECTOR_ELT(list, at, values);
+    return REAL(values);
 }
 
-/* sum_uv A_uv d k(z_u, z_v) / d log lengthscale. */
-SEXP vif_slopes(SEXP gp, SEXP z, SEXP A, SEXP threads)
+static void free_pool(SEXP pointer)
 {
+    scratch_pool_free(R_ExternalPtrAddr(pointer));
+    R_ClearExternalPtr(pointer);
+}
+
+SEXP vif_memory(void)
+{
+    SEXP pointer = PROTECT(R_MakeExternalPtr(NULL, install("vif_memory"), R_NilValue));
+    R_RegisterCFinalizerEx(pointer, free_pool, TRUE);
+    R_SetExternalPtrAddr(pointer, scratch_pool_new());
+    UNPROTECT(1);
+    return pointer;
+}
+
+SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP gradient,
+                    SEXP information, SEXP axes, SEXP memory, SEXP threads)
+{
+    static const char *names[] = {"loglik", "beta",     "information", "coef",
+                                  "D",      "root",     "b",           "B",
+                                  "error",  "residual", "gradient",    "fisher"};
     frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
-    int m = nrows(z);
-    const double *points = r_scaled(&fr, z);
-    SEXP out = PROTECT(allocVector(REALSXP, fr.d));
-    r_raise(vif_kernel_slopes(&fr.kern, fr.d, m, points, m, points, r_doubles(A, "A", (R_xlen_t)m * m),
-                            r_threads(threads), REAL(out)));
+    vif_points points = unpack_vif(&fr, gp, noise);
+    R_xlen_t n = points.n;
+    int m = nrows(r_element(gp, "V")), k = ncols(id), q = nrows(values);
+    const monitor *mon = r_interrupts();
+    likelihood_task task = {
+        .kern = &fr.kern,
+        .d = fr.d,
+        .m = m,
+        .k = k,
+        .points = &points,
+        .id = unpack_ids(id, n),
+        .noise = r_doubles(noise, "noise", n),
+        .nugget = r_spread(r_doubles(nugget, "nugget", -1), XLENGTH(nugget), (int)n),
+        .q = q,
+        .values = r_doubles(values, "values", (R_xlen_t)q * n),
+        .gradient = asLogical(gradient) == TRUE || asInteger(information) > 0,
+        .information = asInteger(information),
+        .axes = asLogical(axes) == TRUE,
+        .smoothness = fr.kern.family == KERNEL_MATERN,
+        .threads = r_threads(threads),
+        .pool = memory == R_NilValue ? NULL : R_ExternalPtrAddr(memory),
+        .mon = mon,
+    };
+    if (task.gradient) {
+        task.z = r_scaled(&fr, r_element(gp, "inducing"));
+        task.L = r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m);
+    }
+    int parameters = likelihood_parameters(&task);
+    SEXP out = PROTECT(r_list(12, names));
+    double *loglik = new_values(out, 0, 1, -1);
+    likelihood_result result = {
+        .beta = new_values(out, 1, q - 1, -1),
+        .information = new_values(out, 2, q - 1, q - 1),
+        .coef = new_values(out, 3, k, n),
+        .D = new_values(out, 4, n, -1),
+        .root = new_values(out, 5, m, m),
+        .b = new_values(out, 6, m, -1),
+        .B = new_values(out, 7, m, q - 1),
+        .error = new_values(out, 8, n, -1),
+        .residual = new_values(out, 9, n, -1),
+        .gradient = task.gradient ? new_values(out, 10, parameters, -1) : NULL,
+        .fisher = task.information ? new_values(out, 11, parameters, parameters) : NULL,
+    };
+    raise_vif(likelihood_evaluate(&task, &result), n);
+    *loglik = result.loglik;
     UNPROTECT(1);
     return out;
 }

@@ -6,7 +6,7 @@
 #define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
 #define RANK_SHARE 0.5   /* of the points of a cell: more landmarks say no more than the points */
 #define ALIGN 64
-#define MAGIC 0x76616e6e32303040 /* changes with the layout */
+#define MAGIC 0x76616e6e32303041 /* changes with the layout */
 
 static void set_free(index_set *set)
 {
@@ -57,7 +57,7 @@ void index_move(index_search *from, index_search *to)
 
 /* What opening needs to know before it can tell how long the arrays are. */
 typedef struct {
-    uint64_t magic, bytes, n, print;
+    uint64_t magic, bytes, n, print, sum;
     int32_t rows, cols, form, d, m, count, panels, specials, expands, weights, special_reach, terms,
         bits, steps, width, fine_width;
     double jitter, most_noise, cost;
@@ -236,6 +236,7 @@ static header describe(const index_search *index)
                     0,
                     index->candidates->n,
                     0,
+                    0,
                     simd->rows,
                     simd->cols,
                     index->form,
@@ -314,6 +315,38 @@ void index_packed_write(index_search *index, uint64_t print, void *memory)
     memcpy(memory, &head, sizeof(head));
     memset((char *)memory + head.bytes - 16, 0, 16);
     walk_index((walk){.visit = visit_write, .memory = memory}, index);
+    index_seal(memory, head.bytes);
+}
+
+/* A checksum of all that is not the checksum. */
+static uint64_t sum_of(const void *memory, size_t bytes)
+{
+    header head;
+    memcpy(&head, memory, sizeof(head));
+    head.sum = 0;
+    double start[sizeof(head) / sizeof(double)];
+    memcpy(start, &head, sizeof(start));
+    uint64_t print = index_print(0, sizeof(start) / sizeof(*start), start);
+    return index_print(print, (bytes - sizeof(head)) / sizeof(double),
+                       (const double *)memory + sizeof(head) / sizeof(double));
+}
+
+void index_seal(void *memory, size_t bytes)
+{
+    header head;
+    memcpy(&head, memory, sizeof(head));
+    head.sum = sum_of(memory, bytes);
+    memcpy(memory, &head, sizeof(head));
+}
+
+int index_sound(index_pack kept)
+{
+    header head = {0};
+    if (!kept.memory || kept.bytes < sizeof(head.magic))
+        return 1;
+    memcpy(&head, kept.memory, kept.bytes < sizeof(head) ? kept.bytes : sizeof(head));
+    return head.magic != MAGIC || (kept.bytes >= sizeof(head) && head.bytes == kept.bytes &&
+                                   head.sum == sum_of(kept.memory, kept.bytes));
 }
 
 void index_packed_list(index_search *index, index_listener tell, void *context)
@@ -435,13 +468,13 @@ status index_outlook(const metric_source *source, const metric_points *points, i
 /* `like` is the set of candidates when the set is one of queries, NULL for the candidates. */
 static status set_build(const metric_source *source, const tree *structure,
                         const metric_points *points, const index_set *like, int threads,
-                        index_form *form, index_set *set)
+                        const monitor *mon, index_form *form, index_set *set)
 {
     status result = status_ok();
     tree built = {0};
     int small = 0;
     if (!structure) {
-        result = tree_build(points->d, points->n, points->x, CELLS_LEAF, threads, &built);
+        result = tree_build(points->d, points->n, points->x, CELLS_LEAF, threads, mon, &built);
         structure = &built;
     }
     if (!like && *form == INDEX_SUBSPACES && !result.code)
@@ -456,42 +489,43 @@ static status set_build(const metric_source *source, const tree *structure,
                         like && *form != INDEX_INTEGERS ? cells_mean_side(&like->order) : INFINITY,
                         threads, &set->order);
     if (!result.code)
-        result = bounds_build(source, points, &set->order, *form == INDEX_EXPANSIONS, threads,
+        result = bounds_build(source, points, &set->order, *form == INDEX_EXPANSIONS, threads, mon,
                               &set->bound);
     if (!result.code && *form == INDEX_SUBSPACES)
-        result = subspaces_build(source->kern, points, &set->order, set->bound.noise, threads,
+        result = subspaces_build(source->kern, points, &set->order, set->bound.noise, threads, mon,
                                  &set->space);
     if (!result.code && *form == INDEX_SUBSPACES)
-        result = cones_build(&set->bound, threads, &set->cone);
+        result = cones_build(&set->bound, threads, mon, &set->cone);
     if (!result.code && *form != INDEX_SUBSPACES)
-        result = frames_build(source->kern, points, &set->order, &set->bound.special, threads,
+        result = frames_build(source->kern, points, &set->order, &set->bound.special, threads, mon,
                               &set->frame);
     if (!result.code && *form == INDEX_EXPANSIONS)
-        result = spans_build(&set->bound, threads, &set->span);
+        result = spans_build(&set->bound, threads, mon, &set->span);
     if (!result.code && *form == INDEX_INTEGERS)
         result = screen_build(source, points, &set->order, &set->bound.special, &set->frame,
-                              like ? like->integers.bits : 0, threads, &set->integers);
+                              like ? like->integers.bits : 0, threads, mon, &set->integers);
 done:
     tree_free(&built);
     return result;
 }
 
 status index_build(const metric_source *source, const tree *structure, const metric_points *points,
-                   index_form form, int threads, index_search *out)
+                   index_form form, int threads, const monitor *mon, index_search *out)
 {
     index_none(points, out);
     out->form = form;
-    status result = set_build(source, structure, points, NULL, threads, &out->form, &out->points);
+    status result =
+        set_build(source, structure, points, NULL, threads, mon, &out->form, &out->points);
     if (result.code)
         index_free(out);
     return result;
 }
 
 status index_add_queries(const metric_source *source, const metric_points *from, int threads,
-                         index_search *index)
+                         const monitor *mon, index_search *index)
 {
     status result =
-        set_build(source, NULL, from, &index->points, threads, &index->form, &index->fresh);
+        set_build(source, NULL, from, &index->points, threads, mon, &index->form, &index->fresh);
     index->from = &index->fresh;
     return result;
 }

@@ -52,7 +52,7 @@ uint64_t index_print(uint64_t print, size_t count, const double *values);
  * INDEX_SUBSPACES becomes INDEX_NONE, with nothing built, where no cells have small subspaces. All arguments are
  * borrowed and must outlive the index. */
 status index_build(const metric_source *source, const tree *structure, const metric_points *points,
-                   index_form form, int threads, index_search *out);
+                   index_form form, int threads, const monitor *mon, index_search *out);
 
 /* Whether cells may have small subspaces, by the points nearest to a few: little work, without a tree. If it says
  * no, INDEX_SUBSPACES would most likely become INDEX_NONE. */
@@ -64,6 +64,11 @@ void index_none(const metric_points *points, index_search *out);
 /* Hands an index of candidates over to another place, which was empty. */
 void index_move(index_search *from, index_search *to);
 
+/* Whether no byte has changed since it was written; an index that is not of this layout is never read, and so is
+ * sound too. Sealing gives it the checksum of what it holds. */
+int index_sound(index_pack kept);
+void index_seal(void *memory, size_t bytes);
+
 /* What was kept of the points: given n, d, m and v, the rest of them; 0 if nothing was, or of another process.
  * Points lie where the index does. */
 int index_points(index_pack kept, metric_points *points);
@@ -74,7 +79,7 @@ int index_open(const metric_source *source, const metric_points *points, index_p
 
 /* Adds queries that are not candidates. */
 status index_add_queries(const metric_source *source, const metric_points *from, int threads,
-                         index_search *index);
+                         const monitor *mon, index_search *index);
 void index_free(index_search *index);
 
 /* How many bytes the candidates' part takes, and laying it out for the process of a fingerprint. */

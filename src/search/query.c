@@ -121,7 +121,7 @@ static int first_sampled(const query_task *task)
 static int all_are_queries(const query_task *task)
 {
     size_t first = first_sampled(task);
-    if (!task->self || task->count + first != task->points->n)
+    if (!task->self || task->limits || task->count + first != task->points->n)
         return 0;
     for (size_t q = 0; q < task->count && task->rows; q++)
         if (task->rows[q] != (int)(first + q))
@@ -138,6 +138,8 @@ static status sample_search(const query_task *task, const index_search *index, i
     size_t count = 0, room = (size_t)SAMPLE_CELLS * CELLS_MOST;
     int first = first_sampled(task), stays = seen->given != NULL;
     query_task sample = *task;
+    partial nothing = {task->mon, 0.0, 0.0}; /* of what the caller shows, this is no part */
+    monitor mon = {poll_partial, &nothing};
     query_result result = {.given = seen->given};
     int *rows = scratch_alloc(room, sizeof(int)), *slot = scratch_alloc(room, sizeof(int));
     status outcome = status_fail(STATUS_MEMORY);
@@ -163,9 +165,10 @@ static status sample_search(const query_task *task, const index_search *index, i
         sample.self = 1;
         sample.rows = rows;
         sample.slot = slot;
+        sample.limits = NULL;
         sample.count = count;
         sample.index = index;
-        sample.mon = NULL;
+        sample.mon = &mon;
         outcome = query_level(&sample, &result);
         *counters = result.counters;
         query_counters_add(&seen->counters, counters);
@@ -230,13 +233,13 @@ static status settle_index(const query_task *task, int eager, double rival, samp
         return outcome;
     index_free(index);
     outcome = index_build(task->source, task->structure, task->points, INDEX_INTEGERS,
-                          task->threads, index);
+                          task->threads, task->mon, index);
     if (!outcome.code)
         outcome = sample_cost(task, eager, seen, index);
     if (!outcome.code && held != INDEX_NONE && index->cost > cost) {
         index_free(index);
-        outcome =
-            index_build(task->source, task->structure, task->points, held, task->threads, index);
+        outcome = index_build(task->source, task->structure, task->points, held, task->threads,
+                              task->mon, index);
         index->cost = cost;
     }
     return outcome;
@@ -248,7 +251,7 @@ static status try_form(const query_task *task, index_form form, int eager, doubl
 {
     status outcome = form == INDEX_NONE ? status_ok()
                                         : index_build(task->source, task->structure, task->points,
-                                                      form, task->threads, index);
+                                                      form, task->threads, task->mon, index);
     if (!outcome.code)
         outcome = form == INDEX_EXPANSIONS ? sample_cost(task, eager, seen, index)
                                            : settle_index(task, eager, rival, seen, index);
@@ -272,7 +275,7 @@ static status make_index(const query_task *task, int eager, sampled *seen, index
         outcome = index_outlook(task->source, task->points, &hopeful);
     if (!task->structure && (hopeful || expand) && !outcome.code) {
         outcome = tree_build(task->points->d, task->points->n, task->points->x, CELLS_LEAF,
-                             task->threads, &built);
+                             task->threads, task->mon, &built);
         with_tree.structure = &built;
     }
     for (int turn = 0; turn < 2 && !outcome.code; turn++) {
@@ -362,7 +365,7 @@ static status run_indexed(const char *method, const query_task *task, query_resu
                        : index.points.integers.bits == 8 ? "auto: screening with 8-bit integers"
                                                          : "auto: screening with 16-bit integers";
     if (!dense && task->from != task->points)
-        outcome = index_add_queries(task->source, task->from, task->threads, &index);
+        outcome = index_add_queries(task->source, task->from, task->threads, task->mon, &index);
     /* where blocks meet in pairs, all queries have to be there */
     if (seen.answered && (dense || index.form != INDEX_INTEGERS || task->predecessors)) {
         rest = leave_unanswered(&seen, &indexed);
@@ -374,8 +377,8 @@ static status run_indexed(const char *method, const query_task *task, query_resu
         outcome = dense ? query_brute(&indexed, result)
                   : few ? query_best_cells(&indexed, result)
                         : query_level(&indexed, result);
-    index_free(&index);
 done:
+    index_free(&index);
     scratch_free(rest);
     free(seen.answered);
     return outcome;
@@ -391,7 +394,7 @@ static status run_best(const query_task *task, query_result *result)
         index.form == INDEX_NONE)
         return query_best_nodes(task, result);
     if (task->from != task->points)
-        outcome = index_add_queries(task->source, task->from, task->threads, &index);
+        outcome = index_add_queries(task->source, task->from, task->threads, task->mon, &index);
     indexed.index = &index;
     if (!outcome.code)
         outcome = query_best_cells(&indexed, result);
@@ -427,7 +430,7 @@ static status run_plain(const char *method, const query_task *task, query_result
     return run_indexed(method, task, result);
 }
 
-/* Predecessors: the queries of rows below n and not below n / PREFIX_SHRINK are searched in an index of
+/* Predecessors: the queries of limits below n and not below n / PREFIX_SHRINK are searched in an index of
  * the first n points, so that at least a quarter of what an index holds is admissible and early points
  * cost little; then the same for the first n / PREFIX_SHRINK points, and so on. The tree serves the
  * first round; prefixes get their own. */
@@ -435,15 +438,19 @@ static status run_prefixes(const char *method, const query_task *task, query_res
 {
     int *rows = scratch_alloc(task->count + 1, sizeof(int));
     int *slot = scratch_alloc(task->count + 1, sizeof(int));
-    status outcome = rows && slot ? status_ok() : status_fail(STATUS_MEMORY);
+    int *limits = task->limits ? scratch_alloc(task->count + 1, sizeof(int)) : NULL;
+    status outcome =
+        rows && slot && (limits || !task->limits) ? status_ok() : status_fail(STATUS_MEMORY);
     const char *first_method = NULL, *first_note = result->note;
     size_t done = 0;
     for (size_t n = task->points->n; n && !outcome.code;) {
         size_t next = n < PREFIX_LEAST ? 0 : n / PREFIX_SHRINK, count = 0;
         for (size_t q = 0; q < task->count; q++) {
-            size_t row = query_row(task, q);
-            if (row < n && row >= next) {
-                rows[count] = (int)row;
+            size_t limit = query_limit(task, q); /* no row is above its limit */
+            if ((limit < n || n == task->points->n) && limit >= next) {
+                rows[count] = query_row(task, q);
+                if (limits)
+                    limits[count] = (int)limit;
                 slot[count++] = query_slot(task, q);
             }
         }
@@ -455,6 +462,7 @@ static status run_prefixes(const char *method, const query_task *task, query_res
         round.points = round.from = &prefix;
         round.rows = rows;
         round.slot = slot;
+        round.limits = limits;
         round.count = count;
         round.mon = &mon;
         if (n < task->points->n) {
@@ -478,6 +486,7 @@ static status run_prefixes(const char *method, const query_task *task, query_res
     }
     scratch_free(rows);
     scratch_free(slot);
+    scratch_free(limits);
     return outcome;
 }
 

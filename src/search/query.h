@@ -39,7 +39,8 @@ typedef struct {
     size_t count;                /* number of queries */
     const int *rows;             /* their rows in `from`; NULL is 0 .. count - 1 */
     int self;                    /* nonzero: the queries are points and must not find themselves */
-    int predecessors;            /* nonzero: candidates are the points before the query */
+    int predecessors;            /* nonzero: candidates are the points before the query, */
+    const int *limits;           /* or before these, one for each query; NULL is its row */
     const int *slot;             /* where each query's answer goes; NULL is its number */
     int k, threads;
     double budget; /* largest number of correlations evaluated for a query; INFINITY is exact */
@@ -65,7 +66,9 @@ static inline int query_row(const query_task *task, size_t q)
 
 static inline int query_limit(const query_task *task, size_t q)
 {
-    return task->predecessors ? query_row(task, q) : (int)task->points->n;
+    return !task->predecessors ? (int)task->points->n
+           : task->limits      ? task->limits[q]
+                               : query_row(task, q);
 }
 
 static inline int query_slot(const query_task *task, size_t q)

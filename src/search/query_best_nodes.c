@@ -239,7 +239,7 @@ static status search(const query_task *task, nodes *b, int threads, best_scratch
         if (pays && task->count <= SAMPLE)
             return status_ok();
         if (!pays && task->count >= ANGLE_QUERIES) {
-            status outcome = nodes_angles(b, threads);
+            status outcome = nodes_angles(b, threads, task->mon);
             if (outcome.code)
                 return outcome;
             pays = sample_pays(task, b, 1, scratch, result);
@@ -249,8 +249,11 @@ static status search(const query_task *task, nodes *b, int threads, best_scratch
             return query_brute(task, result);
         }
     }
-    if (task->count > LAZY_QUERIES)
-        nodes_fill(b, threads);
+    if (task->count > LAZY_QUERIES) {
+        status outcome = nodes_fill(b, threads, task->mon);
+        if (outcome.code)
+            return outcome;
+    }
     return search_all(task, b, threads, scratch, result);
 }
 
@@ -264,7 +267,7 @@ status query_best_nodes(const query_task *task, query_result *result)
     const tree *structure = task->structure;
     if (!structure) {
         outcome = tree_build(task->points->d, task->points->n, task->points->x, CELLS_LEAF,
-                             task->threads, &built);
+                             task->threads, task->mon, &built);
         structure = &built;
     }
     best_scratch *scratch = outcome.code ? NULL : calloc(threads, sizeof(*scratch));

@@ -18,7 +18,8 @@
 #define STRIP 960         /* queries packed at once: divisible by every tile height */
 #define SLAB_BYTES 400000 /* candidates packed at once */
 #define POLL_SECONDS 0.1
-#define OPEN_MOST 32 /* candidates of a query that are kept open */
+#define BEST_MOST 4000000 /* neighbours of a strip, for them to take little memory */
+#define OPEN_MOST 32      /* candidates of a query that are kept open */
 
 typedef struct {
     int row, limit;
@@ -280,6 +281,8 @@ status query_brute(const query_task *task, query_result *result)
     size_t strip_size = STRIP;
     while (strip_size > 60 && task->count < strip_size * task->threads)
         strip_size = strip_size / 2 / 60 * 60; /* few queries: a strip for each thread */
+    while (strip_size > 60 && strip_size * task->k > BEST_MOST)
+        strip_size = strip_size / 2 / 60 * 60;
     int threads = task->threads;
     radial rad = kernel_radial(task->kern);
     status outcome = status_ok();

@@ -150,31 +150,34 @@ static status search_deferred(const query_task *task, level_scratch *scratch, qu
         count += scratch[t].deferrals;
     if (!count)
         return status_ok();
-    int *rows = scratch_alloc(count, sizeof(int)), *slot = scratch_alloc(count, sizeof(int));
+    int *rows = scratch_alloc(count, sizeof(int)), *slot = scratch_alloc(count, sizeof(int)),
+        *limits = scratch_alloc(count, sizeof(int));
     status outcome = status_fail(STATUS_MEMORY);
-    if (rows && slot) {
+    if (rows && slot && limits) {
         query_task dense = *task;
         dense.rows = rows;
         dense.slot = slot;
+        dense.limits = limits;
         dense.count = count;
         count = 0;
         for (int t = 0; t < task->threads; t++)
             for (int i = 0; i < scratch[t].deferrals; i++) {
                 int q = scratch[t].deferred[i];
                 rows[count] = query_row(task, q);
+                limits[count] = query_limit(task, q);
                 slot[count++] = query_slot(task, q);
             }
         outcome = query_brute(&dense, result);
     }
     scratch_free(rows);
     scratch_free(slot);
+    scratch_free(limits);
     return outcome;
 }
 
 int level_capacity(const query_task *task)
 {
-    int usual = task->index->form == INDEX_INTEGERS ? 1024 : 512;
-    return 4 * task->k > usual ? 4 * task->k : usual;
+    return level_room_for(task, 4, task->index->form == INDEX_INTEGERS ? 1024 : 512);
 }
 
 status level_run(level_scratch *scratch, level_piece *piece, void *context, level_progress *p)

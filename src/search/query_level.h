@@ -178,6 +178,14 @@ typedef struct {
 typedef status level_method(level_scratch *scratch, level_block *blocks, void *context,
                             query_result *result);
 
+/* So many times k candidates, but no more than there are, and at least `least`. */
+static inline int level_room_for(const query_task *task, size_t times, size_t least)
+{
+    size_t wanted = times * task->k, all = task->points->n;
+    wanted = wanted < all ? wanted : all;
+    return (int)(wanted > least ? wanted : least);
+}
+
 /* ---- query_level_block.c ---- */
 
 /* How many queries a block may have. */

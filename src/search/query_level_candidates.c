@@ -91,7 +91,7 @@ static void settle(level_scratch *s, level_block *b, int q)
 static int make_threshold(level_scratch *s, level_block *b, int q)
 {
     candidates *kept = &b->kept[q];
-    if (kept->count <= 2 * s->task->k)
+    if ((kept->count - 1) / 2 < s->task->k)
         return kept->count;
     int below = 0;
     for (int i = 0; i < kept->count; i++)
@@ -128,7 +128,7 @@ static int make_room(level_scratch *s, level_block *b, int q, int first)
 {
     candidates *kept = &b->kept[q];
     int share = s->task->index->form == INDEX_EXPANSIONS ? GIVE_UP_LATE : GIVE_UP;
-    if (share * (b->spent[q] + kept->count - first) > b->limit[q] && defer(s, b, q)) {
+    if ((int64_t)share * (b->spent[q] + kept->count - first) > b->limit[q] && defer(s, b, q)) {
         bitset_remove(&b->active, q);
         b->tau[q] = INFINITY;
         kept->count = b->settled[q] = b->best[q].size = 0;
@@ -136,7 +136,7 @@ static int make_room(level_scratch *s, level_block *b, int q, int first)
     }
     resolve(s, b, q, first);
     settle(s, b, q);
-    return 2 * kept->count > b->capacity;
+    return kept->count > b->capacity / 2;
 }
 
 /* Makes room: by raising the threshold, then by making it exact, then by evaluating everything. */
@@ -147,7 +147,7 @@ static void compact(level_scratch *s, level_block *b, int q)
         return;
     }
     settle(s, b, q);
-    if (2 * b->kept[q].count > b->capacity && make_room(s, b, q, make_threshold(s, b, q)))
+    if (b->kept[q].count > b->capacity / 2 && make_room(s, b, q, make_threshold(s, b, q)))
         make_room(s, b, q, 0);
 }
 
@@ -155,8 +155,9 @@ static void compact(level_scratch *s, level_block *b, int q)
 static void keep_in_bounds(level_scratch *s, level_block *b, int q)
 {
     int count = b->kept[q].count, k = s->task->k;
-    int first = b->tau[q] < 0.0f && count >= 2 * k, /* as early as possible */
-        more = count >= b->settled[q] + (s->task->index->form == INDEX_INTEGERS ? k : 2 * k);
+    int fresh = count - b->settled[q];
+    int first = b->tau[q] < 0.0f && count / 2 >= k, /* as early as possible */
+        more = (s->task->index->form == INDEX_INTEGERS ? fresh : fresh / 2) >= k;
     if (count >= b->capacity)
         compact(s, b, q);
     else if (first || more)
@@ -282,7 +283,28 @@ static int defer_special(level_scratch *s, int q, float needed, float high)
     return defer(s, b, q);
 }
 
-/* A query on an inducing input: panels by their bound, which is attained, in bands of falling height. */
+/* Bounds of all panels for a special query on an input, up to its own factor `size` and `slack`; returns the largest. They
+ * are attained where special_reach is there. Where no point is special it is not, and the largest weight times the largest
+ * gain of a panel bounds their products. */
+static float bound_panels(level_scratch *s, int input, double size, double slack)
+{
+    const index_set *points = &s->task->index->points;
+    const bounds *b = &points->bound;
+    const cells *order = &points->order;
+    const float *reach = b->special_reach ? b->special_reach + (size_t)input * order->panels : NULL;
+    float most = 0.0f, *upper = s->special_upper;
+    for (int c = 0; c < order->count; c++)
+        for (int p = order->panel[c], j = 0; p < order->panel[c + 1]; p++, j++) {
+            double value = reach ? reach[p]
+                                 : b->panels.weight[(size_t)p * b->m + input] *
+                                       b->columns.gain[(size_t)c * SIMD_WIDTH + j];
+            upper[p] = (float)(value * size + slack);
+            most = upper[p] > most ? upper[p] : most;
+        }
+    return most;
+}
+
+/* A query on an inducing input: panels by their bound, in bands of falling height. */
 void level_search_special(level_scratch *s, int q)
 {
     level_block *b = s->block;
@@ -291,14 +313,10 @@ void level_search_special(level_scratch *s, int q)
     const kbest *best = &b->best[q];
     int input = from->special.inputs[from->special.rank[b->row[q]]], panels = points->order.panels,
         taken = 0;
-    const float *reach = points->bound.special_reach + (size_t)input * panels;
     double up = 1.0 + 1e-6, slack = b->noise[q] * points->bound.most_noise * up,
            size = bounds_special_size(&points->bound) * b->gain[q] * up;
-    float most = 0.0f, *upper = s->special_upper;
-    for (int p = 0; p < panels; p++) {
-        upper[p] = (float)(reach[p] * size + slack);
-        most = upper[p] > most ? upper[p] : most;
-    }
+    const float *upper = s->special_upper;
+    float most = bound_panels(s, input, size, slack);
     int terms = points->bound.terms.most > 0;
     kbest lows = {s->task->k, 0, s->low_dist, s->low_id, 0};
     b->tau[q] = -1.0f;

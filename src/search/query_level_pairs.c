@@ -27,7 +27,7 @@ typedef struct {
     query_result *result;
 } wave;
 
-int level_pairs_capacity(const query_task *task) { return 3 * task->k > 64 ? 3 * task->k : 64; }
+int level_pairs_capacity(const query_task *task) { return level_room_for(task, 3, 64); }
 
 int level_pairs_blocks(const query_task *task)
 {

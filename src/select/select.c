@@ -10,8 +10,11 @@
 #define GONE 1e-10 /* share of a variance below which it has vanished */
 #define BLOCK 128  /* queries of one piece of work */
 #define GROUP 96   /* most queries of a group, */
-#define SHARED 384 /* and most candidates of a group of several */
-#define LAZY 5     /* a pool above so many k is wide: rows of R are then computed one by one */
+#define SHARED                                                                                     \
+    256 /* and most candidates of a group of several: their covariances should stay in cache, */
+#define TWICE 1024 /* or twice the pool of one query, up to here */
+#define HUGE_POOL 4096
+#define LAZY 5 /* a pool above so many k is wide: rows of R are then computed one by one */
 #define PATIENCE                                                                                   \
     1.25         /* a group grows while a query's part of the work is within this of the best */
 #define LANES 8  /* rows of the factor are padded to whole vectors of any instruction set */
@@ -146,15 +149,24 @@ static void workspace_free(workspace *all, int threads)
     scratch_free(all);
 }
 
+/* Whether rows of R are computed one by one, as they are wanted. */
 static int wide_pool(const select_task *task)
 {
-    return task->width > SHARED && task->width / LAZY > task->k;
+    return task->width > HUGE_POOL || (task->width > TWICE && task->width / LAZY > task->k);
+}
+
+/* The most candidates of a group. */
+static int group_room(const select_task *task)
+{
+    int twice = 2 * task->width < TWICE ? 2 * task->width : TWICE;
+    int shared = twice > SHARED ? twice : SHARED;
+    return (int)padded(task->width > shared ? task->width : shared);
 }
 
 static int workspace_open(workspace *own, const select_task *task)
 {
     int d = task->points->d, m = task->points->m, k = task->k;
-    own->room = (int)padded(task->width > SHARED ? task->width : SHARED);
+    own->room = group_room(task);
     for (own->mask = 1; own->mask < 2 * (own->room + task->width); own->mask *= 2)
         ;
     size_t table = own->mask--, room = own->room, pool = padded(task->width);
@@ -264,7 +276,7 @@ static int choose_group(workspace *own, const select_task *task, const int *orde
     start_group(own);
     for (int g = 0; g < most; g++) {
         add_query(own, task, order[g]);
-        if (g > 0 && own->count > SHARED)
+        if (g > 0 && own->count > own->room)
             break;
         double cost = own->count * (0.5 * own->count / (g + 1) + 1.0);
         if (cost < least) {
@@ -305,15 +317,16 @@ static void fill_covariance(workspace *own, const select_task *task, const radia
         for (int i = lazy ? count : j; i < count + size; i += 8) {
             int height = count + size - i < 8 ? count + size - i : 8;
             simd->residual_rows(rad, d, height, own->x + i, bx, m, own->v + i, bv, own->tile);
+            int mirrored = count - i < height ? count - i : height;
             for (int a = 0; a < height; a++) {
-                const double *value = own->tile + a * cols;
-                if (i + a >= count) {
-                    memcpy(own->cross + (i + a - count) * stride + j, value, cols * sizeof(double));
-                    continue;
-                }
-                memcpy(own->R + (i + a) * stride + j, value, cols * sizeof(double));
-                for (int b = 0; b < cols && j + b < count; b++)
-                    own->R[(j + b) * stride + i + a] = value[b];
+                double *to = i + a < count ? own->R + (i + a) * stride
+                                           : own->cross + (i + a - count) * stride;
+                memcpy(to + j, own->tile + a * cols, cols * sizeof(double));
+            }
+            for (int b = 0; b < cols && j + b < count; b++) {
+                double *to = own->R + (j + b) * stride + i;
+                for (int a = 0; a < mirrored; a++)
+                    to[a] = own->tile[a * cols + b];
             }
         }
     }
@@ -352,7 +365,8 @@ static int gather(workspace *own, const select_task *task, size_t q, const doubl
         if (own->seen[place] == own->query)
             continue;
         own->seen[place] = own->query;
-        double residual = fmax(task->residual[pool[j]], 0.0), noise = task->noise[pool[j]];
+        double residual = task->residual[pool[j]], noise = task->noise[pool[j]];
+        residual = residual > 0.0 ? residual : 0.0;
         int gone = noise == 0.0 && residual <= GONE * task->kern->variance;
         own->place[count] = place;
         own->c[count] = cross[place];
@@ -367,15 +381,31 @@ static int gather(workspace *own, const select_task *task, size_t q, const doubl
     return count;
 }
 
-/* The candidate of the largest score, or with `any` of any score but -1; ties to the lower index; -1 for none. */
-static int pick(const workspace *own, int count, double most, int any)
+static int before(const workspace *own, int i, int j)
 {
-    int best = -1;
+    return own->ids[own->place[i]] < own->ids[own->place[j]];
+}
+
+/* The candidate of the largest score, ties to the lower index; -1 for none. */
+static int pick(const workspace *own, int count, double most)
+{
+    int best = 0;
     if (!(most >= 0.0))
         return -1;
+    while (own->score[best] != most)
+        best++;
+    for (int j = best + 1; j < count; j++)
+        if (own->score[j] == most && before(own, j, best))
+            best = j;
+    return best;
+}
+
+/* The same where all candidates are worth nothing. */
+static int pick_any(const workspace *own, int count)
+{
+    int best = -1;
     for (int j = 0; j < count; j++)
-        if ((any ? own->score[j] >= 0.0 : own->score[j] == most) &&
-            (best < 0 || own->ids[own->place[j]] < own->ids[own->place[best]]))
+        if (own->score[j] >= 0.0 && (best < 0 || before(own, j, best)))
             best = j;
     return best;
 }
@@ -405,7 +435,7 @@ static void select_one(workspace *own, const select_task *task, const radial *ra
         double most =
             simd->select_step(wide, taken ? taken - 1 : 0, own->factor, stride, own->weight, scale,
                               pull, own->least, line, own->c, own->left, own->score);
-        int best = taken < task->k ? pick(own, count, most, left <= gone) : -1;
+        int best = left > gone ? pick(own, count, most) : pick_any(own, count);
         if (best < 0)
             break;
         double pivot = sqrt(own->left[best]);

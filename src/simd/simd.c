@@ -78,6 +78,23 @@ void simd_init(const char *limit)
 #endif
 }
 
+#if defined(SIMD_X86) && defined(__SSE2__)
+#define FLUSH 0x8040 /* results to zero, operands taken for zero */
+
+unsigned simd_flush(void)
+{
+    unsigned state = _mm_getcsr();
+    _mm_setcsr(state | FLUSH);
+    return state;
+}
+
+void simd_restore(unsigned state) { _mm_setcsr(state); }
+#else
+unsigned simd_flush(void) { return 0; }
+
+void simd_restore(unsigned state) { (void)state; }
+#endif
+
 void simd_pack(int m, int width, size_t count, const double *source, size_t point_stride,
                size_t element_stride, double *panels)
 {

@@ -129,6 +129,7 @@ typedef struct {
 typedef struct {
     const char *name;
     int rows, cols; /* shape of the double-precision tile */
+    int lanes;      /* small systems side by side */
 
     /* out[i] = radial(s2[i]); out may be s2. */
     void (*radial_values)(const radial *rad, size_t count, const double *s2, double *out);
@@ -303,12 +304,61 @@ typedef struct {
     /* Mixes the bits of values into SIMD_MIXED lanes, value i into lane i % SIMD_MIXED by
      * lane = (lane ^ bits ^ bits >> 32) SIMD_MIX, modulo 2^64; what is left of `count` is the caller's. */
     void (*mix)(size_t count, const double *values, uint64_t *lane);
+
+    /* out[p (p + 1) / 2 + q] = rows[p] . rows[q], q <= p < count. */
+    void (*gram_rows)(int m, int count, const double *const *rows, double *out);
+
+    /* out[u] = sum_j weight[j] rows[j][u]. */
+    void (*combine_rows)(int m, int count, const double *weight, const double *const *rows,
+                         double *out);
+
+    /* rows[j][u] += a[j] x[u] + b[j] y[u], one row after the other. */
+    void (*spread_rows)(int m, int count, const double *a, const double *x, const double *b,
+                        const double *y, double *const *rows);
+
+    /* out[j] = q . rows[j]. */
+    void (*dot_rows)(int m, const double *q, int count, const double *const *rows, double *out);
+
+    /* c[i * cols + j] = sum_t a[i * a_row + t * a_step] b[t * b_step + j], i < rows, j < cols, t < steps; a_row
+     * or a_step is 1. */
+    void (*strided_tile)(size_t steps, const double *a, size_t a_row, size_t a_step,
+                         const double *b, size_t b_step, double *c);
+
+    /* value[i] = radial(s2[i]) and slope[i] = -s d radial / ds, its derivative to the logarithm of a common
+     * lengthscale; not for a RADIAL_FUNCTION. */
+    void (*radial_slopes)(const radial *rad, size_t count, const double *s2, double *value,
+                          double *slope);
+
+    /* Small systems, one in each lane: element e of a vector of values stands at [e * lanes + lane]. Points x are size x d.
+     * Symmetric and lower triangular matrices of order `size` are packed: (p, q), q <= p, is element p (p + 1) / 2 + q. */
+
+    /* s2 (p, q) = the squared distance of points p and q. */
+    void (*lane_distances)(int d, int size, const double *x, double *s2);
+
+    /* out (p, q) = A (p, q) (x_pl - x_ql)^2; out may be A. */
+    void (*lane_axis)(int d, int l, int size, const double *x, const double *A, double *out);
+
+    /* R <- its Cholesky factor, inverse <- the inverses of its diagonal; `size` is even. Bit `lane` of the answer is set
+     * where a system is not positive definite; its values are of no use then. */
+    unsigned (*lane_factor)(int size, double *R, double *inverse);
+
+    /* b <- L^-1 b and b <- L^-T b with the leading block of order `size` of a factor. */
+    void (*lane_solve)(int size, const double *L, const double *inverse, double *b);
+    void (*lane_solve_back)(int size, const double *L, const double *inverse, double *b);
+
+    /* out <- A alpha, A symmetric, its diagonal taken for 0. */
+    void (*lane_multiply)(int size, const double *A, const double *alpha, double *out);
 } simd_table;
 
 extern const simd_table *simd;
 
 /* Chooses the table; `limit` caps it by name ("portable", "avx2", "avx512"), NULL takes the widest. */
 void simd_init(const char *limit);
+
+/* In the calling thread numbers below the normal range are taken for zero, where the processor can do that, until
+ * simd_restore() with the answer: many processors are slow with them, and products of small features are full of them. */
+unsigned simd_flush(void);
+void simd_restore(unsigned state);
 
 /* Packs `count` points (point i, element u at source[i * point_stride + u * element_stride]) into
  * panels of `width`; the last panel is padded with zeros. Panels follow each other: m * width each. */

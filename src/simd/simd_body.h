@@ -1468,6 +1468,8 @@ static double NAME(select_step)(int count, int done, const double *factor, size_
     return most;
 }
 
+#include "simd/simd_lanes.h"
+
 static const simd_table NAME(table) = {
     .name = NAME_TEXT(ISA),
     .rows = TILE_ROWS,
@@ -1514,6 +1516,19 @@ static const simd_table NAME(table) = {
     .drop_intervals = NAME(drop_intervals),
     .reached_by = NAME(reached_by),
     .select_step = NAME(select_step),
+    .lanes = LANES,
+    .gram_rows = NAME(gram_rows),
+    .combine_rows = NAME(combine_rows),
+    .spread_rows = NAME(spread_rows),
+    .dot_rows = NAME(dot_rows),
+    .strided_tile = NAME(strided_tile),
+    .radial_slopes = NAME(radial_slopes),
+    .lane_distances = NAME(lane_distances),
+    .lane_axis = NAME(lane_axis),
+    .lane_factor = NAME(lane_factor),
+    .lane_solve = NAME(lane_solve),
+    .lane_solve_back = NAME(lane_solve_back),
+    .lane_multiply = NAME(lane_multiply),
 };
 
 #undef NAME

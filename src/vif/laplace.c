@@ -4,6 +4,7 @@
 #include "base/scratch.h"
 #include "base/threads.h"
 #include "simd/simd.h"
+#include "vif/products.h"
 
 #include <math.h>
 #include <string.h>
@@ -459,6 +460,30 @@ status laplace_combine(int m, int q, size_t n, const double *C, const double *V,
     scratch_free(left);
     scratch_free(right);
     return status_ok();
+}
+
+status laplace_cross(int p, int q, size_t n, const double *A, const double *B, const double *weight,
+                     int threads, double *out)
+{
+    int lda = products_stride(p), ldb = products_stride(q);
+    double *left = products_rows(NULL, n, p, 0), *right = products_rows(NULL, n, q, 0);
+    double *C = scratch_alloc((size_t)p * ldb + 1, sizeof(double));
+    status result = left && right && C ? status_ok() : status_fail(STATUS_MEMORY);
+    if (!result.code) {
+        for (size_t i = 0; i < n; i++) {
+            memset(left + i * lda, 0, p * sizeof(double));
+            add_scaled(p, weight ? weight[i] : 1, A + i * p, left + i * lda);
+            memcpy(right + i * ldb, B + i * q, q * sizeof(double));
+        }
+        products_cross(n, p, left, lda, q, right, ldb, 0, threads, C, ldb);
+        for (int u = 0; u < p; u++)
+            for (int v = 0; v < q; v++)
+                out[u + (size_t)v * p] = C[(size_t)u * ldb + v];
+    }
+    scratch_give(NULL, left);
+    scratch_give(NULL, right);
+    scratch_free(C);
+    return result;
 }
 
 void laplace_collect(int k, size_t n, const int *id, const double *coef, int q, const double *X,

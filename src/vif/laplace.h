@@ -61,6 +61,10 @@ void laplace_pairs(int k, size_t n, const int *id, int q, const double *weight, 
 status laplace_combine(int m, int q, size_t n, const double *C, const double *V, int threads,
                        double *out);
 
+/* out (p x q) <- sum_i w_i a_i b_i' for A (p x n), B (q x n) and weights w (n), NULL for 1. */
+status laplace_cross(int p, int q, size_t n, const double *A, const double *B, const double *weight,
+                     int threads, double *out);
+
 /* out (q x n) <- B' X. */
 void laplace_collect(int k, size_t n, const int *id, const double *coef, int q, const double *X,
                      double *out);

@@ -57,3 +57,15 @@ test_that("one row, constant columns and tiny problems work", {
   expect_identical(residual_knn(constant, k = 3)$id, residual_knn(plain, k = 3)$id)
   expect_identical(residual_knn(gp_of(rep(1, 4)), k = 2)$id, rbind(2:3, c(1L, 3L), 1:2, 1:2))
 })
+
+test_that("what is no list, no matrix or no vector is refused by name", {
+  expect_identical(gp_of(table(c(1, 1, 2)))$x, cbind(c(2, 1)))
+  expect_error(order_coordinate(1:3, quote(a)), "^order_coordinate\\(\\): `column` must be")
+  expect_error(vif_factor(gp_of(1:3), matrix(0, 3, 0), 0.1), "^vif_factor\\(\\): `nn` must be")
+  for (fake in list(structure(1, class = "residual_gp"), structure(list(), class = "residual_gp"), structure("a", class = "cover_tree"),
+                    structure(list(gp = 1), class = "cover_tree"))) {
+    expect_error(residual_knn(fake, 1), "^residual_knn\\(\\): `object[^`]*` must be")
+  }
+  expect_error(as_nn2(structure(list(), class = "residual_knn")), "^as_nn2\\(\\): `nn` must be")
+  expect_error(predict(structure(list(), class = "vif"), 1), "^predict\\(\\): `object` must be")
+})

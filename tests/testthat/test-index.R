@@ -8,6 +8,7 @@ damaged <- function(tree, field, change, size = 4, what = "double") {
   bytes <- fields$at[at] + seq_len(fields$bytes[at])
   values <- readBin(tree$index[bytes], what, fields$bytes[at] / size, size)
   tree$index[bytes] <- writeBin(change(values), raw(), size)
+  tree$index <- .Call(C_tree_seal, tree$index) # or the change would be refused
   tree
 }
 
@@ -183,7 +184,7 @@ test_that("best-first: weights too small, or a process that is none, are seen", 
   expect_identical(residual_knn(gp, 15, method = "best_first")$id, residual_knn(gp, 15, method = "brute")$id)
   short <- gp
   short$chol <- gp$chol * 3 # weights by a third, features and correlations as they were
-  expect_wrong_search(short, "expansion bound of a node", "best_first")
+  expect_wrong_search(known_gp(short), "expansion bound of a node", "best_first") # unknown, it would be refused
   x <- cbind(runif(6000))
   gp <- residual_gp(x, gp_kernel("rbf", lengthscale = 0.005), inducing = 150, seed = 1)
   own <- residual_process(x, gp$kernel, gp$V, gp$variance, nugget = 1e-3)
@@ -191,7 +192,7 @@ test_that("best-first: weights too small, or a process that is none, are seen", 
     expect_identical(residual_knn(own, 15, method = method)$id, residual_knn(own, 15, method = "brute")$id)
   }
   own$V <- own$V * rep(c(0.95, 1.05), each = 150 * 5) # no covariance any more: angles that are no metric
-  expect_wrong_search(own, "angle bound of a node", "best_first")
+  expect_wrong_search(known_gp(own), "angle bound of a node", "best_first")
 })
 
 test_that("best-first over an index: exact, and a bound too small is seen", {
@@ -386,4 +387,29 @@ test_that("searches allocate nothing for a query, a block or a point", {
   expect_identical(buffers(small, 101:6000), once)
   expect_identical(buffers(large, 101:110), once)
   expect_identical(buffers(large, 101:12000), once)
+})
+
+test_that("new points on inducing inputs are found in every form, where no point stands on one", {
+  on_one_thread()
+  set.seed(31)
+  x <- inputs("uniform", 4000, 2)
+  grid <- as.matrix(expand.grid((0:6) / 6, (0:6) / 6))
+  new <- unname(rbind(grid, grid + 1e-9, grid * (1 + 4e-16), x[1:50, ]))
+  shown <- NULL
+  for (family in c("matern52", "matern12", "matern32")) for (lengthscale in c(0.02, 0.2, 0.5)) for (nugget in c(0, 1e-5)) {
+    gp <- residual_gp(x, gp_kernel(family, lengthscale = lengthscale), inducing = grid, nugget = nugget)
+    tree <- cover_tree(gp)
+    shown <- c(shown, index_form(tree))
+    brute <- residual_knn(tree, 10, newdata = new, method = "brute")
+    for (object in list(gp, tree)) for (method in c("auto", "level", "best_first")) {
+      expect_identical(residual_knn(object, 10, newdata = new, method = method)[c("id", "dist")], brute[c("id", "dist")],
+                       label = paste(family, lengthscale, nugget, method))
+    }
+    one <- residual_knn(tree, 10, newdata = new[9, , drop = FALSE], method = "best_first")
+    expect_identical(one$id, brute$id[9, , drop = FALSE])
+    few <- residual_knn(tree, 10, newdata = new, budget = 50)
+    expect_false(anyNA(few$id))
+  }
+  expect_setequal(shown, c("subspaces of landmarks", "integers", "kernel expansions"))
+  expect_search(tree, 10, newdata = new[c(1:60, 150), ], label = "on a grid")
 })

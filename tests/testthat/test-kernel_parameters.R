@@ -42,7 +42,7 @@ test_that("gpboost's likelihood is ours at the translated parameters", {
 
 test_that("what has no counterpart is refused by name", {
   expect_error(as_gpgp(gp_kernel("rbf")), "^as_gpgp\\(\\): `kernel` must be of a Matern family")
-  expect_error(from_gpgp("matern_spheretime", 1:5), '`covfun_name` must be one of .*not "matern_spheretime"')
+  expect_error(from_gpgp("matern_spheretime_warp", 1:5), '`covfun_name` must be one of .*not "matern_spheretime_warp"')
   expect_error(from_gpgp("matern15_isotropic", 1:4), "`covparms` must be numeric of length 3")
   expect_error(from_gpboost("wendland", 1:3), "`cov_function` must be one of")
   expect_error(from_gpboost("matern", 1:2), "`cov_pars` must be numeric of length 3 or more")
@@ -59,4 +59,43 @@ test_that("points on the sphere are where they belong", {
   expect_equal(sphere_points(370, 20), sphere_points(10, 20))
   expect_error(sphere_points(NA_real_, 0), "`lon` must be finite")
   expect_error(sphere_points(1:2, 1), "`lat` must be of length 2")
+})
+
+test_that("converters take fits", {
+  x <- runif(100)
+  fit <- vif_fit(sin(8 * x) + rnorm(100, sd = 0.2), x, X = 1, inducing = 20, k = 10, progress = FALSE)
+  expect_identical(as_gpgp(fit), as_gpgp(fit$kernel, fit$nugget))
+  expect_identical(as_gpboost(fit), as_gpboost(fit$kernel, fit$nugget))
+  expect_error(as_gpgp(fit, nugget = 1), "`nugget` must be left out with a fit")
+  back <- from_gpgp(structure(as_gpgp(fit), class = "GpGp_fit"))
+  expect_equal(back, list(kernel = fit$kernel, nugget = fit$nugget))
+  model <- structure(list(model_to_list = function(...) as_gpboost(fit)), class = "GPModel")
+  expect_equal(from_gpboost(model), list(kernel = fit$kernel, nugget = fit$nugget))
+})
+
+test_that("GpGp's functions on the sphere and in space-time are the same covariances", {
+  skip_if_not_installed("GpGp")
+  set.seed(5)
+  places <- cbind(lon = runif(20, -180, 180), lat = runif(20, -90, 90))
+  time <- runif(20, 0, 50)
+  agree <- function(name, parms, locs, x, shape) {
+    ours <- from_gpgp(name, parms)
+    S <- getExportedValue("GpGp", name)(parms, locs)
+    expect_equal(S, oracle_covariance(ours$kernel, x, x) + diag(ours$nugget, 20), tolerance = 1e-8, ignore_attr = TRUE)
+    expect_equal(as_gpgp(ours$kernel, ours$nugget, shape), list(covfun_name = name, covparms = parms))
+  }
+  sphere <- sphere_points(places)
+  agree("matern_sphere", c(2, 0.3, 0.8, 0.1), places, sphere, "sphere")
+  agree("exponential_sphere", c(2, 0.3, 0.1), places, sphere, "sphere")
+  agree("matern_spheretime", c(2, 0.3, 20, 0.8, 0.1), cbind(places, time), cbind(sphere, time), "spheretime")
+  agree("exponential_spheretime", c(2, 0.3, 20, 0.1), cbind(places, time), cbind(sphere, time), "spheretime")
+  plane <- cbind(runif(20), runif(20), time)
+  agree("matern_spacetime", c(2, 0.3, 20, 0.8, 0.1), plane, plane, "spacetime")
+  expect_identical(as_gpgp(gp_kernel("matern32", lengthscale = c(3, 3, 3, 9)), 0, "spheretime")$covfun_name, "matern_spheretime")
+})
+
+test_that("forms that the lengthscales do not fit are refused", {
+  expect_error(as_gpgp(gp_kernel(lengthscale = 1:4), shape = "spheretime"), "three equal lengthscales and one for time")
+  expect_error(as_gpgp(gp_kernel(lengthscale = 1:2), shape = "isotropic"), "`shape` must be one with a range for each")
+  expect_error(from_gpgp("matern_spheretime", c(1, 1, 0.5, 0.1)), "`covparms` must be numeric of length 5")
 })

@@ -9,7 +9,7 @@ lint_of <- function(...) {
   on.exit(unlink(root, recursive = TRUE))
   clean <- list(
     "src/r/entry.h" = c("SEXP alpha(SEXP x, SEXP y);", "SEXP beta(void);"),
-    "src/r/init.c" = c(
+    "src/init.c" = c(
       "#include \"r/entry.h\"", "static const R_CallMethodDef table[] = {",
       "    {\"alpha\", (DL_FUNC)&alpha, 2}, /* spare, 3) */", "    ENTRY(beta, 0),", "    {NULL, NULL, 0}", "};"
     ),
@@ -55,17 +55,17 @@ test_that("files of one folder keep to its rows, and what is compiled is listed"
   expect_identical(lint_of("src/search/query_level_pairs.c" = level), character())
   expect_violation(lint_of("src/search/query.c" = level), "^src/search/query.c:1: .*query_level.h")
   expect_violation(lint_of("src/search/query_brute.c" = level), "^src/search/query_brute.c:1: .*query_level.h")
-  expect_violation(lint_of("src/Makevars" = c("OBJECTS = \\", "    r/init.o \\", "    model/kernel.o")),
+  expect_violation(lint_of("src/Makevars" = c("OBJECTS = \\", "    init.o \\", "    model/kernel.o")),
                    "OBJECTS has model/kernel.o")
-  expect_violation(lint_of("src/Makevars" = "OBJECTS = r/init.o", "src/base/linalg.c" = ""), "OBJECTS lacks base/linalg.o")
+  expect_violation(lint_of("src/Makevars" = "OBJECTS = init.o", "src/base/linalg.c" = ""), "OBJECTS lacks base/linalg.o")
 })
 
 test_that("each foreign interface stays in its room", {
   expect_violation(lint_of("src/partition/tree.c" = "#include <omp.h>"), "<omp.h> belongs only in base/threads")
-  expect_violation(lint_of("src/partition/tree.c" = "static SEXP x;"), "R's API belongs only in r")
+  expect_violation(lint_of("src/partition/tree.c" = "static SEXP x;"), "R's API belongs only in r, init")
   expect_violation(lint_of("src/partition/tree.c" = "#include <Rinternals.h>"), "R's API")
   expect_violation(lint_of("src/partition/tree.c" = "R_CheckUserInterrupt();"), "R's API")
-  expect_violation(lint_of("src/partition/tree.c" = "#include <Rmath.h>"), "Rmath.h belongs only in model/kernel")
+  expect_violation(lint_of("src/partition/tree.c" = "#include <Rmath.h>"), "Rmath.h belongs only in model/matern")
   expect_violation(lint_of("src/partition/tree.c" = "F77_CALL(dgemm)();"), "BLAS")
   expect_violation(lint_of("src/partition/tree.c" = "#include <immintrin.h>"), "instruction-set code")
   expect_violation(lint_of("src/partition/tree.c" = "#pragma GCC target(\"avx2\")"), "instruction-set code")
@@ -74,7 +74,7 @@ test_that("each foreign interface stays in its room", {
   expect_identical(lint_of(
     "src/partition/tree.c" = c("unsigned long long n;", "/* a long SEXP", " * in <omp.h> */",
                      "const char *s = \"so \\\" long\"; // SEXP"),
-    "src/base/threads.c" = "#include <omp.h>", "src/model/kernel.c" = "#include <Rmath.h>", "src/r/glue.c" = "SEXP x;"
+    "src/base/threads.c" = "#include <omp.h>", "src/model/matern.c" = "#include <Rmath.h>", "src/r/glue.c" = "SEXP x;"
   ), character())
 })
 

@@ -396,3 +396,35 @@ test_that("points far from all others, correlated with none, have the lowest row
   }
   expect_true(any(brute$dist == 1, na.rm = TRUE))
 })
+
+test_that("a k far beyond the candidates takes no memory but that of the answer", {
+  on_one_thread()
+  set.seed(20)
+  gp <- residual_gp(inputs("uniform", 3000, 2), gp_kernel("matern32", lengthscale = 0.1), inducing = 30, seed = 1)
+  all <- residual_knn(gp, 2999, queries = c(5, 700), method = "brute")
+  for (method in methods_to_test) {
+    nn <- residual_knn(gp, 40000, queries = c(5, 700), method = method)
+    expect_identical(nn$id[, 1:2999], all$id, label = method)
+    expect_true(all(is.na(nn$id[, 3000:40000]), is.na(nn$dist[, 3000:40000])), label = method)
+  }
+})
+
+test_that("neighbours do not depend on the variance", {
+  on_one_thread()
+  set.seed(21)
+  x <- inputs("uniform", 2500, 2)
+  new <- inputs("uniform", 100, 2)
+  for (nugget in c(0, 0.1)) for (lengthscale in c(0.02, 0.2)) {
+    processes <- lapply(c(1, 1e150, 1e-150, 1e300, 1e-300, 1e25), function(variance) {
+      residual_gp(x, gp_kernel("matern32", variance, lengthscale), inducing = 40, nugget = nugget * variance, seed = 1)
+    })
+    one <- processes[[1]]
+    for (gp in processes[-1]) for (method in methods_to_test) for (object in list(gp, cover_tree(gp))) {
+      label <- paste(method, gp$kernel$variance, nugget, lengthscale)
+      expect_identical(residual_knn(object, 10, method = method)$id, residual_knn(one, 10, method = method)$id, label = label)
+      nn <- residual_knn(object, 10, newdata = new, method = method)
+      expect_identical(nn$id, residual_knn(one, 10, newdata = new, method = method)$id, label = label)
+      expect_equal(nn$dist, residual_knn(one, 10, newdata = new, method = method)$dist, tolerance = 1e-9, label = label)
+    }
+  }
+})

@@ -147,3 +147,92 @@ test_that("an object prints its size, kernel and variances", {
   expect_output(print(residual_gp(square, gp_kernel(), 7)),
                 "150 points in 2 dimensions, 7 inducing inputs\nkernel: matern32.*residual variance: ")
 })
+
+test_that("a process that was edited is refused by the name of the part", {
+  set.seed(12)
+  x <- inputs("uniform", 120, 2)
+  y <- rnorm(120)
+  table <- cbind(1:120, c(NA, 1:119))
+  uses <- list(
+    function(gp) residual_knn(gp, 3), function(gp) residual_correlation(gp, 1:3), cover_tree, print,
+    function(gp) vif_factor(gp, table, 0.1), function(gp) vif_loglik(y, gp, table, 0.1)
+  )
+  refused <- function(gp, part) {
+    for (use in uses) expect_error(use(gp), paste0("`gp|object|x` must be as it was made.*residual_gp\\(\\).*`", part), label = part)
+  }
+  made <- list(gp_kernel("matern32", 3, c(0.2, 0.3)), gp_kernel("matern", 1e-8, 0.2, 0.7), gp_kernel("rbf", 1e9, 0.4))
+  for (kernel in made) {
+    whole <- residual_gp(x, kernel, inducing = 15, nugget = 0.1, seed = 1)
+    edits <- list(
+      x = function(x) replace(x, 7, NA), x = function(x) x[-1, ], x = as.integer, x = function(x) t(x),
+      V = function(V) replace(V, 33, Inf), V = function(V) replace(V, 33, V[33] + 1e-4 * sqrt(kernel$variance)),
+      V = function(V) V[, 120:1], V = function(V) V[-1, ], chol = function(L) replace(L, 17, NaN), chol = function(L) t(L),
+      chol = function(L) L * 1.001, variance = function(v) replace(v, 3, NA), variance = function(v) rev(v),
+      variance = function(v) v[-1], nugget = function(nugget) NaN, nugget = function(nugget) -1, nugget = function(nugget) "a",
+      inducing = function(z) z[-1, ], jitter = function(jitter) Inf, kernel = function(kernel) unclass(kernel)[c(2, 1, 3)]
+    )
+    for (i in seq_along(edits)) {
+      gp <- whole
+      gp[[names(edits)[i]]] <- edits[[i]](gp[[names(edits)[i]]])
+      for (use in uses) expect_error(use(gp), "must be (as it was made|a gp_kernel)", label = paste(names(edits)[i], i))
+    }
+    gp <- whole
+    gp$inducing[4] <- 0.4321 # features no longer follow
+    refused(gp, "chol")
+    gp <- whole
+    gp$x[4] <- 0.4321
+    refused(gp, "V")
+    expect_identical(residual_knn(unserialize(serialize(whole, NULL)), 3), residual_knn(whole, 3))
+  }
+  own <- residual_process(x, gp_kernel(lengthscale = 0.3), matrix(0.1, 2, 120))
+  own$variance[5] <- 0
+  refused(own, "variance")
+  own$variance <- NULL
+  refused(own, "variance")
+})
+
+test_that("neighbours that were edited are refused where they enter", {
+  gp <- residual_gp(square, gp_kernel(lengthscale = 0.3), inducing = 10, seed = 1)
+  whole <- residual_knn(gp, 4, predecessors = TRUE)
+  pdf(NULL)
+  on.exit(dev.off())
+  uses <- list(as_nnarray, as_nn2, as_get_knn, function(nn) recall(nn, whole), function(nn) recall(whole, nn), plot, print, summary,
+               function(nn) vif_factor(gp, nn, 0.1))
+  edits <- list(
+    id = function(id) replace(id, 9, 151L), id = function(id) replace(id, 9, 0L), id = function(id) id + 0, id = function(id) id[, -1],
+    id = function(id) replace(id, 600, NA), dist = function(dist) replace(dist, 600, NaN), dist = function(dist) dist * 2,
+    k = function(k) 5L, predecessors = function(flag) NA, queries = function(queries) 1:3, x = function(x) x[-1, ]
+  )
+  for (i in seq_along(edits)) {
+    nn <- whole
+    nn[[names(edits)[i]]] <- edits[[i]](nn[[names(edits)[i]]])
+    for (use in uses) expect_error(use(nn), "must be as it was made.*residual_knn\\(\\)", label = paste(names(edits)[i], i))
+  }
+})
+
+test_that("factor, features and correlations are in proportion to the variance, however large or small", {
+  for (variance in c(1e150, 1e-150, 1e300, 1e-300, 1e25, 2^-80)) for (nugget in c(0, 0.2)) {
+    one <- residual_gp(square, gp_kernel("matern52", 1, 0.3), inducing = 12, nugget = nugget, seed = 1)
+    gp <- residual_gp(square, gp_kernel("matern52", variance, 0.3), inducing = 12, nugget = nugget * variance, seed = 1)
+    expect_equal(gp$chol / sqrt(variance), one$chol, tolerance = 1e-9)
+    expect_equal(gp$V / sqrt(variance), one$V, tolerance = 1e-9)
+    expect_equal(gp$variance / variance, one$variance, tolerance = 1e-9)
+    expect_equal(residual_correlation(gp), residual_correlation(one), tolerance = 1e-8)
+    new <- square[1:5, ] + 0.01
+    expect_equal(residual_correlation(gp, newdata = new), residual_correlation(one, newdata = new), tolerance = 1e-8)
+    own <- residual_process(square, gp$kernel, gp$V, gp$variance, gp$nugget)
+    expect_identical(residual_correlation(own), residual_correlation(gp))
+  }
+})
+
+test_that("inputs may be far apart, but squared distances must be numbers", {
+  x <- square * 1e100
+  far <- residual_gp(x, gp_kernel(), inducing = 9, seed = 1)
+  expect_identical(residual_knn(far, 3, method = "level")[c("id", "dist")], residual_knn(far, 3, method = "brute")[c("id", "dist")])
+  for (selection in c("kmeans++", "maxmin", "random")) {
+    expect_error(residual_gp(square * 1e299, gp_kernel(), inducing = 9, selection = selection),
+                 "^residual_gp\\(\\): `x` must be spread over less than 1e150 lengthscales, not over")
+  }
+  expect_error(residual_gp(square, gp_kernel(lengthscale = 1e-200), 0), "`x` must be spread over less than 1e150 lengthscales")
+  expect_identical(residual_correlation(residual_gp(c(1e308, 1e308), gp_kernel(), 0)), matrix(1, 2, 2))
+})

@@ -11,6 +11,29 @@ test_that("threads come from the argument, the option, the default", {
   expect_error(vecchiann_info(), '^vecchiann_info\\(\\): `threads` must be a whole number of at least 1, not "two"')
 })
 
+test_that("no more threads are started than the machine serves", {
+  most <- .Call(C_threads_limit)
+  expect_gte(most, 16)
+  gp <- residual_gp(runif(50), gp_kernel(), inducing = 5)
+  here <- residual_knn(gp, k = 4)$id
+  for (threads in c(60000, .Machine$integer.max, most + 1)) {
+    expect_warning(nn <- residual_knn(gp, k = 4, threads = threads), "^residual_knn\\(\\): `threads` = .* are used")
+    expect_identical(nn$id, here)
+    old <- options(vecchiann.threads = threads)
+    expect_warning(info <- vecchiann_info(), "vecchiann_info\\(\\): `threads`")
+    expect_lte(info$threads, most)
+    options(old)
+  }
+  expect_no_warning(vecchiann_info(threads = most))
+  script <- "vecchiann::vecchiann_info()$threads; nrow(vecchiann::residual_knn(vecchiann::residual_gp(1:9 + 0, vecchiann::gp_kernel(), 2), 2)$id)"
+  for (variable in c("OMP_NUM_THREADS", "OMP_THREAD_LIMIT")) for (value in c("60000", "2147483647", "99999999999")) {
+    libraries <- paste0("R_LIBS=", paste(.libPaths(), collapse = .Platform$path.sep))
+    out <- system2(file.path(R.home("bin"), "Rscript"), c("--vanilla", "-e", shQuote(script)), stdout = TRUE, stderr = FALSE,
+                   env = c(paste0(variable, "=", value), libraries))
+    expect_identical(out[length(out)], "[1] 9", label = paste(variable, value))
+  }
+})
+
 test_that("the set-up prints in one line", {
   expect_output(print(vecchiann_info(1)), "<vecchiann_info> 1 thread .*, SIMD: [[:alnum:]]+")
 })
@@ -21,4 +44,65 @@ test_that("a forked process searches too", {
   here <- residual_knn(gp, k = 4)$id # OpenMP has started its threads before the fork
   there <- parallel::mclapply(1:2, function(i) residual_knn(gp, k = 4)$id, mc.cores = 2)
   expect_identical(there, list(here, here))
+})
+
+test_that("a time limit stops every long piece of work as the error that it is", {
+  skip_on_cran()
+  set.seed(1)
+  x <- matrix(runif(6e5), ncol = 2)
+  kernel <- gp_kernel("matern12", lengthscale = 0.1)
+  gp <- residual_gp(x[1:1e5, ], kernel, inducing = x[1:100, ])
+  long <- expression(
+    kmeans = residual_gp(x, kernel, inducing = 3000),
+    maxmin = residual_gp(x, kernel, inducing = 3000, selection = "maxmin"),
+    factor = residual_gp(x[1:100, ], kernel, inducing = x[1:5000, ], jitter = 1e-3),
+    features = residual_gp(x, kernel, inducing = x[1:500, ]),
+    index = cover_tree(gp),
+    search = residual_knn(gp, 30, method = "brute"),
+    correlation = residual_correlation(gp, 1:300),
+    order = order_maxmin(matrix(runif(4e6), ncol = 8))
+  )
+  for (work in names(long)) {
+    caught <- tryCatch({
+      setTimeLimit(elapsed = 0.15, transient = TRUE)
+      eval(long[[work]])
+      "done"
+    }, interrupt = function(e) "interrupt", error = conditionMessage, finally = setTimeLimit())
+    expect_identical(caught, "reached elapsed time limit", label = work)
+  }
+  expect_identical(dim(residual_knn(gp, 3, queries = 1:5)$id), c(5L, 3L))
+})
+
+test_that("an interrupt stops what goes before a search, and the session goes on", {
+  skip_on_cran()
+  skip_on_os("windows")
+  script <- tempfile(fileext = ".R")
+  on.exit(unlink(script))
+  writeLines(c(
+    "library(vecchiann)",
+    "x <- matrix(runif(1e6), ncol = 2)",
+    "own <- Sys.getpid()",
+    "caught <- tryCatch({",
+    "  system(paste('(sleep 1; kill -INT', own, ') &'))",
+    "  residual_gp(x, gp_kernel(lengthscale = 0.1), inducing = 5000)",
+    "}, interrupt = function(condition) class(condition)[1], error = function(e) 'error')",
+    "cat(caught, nrow(residual_knn(residual_gp(x[1:50, ], gp_kernel(), 5), 3)$id))"
+  ), script)
+  out <- system2(file.path(R.home("bin"), "Rscript"), c("--vanilla", script), stdout = TRUE, stderr = FALSE, timeout = 60,
+                 env = paste0("R_LIBS=", paste(.libPaths(), collapse = .Platform$path.sep)))
+  expect_identical(out[length(out)], "interrupt 50")
+})
+
+test_that("a calling handler may stop a search, too, and its own jump arrives", {
+  set.seed(1)
+  gp <- residual_gp(matrix(runif(2e5), ncol = 2), gp_kernel(lengthscale = 0.1), inducing = 50)
+  caught <- withRestarts(
+    withCallingHandlers({
+      setTimeLimit(elapsed = 0.1, transient = TRUE)
+      residual_knn(gp, 30, method = "brute")
+    }, error = function(e) invokeRestart("elsewhere", conditionMessage(e))),
+    elsewhere = function(message) paste("went on:", message)
+  )
+  setTimeLimit()
+  expect_identical(caught, "went on: reached elapsed time limit")
 })

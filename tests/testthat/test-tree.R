@@ -50,6 +50,7 @@ test_that("the checker of invariants agrees, and sees damage", {
   tree$first[2] <- 1000L
   tree$index <- NULL # where the index serves, the structure is not read
   expect_error(residual_knn(tree, 3, method = "level"), "tree does not fit its points")
+  expect_error(print(tree), "^print\\(\\): `x` must be as it was made.*cover_tree\\(x\\$gp\\).*`first`")
 })
 
 test_that("a tree of one point, and of constant columns", {
@@ -131,4 +132,96 @@ test_that("a tree can be drawn", {
   expect_no_error(plot(named, columns = c("east", "north")))
   expect_error(plot(named, columns = c("east", "west")), "`columns` must be two columns of the inputs")
   expect_error(plot(tree_of("uniform", 100, 2), level = 99), "`level` must be at most")
+})
+
+# Every way of using a tree that reads it.
+tree_uses <- list(
+  function(tree) residual_knn(tree, 3), function(tree) residual_knn(tree, 3, predecessors = TRUE),
+  function(tree) residual_knn(tree, 3, budget = 50), print, summary, plot,
+  function(tree) update(tree, kernel = gp_kernel(lengthscale = 0.3)), function(tree) update(tree, gp = tree$gp)
+)
+
+test_that("a tree that was edited is refused, by the name of the part, with its index and without", {
+  pdf(NULL)
+  on.exit(dev.off())
+  set.seed(3)
+  whole <- tree_of("uniform", 3000, 2)
+  refused <- function(tree, part) {
+    for (use in if (part == "index") tree_uses[-8] else tree_uses) { # the last makes another index
+      expect_error(use(tree), paste0("must be as it was made.*cover_tree\\(.*\\$gp\\).*`[^`]*", part), label = part)
+    }
+  }
+  inner <- which(whole$children > 0 & whole$parent > 0)[1]
+  edits <- list(
+    perm = function(x) replace(x, 5, x[6]), first = function(x) replace(x, 3, x[3] + 1L), count = function(x) rev(x),
+    parent = function(x) replace(x, length(x), 1L), child = function(x) replace(x, inner, x[inner] + 1L),
+    children = function(x) replace(x, inner, 2147483647L), centre = function(x) replace(x, 2, NA),
+    level = function(x) replace(x, 4, 7L), radius = function(x) replace(x, 2, x[2] / 2),
+    lengthscale = function(x) x * NaN, index = function(x) as.integer(x)
+  )
+  for (part in names(edits)) {
+    tree <- whole
+    tree[[part]] <- edits[[part]](tree[[part]])
+    refused(tree, if (part == "child") "parent" else part) # the children of another node than theirs
+    tree[[part]] <- as.character(whole[[part]])
+    refused(tree, part)
+    if (part == "index") next
+    tree[[part]] <- NULL
+    expect_error(residual_knn(tree, 3), "must be as it was made")
+    tree[[part]] <- edits[[part]](whole[[part]])
+    tree$index <- NULL
+    expect_error(residual_knn(tree, 3), "must be as it was made", label = paste(part, "without index"))
+  }
+  swapped <- whole
+  swapped$perm[1:2] <- whole$perm[2:1] # still a permutation
+  refused(swapped, "perm")
+})
+
+test_that("changed bytes of an index are seen, wherever they are, and a cut end", {
+  set.seed(4)
+  whole <- tree_of("uniform", 2000, 2)
+  expect_gt(length(whole$index), 1e4)
+  exact <- residual_knn(whole, 3)
+  for (at in c(9:40, 200, sample.int(length(whole$index), 60), length(whole$index) - 20)) {
+    tree <- whole
+    tree$index[at] <- xor(tree$index[at], as.raw(2^(at %% 8)))
+    expect_error(residual_knn(tree, 3), "must be as it was made.*`index`", label = paste("byte", at))
+  }
+  for (length in c(20, 300, length(whole$index) - c(1, 64))) {
+    tree <- whole
+    tree$index <- whole$index[seq_len(length)]
+    expect_error(residual_knn(tree, 3), "must be as it was made.*`index`", label = paste(length, "bytes"))
+  }
+  file <- tempfile()
+  on.exit(unlink(file))
+  saveRDS(whole, file, compress = FALSE)
+  bytes <- readBin(file, "raw", file.size(file))
+  bytes[length(bytes) - 5000] <- xor(bytes[length(bytes) - 5000], as.raw(4)) # the index stands at the end
+  writeBin(bytes, file)
+  expect_error(residual_knn(readRDS(file), 3), "must be as it was made")
+  expect_identical(residual_knn(whole, 3), exact)
+})
+
+test_that("what was checked is not trusted when it has changed", {
+  set.seed(5)
+  tree <- tree_of("uniform", 500, 2)
+  residual_knn(tree, 3, queries = 1)
+  expect_true(.Call(C_gp_known, tree$gp))
+  expect_true(.Call(C_tree_known, tree))
+  read <- unserialize(serialize(tree, NULL))
+  expect_false(.Call(C_gp_known, read$gp))
+  residual_knn(read, 3, queries = 1)
+  expect_true(.Call(C_tree_known, read))
+  for (i in 1:3) {
+    read$gp$V[i, 40] <- NaN # by now nobody else has it
+    expect_error(residual_knn(read, 3, queries = 1), "`object\\$gp` must be as it was made.*`V`")
+  }
+  tree$radius[2] <- 0.1
+  expect_false(.Call(C_tree_known, tree))
+})
+
+test_that("more objects than are remembered are all accepted", {
+  gps <- lapply(1:40, function(i) residual_gp(matrix(runif(60), ncol = 2), gp_kernel(), inducing = 3, seed = 1))
+  trees <- lapply(gps, cover_tree)
+  for (tree in c(trees, rev(trees))) expect_identical(residual_knn(tree, 2)$id, residual_knn(tree$gp, 2)$id)
 })

@@ -31,6 +31,66 @@ kernels <- list(
   gp_kernel("rbf", 1.5, c(0.3, 0.2)), gp_kernel("matern", 1.2, c(0.3, 0.4), smoothness = 0.8)
 )
 
+# A number for each vector of log-parameters (variance, lengthscales, nugget, smoothness), and the vector itself.
+log_parameters <- function(kernel, nugget) {
+  log(c(kernel$variance, kernel$lengthscale, nugget, kernel$smoothness))
+}
+
+moved_model <- function(theta, gp) {
+  d <- length(gp$kernel$lengthscale)
+  kernel <- gp$kernel
+  kernel$variance <- exp(theta[1])
+  kernel$lengthscale <- exp(theta[1 + seq_len(d)])
+  if (kernel$family == "matern") kernel$smoothness <- exp(theta[d + 3])
+  list(gp = residual_gp(gp$x, kernel, inducing = gp$inducing), nugget = exp(theta[d + 2]))
+}
+
+# Central differences of order four: error h^4 and rounding / h.
+differences <- function(f, theta, h = 1e-3) {
+  lapply(seq_along(theta), function(j) {
+    step <- h * (seq_along(theta) == j)
+    (8 * (f(theta + step) - f(theta - step)) - (f(theta + 2 * step) - f(theta - 2 * step))) / (12 * h)
+  })
+}
+
+# tr(S^-1 S_a S^-1 S_b) / 2.
+dense_information <- function(S, slopes) {
+  G <- lapply(slopes, function(slope) solve(S, slope))
+  outer(seq_along(G), seq_along(G), Vectorize(function(a, b) sum(G[[a]] * t(G[[b]])) / 2))
+}
+
+# Of the whole model, and of its regressions one by one: that of a point and its neighbours less that of these.
+model_information <- function(gp, id, nugget, extra = 0) {
+  f <- function(theta) {
+    at <- moved_model(theta, gp)
+    dense_vif(at$gp, id, at$nugget + extra)$S
+  }
+  theta <- log_parameters(gp$kernel, nugget)
+  dense_information(f(theta), differences(f, theta))
+}
+
+regression_information <- function(gp, id, nugget) {
+  f <- function(theta) {
+    at <- moved_model(theta, gp)
+    oracle_covariance(at$gp$kernel, gp$x, gp$x) + diag(at$nugget, nrow(gp$x))
+  }
+  theta <- log_parameters(gp$kernel, nugget)
+  S <- f(theta)
+  slopes <- differences(f, theta)
+  of <- function(rows) {
+    if (!length(rows)) return(0)
+    dense_information(S[rows, rows, drop = FALSE], lapply(slopes, function(slope) slope[rows, rows, drop = FALSE]))
+  }
+  Reduce(`+`, lapply(seq_len(nrow(id)), function(i) {
+    N <- id[i, !is.na(id[i, ])]
+    of(c(N, i)) - of(N)
+  }))
+}
+
+evaluated <- function(y, gp, id, nugget, information = "accurate", X = NULL, extra = 0, threads = 1L, ...) {
+  vecchiann:::vif_evaluate(y, gp, id, rep_len(nugget + extra, length(y)), X, threads, TRUE, information, nugget, ...)
+}
+
 set.seed(4)
 n <- 120
 x <- ordered_inputs(n, 2)
@@ -55,21 +115,126 @@ test_that("factor, likelihood and gradient agree with their dense definitions", 
       expect_equal(c(value), log_density(y, dense$S, X), tolerance = 1e-10, label = label)
 
       at <- function(theta) {
-        changed <- kernel
-        changed$variance <- exp(theta[1])
-        changed$lengthscale <- exp(theta[1 + seq_along(kernel$lengthscale)])
-        moved <- residual_gp(x, changed, inducing = gp$inducing)
-        vif_loglik(y, moved, nn, exp(theta[length(theta)]), X = X, noise_variance = known)
+        moved <- moved_model(theta, gp)
+        vif_loglik(y, moved$gp, nn, moved$nugget, X = X, noise_variance = known)
       }
-      theta <- log(c(kernel$variance, kernel$lengthscale, 0.2))
-      h <- 1e-3 # central differences of order four: error h^4 and rounding / h
-      numeric <- vapply(seq_along(theta), function(j) {
-        step <- h * (seq_along(theta) == j)
-        (8 * (at(theta + step) - at(theta - step)) - (at(theta + 2 * step) - at(theta - 2 * step))) / (12 * h)
-      }, 0)
+      numeric <- unlist(differences(at, log_parameters(kernel, 0.2)))
       expect_equal(unname(attr(value, "gradient")), numeric, tolerance = 1e-6, label = label)
     }
   }
+})
+
+test_that("derivatives are named after the parameters", {
+  names_of <- function(kernel) {
+    gp <- residual_gp(x, kernel, inducing = 0)
+    names(attr(vif_loglik(y, gp, residual_knn(gp, 2, predecessors = TRUE), 0.1, gradient = TRUE), "gradient"))
+  }
+  expect_identical(names_of(gp_kernel("rbf")), c("variance", "lengthscale", "nugget"))
+  expect_identical(names_of(gp_kernel("matern", 1, c(1, 1), 0.8)),
+                   c("variance", "lengthscale1", "lengthscale2", "nugget", "smoothness"))
+})
+
+test_that("tables of any shape are derived right: one neighbour, holes, copies, more neighbours than points before", {
+  set.seed(5)
+  kernel <- gp_kernel("matern52", 1.3, c(0.3, 0.6))
+  some <- x[c(1:23, 20:23), ]
+  z <- y[1:27]
+  for (k in c(1, 2, 3, 6, 7, 8, 26)) {
+    for (m in c(0, 1, 5)) {
+      gp <- residual_gp(some, kernel, inducing = some[seq_len(m), , drop = FALSE])
+      id <- residual_knn(gp, k, predecessors = TRUE)$id
+      id[sample(length(id), length(id) / 5)] <- NA
+      label <- paste("k =", k, "m =", m)
+      dense <- dense_vif(gp, id, 0.3)
+      found <- evaluated(z, gp, id, 0.3)
+      expect_equal(found$loglik, log_density(z, dense$S), tolerance = 1e-10, label = label)
+      f <- function(theta) {
+        at <- moved_model(theta, gp)
+        log_density(z, dense_vif(at$gp, id, at$nugget)$S)
+      }
+      numeric <- unlist(differences(f, log_parameters(kernel, 0.3)))
+      expect_equal(unname(found$gradient), numeric, tolerance = 1e-6, label = label)
+      plain <- if (m) model_information(gp, id, 0.3) else regression_information(gp, id, 0.3)
+      expect_equal(unname(found$fisher), plain, tolerance = 1e-6, label = label)
+    }
+  }
+})
+
+test_that("the expected information agrees with its dense definition", {
+  for (kernel in kernels) {
+    for (m in c(0, 1, 15)) {
+      gp <- residual_gp(x, kernel, inducing = m, seed = 1)
+      id <- residual_knn(gp, 9, predecessors = TRUE)$id
+      label <- paste(format(kernel), "m =", m)
+      exact <- model_information(gp, id, 0.2, known)
+      found <- evaluated(y, gp, id, 0.2, X = X, extra = known)$fisher
+      expect_identical(rownames(found), colnames(found))
+      found <- unname(found)
+      if (m) expect_equal(found, exact, tolerance = 1e-6, label = label)
+      # of regressions one by one it is a little different, of random signs it is an estimate
+      expect_equal(sqrt(diag(solve(found))), sqrt(diag(solve(exact))), tolerance = 0.02, label = label)
+      rough <- unname(evaluated(y, gp, id, 0.2, TRUE, extra = known)$fisher)
+      expect_true(isSymmetric(rough))
+      expect_gt(min(eigen(rough, TRUE, TRUE)$values), 0)
+      expect_equal(diag(rough), diag(exact), tolerance = 0.1, label = label)
+    }
+  }
+})
+
+test_that("estimates of the information of more points are near, the same at each call, and leave R's random numbers alone", {
+  set.seed(6)
+  many <- ordered_inputs(300, 2)
+  gp <- residual_gp(many, gp_kernel("matern32", 1, 0.3), inducing = 20, seed = 1)
+  id <- residual_knn(gp, 10, predecessors = TRUE)$id
+  z <- rnorm(300)
+  before <- .Random.seed
+  rough <- evaluated(z, gp, id, 0.1, TRUE)$fisher
+  expect_identical(.Random.seed, before)
+  expect_identical(evaluated(z, gp, id, 0.1, TRUE, threads = 3L)$fisher, rough)
+  exact <- model_information(gp, id, 0.1)
+  expect_equal(unname(sqrt(diag(solve(rough)))), sqrt(diag(solve(exact))), tolerance = 0.05)
+})
+
+test_that("derivatives by column add up to those of one lengthscale", {
+  kernel <- gp_kernel("matern", 1.2, 0.4, smoothness = 1.2)
+  for (m in c(0, 7)) {
+    gp <- residual_gp(x, kernel, inducing = m, seed = 1)
+    id <- residual_knn(gp, 6, predecessors = TRUE)$id
+    one <- evaluated(y, gp, id, 0.2)
+    each <- evaluated(y, gp, id, 0.2, columns = TRUE)
+    expect_equal(each$gradient, one$gradient, tolerance = 1e-8)
+    expect_equal(each$fisher, one$fisher, tolerance = 1e-8)
+    expect_length(each$gradient_columns, 2)
+    expect_equal(sum(each$gradient_columns), one$gradient[["lengthscale"]], tolerance = 1e-8)
+    expect_identical(rownames(each$fisher_columns),
+                     c("variance", "lengthscale1", "lengthscale2", "nugget", "smoothness"))
+    apart <- gp
+    apart$kernel$lengthscale <- c(0.4, 0.4)
+    expect_identical(unname(evaluated(y, apart, id, 0.2)$gradient[2:3]), each$gradient_columns)
+  }
+})
+
+test_that("memory that is kept changes nothing", {
+  memory <- vecchiann:::vif_memory()
+  for (m in c(0, 3, 15)) {
+    gp <- residual_gp(x, gp_kernel("matern32", lengthscale = 0.3), inducing = m, seed = 1)
+    for (k in c(9, 4)) {
+      id <- residual_knn(gp, k, predecessors = TRUE)$id
+      expect_identical(evaluated(y, gp, id, 0.2, TRUE, memory = memory), evaluated(y, gp, id, 0.2, TRUE))
+    }
+  }
+})
+
+test_that("there may be many neighbours", {
+  set.seed(7)
+  many <- ordered_inputs(170, 2)
+  gp <- residual_gp(many, gp_kernel("matern32", lengthscale = 0.3), inducing = 11, seed = 1)
+  id <- residual_knn(gp, 140, predecessors = TRUE)$id
+  id[150, 7] <- NA
+  dense <- dense_vif(gp, id, 0.1)
+  f <- vif_factor(gp, cbind(seq_len(170), id), 0.1)
+  expect_equal(as.matrix(f$B), dense$B, tolerance = 1e-9)
+  expect_equal(f$D, dense$D, tolerance = 1e-10)
 })
 
 test_that("with all predecessors as neighbours the approximation is exact, whatever the inducing inputs", {
@@ -101,8 +266,11 @@ test_that("with the inputs as inducing inputs it becomes exact as the jitter goe
 test_that("the answer does not depend on the number of threads", {
   gp <- residual_gp(x, gp_kernel("matern32", lengthscale = 0.2), inducing = 10, seed = 1)
   nn <- residual_knn(gp, 9, predecessors = TRUE)
-  one <- vif_loglik(y, gp, nn, 0.1, X = X, gradient = TRUE, threads = 1)
-  expect_identical(vif_loglik(y, gp, nn, 0.1, X = X, gradient = TRUE, threads = 3), one)
+  one <- evaluated(y, gp, nn$id, 0.1, TRUE, X = X, extra = known)
+  for (threads in c(2L, 7L)) {
+    expect_identical(evaluated(y, gp, nn$id, 0.1, TRUE, X = X, extra = known, threads = threads), one)
+  }
+  expect_identical(vif_factor(gp, nn, 0.1, threads = 3), vif_factor(gp, nn, 0.1, threads = 1))
 })
 
 test_that("GpGp's tables are neighbours too", {
@@ -138,6 +306,20 @@ test_that("a covariance that is not positive definite is an error that names the
   expect_error(vif_factor(gp, nn, 0), "residual covariance of point 11 .*not positive definite.*`nugget`")
   expect_true(all(vif_factor(gp, nn, 0.1)$D > 0))
   expect_error(gp_loglik(y[1:11], twice, gp$kernel, 0), "^gp_loglik\\(\\): `nugget` must be large enough")
+})
+
+test_that("the first point that fails is named, wherever it stands", {
+  for (m in c(0, 3)) {
+    gp <- residual_gp(x, gp_kernel("matern32", lengthscale = 0.2), inducing = m, seed = 1)
+    id <- residual_knn(gp, 4, predecessors = TRUE)$id
+    for (point in c(1, 31, n)) {
+      noise <- replace(rep(0.1, n), c(point, n), -2)
+      for (gradient in c(FALSE, TRUE)) {
+        expect_error(vecchiann:::vif_evaluate(y, gp, id, noise, NULL, 2L, gradient),
+                     paste("covariance of point", point, "and its neighbours"))
+      }
+    }
+  }
 })
 
 test_that("bad arguments are refused by name", {

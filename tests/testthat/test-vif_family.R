@@ -102,7 +102,7 @@ test_that("responses are taken in all their forms and refused by name outside th
   expect_error(take(rep(1, 4)), "both outcomes, not all successes")
   expect_error(take(cbind(c(0, 1, 1, 1), c(0, 1, 1, 1))), "one trial or more in every row, not none in row 1")
   expect_error(take(cbind(c(0.5, 1, 1, 1), 1)), "whole counts")
-  expect_error(take(y, c(1, 0, 1, 1)), "`weights` must be above 0, not 0 \\(position 2\\)")
+  expect_error(take(y, c(1, 0, 1, 1)), "`weights` must be positive, not 0 \\(position 2\\)")
   expect_error(take(y, 1:3), "`weights` must be NULL or numeric of length 4")
   expect_error(take(c(0, NA, 1, 1)), "without missing values")
   for (family in list(poisson(), nbinom2())) {

@@ -31,48 +31,16 @@ test_that("with few neighbours it comes close, and reports what it did", {
   slope <- attr(vif_loglik(y[fit$order], fit$gp, cbind(seq_len(n), fit$id), fit$nugget,
                            X = X[fit$order, ], gradient = TRUE), "gradient")
   expect_lt(max(abs(slope)), 0.5)
-  expect_identical(fit$history$iteration[1:3], c(0, 1, 2))
-  slow <- suppressWarnings(quick(y, x, X = X, inducing = 40, k = 12, start = list(kernel = gp_kernel("matern32", 100, 9),
-                                                                                nugget = 5), iterations = 12))
-  expect_identical(slow$history$iteration[1:5], c(0, 1, 2, 4, 8))
+  expect_named(fit$history, c("stage", "observations", "iteration", "loglik", "seconds", "variance", "lengthscale",
+                              "nugget"))
+  expect_identical(utils::tail(fit$history$loglik, 1), fit$loglik)
   expect_identical(sort(fit$order), 1:n)
   expect_identical(fit$gp$x, x[fit$order, ])
 })
 
-test_that("neighbours are found again through one tree, and are those of the parameters", {
-  on_one_thread()
-  data <- list(x = matrix(runif(6000), ncol = 2))
-  for (neighbours in c("residual", "euclidean")) {
-    settings <- list(kernel = gp_kernel(lengthscale = c(1, 1)), inducing = 30, jitter = 1e-6, seed = 1, k = 6,
-                     fixed = 0.1, neighbours = neighbours, threads = 1L, scale = c(1, 1))
-    first <- structure_of(log(c(1, 0.2, 0.2)), data, settings)
-    for (theta in list(log(c(2, 0.1, 0.101)), log(c(1, 0.05, 0.6)))) {
-      again <- structure_of(theta, data, settings, first)
-      # the tree is that of the first search, not one for the new lengthscales
-      expect_identical(again$tree$lengthscale, c(0.2, 0.2))
-      expect_identical(again$tree$perm, first$tree$perm)
-      expect_identical(identical(again$inducing, first$inducing), theta[3] - theta[2] < 0.1)
-      gp <- residual_gp(data$x, to_kernel(theta, settings), if (neighbours == "residual") again$inducing else 0)
-      plain <- residual_knn(gp, 6, predecessors = TRUE, method = "brute", progress = FALSE)
-      expect_identical(again$id, plain$id)
-    }
-  }
-})
-
-test_that("columns that do not matter do not make the fit choose inducing inputs again", {
-  data <- list(x = matrix(runif(600), ncol = 3))
-  settings <- list(kernel = gp_kernel(lengthscale = c(1, 1, 1)), inducing = 10, jitter = 1e-6, seed = 1, k = 3,
-                   fixed = 0.1, neighbours = "residual", threads = 1L, scale = c(1, 1, 1))
-  first <- structure_of(log(c(1, 0.2, 0.4, 100)), data, settings)
-  again <- function(...) structure_of(log(c(1, ...)), data, settings, first)$inducing
-  expect_identical(again(0.2, 0.4, 500), first$inducing)
-  expect_identical(again(0.4, 0.8, 100), first$inducing)
-  expect_false(identical(again(0.2, 0.2, 100), first$inducing))
-})
-
 test_that("one lengthscale or one for each column, a fixed nugget, known noise", {
   each <- quick(y, x, X = X, kernel = gp_kernel("matern32", lengthscale = c(1, 1)), inducing = 40, k = 12)
-  expect_named(coef(each, "covariance"), c("variance", "lengthscale1", "lengthscale2", "nugget"))
+  expect_named(coef(each, "covariance"), c("variance", "lengthscale.lon", "lengthscale.lat", "nugget"))
   expect_gt(each$loglik, fit$loglik - 1)
   fixed <- quick(y, x, X = X, inducing = 40, k = 12, nugget = 0.2)
   expect_identical(fixed$nugget, 0.2)
@@ -81,7 +49,7 @@ test_that("one lengthscale or one for each column, a fixed nugget, known noise",
   # measurement variances of 0.05 beside a nugget are a nugget 0.05 larger
   known <- quick(y, x, X = X, inducing = 40, k = 12, noise_variance = rep(0.05, n))
   expect_equal(known$nugget + 0.05, fit$nugget, tolerance = 0.01)
-  expect_equal(known$loglik, fit$loglik, tolerance = 1e-4)
+  expect_equal(known$loglik, fit$loglik, tolerance = 2e-3)
 })
 
 test_that("other kernels, orders, starting values and no inducing inputs work", {
@@ -91,7 +59,7 @@ test_that("other kernels, orders, starting values and no inducing inputs work", 
   }
   expect_lt(abs(quick(y, x, X = X, inducing = 0, k = 12, order = "random")$loglik - fit$loglik), 6)
   started <- quick(y, x, X = X, inducing = 40, k = 12, start = list(kernel = truth, nugget = 0.1))
-  expect_lt(abs(started$loglik - fit$loglik), 0.5)
+  expect_lt(abs(started$loglik - fit$loglik), 1)
   given <- quick(y, x, X = X, kernel = truth, inducing = 40, k = 12, start = "kernel", order = n:1)
   expect_identical(given$order, n:1)
   expect_identical(quick(y, x, X = X, inducing = x[1:9, ], k = 5)$gp$inducing, x[1:9, ])
@@ -145,27 +113,8 @@ test_that("the formula method loses the same rows everywhere", {
   expect_identical(unname(which(is.na(residuals(by_formula)))), padded)
   expect_identical(unname(which(is.na(fitted(by_formula)))), padded)
   expect_equal(unname(residuals(by_formula, "loo")[-padded]), residuals(by_hand, "loo"))
-  expect_error(quick(y ~ offset(lon), coords = ~ lon + lat, data = d), "`y` must be a formula without offset\\(\\)")
   expect_error(quick(y ~ lon, data = d), "^vif_fit\\(\\): `coords` must be a one-sided formula .* not missing")
   expect_error(quick(y), "^vif_fit\\(\\): `x` must be given")
-})
-
-test_that("the second derivative is learned from the gradients", {
-  set.seed(3)
-  B <- crossprod(matrix(rnorm(9), 3))
-  step <- rnorm(3)
-  change <- drop(crossprod(matrix(rnorm(9), 3)) %*% step)
-  updated <- secant(B, step, change)
-  expect_equal(drop(updated %*% step), change)
-  # a step along which the slope falls, as where the likelihood is not concave, leaves it positive definite
-  expect_gt(min(eigen(secant(B, step, -change))$values), 0)
-  settings <- list(kernel = gp_kernel(), inducing = 10, jitter = 1e-6, seed = 1, k = 8, fixed = NULL,
-                   neighbours = "residual", threads = 1L, spread = 1, scale = 1)
-  data <- list(y = y, x = x, X = X, extra = rep(0, n))
-  theta <- to_theta(truth, 0.1, settings)
-  structure <- structure_of(theta, data, settings)
-  H <- optimHess(theta, function(theta) -evaluate(theta, structure, data, settings)$value)
-  expect_equal(curvature_at(theta, data, settings), unname(H), tolerance = 0.02)
 })
 
 test_that("a fit is repeatable, whatever the session's random numbers, and leaves them alone", {
@@ -178,35 +127,66 @@ test_that("a fit is repeatable, whatever the session's random numbers, and leave
 })
 
 test_that("a fit that has not converged says so and keeps its best parameters", {
-  expect_warning(short <- quick(y, x, X = X, inducing = 40, k = 12, iterations = 1),
+  far <- list(kernel = gp_kernel("matern32", 100, 9), nugget = 5)
+  expect_warning(short <- quick(y, x, X = X, inducing = 40, k = 12, iterations = 1, start = far),
                  "has not converged \\(the limit of 1 iteration is reached\\)", class = "vif_convergence")
   expect_false(short$converged)
   expect_output(print(short), "NOT CONVERGED")
-  # searched again at the end, so the objective has changed a little
-  expect_gte(short$loglik, short$history$loglik[1] - 0.1)
+  expect_gt(short$loglik, short$history$loglik[1])
 })
 
 test_that("bad input is refused by name", {
-  expect_error(quick(y[-1], x), "^vif_fit\\(\\): `y` must be of length 400 \\(the rows of `x`\\), not of length 399")
-  expect_error(quick(replace(y, 5:7, NA), x), "3 NA \\(first at position 5\\)")
-  expect_error(quick(rep(1, n), x), "`y` must be varying beyond its mean, not constant")
+  expect_error(quick(y[-1], x, X = NULL), "^vif_fit\\(\\): `y` must be of length 400 \\(the rows of `x`\\), not of length 399")
+  expect_error(quick(replace(y, 5:7, NA), x, X = NULL), "3 NA \\(first at position 5\\)")
+  expect_error(quick(rep(1, n), x, X = NULL), "`y` must be varying beyond its mean, not constant")
   expect_error(quick(1 + 2 * X[, 2], x, X = X), "not a linear function of `X`")
   expect_error(quick(y, x, X = cbind(X, X[, 2])), "`X` must be of linearly independent columns")
-  expect_error(quick(y, replace(x, 3, NaN)), "`x` must be finite everywhere")
-  expect_error(quick(y, x, kernel = gp_kernel(lengthscale = 1:3)), "`lengthscale`")
-  expect_error(quick(y, x, k = 0), "`k` must be a whole number of at least 1")
-  expect_error(quick(y, x, inducing = n + 1), "`inducing` must be at most 400")
-  expect_error(quick(y, x, start = "warm"), '`start` must be "auto", "kernel" or a list')
-  expect_error(quick(y, x, order = 1:3), "`order` must be")
-  expect_error(quick(y, x, neighbors = "residual"), "`neighbors` must be an argument of vif_fit")
+  expect_error(quick(y, replace(x, 3, NaN), X = NULL), "`x` must be finite everywhere")
+  expect_error(quick(y, x, X = NULL, kernel = gp_kernel(lengthscale = 1:3)), "`lengthscale`")
+  expect_error(quick(y, x, X = NULL, k = 0), "`k` must be a whole number of at least 1")
+  expect_message(quick(y, x, X = 1, inducing = n + 1, iterations = 5), "`inducing` is 400", class = "vif_cap")
+  expect_error(quick(y, x, X = NULL, start = "warm"), '`start` must be "auto", "kernel" or a list')
+  expect_error(quick(y, x, X = NULL, order = 1:3), "`order` must be")
+  expect_error(quick(y, x, X = 1, neighbor = "residual"), "`neighbor` is not an argument of vif_fit")
 })
 
 test_that("few points, one column and copies of points are no trouble", {
-  few <- quick(y[1:30], x[1:30, ], k = 50)
+  few <- suppressMessages(quick(y[1:30], x[1:30, ], k = 50))
   expect_identical(c(few$k, nrow(few$gp$inducing)), c(29L, 30L))
   twice <- quick(c(y, y[1:50] + 0.1), rbind(x, x[1:50, ]), X = rep(1, n + 50), inducing = 20, k = 8)
   expect_true(twice$converged)
-  line <- quick(sin(10 * x[, 1]) + rnorm(n, sd = 0.1), x[, 1], inducing = 15, k = 8)
+  line <- quick(sin(10 * x[, 1]) + rnorm(n, sd = 0.1), x[, 1], X = NULL, inducing = 15, k = 8)
   expect_true(line$converged)
   expect_equal(line$nugget, 0.01, tolerance = 0.3)
+})
+
+test_that("a large fit is kept without its features, and predicts as before", {
+  lean <- sealed(lean_fit(fit, 100))
+  expect_null(lean$gp$V)
+  expect_null(lean$state$coef)
+  file <- tempfile(fileext = ".rds")
+  saveRDS(lean, file)
+  again <- readRDS(file)
+  new <- cbind(lon = runif(5), lat = runif(5))
+  expect_identical(predict(again, new, newX = cbind(1, new[, 1])), predict(fit, new, newX = cbind(1, new[, 1])))
+  expect_equal(residuals(again, "loo"), residuals(fit, "loo"), tolerance = 1e-12)
+  expect_equal(simulate(again, seed = 1), simulate(fit, seed = 1), tolerance = 1e-12)
+  expect_output(print(again), "400 observations, 40 inducing inputs")
+})
+
+test_that("weights divide the noise", {
+  w <- rep(c(1, 4), length.out = n)
+  weighted <- quick(y, x, X = X, inducing = 40, k = n - 1, weights = w)
+  dense <- function(theta) {
+    gp_loglik(y, x, gp_kernel("matern32", exp(theta[1]), exp(theta[2])), 0, X = X, noise_variance = exp(theta[3]) / w)
+  }
+  theta <- log(unname(coef(weighted, "covariance")))
+  expect_equal(weighted$loglik, dense(theta), tolerance = 1e-7)
+  expect_lt(optim(theta, dense, control = list(fnscale = -1))$value, weighted$loglik + 0.01)
+  d <- data.frame(x, y = y, w = w)
+  by_formula <- vif_fit(y ~ lon, coords = ~ lon + lat, data = d, inducing = 40, k = 12, weights = w, progress = FALSE)
+  expect_equal(by_formula$loglik, quick(y, x, X = X, inducing = 40, k = 12, weights = w)$loglik, tolerance = 1e-6)
+  expect_equal(quick(y, x, X = X, inducing = 40, k = 12, weights = rep(2, n))$nugget, 2 * fit$nugget, tolerance = 0.01)
+  expect_error(quick(y, x, X = X, weights = -w), "`weights` must be positive, not -1 \\(position 1\\)")
+  expect_error(quick(y, x, X = X, weights = 1:3), "`weights` must be NULL or numeric of length 400")
 })

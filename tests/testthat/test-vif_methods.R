@@ -26,7 +26,7 @@ test_that("residuals are those of the exact process where the approximation is e
                ignore_attr = TRUE, tolerance = 1e-8)
   expect_named(residuals(full), names(y))
   expect_equal(fitted(full) + residuals(full), y)
-  expect_equal(unname(fitted(full)), predict(full, newX = rep(1, n), k = n)$fit, tolerance = 1e-8)
+  expect_equal(unname(fitted(full)), predict(full, x, newX = rep(1, n), k = n)$fit, tolerance = 1e-8)
 })
 
 test_that("leaving one out leaves one out", {
@@ -51,8 +51,8 @@ test_that("a fit prints and sums itself up", {
   expect_output(print(fit), "converged after")
   expect_output(print(summary(fit)), "standardised leave-one-out residuals")
   expect_identical(dim(summary(fit)$coefficients), c(1L, 4L))
-  bare <- vif_fit(y - 2, x, inducing = 20, k = 8, progress = FALSE)
-  expect_output(print(summary(bare)), "covariance:")
+  bare <- vif_fit(y - 2, x, X = NULL, inducing = 20, k = 8, progress = FALSE)
+  expect_output(print(summary(bare)), "covariance")
   expect_length(bare$coefficients, 0)
 })
 
@@ -78,7 +78,7 @@ test_that("plots are drawn", {
   grDevices::pdf(NULL)
   on.exit(grDevices::dev.off())
   expect_identical(plot(fit), fit)
-  line <- vif_fit(y, x[, 1], inducing = 10, k = 8, progress = FALSE)
+  line <- vif_fit(y, x[, 1], X = 1, inducing = 10, k = 8, progress = FALSE)
   expect_identical(plot(line, which = 3), line)
   expect_error(plot(fit, which = 9), "`which` must be among 1 to 4")
   expect_error(plot(fit, columns = 1), "`columns` must be two of the 2 columns")

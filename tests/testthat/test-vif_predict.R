@@ -4,7 +4,7 @@ x <- matrix(runif(2 * n), n)
 y <- 2 + sin(6 * x[, 1]) + x[, 2] + rnorm(n, sd = 0.2)
 X <- cbind(one = 1, north = x[, 2])
 known <- runif(n, 0, 0.1)
-fit <- vif_fit(y, x, X = X, inducing = 30, k = 10, noise_variance = known, progress = FALSE)
+fit <- vif_fit(y, x, X = X, inducing = 30, k = 10, noise_variance = known, neighbours = "residual", progress = FALSE)
 new <- matrix(runif(80), 40)
 newX <- cbind(1, new[, 2])
 
@@ -45,7 +45,8 @@ test_that("with some it is close, and without inducing inputs it is the conditio
   p <- predict(fit, new, newX = newX)
   expect_lt(max(abs(p$fit - exact$mean) / exact$se), 0.2)
   expect_equal(p$se.fit, exact$se, tolerance = 0.05)
-  plain <- vif_fit(y, x, X = X, inducing = 0, k = 10, noise_variance = known, progress = FALSE)
+  plain <- vif_fit(y, x, X = X, inducing = 0, k = 10, noise_variance = known, neighbours = "residual",
+                   progress = FALSE)
   nn <- residual_knn(plain$gp, 7, newdata = new[1, , drop = FALSE])$id[1, ]
   rows <- plain$order[nn]
   S <- oracle_covariance(plain$kernel, x[rows, ], x[rows, ]) + diag(plain$nugget + known[rows])
@@ -106,14 +107,13 @@ test_that("the forms of the result", {
   q <- predict(fit, new, newX = newX, interval = "confidence", se.fit = FALSE)
   expect_named(q, c("fit", "lwr", "upr"))
   expect_equal(q$fit - q$lwr, qnorm(0.975) * p$se.fit)
-  expect_equal(predict(fit)$fit, predict(fit, x, newX = X)$fit)
   named <- new[1:2, ]
   rownames(named) <- c("a", "b")
   expect_named(predict(fit, named, newX = newX[1:2, ], se.fit = FALSE), c("a", "b"))
 })
 
 test_that("predicting the noise-free process at an observation without noise gives it back", {
-  exact <- suppressWarnings(vif_fit(y, x, inducing = 10, k = 10, nugget = 1e-6, progress = FALSE))
+  exact <- suppressWarnings(vif_fit(y, x, X = NULL, inducing = 10, k = 10, nugget = 1e-6, progress = FALSE))
   p <- predict(exact, x)
   expect_lt(max(abs(p$fit - y)), 1e-3)
   expect_lt(max(p$se.fit), 2e-3)
@@ -141,8 +141,91 @@ test_that("bad arguments are refused by name", {
   expect_error(predict(fit, new), "`newX` must be given, with the 2 columns of `X`, not missing")
   expect_error(predict(fit, new, newX = newX[-1, ]), "`newX` must be 40 x 2, not 39 x 2")
   expect_error(predict(fit, cbind(new, 1), newX = newX), "`newdata` must be of 2 columns")
-  expect_error(predict(fit, replace(new, 2, NA), newX = newX), "`newdata` must be finite")
+  expect_error(predict(fit, replace(new, 2, Inf), newX = newX), "`newdata` must be finite")
   expect_error(predict(fit, new, newX = newX, interval = "both"), "`interval`")
   expect_error(predict(fit, new, newX = newX, level = 95), "`level` must be a number between 0 and 1, not 95")
   expect_error(predict(fit, new, newX = newX, k = 0), "`k`")
+})
+
+test_that("a fit that was edited is refused", {
+  set.seed(20)
+  x <- runif(60)
+  whole <- vif_fit(sin(8 * x) + rnorm(60, sd = 0.2), x, inducing = 8, k = 4, progress = FALSE)
+  edits <- list(state = function(state) replace(state, "b", list(state$b + 0.1)), id = function(id) replace(id, 200, 1L), nugget = function(v) v * 2,
+                order = rev, gp = function(gp) replace(gp, "V", list(gp$V * 1.01)), coefficients = function(beta) 5, n = function(n) NULL)
+  for (part in names(edits)) {
+    fit <- whole
+    fit[[part]] <- edits[[part]](fit[[part]])
+    for (use in list(function(fit) predict(fit, 0.5), residuals, print, summary)) {
+      expect_error(use(fit), "must be as it was made", label = part)
+    }
+  }
+  expect_identical(predict(unserialize(serialize(whole, NULL)), 0.5), predict(whole, 0.5))
+})
+
+selected_fit <- fit
+selected_fit$neighbours <- "selected"
+
+test_that("a fit with selected sets predicts the conditional of these", {
+  # candidates: the nearest of all, of the first quarter and of the first sixteenth
+  nearest <- function(rows, k) {
+    nn <- residual_knn(residual_gp(fit$gp$x[seq_len(rows), ], fit$kernel, inducing = 0), k, newdata = new)
+    nn$x <- fit$gp$x
+    nn
+  }
+  sets <- conditioning_sets(fit$gp, 7, fit$nugget + known[fit$order], newdata = new,
+                            pool = list(nearest(n, 14), nearest(n %/% 4, 7), nearest(n %/% 16, 7)))
+  p <- predict(selected_fit, new, newX = newX, k = 7)
+  R <- oracle_covariance(fit$kernel, rbind(fit$gp$x, new), rbind(fit$gp$x, new))
+  V <- cbind(fit$gp$V, new_points(fit$gp, new, NA_integer_)$V)
+  R <- R - crossprod(V)
+  noise <- (fit$nugget + known)[fit$order]
+  plain <- vapply(seq_len(nrow(new)), function(j) {
+    N <- sets$id[j, ]
+    a <- solve(R[N, N] + diag(noise[N]), R[N, n + j])
+    w <- V[, n + j] - V[, N] %*% a
+    c(sum(newX[j, ] * fit$coefficients) + sum(a * fit$state$residual[N]) + sum(w * fit$state$b),
+      R[n + j, n + j] - sum(a * R[N, n + j]) + sum(forwardsolve(fit$state$root, w)^2))
+  }, numeric(2))
+  expect_equal(p$fit, plain[1, ], tolerance = 1e-8)
+  expect_equal(p$se.fit^2, plain[2, ], tolerance = 1e-8)
+})
+
+test_that("selected sets of all observations are exact, for every kind of variance and for samples", {
+  for (universal in c(FALSE, TRUE)) {
+    exact <- dense_prediction(fit, new, newX, universal)
+    p <- predict(selected_fit, new, newX = newX, k = n, beta_uncertainty = universal)
+    expect_equal(p$se.fit, predict(fit, new, newX = newX, k = n, beta_uncertainty = universal)$se.fit, tolerance = 1e-8)
+    expect_equal(p$fit, predict(fit, new, newX = newX, k = n)$fit, tolerance = 1e-8)
+    expect_equal(p$se.fit, exact$se, tolerance = 0.01)
+  }
+  samples <- attr(predict(selected_fit, new[1:5, ], newX = newX[1:5, ], k = 200, nsim = 4000, seed = 1), "samples")
+  p <- predict(selected_fit, new[1:5, ], newX = newX[1:5, ], k = 200)
+  expect_lt(max(abs(rowMeans(samples) - p$fit) / p$se.fit), 5 / sqrt(4000))
+  expect_equal(apply(samples, 1, sd), p$se.fit, tolerance = 0.05)
+})
+
+test_that("the default is closer to the exact prediction in a gap than a set of fixed size", {
+  set.seed(3)
+  u <- matrix(runif(6000), ncol = 2)
+  u <- u[sqrt(rowSums((u - 0.5)^2)) > 0.2, ]
+  z <- sin(9 * u[, 1]) + rnorm(nrow(u), sd = 0.3)
+  kernel <- gp_kernel("matern12", 1, 0.5)
+  gapped <- suppressWarnings(vif_fit(z, u, inducing = 10, k = 10, neighbours = "selected", kernel = kernel, iterations = 1,
+                                     start = list(kernel = kernel, nugget = 0.1), progress = FALSE))
+  at <- cbind(0.5 + c(-0.1, 0, 0.1), 0.5)
+  best <- predict(gapped, at, k = nrow(u))$se.fit
+  expect_lt(max(predict(gapped, at)$se.fit / best), 1.01)
+  expect_lt(mean(predict(gapped, at)$se.fit), mean(predict(gapped, at, k = 30)$se.fit))
+})
+
+test_that("features that a fit left out are made again, and chunks and threads change nothing for selected sets", {
+  whole <- predict(selected_fit, new, newX = newX)
+  lean <- selected_fit
+  lean$gp$V <- NULL
+  expect_identical(predict(lean, new, newX = newX), whole)
+  expect_equal(predict(selected_fit, new, newX = newX, chunk = 7, progress = FALSE), whole)
+  expect_identical(predict(selected_fit, new, newX = newX, threads = 1), whole)
+  lean$neighbours <- "residual"
+  expect_identical(predict(lean, new, newX = newX), predict(fit, new, newX = newX))
 })

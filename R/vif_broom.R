@@ -1,0 +1,150 @@
+# Methods for generics of other packages, registered when these are loaded.
+
+#' Tidy summaries of a fitted Gaussian process
+#'
+#' Methods of `tidy()`, `glance()` and `augment()`, which package broom exports, of ggplot2's `autoplot()`, and
+#' support of package emmeans for fits by formula.
+#'
+#' @param x,object A [vif_fit()].
+#' @param effects `"mean"`, `"covariance"` or both: which parameters.
+#' @param conf.int,conf.level Whether to add confidence limits, and their level.
+#' @param data The data of the fit, to which columns are added; by default its model frame or its inputs.
+#' @param newdata New data, to predict instead.
+#' @param se_fit Whether to add standard errors.
+#' @param interval,level As `interval` and `level` of [predict][predict.vif].
+#' @param type `"residuals"` for a map of standardised leave-one-out residuals over the inputs, `"predictions"` for
+#'   observations against their leave-one-out predictions.
+#' @param ... Not used; any other argument is an error. For `augment()`, arguments of [predict][predict.vif].
+#' @return Data frames (tibbles where package tibble is installed): `tidy()` one row a parameter, `glance()` one row,
+#'   `augment()` the data with `.fitted` and, without `newdata`, `.resid`, `.loo` (leave-one-out predictions) and
+#'   `.std.resid`. `autoplot()`: a ggplot.
+#' @examples
+#' x <- runif(200)
+#' d <- data.frame(x, y = sin(8 * x) + rnorm(200, sd = 0.2))
+#' fit <- vif_fit(y ~ 1, coords = ~ x, data = d, inducing = 20, k = 10)
+#' if (requireNamespace("generics", quietly = TRUE)) {
+#'   generics::tidy(fit)
+#'   generics::glance(fit)
+#'   generics::augment(fit, newdata = data.frame(x = c(0.2, 0.7)), interval = "prediction")
+#' }
+#' @name vif_tidy
+NULL
+
+#' @rdname vif_tidy
+#' @exportS3Method generics::tidy
+tidy.vif <- function(x, effects = c("mean", "covariance"), conf.int = FALSE, conf.level = 0.95, ...) {
+  check_dots(...)
+  odd <- setdiff(effects, c("mean", "covariance"))
+  if (length(odd)) refuse("effects", 'among "mean", "covariance"', describe(odd[1]))
+  conf.int <- check_flag(conf.int, "conf.int")
+  sums <- summary.vif(x)
+  mean <- sums$coefficients
+  cov <- sums$covariance
+  none <- rep(NA_real_, nrow(cov))
+  table <- data.frame(effect = rep(c("mean", "covariance"), c(nrow(mean), nrow(cov))),
+                      term = c(rownames(mean), rownames(cov)), estimate = c(mean[, 1], cov[, 1]),
+                      std.error = c(mean[, 2], cov[, 2]), statistic = c(mean[, 3], none), p.value = c(mean[, 4], none),
+                      row.names = NULL)
+  if (conf.int) {
+    limits <- confint.vif(x, level = conf.level)
+    place <- match(table$term, rownames(limits))
+    table$conf.low <- limits[place, 1]
+    table$conf.high <- limits[place, 2]
+  }
+  as_tibble(table[table$effect %in% effects, ])
+}
+
+#' @rdname vif_tidy
+#' @exportS3Method generics::glance
+glance.vif <- function(x, ...) {
+  check_dots(...)
+  as_tibble(data.frame(nobs = x$n, df = x$df, logLik = x$loglik, AIC = stats::AIC(x), BIC = stats::BIC(x),
+                       deviance = -2 * x$loglik, df.residual = x$n - x$df, sigma = sigma.vif(x), k = x$k,
+                       inducing = nrow(x$gp$inducing), converged = x$converged))
+}
+
+#' @rdname vif_tidy
+#' @exportS3Method generics::augment
+augment.vif <- function(x, data = NULL, newdata = NULL, se_fit = FALSE,
+                        interval = c("none", "prediction", "confidence"), level = 0.95, ...) {
+  se_fit <- check_flag(se_fit, "se_fit")
+  interval <- check_choice(interval, c("none", "prediction", "confidence"), "interval")
+  predicted <- if (is.null(newdata)) {
+    predict.vif(x, se.fit = TRUE, interval = interval, level = level, ...)
+  } else {
+    plain <- if (inherits(newdata, "sf")) placed(x, newdata) else newdata
+    predict.vif(x, plain, interval = interval, level = level, ...)
+  }
+  out <- if (!is.null(newdata)) {
+    newdata
+  } else if (!is.null(data)) {
+    data
+  } else if (!is.null(x$model)) {
+    x$model
+  } else {
+    data.frame(y = x$y, fitted_inputs(x)$x)
+  }
+  if (nrow(out) != nrow(predicted)) {
+    refuse("data", paste("the data of the fit, of", counted(nrow(predicted), "row")), paste("of", nrow(out)))
+  }
+  if (!inherits(out, "sf")) out <- as.data.frame(out)
+  out$.fitted <- predicted$fit
+  if (se_fit) out$.se.fit <- predicted$se.fit
+  if (interval != "none") {
+    out$.lower <- predicted$lwr
+    out$.upper <- predicted$upr
+  }
+  if (is.null(newdata)) {
+    out$.resid <- unname(residuals.vif(x))
+    if (is_laplace(x)) {
+      out$.std.resid <- unname(rstandard.vif(x))
+      return(if (inherits(out, "sf")) out else as_tibble(out))
+    }
+    out$.loo <- unname(stats::naresid(x$na.action, x$y)) - unname(residuals.vif(x, "loo"))
+    out$.std.resid <- unname(residuals.vif(x, "standardised"))
+  }
+  if (inherits(out, "sf")) out else as_tibble(out)
+}
+
+as_tibble <- function(x) {
+  if (requireNamespace("tibble", quietly = TRUE)) tibble::as_tibble(x) else x
+}
+
+#' @rdname vif_tidy
+#' @exportS3Method ggplot2::autoplot
+autoplot.vif <- function(object, type = c("residuals", "predictions"), ...) {
+  check_dots(...)
+  type <- check_choice(type, c("residuals", "predictions"), "type")
+  if (is_laplace(object) && type == "predictions") refuse("type", '"residuals" for this family', '"predictions"')
+  standard <- if (is_laplace(object)) residuals_laplace(object, "quantile", seed = 1) else {
+    fit_residuals(object, "standardised")
+  }
+  if (type == "predictions") {
+    d <- data.frame(predicted = object$y - fit_residuals(object, "loo"), observed = object$y)
+    return(ggplot2::ggplot(d, ggplot2::aes(!!as.name("predicted"), !!as.name("observed"))) +
+             ggplot2::geom_abline(colour = "grey60") + ggplot2::geom_point(alpha = 0.5, colour = "#2f7fb8") +
+             ggplot2::labs(x = "predicted from all others", y = "observed"))
+  }
+  inputs <- fitted_inputs(object)$x
+  names <- input_names(inputs)
+  d <- data.frame(first = inputs[, 1], second = if (ncol(inputs) > 1) inputs[, 2] else standard, residual = standard)
+  ggplot2::ggplot(d, ggplot2::aes(!!as.name("first"), !!as.name("second"), colour = !!as.name("residual"))) +
+    ggplot2::geom_point() +
+    ggplot2::scale_colour_gradient2(low = "#08457e", mid = "#d9d9d9", high = "#c1121f") +
+    ggplot2::labs(x = names[1], y = if (ncol(inputs) > 1) names[2] else "residual", colour = "standardised\nresidual")
+}
+
+#' @exportS3Method emmeans::recover_data
+recover_data.vif <- function(object, ...) {
+  by_formula(object)
+  call <- object$call
+  emmeans::recover_data(call, stats::delete.response(object$terms), object$na.action, frame = object$model, ...)
+}
+
+#' @exportS3Method emmeans::emm_basis
+emm_basis.vif <- function(object, trms, xlev, grid, ...) {
+  frame <- stats::model.frame(trms, grid, na.action = stats::na.pass, xlev = xlev)
+  X <- stats::model.matrix(trms, frame, contrasts.arg = object$contrasts)
+  list(X = X, bhat = unname(object$coefficients), nbasis = matrix(NA), V = object$vcov,
+       dffun = function(k, dfargs) Inf, dfargs = list(), misc = list())
+}

@@ -1,0 +1,221 @@
+# Cross-validation: predictions of observations by fits that have not seen them.
+
+#' Cross-validation of a fitted Gaussian process
+#'
+#' Predicts every observation from the others, with the covariance parameters of the fit, and scores the
+#' predictions. Leave-one-out predictions are exact for the approximation and come from its factor as it is. In folds
+#' the mean is estimated again and inducing inputs are kept; only observations that lose a neighbour look for new ones.
+#'
+#' Random folds say how well a model fills gaps between observations. Where predictions are made farther away, as in
+#' maps, `blocks` leaves out whole regions: take them about as large as the gaps to be filled.
+#'
+#' Scores are computed for the Gaussian predictive distributions of the observations (noise included). `crps` is the
+#' continuous ranked probability score, `interval` the interval score (its width, and `2 / (1 - level)` times what an
+#' observation lies beyond it), both in the units of the observations, `log` minus the log density; the smaller the
+#' better. `coverage` is the share of observations in their intervals, which should be `level`.
+#'
+#' @param fit A [vif_fit()].
+#' @param folds Number of folds; or a vector with the fold of each observation; or `"loo"` to leave out one at a time.
+#' @param blocks `NULL` for random folds; a number of compact blocks of equal size, cut across the inputs in units of
+#'   the lengthscales, which are dealt out to the folds; or a vector with the block of each observation, such as a
+#'   region.
+#' @param level Probability content of the intervals.
+#' @param refit Whether to estimate the covariance parameters again in each fold.
+#' @param k Number of neighbours of predictions.
+#' @param seed Seed of the folds. The session's random numbers are left untouched.
+#' @param threads Number of threads, see [vecchiann_info()].
+#' @return A list of class `"vif_cv"`: `scores`, a named vector of `rmse`, `mae`, `crps`, `interval`, `coverage` and
+#'   `log`; `predictions`, a data frame in the order of the data with `fold`, `observed`, `fit` and `se.obs`; `level`
+#'   and `folds`.
+#' @section Errors:
+#' A fit of another family than `gaussian()`; more folds than observations (or blocks), and vectors of another length.
+#' @references Gneiting, T. and Raftery, A. E. (2007). Strictly proper scoring rules, prediction, and estimation.
+#'   *Journal of the American Statistical Association* 102(477).
+#'
+#'   Roberts, D. R. et al. (2017). Cross-validation strategies for data with temporal, spatial, hierarchical, or
+#'   phylogenetic structure. *Ecography* 40(8).
+#' @examples
+#' set.seed(1)
+#' x <- cbind(runif(300), runif(300))
+#' y <- sin(6 * x[, 1]) * cos(5 * x[, 2]) + rnorm(300, sd = 0.1)
+#' fit <- vif_fit(y, x, X = 1, inducing = 30, k = 10, progress = FALSE)
+#' vif_cv(fit)
+#' vif_cv(fit, blocks = 20)
+#' vif_cv(fit, folds = "loo")
+#' @export
+vif_cv <- function(fit, folds = 10, blocks = NULL, level = 0.95, refit = FALSE, k = 2 * fit$k, seed = 1,
+                   threads = NULL) {
+  fit <- whole_fit(check_fit(fit, "fit"), threads)
+  if (is_laplace(fit)) refuse("fit", "a Gaussian fit", paste("one of family", fit$family$family))
+  level <- check_number(level, "level", "a number between 0 and 1", function(p) p > 0 && p < 1)
+  refit <- check_flag(refit, "refit")
+  k <- check_whole(k, "k", 1)
+  seed <- check_whole(seed, "seed", -.Machine$integer.max)
+  threads <- thread_count(threads)
+  if (identical(folds, "loo")) {
+    if (!is.null(blocks)) refuse("blocks", 'NULL with folds = "loo"', describe(blocks))
+    if (refit) refuse("refit", 'FALSE with folds = "loo"', "TRUE")
+    fold <- seq_len(fit$n)
+    left <- fit_residuals(fit, "loo")
+    found <- list(fit = unname(fit$y - left), se = unname(left / fit_residuals(fit, "standardised")))
+    # a residual of zero has no standard deviation to be read from it
+    found$se[!is.finite(found$se)] <- stats::median(found$se, na.rm = TRUE)
+  } else {
+    fold <- folds_of(fit, folds, blocks, seed)
+    found <- list(fit = numeric(fit$n), se = numeric(fit$n))
+    for (this in unique(fold)) {
+      held <- which(fold == this)
+      p <- predict_held(fit, held, refit, k, threads)
+      found$fit[held] <- p$fit
+      found$se[held] <- p$se
+    }
+  }
+  predictions <- data.frame(fold = fold, observed = unname(fit$y), fit = found$fit, se.obs = found$se)
+  structure(list(scores = scores(predictions, level), predictions = predictions, level = level,
+                 folds = length(unique(fold)), blocks = blocks, loo = identical(folds, "loo")), class = "vif_cv")
+}
+
+# The fold of each observation.
+folds_of <- function(fit, folds, blocks, seed) {
+  n <- fit$n
+  if (length(folds) > 1) {
+    if (length(folds) != n || anyNA(folds)) {
+      refuse("folds", paste("a number, \"loo\" or one fold for each of", counted(n, "observation")), describe(folds))
+    }
+    if (length(unique(folds)) < 2) refuse("folds", "two folds or more", "one")
+    return(match(folds, unique(folds)))
+  }
+  folds <- check_whole(folds, "folds", 2)
+  if (is.null(blocks)) {
+    if (folds > n) refuse("folds", paste("at most", n, "(the observations)"), folds)
+    return(with_seed(seed, sample(rep_len(seq_len(folds), n))))
+  }
+  if (length(blocks) == 1) {
+    blocks <- check_whole(blocks, "blocks", 2)
+    if (blocks > n) refuse("blocks", paste("at most", n, "(the observations)"), blocks)
+    x <- fitted_inputs(fit)$x
+    blocks <- compact_blocks(sweep(x, 2, fit$kernel$lengthscale, `/`), blocks)
+  } else if (length(blocks) != n || anyNA(blocks)) {
+    refuse("blocks", paste("NULL, a number or one block for each of", counted(n, "observation")), describe(blocks))
+  }
+  blocks <- match(blocks, unique(blocks))
+  count <- max(blocks)
+  if (folds > count) folds <- count
+  if (folds < 2) refuse("blocks", "two blocks or more", "one")
+  with_seed(seed, sample(rep_len(seq_len(folds), count)))[blocks]
+}
+
+# Cuts the points in halves (or as near as the number of blocks allows) across the longest side, again and again.
+compact_blocks <- function(x, blocks) {
+  block <- integer(nrow(x))
+  cut <- function(rows, first, count) {
+    if (count == 1) {
+      block[rows] <<- first
+      return(invisible())
+    }
+    sides <- apply(x[rows, , drop = FALSE], 2, function(column) diff(range(column)))
+    rows <- rows[order(x[rows, which.max(sides)])]
+    low <- count %/% 2
+    middle <- max(low, min(length(rows) - (count - low), round(length(rows) * low / count)))
+    cut(rows[seq_len(middle)], first, low)
+    cut(rows[-seq_len(middle)], first + low, count - low)
+  }
+  cut(seq_len(nrow(x)), 1, blocks)
+  block
+}
+
+# Predictions of some observations by the others.
+predict_held <- function(fit, held, refit, k, threads) {
+  kept <- without(fit, held, threads)
+  inputs <- fitted_inputs(fit)
+  if (refit) kept <- refitted(fit, held, kept)
+  found <- predict_chunks(kept, some_inputs(inputs, held), min(k, kept$n), TRUE, FALSE, 50000, threads, FALSE)
+  offset <- if (is.null(fit$offset)) 0 else fit$offset[held]
+  # the noise of the observations that are held out, beside that of weight 1 which predict_chunks() knows
+  known <- (fit_noise(fit) + fit$nugget * (1 / fit_weights(fit) - 1))[held]
+  list(fit = found$fit + offset, se = sqrt(found$variance + kept$nugget + known))
+}
+
+# The fit at the same covariance parameters without some of the observations.
+without <- function(fit, held, threads) {
+  stays <- !seq_len(fit$n) %in% held
+  ordered <- stays[fit$order] # by row of gp$x
+  gp <- fit$gp
+  gp$x <- gp$x[ordered, , drop = FALSE]
+  gp$V <- gp$V[, ordered, drop = FALSE]
+  gp$variance <- gp$variance[ordered]
+  place <- cumsum(ordered)
+  id <- fit$id[ordered, , drop = FALSE]
+  lost <- which(rowSums(!is.na(id) & !matrix(ordered[id], nrow(id))) > 0)
+  id[] <- place[id]
+  k <- min(ncol(id), nrow(gp$x) - 1L)
+  id <- id[, seq_len(k), drop = FALSE]
+  out <- fit
+  out$gp <- gp
+  out$n <- nrow(gp$x)
+  out$k <- k
+  out$order <- match(fit$order[ordered], which(stays))
+  out$y <- fit$y[stays]
+  out$offset <- fit$offset[stays]
+  out$noise_variance <- fit$noise_variance[stays]
+  out$weights <- fit$weights[stays]
+  if (length(lost)) id[lost, ] <- fitted_neighbours(out, gp, k, queries = lost)
+  out$id <- id
+  out$X <- if (!is.null(fit$X)) check_covariates(fit$X[stays, , drop = FALSE], out$n, "X without a fold")
+  basis <- mean_basis(out$X)
+  response <- unname(if (is.null(out$offset)) out$y else out$y - out$offset)
+  evaluation <- vif_evaluate(response[out$order], gp, id, observation_noise(out), basis$Q[out$order, , drop = FALSE],
+                             threads)
+  mean <- mean_estimates(evaluation, basis, colnames(out$X))
+  out$coefficients <- mean$beta
+  out$vcov <- mean$vcov
+  out$loglik <- evaluation$loglik
+  out$state <- kept_state(evaluation, mean$B)
+  out$na.action <- NULL
+  out
+}
+
+# The same with parameters estimated without them.
+refitted <- function(fit, held, kept) {
+  inputs <- fitted_inputs(fit)
+  response <- if (is.null(kept$offset)) kept$y else kept$y - kept$offset
+  again <- vif_fit.default(response, inputs$x[-held, , drop = FALSE], X = kept$X, kernel = fit$kernel,
+                           inducing = fit$gp$inducing, k = kept$k, nugget = if (fit$nugget_fixed) fit$nugget,
+                           noise_variance = kept$noise_variance, weights = kept$weights, neighbours = fit$neighbours, jitter = fit$gp$jitter,
+                           start = list(kernel = fit$kernel, nugget = fit$nugget),
+                           lengthscale = own_groups(fit),
+                           smoothness = if ("smoothness" %in% names(fit$theta)) "estimate" else "fixed", progress = FALSE)
+  again$offset <- kept$offset
+  again
+}
+
+# The groups of columns that share a lengthscale, as vif_fit() takes them; NULL where it is one or one for each.
+own_groups <- function(fit) {
+  of <- fit$settings$groups$of
+  if (is.null(of) || anyDuplicated(of) == 0) return(NULL)
+  stats::setNames(split(seq_along(of), of), sub("^lengthscale\\.", "", fit$settings$groups$names))
+}
+
+scores <- function(predictions, level) {
+  error <- predictions$observed - predictions$fit
+  se <- predictions$se.obs
+  z <- error / se
+  q <- stats::qnorm((1 + level) / 2)
+  c(rmse = sqrt(mean(error^2)), mae = mean(abs(error)),
+    crps = mean(se * (z * (2 * stats::pnorm(z) - 1) + 2 * stats::dnorm(z) - 1 / sqrt(pi))),
+    interval = mean(2 * q * se + 2 / (1 - level) * pmax(abs(error) - q * se, 0)),
+    coverage = mean(abs(z) <= q), log = mean(0.5 * log(2 * pi) + log(se) + z^2 / 2))
+}
+
+#' @export
+print.vif_cv <- function(x, digits = 4, ...) {
+  how <- if (x$loo) {
+    "one observation left out at a time"
+  } else {
+    paste0(counted(x$folds, "fold"), if (is.null(x$blocks)) ", random" else " of blocks")
+  }
+  cat("<vif_cv> ", counted(nrow(x$predictions), "observation"), ", ", how, "\n", sep = "")
+  print(signif(x$scores, digits))
+  cat(sprintf("interval and coverage at level %s\n", format(x$level)))
+  invisible(x)
+}

@@ -1,0 +1,155 @@
+# Fits by formula: one model frame for response, covariates and inputs.
+
+#' @rdname vif_fit
+#' @param formula The model of the mean, `response ~ covariates`, as in [stats::lm()]; an `offset()` is part of the
+#'   mean.
+#' @param coords The inputs of the Gaussian process: a one-sided formula such as `~ lon + lat` (`~ .` for all columns
+#'   but the response), whose terms may be functions (`~ sphere_points(lon, lat) + day`); the names of
+#'   columns of `data`; or a matrix or data frame with named columns, one row for each row of `data`. For `data` of
+#'   class `"sf"` it may be missing: the inputs are the points' coordinates, on the sphere in kilometres where these are
+#'   longitude and latitude. Name the geometry column to add others: `~ geometry + day`.
+#' @param data Data frame, tibble or sf object with the variables of both formulas.
+#' @param subset,na.action As in [stats::lm()]; by default rows with missing values are left out. The
+#'   formula method looks up `noise_variance` and `weights` in `data` too, so that they lose the same rows.
+#' @export
+vif_fit.formula <- function(formula, coords, data = environment(formula), subset, na.action = stats::na.omit,
+                            noise_variance = NULL, weights = NULL, family = stats::gaussian(), ...) {
+  place <- place_of(if (missing(coords)) NULL else coords, data, formula)
+  data <- place$data
+  full <- stats::terms(formula, data = if (is.data.frame(data)) data[setdiff(names(data), place$column)])
+  if (!attr(full, "response")) refuse("formula", "one with a response, such as y ~ 1", deparse1(formula))
+  call <- match.call(expand.dots = FALSE)
+  frame <- call[c(1, match(c("subset", "noise_variance", "weights"), names(call), 0))]
+  frame[[1]] <- quote(stats::model.frame)
+  frame$formula <- joint_formula(stats::formula(full), place$coords)
+  frame$data <- data
+  frame$na.action <- na.action
+  frame$drop.unused.levels <- TRUE
+  frame <- eval(frame, parent.frame())
+  if (nrow(frame) < 2) {
+    refuse("data", "of two complete rows or more", paste("of", nrow(frame), "after missing values are left out"))
+  }
+  terms <- remember(full, frame)
+  X <- stats::model.matrix(terms, frame)
+  y <- stats::model.response(frame)
+  offset <- stats::model.offset(frame)
+  # a Gaussian fit has what the offset leaves, others have it in the linear predictor
+  moved <- !is.null(offset) && is_gaussian(family)
+  fit <- vif_fit.default(if (moved) y - offset else y, coordinates(place$coords, frame),
+                         X = if (ncol(X)) X, noise_variance = frame[["(noise_variance)"]],
+                         weights = frame[["(weights)"]], family = family, offset = if (!moved) offset, ...)
+  if (moved) {
+    fit$y <- fit$y + offset
+    fit$offset <- offset
+  }
+  fit$call <- as_call(match.call())
+  fit$formula <- stats::formula(full)
+  fit$coords <- place$coords
+  fit$place <- place[c("column", "origin")]
+  fit$columns <- intersect(c(all.vars(full), all.vars(place$coords)), if (is.data.frame(data)) names(data))
+  fit$terms <- terms
+  fit$coords_terms <- remember(stats::terms(place$coords), frame)
+  fit$xlevels <- stats::.getXlevels(terms, frame)
+  fit$contrasts <- attr(X, "contrasts")
+  fit$na.action <- attr(frame, "na.action")
+  fit$model <- frame
+  sealed(fit)
+}
+
+# Where inputs come from: a one-sided formula, the data that it reads, and, for inputs that are not columns of
+# the user's data, the name of the matrix column that holds them and how to make it from new data.
+place_of <- function(coords, data, formula) {
+  column <- origin <- NULL
+  if (inherits(data, "sf")) {
+    spatial <- sf_inputs(data)
+    data <- spatial$data
+    column <- spatial$column
+    origin <- spatial$origin
+    if (is.null(coords)) coords <- stats::reformulate(quoted_name(column), env = environment(formula))
+  }
+  wanted <- "a one-sided formula such as ~ lon + lat, names of columns of `data`, or a matrix"
+  if (is.null(coords)) refuse("coords", wanted, "missing")
+  if (is.character(coords)) {
+    absent <- setdiff(coords, if (is.data.frame(data)) names(data) else ls(data))
+    if (length(absent)) refuse("coords", "names of columns of `data`", paste0('"', absent[1], '"'))
+    coords <- stats::reformulate(vapply(coords, quoted_name, ""), env = environment(formula))
+  } else if (is.matrix(coords) || is.data.frame(coords)) {
+    given <- given_inputs(coords, data)
+    data <- given$data
+    column <- given$column
+    origin <- given$origin
+    coords <- stats::reformulate(column, env = environment(formula))
+  }
+  if (!inherits(coords, "formula") || length(coords) != 2) refuse("coords", wanted, describe(coords))
+  if ("." %in% all.vars(coords)) {
+    if (!is.data.frame(data)) refuse("data", "given where `coords` is ~ .", "missing")
+    others <- setdiff(names(data), all.vars(formula[[2]]))
+    coords <- stats::formula(stats::terms(coords, data = data[others]))
+  }
+  list(coords = coords, data = data, column = column, origin = origin)
+}
+
+# Inputs given as a matrix become a column of the data, so that subset and missing values meet the same rows.
+given_inputs <- function(coords, data) {
+  if (inherits(coords, "sf")) refuse("coords", "missing, with the sf object as `data`", "an sf object")
+  x <- as.matrix(coords)
+  if (!is.numeric(x)) refuse("coords", "numeric in every column", describe(coords))
+  names <- colnames(x)
+  if (is.null(names) || !all(nzchar(names)) || anyDuplicated(names)) {
+    refuse("coords", "with a name for every column, by which predict() finds them in new data", "without")
+  }
+  rownames(x) <- NULL
+  if (is.data.frame(data)) {
+    if (nrow(x) != nrow(data)) {
+      refuse("coords", paste("of", counted(nrow(data), "row"), "as `data` is"), paste("of", nrow(x)))
+    }
+    data$.coords <- x
+  } else {
+    data <- list2env(list(.coords = x), parent = data)
+  }
+  list(data = data, column = ".coords", origin = list(kind = "columns", names = names))
+}
+
+quoted_name <- function(name) paste(deparse(as.name(name), backtick = TRUE), collapse = "")
+
+# y ~ a + b and ~ lon + lat as y ~ a + b + (lon + lat): one model frame, so that rows stay together.
+joint_formula <- function(formula, coords) {
+  joint <- formula
+  joint[[3]] <- call("+", formula[[3]], call("(", coords[[2]]))
+  joint
+}
+
+# Terms that know, for new data, what poly(), scale() and the like found in the data of the fit, from the
+# frame of both formulas.
+remember <- function(terms, frame) {
+  joint <- attr(frame, "terms")
+  own <- match(variable_names(terms), variable_names(joint))
+  attr(terms, "predvars") <- attr(joint, "predvars")[c(1, 1 + own)]
+  attr(terms, "dataClasses") <- attr(joint, "dataClasses")[own]
+  terms
+}
+
+variable_names <- function(terms) vapply(as.list(attr(terms, "variables"))[-1], deparse1, "")
+
+# The columns of the inputs: a variable that is a matrix brings the names of its own columns.
+coordinates <- function(coords, frame) {
+  names <- variable_names(stats::terms(coords))
+  if (!length(names)) refuse("coords", "a formula of at least one variable", deparse1(coords))
+  parts <- lapply(names, function(name) {
+    part <- frame[[name]]
+    if (!is.numeric(part)) {
+      refuse("coords", "a formula of numeric variables",
+             paste0(deparse1(coords), ", where ", name, " is ", describe_kind(part)))
+    }
+    part <- as.matrix(unclass(part))
+    if (is.null(colnames(part))) {
+      colnames(part) <- if (ncol(part) == 1) name else paste0(name, seq_len(ncol(part)))
+    }
+    part
+  })
+  x <- do.call(cbind, parts)
+  rownames(x) <- NULL
+  x
+}
+
+describe_kind <- function(x) if (is.null(x)) "missing" else paste("of class", class(x)[1])

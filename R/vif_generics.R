@@ -1,0 +1,184 @@
+# Generics of stats that say what a fit is made of and compare fits.
+
+#' Parts of a fitted Gaussian process
+#'
+#' Methods of the generics of package stats. `logLik()` counts mean coefficients and covariance parameters
+#' as degrees of freedom; `deviance()` is minus twice the log-likelihood; `sigma()` the standard deviation of the noise,
+#' `sqrt(nugget)`. `terms()`, `model.frame()` and `formula()` are those of a fit by formula, the model frame with the
+#' inputs; `model.matrix()` is the matrix of covariates. `extractAIC()` serves [stats::step()], [stats::drop1()] and
+#' [stats::add1()].
+#'
+#' @param object,x,formula A [vif_fit()].
+#' @param scale Not used.
+#' @param k Penalty for each parameter, 2 for AIC.
+#' @param ... Not used; any other argument is an error.
+#' @return What the generics of stats say.
+#' @examples
+#' x <- runif(200)
+#' fit <- vif_fit(sin(8 * x) + rnorm(200, sd = 0.2), x, X = 1, inducing = 20, k = 10)
+#' sigma(fit)
+#' df.residual(fit)
+#' @name vif_parts
+#' @keywords internal
+NULL
+
+#' @rdname vif_parts
+#' @export
+logLik.vif <- function(object, ...) {
+  check_dots(..., hint = c(REML = "fits are by maximum likelihood"))
+  structure(object$loglik, df = object$df, nobs = object$n, class = "logLik")
+}
+
+#' @rdname vif_parts
+#' @export
+nobs.vif <- function(object, ...) object$n
+
+#' @rdname vif_parts
+#' @export
+formula.vif <- function(x, ...) x$formula
+
+#' @rdname vif_parts
+#' @importFrom stats sigma
+#' @export
+sigma.vif <- function(object, ...) {
+  check_dots(...)
+  if (is_laplace(object)) return(NA_real_)
+  sqrt(object$nugget)
+}
+
+#' @rdname vif_parts
+#' @importFrom stats deviance
+#' @export
+deviance.vif <- function(object, ...) {
+  check_dots(...)
+  -2 * object$loglik
+}
+
+#' @rdname vif_parts
+#' @importFrom stats df.residual
+#' @export
+df.residual.vif <- function(object, ...) {
+  check_dots(...)
+  object$n - object$df
+}
+
+#' @rdname vif_parts
+#' @importFrom stats family
+#' @export
+family.vif <- function(object, ...) {
+  if (is.null(object$family)) stats::gaussian() else object$family
+}
+
+#' @rdname vif_parts
+#' @importFrom stats terms
+#' @export
+terms.vif <- function(x, ...) by_formula(x)$terms
+
+#' @rdname vif_parts
+#' @importFrom stats model.frame
+#' @export
+model.frame.vif <- function(formula, ...) by_formula(formula)$model
+
+#' @rdname vif_parts
+#' @importFrom stats model.matrix
+#' @export
+model.matrix.vif <- function(object, ...) {
+  if (is.null(object$X)) matrix(0, object$n, 0) else object$X
+}
+
+#' @rdname vif_parts
+#' @importFrom stats case.names
+#' @export
+case.names.vif <- function(object, ...) {
+  names <- if (is.null(object$model)) names(object$y) else row.names(object$model)
+  if (is.null(names)) as.character(seq_len(object$n)) else names
+}
+
+#' @rdname vif_parts
+#' @importFrom stats variable.names
+#' @export
+variable.names.vif <- function(object, ...) names(object$coefficients)
+
+#' @rdname vif_parts
+#' @param fit A [vif_fit()].
+#' @importFrom stats extractAIC
+#' @export
+extractAIC.vif <- function(fit, scale = 0, k = 2, ...) {
+  check_dots(...)
+  c(fit$df, -2 * fit$loglik + k * fit$df)
+}
+
+by_formula <- function(object) {
+  if (is.null(object$formula)) {
+    stop(user_call(), "the fit has no formula: it was made from matrices.", call. = FALSE)
+  }
+  object
+}
+
+#' Compare fitted Gaussian processes
+#'
+#' A table of likelihood-ratio tests of fits to the same observations, each against the one before, in the order of
+#' their numbers of parameters. All are maximum likelihood fits, so that means may be compared too.
+#'
+#' The approximation has an error of its own, which differs between fits as far as their neighbours do:
+#' a difference in log-likelihood of one or less needs a check with more neighbours, see [summary][summary.vif]. A
+#' parameter whose value under the smaller model is at the end of its range, such as a nugget of zero, makes the
+#' p value conservative.
+#'
+#' @param object A [vif_fit()].
+#' @param ... Further fits of the same observations.
+#' @return A data frame of class `"anova"`: `npar`, `AIC`, `BIC`, `logLik`, `Chisq`, `Df` and `Pr(>Chisq)`, one row a
+#'   fit.
+#' @section Errors:
+#' A single fit (its coefficients are tested by [summary()][summary.vif], its terms by [stats::drop1()]), objects of
+#' another class and fits of other observations. Fits with other neighbours, `k` or numbers of inducing inputs draw a
+#' warning of class `"vif_comparison"`.
+#' @examples
+#' set.seed(1)
+#' d <- data.frame(x = runif(300), z = rnorm(300))
+#' d$y <- sin(8 * d$x) + d$z / 4 + rnorm(300, sd = 0.2)
+#' small <- vif_fit(y ~ 1, coords = ~ x, data = d, inducing = 20, k = 10)
+#' anova(small, update(small, . ~ z))
+#' @importFrom stats anova
+#' @export
+anova.vif <- function(object, ...) {
+  fits <- list(object, ...)
+  odd <- which(!vapply(fits, inherits, NA, "vif"))
+  if (length(odd)) refuse("...", "further fits of vif_fit()", describe(fits[[odd[1]]]))
+  if (length(fits) < 2) {
+    stop(user_call(), "two fits or more are compared; for the terms of one fit use drop1(), for its coefficients ",
+         "summary().", call. = FALSE)
+  }
+  labels <- vapply(as.list(match.call(expand.dots = FALSE)[["..."]]), deparse1, "")
+  labels <- make.unique(c(deparse1(substitute(object)), labels))
+  for (fit in fits[-1]) {
+    if (fit$n != object$n || !isTRUE(all.equal(unname(fit$y), unname(object$y)))) {
+      refuse("...", "fits of the same observations", sprintf("one of %s others", format(fit$n, big.mark = ",")))
+    }
+  }
+  same <- vapply(fits, function(fit) {
+    identical(list(fit$k, fit$neighbours, nrow(fit$gp$inducing)),
+              list(object$k, object$neighbours, nrow(object$gp$inducing)))
+  }, NA)
+  if (!all(same)) {
+    warning(warningCondition(paste("anova(): the fits differ in k, in the kind of neighbours or in the number of inducing",
+                                   "inputs, so that their log-likelihoods are approximated differently"),
+                             class = "vif_comparison", call = NULL))
+  }
+  order <- order(vapply(fits, `[[`, 0, "df"))
+  fits <- fits[order]
+  loglik <- common_loglik(fits)
+  npar <- vapply(fits, `[[`, 0, "df")
+  chisq <- c(NA, 2 * diff(loglik))
+  df <- c(NA, diff(npar))
+  chisq[df == 0] <- NA
+  table <- data.frame(npar = npar, AIC = 2 * (npar - loglik), BIC = log(object$n) * npar - 2 * loglik, logLik = loglik,
+                      Chisq = pmax(chisq, 0), Df = df,
+                      "Pr(>Chisq)" = ifelse(df == 0, NA, stats::pchisq(pmax(chisq, 0), df, lower.tail = FALSE)),
+                      row.names = labels[order], check.names = FALSE)
+  what <- vapply(fits, function(fit) {
+    paste0(if (is.null(fit$formula)) describe_mean(fit, 3) else deparse1(fit$formula), "; ", fit$kernel$family)
+  }, "")
+  structure(table, heading = c("Likelihood-ratio tests of Gaussian processes", paste0(labels[order], ": ", what)),
+            class = c("anova", "data.frame"))
+}

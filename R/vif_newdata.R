@@ -1,0 +1,104 @@
+# New inputs and covariates of a fit, from what predict() and its kin are given.
+
+# Inputs, covariates and offsets of the observations, in the order of the data.
+fitted_inputs <- function(object) {
+  back <- order(object$order)
+  list(x = object$gp$x[back, , drop = FALSE], X = object$X, offset = object$offset)
+}
+
+# The same of new data, with `complete`: which rows have no missing value. The others are left for the caller to fill.
+new_inputs <- function(object, newdata, newX = NULL) {
+  new <- if (is.null(object$formula)) {
+    inputs_by_matrix(object, newdata, newX)
+  } else {
+    if (!is.null(newX)) refuse("newX", "NULL, as the fit has a formula", describe(newX))
+    inputs_by_formula(object, newdata)
+  }
+  new$complete <- rowSums(is.na(new$x)) == 0
+  if (!is.null(new$X)) new$complete <- new$complete & rowSums(is.na(new$X)) == 0
+  if (!is.null(new$offset)) new$complete <- new$complete & !is.na(new$offset)
+  new
+}
+
+# Of the new inputs some rows.
+some_inputs <- function(new, rows) {
+  list(x = new$x[rows, , drop = FALSE], X = new$X[rows, , drop = FALSE], offset = new$offset[rows])
+}
+
+inputs_by_matrix <- function(object, newdata, newX) {
+  x <- check_like(newdata, object$gp$x, "newdata", least = 0, holes = TRUE)
+  X <- object$X
+  if (is.null(X)) {
+    if (!is.null(newX)) refuse("newX", "NULL, as the fit has no covariates", describe(newX))
+    return(list(x = x, X = NULL))
+  }
+  if (is.null(newX)) {
+    if (!is_constant_mean(X)) {
+      refuse("newX", paste("given, with the", counted(ncol(X), "column"), "of `X`"), "missing")
+    }
+    newX <- matrix(X[1], nrow(x), 1, dimnames = list(NULL, colnames(X)))
+  }
+  # a vector is one covariate, or the covariates of one point
+  if (is.null(dim(newX)) && nrow(x) == 1) newX <- matrix(newX, 1, dimnames = list(NULL, names(newX)))
+  if (is.null(dim(newX))) newX <- matrix(newX, ncol = 1)
+  if (nrow(newX) != nrow(x) || ncol(newX) < ncol(X)) {
+    refuse("newX", sprintf("%d x %d", nrow(x), ncol(X)), paste(dim(newX), collapse = " x "))
+  }
+  # names that the fit made up are not asked for
+  given <- if (is.data.frame(newX)) names(newX) else colnames(newX)
+  own <- colnames(X) == own_names(ncol(X))
+  if (all(own) && !all(colnames(X) %in% given)) {
+    colnames(X) <- NULL
+    if (ncol(newX) != ncol(X)) refuse("newX", sprintf("%d x %d", nrow(x), ncol(X)), paste(dim(newX), collapse = " x "))
+  }
+  list(x = x, X = check_like(newX, X, "newX", least = 0, holes = TRUE))
+}
+
+inputs_by_formula <- function(object, newdata) {
+  newdata <- placed(object, newdata)
+  terms <- stats::delete.response(object$terms)
+  absent <- setdiff(intersect(c(all.vars(object$coords), all.vars(terms)), object$columns), names(newdata))
+  if (length(absent)) {
+    refuse("newdata", paste("with column", absent[1]), paste("one of", paste(names(newdata), collapse = ", ")))
+  }
+  frame <- new_frame(terms, newdata, object$xlevels)
+  X <- stats::model.matrix(terms, frame, contrasts.arg = object$contrasts)
+  inputs <- new_frame(object$coords_terms, newdata)
+  x <- coordinates(object$coords, inputs)
+  if (nrow(x)) rownames(x) <- if (!identical(attr(newdata, "row.names"), seq_len(nrow(x)))) row.names(newdata)
+  empty <- object$gp$x
+  list(x = check_like(unnamed(x), unnamed(empty), "newdata", least = 0, holes = TRUE),
+       X = if (ncol(X)) check_like(unname(X), unname(object$X), "newdata", least = 0, holes = TRUE),
+       offset = stats::model.offset(frame))
+}
+
+unnamed <- function(x) {
+  colnames(x) <- NULL
+  x
+}
+
+# The model frame of new data. Its errors, on new levels of a factor above all, are told as errors of `newdata`.
+new_frame <- function(terms, newdata, levels = NULL) {
+  tryCatch(stats::model.frame(terms, newdata, na.action = stats::na.pass, xlev = levels), error = function(e) {
+    stop(user_call(), "`newdata` does not fit the model: ", conditionMessage(e), ".", call. = FALSE)
+  })
+}
+
+# New data with the matrix column that holds the inputs, where the fit has one.
+placed <- function(object, newdata) {
+  origin <- object$place$origin
+  if (inherits(newdata, "sf")) {
+    if (identical(origin$kind, "sf")) return(sf_newdata(newdata, object$place))
+    newdata <- as.data.frame(newdata)
+  }
+  if (is.matrix(newdata) && !is.null(colnames(newdata))) newdata <- as.data.frame(newdata)
+  if (!is.data.frame(newdata)) refuse("newdata", "a data frame, as the fit has a formula", describe(newdata))
+  if (is.null(origin)) return(newdata)
+  if (identical(origin$kind, "sf")) return(sf_from_columns(newdata, object$place))
+  absent <- setdiff(origin$names, names(newdata))
+  if (length(absent)) {
+    refuse("newdata", paste("with column", absent[1]), paste("one of", paste(names(newdata), collapse = ", ")))
+  }
+  newdata$.coords <- as.matrix(newdata[origin$names])
+  newdata
+}

@@ -1,0 +1,247 @@
+#include "r/known.h"
+
+#include "search/index.h"
+
+#include <R.h>
+#include <string.h>
+
+#define KNOWN 16   /* objects of each kind, the latest */
+#define ARRAYS 4   /* of a process: x, V, inducing, chol */
+#define SAMPLED 64 /* doubles of an index that are compared each time */
+
+const char *const r_tree_fields[] = {"perm",     "first",  "count", "parent", "child",
+                                     "children", "centre", "level", "radius", NULL};
+
+typedef struct {
+    SEXP array[ARRAYS]; /* where they stand; they may be gone */
+    uint64_t rest;      /* of all but them */
+    uint64_t print;
+    int used, printed;
+} process;
+
+typedef struct {
+    SEXP V, index;
+    uint64_t rest;
+    int used;
+} structure;
+
+static process processes[KNOWN];
+static structure structures[KNOWN];
+static int next_process = 0, next_structure = 0;
+
+/* The dims that are held: ARRAYS for each process, then one for each structure. */
+static SEXP held(void)
+{
+    static SEXP dims = NULL;
+    if (!dims) {
+        dims = allocVector(VECSXP, KNOWN * (ARRAYS + 1));
+        R_PreserveObject(dims);
+    }
+    return dims;
+}
+
+static SEXP dim(SEXP array) { return getAttrib(array, R_DimSymbol); }
+
+static int is_matrix(SEXP x, R_xlen_t rows, R_xlen_t columns)
+{
+    return TYPEOF(x) == REALSXP && isMatrix(x) && (rows < 0 || nrows(x) == rows) &&
+           (columns < 0 || ncols(x) == columns);
+}
+
+static int is_number(SEXP x) { return TYPEOF(x) == REALSXP && XLENGTH(x) == 1; }
+
+int known_gp_shape(SEXP gp)
+{
+    if (TYPEOF(gp) != VECSXP)
+        return 0;
+    SEXP x = r_element(gp, "x"), V = r_element(gp, "V"), kern = r_element(gp, "kernel"),
+         z = r_element(gp, "inducing"), L = r_element(gp, "chol"),
+         variance = r_element(gp, "variance");
+    if (!is_matrix(x, -1, -1) || !is_matrix(V, -1, nrows(x)) || TYPEOF(kern) != VECSXP ||
+        !inherits(kern, "gp_kernel") || TYPEOF(variance) != REALSXP ||
+        XLENGTH(variance) != nrows(x) || !is_number(r_element(gp, "nugget")))
+        return 0;
+    SEXP family = r_element(kern, "family"), lengthscale = r_element(kern, "lengthscale"),
+         smoothness = r_element(kern, "smoothness");
+    if (TYPEOF(family) != STRSXP || XLENGTH(family) != 1 ||
+        !is_number(r_element(kern, "variance")) || TYPEOF(lengthscale) != REALSXP ||
+        (XLENGTH(lengthscale) != 1 && XLENGTH(lengthscale) != ncols(x)) ||
+        (smoothness != R_NilValue && !is_number(smoothness)))
+        return 0;
+    if (z == R_NilValue)
+        return L == R_NilValue && r_element(gp, "jitter") == R_NilValue;
+    return is_matrix(z, nrows(V), ncols(x)) && is_matrix(L, nrows(V), nrows(V)) &&
+           is_number(r_element(gp, "jitter"));
+}
+
+static void arrays_of(SEXP gp, SEXP *out)
+{
+    static const char *names[] = {"x", "V", "inducing", "chol"};
+    for (int a = 0; a < ARRAYS; a++)
+        out[a] = r_element(gp, names[a]);
+}
+
+/* All but the arrays; their sizes are part of it. */
+static uint64_t rest_of(SEXP gp)
+{
+    SEXP kern = r_element(gp, "kernel"), lengthscale = r_element(kern, "lengthscale"),
+         variance = r_element(gp, "variance"), x = r_element(gp, "x");
+    kernel values = r_kernel(kern);
+    const double settings[] = {(double)values.family,
+                               values.smoothness,
+                               values.variance,
+                               asReal(r_element(gp, "jitter")),
+                               asReal(r_element(gp, "nugget")),
+                               (double)nrows(x),
+                               (double)ncols(x),
+                               (double)nrows(r_element(gp, "V"))};
+    uint64_t print = index_print(0, sizeof(settings) / sizeof(*settings), settings);
+    print = index_print(print, XLENGTH(lengthscale), REAL(lengthscale));
+    return index_print(print, XLENGTH(variance), REAL(variance));
+}
+
+static process *find_process(SEXP gp)
+{
+    SEXP array[ARRAYS];
+    arrays_of(gp, array);
+    uint64_t rest = 0;
+    for (int p = 0; p < KNOWN; p++) {
+        int same = processes[p].used;
+        for (int a = 0; a < ARRAYS && same; a++)
+            same = processes[p].array[a] == array[a] &&
+                   VECTOR_ELT(held(), p * ARRAYS + a) == dim(array[a]);
+        if (same && !rest)
+            rest = rest_of(gp);
+        if (same && processes[p].rest == rest)
+            return &processes[p];
+    }
+    return NULL;
+}
+
+/* The process that was last found, for the one question that follows a check. */
+static SEXP latest_gp = NULL;
+static process *latest = NULL;
+
+int known_gp(SEXP gp)
+{
+    latest = known_gp_shape(gp) ? find_process(gp) : NULL;
+    latest_gp = latest ? gp : NULL;
+    return latest != NULL;
+}
+
+void known_gp_add(SEXP gp)
+{
+    int p = next_process++ % KNOWN;
+    processes[p] = (process){.rest = rest_of(gp), .used = 1};
+    arrays_of(gp, processes[p].array);
+    for (int a = 0; a < ARRAYS; a++) {
+        SEXP array = processes[p].array[a];
+        SET_VECTOR_ELT(held(), p * ARRAYS + a, dim(array));
+        if (array != R_NilValue)
+            MARK_NOT_MUTABLE(array);
+    }
+}
+
+uint64_t known_print(SEXP gp)
+{
+    process *known = gp == latest_gp ? latest : find_process(gp);
+    latest_gp = NULL;
+    if (known && known->printed)
+        return known->print;
+    SEXP array[ARRAYS];
+    arrays_of(gp, array);
+    uint64_t print = rest_of(gp);
+    for (int a = 0; a < ARRAYS; a++)
+        if (array[a] != R_NilValue)
+            print = index_print(print, XLENGTH(array[a]), REAL(array[a]));
+    if (known) {
+        known->print = print;
+        known->printed = 1;
+    }
+    return print;
+}
+
+/* Bytes as whole doubles, and what is left of them in one more. */
+static uint64_t print_bytes(uint64_t print, size_t bytes, const void *memory)
+{
+    double left = 0.0;
+    size_t whole = bytes / sizeof(double);
+    memcpy(&left, (const char *)memory + whole * sizeof(double), bytes - whole * sizeof(double));
+    print = index_print(print, whole, memory);
+    return index_print(print, 1, &left);
+}
+
+uint64_t known_numbers(SEXP object, uint64_t print)
+{
+    const double shape[] = {(double)TYPEOF(object), (double)xlength(object)};
+    print = index_print(print, 2, shape);
+    switch (TYPEOF(object)) {
+    case VECSXP:
+        for (R_xlen_t i = 0; i < XLENGTH(object); i++)
+            print = known_numbers(VECTOR_ELT(object, i), print);
+        return print;
+    case REALSXP:
+        return print_bytes(print, XLENGTH(object) * sizeof(double), REAL(object));
+    case INTSXP:
+    case LGLSXP:
+        return print_bytes(print, XLENGTH(object) * sizeof(int), DATAPTR_RO(object));
+    default:
+        return print;
+    }
+}
+
+/* The structure, and of the index its start and a sample. */
+static uint64_t rest_of_tree(SEXP list)
+{
+    SEXP lengthscale = r_element(list, "lengthscale"), index = r_element(list, "index");
+    uint64_t print = index_print(1, XLENGTH(lengthscale), REAL(lengthscale));
+    for (int f = 0; f < R_TREE_FIELDS; f++) {
+        SEXP field = r_element(list, r_tree_fields[f]);
+        int real = TYPEOF(field) == REALSXP;
+        const void *memory = real ? (const void *)REAL(field) : (const void *)INTEGER(field);
+        print = print_bytes(print, (real ? sizeof(double) : sizeof(int)) * XLENGTH(field), memory);
+    }
+    if (TYPEOF(index) != RAWSXP)
+        return print;
+    size_t bytes = (size_t)XLENGTH(index), stride = bytes / SAMPLED / 8 * 8;
+    print = print_bytes(print, bytes < 256 ? bytes : 256, RAW(index));
+    for (int s = 1; s < SAMPLED && stride; s++)
+        print = index_print(print, 1, (const double *)(const void *)(RAW(index) + s * stride));
+    return index_print(print, 1, &(double){(double)bytes});
+}
+
+static int tree_shape(SEXP list)
+{
+    if (TYPEOF(list) != VECSXP || TYPEOF(r_element(list, "gp")) != VECSXP ||
+        TYPEOF(r_element(list, "lengthscale")) != REALSXP)
+        return 0;
+    for (int f = 0; f < R_TREE_FIELDS; f++) {
+        int type = TYPEOF(r_element(list, r_tree_fields[f]));
+        if (type != INTSXP && type != REALSXP)
+            return 0;
+    }
+    return 1;
+}
+
+static int find_structure(SEXP list)
+{
+    SEXP V = r_element(r_element(list, "gp"), "V"), index = r_element(list, "index");
+    uint64_t rest = rest_of_tree(list);
+    for (int s = 0; s < KNOWN; s++)
+        if (structures[s].used && structures[s].V == V && structures[s].index == index &&
+            structures[s].rest == rest && VECTOR_ELT(held(), KNOWN * ARRAYS + s) == dim(V))
+            return 1;
+    return 0;
+}
+
+int known_tree(SEXP list) { return tree_shape(list) && find_structure(list); }
+
+void known_tree_add(SEXP list)
+{
+    int s = next_structure++ % KNOWN;
+    SEXP V = r_element(r_element(list, "gp"), "V"), index = r_element(list, "index");
+    structures[s] = (structure){V, index, rest_of_tree(list), 1};
+    SET_VECTOR_ELT(held(), KNOWN * ARRAYS + s, dim(V));
+    if (index != R_NilValue)
+        MARK_NOT_MUTABLE(index);
+}

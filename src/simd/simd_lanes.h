@@ -1,0 +1,371 @@
+/* Vector kernels of many small systems, included by simd_body.h: one system in each lane, and rows that
+ * are read where they stand. A lower triangle of order `size` is packed by rows: entry (p, q), q <= p, is
+ * vector TRIANGLE(p) + q. Contracts are in simd.h. */
+
+#define TRIANGLE(p) ((size_t)(p) * ((size_t)(p) + 1) / 2)
+#define AT(base, index) ((base) + (size_t)(index)*LANES)
+
+static inline double NAME(sum_lanes)(vd x)
+{
+#if VECTOR_BYTES == 64
+    return _mm512_reduce_add_pd((__m512d)x);
+#elif VECTOR_BYTES == 32
+    __m128d pair =
+        _mm_add_pd(_mm256_castpd256_pd128((__m256d)x), _mm256_extractf128_pd((__m256d)x, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
+#else
+    return x[0] + x[1];
+#endif
+}
+
+/* As many rows by as many columns as leave registers for the sums. */
+#define GRAM (VECTOR_BYTES == 64 ? 5 : 3)
+
+static void NAME(gram_rows)(int m, int count, const double *const *rows, double *out)
+{
+    for (int p = 0; p < count; p += GRAM)
+        for (int q = 0; q <= p; q += GRAM) {
+            const double *a[GRAM], *b[GRAM];
+            vd sum[GRAM][GRAM];
+            int u = 0;
+#pragma GCC unroll 8
+            for (int i = 0; i < GRAM; i++) {
+                a[i] = rows[p + i < count ? p + i : p];
+                b[i] = rows[q + i < count ? q + i : q];
+#pragma GCC unroll 8
+                for (int j = 0; j < GRAM; j++)
+                    sum[i][j] = SPLAT(0.0);
+            }
+            for (; u + LANES <= m; u += LANES) {
+                vd right[GRAM];
+#pragma GCC unroll 8
+                for (int j = 0; j < GRAM; j++)
+                    right[j] = LOAD(b[j] + u);
+#pragma GCC unroll 8
+                for (int i = 0; i < GRAM; i++) {
+                    vd left = LOAD(a[i] + u);
+#pragma GCC unroll 8
+                    for (int j = 0; j < GRAM; j++)
+                        sum[i][j] = FMA(left, right[j], sum[i][j]);
+                }
+            }
+            if (u < m) {
+#pragma GCC unroll 8
+                for (int i = 0; i < GRAM; i++) {
+                    vd left = NAME(load_part)(a[i] + u, m - u);
+#pragma GCC unroll 8
+                    for (int j = 0; j < GRAM; j++)
+                        sum[i][j] = FMA(left, NAME(load_part)(b[j] + u, m - u), sum[i][j]);
+                }
+            }
+#pragma GCC unroll 8
+            for (int i = 0; i < GRAM; i++)
+#pragma GCC unroll 8
+                for (int j = 0; j < GRAM; j++)
+                    if (p + i < count && q + j <= p + i)
+                        out[TRIANGLE(p + i) + q + j] = NAME(sum_lanes)(sum[i][j]);
+        }
+}
+
+/* `vectors` of the sums at once. */
+static inline __attribute__((always_inline)) void NAME(combine_some)(int vectors, int count,
+                                                                     const double *weight,
+                                                                     const double *const *rows,
+                                                                     int u, double *out)
+{
+    vd sum[8];
+#pragma GCC unroll 8
+    for (int h = 0; h < vectors; h++)
+        sum[h] = SPLAT(0.0);
+    for (int j = 0; j < count; j++) {
+        vd by = SPLAT(weight[j]);
+        const double *row = rows[j] + u;
+#pragma GCC unroll 8
+        for (int h = 0; h < vectors; h++)
+            sum[h] = FMA(by, LOAD(row + h * LANES), sum[h]);
+    }
+#pragma GCC unroll 8
+    for (int h = 0; h < vectors; h++)
+        STORE(out + u + h * LANES, sum[h]);
+}
+
+static void NAME(combine_rows)(int m, int count, const double *weight, const double *const *rows,
+                               double *out)
+{
+    int u = 0;
+    for (; u + 8 * LANES <= m; u += 8 * LANES)
+        NAME(combine_some)(8, count, weight, rows, u, out);
+    for (; u + 2 * LANES <= m; u += 2 * LANES)
+        NAME(combine_some)(2, count, weight, rows, u, out);
+    for (; u + LANES <= m; u += LANES)
+        NAME(combine_some)(1, count, weight, rows, u, out);
+    if (u < m) {
+        vd sum = SPLAT(0.0);
+        for (int j = 0; j < count; j++)
+            sum = FMA(SPLAT(weight[j]), NAME(load_part)(rows[j] + u, m - u), sum);
+        NAME(store_part)(out + u, m - u, sum);
+    }
+}
+
+static void NAME(spread_rows)(int m, int count, const double *a, const double *x, const double *b,
+                              const double *y, double *const *rows)
+{
+    for (int j = 0; j < count; j++) {
+        vd by_a = SPLAT(a[j]), by_b = SPLAT(b[j]);
+        double *row = rows[j];
+        int u = 0;
+        for (; u + LANES <= m; u += LANES)
+            STORE(row + u, FMA(by_a, LOAD(x + u), FMA(by_b, LOAD(y + u), LOAD(row + u))));
+        if (u < m) {
+            int part = m - u;
+            vd sum = FMA(by_b, NAME(load_part)(y + u, part), NAME(load_part)(row + u, part));
+            NAME(store_part)(row + u, part, FMA(by_a, NAME(load_part)(x + u, part), sum));
+        }
+    }
+}
+
+static void NAME(dot_rows)(int m, const double *q, int count, const double *const *rows,
+                           double *out)
+{
+    for (int c = 0; c < count; c += 4) {
+        const double *p[4];
+        vd sum[4][2];
+        int u = 0;
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) {
+            p[j] = rows[c + j < count ? c + j : c];
+            sum[j][0] = sum[j][1] = SPLAT(0.0);
+        }
+        for (; u + COLS <= m; u += COLS) {
+            vd x0 = LOAD(q + u), x1 = LOAD(q + u + LANES);
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++) {
+                sum[j][0] = FMA(x0, LOAD(p[j] + u), sum[j][0]);
+                sum[j][1] = FMA(x1, LOAD(p[j] + u + LANES), sum[j][1]);
+            }
+        }
+        for (int h = 0; h < 2; h++, u += LANES)
+            if (u < m) {
+                int part = m - u < LANES ? m - u : LANES;
+                vd x = NAME(load_part)(q + u, part);
+#pragma GCC unroll 4
+                for (int j = 0; j < 4; j++)
+                    sum[j][h] = FMA(x, NAME(load_part)(p[j] + u, part), sum[j][h]);
+            }
+        for (int j = 0; j < 4 && c + j < count; j++)
+            out[c + j] = NAME(sum_lanes)(sum[j][0] + sum[j][1]);
+    }
+}
+
+/* One of the two strides of a is 1, a constant where this is inlined. */
+static inline __attribute__((always_inline)) void NAME(tile_steps)(size_t steps, const double *a,
+                                                                   size_t a_row, size_t a_step,
+                                                                   const double *b, size_t b_step,
+                                                                   double *c)
+{
+    vd sum[TILE_ROWS][2];
+#pragma GCC unroll 16
+    for (int i = 0; i < TILE_ROWS; i++)
+        sum[i][0] = sum[i][1] = SPLAT(0.0);
+    for (size_t t = 0; t < steps; t++, a += a_step, b += b_step) {
+        vd b0 = LOAD(b), b1 = LOAD(b + LANES);
+#pragma GCC unroll 16
+        for (int i = 0; i < TILE_ROWS; i++) {
+            vd ai = SPLAT(a[i * a_row]);
+            sum[i][0] = FMA(ai, b0, sum[i][0]);
+            sum[i][1] = FMA(ai, b1, sum[i][1]);
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < TILE_ROWS; i++) {
+        STORE(c + i * COLS, sum[i][0]);
+        STORE(c + i * COLS + LANES, sum[i][1]);
+    }
+}
+
+static void NAME(strided_tile)(size_t steps, const double *a, size_t a_row, size_t a_step,
+                               const double *b, size_t b_step, double *c)
+{
+    if (a_row == 1)
+        NAME(tile_steps)(steps, a, 1, a_step, b, b_step, c);
+    else
+        NAME(tile_steps)(steps, a, a_row, 1, b, b_step, c);
+}
+
+/* radial and -s d radial / ds at a vector of s2. */
+static inline vd NAME(slope_vector)(const radial *rad, vd s2, vd *value)
+{
+    vd variance = SPLAT(rad->variance);
+    if (rad->form == RADIAL_GAUSSIAN) {
+        *value = variance * NAME(exp_minus)(s2);
+        return (s2 + s2) * *value;
+    }
+    vd s = NAME(square_root)(s2), e = variance * NAME(exp_minus)(s);
+    vd c1 = SPLAT(rad->c1), c2 = SPLAT(rad->c2), one = SPLAT(1.0);
+    *value = FMA(FMA(c2, s, c1), s, one) * e;
+    return FMA(FMA(c2, s, c1 - c2 - c2), s, one - c1) * s * e;
+}
+
+static void NAME(radial_slopes)(const radial *rad, size_t count, const double *s2, double *value,
+                                double *slope)
+{
+    size_t i = 0;
+    for (; i + COLS <= count; i += COLS) { /* two at once, as each is a long chain */
+        vd k0, k1, first = NAME(slope_vector)(rad, LOAD(s2 + i), &k0);
+        vd second = NAME(slope_vector)(rad, LOAD(s2 + i + LANES), &k1);
+        STORE(value + i, k0);
+        STORE(value + i + LANES, k1);
+        STORE(slope + i, first);
+        STORE(slope + i + LANES, second);
+    }
+    for (; i < count; i += LANES) {
+        int part = count - i < LANES ? (int)(count - i) : LANES;
+        vd k, last = NAME(slope_vector)(rad, NAME(load_part)(s2 + i, part), &k);
+        NAME(store_part)(value + i, part, k);
+        NAME(store_part)(slope + i, part, last);
+    }
+}
+
+static void NAME(lane_distances)(int d, int size, const double *x, double *s2)
+{
+    for (int p = 0; p < size; p++)
+        for (int q = 0; q <= p; q++, s2 += LANES) {
+            const double *a = AT(x, p * d), *b = AT(x, q * d);
+            vd sum = SPLAT(0.0);
+            for (int l = 0; l < d; l++) {
+                vd diff = LOAD(AT(a, l)) - LOAD(AT(b, l));
+                sum = FMA(diff, diff, sum);
+            }
+            STORE(s2, sum);
+        }
+}
+
+static void NAME(lane_axis)(int d, int l, int size, const double *x, const double *A, double *out)
+{
+    for (int p = 0; p < size; p++)
+        for (int q = 0; q <= p; q++, A += LANES, out += LANES) {
+            vd diff = LOAD(AT(x, p * d + l)) - LOAD(AT(x, q * d + l));
+            STORE(out, LOAD(A) * diff * diff);
+        }
+}
+
+/* Where a pivot is not positive 1 is taken in its place, and the lane is noted. */
+static inline vd NAME(lane_pivot)(vd pivot, vi *good)
+{
+    vi positive = pivot > SPLAT(0.0);
+    *good &= positive;
+    vd one = SPLAT(1.0);
+    return NAME(square_root)((vd)(((vi)pivot & positive) | ((vi)one & ~positive)));
+}
+
+/* Columns j and j + 1 of `height` rows from p on, of which p = j holds the pivots. */
+static inline __attribute__((always_inline)) void
+NAME(lane_columns)(int height, int j, int p, double *R, double *inverse, vi *good)
+{
+    const double *first = AT(R, TRIANGLE(j)), *second = AT(R, TRIANGLE(j + 1));
+    double *row[4];
+    vd sum[4][2];
+#pragma GCC unroll 4
+    for (int a = 0; a < height; a++) {
+        row[a] = AT(R, TRIANGLE(p + a));
+        sum[a][0] = sum[a][1] = SPLAT(0.0);
+    }
+    for (int u = 0; u < j; u++) {
+        vd l0 = LOAD(AT(first, u)), l1 = LOAD(AT(second, u));
+#pragma GCC unroll 4
+        for (int a = 0; a < height; a++) {
+            vd r = LOAD(AT(row[a], u));
+            sum[a][0] = FMA(r, l0, sum[a][0]);
+            sum[a][1] = FMA(r, l1, sum[a][1]);
+        }
+    }
+    int start = 0;
+    vd one = SPLAT(1.0), below, inverse0, inverse1;
+    if (p == j) {
+        vd pivot = NAME(lane_pivot)(LOAD(AT(row[0], j)) - sum[0][0], good);
+        inverse0 = one / pivot;
+        below = (LOAD(AT(row[1], j)) - sum[1][0]) * inverse0;
+        vd next = NAME(lane_pivot)(LOAD(AT(row[1], j + 1)) - sum[1][1] - below * below, good);
+        inverse1 = one / next;
+        STORE(AT(row[0], j), pivot);
+        STORE(AT(row[1], j), below);
+        STORE(AT(row[1], j + 1), next);
+        STORE(AT(inverse, j), inverse0);
+        STORE(AT(inverse, j + 1), inverse1);
+        start = 2;
+    } else {
+        inverse0 = LOAD(AT(inverse, j));
+        inverse1 = LOAD(AT(inverse, j + 1));
+        below = LOAD(AT(second, j));
+    }
+#pragma GCC unroll 4
+    for (int a = 0; a < height; a++)
+        if (a >= start) {
+            vd x0 = (LOAD(AT(row[a], j)) - sum[a][0]) * inverse0;
+            vd x1 = (LOAD(AT(row[a], j + 1)) - sum[a][1] - x0 * below) * inverse1;
+            STORE(AT(row[a], j), x0);
+            STORE(AT(row[a], j + 1), x1);
+        }
+}
+
+static unsigned NAME(lane_factor)(int size, double *R, double *inverse)
+{
+    vi good = ~(vi){0};
+    for (int j = 0; j < size; j += 2) {
+        int p = j;
+        for (; p + 4 <= size; p += 4)
+            NAME(lane_columns)(4, j, p, R, inverse, &good);
+        if (p < size)
+            NAME(lane_columns)(2, j, p, R, inverse, &good);
+    }
+    unsigned failed = 0;
+    for (int lane = 0; lane < LANES; lane++)
+        failed |= (unsigned)(good[lane] == 0) << lane;
+    return failed;
+}
+
+static void NAME(lane_solve)(int size, const double *L, const double *inverse, double *b)
+{
+    for (int p = 0; p < size; p++) {
+        const double *row = AT(L, TRIANGLE(p));
+        vd sum0 = SPLAT(0.0), sum1 = sum0;
+        int u = 0;
+        for (; u + 2 <= p; u += 2) {
+            sum0 = FMA(LOAD(AT(row, u)), LOAD(AT(b, u)), sum0);
+            sum1 = FMA(LOAD(AT(row, u + 1)), LOAD(AT(b, u + 1)), sum1);
+        }
+        if (u < p)
+            sum0 = FMA(LOAD(AT(row, u)), LOAD(AT(b, u)), sum0);
+        STORE(AT(b, p), (LOAD(AT(b, p)) - sum0 - sum1) * LOAD(AT(inverse, p)));
+    }
+}
+
+static void NAME(lane_solve_back)(int size, const double *L, const double *inverse, double *b)
+{
+    for (int p = size - 1; p >= 0; --p) {
+        const double *row = AT(L, TRIANGLE(p));
+        vd x = LOAD(AT(b, p)) * LOAD(AT(inverse, p));
+        STORE(AT(b, p), x);
+        x = -x;
+        for (int q = 0; q < p; q++)
+            STORE(AT(b, q), FMA(LOAD(AT(row, q)), x, LOAD(AT(b, q))));
+    }
+}
+
+static void NAME(lane_multiply)(int size, const double *A, const double *alpha, double *out)
+{
+    for (int p = 0; p < size; p++) {
+        vd sum = SPLAT(0.0), own = LOAD(AT(alpha, p));
+        const double *row = AT(A, TRIANGLE(p));
+        for (int q = 0; q < p; q++) {
+            vd entry = LOAD(AT(row, q));
+            sum = FMA(entry, LOAD(AT(alpha, q)), sum);
+            STORE(AT(out, q), FMA(entry, own, LOAD(AT(out, q))));
+        }
+        STORE(AT(out, p), sum);
+    }
+}
+
+#undef TRIANGLE
+#undef AT
+#undef GRAM

@@ -1,0 +1,380 @@
+#include "vif/information.h"
+
+#include "base/scratch.h"
+#include "base/threads.h"
+#include "simd/simd.h"
+#include "vif/products.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define PROBES 24       /* at once, with a basis, */
+#define FEWER 16        /* and without one */
+#define CHEAP 10000     /* points for which the basis costs little, */
+#define FEW 2000        /* and all of space */
+#define MORE 4          /* sets of random signs */
+#define DEPENDENT 1e-10 /* what is left of the square of a vector in the span of those before it */
+#define SUM_BLOCK 4096
+#define DONE 0.9 /* of an evaluation before this, for the monitor */
+#define SPLIT 4  /* probes that threads share out */
+
+typedef struct {
+    int probes, stride; /* at once, and values of a point */
+    double *q, *h;      /* n rows: u, then R u */
+    double *t, *g;      /* n rows for each direction, E_a R u; and `count` rows for each point */
+    double *basis;      /* n rows: orthonormal columns, or NULL */
+    double *across;     /* own->probes rows of W's stride */
+    double *turned;     /* m rows of the probes' stride, at least own->probes */
+    double *y;          /* m rows for each direction, L^-1 W t_a */
+    double *partial;    /* of a long sum */
+    double *along;      /* (R u) . t_a */
+    double **rows;      /* k + 1 for each thread */
+} probes;
+
+/* Sebastiano Vigna's SplitMix64. */
+static uint64_t mixed(uint64_t x)
+{
+    x += 0x9e3779b97f4a7c15u;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return x ^ x >> 31;
+}
+
+static double long_dot(size_t size, const double *a, const double *b, int threads, double *partial)
+{
+    size_t blocks = (size + SUM_BLOCK - 1) / SUM_BLOCK;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (size_t block = 0; block < blocks; block++) {
+        size_t first = block * SUM_BLOCK,
+               count = size - first < SUM_BLOCK ? size - first : SUM_BLOCK;
+        const double *row = b + first;
+        simd->dot_rows((int)count, a + first, 1, &row, partial + block);
+    }
+    double sum = 0;
+    for (size_t block = 0; block < blocks; block++)
+        sum += partial[block];
+    return sum;
+}
+
+/* turned (m rows) <- W' t for the n rows t of the probes. */
+static void project(const information_task *task, probes *own, const double *W, const double *t,
+                    double *turned)
+{
+    products_cross(task->n, own->probes, t, own->stride, task->m, W, task->stride, 0, task->threads,
+                   own->across, task->stride);
+    memset(turned, 0, (size_t)task->m * own->stride * sizeof(double));
+    for (int u = 0; u < task->m; u++)
+        for (int p = 0; p < own->probes; p++)
+            turned[(size_t)u * own->stride + p] = own->across[(size_t)p * task->stride + u];
+}
+
+/* x (m rows) <- (L + shift I)^-1 x, and x <- (L + shift I)^-T x. */
+static void solve_down(const information_task *task, const probes *own, double shift, double *x)
+{
+    int m = task->m, stride = own->stride;
+    for (int u = 0; u < m; u++) {
+        double *row = x + (size_t)u * stride, inverse = 1 / (task->root[u + (size_t)u * m] + shift);
+        for (int p = 0; p < stride; p++)
+            row[p] *= inverse;
+        for (int v = u + 1; v < m; v++)
+            simd->add_multiple(stride, -task->root[v + (size_t)u * m], row, x + (size_t)v * stride);
+    }
+}
+
+static void solve_up(const information_task *task, const probes *own, double shift, double *x)
+{
+    int m = task->m, stride = own->stride;
+    for (int u = m - 1; u >= 0; --u) {
+        double *row = x + (size_t)u * stride, inverse = 1 / (task->root[u + (size_t)u * m] + shift);
+        for (int v = u + 1; v < m; v++)
+            simd->add_multiple(stride, -task->root[v + (size_t)u * m], x + (size_t)v * stride, row);
+        for (int p = 0; p < stride; p++)
+            row[p] *= inverse;
+    }
+}
+
+/* q <- R q, or R' q. */
+static void apply_root(const information_task *task, probes *own, int transposed, double *q)
+{
+    project(task, own, task->W, q, own->turned);
+    solve_down(task, own, transposed ? 0 : 1, own->turned);
+    solve_up(task, own, transposed ? 1 : 0, own->turned);
+    for (size_t e = 0; e < (size_t)task->m * own->stride; e++)
+        own->turned[e] = -own->turned[e];
+    products_multiply(task->n, task->m, task->W, task->stride, own->probes, own->turned,
+                      own->stride, 1, task->threads, q, own->stride);
+}
+
+static void draw_signs(const information_task *task, probes *own, uint64_t set)
+{
+#pragma omp parallel for num_threads(task->threads) schedule(static)
+    for (size_t i = 0; i < task->n; i++) {
+        uint64_t bits = mixed(mixed(set) + i);
+        for (int p = 0; p < own->probes; p++)
+            own->q[i * own->stride + p] = bits >> p & 1 ? 1 : -1;
+    }
+}
+
+/* h = B^-1 D^1/2 q, and t_a <- N_a q + diag(dD_a / D) q, for `width` probes from `low` on. */
+static void sweep_down(const information_task *task, probes *own, int low, int width, double **rows)
+{
+    int k = task->k, stride = own->stride;
+    for (size_t i = 0; i < task->n; i++) {
+        const int *parent = task->parent + i * k;
+        double deviation = sqrt(task->D[i]);
+        double *h = own->h + i * stride + low;
+        const double *q = own->q + i * stride + low;
+        for (int j = 0; j < k; j++) /* a missing parent has weight 0: any finite row does */
+            rows[j] = parent[j] < 0 ? own->across : own->h + (size_t)parent[j] * stride + low;
+        for (int a = 0; a < task->count; a++) {
+            double *t = own->t + (a * task->n + i) * stride + low;
+            simd->combine_rows(width, k, task->dcoef[a] + i * k, (const double *const *)rows, t);
+            for (int p = 0; p < width; p++)
+                t[p] = t[p] / deviation + task->ratio[a][i] * q[p];
+        }
+        simd->combine_rows(width, k, task->coef + i * k, (const double *const *)rows, h);
+        for (int p = 0; p < width; p++)
+            h[p] += deviation * q[p];
+    }
+}
+
+/* t_a <- t_a + N_a' q: D^1/2 B^-T dA' D^-1/2 q. The rows g_a of a point are complete once those after it are done. */
+static void sweep_up(const information_task *task, probes *own, int low, int width, double **rows)
+{
+    int k = task->k, stride = own->stride, count = task->count;
+    double scaled[PROBES];
+    for (size_t i = task->n; i-- > 0;) {
+        const int *parent = task->parent + i * k;
+        double deviation = sqrt(task->D[i]);
+        const double *q = own->q + i * stride + low;
+        int used = 0;
+        for (int p = 0; p < width; p++)
+            scaled[p] = q[p] / deviation;
+        for (int a = 0; a < count; a++) {
+            double *g = own->g + (i * count + a) * stride + low;
+            double *t = own->t + (a * task->n + i) * stride + low;
+            for (int p = 0; p < width; p++)
+                t[p] += deviation * g[p];
+            for (used = 0; used < k && parent[used] >= 0; used++)
+                rows[used] = own->g + ((size_t)parent[used] * count + a) * stride + low;
+            simd->spread_rows(width, used, task->coef + i * k, g, task->dcoef[a] + i * k, scaled,
+                              rows);
+            for (int j = used + 1; j < k; j++) /* beyond a missing one */
+                if (parent[j] >= 0) {
+                    rows[0] = own->g + ((size_t)parent[j] * count + a) * stride + low;
+                    simd->spread_rows(width, 1, task->coef + i * k + j, g,
+                                      task->dcoef[a] + i * k + j, scaled, rows);
+                }
+        }
+    }
+}
+
+static void draw_units(const information_task *task, probes *own, size_t first)
+{
+    memset(own->q, 0, task->n * own->stride * sizeof(double));
+    for (int p = 0; p < own->probes && first + p < task->n; p++)
+        own->q[(first + p) * own->stride + p] = 1;
+}
+
+/* From u in q: q <- R u, t_a <- E_a q, y_a and along; nonzero when the monitor asks to stop. */
+static int differentiate(const information_task *task, probes *own)
+{
+    int count = task->count, m = task->m, stride = own->stride;
+    int parts = task->threads < own->probes / SPLIT ? task->threads : own->probes / SPLIT;
+    size_t n = task->n, long_size = n * stride;
+    apply_root(task, own, 0, own->q);
+    if (monitor_poll(task->mon, DONE))
+        return 1;
+    memset(own->g, 0, count * long_size * sizeof(double));
+#pragma omp parallel for num_threads(task->threads) schedule(static)
+    for (int part = 0; part < parts; part++) {
+        int low = own->probes / SPLIT * part / parts * SPLIT;
+        int high = own->probes / SPLIT * (part + 1) / parts * SPLIT;
+        double **rows = own->rows + (size_t)(task->k + 1) * part;
+        unsigned state = simd_flush();
+        sweep_down(task, own, low, high - low, rows);
+        sweep_up(task, own, low, high - low, rows);
+        simd_restore(state);
+    }
+    if (monitor_poll(task->mon, DONE))
+        return 1;
+    project(task, own, task->W, own->q, own->turned);
+    for (int a = 0; a < count; a++) {
+        double *t = own->t + a * long_size, *y = own->y + (size_t)a * m * stride;
+        if (task->dW[a]) { /* dW' (W q) + W' (dW q) */
+            products_multiply(n, m, task->dW[a], task->stride, own->probes, own->turned, stride, 1,
+                              task->threads, t, stride);
+            project(task, own, task->dW[a], own->q, y);
+            products_multiply(n, m, task->W, task->stride, own->probes, y, stride, 1, task->threads,
+                              t, stride);
+        }
+        project(task, own, task->W, t, y);
+        solve_down(task, own, 0, y);
+        own->along[a] = long_dot(long_size, own->q, t, task->threads, own->partial);
+        if (monitor_poll(task->mon, DONE))
+            return 1;
+    }
+    return 0;
+}
+
+/* Adds `weight` times the sums over the vectors u that were differentiated, the sum of whose squares is `squares`, to `sums`
+ * (count x count). */
+static void add_products(const information_task *task, probes *own, double weight, double squares,
+                         double *sums)
+{
+    int count = task->count;
+    size_t long_size = task->n * own->stride, short_size = (size_t)task->m * own->stride;
+    for (int a = 0; a < count; a++)
+        for (int b = 0; b <= a; b++) {
+            const double *ya = own->y + a * short_size, *yb = own->y + b * short_size;
+            double inner = long_dot(long_size, own->t + a * long_size, own->t + b * long_size,
+                                    task->threads, own->partial) -
+                           long_dot(short_size, ya, yb, 1, own->partial);
+            double ca = task->trace[a] / task->n, cb = task->trace[b] / task->n;
+            sums[a * count + b] +=
+                weight * (inner - ca * own->along[b] - cb * own->along[a] + ca * cb * squares);
+        }
+}
+
+/* Makes the columns of the basis orthonormal, those that depend on others zero. */
+static void orthonormalise(const information_task *task, probes *own)
+{
+    int stride = own->stride;
+    double L[PROBES][PROBES];
+    products_cross(task->n, own->probes, own->basis, stride, own->probes, own->basis, stride, 0,
+                   task->threads, own->turned, stride);
+    for (int j = 0; j < own->probes; j++) {
+        double pivot = own->turned[(size_t)j * stride + j], whole = pivot;
+        for (int v = 0; v < j; v++)
+            pivot -= L[j][v] * L[j][v];
+        int dependent = !(pivot > DEPENDENT * whole);
+        L[j][j] = dependent ? 0 : sqrt(pivot);
+        for (int i = j + 1; i < own->probes; i++) {
+            double value = own->turned[(size_t)i * stride + j];
+            for (int v = 0; v < j; v++)
+                value -= L[i][v] * L[j][v];
+            L[i][j] = dependent ? 0 : value / L[j][j];
+        }
+    }
+#pragma omp parallel for num_threads(task->threads) schedule(static)
+    for (size_t i = 0; i < task->n; i++) {
+        double *row = own->basis + i * stride;
+        for (int j = 0; j < own->probes; j++) {
+            double value = row[j];
+            for (int v = 0; v < j; v++)
+                value -= L[j][v] * row[v];
+            row[j] = L[j][j] > 0 ? value / L[j][j] : 0;
+        }
+    }
+}
+
+/* A basis of what the directions move most: some columns R' t_a - c_a u of each, u the random signs `set`; nonzero when the
+ * monitor asks to stop. */
+static int find_basis(const information_task *task, probes *own, uint64_t set)
+{
+    int stride = own->stride;
+    size_t long_size = task->n * stride;
+    draw_signs(task, own, set);
+    double *u = own->basis;
+    memcpy(u, own->q, long_size * sizeof(double));
+    if (differentiate(task, own))
+        return 1;
+    for (int a = 0; a < task->count; a++)
+        apply_root(task, own, 1, own->t + a * long_size);
+#pragma omp parallel for num_threads(task->threads) schedule(static)
+    for (size_t i = 0; i < task->n; i++)
+        for (int p = 0; p < own->probes; p++) {
+            int a = p % task->count;
+            u[i * stride + p] = own->t[a * long_size + i * stride + p] -
+                                task->trace[a] / task->n * u[i * stride + p];
+        }
+    orthonormalise(task, own);
+    orthonormalise(task, own); /* what rounding left */
+    return monitor_poll(task->mon, DONE);
+}
+
+/* q <- q - Q Q' q; returns the sum of the squares that are left. */
+static double leave_basis(const information_task *task, probes *own)
+{
+    int stride = own->stride;
+    products_cross(task->n, own->probes, own->basis, stride, own->probes, own->q, stride, 0,
+                   task->threads, own->turned, stride);
+    for (size_t e = 0; e < (size_t)own->probes * stride; e++)
+        own->turned[e] = -own->turned[e];
+    products_multiply(task->n, own->probes, own->basis, stride, own->probes, own->turned, stride, 1,
+                      task->threads, own->q, stride);
+    return long_dot(task->n * stride, own->q, own->q, task->threads, own->partial);
+}
+
+status information_expected(const information_task *task, double *out)
+{
+    size_t n = task->n;
+    int count = task->count, m = task->m, k = task->k;
+    int exact = task->accurate && n <= FEW, with_basis = !exact && (task->accurate || n <= CHEAP);
+    int at_once = with_basis || exact ? PROBES : FEWER, stride = products_stride(at_once);
+    size_t sets = exact ? (n + PROBES - 1) / PROBES : task->accurate ? MORE : 1;
+    status result = status_fail(STATUS_MEMORY);
+    probes own = {
+        .probes = at_once,
+        .stride = stride,
+        .q = products_rows(task->pool, n, at_once, 0),
+        .h = products_rows(task->pool, n, at_once, 0),
+        .t = products_rows(task->pool, n * count, at_once, 0),
+        .g = products_rows(task->pool, n * count, at_once, 0),
+        .basis = with_basis ? products_rows(task->pool, n, at_once, 0) : NULL,
+        .across = products_rows(task->pool, PROBES, m > PROBES ? m : PROBES, 1),
+        .turned = products_rows(task->pool, m > PROBES ? m : PROBES, at_once, 1),
+        .y = products_rows(task->pool, (size_t)m * count, at_once, 1),
+        .partial = scratch_alloc((n + m) * stride / SUM_BLOCK + 2, sizeof(double)),
+        .along = scratch_alloc(count, sizeof(double)),
+        .rows = scratch_alloc((size_t)(k + 1) * PROBES, sizeof(double *)),
+    };
+    if (!own.q || !own.h || !own.t || !own.g || (with_basis && !own.basis) || !own.across ||
+        !own.turned || !own.y || !own.partial || !own.along || !own.rows)
+        goto done;
+    for (int a = 0; a < count; a++)
+        for (int b = 0; b <= a; b++)
+            out[a * count + b] = task->trace[a] * task->trace[b] / n;
+    result = status_fail(STATUS_INTERRUPTED);
+    double squares = (double)n * at_once;
+    if (with_basis) {
+        if (find_basis(task, &own, sets))
+            goto done;
+        memcpy(own.q, own.basis, n * stride * sizeof(double));
+        squares = long_dot(n * stride, own.q, own.q, task->threads, own.partial);
+        if (differentiate(task, &own))
+            goto done;
+        add_products(task, &own, 1, squares, out);
+    }
+    for (size_t set = 0; set < sets; set++) {
+        if (exact) {
+            draw_units(task, &own, set * PROBES);
+            squares = n - set * PROBES < PROBES ? (double)(n - set * PROBES) : PROBES;
+        } else {
+            draw_signs(task, &own, set);
+        }
+        if (with_basis)
+            squares = leave_basis(task, &own);
+        if (differentiate(task, &own))
+            goto done;
+        add_products(task, &own, exact ? 1 : 1.0 / (at_once * (double)sets), squares, out);
+    }
+    for (int a = 0; a < count; a++)
+        for (int b = 0; b <= a; b++)
+            out[a * count + b] = out[b * count + a] = 0.5 * out[a * count + b];
+    result = status_ok();
+done:
+    scratch_give(task->pool, own.q);
+    scratch_give(task->pool, own.h);
+    scratch_give(task->pool, own.t);
+    scratch_give(task->pool, own.g);
+    scratch_give(task->pool, own.basis);
+    scratch_give(task->pool, own.across);
+    scratch_give(task->pool, own.turned);
+    scratch_give(task->pool, own.y);
+    scratch_free(own.partial);
+    scratch_free(own.along);
+    scratch_free(own.rows);
+    return result;
+}

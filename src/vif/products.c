@@ -1,0 +1,69 @@
+#include "vif/products.h"
+
+#include "base/scratch.h"
+#include "simd/simd.h"
+
+#include <string.h>
+
+#define CROSS_ROWS 64 /* of a sum at once, so that they stay in cache */
+
+int products_stride(int count) { return (count + simd->cols - 1) / simd->cols * simd->cols; }
+
+double *products_rows(scratch_pool *pool, size_t n, int count, int zero)
+{
+    int stride = products_stride(count);
+    size_t used = n * stride, size = used + (size_t)SIMD_MAX_ROWS * (stride + 1);
+    double *rows = scratch_take(pool, size, sizeof(double));
+    if (!rows)
+        return NULL;
+    size_t from = zero || stride != count ? 0 : used;
+    memset(rows + from, 0, (size - from) * sizeof(double));
+    return rows;
+}
+
+void products_cross(size_t n, int p, const double *A, int lda, int q, const double *B, int ldb,
+                    int lower, int threads, double *C, int ldc)
+{
+    int rows = simd->rows, cols = simd->cols;
+    size_t high = (p + rows - 1) / rows, wide = (q + cols - 1) / cols, tiles = high * wide;
+    for (int i = 0; i < p; i++)
+        memset(C + (size_t)i * ldc, 0, ldc * sizeof(double));
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int part = 0; part < threads; part++) {
+        double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
+        unsigned state = simd_flush();
+        for (size_t first = 0; first < n; first += CROSS_ROWS) {
+            size_t count = n - first < CROSS_ROWS ? n - first : CROSS_ROWS;
+            for (size_t at = part; at < tiles; at += threads) {
+                size_t u = at / wide * rows, v = at % wide * cols;
+                if (lower && v >= u + rows)
+                    continue;
+                simd->strided_tile(count, A + first * lda + u, 1, lda, B + first * ldb + v, ldb,
+                                   tile);
+                for (int a = 0; a < rows && u + a < (size_t)p; a++)
+                    simd->add_multiple(cols, 1, tile + a * cols, C + (u + a) * ldc + v);
+            }
+        }
+        simd_restore(state);
+    }
+}
+
+void products_multiply(size_t n, int m, const double *A, int lda, int q, const double *X, int ldx,
+                       int add, int threads, double *out, int ldo)
+{
+    int rows = simd->rows, cols = simd->cols;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (size_t i = 0; i < n; i += rows) {
+        double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
+        unsigned state = simd_flush();
+        for (int v = 0; v < q; v += cols) {
+            simd->strided_tile(m, A + i * lda, lda, 1, X + v, ldx, tile);
+            for (int a = 0; a < rows && i + a < n; a++)
+                if (add)
+                    simd->add_multiple(cols, 1, tile + a * cols, out + (i + a) * ldo + v);
+                else
+                    memcpy(out + (i + a) * ldo + v, tile + a * cols, cols * sizeof(double));
+        }
+        simd_restore(state);
+    }
+}

@@ -1,0 +1,11 @@
+test_that("kernels and residual processes are drawn", {
+  grDevices::pdf(NULL)
+  on.exit(grDevices::dev.off())
+  kernel <- gp_kernel("matern52", lengthscale = 0.2)
+  expect_identical(plot(kernel), kernel)
+  expect_identical(plot(gp_kernel(lengthscale = 1:2), add = TRUE, col = 2)$family, "matern32")
+  gp <- residual_gp(matrix(runif(200), ncol = 2), kernel, inducing = 5)
+  expect_identical(plot(gp), gp)
+  expect_silent(plot(residual_gp(runif(50), kernel, inducing = 5), main = "mine"))
+  expect_error(plot(gp, columns = 3), "`columns` must be two columns")
+})

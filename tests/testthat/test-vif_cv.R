@@ -1,0 +1,104 @@
+set.seed(15)
+n <- 120
+x <- cbind(runif(n), runif(n))
+y <- 2 + sin(6 * x[, 1]) + rnorm(n, sd = 0.3)
+known <- runif(n, 0, 0.05)
+fit <- vif_fit(y, x, X = 1, inducing = 15, k = n - 1, noise_variance = known, progress = FALSE)
+
+# The exact process at the parameters of the fit, without some observations.
+dense_without <- function(held) {
+  S <- oracle_covariance(fit$kernel, x, x) + diag(fit$nugget + known)
+  kept <- setdiff(seq_len(n), held)
+  inverse <- solve(S[kept, kept])
+  beta <- sum(inverse %*% y[kept]) / sum(inverse)
+  cross <- S[held, kept, drop = FALSE]
+  list(fit = beta + drop(cross %*% inverse %*% (y[kept] - beta)),
+       se = sqrt(diag(S)[held] - rowSums((cross %*% inverse) * cross)))
+}
+
+test_that("folds are predicted by the exact process of the others where the approximation is exact", {
+  cv <- vif_cv(fit, folds = 4, k = n)
+  for (this in 1:4) {
+    held <- which(cv$predictions$fold == this)
+    exact <- dense_without(held)
+    expect_equal(cv$predictions$fit[held], exact$fit, tolerance = 1e-6)
+    expect_equal(cv$predictions$se.obs[held], exact$se, tolerance = 1e-6)
+  }
+  expect_identical(vif_cv(fit, folds = 4)$predictions$fold, cv$predictions$fold)
+})
+
+test_that("kept neighbours are those of the others, and lost ones are searched", {
+  few <- vif_fit(y, x, X = 1, inducing = 15, k = 6, neighbours = "residual", progress = FALSE)
+  held <- c(3, 40, 77)
+  less <- without(few, held, NULL %or% NA_integer_)
+  stays <- !few$order %in% held
+  gp <- residual_gp(few$gp$x[stays, ], few$kernel, few$gp$inducing)
+  before <- few$id[stays, ]
+  lost <- apply(before, 1, function(id) any(!stays[id], na.rm = TRUE))
+  expect_true(any(lost) && !all(lost))
+  expect_identical(less$id[lost, ], unname(residual_knn(gp, 6, predecessors = TRUE)$id)[lost, ])
+  expect_identical(matrix(which(stays)[less$id[!lost, ]], ncol = 6), before[!lost, ])
+  expect_equal(less$y[less$order], y[few$order[!few$order %in% held]])
+  expect_equal(less$loglik, vif_loglik(less$y[less$order], gp, cbind(seq_len(117), less$id), few$nugget, X = 1))
+})
+
+test_that("leaving one out comes from the factor", {
+  cv <- vif_cv(fit, "loo")
+  S <- oracle_covariance(fit$kernel, x, x) + diag(fit$nugget + known)
+  precision <- solve(S)
+  expect_equal(cv$predictions$fit, y - drop(precision %*% (y - fit$coefficients)) / diag(precision), tolerance = 1e-6)
+  expect_equal(cv$predictions$se.obs, 1 / sqrt(diag(precision)), tolerance = 1e-6)
+})
+
+test_that("scores are what they say", {
+  p <- data.frame(observed = c(1, -0.4, 5), fit = c(0.2, 0, 1), se.obs = c(1, 0.5, 1.2))
+  s <- scores(p, 0.9)
+  crps <- vapply(1:3, function(i) {
+    integrate(function(t) (pnorm(t, p$fit[i], p$se.obs[i]) - (t >= p$observed[i]))^2, -Inf, p$observed[i])$value +
+      integrate(function(t) (pnorm(t, p$fit[i], p$se.obs[i]) - 1)^2, p$observed[i], Inf)$value
+  }, 0)
+  expect_equal(s[["crps"]], mean(crps), tolerance = 1e-5)
+  expect_equal(s[["log"]], -mean(dnorm(p$observed, p$fit, p$se.obs, log = TRUE)))
+  expect_equal(s[["rmse"]], sqrt(mean((p$observed - p$fit)^2)))
+  expect_equal(s[["coverage"]], 2 / 3)
+  half <- qnorm(0.95) * p$se.obs
+  expect_equal(s[["interval"]], mean(2 * half + 20 * pmax(abs(p$observed - p$fit) - half, 0)))
+})
+
+test_that("blocks are compact, of equal size, and stay together", {
+  cv <- vif_cv(fit, folds = 3, blocks = 12)
+  block <- compact_blocks(x, 12)
+  expect_identical(as.vector(table(block)), rep(10L, 12))
+  expect_true(all(tapply(cv$predictions$fold, block, function(fold) length(unique(fold)) == 1)))
+  spread <- mean(tapply(x[, 1], block, function(at) diff(range(at))))
+  expect_lt(spread, 0.5)
+  region <- rep(c("a", "b", "c", "d"), 30)
+  by_region <- vif_cv(fit, folds = 4, blocks = region)
+  expect_identical(unname(rowSums(table(by_region$predictions$fold, region) > 0)), rep(1, 4))
+  expect_gt(cv$scores[["rmse"]], 0)
+  expect_output(print(cv), "3 folds of blocks")
+})
+
+test_that("parameters may be estimated again in every fold", {
+  again <- vif_cv(fit, folds = 2, refit = TRUE)
+  expect_lt(abs(again$scores[["rmse"]] - vif_cv(fit, folds = 2)$scores[["rmse"]]), 0.1)
+})
+
+test_that("grouped lengthscales stay grouped", {
+  z <- cbind(x, runif(n))
+  grouped <- vif_fit(y + sin(4 * z[, 3]), z, X = 1, inducing = 15, k = 10, lengthscale = list(place = 1:2, time = 3),
+                     progress = FALSE)
+  expect_identical(own_groups(grouped), list(place = 1:2, time = 3L))
+  expect_null(own_groups(fit))
+  cv <- vif_cv(grouped, folds = 2, refit = TRUE)
+  expect_true(all(is.finite(cv$scores)))
+})
+
+test_that("bad arguments are refused by name", {
+  expect_error(vif_cv(1), "`fit` must be a vif object")
+  expect_error(vif_cv(fit, folds = 1), "`folds` must be a whole number of at least 2")
+  expect_error(vif_cv(fit, folds = 1000), "`folds` must be at most 120")
+  expect_error(vif_cv(fit, folds = 1:3), "`folds` must be a number")
+  expect_error(vif_cv(fit, blocks = 1:3), "`blocks`")
+  expect_error(vif_cv(fit, "loo", blocks = 4), "`blocks` must be NULL")
+})

@@ -1,0 +1,95 @@
+quick <- function(...) vif_fit(..., inducing = 20, k = 10, progress = FALSE)
+set.seed(12)
+n <- 150
+d <- data.frame(lon = runif(n), lat = runif(n), height = rnorm(n))
+d$y <- 1 + sin(6 * d$lon) + cos(5 * d$lat) + d$height / 2 + rnorm(n, sd = 0.1)
+fit <- quick(y ~ height, coords = ~ lon + lat, data = d)
+new <- d[1:4, c("lon", "lat", "height")]
+
+test_that("inputs may be named in every usual way", {
+  same <- function(other) {
+    expect_equal(other$loglik, fit$loglik)
+    expect_equal(predict(other, new), predict(fit, new))
+  }
+  same(quick(formula = y ~ height, data = d, coords = ~ lon + lat))
+  same(quick(y ~ height, coords = c("lon", "lat"), data = d))
+  same(quick(y ~ height, coords = as.matrix(d[c("lon", "lat")]), data = d))
+  same(quick(y ~ height, coords = d[c("lon", "lat")], data = d[c("y", "height")]))
+  same(quick(y ~ height, coords = ~ lon + lat, data = d, kernel = "matern32"))
+  all <- quick(y ~ 1, coords = ~ ., data = d[c("lon", "lat", "y")])
+  expect_identical(colnames(all$gp$x), c("lon", "lat"))
+  skip_if_not_installed("tibble")
+  same(quick(y ~ height, coords = ~ lon + lat, data = tibble::as_tibble(d)))
+})
+
+test_that("terms of the inputs may be functions of several columns, and names follow", {
+  sphere <- quick(y ~ 1, coords = ~ sphere_points(360 * lon, 180 * lat - 90) + height, data = d,
+                  kernel = gp_kernel(lengthscale = c(1, 1, 1, 1)))
+  expect_named(coef(sphere, "covariance")[2:5], paste0("lengthscale.", c("x", "y", "z", "height")))
+  expect_identical(dim(predict(sphere, new)), c(4L, 3L))
+})
+
+test_that("rows of the inputs go with those of the data", {
+  holes <- d
+  holes$y[3] <- NA
+  M <- as.matrix(d[c("lon", "lat")])
+  M[7, 1] <- NA
+  one <- vif_fit(y ~ 1, coords = M, data = holes, subset = height < 1, inducing = 20, k = 10, progress = FALSE)
+  kept <- setdiff(which(d$height < 1), c(3, 7))
+  expect_equal(one$loglik, quick(d$y[kept], unname(M[kept, ]), X = 1)$loglik)
+})
+
+test_that("an offset is part of the mean, in the fit and at new data", {
+  with <- quick(y ~ height + offset(3 * lat), coords = ~ lon + lat, data = d)
+  by_hand <- quick(y - 3 * lat ~ height, coords = ~ lon + lat, data = d)
+  expect_equal(with$loglik, by_hand$loglik)
+  expect_equal(predict(with, new)$fit, predict(by_hand, new)$fit + 3 * new$lat)
+  expect_equal(fitted(with), fitted(by_hand) + 3 * d$lat, ignore_attr = TRUE)
+  expect_equal(predict(with)$fit, unname(fitted(with)))
+  expect_equal(simulate(with, 1, seed = 1)[[1]], simulate(by_hand, 1, seed = 1)[[1]] + 3 * d$lat)
+  expect_output(print(with), "beside an offset")
+})
+
+test_that("both spellings of neighbours are known", {
+  one <- quick(y ~ height, coords = ~ lon + lat, data = d, neighbors = "euclidean")
+  expect_identical(one$neighbours, "euclidean")
+  expect_error(quick(y ~ height, coords = ~ lon + lat, data = d, neighbors = "euclidean", wight = 1), "`wight` is not an argument")
+})
+
+test_that("what cannot be read is refused by name", {
+  expect_error(quick(y ~ 1, data = d), "`coords` must be a one-sided formula .* not missing")
+  expect_error(quick(y ~ 1, coords = c("lon", "east"), data = d), '`coords` must be names of columns of `data`, not "east"')
+  expect_error(quick(y ~ 1, coords = unname(as.matrix(d[1:2])), data = d), "`coords` must be with a name for every column")
+  expect_error(quick(y ~ 1, coords = as.matrix(d[1:9, 1:2]), data = d), "`coords` must be of 150 rows as `data` is")
+  expect_error(quick(~ height, coords = ~ lon, data = d), "`formula` must be one with a response")
+  expect_error(quick(d$y, d[1:2], coords = ~ lon), "`coords` is not an argument of vif_fit\\(\\): it belongs to a fit by formula")
+})
+
+test_that("one lengthscale over columns of very different spread draws a message", {
+  d$seconds <- 86400 * runif(n)
+  expect_message(suppressWarnings(quick(y ~ 1, coords = ~ lon + seconds, data = d, iterations = 20)),
+                 "range of seconds is .* times that of lon, .* lengthscale = list\\(a = \"lon\", b = \"seconds\"\\)", class = "vif_units")
+  expect_silent(quick(y ~ 1, coords = ~ lon + lat, data = d))
+})
+
+test_that("k and inducing are capped at what there is, with a message", {
+  few <- d[1:30, ]
+  expect_message(expect_message(
+    one <- vif_fit(y ~ 1, coords = ~ lon + lat, data = few, k = 50, inducing = 60, progress = FALSE),
+    "`k` is 29, the number of the other observations, instead of 50"), "`inducing` is 30")
+  expect_identical(c(one$k, nrow(one$gp$inducing)), c(29L, 30L))
+  expect_silent(vif_fit(y ~ 1, coords = ~ lon + lat, data = few, progress = FALSE))
+})
+
+test_that("parameters at a bound and columns that hardly matter are named", {
+  smooth <- data.frame(a = runif(100), b = runif(100), none = runif(100))
+  smooth$y <- sin(3 * smooth$a) + smooth$b^2
+  expect_warning(one <- vif_fit(y ~ 1, coords = ~ a + b + none, data = smooth, kernel = gp_kernel("rbf", lengthscale = c(1, 1, 1)),
+                                inducing = 30, k = 20, progress = FALSE), "nugget has run to the lower end", class = "vif_bound")
+  expect_identical(one$bounded[["nugget"]], "lower")
+  expect_output(print(one), "of them [12] at a bound")
+  expect_output(print(summary(one)), "at a bound: .*nugget has run to the lower end")
+  one$kernel$lengthscale <- c(1, 1, 30)
+  expect_identical(flat_columns(one), "none")
+  expect_output(print_foot(one, 4), "hardly matter: none")
+})

@@ -1,0 +1,148 @@
+set.seed(16)
+n <- 300
+x <- cbind(east = runif(n), north = runif(n), day = runif(n, 0, 30))
+truth <- gp_kernel("matern32", 1.5, c(0.3, 0.3, 12))
+y <- drop(crossprod(chol(oracle_covariance(truth, x, x) + diag(0.1, n)), rnorm(n)))
+quick <- function(y, x, X = NULL, ..., inducing = 30, k = 10) {
+  vif_fit(y, x, X = X, ..., inducing = inducing, k = k, progress = FALSE)
+}
+
+setting <- function(kernel, x, ..., groups = NULL) {
+  groups <- lengthscale_groups(groups, x, kernel)
+  utils::modifyList(list(kernel = kernel, inducing = 30, k = 10, fixed = NULL, spread = 1, neighbours = "residual",
+                         jitter = 1e-6, seed = 1, threads = 1L, groups = groups, scale = input_scale(x, groups),
+                         smoothness = "fixed"), list(...))
+}
+data_of <- function(y, x, X = NULL) list(y = y, x = x, X = X, extra = rep(0, length(y)), share = rep(1, length(y)))
+
+test_that("lengthscales by group belong to their columns", {
+  groups <- list(space = c("east", "north"), time = "day")
+  settings <- setting(gp_kernel("matern32"), x, groups = groups)
+  expect_identical(settings$groups, list(of = c(1L, 1L, 2L), names = c("lengthscale.space", "lengthscale.time")))
+  theta <- to_theta(gp_kernel("matern32", 2, c(0.1, 0.1, 9)), 0.3, settings)
+  expect_equal(exp(theta), c(variance = 2, lengthscale.space = 0.1, lengthscale.time = 9, nugget = 0.3))
+  expect_equal(to_kernel(theta, settings)$lengthscale, c(0.1, 0.1, 9))
+  structure <- structure_of(theta, data_of(y, x), settings)
+  at <- evaluate(theta, structure, data_of(y, x), settings)
+  slope <- vapply(seq_along(theta), function(j) {
+    value <- function(h) evaluate(replace(theta, j, theta[[j]] + h), structure, data_of(y, x), settings, FALSE)$value
+    (value(1e-5) - value(-1e-5)) / 2e-5
+  }, 0)
+  expect_equal(unname(at$gradient), slope, tolerance = 1e-5)
+  expect_identical(dimnames(at$fisher), list(names(theta), names(theta)))
+  grouped <- quick(y, x, lengthscale = groups)
+  each <- quick(y, x, kernel = gp_kernel("matern32", lengthscale = c(1, 1, 1)))
+  expect_identical(grouped$kernel$lengthscale[1], grouped$kernel$lengthscale[2])
+  expect_lt(grouped$loglik, each$loglik + 2)
+  expect_gt(grouped$loglik, each$loglik - 6)
+  expect_identical(attr(logLik(grouped), "df"), attr(logLik(each), "df") - 1L)
+  # a group of columns that turn into each other does not see a rotation
+  turned <- x
+  turned[, 1:2] <- x[, 1:2] %*% matrix(c(cos(1), sin(1), -sin(1), cos(1)), 2)
+  expect_equal(quick(y, turned, lengthscale = groups)$loglik, grouped$loglik, tolerance = 1e-4)
+})
+
+test_that("groups of columns that are none are refused", {
+  expect_error(quick(y, x, lengthscale = list(a = c("east", "north"))), "one without day")
+  expect_error(quick(y, x, lengthscale = list(a = 1:2, b = 2:3)), "one with north in two")
+  expect_error(quick(y, x, lengthscale = list(a = c("east", "up"), b = "day")), "made of east, north, day")
+  expect_error(quick(y, x, lengthscale = list(1, 2)), "`lengthscale` must be a named list of groups")
+})
+
+test_that("sets are those of parameters on a grid, which are shared by neighbours and left only for far ones", {
+  settings <- setting(gp_kernel("matern32"), x)
+  theta <- to_theta(gp_kernel("matern32", 2, 3), 0.3, settings)
+  at <- on_grid(theta, settings)
+  expect_lte(max(abs(at - theta)), log(10) / 2)
+  expect_identical(on_grid(at, settings), at)
+  # the variance alone does not matter
+  expect_equal((on_grid(theta + c(3, 0, 3), settings) - at)[["lengthscale"]], 0)
+  expect_false(off_grid(at + c(5, 0.4, 5), at, settings))
+  expect_true(off_grid(at + c(0, 0.6, 0), at, settings))
+  expect_true(off_grid(at + c(0, 0, 2), at, settings))
+  # a column without influence may have any lengthscale
+  each <- setting(gp_kernel("matern32", lengthscale = c(1, 1, 1)), x)
+  flat <- to_theta(gp_kernel("matern32", 1, c(1, 1, 1e4)), 0.1, each)
+  expect_false(off_grid(flat + c(0, 0, 0, -2, 0), flat, each))
+})
+
+test_that("a scoring step keeps parameters at their bounds and damping shortens it", {
+  at <- list(theta = c(a = 0, b = 1), gradient = c(a = -1, b = 2), fisher = diag(c(4, 2)))
+  bounds <- list(lower = c(0, -5), upper = c(5, 5))
+  step <- scoring_step(at, bounds)
+  expect_equal(step$step, c(a = 0, b = 1), tolerance = 1e-6)
+  expect_equal(step$gain, 1, tolerance = 1e-6)
+  expect_equal(scoring_step(at, list(lower = c(-5, -5), upper = bounds$upper))$step, c(a = -0.25, b = 1), tolerance = 1e-6)
+  expect_equal(scoring_step(at, bounds, damping = 1)$step[["b"]], 0.5, tolerance = 1e-6)
+})
+
+test_that("scoring ends no lower than nlminb() from the same start, with the same sets", {
+  for (seed in 1:4) {
+    set.seed(seed)
+    x <- cbind(runif(n), runif(n))
+    truth <- gp_kernel(c("matern12", "matern32", "matern52", "rbf")[seed], 1, 0.2)
+    y <- drop(crossprod(chol(oracle_covariance(truth, x, x) + diag(c(0.5, 0.1, 0.02, 0.1)[seed], n)), rnorm(n)))
+    settings <- setting(truth, x, spread = var(y))
+    start <- starting_values("auto", data_of(y, x), settings)
+    ours <- maximise(start, data_of(y, x), settings, 100, FALSE)
+    expect_true(ours$converged)
+    structure <- structure_of(start$theta, data_of(y, x), settings, ours$structure$at)
+    theirs <- polish(evaluate(start$theta, structure, data_of(y, x), settings), structure, data_of(y, x), settings,
+                     theta_bounds(settings), 200)
+    expect_gt(ours$value, theirs$at$value - 1e-3)
+  }
+})
+
+test_that("where a step fails nlminb() goes on", {
+  settings <- setting(gp_kernel("matern32"), x[, 1:2])
+  data <- data_of(y, x[, 1:2])
+  start <- to_theta(gp_kernel("matern32", 5, 2), 2, settings)
+  structure <- structure_of(start, data, settings)
+  at <- evaluate(start, structure, data, settings)
+  polished <- polish(at, structure, data, settings, theta_bounds(settings), 50)
+  expect_true(polished$settled)
+  expect_gt(polished$at$value, at$value + 1)
+  # a direction in which the likelihood falls is given up
+  down <- list(step = -scoring_step(at, theta_bounds(settings))$step, gain = 1)
+  blind <- at
+  blind$gradient <- -at$gradient
+  expect_null(rise(blind, down, theta_bounds(settings), structure, data, settings))
+})
+
+test_that("of several modes the highest is found", {
+  twice <- rep(seq_len(100), 2)
+  set.seed(5)
+  at <- matrix(runif(200), ncol = 2)
+  signal <- sin(9 * at[, 1]) + cos(7 * at[, 2])
+  expect_warning(fit <- quick(signal[twice] + rep(rnorm(100, sd = 1e-3), 2), at[twice, ], inducing = 0),
+                 "nugget has run to the lower end", class = "vif_bound")
+  # copies agree exactly: next to no noise
+  expect_lt(fit$nugget, 1e-5)
+})
+
+test_that("log-likelihoods of models of the same inputs are compared with the same sets", {
+  X <- cbind(one = 1, noise = rnorm(n))
+  small <- quick(y, x[, 1:2], X = X[, 1, drop = FALSE])
+  large <- quick(y, x[, 1:2], X = X)
+  expect_identical(small$id, large$id)
+  common <- common_loglik(list(small, large))
+  expect_equal(common, c(small$loglik, large$loglik), tolerance = 1e-5)
+  # sets of other parameters: the difference is still that of the models
+  moved <- quick(y, x[, 1:2], X = X[, 1, drop = FALSE], start = list(kernel = gp_kernel("matern32", 1, 0.15), nugget = 0.1,
+                                                                     at = small$at + c(0, log(2) / 2, 0)))
+  expect_false(identical(moved$id, large$id))
+  again <- common_loglik(list(moved, large))
+  expect_equal(diff(again), diff(common), tolerance = 0.02)
+})
+
+test_that("the smoothness of family matern is estimated on request", {
+  rough <- gp_kernel("matern", 1, 0.3, smoothness = 0.8)
+  set.seed(3)
+  x <- cbind(runif(500), runif(500))
+  y <- drop(crossprod(chol(oracle_covariance(rough, x, x) + diag(0.01, 500)), rnorm(500)))
+  fit <- quick(y, x, kernel = gp_kernel("matern", smoothness = 1.5), smoothness = "estimate")
+  expect_gt(fit$kernel$smoothness, 0.4)
+  expect_lt(fit$kernel$smoothness, 1.4)
+  expect_true("smoothness" %in% rownames(fit$fisher))
+  expect_error(quick(y, x, smoothness = "estimate"), '`smoothness` must be "fixed" for family "matern32"')
+})

@@ -1,0 +1,54 @@
+quick <- function(...) vif_fit(..., inducing = 30, k = 15, progress = FALSE)
+meuse_data <- function() {
+  skip_if_not_installed("sp")
+  data("meuse", package = "sp", envir = environment())
+  meuse
+}
+
+test_that("points of sf are inputs, and results are sf", {
+  meuse <- meuse_data()
+  skip_if_not_installed("sf")
+  points <- sf::st_as_sf(meuse, coords = c("x", "y"), crs = 28992)
+  fit <- quick(log(zinc) ~ dist, data = points)
+  plain <- quick(log(zinc) ~ dist, coords = ~ x + y, data = meuse)
+  expect_equal(fit$loglik, plain$loglik)
+  expect_identical(colnames(fit$gp$x), c("X", "Y"))
+  p <- predict(fit, points[1:4, ])
+  expect_s3_class(p, "sf")
+  expect_equal(sf::st_drop_geometry(p), predict(plain, meuse[1:4, ]), ignore_attr = TRUE)
+  expect_identical(sf::st_geometry(p), sf::st_geometry(points[1:4, ]))
+  expect_equal(predict(fit, points[1:4, ], se = FALSE)$fit, p$fit)
+  # cells of a raster have columns x and y
+  expect_equal(predict(fit, meuse[1:4, ]), predict(plain, meuse[1:4, ]))
+  expect_error(predict(fit, data.frame(dist = 1)), "`newdata` must be an sf object, or with columns x and y")
+  expect_error(quick(log(zinc) ~ 1, data = sf::st_buffer(points, 10)), "`data` must be an sf object of points .* not of polygon")
+  # other terms beside the geometry
+  more <- quick(log(zinc) ~ 1, coords = ~ geometry + elev, data = points, kernel = gp_kernel(lengthscale = c(1, 1, 1)))
+  expect_identical(colnames(more$gp$x), c("X", "Y", "elev"))
+})
+
+test_that("longitude and latitude go to the sphere, and points of another system are transformed", {
+  meuse <- meuse_data()
+  skip_if_not_installed("sf")
+  points <- sf::st_as_sf(meuse, coords = c("x", "y"), crs = 28992)
+  degrees <- sf::st_transform(points, 4326)
+  expect_message(fit <- quick(log(zinc) ~ dist, data = degrees), "taken to the sphere", class = "vif_sphere")
+  at <- sf::st_coordinates(degrees)
+  expect_equal(fit$gp$x[order(fit$order), ], sphere_points(at[, 1], at[, 2]))
+  expect_equal(predict(fit, points[1:4, ])$fit, predict(fit, degrees[1:4, ])$fit)
+  columns <- data.frame(x = at[1:4, 1], y = at[1:4, 2], dist = meuse$dist[1:4])
+  expect_equal(predict(fit, columns)$fit, predict(fit, degrees[1:4, ])$fit)
+})
+
+test_that("terra maps a fit", {
+  meuse <- meuse_data()
+  skip_if_not_installed("terra")
+  data("meuse.grid", package = "sp", envir = environment())
+  fit <- quick(log(zinc) ~ dist, coords = ~ x + y, data = meuse)
+  raster <- terra::rast(meuse.grid[c("x", "y", "dist")], type = "xyz")
+  map <- terra::interpolate(raster, fit)
+  expect_identical(names(map), c("fit", "se.fit", "se.obs"))
+  some <- seq(1, nrow(meuse.grid), length.out = 50)
+  expect_equal(terra::extract(map, meuse.grid[some, c("x", "y")])$fit, predict(fit, meuse.grid[some, ])$fit, tolerance = 1e-6)
+  expect_true(is.na(map$fit[1, 1][[1]]))
+})
