@@ -180,7 +180,7 @@ maximise <- function(start, data, settings, iterations, progress, searches = 4) 
     if (!found$settled || !off_grid(theta, at, settings)) break
     at <- on_grid(theta, settings)
   }
-  list(theta = theta, fisher = found$at$fisher, evaluation = found$at$evaluation, structure = found$structure,
+  list(theta = theta, fisher = structure(found$at$fisher, of_steps = TRUE), evaluation = found$at$evaluation, structure = found$structure,
        gp = make_gp(theta, data$x, found$structure$inducing, settings), value = found$at$value,
        converged = found$settled, message = found$message, iterations = done, history = history)
 }
@@ -332,7 +332,7 @@ common_loglik <- function(fits) {
 # The information of a fit for standard errors. That of the steps may err by a tenth in these where the data hold few
 # degrees of freedom; an accurate one costs two evaluations, and is left out for very many observations.
 accurate_fisher <- function(fit) {
-  if (fit$n > 1e5) return(fit$fisher)
+  if (is.null(attr(fit$fisher, "of_steps")) || fit$n > 1e5) return(fit$fisher)
   data <- fit_data(fit, fit$order)
   structure <- list(inducing = fit$gp$inducing, id = fit$id)
   evaluate(fit$theta, structure, data, fit$settings, information = "accurate")$fisher %or% fit$fisher
