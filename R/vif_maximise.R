@@ -180,10 +180,7 @@ maximise <- function(start, data, settings, iterations, progress, searches = 4) 
     if (!found$settled || !off_grid(theta, at, settings)) break
     at <- on_grid(theta, settings)
   }
-  # of few points the information of the steps is not accurate enough for standard errors, of many it is
-  few <- length(data$y) <= 2000
-  accurate <- if (few) evaluate(theta, found$structure, data, settings, information = "accurate")
-  list(theta = theta, fisher = accurate$fisher %or% found$at$fisher, evaluation = found$at$evaluation, structure = found$structure,
+  list(theta = theta, fisher = structure(found$at$fisher, of_steps = TRUE), evaluation = found$at$evaluation, structure = found$structure,
        gp = make_gp(theta, data$x, found$structure$inducing, settings), value = found$at$value,
        converged = found$settled, message = found$message, iterations = done, history = history)
 }
@@ -324,15 +321,30 @@ common_loglik <- function(fits) {
   largest <- fits[[which.max(vapply(fits, function(fit) fit$df, 0))]]
   structure <- list(inducing = largest$gp$inducing, id = largest$id)
   vapply(fits, function(fit) {
-    back <- order(fit$order)[largest$order]
-    if (identical(fit, largest) || !identical(fit$gp$x[back, , drop = FALSE], largest$gp$x)) return(fit$loglik)
-    response <- unname(if (is.null(fit$offset)) fit$y else fit$y - fit$offset)
-    data <- list(y = response[largest$order], x = largest$gp$x, share = 1 / fit_weights(fit)[largest$order], X = mean_basis(fit$X)$Q[largest$order, , drop = FALSE],
-                 extra = fit_noise(fit)[largest$order])
+    if (identical(fit, largest)) return(fit$loglik)
+    data <- fit_data(fit, largest$order)
+    if (!identical(data$x, largest$gp$x)) return(fit$loglik)
     at <- evaluate(fit$theta, structure, data, fit$settings)
     if (!is.finite(at$value)) return(fit$loglik)
     at$value + scoring_step(at, theta_bounds(fit$settings))$gain
   }, 0)
+}
+
+# The information of a fit for standard errors. That of the steps may err by a tenth in these where the data hold few
+# degrees of freedom; an accurate one costs two evaluations, and is left out for very many observations.
+accurate_fisher <- function(fit) {
+  if (is.null(attr(fit$fisher, "of_steps")) || fit$n > 1e5) return(fit$fisher)
+  data <- fit_data(fit, fit$order)
+  structure <- list(inducing = fit$gp$inducing, id = fit$id)
+  evaluate(fit$theta, structure, data, fit$settings, information = "accurate")$fisher %or% fit$fisher
+}
+
+# The data of a fit in some order, as evaluate() takes them.
+fit_data <- function(fit, order) {
+  response <- unname(if (is.null(fit$offset)) fit$y else fit$y - fit$offset)
+  back <- order(fit$order)[order]
+  list(y = response[order], x = fit$gp$x[back, , drop = FALSE], X = mean_basis(fit$X)$Q[order, , drop = FALSE],
+       extra = fit_noise(fit)[order], share = 1 / fit_weights(fit)[order])
 }
 
 # Known noise variances beside the nugget, and weights, in the order of the data.

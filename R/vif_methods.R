@@ -235,7 +235,7 @@ free_parameters <- function(object) {
 log_vcov <- function(object) {
   need_fisher(object)
   names <- names(free_parameters(object))
-  fisher <- object$fisher
+  fisher <- accurate_fisher(object)
   free <- which(!names %in% names(object$bounded))
   out <- matrix(NA_real_, length(names), length(names), dimnames = list(names, names))
   root <- tryCatch(chol(fisher[free, free, drop = FALSE]), error = function(e) NULL)

@@ -255,7 +255,7 @@ beta_variance <- function(object, id, coef, W, X, threads) {
 # the first quarter, sixteenth and 64th of them.
 candidate_search <- function(gp, many, threads) {
   n <- nrow(gp$x)
-  processes <- lapply(n %/% c(1, 4, 16, 64), function(rows) {
+  processes <- lapply(Filter(function(rows) rows > 0, n %/% c(1, 4, 16, 64)), function(rows) {
     process <- euclidean_process(list(x = gp$x[seq_len(rows), , drop = FALSE], kernel = gp$kernel), threads)
     list(rows = rows, gp = process, tree = if (many && rows > 1000) cover_tree(process, threads_or_null(threads)))
   })
@@ -264,7 +264,8 @@ candidate_search <- function(gp, many, threads) {
       process <- processes[[level]]
       width <- if (level == 1) min(near, n) else spread
       if (width == 0 || (process$rows < 2 * width && level > 1)) return(NULL)
-      .Call(C_residual_knn, process$gp, process$tree, width, NULL, plain_points(x), FALSE, "auto", Inf, threads, FALSE)$id
+      method <- if (min(nrow(x), process$rows) > 1000) "level" else "auto"
+      .Call(C_residual_knn, process$gp, process$tree, width, NULL, plain_points(x), FALSE, method, Inf, threads, FALSE)$id
     })
     Filter(Negate(is.null), tables)
   }

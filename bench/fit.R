@@ -1,9 +1,12 @@
-# What a fit costs: the likelihood with its gradient and the expected information, beside GpGp's.
+# What a fit costs, beside GpGp and gpboost where these are installed.
 #
-#   Rscript bench/fit.R [parts: likelihood] [n] [repeats]
+#   Rscript bench/fit.R likelihood [n] [repeats]   the likelihood with its gradient and the expected information
+#   Rscript bench/fit.R fit [n] [threads]          whole fits, predictions and scores
+#   Rscript bench/fit.R growth [power] [threads]   fits of 10^4 to 10^power points, with memory
+#   Rscript bench/fit.R optimiser                  scoring against nlminb()
 #
-# Uniform inputs in the unit square, maxmin order, k = 30. Ours and GpGp's take turns; of each the fastest counts. Operations are counted
-# as in a text book: what any method with these neighbours and inducing inputs must do.
+# Uniform inputs in the unit square, maxmin order, k = 30, m = 200. In the first part ours and GpGp's take turns; of each the fastest
+# counts. Operations are counted as in a text book: what any method with these neighbours and inducing inputs must do.
 
 source("bench/problems.R")
 
@@ -64,5 +67,108 @@ likelihood_part <- function(n, repeats, k = 30) {
   }
 }
 
-parts <- list(likelihood = function() likelihood_part(as.numeric(given(2, 50000)), as.numeric(given(3, 5))))
+# Data of a process close to the exact one: a VIF approximation with more inducing inputs and neighbours than the fits have.
+simulate_data <- function(n, lengthscale, nugget = 0.1, held = 2000) {
+  set.seed(20)
+  x <- matrix(runif(2 * (n + held)), ncol = 2)
+  x <- x[order_maxmin(x), ]
+  kernel <- gp_kernel("matern32", 1, lengthscale)
+  gp <- residual_gp(x, kernel, inducing = min(500, n %/% 4), seed = 1)
+  f <- vif_factor(gp, residual_knn(gp, 60, predecessors = TRUE, progress = FALSE), nugget)
+  y <- drop(crossprod(gp$V, rnorm(nrow(gp$V)))) +
+    as.vector(Matrix::solve(methods::as(f$B, "triangularMatrix"), sqrt(f$D) * rnorm(nrow(x))))
+  out <- sample.int(nrow(x), held)
+  list(x = x[-out, ], y = y[-out], new = x[out, ], truth = y[out], kernel = kernel, nugget = nugget)
+}
+
+score <- function(mean, sd, truth) {
+  sprintf("%.4f", c(sqrt(mean((truth - mean)^2)), mean(-dnorm(truth, mean, sd, log = TRUE))))
+}
+
+# Fits of n points beside GpGp's fit_model() with its defaults, and gpboost's VIF where it is installed.
+fit_part <- function(n, threads) {
+  data <- simulate_data(n, 0.1)
+  cat("\nFits: n = ", n, ", d = 2, matern32, lengthscale 0.1, nugget 0.1, ", threads, " thread(s)\n\n", sep = "")
+  heading("", "fit, s", "variance", "lengthscale", "nugget", "predict 2,000, s", "RMSE", "log score")
+  parameters <- function(kernel, nugget) sprintf("%.4f", c(kernel$variance, kernel$lengthscale, nugget))
+  spent <- c(ours = seconds(fit <- vif_fit(data$y, data$x, X = 1, threads = threads, progress = FALSE)))
+  predicting <- seconds(p <- predict(fit, data$new, threads = threads))
+  row("vecchiann", round(spent[["ours"]], 2), parameters(fit$kernel, fit$nugget), round(predicting, 2),
+      score(p$fit, p$se.obs, data$truth))
+  if (requireNamespace("GpGp", quietly = TRUE)) {
+    ones <- matrix(1, n, 1)
+    spent[["GpGp"]] <- seconds(g <- GpGp::fit_model(data$y, data$x, ones, "matern15_isotropic", silent = TRUE))
+    ones <- matrix(1, length(data$truth), 1)
+    predicting <- seconds({
+      mean <- GpGp::predictions(g, data$new, ones, m = 60)
+      sims <- GpGp::cond_sim(g, data$new, ones, m = 60, nsims = 30)
+    })
+    found <- from_gpgp(g$covfun_name, g$covparms)
+    sd <- sqrt(apply(sims, 1, var) + found$nugget)
+    row("GpGp, fit_model()", round(spent[["GpGp"]], 2), parameters(found$kernel, found$nugget), round(predicting, 2),
+        score(mean, sd, data$truth))
+  }
+  if (requireNamespace("gpboost", quietly = TRUE)) {
+    cov <- as_gpboost(data$kernel, data$nugget)
+    model <- gpboost::GPModel(gp_coords = data$x, cov_function = cov$cov_function, cov_fct_shape = cov$cov_fct_shape,
+                              likelihood = "gaussian", gp_approx = "full_scale_vecchia_correlation_based",
+                              num_neighbors = 30, num_ind_points = 200, num_parallel_threads = threads, seed = 1L)
+    spent[["gpboost"]] <- seconds(model$fit(y = data$y))
+    predicting <- seconds(p <- model$predict(gp_coords_pred = data$new, predict_var = TRUE))
+    found <- from_gpboost(cov$cov_function, model$get_cov_pars(), cov$cov_fct_shape)
+    row("gpboost, VIF", round(spent[["gpboost"]], 2), parameters(found$kernel, found$nugget), round(predicting, 2),
+        score(p$mu, sqrt(p$var), data$truth))
+  }
+  cat("\n", paste0(names(spent)[-1], " / vecchiann: ", round(spent[-1] / spent[[1]], 1), collapse = ", "), "\n", sep = "")
+}
+
+# How the time of a fit grows, at the same number of points in a lengthscale; the largest with its memory.
+growth_part <- function(sizes, threads) {
+  cat("\nFits as n grows, lengthscale 0.1 sqrt(10^4 / n), ", threads, " threads\n\n", sep = "")
+  heading("n", "fit, s", "times the one before", "peak memory, GB", "object, MB", "predict 10^6, s")
+  before <- NA
+  for (n in sizes) {
+    data <- simulate_data(n, 0.1 * sqrt(1e4 / n))
+    gc(reset = TRUE)
+    spent <- seconds(fit <- vif_fit(data$y, data$x, X = 1, threads = threads, progress = FALSE))
+    status <- if (file.exists("/proc/self/status")) readLines("/proc/self/status")
+    peak <- as.numeric(gsub("[^0-9]", "", grep("VmHWM", status, value = TRUE))) / 1024^2
+    new <- matrix(runif(2e6), ncol = 2)
+    predicting <- seconds(predict(fit, new, threads = threads))
+    row(format(n, scientific = FALSE), round(spent, 1), round(spent / before, 1), round(peak, 1),
+        round(as.numeric(object.size(fit)) / 1e6), round(predicting, 1))
+    before <- spent
+  }
+}
+
+# Whether scoring ends as high as nlminb() with the same derivatives, sets and start: twenty data sets.
+optimiser_part <- function(count = 20, n = 1000) {
+  families <- c("matern12", "matern32", "matern52", "rbf")
+  gain <- vapply(seq_len(count), function(seed) {
+    set.seed(seed)
+    d <- 1 + seed %% 3
+    x <- matrix(runif(n * d), n)
+    kernel <- gp_kernel(families[1 + seed %% 4], 1, runif(d, 0.05, 0.5))
+    noise <- 10^runif(1, -3, 0)
+    S <- residual_correlation(residual_gp(x, kernel, inducing = 0)) + diag(noise, n)
+    y <- drop(crossprod(chol(S), rnorm(n)))
+    fit <- suppressWarnings(vif_fit(y, x, X = 1, kernel = kernel, inducing = 100, k = 15, progress = FALSE))
+    here <- asNamespace("vecchiann")
+    data <- here$fit_data(fit, fit$order)
+    structure <- list(inducing = fit$gp$inducing, id = fit$id)
+    bounds <- here$theta_bounds(fit$settings)
+    start <- here$subset_estimate(data, fit$settings, FALSE)$theta
+    theirs <- here$polish(here$evaluate(start, structure, data, fit$settings), structure, data, fit$settings, bounds, 500)
+    fit$loglik - theirs$at$value
+  }, 0)
+  cat("\nLog-likelihood reached by scoring less that by nlminb(), ", count, " data sets: ", sep = "")
+  cat(sprintf("lowest %.4f, median %.4f, highest %.4f\n", min(gain), median(gain), max(gain)))
+}
+
+parts <- list(
+  likelihood = function() likelihood_part(as.numeric(given(2, 50000)), as.numeric(given(3, 5))),
+  fit = function() fit_part(as.numeric(given(2, 10000)), as.integer(given(3, 1))),
+  growth = function() growth_part(10^(4:as.numeric(given(2, 5))), as.integer(given(3, 2))),
+  optimiser = function() optimiser_part()
+)
 for (part in strsplit(given(1, paste(names(parts), collapse = ",")), ",")[[1]]) parts[[part]]()

@@ -11,7 +11,7 @@
 
 #define PROBES 24       /* at once, with a basis, */
 #define FEWER 16        /* and without one */
-#define CHEAP 10000     /* points for which the basis costs little, */
+#define CHEAP 4000      /* points for which the basis costs little, */
 #define FEW 2000        /* and all of space */
 #define MORE 4          /* sets of random signs */
 #define DEPENDENT 1e-10 /* what is left of the square of a vector in the span of those before it */
