@@ -166,3 +166,62 @@ test_that("fits have pictures", {
   on.exit(grDevices::dev.off())
   expect_identical(plot(seen_fit), seen_fit)
 })
+
+test_that("a fit that was changed is refused, and one kept without features does the same", {
+  changed <- seen_fit
+  changed$linear.predictors[3] <- 1
+  expect_error(predict(changed, d[1:2, ]), "changed or damaged")
+  expect_error(residuals(changed), "changed or damaged")
+  slim <- sealed(lean_fit(seen_fit, most = 0))
+  expect_null(slim$gp$V)
+  expect_equal(predict(slim, d[1:3, ]), predict(seen_fit, d[1:3, ]), tolerance = 1e-10)
+  expect_equal(residuals(slim, "quantile", seed = 1), residuals(seen_fit, "quantile", seed = 1), tolerance = 1e-8)
+  expect_equal(simulate(slim, seed = 1), simulate(seen_fit, seed = 1))
+  expect_equal(latent_loglik(slim), latent_loglik(seen_fit))
+})
+
+test_that("at the observations predictions are those of the fit, and missing values stay where they were", {
+  at <- predict(count_fit, type = "link")
+  expect_equal(at$fit, count_fit$linear.predictors)
+  expect_equal(at$se.fit, predict(count_fit, d, type = "link", k = n)$se.fit, tolerance = 1e-5)
+  new <- d[1:3, ]
+  new$lat[2] <- NA
+  p <- predict(count_fit, new, interval = "prediction", nsim = 2, seed = 1)
+  expect_identical(is.na(p$fit), c(FALSE, TRUE, FALSE))
+  expect_identical(is.na(p$upr), c(FALSE, TRUE, FALSE))
+  expect_identical(is.na(attr(p, "samples")[, 1]), c(FALSE, TRUE, FALSE))
+  expect_equal(predict(count_fit, new, se.fit = FALSE)[c(1, 3)], p$fit[c(1, 3)])
+  holed <- d
+  holed$seen[5] <- NA
+  fit <- quick(seen ~ z, coords = ~ lon + lat, data = holed, family = "binomial", inducing = 15, k = 12,
+               na.action = na.exclude)
+  expect_identical(which(is.na(residuals(fit, "quantile", seed = 1))), 5L, ignore_attr = TRUE)
+  expect_identical(which(is.na(fitted(fit))), 5L, ignore_attr = TRUE)
+})
+
+test_that("offsets of a formula and of matrices are one, covariates may be in any unit, and updates start at the fit", {
+  by_matrix <- quick(d$count, x, X = cbind(1, 1e6 * d$z + 1e7), offset = log(d$time), family = poisson(), inducing = 10,
+                     k = n - 1)
+  expect_equal(by_matrix$loglik, count_fit$loglik, tolerance = 1e-6)
+  expect_equal(by_matrix$coefficients[[2]] * 1e6, count_fit$coefficients[["z"]], tolerance = 1e-3)
+  expect_equal(sqrt(vcov(by_matrix)[2, 2]) * 1e6, sqrt(vcov(count_fit)["z", "z"]), tolerance = 1e-3)
+  fit <- vif_fit(count ~ z + offset(log(time)), coords = ~ lon + lat, data = d, family = poisson(), inducing = 10,
+                 k = 12, progress = FALSE, threads = 1)
+  expect_equal(anova(fit, update(fit, . ~ . - z))$Df[2], 1)
+  other <- update(fit, family = nbinom2())
+  expect_named(coef(other, "covariance"), c("variance", "lengthscale", "size"))
+  expect_true("size" %in% names(update(other, k = 10, iterations = 5)$phi))
+})
+
+test_that("what fits of other families lack is said", {
+  expect_error(vif_cv(seen_fit), "`fit` must be a Gaussian fit, not one of family binomial")
+  expect_error(vcov(seen_fit, "covariance"), "standard errors of the mean alone")
+  expect_error(summary(seen_fit, check = TRUE), "`check` must be FALSE")
+  expect_error(predict(seen_fit, d, type = "link", interval = "prediction"), "`interval` must be")
+  expect_error(quick(d$seen, x, X = 1, family = binomial(), kernel = gp_kernel("matern", smoothness = 1),
+                     smoothness = "estimate"), '`smoothness` must be "fixed" with a `family`')
+  expect_error(quick(d$count, x, X = 1, offset = rep(1, n)), "`offset` must be NULL with family gaussian")
+  expect_true(is.na(sigma(seen_fit)))
+  expect_identical(rownames(confint(seen_fit)), c("(Intercept)", "z"))
+  expect_identical(family(seen_fit)$family, "binomial")
+})
