@@ -1,9 +1,10 @@
 # Families of responses: what the Laplace approximation asks of one. A family is a row of functions:
 #   value(y, eta, w, phi)        log density of each observation
 #   slopes(y, eta, w, phi)       list of its first derivative `d1` in eta, a positive `curvature` (minus the second
-#                                derivative, or its expectation), the derivative `turn` of the curvature in eta, and `own`,
-#                                minus the second derivative, where the curvature is an expectation
-#   phi_slopes(y, eta, w, phi)   for each parameter of phi a list of the derivatives of value, d1 and curvature to its log
+#                                derivative, or its expectation), the derivative `turn` of the curvature in eta, and
+#                                `own`, minus the second derivative, where the curvature is an expectation
+#   phi_slopes(y, eta, w, phi)   for each parameter of phi a list of the derivatives of value, d1 and curvature to
+#                                its log
 #   mean, deviation(eta, w, phi) mean and standard deviation of a response
 #   cdf, quantile, draw          distribution function, quantiles and draws given eta, w and phi
 # w are prior weights (trials for binomial), phi a named vector of positive parameters.
@@ -60,12 +61,13 @@ laplace_family <- function(family) {
   }
   if (is.function(family)) family <- family()
   if (!inherits(family, "family")) refuse("family", "a family such as binomial() or poisson()", describe(family))
-  known <- c(gaussian.identity = "gaussian", binomial.logit = "logit", binomial.probit = "probit", poisson.log = "poisson",
-             Gamma.log = "gamma", nbinom2.log = "nbinom2", beta.logit = "beta", student_t.identity = "student_t")
+  known <- c(gaussian.identity = "gaussian", binomial.logit = "logit", binomial.probit = "probit",
+             poisson.log = "poisson", Gamma.log = "gamma", nbinom2.log = "nbinom2", beta.logit = "beta",
+             student_t.identity = "student_t")
   name <- unname(known[paste0(family$family, ".", family$link)])
   if (is.na(name)) {
-    refuse("family", paste("gaussian(), binomial(\"logit\"), binomial(\"probit\"), poisson(), Gamma(\"log\"), nbinom2(),",
-                           "beta_family() or student_t()"), sprintf('%s("%s")', family$family, family$link))
+    refuse("family", paste("gaussian(), binomial(\"logit\"), binomial(\"probit\"), poisson(), Gamma(\"log\"),",
+                           "nbinom2(), beta_family() or student_t()"), sprintf('%s("%s")', family$family, family$link))
   }
   row <- family_table[[name]]
   if (name == "student_t" && !is.null(family$df)) {
@@ -79,7 +81,8 @@ laplace_family <- function(family) {
 
 is_gaussian <- function(family) {
   if (is.function(family)) family <- family()
-  identical(family, "gaussian") || (inherits(family, "family") && family$family == "gaussian" && family$link == "identity")
+  identical(family, "gaussian") ||
+    (inherits(family, "family") && family$family == "gaussian" && family$link == "identity")
 }
 
 # All parameters of phi, estimated and fixed.
@@ -254,7 +257,8 @@ student_t_row <- list(
     df <- phi[["df"]]
     error <- y - eta
     all <- df * phi[["scale"]]^2 + error^2
-    list(d1 = w * (df + 1) * error / all, curvature = w * (df + 1) / (df + 3) / phi[["scale"]]^2 + 0 * eta, turn = 0 * eta,
+    list(d1 = w * (df + 1) * error / all, curvature = w * (df + 1) / (df + 3) / phi[["scale"]]^2 + 0 * eta,
+         turn = 0 * eta,
          own = w * (df + 1) * (df * phi[["scale"]]^2 - error^2) / all^2)
   },
   phi_slopes = function(y, eta, w, phi) {
@@ -267,7 +271,8 @@ student_t_row <- list(
                    curvature = -2 * w * (df + 1) / (df + 3) / s2 + 0 * eta),
       df = list(value = w * df / 2 * (digamma((df + 1) / 2) - digamma(df / 2) - 1 / df - log1p(error^2 / (df * s2)) +
                                        (df + 1) * error^2 / (df * all)),
-                d1 = w * df * error * (1 / all - (df + 1) * s2 / all^2), curvature = w * df * 2 / (df + 3)^2 / s2 + 0 * eta))
+                d1 = w * df * error * (1 / all - (df + 1) * s2 / all^2),
+                curvature = w * df * 2 / (df + 3)^2 / s2 + 0 * eta))
   },
   deviation = function(eta, w, phi) {
     phi[["scale"]] * (if (phi[["df"]] > 2) sqrt(phi[["df"]] / (phi[["df"]] - 2)) else Inf) + 0 * eta
@@ -287,7 +292,8 @@ gaussian_row <- list(
   },
   phi_slopes = function(y, eta, w, phi) {
     precision <- w / phi[["sigma2"]]
-    list(sigma2 = list(value = (precision * (y - eta)^2 - 1) / 2, d1 = -precision * (y - eta), curvature = -precision + 0 * eta))
+    list(sigma2 = list(value = (precision * (y - eta)^2 - 1) / 2, d1 = -precision * (y - eta),
+                       curvature = -precision + 0 * eta))
   },
   deviation = function(eta, w, phi) sqrt(phi[["sigma2"]] / w) + 0 * eta,
   cdf = function(y, eta, w, phi) stats::pnorm(y, eta, sqrt(phi[["sigma2"]] / w)),

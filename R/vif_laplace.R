@@ -1,13 +1,15 @@
 # Laplace: likelihoods of non-Gaussian responses under the VIF approximation, their modes and derivatives.
 #
-# At the mode eta of the linear predictor the responses y_i act like working responses z_i = eta_i + g_i / w_i with Gaussian
-# noise of variance 1 / w_i, where g and w are the first and minus the second derivative of log p(y_i | eta_i):
+# At the mode eta of the linear predictor the responses y_i act like working responses z_i = eta_i + g_i / w_i with
+# Gaussian noise of variance 1 / w_i, where g and w are the first and minus the second derivative of
+# log p(y_i | eta_i):
 #   log p(y) ~ log N(z; X beta + offset, S) + sum_i log p(y_i | eta_i) - log N(z_i; eta_i, 1 / w_i),
-# with S the covariance of the latent process plus noise 1 / w (Zilber and Katzfuss, 2021, for Vecchia approximations). Here
-# the VIF approximation is that of the noisy process, as in the Gaussian fit, with a variance for each point: no linear system of
-# the size of the data is ever solved, a Newton step is one factorisation of cost O(n (k^3 + k^2 m + m^2)), a Gaussian family
-# gives the Gaussian fit, and the result is that of the exact Laplace approximation as k goes to n - 1. It serves for starting
-# values, for predictions, and as the preconditioner of the more accurate R/vif_laplace_latent.R, which fits use.
+# with S the covariance of the latent process plus noise 1 / w (Zilber and Katzfuss, 2021, for Vecchia approximations).
+# Here the VIF approximation is that of the noisy process, as in the Gaussian fit, with a variance for each point: no
+# linear system of the size of the data is ever solved, a Newton step is one factorisation of cost
+# O(n (k^3 + k^2 m + m^2)), a Gaussian family gives the Gaussian fit, and the result is that of the exact Laplace
+# approximation as k goes to n - 1. It serves for starting values, for predictions, and as the preconditioner of the
+# more accurate R/vif_laplace_latent.R, which fits use.
 
 # ---- the noisy process ----
 
@@ -49,9 +51,10 @@ working_loglik <- function(state, solved) {
 
 # ---- the mode ----
 
-# The mode of the latent process, by Newton's method, and of beta too if `beta` is NULL. data: y, w, X, offset, in the order of
-# gp$x. Every step smooths the working responses of a linear predictor `from`. As S changes with its noise the steps shrink
-# by a constant factor in the end, the smaller the better S approximates; where they grow they are damped.
+# The mode of the latent process, by Newton's method, and of beta too if `beta` is NULL. data: y, w, X, offset, in the
+# order of gp$x. Every step smooths the working responses of a linear predictor `from`. As S changes with its noise
+# the steps shrink by a constant factor in the end, the smaller the better S approximates; where they grow they are
+# damped.
 laplace_mode <- function(gp, id, data, family, phi, beta, eta = NULL, threads = NA_integer_, tolerance = 1e-4,
                          iterations = 100) {
   p <- NCOL(data$X) * !is.null(data$X)
@@ -77,7 +80,8 @@ laplace_mode <- function(gp, id, data, family, phi, beta, eta = NULL, threads = 
     if (size < tolerance) {
       mean <- if (p) drop(data$X %*% own) else 0 * z
       return(list(eta = from, beta = own, slopes = s, noise = noise, state = state, response = z - mean,
-                  solved = list(b = solved$b %*% profile, error = profile %*% solved$error, B = solved$b[, -1, drop = FALSE]),
+                  solved = list(b = solved$b %*% profile, error = profile %*% solved$error,
+                                B = solved$b[, -1, drop = FALSE]),
                   information = information, settled = TRUE, iterations = iteration))
     }
     damping <- if (size > last) max(damping / 2, 1 / 64) else min(1, 1.5 * damping)
@@ -89,10 +93,11 @@ laplace_mode <- function(gp, id, data, family, phi, beta, eta = NULL, threads = 
 
 # ---- the likelihood ----
 
-# The Laplace approximation of the log-likelihood at given parameters, with its gradient in log variance, log lengthscales
-# (as many as the kernel has), log phi and beta, neighbours and inducing inputs held fixed. What the mode's own dependence on
-# the parameters adds is a series whose terms shrink as S comes closer to the covariance that it approximates; with the
-# default of one pass beyond the first the gradient has errors of 1e-2 in bad cases (m = 0, k = 10) and 1e-4 in good ones.
+# The Laplace approximation of the log-likelihood at given parameters, with its gradient in log variance, log
+# lengthscales (as many as the kernel has), log phi and beta, neighbours and inducing inputs held fixed. What the
+# mode's own dependence on the parameters adds is a series whose terms shrink as S comes closer to the covariance that
+# it approximates; with the default of one pass beyond the first the gradient has errors of 1e-2 in bad cases (m = 0,
+# k = 10) and 1e-4 in good ones.
 laplace_evaluate <- function(gp, id, data, family, phi, beta, eta = NULL, threads = NA_integer_, gradient = FALSE,
                              tolerance = 1e-4, passes = 1) {
   mode <- laplace_mode(gp, id, data, family, phi, beta, eta, threads, tolerance)
@@ -104,10 +109,10 @@ laplace_evaluate <- function(gp, id, data, family, phi, beta, eta = NULL, thread
   mode
 }
 
-# With L(theta, N) the likelihood for noise N, whose derivative to the working responses vanishes, and the mode a fixed point
-# eta = G(eta, theta) = z - N S^-1 (z - mean), the derivative is dL + h' d eta, h = dL/dN dN/d eta, and h' d eta = l' dG where
-# l = h + (dG/d eta)' l. Of dG/d eta the part that is not an error of approximation is (1 - N w) (I - S^-1 N), w minus the
-# true second derivatives, nothing where these are the curvatures.
+# With L(theta, N) the likelihood for noise N, whose derivative to the working responses vanishes, and the mode a
+# fixed point eta = G(eta, theta) = z - N S^-1 (z - mean), the derivative is dL + h' d eta, h = dL/dN dN/d eta, and h'
+# d eta = l' dG where l = h + (dG/d eta)' l. Of dG/d eta the part that is not an error of approximation is (1 - N w)
+# (I - S^-1 N), w minus the true second derivatives, nothing where these are the curvatures.
 laplace_gradient <- function(mode, gp, id, data, family, phi, threads, passes) {
   s <- mode$slopes
   noise <- mode$noise
@@ -130,13 +135,15 @@ laplace_gradient <- function(mode, gp, id, data, family, phi, threads, passes) {
     sum(own$value - by_noise * noise^2 * own$curvature + noise * (back$l - back$q) * own$d1)
   }, 0)
   of_beta <- if (!is.null(data$X)) drop(crossprod(data$X, s$d1 + back$q))
-  c(variance = parts$signal - sum(parts$noise * noise), slope, of_phi[setdiff(names(phi), names(family$fixed))], of_beta)
+  c(variance = parts$signal - sum(parts$noise * noise), slope, of_phi[setdiff(names(phi), names(family$fixed))],
+    of_beta)
 }
 
 laplace_adjoint <- function(mode, gp, id, y, weight, threads) {
   solved <- if (length(weight) == 1) mode$solved else working_solve(mode$state, id, y, threads)
   state <- c(mode$state[c("coef", "D", "W", "root")],
-             list(weight = weight, b = solved$b, error = solved$error, centred = y - .Call(C_laplace_combination, solved$b, gp$V, threads)))
+             list(weight = weight, b = solved$b, error = solved$error,
+                  centred = y - .Call(C_laplace_combination, solved$b, gp$V, threads)))
   .Call(C_laplace_derivative, gp, mode$noise, id, state, threads)
 }
 

@@ -1,7 +1,7 @@
 # Fits of non-Gaussian responses: parameters are theta (see R/vif_parameters.R, without a nugget), log phi and beta.
 
-# A "vif" object from checked settings of vif_fit(). Working responses and their noise stand where a Gaussian fit has its
-# observations, so that predictions go the same way.
+# A "vif" object from checked settings of vif_fit(). Working responses and their noise stand where a Gaussian fit has
+# its observations, so that predictions go the same way.
 fit_laplace <- function(y, x, X, family, weights, offset, settings, order, start, iterations, progress, call) {
   n <- nrow(x)
   family <- laplace_family(family)
@@ -70,7 +70,9 @@ warn_laplace <- function(message, class = "vif_convergence") {
 
 check_offset <- function(offset, n) {
   if (is.null(offset)) return(numeric(n))
-  if (!is.numeric(offset) || length(offset) != n) refuse("offset", paste("NULL or numeric of length", n), describe(offset))
+  if (!is.numeric(offset) || length(offset) != n) {
+    refuse("offset", paste("NULL or numeric of length", n), describe(offset))
+  }
   check_finite(as.double(offset), "offset")
 }
 
@@ -85,7 +87,9 @@ laplace_start <- function(start, data, settings, progress, size = 2000) {
   family <- settings$family
   phi <- family_start(family, data)
   if (is.list(start) && !inherits(start, "gp_kernel")) {
-    if (!inherits(start$kernel, "gp_kernel")) refuse("start", '"auto", "kernel" or a list of a `kernel`', describe(start))
+    if (!inherits(start$kernel, "gp_kernel")) {
+      refuse("start", '"auto", "kernel" or a list of a `kernel`', describe(start))
+    }
     check_kernel(start$kernel, ncol(data$x))
     phi[] <- start$phi %or% phi
     theta <- inside(to_theta(start$kernel, 0, settings), theta_bounds(settings))
@@ -103,7 +107,8 @@ laplace_start <- function(start, data, settings, progress, size = 2000) {
   own$neighbours <- settings$neighbours
   own$laplace <- "noisy"
   thetas <- lapply(c(0.03, 0.08, 0.2, 0.5), function(share) {
-    kernel <- list(variance = settings$spread / 2, lengthscale = share * settings$scale, smoothness = settings$kernel$smoothness)
+    kernel <- list(variance = settings$spread / 2, lengthscale = share * settings$scale,
+                   smoothness = settings$kernel$smoothness)
     inside(to_theta(kernel, 0, settings), theta_bounds(settings))
   })
   structure <- laplace_structure(thetas[[2]], small, own)
@@ -128,7 +133,9 @@ laplace_structure <- function(theta, data, settings, noise = NULL) {
   }
   wide <- neighbours_of(gp, pmin(noise, 1e3 * settings$spread), settings)
   # sets of the process itself, as good as noise-free
-  id <- if (settings$laplace == "noisy") wide else neighbours_of(gp, rep(1e-6 * gp$kernel$variance, nrow(data$x)), settings)
+  id <- if (settings$laplace == "noisy") wide else {
+    neighbours_of(gp, rep(1e-6 * gp$kernel$variance, nrow(data$x)), settings)
+  }
   list(at = at, inducing = gp$inducing, id = id, wide = wide)
 }
 
@@ -139,10 +146,11 @@ laplace_at <- function(par, structure, data, settings, eta = NULL, gradient = FA
     gp <- make_gp(par$theta, data$x, structure$inducing, settings)
     phi <- all_phi(settings$family, par$phi)
     found <- if (noisy) {
-      laplace_evaluate(gp, structure$wide, data, settings$family, phi, par$beta, eta, settings$threads, gradient, tolerance)
+      laplace_evaluate(gp, structure$wide, data, settings$family, phi, par$beta, eta, settings$threads,
+                       gradient, tolerance)
     } else {
-      latent_evaluate(gp, structure$id, structure$wide, data, settings$family, phi, par$beta, eta, settings$threads, gradient,
-                      tolerance, probes, settings$seed)
+      latent_evaluate(gp, structure$id, structure$wide, data, settings$family, phi, par$beta, eta,
+                      settings$threads, gradient, tolerance, probes, settings$seed)
     }
     if (!is.finite(found$loglik)) found$loglik <- -Inf
     c(found, list(gp = gp, par = par))
@@ -165,10 +173,12 @@ laplace_maximise <- function(begin, data, settings, iterations, progress, search
     if (!found$settled || !off_grid(found$theta, found$structure$at, settings)) break
   }
   # the last mode is that of predictions, and found to more digits
-  mode <- laplace_at(found[c("theta", "phi", "beta")], found$structure, data, settings, found$eta, tolerance = 1e-7, probes = 50)
+  mode <- laplace_at(found[c("theta", "phi", "beta")], found$structure, data, settings, found$eta,
+                     tolerance = 1e-7, probes = 50)
   if (!is.finite(mode$loglik)) mode <- found$mode
   if (settings$laplace == "latent" && factors_well(found$structure$id, data$x)) {
-    mode$loglik <- exact_loglik(mode, found$structure$id, data, settings$family, all_phi(settings$family, found$phi), settings$threads)
+    phi <- all_phi(settings$family, found$phi)
+    mode$loglik <- exact_loglik(mode, found$structure$id, data, settings$family, phi, settings$threads)
     mode$se <- 0
   }
   found$structure$gp <- mode$gp
@@ -197,8 +207,8 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
   count <- c(theta = length(begin$theta), phi = length(begin$phi))
   first <- laplace_at(begin[c("theta", "phi", "beta")], structure, data, settings, begin$eta, noisy = TRUE)
   if (!is.finite(first$loglik)) {
-    stop(user_call(), "the likelihood cannot be evaluated: ", first$failure %or% "the mode of the latent process is not found",
-         call. = FALSE)
+    stop(user_call(), "the likelihood cannot be evaluated: ",
+         first$failure %or% "the mode of the latent process is not found", call. = FALSE)
   }
   par <- c(begin$theta, log(begin$phi), first$beta)
   unpack <- function(par) {
@@ -213,7 +223,8 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
   }
   evaluate_at <- function(par, eta) {
     own <- unpack(par)
-    if (any(own$theta < bounds$lower | own$theta > bounds$upper) || any(abs(log(own$phi)) > 15)) return(list(loglik = -Inf))
+    outside <- any(own$theta < bounds$lower | own$theta > bounds$upper) || any(abs(log(own$phi)) > 15)
+    if (outside) return(list(loglik = -Inf))
     laplace_at(own, structure, data, settings, eta, gradient = TRUE)
   }
   inverse <- diag(1 / start_curvature(begin$curve, length(par), sum(count), first$information))

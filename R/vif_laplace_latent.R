@@ -1,15 +1,16 @@
-# Laplace approximation of the noise-free process at the cost of that of the noisy one. The prior is the VIF approximation of
-# the process itself (Gyger, Furrer and Sigrist, 2025): with noise-free conditioning sets it is far closer to the exact
-# process than that of the noisy one (2,000 counts, d = 2, m = 45: log-likelihood wrong by 0.03 at k = 15, against 2.4 at k =
-# 30). The VIF approximation S of the noisy process is so close to A = latent covariance + noise that it is a preconditioner
-# with which conjugate gradients take a handful of steps, and log det A = log det S + a small rest, by stochastic Lanczos
-# quadrature with draws from S; derivatives of the rest are averages over the same draws, as differences from those of S.
+# Laplace approximation of the noise-free process at the cost of that of the noisy one. The prior is the VIF
+# approximation of the process itself (Gyger, Furrer and Sigrist, 2025): with noise-free conditioning sets it is far
+# closer to the exact process than that of the noisy one (2,000 counts, d = 2, m = 45: log-likelihood wrong by 0.03 at
+# k = 15, against 2.4 at k = 30). The VIF approximation S of the noisy process is so close to A = latent covariance +
+# noise that it is a preconditioner with which conjugate gradients take a handful of steps, and log det A = log det S
+# + a small rest, by stochastic Lanczos quadrature with draws from S; derivatives of the rest are averages over the
+# same draws, as differences from those of S.
 
 # Variance added to every point's latent process, relative to the kernel's, so that copies of a point are harmless.
 latent_jitter <- 1e-8
 
-# As laplace_evaluate(), with `id` the sets of the latent process and `wide` those of the noisy one. Random numbers are the
-# same in every evaluation.
+# As laplace_evaluate(), with `id` the sets of the latent process and `wide` those of the noisy one. Random numbers
+# are the same in every evaluation.
 latent_evaluate <- function(gp, id, wide, data, family, phi, beta, eta = NULL, threads = NA_integer_, gradient = FALSE,
                             tolerance = 1e-4, probes = 20, seed = 1, jitter = latent_jitter) {
   slack <- rep(jitter * gp$kernel$variance, length(data$y))
@@ -18,7 +19,8 @@ latent_evaluate <- function(gp, id, wide, data, family, phi, beta, eta = NULL, t
   if (!mode$settled) return(c(mode, loglik = -Inf))
   drawn <- latent_draws(mode, wide, gp, probes, seed, threads)
   logdet <- sum(log(mode$state$D)) + 2 * sum(log(diag(mode$state$root))) + mean(drawn$log)
-  mode$loglik <- sum(family$value(data$y, mode$eta, data$w, phi)) - sum(mode$a * mode$b) / 2 - (logdet - sum(log(mode$noise))) / 2
+  mode$loglik <- sum(family$value(data$y, mode$eta, data$w, phi)) - sum(mode$a * mode$b) / 2 -
+    (logdet - sum(log(mode$noise))) / 2
   mode$se <- stats::sd(drawn$log) / sqrt(probes) / 2
   if (gradient) mode$gradient <- latent_gradient(mode, drawn, gp, id, wide, latent, slack, data, family, phi, threads)
   mode
@@ -55,8 +57,10 @@ latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, thre
     if (size < tolerance) {
       if (!identical(noise, state$noise)) state <- working_state(gp, wide, noise, threads)
       solved <- working_solve(state, wide, rbind(z, if (p) t(data$X)), threads)
-      kept <- list(b = solved$b[, 1, drop = FALSE], error = solved$error[1, , drop = FALSE], B = solved$b[, -1, drop = FALSE])
-      return(list(eta = from, beta = beta, slopes = s, noise = noise, state = state, a = a, b = from - fixed, response = z,
+      kept <- list(b = solved$b[, 1, drop = FALSE], error = solved$error[1, , drop = FALSE],
+                   B = solved$b[, -1, drop = FALSE])
+      return(list(eta = from, beta = beta, slopes = s, noise = noise, state = state, a = a,
+                  b = from - fixed, response = z,
                   solve = solve, multiply = multiply, precondition = precondition, solved = kept, settled = TRUE,
                   information = if (p) crossprod(data$X, t(solved$solved[-1, , drop = FALSE])), iterations = iteration))
     }
@@ -111,8 +115,8 @@ latent_gradient <- function(mode, drawn, gp, id, wide, latent, slack, data, fami
     sum(own$value - spread * own$curvature / 2 + noise * (back$l - back$q) * own$d1)
   }, 0)
   of_beta <- if (!is.null(data$X)) drop(crossprod(data$X, s$d1 + back$q))
-  c(variance = signal + control$signal - sum(control$noise * noise), slope, of_phi[setdiff(names(phi), names(family$fixed))],
-    of_beta)
+  c(variance = signal + control$signal - sum(control$noise * noise), slope,
+    of_phi[setdiff(names(phi), names(family$fixed))], of_beta)
 }
 
 # As through_mode(), with A for S.
@@ -130,8 +134,8 @@ latent_through_mode <- function(mode, h) {
   list(l = l, q = q)
 }
 
-# Solutions of A x = r, a right-hand side in each row, and for each of them r' S^-1/2 log(S^-1/2 A S^-1/2) S^-1/2 r by the
-# Lanczos matrix that the steps make.
+# Solutions of A x = r, a right-hand side in each row, and for each of them r' S^-1/2 log(S^-1/2 A S^-1/2) S^-1/2 r by
+# the Lanczos matrix that the steps make.
 conjugate_gradients <- function(multiply, precondition, r, tolerance, most = 200, start = NULL) {
   x <- 0 * r
   z <- precondition(r)

@@ -10,7 +10,8 @@ prediction_laplace <- function(object, found, w, type, names, rows, n, se.fit, i
     out
   })
   if (!se.fit && interval == "none") return(stats::setNames(whole$fit, names))
-  columns <- c("fit", if (se.fit) c("se.fit", if (type == "response") "se.obs"), if (interval != "none") c("lwr", "upr"))
+  columns <- c("fit", if (se.fit) c("se.fit", if (type == "response") "se.obs"),
+               if (interval != "none") c("lwr", "upr"))
   data.frame(whole[columns], row.names = names)
 }
 
@@ -125,7 +126,9 @@ residuals_laplace <- function(object, type, seed = NULL) {
   stats::setNames(value, names(object$y))
 }
 
-fitted_laplace <- function(object) stats::setNames(laplace_family(object$family)$mean(object$linear.predictors), names(object$y))
+fitted_laplace <- function(object) {
+  stats::setNames(laplace_family(object$family)$mean(object$linear.predictors), names(object$y))
+}
 
 # Two pictures: quantiles of the randomised quantile residuals, and these against the linear predictor.
 plot_laplace <- function(x, which = 1:2) {
@@ -141,7 +144,8 @@ plot_laplace <- function(x, which = 1:2) {
     graphics::abline(0, 1, col = "#c1121f")
   }
   if (2 %in% which) {
-    picture("Residuals over the linear predictor", left_out(x)$link, r, xlab = "predicted from all others", ylab = "residuals")
+    picture("Residuals over the linear predictor", left_out(x)$link, r, xlab = "predicted from all others",
+            ylab = "residuals")
     graphics::abline(h = 0, col = "#c1121f")
   }
   invisible(x)
@@ -162,7 +166,8 @@ simulate_laplace <- function(object, nsim, seed) {
   draws <- with_seed(seed, {
     m <- nrow(gp$V)
     noise <- t(sqrt(f$D) * matrix(stats::rnorm(n * nsim), n))
-    latent <- t(.Call(C_laplace_solves, object$latent_id, f$coef, noise, FALSE)) + crossprod(gp$V, matrix(stats::rnorm(m * nsim), m))
+    latent <- t(.Call(C_laplace_solves, object$latent_id, f$coef, noise, FALSE)) +
+      crossprod(gp$V, matrix(stats::rnorm(m * nsim), m))
     latent[object$order, ] <- latent
     fixed <- (object$offset %or% 0) + if (is.null(object$X)) 0 else drop(object$X %*% object$coefficients)
     apply(latent + fixed, 2, function(eta) family$draw(eta, object$weights, phi))
