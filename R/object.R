@@ -104,8 +104,14 @@ sealed <- function(fit) {
   fit
 }
 
+# and beside that a fit of another family than gaussian().
+laplace_parts <- c("phi", "latent_id", "linear.predictors")
+
+is_laplace <- function(object) !is.null(object$linear.predictors)
+
 fit_checksum <- function(fit) {
-  .Call(C_numbers_print, c(unclass(fit)[fit_parts], unclass(fit$gp)[c("x", "inducing", "chol")]))
+  parts <- c(fit_parts, if (is_laplace(fit)) laplace_parts)
+  .Call(C_numbers_print, c(unclass(fit)[parts], unclass(fit$gp)[c("x", "inducing", "chol")]))
 }
 
 check_fit <- function(fit, arg = "object") {
@@ -122,6 +128,7 @@ check_fit <- function(fit, arg = "object") {
   if (!identical(fit$checksum, fit_checksum(fit))) {
     damaged(arg, paste(c(fit_parts, "gp"), collapse = "`, `"), remedy)
   }
+  if (is_laplace(fit)) check_elements(fit, list(family = function(family) inherits(family, "family")), arg, remedy)
   if (nrow(fit$gp$x) != fit$n || nrow(fit$gp$inducing) != length(fit$state$b)) damaged(arg, "gp", remedy)
   fit
 }

@@ -59,7 +59,7 @@ tidy.vif <- function(x, effects = c("mean", "covariance"), conf.int = FALSE, con
 glance.vif <- function(x, ...) {
   check_dots(...)
   as_tibble(data.frame(nobs = x$n, df = x$df, logLik = x$loglik, AIC = stats::AIC(x), BIC = stats::BIC(x),
-                       deviance = -2 * x$loglik, df.residual = x$n - x$df, sigma = sqrt(x$nugget), k = x$k,
+                       deviance = -2 * x$loglik, df.residual = x$n - x$df, sigma = sigma.vif(x), k = x$k,
                        inducing = nrow(x$gp$inducing), converged = x$converged))
 }
 
@@ -96,6 +96,10 @@ augment.vif <- function(x, data = NULL, newdata = NULL, se_fit = FALSE,
   }
   if (is.null(newdata)) {
     out$.resid <- unname(residuals.vif(x))
+    if (is_laplace(x)) {
+      out$.std.resid <- unname(rstandard.vif(x))
+      return(if (inherits(out, "sf")) out else as_tibble(out))
+    }
     out$.loo <- unname(stats::naresid(x$na.action, x$y)) - unname(residuals.vif(x, "loo"))
     out$.std.resid <- unname(residuals.vif(x, "standardised"))
   }
@@ -111,7 +115,10 @@ as_tibble <- function(x) {
 autoplot.vif <- function(object, type = c("residuals", "predictions"), ...) {
   check_dots(...)
   type <- check_choice(type, c("residuals", "predictions"), "type")
-  standard <- fit_residuals(object, "standardised")
+  if (is_laplace(object) && type == "predictions") refuse("type", '"residuals" for this family', '"predictions"')
+  standard <- if (is_laplace(object)) residuals_laplace(object, "quantile", seed = 1) else {
+    fit_residuals(object, "standardised")
+  }
   if (type == "predictions") {
     d <- data.frame(predicted = object$y - fit_residuals(object, "loo"), observed = object$y)
     return(ggplot2::ggplot(d, ggplot2::aes(!!as.name("predicted"), !!as.name("observed"))) +

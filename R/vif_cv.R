@@ -28,7 +28,7 @@
 #'   `log`; `predictions`, a data frame in the order of the data with `fold`, `observed`, `fit` and `se.obs`; `level`
 #'   and `folds`.
 #' @section Errors:
-#' More folds than observations (or blocks), and vectors of another length.
+#' A fit of another family than `gaussian()`; more folds than observations (or blocks), and vectors of another length.
 #' @references Gneiting, T. and Raftery, A. E. (2007). Strictly proper scoring rules, prediction, and estimation.
 #'   *Journal of the American Statistical Association* 102(477).
 #'
@@ -46,6 +46,7 @@
 vif_cv <- function(fit, folds = 10, blocks = NULL, level = 0.95, refit = FALSE, k = 2 * fit$k, seed = 1,
                    threads = NULL) {
   fit <- whole_fit(check_fit(fit, "fit"), threads)
+  if (is_laplace(fit)) refuse("fit", "a Gaussian fit", paste("one of family", fit$family$family))
   level <- check_number(level, "level", "a number between 0 and 1", function(p) p > 0 && p < 1)
   refit <- check_flag(refit, "refit")
   k <- check_whole(k, "k", 1)

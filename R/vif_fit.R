@@ -78,8 +78,9 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #' @param nugget Variance of the noise: `NULL` to estimate it, a number to hold it fixed.
 #' @param noise_variance Known variances of the single observations, added to the nugget: a vector of
 #'   length n, or `NULL`.
-#' @param weights Positive weights of the observations: the variance of the noise of one is `nugget / weight`, as for means of so many
-#'   measurements; a vector of length n, or `NULL` for 1. New observations have weight 1.
+#' @param weights Positive weights of the observations: the variance of the noise of one is `nugget / weight`, as for
+#'   means of so many measurements; a vector of length n, or `NULL` for 1. New observations have weight 1. For families
+#'   other than `gaussian()`: numbers of trials where `y` is a share of them, factors of the log density otherwise.
 #' @param order Order of the conditioning: `"maxmin"` (in units of the lengthscales), `"random"`,
 #'   `"none"` for the order of `x`, or a permutation of its rows.
 #' @param neighbours `"selected"` conditions every observation on the set that [conditioning_sets()] selects, which
@@ -95,13 +96,25 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #' @param seed Seed of all random choices. The session's random numbers are left untouched.
 #' @param threads Number of threads, see [vecchiann_info()].
 #' @param progress Whether to report every step.
+#' @param family Family of the responses: `gaussian()`, `binomial()` (links `"logit"` and `"probit"`), `poisson()`,
+#'   `Gamma("log")`, [nbinom2()], [beta_family()] or [student_t()]; `y` as these take it. All but the first are fitted by
+#'   Laplace's approximation, see [families][nbinom2]; they have no `nugget`, no `noise_variance` and no `smoothness`
+#'   to estimate.
+#' @param offset Known part of the linear predictor of families other than `gaussian()`, such as the log of an exposure;
+#'   in a formula `offset()`.
+#' @param laplace Which process of a family other than `gaussian()` has the VIF approximation: `"latent"`, the process
+#'   itself, by conjugate gradients and stochastic Lanczos quadrature (random numbers by `seed`, the same in every step;
+#'   `loglik_se` of the fit is the standard error that they leave in the log-likelihood, 0 where a sparse factor gives it
+#'   exactly: up to 10,000 observations in one or two dimensions), or `"noisy"`, the process plus the noise of working
+#'   responses, which is faster, deterministic and less accurate.
 #' @export
 vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), inducing = 200, k = 30,
                             nugget = NULL, noise_variance = NULL, order = "maxmin",
                             neighbours = c("selected", "residual", "euclidean"), start = "auto",
                             lengthscale = NULL, smoothness = c("fixed", "estimate"), weights = NULL,
                             iterations = 100, jitter = 1e-6, seed = 1, threads = NULL,
-                            progress = interactive(), ...) {
+                            progress = interactive(), family = stats::gaussian(), offset = NULL,
+                            laplace = c("latent", "noisy"), ...) {
   if ("neighbors" %in% ...names()) {
     neighbours <- list(...)$neighbors
     check_dots_but("neighbors", ...)
@@ -111,7 +124,10 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   if (missing(x)) refuse("x", "given: the inputs, one row for each observation", "missing")
   x <- check_points(x, "x", least = 2)
   n <- nrow(x)
-  y <- check_response(y, n, "x")
+  if (is_gaussian(family)) {
+    y <- check_response(y, n, "x")
+    if (!is.null(offset)) refuse("offset", "NULL with family gaussian() (subtract it from `y`)", describe(offset))
+  }
   if (missing(X)) {
     X <- constant_mean(n)
     tell("mean", "no `X` is given: the mean is a constant, as with X = 1 (X = NULL is for mean zero).")
@@ -123,7 +139,6 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   k <- cap(check_whole(k, "k", 1), n - 1L, "k", "the other observations", tell = !missing(k))
   if (!is.null(nugget)) nugget <- check_nonnegative(nugget, "nugget")
   extra <- check_noise(0, noise_variance, n)
-  share <- 1 / check_weights(weights, n)
   neighbours <- check_choice(neighbours, c("selected", "residual", "euclidean"), "neighbours")
   smoothness <- check_choice(smoothness, c("fixed", "estimate"), "smoothness")
   if (smoothness == "estimate" && kernel$family != "matern") {
@@ -135,16 +150,25 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   seed <- check_whole(seed, "seed", -.Machine$integer.max)
   threads <- worthwhile_threads(thread_count(threads), n)
   progress <- check_flag(progress, "progress")
+  if (!is_gaussian(family)) {
+    refuse_beside_family(nugget, noise_variance, smoothness)
+    inducing <- cap_inducing(inducing, x, tell = !missing(inducing))
+    groups <- lengthscale_groups(lengthscale, x, kernel)
+    if (is.null(lengthscale)) tell_units(x, kernel)
+    settings <- list(kernel = kernel, inducing = inducing, k = k, neighbours = neighbours, jitter = jitter, seed = seed,
+                     threads = threads, groups = groups, scale = input_scale(x, groups), smoothness = smoothness,
+                     laplace = check_choice(laplace, c("latent", "noisy"), "laplace"))
+    call <- as_call(match.call())
+    return(fit_laplace(y, x, X, family, weights, offset, settings, order, start, iterations, progress, call))
+  }
+  share <- 1 / check_weights(weights, n)
   basis <- mean_basis(X)
   flat <- if (is.null(X)) y else stats::lm.fit(basis$Q, y)$residuals
   if (sum(flat^2) <= 1e-20 * sum(y^2) || stats::var(flat) == 0) {
     refuse("y", "varying beyond its mean", if (stats::var(y) == 0) "constant" else "a linear function of `X`")
   }
   groups <- lengthscale_groups(lengthscale, x, kernel)
-  if (is.null(dim(inducing)) && length(inducing) == 1) {
-    inducing <- cap(check_whole(inducing, "inducing", 0), length(distinct_rows(x)), "inducing",
-                    "the distinct inputs", tell = !missing(inducing))
-  }
+  inducing <- cap_inducing(inducing, x, tell = !missing(inducing))
   if (is.null(lengthscale)) tell_units(x, kernel)
 
   # the optimiser sees covariates in a basis that does not depend on their units
@@ -210,7 +234,6 @@ argument_hints <- c(
   coords = "it belongs to a fit by formula, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",
   data = "it belongs to a fit by formula, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",
   formula = "put the formula first, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",
-  family = "only Gaussian observations can be fitted",
   REML = "fits are by maximum likelihood",
   m = "the number of neighbours is `k`, and of inducing inputs `inducing`"
 )
@@ -232,6 +255,11 @@ cap <- function(value, most, arg, what, tell) {
   if (value <= most) return(value)
   if (tell) tell("cap", "`", arg, "` is ", most, ", the number of ", what, ", instead of ", value, ".")
   as.integer(most)
+}
+
+cap_inducing <- function(inducing, x, tell) {
+  if (!is.null(dim(inducing)) || length(inducing) != 1) return(inducing)
+  cap(check_whole(inducing, "inducing", 0), length(distinct_rows(x)), "inducing", "the distinct inputs", tell)
 }
 
 # One lengthscale is a statement about units.

@@ -13,7 +13,7 @@
 #'   formula method looks up `noise_variance` and `weights` in `data` too, so that they lose the same rows.
 #' @export
 vif_fit.formula <- function(formula, coords, data = environment(formula), subset, na.action = stats::na.omit,
-                            noise_variance = NULL, weights = NULL, ...) {
+                            noise_variance = NULL, weights = NULL, family = stats::gaussian(), ...) {
   place <- place_of(if (missing(coords)) NULL else coords, data, formula)
   data <- place$data
   full <- stats::terms(formula, data = if (is.data.frame(data)) data[setdiff(names(data), place$column)])
@@ -33,11 +33,15 @@ vif_fit.formula <- function(formula, coords, data = environment(formula), subset
   X <- stats::model.matrix(terms, frame)
   y <- stats::model.response(frame)
   offset <- stats::model.offset(frame)
-  fit <- vif_fit.default(if (is.null(offset)) y else y - offset, coordinates(place$coords, frame),
+  # a Gaussian fit has what the offset leaves, others have it in the linear predictor
+  moved <- !is.null(offset) && is_gaussian(family)
+  fit <- vif_fit.default(if (moved) y - offset else y, coordinates(place$coords, frame),
                          X = if (ncol(X)) X, noise_variance = frame[["(noise_variance)"]],
-                         weights = frame[["(weights)"]], ...)
-  fit$y <- if (is.null(offset)) fit$y else fit$y + offset
-  fit$offset <- offset
+                         weights = frame[["(weights)"]], family = family, offset = if (!moved) offset, ...)
+  if (moved) {
+    fit$y <- fit$y + offset
+    fit$offset <- offset
+  }
   fit$call <- as_call(match.call())
   fit$formula <- stats::formula(full)
   fit$coords <- place$coords

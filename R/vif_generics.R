@@ -42,6 +42,7 @@ formula.vif <- function(x, ...) x$formula
 #' @export
 sigma.vif <- function(object, ...) {
   check_dots(...)
+  if (is_laplace(object)) return(NA_real_)
   sqrt(object$nugget)
 }
 

@@ -5,8 +5,10 @@ print.vif <- function(x, digits = 4, ...) {
   check_fit(x, "x")
   print_head(x)
   cat("kernel: ", format(named_kernel(x)), "\n", sep = "")
-  cat("nugget: ", format(x$nugget, digits = digits), if (x$nugget_fixed) " (fixed)",
-      if (!is.null(x$noise_variance)) ", beside known noise variances", "\n", sep = "")
+  if (is_laplace(x)) print_family(x, digits) else {
+    cat("nugget: ", format(x$nugget, digits = digits), if (x$nugget_fixed) " (fixed)",
+        if (!is.null(x$noise_variance)) ", beside known noise variances", "\n", sep = "")
+  }
   cat("mean: ", describe_mean(x, digits), "\n", sep = "")
   print_foot(x, digits)
   invisible(x)
@@ -60,7 +62,8 @@ named_kernel <- function(object) {
 #' @param ... Not used; any other argument is an error.
 #' @return A list of class `"summary.vif"`: `coefficients` (estimates, standard errors, z and p values
 #'   of the mean), `covariance` (estimates and standard errors of the covariance parameters), `aic`, `residuals`
-#'   (quantiles of the standardised leave-one-out residuals), `refined` (the log-likelihood with 2k neighbours, if it
+#'   (quantiles of the standardised leave-one-out residuals, or of the quantile residuals of another family than
+#'   `gaussian()`), `refined` (the log-likelihood with 2k neighbours, if it
 #'   was asked for) and `fit`.
 #' @examples
 #' x <- runif(200)
@@ -70,13 +73,16 @@ summary.vif <- function(object, check = FALSE, ...) {
   check_dots(...)
   check <- check_flag(check, "check")
   object <- whole_fit(check_fit(object))
+  if (check && is_laplace(object)) refuse("check", "FALSE for a family other than gaussian()", "TRUE")
   estimate <- object$coefficients
   error <- sqrt(diag(object$vcov))
   z <- estimate / error
   table <- cbind(Estimate = estimate, "Std. Error" = error, "z value" = z,
                  "Pr(>|z|)" = 2 * stats::pnorm(-abs(z)))
   structure(list(fit = object, coefficients = table, covariance = covariance_table(object), aic = stats::AIC(object),
-                 residuals = stats::quantile(fit_residuals(object, "standardised")),
+                 residuals = stats::quantile(if (is_laplace(object)) residuals_laplace(object, "quantile", seed = 1) else {
+                   fit_residuals(object, "standardised")
+                 }),
                  refined = if (check) refined_loglik(object, 2L * object$k)),
             class = "summary.vif")
 }
@@ -111,12 +117,13 @@ print.summary.vif <- function(x, digits = 4, ...) {
   fit <- x$fit
   print_head(fit)
   cat("kernel: ", fit$kernel$family, if (!is.null(fit$kernel$smoothness)) paste(", smoothness", fit$kernel$smoothness),
-      if (!is.null(fit$noise_variance)) "; beside the nugget known noise variances", "\n", sep = "")
-  cat("\nstandardised leave-one-out residuals:\n")
+      if (!is.null(fit$noise_variance) && !is_laplace(fit)) "; beside the nugget known noise variances", "\n", sep = "")
+  if (is_laplace(fit)) print_family(fit, digits)
+  cat(if (is_laplace(fit)) "\nquantile residuals:\n" else "\nstandardised leave-one-out residuals:\n")
   print(x$residuals, digits = digits)
   cat("\nmean", if (!nrow(x$coefficients)) ": zero", if (!is.null(fit$offset)) " (beside an offset)", "\n", sep = "")
   if (nrow(x$coefficients)) stats::printCoefmat(x$coefficients, digits = digits, has.Pvalue = TRUE)
-  cat("\ncovariance", if (fit$nugget_fixed) " (nugget held fixed)", "\n", sep = "")
+  cat("\ncovariance", if (fit$nugget_fixed && !is_laplace(fit)) " (nugget held fixed)", "\n", sep = "")
   table <- cbind(Estimate = format_each(x$covariance[, 1], digits), "Std. Error" = format_each(x$covariance[, 2], 3))
   if (all(is.na(x$covariance[, 2]))) table <- table[, 1, drop = FALSE]
   print(table, quote = FALSE, right = TRUE)
@@ -134,7 +141,8 @@ print.summary.vif <- function(x, digits = 4, ...) {
 #'
 #' @param object A [vif_fit()].
 #' @param type `"all"` for the mean coefficients `beta` followed by `variance`, `lengthscale` (if there are several,
-#'   with the name of the column or group, as `lengthscale.lon`, or a number), `nugget` and an estimated `smoothness`;
+#'   with the name of the column or group, as `lengthscale.lon`, or a number), `nugget` and an estimated `smoothness`
+#'   (instead of these the parameters of the [family][nbinom2] where it is not `gaussian()`);
 #'   `"mean"` or `"covariance"` for one of the two.
 #' @param ... Not used; any other argument is an error.
 #' @return A named numeric vector.
@@ -147,8 +155,9 @@ coef.vif <- function(object, type = c("all", "mean", "covariance"), ...) {
   check_dots(...)
   type <- check_choice(type, c("all", "mean", "covariance"), "type")
   own <- exp(object$theta)
+  if (is_laplace(object)) own <- c(own, object$phi)
   after <- names(own) %in% c("nugget", "smoothness")
-  covariance <- c(own[!after], nugget = object$nugget, own[names(own) == "smoothness"])
+  covariance <- c(own[!after], nugget = if (!is_laplace(object)) object$nugget, own[names(own) == "smoothness"])
   switch(type, all = c(object$coefficients, covariance), mean = object$coefficients,
          covariance = covariance)
 }
@@ -169,7 +178,8 @@ coef.vif <- function(object, type = c("all", "mean", "covariance"), ...) {
 #' @return `vcov()`: a matrix with a row and a column for each estimated parameter. `confint()`: a matrix of
 #'   two columns, the lower and the upper limit.
 #' @section Errors:
-#' Covariance parameters where the fit holds no information matrix, or a singular one.
+#' Covariance parameters where the fit holds no information matrix, as with families other than `gaussian()`, or a
+#' singular one.
 #' @examples
 #' x <- runif(200)
 #' fit <- vif_fit(sin(8 * x) + rnorm(200, sd = 0.2), x, X = 1, inducing = 20, k = 10)
@@ -240,6 +250,10 @@ covariance_vcov <- function(object) {
 
 need_fisher <- function(object) {
   if (!is.null(object$fisher)) return(invisible())
+  if (is_laplace(object)) {
+    stop(user_call(), "fits of families other than gaussian() have standard errors of the mean alone; compare ",
+         "log-likelihoods instead.", call. = FALSE)
+  }
   stop(user_call(), "the fit holds no information matrix of its covariance parameters; fit again with this version of ",
        "the package, or compare log-likelihoods.", call. = FALSE)
 }
@@ -268,6 +282,9 @@ update.vif <- function(object, formula., ..., evaluate = TRUE) {
   }
   changes <- as.list(substitute(list(...)))[-1]
   for (name in names(changes)) call[[name]] <- changes[[name]]
-  if (is.null(changes$start)) call$start <- list(kernel = object$kernel, nugget = object$nugget)
+  if (is.null(changes$start)) {
+    call$start <- if (is.null(changes$family)) list(kernel = object$kernel, nugget = object$nugget)
+    if (is_laplace(object) && is.null(changes$family)) call$start$phi <- object$phi
+  }
   if (evaluate) eval(call, parent.frame()) else call
 }

@@ -4,7 +4,8 @@
 #'
 #' Four pictures: observations against their leave-one-out predictions; a normal quantile plot of the
 #' standardised leave-one-out residuals; these residuals over the inputs, where the model should leave no
-#' pattern; and the log-likelihood at every step, for the parts of the data that the fit goes through.
+#' pattern; and the log-likelihood at every step, for the parts of the data that the fit goes through. For families other
+#' than `gaussian()` there are two: quantiles of the randomised quantile residuals, and these over the linear predictor.
 #'
 #' @param x A [vif_fit()].
 #' @param which Which of the four to draw.
@@ -21,6 +22,7 @@
 plot.vif <- function(x, which = 1:4, columns = 1:2, ...) {
   check_dots(...)
   x <- whole_fit(check_fit(x, "x"))
+  if (is_laplace(x)) return(plot_laplace(x, intersect(which, 1:2)))
   if (!is.numeric(which) || !all(which %in% 1:4)) refuse("which", "among 1 to 4", describe(which))
   if (any(which %in% 1:3)) {
     left_out <- fit_residuals(x, "loo")

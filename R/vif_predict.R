@@ -31,14 +31,16 @@
 #'   `"confidence"` for the noise-free process.
 #' @param level Probability content of the intervals.
 #' @param beta_uncertainty Whether variances include that of the estimate of `beta`.
-#' @param nsim Number of joint samples of the noise-free process at the new inputs. They condition each
+#' @param nsim Number of joint samples of the noise-free process (by `type`) at the new inputs. They condition each
 #'   new point on `k` neighbours among observations and new points before it, in maxmin order, and need
 #'   memory for all new points at once; `beta` is taken as known.
 #' @param seed Seed of the samples; `NULL` uses the session's random numbers.
 #' @param chunk Number of new points to take at a time.
 #' @param threads Number of threads, see [vecchiann_info()].
 #' @param progress Whether to report progress.
-#' @param type `"response"` or `"link"`: the same for Gaussian observations.
+#' @param type The same for Gaussian observations. For other families `"response"` for mean responses, integrated over
+#'   the uncertainty of the linear predictor, `"link"` for the linear predictor, which is normal. Limits of a new
+#'   observation are quantiles of its distribution, integrated likewise.
 #' @param ... Not used; any other argument is an error.
 #' @return Without `se.fit` and `interval` the vector of predicted means. Otherwise a data frame of
 #'   `fit`, with `se.fit` the columns `se.fit` (standard error of the noise-free process) and `se.obs`
@@ -83,10 +85,11 @@ predict.vif <- function(object, newdata, newX = NULL, k = NULL, se.fit = TRUE,
   chunk <- check_whole(chunk, "chunk", 1)
   threads <- thread_count(threads)
   progress <- check_flag(progress, "progress")
-  check_choice(type, c("response", "link"), "type") # the same thing for Gaussian observations
+  type <- check_choice(type, c("response", "link"), "type") # the same thing for Gaussian observations
   if (missing(newdata) && !is.null(newX)) refuse("newX", "NULL without `newdata`", describe(newX))
 
-  want_variance <- se.fit || interval != "none"
+  laplace <- is_laplace(object)
+  want_variance <- se.fit || interval != "none" || laplace && type == "response"
   given <- if (missing(newdata)) fitted_inputs(object) else new_inputs(object, newdata, newX)
   rows <- if (missing(newdata)) seq_len(object$n) else which(given$complete)
   new <- some_inputs(given, rows)
@@ -96,11 +99,17 @@ predict.vif <- function(object, newdata, newX = NULL, k = NULL, se.fit = TRUE,
     predict_chunks(object, new, k, want_variance, beta_uncertainty, chunk, threads, progress)
   }
   if (!is.null(new$offset)) found$fit <- found$fit + new$offset
-  out <- prediction(found, rownames(given$x), rows, nrow(given$x), se.fit, interval, level, object$nugget)
+  out <- if (laplace) {
+    w <- if (missing(newdata)) object$weights else rep(1, length(rows))
+    prediction_laplace(object, found, w, type, rownames(given$x), rows, nrow(given$x), se.fit, interval, level)
+  } else {
+    prediction(found, rownames(given$x), rows, nrow(given$x), se.fit, interval, level, object$nugget)
+  }
   if (nsim) {
     samples <- matrix(NA_real_, nrow(given$x), nsim)
     if (length(rows)) {
       samples[rows, ] <- with_seed(seed, joint_samples(object, new, k, nsim, threads)) + (new$offset %or% 0)
+      if (laplace && type == "response") samples[rows, ] <- laplace_family(object$family)$mean(samples[rows, ])
     }
     attr(out, "samples") <- samples
     if (is.data.frame(out)) class(out) <- c("vif_prediction", class(out))
@@ -291,7 +300,9 @@ predict_observations <- function(object, want_variance, beta_uncertainty) {
   B <- contrast_matrix(object$id, state$coef)
   weighted <- as.vector(Matrix::crossprod(B, state$error / state$D)) # S^-1 (y - X beta)
   offset <- if (is.null(object$offset)) 0 else object$offset
-  fit <- unname(object$y) - offset - (noise * weighted)[back]
+  fit <- if (is_laplace(object)) object$linear.predictors - offset else {
+    unname(object$y) - offset - (noise * weighted)[back]
+  }
   if (!want_variance) return(list(fit = fit))
   variance <- pmax(noise * (1 - noise * precision_diagonal(object, B)), 0)
   if (beta_uncertainty && !is.null(object$X)) {

@@ -11,8 +11,10 @@
 #' @param object A [vif_fit()].
 #' @param type `"response"` for `y - fitted`, `"loo"` for leave-one-out residuals, `"standardised"` for
 #'   these divided by their standard deviations (also spelt `"standardized"`): independent standard normal values,
-#'   more or less, where the model holds.
-#' @param ... Not used.
+#'   more or less, where the model holds. For families other than `gaussian()` one of `"response"`, `"pearson"`,
+#'   `"deviance"` (all three at the fitted linear predictor) and `"quantile"`: randomised quantile residuals, each
+#'   observation predicted from all others, standard normal where the model holds; `rstandard()` gives these with seed 1.
+#' @param ... `seed` of quantile residuals of counts and binary responses.
 #' @return A numeric vector in the order of the data; after `na.action = na.exclude` with `NA` where rows
 #'   were left out.
 #' @examples
@@ -23,8 +25,12 @@
 #' qqnorm(residuals(fit, "standardised"))
 #' @export
 residuals.vif <- function(object, type = c("response", "loo", "standardised"), ...) {
-  check_dots(...)
   object <- whole_fit(check_fit(object))
+  if (is_laplace(object)) {
+    type <- check_choice(if (missing(type)) "response" else type, laplace_residuals, "type")
+    return(stats::naresid(object$na.action, residuals_laplace(object, type, ...)))
+  }
+  check_dots(...)
   if (identical(type, "standardized")) type <- "standardised"
   type <- check_choice(type, c("response", "loo", "standardised"), "type")
   stats::naresid(object$na.action, fit_residuals(object, type))
@@ -72,6 +78,7 @@ precision_times <- function(object, B, X) {
 fitted.vif <- function(object, ...) {
   check_dots(...)
   object <- whole_fit(check_fit(object))
+  if (is_laplace(object)) return(stats::naresid(object$na.action, fitted_laplace(object)))
   stats::naresid(object$na.action, object$y - fit_residuals(object, "response"))
 }
 
@@ -81,6 +88,7 @@ fitted.vif <- function(object, ...) {
 #' @export
 rstandard.vif <- function(model, ...) {
   check_dots(...)
+  if (is_laplace(model)) return(residuals.vif(model, "quantile", seed = 1))
   residuals.vif(model, "standardised")
 }
 
@@ -116,6 +124,7 @@ simulate.vif <- function(object, nsim = 1, seed = NULL, ...) {
   object <- whole_fit(check_fit(object))
   nsim <- check_whole(nsim, "nsim", 1)
   if (!is.null(seed)) seed <- check_whole(seed, "seed", -.Machine$integer.max)
+  if (is_laplace(object)) return(simulate_laplace(object, nsim, seed))
   state <- object$state
   m <- nrow(object$gp$V)
   B <- methods::as(contrast_matrix(object$id, state$coef), "triangularMatrix")

@@ -41,6 +41,13 @@ static const R_CallMethodDef routines[] = {
     CALLDEF(vif_likelihood, 10),
     CALLDEF(vif_memory, 0),
     CALLDEF(vif_prediction, 11),
+    CALLDEF(laplace_derivative, 5),
+    CALLDEF(laplace_inducing, 3),
+    CALLDEF(laplace_solves, 4),
+    CALLDEF(laplace_collects, 3),
+    CALLDEF(laplace_combination, 3),
+    CALLDEF(laplace_crossproduct, 4),
+    CALLDEF(laplace_pair_sums, 7),
     {NULL, NULL, 0},
 };
 

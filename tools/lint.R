@@ -20,8 +20,8 @@ c_layers <- list(
       "query_level_pairs", "query_level_subspaces")
   ),
   select = list("select"),
-  vif = list(c("products", "slopes"), c("batch", "information"), c("likelihood", "vif"), "predict"),
-  r = list(c("entry", "glue"), "known", "problem", c("gp", "search", "select", "tree", "vif")),
+  vif = list(c("products", "slopes"), c("batch", "information", "laplace"), c("likelihood", "vif"), "predict"),
+  r = list(c("entry", "glue"), "known", "problem", c("gp", "laplace", "search", "select", "tree", "vif")),
   . = list("init") # R CMD check wants a source file in src/ itself
 )
 

@@ -33,8 +33,8 @@ SEXP tree_invariant(SEXP list, SEXP x, SEXP lengthscale);
 SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
                   SEXP method, SEXP budget, SEXP threads, SEXP progress);
 
-SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
-                       SEXP threads, SEXP progress);
+SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh,
+                       SEXP predecessors, SEXP threads, SEXP progress);
 
 /* Ordering and the VIF approximation; see order.h and vif.h. */
 SEXP order_points(SEXP x, SEXP centre);
@@ -46,5 +46,14 @@ SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP
 SEXP vif_memory(void);
 SEXP vif_prediction(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh, SEXP centred,
                     SEXP b, SEXP root, SEXP sets, SEXP threads);
+
+/* Non-Gaussian responses; see laplace.h. */
+SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads);
+SEXP laplace_inducing(SEXP gp, SEXP A, SEXP threads);
+SEXP laplace_solves(SEXP id, SEXP coef, SEXP X, SEXP transposed);
+SEXP laplace_collects(SEXP id, SEXP coef, SEXP X);
+SEXP laplace_crossproduct(SEXP A, SEXP B, SEXP weight, SEXP threads);
+SEXP laplace_combination(SEXP C, SEXP V, SEXP threads);
+SEXP laplace_pair_sums(SEXP id, SEXP weight, SEXP L, SEXP H, SEXP RL, SEXP RH, SEXP threads);
 
 #endif

@@ -1,0 +1,176 @@
+# Laplace approximation of the noise-free process at the cost of that of the noisy one. The prior is the VIF
+# approximation of the process itself (Gyger, Furrer and Sigrist, 2025): with noise-free conditioning sets it is far
+# closer to the exact process than that of the noisy one (2,000 counts, d = 2, m = 45: log-likelihood wrong by 0.03 at
+# k = 15, against 2.4 at k = 30). The VIF approximation S of the noisy process is so close to A = latent covariance +
+# noise that it is a preconditioner with which conjugate gradients take a handful of steps, and log det A = log det S
+# + a small rest, by stochastic Lanczos quadrature with draws from S; derivatives of the rest are averages over the
+# same draws, as differences from those of S.
+
+# Variance added to every point's latent process, relative to the kernel's, so that copies of a point are harmless.
+latent_jitter <- 1e-8
+
+# As laplace_evaluate(), with `id` the sets of the latent process and `wide` those of the noisy one. Random numbers
+# are the same in every evaluation.
+latent_evaluate <- function(gp, id, wide, data, family, phi, beta, eta = NULL, threads = NA_integer_, gradient = FALSE,
+                            tolerance = 1e-4, probes = 20, seed = 1, jitter = latent_jitter) {
+  slack <- rep(jitter * gp$kernel$variance, length(data$y))
+  latent <- .Call(C_vif_regression, gp, slack, id, NULL, NULL, threads)
+  mode <- latent_mode(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance)
+  if (!mode$settled) return(c(mode, loglik = -Inf))
+  drawn <- latent_draws(mode, wide, gp, probes, seed, threads)
+  logdet <- sum(log(mode$state$D)) + 2 * sum(log(diag(mode$state$root))) + mean(drawn$log)
+  mode$loglik <- sum(family$value(data$y, mode$eta, data$w, phi)) - sum(mode$a * mode$b) / 2 -
+    (logdet - sum(log(mode$noise))) / 2
+  mode$se <- stats::sd(drawn$log) / sqrt(probes) / 2
+  if (gradient) mode$gradient <- latent_gradient(mode, drawn, gp, id, wide, latent, slack, data, family, phi, threads)
+  mode
+}
+
+# A x for A = V'V + B^-1 D B'^-1 + noise, x with a vector in each row.
+latent_multiply <- function(gp, id, latent, x, threads) {
+  up <- .Call(C_laplace_solves, id, latent$coef, x, TRUE) * rep(latent$D, each = nrow(x))
+  .Call(C_laplace_solves, id, latent$coef, up, FALSE) +
+    .Call(C_laplace_combination, .Call(C_laplace_crossproduct, gp$V, x, NULL, threads), gp$V, threads)
+}
+
+latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance, iterations = 100) {
+  p <- NCOL(data$X) * !is.null(data$X)
+  fixed <- data$offset + if (p) drop(data$X %*% beta) else 0
+  from <- if (is.null(eta)) family_guess(family, data) else eta
+  longest <- if (family$object$link == "identity") Inf else 4
+  last <- Inf
+  damping <- 1
+  state <- NULL
+  for (iteration in seq_len(iterations)) {
+    s <- family$slopes(data$y, from, data$w, phi)
+    noise <- 1 / s$curvature
+    # an old preconditioner serves as long as the noise is about the same
+    if (is.null(state) || max(abs(log(noise / state$noise))) > 0.3) state <- working_state(gp, wide, noise, threads)
+    multiply <- function(x) latent_multiply(gp, id, latent, x, threads) + x * rep(noise, each = nrow(x))
+    precondition <- function(r) working_solve(state, wide, r, threads)$solved
+    solve <- function(r, start = NULL) conjugate_gradients(multiply, precondition, r, 1e-7, start = start)$x
+    z <- from - fixed + noise * s$d1
+    a <- drop(solve(rbind(z), rbind(s$d1)))
+    move <- fixed + z - noise * a - from
+    size <- max(abs(move) * sqrt(s$curvature))
+    if (is.na(size)) break
+    if (size < tolerance) {
+      if (!identical(noise, state$noise)) state <- working_state(gp, wide, noise, threads)
+      solved <- working_solve(state, wide, rbind(z, if (p) t(data$X)), threads)
+      kept <- list(b = solved$b[, 1, drop = FALSE], error = solved$error[1, , drop = FALSE],
+                   B = solved$b[, -1, drop = FALSE])
+      return(list(eta = from, beta = beta, slopes = s, noise = noise, state = state, a = a,
+                  b = from - fixed, response = z,
+                  solve = solve, multiply = multiply, precondition = precondition, solved = kept, settled = TRUE,
+                  information = if (p) crossprod(data$X, t(solved$solved[-1, , drop = FALSE])), iterations = iteration))
+    }
+    damping <- if (size > last) max(damping / 2, 1 / 64) else min(1, 1.5 * damping)
+    last <- size
+    from <- from + pmin(pmax(damping * move, -longest), longest)
+  }
+  list(eta = from, settled = FALSE)
+}
+
+# Draws y from N(0, S), S^-1 y, A^-1 y, and the terms of the quadrature.
+latent_draws <- function(mode, wide, gp, probes, seed, threads) {
+  n <- length(mode$noise)
+  m <- nrow(gp$V)
+  y <- with_seed(seed, {
+    e <- matrix(stats::rnorm(probes * n), probes) * rep(sqrt(mode$state$D), each = probes)
+    .Call(C_laplace_solves, wide, mode$state$coef, e, FALSE) +
+      .Call(C_laplace_combination, matrix(stats::rnorm(m * probes), m), gp$V, threads)
+  })
+  found <- conjugate_gradients(mode$multiply, mode$precondition, y, 1e-6)
+  list(y = y, by_A = found$x, log = found$log)
+}
+
+latent_gradient <- function(mode, drawn, gp, id, wide, latent, slack, data, family, phi, threads) {
+  s <- mode$slopes
+  noise <- mode$noise
+  probes <- nrow(drawn$y)
+  solved <- working_solve(mode$state, wide, drawn$y, threads)
+  # of -log det S / 2 and the average of the same over the draws
+  control <- .Call(C_laplace_derivative, gp, noise, wide,
+                   c(mode$state[c("coef", "D", "W", "root")],
+                     list(weight = rep(1 / probes, probes), b = solved$b, error = solved$error,
+                          centred = drawn$y - .Call(C_laplace_combination, solved$b, gp$V, threads))), threads)
+  diagonal <- colMeans(drawn$by_A * solved$solved) - 2 * control$noise # of A^-1
+  spread <- pmin(pmax(noise - noise^2 * diagonal, 0), noise)
+  back <- latent_through_mode(mode, -spread * s$turn / 2)
+  left <- rbind(s$d1 / 2 + back$q, drawn$by_A)
+  right <- rbind(s$d1, solved$solved)
+  weight <- c(1, rep(-0.5 / probes, probes))
+  up_left <- .Call(C_laplace_solves, id, latent$coef, left, TRUE)
+  up_right <- .Call(C_laplace_solves, id, latent$coef, right, TRUE)
+  down <- function(up) .Call(C_laplace_solves, id, latent$coef, up * rep(latent$D, each = nrow(up)), FALSE)
+  own <- .Call(C_laplace_pair_sums, id, weight, up_left, up_right, down(up_left), down(up_right), threads)
+  V_left <- .Call(C_laplace_crossproduct, gp$V, left, NULL, threads)
+  V_right <- .Call(C_laplace_crossproduct, gp$V, right, NULL, threads)
+  more <- V_left %*% (weight * right) + V_right %*% (weight * left)
+  W <- .Call(C_vif_contrasts, id, latent$coef, gp$V, gp$V, threads)
+  parts <- .Call(C_laplace_derivative, gp, slack, id, c(latent, own, list(W = W, more = more)), threads)
+  signal <- sum(weight * (colSums(V_left * V_right) + drop((up_left * up_right) %*% latent$D)))
+  slope <- feature_slopes(parts, gp, threads) + feature_slopes(control, gp, threads)
+  of_phi <- vapply(family$phi_slopes(data$y, mode$eta, data$w, phi), function(own) {
+    sum(own$value - spread * own$curvature / 2 + noise * (back$l - back$q) * own$d1)
+  }, 0)
+  of_beta <- if (!is.null(data$X)) drop(crossprod(data$X, s$d1 + back$q))
+  c(variance = signal + control$signal - sum(control$noise * noise), slope,
+    of_phi[setdiff(names(phi), names(family$fixed))], of_beta)
+}
+
+# As through_mode(), with A for S.
+latent_through_mode <- function(mode, h) {
+  if (all(h == 0)) return(list(l = h, q = h))
+  l <- h
+  q <- NULL
+  for (pass in 1:100) {
+    q <- drop(mode$solve(rbind(mode$noise * l), if (!is.null(q)) rbind(q)))
+    if (is.null(mode$slopes$own)) break
+    new <- h + (1 - mode$noise * mode$slopes$own) * (l - q)
+    if (max(abs(new - l)) <= 1e-6 * max(abs(h))) break
+    l <- new
+  }
+  list(l = l, q = q)
+}
+
+# Solutions of A x = r, a right-hand side in each row, and for each of them r' S^-1/2 log(S^-1/2 A S^-1/2) S^-1/2 r by
+# the Lanczos matrix that the steps make.
+conjugate_gradients <- function(multiply, precondition, r, tolerance, most = 200, start = NULL) {
+  x <- 0 * r
+  z <- precondition(r)
+  first <- rowSums(r * z)
+  if (!is.null(start)) {
+    x <- start
+    r <- r - multiply(x)
+    z <- precondition(r)
+  }
+  p <- z
+  rz <- rowSums(r * z)
+  alphas <- betas <- NULL
+  for (step in seq_len(most)) {
+    Ap <- multiply(p)
+    alpha <- ifelse(rz > 0, rz / rowSums(p * Ap), 0)
+    x <- x + alpha * p
+    r <- r - alpha * Ap
+    z <- precondition(r)
+    new <- rowSums(r * z)
+    beta <- ifelse(rz > 0, new / rz, 0)
+    alphas <- cbind(alphas, alpha)
+    betas <- cbind(betas, beta)
+    rz <- new
+    if (all(rz <= tolerance^2 * first)) break
+    p <- z + beta * p
+  }
+  list(x = x, steps = step, log = first * vapply(seq_len(nrow(x)), function(i) lanczos_log(alphas[i, ], betas[i, ]), 0))
+}
+
+# e1' log(T) e1 for the Lanczos matrix T of conjugate gradients with these steps.
+lanczos_log <- function(alpha, beta) {
+  size <- length(alpha)
+  T <- diag(1 / alpha + c(0, beta[-size] / alpha[-size]), size)
+  off <- sqrt(pmax(beta[-size], 0)) / alpha[-size]
+  T[cbind(seq_len(size - 1), seq_len(size - 1) + 1)] <- T[cbind(seq_len(size - 1) + 1, seq_len(size - 1))] <- off
+  e <- eigen(T, symmetric = TRUE)
+  sum(e$vectors[1, ]^2 * log(pmax(e$values, 1e-300)))
+}

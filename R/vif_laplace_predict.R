@@ -1,0 +1,191 @@
+# Predictions and methods of fits of non-Gaussian responses.
+
+# As prediction(), from means and variances of the linear predictor; those of the response are integrated over it.
+prediction_laplace <- function(object, found, w, type, names, rows, n, se.fit, interval, level) {
+  se <- if (is.null(found$variance)) rep(NA_real_, length(rows)) else sqrt(found$variance)
+  known <- laplace_summary(object, unname(found$fit), se, type, interval, level, w)
+  whole <- lapply(known, function(values) {
+    out <- rep(NA_real_, n)
+    out[rows] <- values
+    out
+  })
+  if (!se.fit && interval == "none") return(stats::setNames(whole$fit, names))
+  columns <- c("fit", if (se.fit) c("se.fit", if (type == "response") "se.obs"),
+               if (interval != "none") c("lwr", "upr"))
+  data.frame(whole[columns], row.names = names)
+}
+
+# Means, standard errors and limits from the mean and standard error of the linear predictor. se.fit is the standard
+# deviation of the mean response, se.obs that of a response.
+laplace_summary <- function(object, link, se, type, interval, level, w) {
+  family <- laplace_family(object$family)
+  phi <- all_phi(family, object$phi)
+  half <- stats::qnorm((1 + level) / 2) * se
+  limits <- list(lwr = link - half, upr = link + half)
+  if (type == "link") {
+    if (interval == "prediction") refuse("interval", '"none" or "confidence" with type = "link"', '"prediction"')
+    return(c(list(fit = link, se.fit = se), if (interval == "confidence") limits))
+  }
+  rule <- hermite()
+  over <- function(f) drop(f(outer(se, rule$node) + link) %*% rule$weight)
+  fit <- over(family$mean)
+  spread <- over(function(eta) family$mean(eta)^2) - fit^2
+  noise <- over(function(eta) 0 * eta + family$deviation(eta, w, phi)^2)
+  out <- list(fit = fit, se.fit = sqrt(pmax(spread, 0)), se.obs = sqrt(pmax(spread, 0) + noise))
+  if (interval == "confidence") out <- c(out, lapply(limits, family$mean))
+  if (interval == "prediction") {
+    tail <- (1 - level) / 2
+    out$lwr <- mixture_quantile(tail, family, link, se, w, phi, rule)
+    out$upr <- mixture_quantile(1 - tail, family, link, se, w, phi, rule)
+  }
+  out
+}
+
+# Gauss-Hermite rule for a standard normal variable, by the eigenvalues of its Jacobi matrix (Golub and Welsch, 1969).
+hermite <- function(size = 30) {
+  J <- matrix(0, size, size)
+  J[cbind(seq_len(size - 1), 2:size)] <- J[cbind(2:size, seq_len(size - 1))] <- sqrt(seq_len(size - 1))
+  e <- eigen(J, symmetric = TRUE)
+  list(node = e$values, weight = e$vectors[1, ]^2)
+}
+
+# P(Y <= y) over the uncertainty of the linear predictor.
+mixture_cdf <- function(y, family, link, se, w, phi, rule = hermite()) {
+  drop(matrix(family$cdf(y, outer(se, rule$node) + link, w, phi), length(link)) %*% rule$weight)
+}
+
+# Its quantiles: between those at far linear predictors, by halving; for counts the smallest count that reaches p.
+mixture_quantile <- function(p, family, link, se, w, phi, rule = hermite()) {
+  unit <- if (family$discrete && family$name %in% c("logit", "probit")) w else 1 # responses are shares of w trials
+  far <- max(abs(rule$node)) * se
+  low <- family$quantile(p, link - far, w, phi)
+  high <- family$quantile(p, link + far, w, phi)
+  if (family$discrete) {
+    low <- round(low * unit) - 1
+    high <- round(high * unit)
+    while (any(high - low > 1)) {
+      middle <- floor((low + high) / 2)
+      reached <- mixture_cdf(middle / unit, family, link, se, w, phi, rule) >= p & high - low > 1
+      high <- ifelse(reached, middle, high)
+      low <- ifelse(!reached & high - low > 1, middle, low)
+    }
+    return(high / unit)
+  }
+  for (halving in 1:60) {
+    middle <- (low + high) / 2
+    reached <- mixture_cdf(middle, family, link, se, w, phi, rule) >= p
+    high <- ifelse(reached, middle, high)
+    low <- ifelse(reached, low, middle)
+  }
+  (low + high) / 2
+}
+
+# ---- residuals ----
+
+# Linear predictors of the observations as predicted from all others: exact for the working responses.
+left_out <- function(object) {
+  threads <- thread_count(NULL)
+  state <- object$state
+  noise <- object$noise_variance[object$order]
+  weighted <- drop(.Call(C_laplace_collects, object$id, state$coef, rbind(state$error / state$D)))
+  state$W <- .Call(C_vif_contrasts, object$id, state$coef, object$gp$V, object$gp$V, threads)
+  precision <- working_precision(state, object$id, threads)
+  eta <- object$linear.predictors[object$order]
+  working <- eta + noise * weighted # the working response, of which weighted is S^-1 (z - mean)
+  out <- data.frame(link = working - weighted / precision, se = sqrt(pmax(1 / precision - noise, 1e-12)))
+  out[object$order, ] <- out
+  out
+}
+
+laplace_residuals <- c("response", "pearson", "deviance", "quantile")
+
+residuals_laplace <- function(object, type, seed = NULL) {
+  family <- laplace_family(object$family)
+  phi <- all_phi(family, object$phi)
+  y <- object$y
+  w <- object$weights
+  eta <- object$linear.predictors
+  value <- switch(type,
+    response = y - family$mean(eta),
+    pearson = (y - family$mean(eta)) / family$deviation(eta, w, phi),
+    deviance = {
+      gap <- family$saturated(y, w, phi) - family$value(y, eta, w, phi)
+      sign(y - family$mean(eta)) * sqrt(2 * pmax(gap, 0))
+    },
+    quantile = {
+      at <- left_out(object)
+      upper <- mixture_cdf(y, family, at$link, at$se, w, phi)
+      if (family$discrete) {
+        unit <- if (family$name %in% c("logit", "probit")) w else 1
+        lower <- mixture_cdf(y - 1 / unit, family, at$link, at$se, w, phi)
+        upper <- with_seed(seed, lower + stats::runif(length(y)) * (upper - lower))
+      }
+      stats::qnorm(pmin(pmax(upper, 1e-15), 1 - 1e-15))
+    }
+  )
+  stats::setNames(value, names(object$y))
+}
+
+fitted_laplace <- function(object) {
+  stats::setNames(laplace_family(object$family)$mean(object$linear.predictors), names(object$y))
+}
+
+# Two pictures: quantiles of the randomised quantile residuals, and these against the linear predictor.
+plot_laplace <- function(x, which = 1:2) {
+  r <- residuals_laplace(x, "quantile", seed = 1)
+  look <- list(pch = 20, cex = if (x$n > 2000) 0.4 else 0.7, col = "#2f7fb8", bty = "l", las = 1)
+  picture <- function(title, ...) {
+    do.call(graphics::plot, c(list(...), look))
+    graphics::title(title, line = 1, cex.main = 1, font.main = 1)
+  }
+  if (1 %in% which) {
+    q <- stats::qqnorm(r, plot.it = FALSE)
+    picture("Randomised quantile residuals", q$x, q$y, xlab = "normal quantiles", ylab = "residuals")
+    graphics::abline(0, 1, col = "#c1121f")
+  }
+  if (2 %in% which) {
+    picture("Residuals over the linear predictor", left_out(x)$link, r, xlab = "predicted from all others",
+            ylab = "residuals")
+    graphics::abline(h = 0, col = "#c1121f")
+  }
+  invisible(x)
+}
+
+# ---- simulation ----
+
+# New responses at the inputs of the fit, the latent process drawn anew.
+simulate_laplace <- function(object, nsim, seed) {
+  family <- laplace_family(object$family)
+  phi <- all_phi(family, object$phi)
+  gp <- object$gp
+  n <- object$n
+  # a millionth of the variance as noise keeps copies of a point apart
+  slack <- rep(1e-6 * gp$kernel$variance, n)
+  threads <- thread_count(NULL)
+  f <- .Call(C_vif_regression, gp, slack, object$latent_id, NULL, NULL, threads)
+  draws <- with_seed(seed, {
+    m <- nrow(gp$V)
+    noise <- t(sqrt(f$D) * matrix(stats::rnorm(n * nsim), n))
+    latent <- t(.Call(C_laplace_solves, object$latent_id, f$coef, noise, FALSE)) +
+      crossprod(gp$V, matrix(stats::rnorm(m * nsim), m))
+    latent[object$order, ] <- latent
+    fixed <- (object$offset %or% 0) + if (is.null(object$X)) 0 else drop(object$X %*% object$coefficients)
+    apply(latent + fixed, 2, function(eta) family$draw(eta, object$weights, phi))
+  })
+  stats::setNames(as.data.frame(draws), paste0("sim_", seq_len(nsim)))
+}
+
+# ---- scores of predictions ----
+
+# Log scores log p(y) of new responses, and for binary ones Brier scores, from predictions of the linear predictor.
+laplace_scores <- function(object, y, link, se, w = rep(1, length(y))) {
+  family <- laplace_family(object$family)
+  phi <- all_phi(family, object$phi)
+  rule <- hermite()
+  log_density <- matrix(family$value(y, outer(se, rule$node) + link, w, phi), length(y))
+  top <- do.call(pmax, as.data.frame(log_density))
+  list(log = top + log(drop(exp(log_density - top) %*% rule$weight)),
+       brier = if (family$name %in% c("logit", "probit")) {
+         (y - drop(family$mean(outer(se, rule$node) + link) %*% rule$weight))^2
+       })
+}

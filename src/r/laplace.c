@@ -1,0 +1,162 @@
+#include "r/entry.h"
+
+#include "model/inducing.h"
+#include "r/glue.h"
+#include "vif/laplace.h"
+
+#include <R.h>
+#include <math.h>
+
+static const int *unpack_ids(SEXP id, R_xlen_t rows)
+{
+    if (!isInteger(id) || nrows(id) != rows)
+        error("internal: neighbours must be an integer matrix of %lld rows", (long long)rows);
+    return INTEGER(id);
+}
+
+/* state: coef, D, W, and either root, weight, b (m x q), error and centred (q x n), or to_D, to_coef and more, what the
+ * features have of their own (m x n); see laplace.h. Answers what laplace_adjoint() finds, the part of the features through
+ * k(z, x) added to the slope. */
+SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
+{
+    static const char *names[] = {"signal", "noise", "slope", "vbar"};
+    frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
+    SEXP x = r_element(gp, "x"), z = r_element(gp, "inducing");
+    R_xlen_t n = nrows(x);
+    int m = nrows(z), k = ncols(id), team = r_threads(threads);
+    R_xlen_t size = (R_xlen_t)m * n;
+    const double *residual = r_doubles(r_element(gp, "variance"), "variance", n);
+    const double *extra = r_doubles(noise, "noise", n);
+    double *variance = (double *)R_alloc(n + 1, sizeof(double));
+    for (R_xlen_t i = 0; i < n; i++)
+        variance[i] = fmax(residual[i], 0.0) + extra[i];
+    laplace_problem problem = {
+        .kern = &fr.kern,
+        .d = fr.d,
+        .m = m,
+        .k = k,
+        .n = n,
+        .x = r_scaled(&fr, x),
+        .v = r_doubles(r_element(gp, "V"), "V", size),
+        .variance = variance,
+        .id = unpack_ids(id, n),
+        .coef = r_doubles(r_element(state, "coef"), "coef", (R_xlen_t)k * n),
+        .D = r_doubles(r_element(state, "D"), "D", n),
+        .W = r_doubles(r_element(state, "W"), "W", size),
+    };
+    SEXP to_D = r_element(state, "to_D"), more = r_element(state, "more");
+    if (to_D == R_NilValue) {
+        int q = problem.q = LENGTH(r_element(state, "weight"));
+        problem.root = r_doubles(r_element(state, "root"), "root", (R_xlen_t)m * m);
+        problem.weight = r_doubles(r_element(state, "weight"), "weight", q);
+        problem.b = r_doubles(r_element(state, "b"), "b", (R_xlen_t)m * q);
+        problem.error = r_doubles(r_element(state, "error"), "error", (R_xlen_t)q * n);
+        problem.centred = r_doubles(r_element(state, "centred"), "centred", (R_xlen_t)q * n);
+    } else {
+        problem.to_D = r_doubles(to_D, "to_D", n);
+        problem.to_coef = r_doubles(r_element(state, "to_coef"), "to_coef", (R_xlen_t)k * n);
+    }
+    double *through = (double *)R_alloc(fr.d, sizeof(double));
+    double *weights = (double *)R_alloc(size + 1, sizeof(double));
+    SEXP out = PROTECT(r_list(4, names));
+    SET_VECTOR_ELT(out, 0, allocVector(REALSXP, 1));
+    SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
+    SET_VECTOR_ELT(out, 2, allocVector(REALSXP, fr.d));
+    SET_VECTOR_ELT(out, 3, allocMatrix(REALSXP, m, (int)n));
+    double *slope = REAL(VECTOR_ELT(out, 2)), *vbar = REAL(VECTOR_ELT(out, 3));
+    r_raise(laplace_adjoint(&problem, team, REAL(VECTOR_ELT(out, 0)), REAL(VECTOR_ELT(out, 1)),
+                            slope, vbar));
+    if (more != R_NilValue) {
+        const double *own = r_doubles(more, "more", size);
+        for (R_xlen_t u = 0; u < size; u++)
+            vbar[u] += own[u];
+    }
+    /* from the features to k(z, x), whose adjoint is L^-T vbar */
+    if (m) {
+        r_raise(inducing_weights(m, r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m), n,
+                                 vbar, team, r_interrupts(), weights));
+        r_raise(laplace_slopes(&fr.kern, fr.d, m, r_scaled(&fr, z), n, problem.x, weights, team,
+                               through));
+        for (int l = 0; l < fr.d; l++)
+            slope[l] += through[l];
+    }
+    UNPROTECT(1);
+    return out;
+}
+
+/* sum_uv A_uv d k(z_u, z_v) / d log lengthscale for the inducing inputs z. */
+SEXP laplace_inducing(SEXP gp, SEXP A, SEXP threads)
+{
+    frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
+    SEXP z = r_element(gp, "inducing");
+    int m = nrows(z);
+    const double *points = r_scaled(&fr, z);
+    SEXP out = PROTECT(allocVector(REALSXP, fr.d));
+    r_raise(laplace_slopes(&fr.kern, fr.d, m, points, m, points, r_doubles(A, "A", (R_xlen_t)m * m),
+                           r_threads(threads), REAL(out)));
+    UNPROTECT(1);
+    return out;
+}
+
+/* B^-1 X or B'^-1 X for X (q x n). */
+SEXP laplace_solves(SEXP id, SEXP coef, SEXP X, SEXP transposed)
+{
+    int n = ncols(X), q = nrows(X), k = ncols(id);
+    SEXP out = PROTECT(duplicate(X));
+    laplace_solve(k, n, unpack_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n),
+                  asLogical(transposed), q, REAL(out));
+    UNPROTECT(1);
+    return out;
+}
+
+/* list(to_D, to_coef) of laplace_pairs(). */
+SEXP laplace_pair_sums(SEXP id, SEXP weight, SEXP L, SEXP H, SEXP RL, SEXP RH, SEXP threads)
+{
+    static const char *names[] = {"to_D", "to_coef"};
+    int n = ncols(L), q = nrows(L), k = ncols(id);
+    R_xlen_t size = (R_xlen_t)q * n;
+    SEXP out = PROTECT(r_list(2, names));
+    SET_VECTOR_ELT(out, 0, allocVector(REALSXP, n));
+    SET_VECTOR_ELT(out, 1, allocMatrix(REALSXP, k, n));
+    laplace_pairs(k, n, unpack_ids(id, n), q, r_doubles(weight, "weight", q),
+                  r_doubles(L, "L", size), r_doubles(H, "H", size), r_doubles(RL, "RL", size),
+                  r_doubles(RH, "RH", size), r_threads(threads), REAL(VECTOR_ELT(out, 0)),
+                  REAL(VECTOR_ELT(out, 1)));
+    UNPROTECT(1);
+    return out;
+}
+
+/* A diag(weight) B' (p x q) for A (p x n) and B (q x n), weight NULL for 1. */
+SEXP laplace_crossproduct(SEXP A, SEXP B, SEXP weight, SEXP threads)
+{
+    int p = nrows(A), q = nrows(B), n = ncols(A);
+    SEXP out = PROTECT(allocMatrix(REALSXP, p, q));
+    const double *scale = weight == R_NilValue ? NULL : r_doubles(weight, "weight", n);
+    r_raise(laplace_cross(p, q, n, r_doubles(A, "A", (R_xlen_t)p * n),
+                          r_doubles(B, "B", (R_xlen_t)q * n), scale, r_threads(threads),
+                          REAL(out)));
+    UNPROTECT(1);
+    return out;
+}
+
+/* C' V (q x n) for C (m x q) and V (m x n). */
+SEXP laplace_combination(SEXP C, SEXP V, SEXP threads)
+{
+    int m = nrows(C), q = ncols(C), n = ncols(V);
+    SEXP out = PROTECT(allocMatrix(REALSXP, q, n));
+    r_raise(laplace_combine(m, q, n, r_doubles(C, "C", -1), r_doubles(V, "V", (R_xlen_t)m * n),
+                            r_threads(threads), REAL(out)));
+    UNPROTECT(1);
+    return out;
+}
+
+/* B' X for X (q x n). */
+SEXP laplace_collects(SEXP id, SEXP coef, SEXP X)
+{
+    int n = ncols(X), q = nrows(X), k = ncols(id);
+    SEXP out = PROTECT(allocMatrix(REALSXP, q, n));
+    laplace_collect(k, n, unpack_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n), q,
+                    r_doubles(X, "X", -1), REAL(out));
+    UNPROTECT(1);
+    return out;
+}

@@ -1,0 +1,127 @@
+# Every family against numerical derivatives and R's own densities.
+family_cases <- function(n = 40) {
+  set.seed(3)
+  eta <- c(rnorm(n - 2), -6, 5)
+  trials <- rep(c(1, 5), length.out = n)
+  list(
+    gaussian = list(gaussian(), c(sigma2 = 0.7), rnorm(n, eta), rep(c(1, 2), length.out = n)),
+    logit = list(binomial(), numeric(), rbinom(n, trials, plogis(eta)) / trials, trials),
+    probit = list(binomial("probit"), numeric(), rbinom(n, trials, pnorm(eta)) / trials, trials),
+    poisson = list(poisson(), numeric(), rpois(n, exp(eta)), rep(1, n)),
+    gamma = list(Gamma("log"), c(shape = 1.7), rgamma(n, 1.7, 1.7 * exp(-eta)), rep(c(1, 2), length.out = n)),
+    nbinom2 = list(nbinom2(), c(size = 1.3), rnbinom(n, size = 1.3, mu = exp(eta)), rep(1, n)),
+    beta = list(beta_family(), c(precision = 4),
+                pmin(pmax(rbeta(n, 4 * plogis(eta), 4 * plogis(-eta)), 1e-6), 1 - 1e-6), rep(1, n)),
+    student_t = list(student_t(), c(scale = 0.6, df = 4.5), eta + 0.6 * rt(n, 4.5), rep(1, n))
+  ) |> lapply(function(case) list(family = laplace_family(case[[1]]), phi = case[[2]], y = case[[3]], w = case[[4]], eta = eta))
+}
+
+slope_of <- function(f, at, h = 1e-4) (8 * (f(at + h) - f(at - h)) - (f(at + 2 * h) - f(at - 2 * h))) / (12 * h)
+
+test_that("derivatives in the linear predictor and in the parameters are those of the density", {
+  for (name in names(family_cases())) {
+    case <- family_cases()[[name]]
+    family <- case$family
+    expect_identical(family$name, name)
+    slopes <- function(eta, phi = case$phi) family$slopes(case$y, eta, case$w, phi)
+    value <- function(eta, phi = case$phi) family$value(case$y, eta, case$w, phi)
+    s <- slopes(case$eta)
+    own <- if (is.null(s$own)) s$curvature else s$own
+    expect_equal(s$d1, slope_of(value, case$eta), tolerance = 1e-7, label = name)
+    expect_equal(own, -slope_of(function(eta) slopes(eta)$d1, case$eta), tolerance = 1e-6, label = name)
+    expect_equal(s$turn, slope_of(function(eta) slopes(eta)$curvature, case$eta), tolerance = 1e-6, label = name)
+    expect_true(all(s$curvature > 0))
+    found <- family$phi_slopes(case$y, case$eta, case$w, case$phi)
+    expect_identical(names(found), if (length(case$phi)) names(case$phi))
+    for (parameter in names(case$phi)) {
+      at <- function(log_value) replace(case$phi, parameter, exp(log_value))
+      numeric <- list(value = slope_of(function(v) value(case$eta, at(v)), log(case$phi[[parameter]])),
+                      d1 = slope_of(function(v) slopes(case$eta, at(v))$d1, log(case$phi[[parameter]])),
+                      curvature = slope_of(function(v) slopes(case$eta, at(v))$curvature, log(case$phi[[parameter]])))
+      expect_equal(lapply(found[[parameter]], as.vector), numeric, tolerance = 1e-6, label = paste(name, parameter))
+    }
+  }
+})
+
+test_that("densities are R's, curvatures are expectations where they are not second derivatives", {
+  cases <- family_cases()
+  with_case <- function(name, f) with(cases[[name]], expect_equal(family$value(y, eta, w, phi), f(y, eta, w), label = name))
+  with_case("logit", function(y, eta, w) dbinom(round(y * w), w, plogis(eta), log = TRUE))
+  with_case("probit", function(y, eta, w) dbinom(round(y * w), w, pnorm(eta), log = TRUE))
+  with_case("poisson", function(y, eta, w) dpois(y, exp(eta), log = TRUE))
+  with_case("gamma", function(y, eta, w) w * dgamma(y, 1.7, 1.7 * exp(-eta), log = TRUE))
+  for (name in c("beta", "student_t")) {
+    case <- cases[[name]]
+    set.seed(5)
+    eta <- rep(0.4, 2e5)
+    own <- case$family$slopes(case$family$draw(eta, 1, case$phi), eta, 1, case$phi)
+    expect_equal(mean(own$own), own$curvature[1], tolerance = 0.02, label = name)
+  }
+})
+
+test_that("distribution functions, quantiles, draws and moments belong together", {
+  for (name in names(family_cases())) {
+    case <- family_cases()[[name]]
+    family <- case$family
+    eta <- c(-1, 0.5)
+    w <- if (name %in% c("logit", "probit")) c(7, 7) else c(1, 1)
+    q <- family$quantile(0.3, eta, w, case$phi)
+    expect_true(all(family$cdf(q, eta, w, case$phi) >= 0.3 - 1e-8), label = name)
+    if (!family$discrete) expect_equal(family$cdf(q, eta, w, case$phi), c(0.3, 0.3), tolerance = 1e-8)
+    set.seed(6)
+    draws <- family$draw(rep(0.5, 1e5), w[2], case$phi)
+    expect_equal(mean(draws), family$mean(0.5), tolerance = 0.03, label = name)
+    expect_equal(sd(draws), family$deviation(0.5, w[2], case$phi), tolerance = 0.05, label = name)
+    if (name != "beta") { # whose density is highest near y, not at it
+      best <- family$saturated(case$y, case$w, case$phi)
+      expect_true(all(best >= family$value(case$y, case$eta, case$w, case$phi) - 1e-9), label = name)
+    }
+  }
+})
+
+test_that("extreme linear predictors stay finite", {
+  for (case in family_cases()) {
+    for (far in c(-40, 40)) {
+      s <- case$family$slopes(case$y, rep(far, length(case$y)), case$w, case$phi)
+      expect_true(all(is.finite(unlist(s))), label = case$family$name)
+    }
+  }
+})
+
+test_that("responses are taken in all their forms and refused by name outside the support", {
+  logit <- laplace_family(binomial())
+  y <- c(0, 1, 1, 0)
+  take <- function(y, weights = NULL, family = logit, n = 4) family_response(family, y, weights, n)
+  expect_identical(take(y), list(y = y, w = rep(1, 4)))
+  expect_identical(take(y == 1), take(y))
+  expect_identical(take(factor(c("no", "yes", "yes", "no"))), take(y))
+  expect_equal(take(cbind(c(1, 2, 0, 3), c(1, 1, 2, 0))), list(y = c(1 / 2, 2 / 3, 0, 1), w = c(2, 3, 2, 3)))
+  expect_equal(take(c(0.5, 2 / 3, 0, 1), c(2, 3, 2, 3)), list(y = c(1 / 2, 2 / 3, 0, 1), w = c(2, 3, 2, 3)))
+  expect_error(take(c(0, 1, 2, 0)), "`y` must be 0 or 1, logical, .* not 2 \\(position 3\\)")
+  expect_error(take(c(0, 0.5, 1, 0)), "count")
+  expect_error(take(rep(1, 4)), "both outcomes, not all successes")
+  expect_error(take(cbind(c(0, 1, 1, 1), c(0, 1, 1, 1))), "one trial or more in every row, not none in row 1")
+  expect_error(take(cbind(c(0.5, 1, 1, 1), 1)), "whole counts")
+  expect_error(take(y, c(1, 0, 1, 1)), "`weights` must be positive, not 0 \\(position 2\\)")
+  expect_error(take(y, 1:3), "`weights` must be NULL or numeric of length 4")
+  expect_error(take(c(0, NA, 1, 1)), "without missing values")
+  for (family in list(poisson(), nbinom2())) {
+    expect_error(take(c(1, 2.5, 0, 1), family = laplace_family(family)), "whole counts of at least 0, not 2.5 \\(position 2\\)")
+    expect_error(take(c(1, -1, 0, 1), family = laplace_family(family)), "not -1")
+    expect_error(take(rep(0, 4), family = laplace_family(family)), "not all 0")
+  }
+  expect_error(take(c(1, 0, 2, 3), family = laplace_family(Gamma("log"))), "above 0 for Gamma\\(\\), not 0 \\(position 2\\)")
+  expect_error(take(c(0.1, 1, 0.2, 0.3), family = laplace_family(beta_family())), "between 0 and 1")
+  expect_error(take(letters[1:4], family = laplace_family(student_t())), "numeric vector")
+})
+
+test_that("families are R's own or named here, and others are refused", {
+  expect_identical(laplace_family("poisson")$name, "poisson")
+  expect_identical(laplace_family(binomial)$name, "logit")
+  expect_error(laplace_family(Gamma()), "not Gamma\\(\"inverse\"\\)")
+  expect_error(laplace_family(3), "`family` must be a family such as binomial")
+  expect_error(student_t(1), "`df` must be NULL or a finite number above 1")
+  expect_identical(laplace_family(student_t(4))$fixed, c(df = 4))
+  expect_identical(names(laplace_family(student_t(4))$start), "scale")
+  expect_true(is_gaussian(gaussian()) && is_gaussian("gaussian") && !is_gaussian(poisson))
+})

@@ -1,0 +1,54 @@
+# Against the dense Laplace approximation with the VIF covariance of the noise-free process.
+latent_covariance <- function(gp, id, jitter = 1e-8) {
+  f <- vif_factor(gp, cbind(seq_len(nrow(id)), id), jitter * gp$kernel$variance)
+  root <- as.matrix(Matrix::solve(f$B, diag(sqrt(f$D))))
+  crossprod(gp$V) + tcrossprod(root)
+}
+
+test_that("sparse factors and conjugate gradients give the dense Laplace approximation of the noise-free process", {
+  on_one_thread()
+  set.seed(21)
+  n <- 250
+  x <- cbind(runif(n), runif(n))
+  X <- cbind(one = rep(1, n))
+  field <- drop(crossprod(chol(oracle_covariance(gp_kernel("matern32", 1, 0.3), x, x) + diag(1e-8, n)), rnorm(n)))
+  for (case in list(list(binomial(), rbinom(n, 1, plogis(field))), list(poisson(), rpois(n, exp(field))),
+                    list(student_t(4), field + 0.3 * rt(n, 4)))) {
+    fit <- vif_fit(case[[2]], x, X = X, family = case[[1]], inducing = 15, k = 8, progress = FALSE)
+    rows <- fit$order
+    K <- latent_covariance(fit$gp, fit$latent_id)
+    data <- list(y = fit$y[rows], w = fit$weights[rows], X = X, offset = rep(0, n))
+    family <- laplace_family(case[[1]])
+    phi <- all_phi(family, fit$phi)
+    inverse <- solve(K)
+    fixed <- fit$coefficients[[1]]
+    b <- numeric(n)
+    for (iteration in 1:100) {
+      s <- family$slopes(data$y, fixed + b, data$w, phi)
+      b <- b + solve(inverse + diag(s$curvature), s$d1 - drop(inverse %*% b))
+    }
+    W <- family$slopes(data$y, fixed + b, data$w, phi)$curvature
+    dense <- sum(family$value(data$y, fixed + b, data$w, phi)) - drop(b %*% inverse %*% b) / 2 -
+      as.numeric(determinant(diag(n) + K * rep(W, each = n))$modulus) / 2
+    exact <- latent_loglik(fit, "exact")
+    expect_equal(c(exact), dense, tolerance = 1e-6)
+    expect_equal(attr(exact, "linear.predictors")[rows], fixed + b, tolerance = 1e-5)
+    iterative <- latent_loglik(fit, "iterative", probes = 100)
+    expect_equal(attr(iterative, "linear.predictors"), attr(exact, "linear.predictors"), tolerance = 1e-5)
+    expect_lt(abs(iterative - exact), max(4 * attr(iterative, "se"), 1e-6))
+    expect_lt(attr(iterative, "se"), 0.2)
+    expect_identical(latent_loglik(fit, "iterative", probes = 100), iterative)
+    expect_identical(fit$loglik_se, 0)
+    expect_equal(fit$loglik, c(exact), tolerance = 1e-6)
+  }
+  expect_error(latent_loglik(1), "`object` must be a vif object")
+})
+
+test_that("conjugate gradients solve, and their Lanczos matrix gives the log-determinant of a small matrix", {
+  set.seed(2)
+  A <- crossprod(matrix(rnorm(64), 8)) + diag(8)
+  r <- diag(8)
+  found <- conjugate_gradients(function(x) x %*% A, identity, r, 1e-12)
+  expect_equal(found$x, solve(A), tolerance = 1e-8)
+  expect_equal(sum(found$log), as.numeric(determinant(A)$modulus), tolerance = 1e-8)
+})
