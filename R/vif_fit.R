@@ -149,7 +149,8 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   jitter <- check_nonnegative(jitter, "jitter")
   seed <- check_whole(seed, "seed", -.Machine$integer.max)
   threads <- worthwhile_threads(thread_count(threads), n)
-  progress <- check_flag(progress, "progress")
+  progress <- progress_line(check_flag(progress, "progress"))
+  on.exit(progress())
   if (!is_gaussian(family)) {
     refuse_beside_family(nugget, noise_variance, smoothness)
     inducing <- cap_inducing(inducing, x, tell = !missing(inducing))

@@ -240,7 +240,7 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
                       seconds = now - clock, t(exp(par[seq_len(sum(count))])))
     clock <<- now
     history <<- rbind(history, row)
-    if (progress) report(row)
+    if (is.function(progress)) progress(stage, row$iteration, row$loglik)
   }
   note()
   last <- done + limit

@@ -188,7 +188,7 @@ maximise <- function(start, data, settings, iterations, progress, searches = 4) 
 # One climb by Fisher scoring with sets held fixed. Where the model does not hold the likelihood curves otherwise than
 # expected: the expected information is corrected along the last steps by what the gradient has shown there. The climb
 # ends where the next step promises less than `tolerance` in log-likelihood. Steps are bounded, shortened and damped as long as the likelihood does not rise enough; if that fails
-# nlminb() goes on with the same derivatives.
+# nlminb() goes on with the same derivatives. `progress` is a function of progress_line(), or FALSE.
 climb <- function(theta, data, settings, stage, limit, tolerance, progress, at = on_grid(theta, settings), done = 0) {
   clock <- proc.time()[["elapsed"]]
   bounds <- theta_bounds(settings)
@@ -198,11 +198,16 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
   seen <- list()
   note <- function() {
     now <- proc.time()[["elapsed"]]
+    spent <- now - clock
     row <- data.frame(stage = stage, observations = length(data$y), iteration = done, loglik = current$value,
-                      seconds = now - clock, t(exp(current$theta)))
+                      seconds = spent, t(exp(current$theta)))
     clock <<- now
     history <<- rbind(history, row)
-    if (progress) report(row)
+    if (!is.function(progress)) return()
+    # a step leaves about a thirtieth of what it promised
+    more <- max(0, ceiling(log(max(scoring_step(current, bounds)$gain, 1e-10) / tolerance, 30)))
+    label <- if (stage == "all") "all observations" else paste(format(row$observations, big.mark = ","), "observations")
+    progress(label, done, current$value, if (stage == "all") more * spent)
   }
   if (!is.finite(current$value)) {
     if (stage != "all") return(list(at = list(value = -Inf, theta = theta), history = NULL))
@@ -303,13 +308,6 @@ polish <- function(current, structure, data, settings, bounds, limit) {
 }
 
 `%or%` <- function(a, b) if (is.null(a)) b else a
-
-report <- function(row) {
-  parameters <- row[-(1:5)]
-  values <- paste(names(parameters), vapply(parameters, format, "", digits = 4), collapse = ", ")
-  message(sprintf("%s (%d observations), iteration %d: log-likelihood %.4f, %s", row$stage, row$observations,
-                  row$iteration, row$loglik, values))
-}
 
 # ---- comparison ----
 

@@ -101,7 +101,7 @@ fit_part <- function(n, threads) {
     ones <- matrix(1, length(data$truth), 1)
     predicting <- seconds({
       mean <- GpGp::predictions(g, data$new, ones, m = 60)
-      sims <- GpGp::cond_sim(g, data$new, ones, m = 60, nsims = 30)
+      sims <- GpGp::cond_sim(g, data$new, ones, m = 60, nsims = 200)
     })
     found <- from_gpgp(g$covfun_name, g$covparms)
     sd <- sqrt(apply(sims, 1, var) + found$nugget)
