@@ -73,8 +73,8 @@ simulate_data <- function(n, lengthscale, nugget = 0.1, held = 2000) {
   x <- matrix(runif(2 * (n + held)), ncol = 2)
   x <- x[order_maxmin(x), ]
   kernel <- gp_kernel("matern32", 1, lengthscale)
-  gp <- residual_gp(x, kernel, inducing = min(500, n %/% 4), seed = 1)
-  f <- vif_factor(gp, residual_knn(gp, 60, predecessors = TRUE, progress = FALSE), nugget)
+  gp <- residual_gp(x, kernel, inducing = if (n > 2e5) 200 else min(500, n %/% 4), seed = 1)
+  f <- vif_factor(gp, residual_knn(gp, if (n > 2e5) 30 else 60, predecessors = TRUE, progress = FALSE), nugget)
   y <- drop(crossprod(gp$V, rnorm(nrow(gp$V)))) +
     as.vector(Matrix::solve(methods::as(f$B, "triangularMatrix"), sqrt(f$D) * rnorm(nrow(x))))
   out <- sample.int(nrow(x), held)
@@ -122,6 +122,13 @@ fit_part <- function(n, threads) {
   cat("\n", paste0(names(spent)[-1], " / vecchiann: ", round(spent[-1] / spent[[1]], 1), collapse = ", "), "\n", sep = "")
 }
 
+# The largest memory of the process, in GB, since the first of these; Linux only.
+peak_from_here <- function() try(writeLines("5", "/proc/self/clear_refs"), silent = TRUE)
+peak_memory <- function() {
+  if (!file.exists("/proc/self/status")) return(NA)
+  as.numeric(gsub("[^0-9]", "", grep("VmHWM", readLines("/proc/self/status"), value = TRUE))) / 1024^2
+}
+
 # How the time of a fit grows, at the same number of points in a lengthscale; the largest with its memory.
 growth_part <- function(sizes, threads) {
   cat("\nFits as n grows, lengthscale 0.1 sqrt(10^4 / n), ", threads, " threads\n\n", sep = "")
@@ -129,10 +136,10 @@ growth_part <- function(sizes, threads) {
   before <- NA
   for (n in sizes) {
     data <- simulate_data(n, 0.1 * sqrt(1e4 / n))
-    gc(reset = TRUE)
+    gc()
+    peak_from_here()
     spent <- seconds(fit <- vif_fit(data$y, data$x, X = 1, threads = threads, progress = FALSE))
-    status <- if (file.exists("/proc/self/status")) readLines("/proc/self/status")
-    peak <- as.numeric(gsub("[^0-9]", "", grep("VmHWM", status, value = TRUE))) / 1024^2
+    peak <- peak_memory()
     new <- matrix(runif(2e6), ncol = 2)
     predicting <- seconds(predict(fit, new, threads = threads))
     row(format(n, scientific = FALSE), round(spent, 1), round(spent / before, 1), round(peak, 1),
