@@ -1,5 +1,5 @@
 # The Kullback-Leibler divergence of the exact distribution of noisy observations from their VIF approximation, for
-# bench/divergence.R and the scripts that compute vignettes.
+# bench/divergence.R and tools/divergence_vignette.R.
 
 # The kinds of conditioning sets that are compared: functions of the residual process, the size and the noise.
 sets_of <- list(
