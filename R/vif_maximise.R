@@ -240,8 +240,9 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
 }
 
 # The scoring step from an evaluation, and half of the slope along it, which is what it promises. Parameters at a bound
-# that want to leave stay there; damping is relative to the information of each.
-scoring_step <- function(current, bounds, damping = 0) {
+# that want to leave stay there; damping is relative to the information of each. A parameter of which the data say next to
+# nothing, such as a nugget on its way to zero, has a huge step of its own, which must not hold the others up.
+scoring_step <- function(current, bounds, damping = 0, longest = 2) {
   slope <- current$gradient
   free <- !(current$theta <= bounds$lower & slope < 0 | current$theta >= bounds$upper & slope > 0)
   step <- 0 * slope
@@ -250,6 +251,8 @@ scoring_step <- function(current, bounds, damping = 0) {
     scale <- pmax(diag(information), 1e-10 * max(diag(information)), 1e-8)
     diag(information) <- diag(information) + (damping + 1e-7) * scale
     step[free] <- tryCatch(solve(information, slope[free]), error = function(e) slope[free] / scale)
+    step <- pmin(pmax(step, -longest), longest)
+    step <- inside(current$theta + step, bounds) - current$theta
   }
   list(step = step, gain = sum(slope * step) / 2)
 }
@@ -273,8 +276,7 @@ secant <- function(information, pair) {
 rise <- function(current, step, bounds, structure, data, settings, longest = 2) {
   damping <- 1e-3
   for (attempt in 1:8) {
-    move <- step$step * min(1, longest / max(abs(step$step)))
-    theta <- inside(current$theta + move, bounds)
+    theta <- current$theta + step$step * min(1, longest / max(abs(step$step)))
     promised <- sum(current$gradient * (theta - current$theta))
     trial <- evaluate(theta, structure, data, settings)
     if (trial$value >= current$value + 1e-4 * max(promised, 0)) return(trial)
