@@ -1,6 +1,6 @@
 # Installs what is missing: the package's hard dependencies and the packages named as arguments.
 #
-#   Rscript tools/install.R [package ...]
+#   Rscript tools/install.R [--suggested] [package ...]
 #
 # Root on a Debian-like system takes the distribution's prebuilt packages first, which need no compiling. What they
 # do not cover comes from R's configured repositories into .lib, the checkout's own library, so that no other library
@@ -64,7 +64,12 @@ install_source <- function(packages) {
 dir.create(".lib", showWarnings = FALSE)
 .libPaths(c(".lib", .libPaths()))
 
-wanted <- unique(c(names(dependencies("Imports")), commandArgs(trailingOnly = TRUE)))
+arguments <- commandArgs(trailingOnly = TRUE)
+if ("--suggested" %in% arguments) {
+  # gpboost takes half an hour to compile
+  arguments <- c(setdiff(arguments, "--suggested"), setdiff(names(dependencies("Suggests")), "gpboost"))
+}
+wanted <- unique(c(names(dependencies("Imports")), arguments))
 packages <- missing_packages(wanted)
 tools <- missing_programs(wanted)
 
