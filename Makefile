@@ -8,7 +8,7 @@ INSTALLED := .lib/$(PACKAGE).installed
 
 export R_LIBS := $(CURDIR)/.lib:$(R_LIBS)
 
-.PHONY: help install demo check lint document document-check package-check bench format clean
+.PHONY: help install demo check suggested lint document document-check package-check bench format clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -24,6 +24,9 @@ install: ## install for yourself, vignettes included
 check: $(INSTALLED) ## install what is missing and run all tests
 	@$(RSCRIPT) tools/install.R testthat
 	@$(RSCRIPT) tools/test.R
+
+suggested: | .lib ## install the suggested packages, for the tests that use them (not gpboost)
+	@$(RSCRIPT) tools/install.R --suggested
 
 lint: | .lib ## the house rules that a script can check
 	@$(RSCRIPT) tools/install.R codetools
