@@ -14,6 +14,9 @@
 #' @export
 vif_fit.formula <- function(formula, coords, data = environment(formula), subset, na.action = stats::na.omit,
                             noise_variance = NULL, weights = NULL, family = stats::gaussian(), ...) {
+  if (!is.data.frame(data) && !is.environment(data) && !(is.list(data) && !is.object(data)) && !is.null(data)) {
+    refuse("data", "a data frame, or missing", describe(data))
+  }
   place <- place_of(if (missing(coords)) NULL else coords, data, formula)
   data <- place$data
   full <- stats::terms(formula, data = if (is.data.frame(data)) data[setdiff(names(data), place$column)])

@@ -95,7 +95,8 @@ attack_call <- function() {
   setTimeLimit()
   faults <- NULL
   refused <- inherits(answer, "failed")
-  named <- paste0(named_error, "|likelihood cannot be evaluated|cannot allocate vector|not enough memory|^'data' must be")
+  named <- paste0(named_error, "|likelihood cannot be evaluated|cannot allocate vector|not enough memory|^'data' must be",
+                  "|. is not an argument of |^object '.*' not found")
   if (refused && !grepl(named, answer$message)) faults <- paste0(label, "error without a name: ", answer$message)
   if (!refused && holds_nan(answer)) faults <- paste0(label, "NaN")
   list(form = if (refused) "refused" else "answered", searches = 1, faults = faults)

@@ -93,3 +93,9 @@ test_that("parameters at a bound and columns that hardly matter are named", {
   expect_identical(flat_columns(one), "none")
   expect_output(print_foot(one, 4), "hardly matter: none")
 })
+
+test_that("data that is no data frame is refused by name", {
+  for (odd in list(y ~ 1, gp_kernel(), 1:3, "a")) {
+    expect_error(vif_fit(y ~ 1, coords = ~ x, data = odd), "^vif_fit\\(\\): `data` must be a data frame")
+  }
+})
