@@ -26,6 +26,7 @@
 #'   alone need not be given).
 #' @param k Number of neighbours for all new points; `NULL` for the default: what is said above, and twice the `k` of the
 #'   fit for fits with other neighbours.
+#'   Above 200 they are the nearest, without a selection.
 #' @param se.fit Whether to compute standard errors.
 #' @param interval `"prediction"` adds limits for a new observation (noise by `nugget` alone),
 #'   `"confidence"` for the noise-free process.
@@ -129,7 +130,9 @@ predict_chunks <- function(object, new, k, want_variance, beta_uncertainty, chun
   if (!n) return(list(fit = numeric(), variance = if (want_variance) numeric()))
   starts <- seq(1, n, by = chunk)
   object$gp <- fitted_gp(object, threads)
-  at_chunk <- if (object$neighbours == "selected") selected_predictor(object, k, length(starts) > 1, threads) else {
+  # among very many neighbours there is little to choose: the nearest do
+  selects <- object$neighbours == "selected" && (is.null(k) || k <= 200)
+  at_chunk <- if (selects) selected_predictor(object, k, length(starts) > 1, threads) else {
     nearest_predictor(object, if (is.null(k)) min(2L * object$k, object$n) else k, threads)
   }
   parts <- lapply(starts, function(first) {
