@@ -118,8 +118,8 @@ pool_source <- function(object, noise, predecessors, threads) {
   plain_tree <- NULL
   function(pool, queries = NULL, new = NULL, index = FALSE) {
     if (index) {
-      if (is.null(tree)) tree <<- cover_tree(residual, threads_or_default(threads))
-      plain_tree <<- cover_tree(plain, threads_or_default(threads))
+      if (is.null(tree)) tree <<- cover_tree(residual, threads_or_null(threads))
+      plain_tree <<- cover_tree(plain, threads_or_null(threads))
       return(sys.function())
     }
     half <- min(as.integer(ceiling(pool / 2)), nrow(gp$x))
@@ -132,8 +132,6 @@ pool_source <- function(object, noise, predecessors, threads) {
     list(near, search(residual, tree, new))
   }
 }
-
-threads_or_default <- function(threads) if (is.na(threads)) NULL else threads
 
 # The process whose residual correlations include the noise of each point.
 noisy_process <- function(gp, noise) {

@@ -53,3 +53,6 @@ with_seed <- function(seed, code) {
   set.seed(seed)
   code
 }
+
+# A count of thread_count(), for functions that take the argument of users.
+threads_or_null <- function(threads) if (is.na(threads)) NULL else threads

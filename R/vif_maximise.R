@@ -142,8 +142,6 @@ make_gp <- function(theta, x, inducing, settings) {
 # Features of so many numbers, 80 MB, are made again when they are needed and not kept.
 large_features <- 1e7
 
-threads_or_null <- function(threads) if (is.na(threads)) NULL else threads
-
 # Log-likelihood at theta for a given structure, with its gradient and expected information in theta unless these
 # are not wanted (that of a step, unless "accurate" is asked for); -Inf where a covariance is not positive definite.
 evaluate <- function(theta, structure, data, settings, derivatives = TRUE, information = derivatives) {

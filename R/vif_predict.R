@@ -129,7 +129,6 @@ predict_chunks <- function(object, new, k, want_variance, beta_uncertainty, chun
   n <- nrow(new$x)
   if (!n) return(list(fit = numeric(), variance = if (want_variance) numeric()))
   starts <- seq(1, n, by = chunk)
-  object$gp <- fitted_gp(object, threads)
   # among very many neighbours there is little to choose: the nearest do
   selects <- object$neighbours == "selected" && (is.null(k) || k <= 200)
   at_chunk <- if (selects) selected_predictor(object, k, length(starts) > 1, threads) else {
@@ -177,13 +176,6 @@ prediction <- function(found, names, rows, n, se.fit, interval, level, nugget) {
     samples <- samples[names, , drop = FALSE]
   }
   structure(out, samples = samples, class = c("vif_prediction", "data.frame"))
-}
-
-# The residual process of a fit, whose features are made again where they were left out to save memory.
-fitted_gp <- function(object, threads) {
-  gp <- object$gp
-  if (!is.null(gp$V)) return(gp)
-  new_residual_gp(gp$x, gp$kernel, gp$inducing, gp$nugget, gp$jitter, threads)
 }
 
 # Functions of a few new points that give means, and variances of the noise-free process: from the nearest observations,
