@@ -112,18 +112,28 @@ as_tibble <- function(x) {
 
 #' @rdname vif_tidy
 #' @exportS3Method ggplot2::autoplot
-autoplot.vif <- function(object, type = c("residuals", "predictions"), ...) {
+autoplot.vif <- function(object, type = c("residuals", "predictions", "quantiles"), ...) {
   check_dots(...)
-  type <- check_choice(type, c("residuals", "predictions"), "type")
-  if (is_laplace(object) && type == "predictions") refuse("type", '"residuals" for this family', '"predictions"')
+  type <- check_choice(type, c("residuals", "predictions", "quantiles"), "type")
+  object <- whole_fit(object)
   standard <- if (is_laplace(object)) residuals_laplace(object, "quantile", seed = 1) else {
     fit_residuals(object, "standardised")
   }
   if (type == "predictions") {
-    d <- data.frame(predicted = object$y - fit_residuals(object, "loo"), observed = object$y)
+    predicted <- predict_left_out(object)
+    if (is_laplace(object)) {
+      predicted <- laplace_summary(object, predicted$fit, predicted$se, "response", "none", 0.95, object$weights)
+    }
+    d <- data.frame(predicted = predicted$fit, observed = unname(object$y))
     return(ggplot2::ggplot(d, ggplot2::aes(!!as.name("predicted"), !!as.name("observed"))) +
              ggplot2::geom_abline(colour = "grey60") + ggplot2::geom_point(alpha = 0.5, colour = "#2f7fb8") +
              ggplot2::labs(x = "predicted from all others", y = "observed"))
+  }
+  if (type == "quantiles") {
+    return(ggplot2::ggplot(data.frame(residual = standard), ggplot2::aes(sample = !!as.name("residual"))) +
+             ggplot2::geom_abline(colour = "grey60") + ggplot2::geom_qq(colour = "#2f7fb8") +
+             ggplot2::labs(x = "normal quantiles",
+                           y = if (is_laplace(object)) "randomised quantile residuals" else "standardised residuals"))
   }
   inputs <- fitted_inputs(object)$x
   names <- input_names(inputs)

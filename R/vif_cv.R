@@ -14,6 +14,12 @@
 #' observation lies beyond it), both in the units of the observations, `log` minus the log density; the smaller the
 #' better. `coverage` is the share of observations in their intervals, which should be `level`.
 #'
+#' For families other than `gaussian()` the same are those of the predictive distributions, integrated over the
+#' uncertainty of the linear predictor (`crps` by 200 points of each). Binary responses, or shares of trials, have instead
+#' `log`, the Brier score `brier` (mean squared error of the probability) and `auc`, the area under the receiver operating
+#' characteristic: the larger the better. The mode is found again in each fold; leaving one out takes working responses as
+#' they are.
+#'
 #' @param fit A [vif_fit()].
 #' @param folds Number of folds; or a vector with the fold of each observation; or `"loo"` to leave out one at a time.
 #' @param blocks `NULL` for random folds; a number of compact blocks of equal size, cut across the inputs in units of
@@ -25,10 +31,11 @@
 #' @param seed Seed of the folds. The session's random numbers are left untouched.
 #' @param threads Number of threads, see [vecchiann_info()].
 #' @return A list of class `"vif_cv"`: `scores`, a named vector of `rmse`, `mae`, `crps`, `interval`, `coverage` and
-#'   `log`; `predictions`, a data frame in the order of the data with `fold`, `observed`, `fit` and `se.obs`; `level`
-#'   and `folds`.
+#'   `log` (or `log`, `brier` and `auc`); `predictions`, a data frame in the order of the data with `fold`, `observed`, `fit`
+#'   and `se.obs`, for families other than `gaussian()` also the linear predictor `link` and its standard error `se.link`;
+#'   `level` and `folds`.
 #' @section Errors:
-#' A fit of another family than `gaussian()`; more folds than observations (or blocks), and vectors of another length.
+#' More folds than observations (or blocks), and vectors of another length.
 #' @references Gneiting, T. and Raftery, A. E. (2007). Strictly proper scoring rules, prediction, and estimation.
 #'   *Journal of the American Statistical Association* 102(477).
 #'
@@ -46,7 +53,6 @@
 vif_cv <- function(fit, folds = 10, blocks = NULL, level = 0.95, refit = FALSE, k = 2 * fit$k, seed = 1,
                    threads = NULL) {
   fit <- whole_fit(check_fit(fit, "fit"), threads)
-  if (is_laplace(fit)) refuse("fit", "a Gaussian fit", paste("one of family", fit$family$family))
   level <- check_number(level, "level", "a number between 0 and 1", function(p) p > 0 && p < 1)
   refit <- check_flag(refit, "refit")
   k <- check_whole(k, "k", 1)
@@ -56,10 +62,7 @@ vif_cv <- function(fit, folds = 10, blocks = NULL, level = 0.95, refit = FALSE, 
     if (!is.null(blocks)) refuse("blocks", 'NULL with folds = "loo"', describe(blocks))
     if (refit) refuse("refit", 'FALSE with folds = "loo"', "TRUE")
     fold <- seq_len(fit$n)
-    left <- fit_residuals(fit, "loo")
-    found <- list(fit = unname(fit$y - left), se = unname(left / fit_residuals(fit, "standardised")))
-    # a residual of zero has no standard deviation to be read from it
-    found$se[!is.finite(found$se)] <- stats::median(found$se, na.rm = TRUE)
+    found <- predict_left_out(fit)
   } else {
     fold <- folds_of(fit, folds, blocks, seed)
     found <- list(fit = numeric(fit$n), se = numeric(fit$n))
@@ -71,7 +74,17 @@ vif_cv <- function(fit, folds = 10, blocks = NULL, level = 0.95, refit = FALSE, 
     }
   }
   predictions <- data.frame(fold = fold, observed = unname(fit$y), fit = found$fit, se.obs = found$se)
-  structure(list(scores = scores(predictions, level), predictions = predictions, level = level,
+  if (is_laplace(fit)) {
+    # in folds that are fitted again parameters of the family differ a little: the scores use those of the whole fit
+    p <- list(link = found$fit, se = found$se)
+    predictions[c("fit", "se.obs")] <- laplace_summary(fit, p$link, p$se, "response", "none", level, fit$weights)[
+      c("fit", "se.obs")]
+    predictions[c("link", "se.link")] <- p
+    of_fit <- family_scores(fit, predictions$observed, fit$weights, p, level)
+  } else {
+    of_fit <- scores(predictions, level)
+  }
+  structure(list(scores = of_fit, predictions = predictions, level = level,
                  folds = length(unique(fold)), blocks = blocks, loo = identical(folds, "loo")), class = "vif_cv")
 }
 
@@ -124,13 +137,25 @@ compact_blocks <- function(x, blocks) {
   block
 }
 
-# Predictions of some observations by the others.
+# Predictions of each observation by all others: means and standard deviations of the observations, or of the linear predictors
+# where the family is not gaussian().
+predict_left_out <- function(fit) {
+  if (is_laplace(fit)) return(stats::setNames(left_out(fit), c("fit", "se")))
+  left <- fit_residuals(fit, "loo")
+  found <- list(fit = unname(fit$y - left), se = unname(left / fit_residuals(fit, "standardised")))
+  # a residual of zero has no standard deviation to be read from it
+  found$se[!is.finite(found$se)] <- stats::median(found$se, na.rm = TRUE)
+  found
+}
+
+# The same of some observations by the others.
 predict_held <- function(fit, held, refit, k, threads) {
   kept <- without(fit, held, threads)
   inputs <- fitted_inputs(fit)
   if (refit) kept <- refitted(fit, held, kept)
   found <- predict_chunks(kept, some_inputs(inputs, held), min(k, kept$n), TRUE, FALSE, 50000, threads, FALSE)
   offset <- if (is.null(fit$offset)) 0 else fit$offset[held]
+  if (is_laplace(fit)) return(list(fit = found$fit + offset, se = sqrt(found$variance)))
   # the noise of the observations that are held out, beside that of weight 1 which predict_chunks() knows
   known <- (fit_noise(fit) + fit$nugget * (1 / fit_weights(fit) - 1))[held]
   list(fit = found$fit + offset, se = sqrt(found$variance + kept$nugget + known))
@@ -144,12 +169,7 @@ without <- function(fit, held, threads) {
   gp$x <- gp$x[ordered, , drop = FALSE]
   gp$V <- gp$V[, ordered, drop = FALSE]
   gp$variance <- gp$variance[ordered]
-  place <- cumsum(ordered)
-  id <- fit$id[ordered, , drop = FALSE]
-  lost <- which(rowSums(!is.na(id) & !matrix(ordered[id], nrow(id))) > 0)
-  id[] <- place[id]
-  k <- min(ncol(id), nrow(gp$x) - 1L)
-  id <- id[, seq_len(k), drop = FALSE]
+  k <- min(ncol(fit$id), nrow(gp$x) - 1L)
   out <- fit
   out$gp <- gp
   out$n <- nrow(gp$x)
@@ -159,25 +179,50 @@ without <- function(fit, held, threads) {
   out$offset <- fit$offset[stays]
   out$noise_variance <- fit$noise_variance[stays]
   out$weights <- fit$weights[stays]
-  if (length(lost)) id[lost, ] <- fitted_neighbours(out, gp, k, queries = lost)
-  out$id <- id
+  out$id <- kept_sets(fit$id, ordered, k, function(lost) fitted_neighbours(out, gp, k, queries = lost))
+  out$na.action <- NULL
   out$X <- if (!is.null(fit$X)) check_covariates(fit$X[stays, , drop = FALSE], out$n, "X without a fold")
+  if (is_laplace(fit)) {
+    out$linear.predictors <- fit$linear.predictors[stays]
+    out$latent_id <- if (fit$laplace == "noisy") out$id else {
+      kept_sets(fit$latent_id, ordered, k, function(lost) {
+        neighbours_of(gp, rep(1e-6 * gp$kernel$variance, out$n), utils::modifyList(fit$settings, list(k = k)), lost)
+      })
+    }
+    return(laplace_without(out, threads))
+  }
   basis <- mean_basis(out$X)
   response <- unname(if (is.null(out$offset)) out$y else out$y - out$offset)
-  evaluation <- vif_evaluate(response[out$order], gp, id, observation_noise(out), basis$Q[out$order, , drop = FALSE],
+  evaluation <- vif_evaluate(response[out$order], gp, out$id, observation_noise(out), basis$Q[out$order, , drop = FALSE],
                              threads)
   mean <- mean_estimates(evaluation, basis, colnames(out$X))
   out$coefficients <- mean$beta
   out$vcov <- mean$vcov
   out$loglik <- evaluation$loglik
   out$state <- kept_state(evaluation, mean$B)
-  out$na.action <- NULL
   out
+}
+
+# Conditioning sets of the observations that stay (`ordered`, by row); `search` finds new ones for rows that lose a neighbour.
+kept_sets <- function(id, ordered, k, search) {
+  id <- id[ordered, , drop = FALSE]
+  lost <- which(rowSums(!is.na(id) & !matrix(ordered[id], nrow(id))) > 0)
+  id[] <- cumsum(ordered)[id]
+  id <- id[, seq_len(k), drop = FALSE]
+  if (length(lost)) id[lost, ] <- search(lost)
+  id
 }
 
 # The same with parameters estimated without them.
 refitted <- function(fit, held, kept) {
   inputs <- fitted_inputs(fit)
+  if (is_laplace(fit)) {
+    return(vif_fit.default(kept$y, inputs$x[-held, , drop = FALSE], X = kept$X, kernel = fit$kernel,
+                           inducing = fit$gp$inducing, k = kept$k, weights = kept$weights, neighbours = fit$neighbours,
+                           jitter = fit$gp$jitter, start = list(kernel = fit$kernel, phi = fit$phi),
+                           lengthscale = own_groups(fit), progress = FALSE, family = fit$family, offset = kept$offset,
+                           laplace = fit$laplace))
+  }
   response <- if (is.null(kept$offset)) kept$y else kept$y - kept$offset
   again <- vif_fit.default(response, inputs$x[-held, , drop = FALSE], X = kept$X, kernel = fit$kernel,
                            inducing = fit$gp$inducing, k = kept$k, nugget = if (fit$nugget_fixed) fit$nugget,
@@ -216,6 +261,6 @@ print.vif_cv <- function(x, digits = 4, ...) {
   }
   cat("<vif_cv> ", counted(nrow(x$predictions), "observation"), ", ", how, "\n", sep = "")
   print(signif(x$scores, digits))
-  cat(sprintf("interval and coverage at level %s\n", format(x$level)))
+  if ("interval" %in% names(x$scores)) cat(sprintf("interval and coverage at level %s\n", format(x$level)))
   invisible(x)
 }

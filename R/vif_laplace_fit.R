@@ -27,22 +27,19 @@ fit_laplace <- function(y, x, X, family, weights, offset, settings, order, start
     warn_laplace(paste("the covariates or the process separate the outcomes (every one has a fitted probability above",
                        "0.95): coefficients or variance have no finite estimates"), "vif_separation")
   }
-  back <- order(rows)
-  mean <- mean_estimates(list(beta = mode$beta, information = mode$information, B = mode$solved$B), basis, colnames(X))
   # settings of a saved fit hold no functions of this version
   settings$family <- NULL
   fit <- structure(list(
-    call = call, kernel = to_kernel(found$theta, settings), nugget = 0, coefficients = mean$beta, vcov = mean$vcov,
-    loglik = mode$loglik, df = length(found$theta) + length(found$phi) + NCOL(X) * !is.null(X), n = n, k = settings$k,
+    call = call, kernel = to_kernel(found$theta, settings), nugget = 0, loglik = mode$loglik,
+    df = length(found$theta) + length(found$phi) + NCOL(X) * !is.null(X), n = n, k = settings$k,
     converged = found$converged, message = found$message, iterations = found$iterations, history = found$history,
-    nugget_fixed = TRUE, noise_variance = mode$noise[back], weights = response$w, neighbours = settings$neighbours,
+    nugget_fixed = TRUE, weights = response$w, neighbours = settings$neighbours,
     y = stats::setNames(response$y, if (is.null(dim(y))) names(y)), X = X, offset = given, order = rows,
     gp = found$structure$gp, id = found$structure$wide, theta = found$theta, settings = settings,
     at = found$structure$at, family = family$object, phi = found$phi, laplace = settings$laplace,
-    latent_id = found$structure$id, linear.predictors = unname(mode$eta)[back], loglik_se = mode$se,
-    state = list(coef = mode$state$coef, D = mode$state$D, root = mode$state$root, b = drop(mode$solved$b),
-                 error = drop(mode$solved$error), residual = mode$response, B = mean$B)
+    latent_id = found$structure$id, loglik_se = mode$se
   ), class = "vif")
+  fit <- with_mode(fit, mode, basis)
   fit$bounded <- at_bounds(found$theta, settings, fit)
   warn_bounds(fit)
   sealed(lean_fit(fit))
@@ -83,7 +80,7 @@ some_data <- function(data, rows) {
 
 # ---- starting values: a subset of the data, from the best of a few lengthscales ----
 
-laplace_start <- function(start, data, settings, progress, size = 2000) {
+laplace_start <- function(start, data, settings, progress) {
   family <- settings$family
   phi <- family_start(family, data)
   if (is.list(start) && !inherits(start, "gp_kernel")) {
@@ -97,27 +94,46 @@ laplace_start <- function(start, data, settings, progress, size = 2000) {
   }
   if (identical(start, "kernel")) return(list(theta = to_theta(settings$kernel, 0, settings), phi = phi))
   if (!identical(start, "auto")) refuse("start", '"auto", "kernel" or a list of a `kernel`', describe(start))
+  begin <- list(phi = phi)
   n <- nrow(data$x)
-  index <- list(y = seq_len(n), x = data$x, X = NULL, extra = numeric(n))
-  part <- subset_of(index, settings, size)
+  for (size in c(2000, if (n >= 32000) n %/% 8)) {
+    part <- laplace_subset(data, settings, size, begin$theta)
+    if (is.null(begin$theta)) begin$theta <- best_of_grid(phi, part)
+    stage <- if (size == 2000) "subset" else "part"
+    found <- laplace_climb(begin[c("theta", "phi")], part$data, part$settings, limit = 30, tolerance = 1e-2,
+                           stage = stage, progress = progress)
+    begin <- list(theta = found$theta, phi = found$phi, history = rbind(begin$history, found$history),
+                  beta = if (is.null(part$data$X) == is.null(data$X)) found$mode$beta)
+  }
+  begin
+}
+
+# Part of the data, spread out and in groups, and settings that cost little.
+laplace_subset <- function(data, settings, size, theta) {
+  n <- nrow(data$x)
+  part <- subset_of(list(y = seq_len(n), x = data$x, X = NULL, extra = numeric(n)), settings, size, theta)
   small <- some_data(data, part$data$y)
   if (!is.null(small$X) && qr(small$X)$rank < ncol(small$X)) small$X <- NULL
   own <- part$settings
   own$inducing <- count_inducing(settings$inducing, length(small$y) %/% 30)
   own$neighbours <- settings$neighbours
   own$laplace <- "noisy"
+  list(data = small, settings = own)
+}
+
+# The best of a few lengthscales.
+best_of_grid <- function(phi, part) {
+  settings <- part$settings
   thetas <- lapply(c(0.03, 0.08, 0.2, 0.5), function(share) {
     kernel <- list(variance = settings$spread / 2, lengthscale = share * settings$scale,
                    smoothness = settings$kernel$smoothness)
     inside(to_theta(kernel, 0, settings), theta_bounds(settings))
   })
-  structure <- laplace_structure(thetas[[2]], small, own)
-  value <- vapply(thetas, function(theta) laplace_at(list(theta = theta, phi = phi), structure, small, own)$loglik, 0)
-  if (!any(is.finite(value))) return(list(theta = thetas[[3]], phi = phi))
-  begin <- list(theta = thetas[[which.max(value)]], phi = phi)
-  found <- laplace_climb(begin, small, own, limit = 30, tolerance = 1e-2, stage = "subset", progress = progress)
-  list(theta = found$theta, phi = found$phi, beta = if (is.null(small$X) == is.null(data$X)) found$mode$beta,
-       curve = found$curve * n / length(small$y), history = found$history)
+  structure <- laplace_structure(thetas[[2]], part$data, settings)
+  value <- vapply(thetas, function(theta) {
+    laplace_at(list(theta = theta, phi = phi), structure, part$data, settings)$loglik
+  }, 0)
+  thetas[[if (any(is.finite(value))) which.max(value) else 3]]
 }
 
 # ---- evaluation ----
@@ -141,7 +157,7 @@ laplace_structure <- function(theta, data, settings, noise = NULL) {
 
 # The likelihood at parameters par (theta, phi, beta); without beta it is taken from the mode.
 laplace_at <- function(par, structure, data, settings, eta = NULL, gradient = FALSE, tolerance = 1e-4,
-                       noisy = settings$laplace == "noisy", probes = 20) {
+                       noisy = settings$laplace == "noisy", probes = 20, refine = FALSE) {
   tryCatch({
     gp <- make_gp(par$theta, data$x, structure$inducing, settings)
     phi <- all_phi(settings$family, par$phi)
@@ -150,11 +166,25 @@ laplace_at <- function(par, structure, data, settings, eta = NULL, gradient = FA
                        gradient, tolerance)
     } else {
       latent_evaluate(gp, structure$id, structure$wide, data, settings$family, phi, par$beta, eta,
-                      settings$threads, gradient, tolerance, probes, settings$seed)
+                      settings$threads, gradient, tolerance, probes, settings$seed, refine = refine)
     }
     if (!is.finite(found$loglik)) found$loglik <- -Inf
     c(found, list(gp = gp, par = par))
   }, error = function(e) list(loglik = -Inf, failure = conditionMessage(e)))
+}
+
+# The same for a log-likelihood that is shown and compared, with a mode to more digits: by a sparse factor, or by conjugate
+# gradients with little left to the random vectors.
+laplace_final <- function(par, structure, data, settings, eta, gradient = FALSE) {
+  exact <- settings$laplace == "exact" || settings$laplace == "auto" && factors_well(structure$id, data$x)
+  found <- laplace_at(par, structure, data, settings, eta, gradient, 1e-7, refine = !exact,
+                      probes = if (exact && !gradient) 2 else 50)
+  if (exact && is.finite(found$loglik)) {
+    phi <- all_phi(settings$family, par$phi)
+    found$loglik <- exact_loglik(found, structure$id, data, settings$family, phi, settings$threads)
+    found$se <- 0
+  }
+  found
 }
 
 # ---- optimisation ----
@@ -165,7 +195,8 @@ laplace_maximise <- function(begin, data, settings, iterations, progress, search
   history <- begin$history
   noise <- NULL
   for (search in seq_len(searches)) {
-    found <- laplace_climb(at, data, settings, iterations - done, 1e-3, "all", progress, noise, done)
+    tolerance <- min(max(1e-3, 2e-7 * length(data$y)), 5e-3)
+    found <- laplace_climb(at, data, settings, iterations - done, tolerance, "all", progress, noise, done)
     done <- found$iterations
     history <- rbind(history, found$history)
     at <- found
@@ -173,33 +204,27 @@ laplace_maximise <- function(begin, data, settings, iterations, progress, search
     if (!found$settled || !off_grid(found$theta, found$structure$at, settings)) break
   }
   # the last mode is that of predictions, and found to more digits
-  mode <- laplace_at(found[c("theta", "phi", "beta")], found$structure, data, settings, found$eta,
-                     tolerance = 1e-7, probes = 50)
+  mode <- laplace_final(found[c("theta", "phi", "beta")], found$structure, data, settings, found$eta)
   if (!is.finite(mode$loglik)) mode <- found$mode
-  if (settings$laplace == "latent" && factors_well(found$structure$id, data$x)) {
-    phi <- all_phi(settings$family, found$phi)
-    mode$loglik <- exact_loglik(mode, found$structure$id, data, settings$family, phi, settings$threads)
-    mode$se <- 0
-  }
   found$structure$gp <- mode$gp
   list(theta = found$theta, phi = found$phi, mode = mode, structure = found$structure, converged = found$settled,
        message = found$message, iterations = done, history = history)
 }
 
-# Whether a sparse factor costs less than a few evaluations: moderate sizes in the plane.
-factors_well <- function(id, x) nrow(id) <= 10000 && length(id) <= 3e5 && ncol(x) <= 2
+# Whether a sparse factor costs no more than a few evaluations: moderate sizes in the plane.
+factors_well <- function(id, x) nrow(id) <= 5000 && length(id) <= 1.5e5 && ncol(x) <= 2
 
 # The likelihood at a mode without the error of the quadrature.
 exact_loglik <- function(mode, id, data, family, phi, threads) {
   gp <- mode$gp
   slack <- rep(latent_jitter * gp$kernel$variance, length(data$y))
   latent <- .Call(C_vif_regression, gp, slack, id, NULL, NULL, threads)
-  logdet <- sparse_system(gp, id, latent, threads)(mode$noise)$logdet()$value
+  logdet <- sparse_system(gp, id, latent)(mode$noise)$logdet()
   sum(family$value(data$y, mode$eta, data$w, phi)) - sum(mode$a * mode$b) / 2 - (logdet - sum(log(mode$noise))) / 2
 }
 
-# One climb with sets held fixed, by the method of Broyden, Fletcher, Goldfarb and Shanno in coordinates in which the
-# curvature is about 1, as `curve` or a guess says. It ends where the next step promises less than `tolerance`.
+# One climb with sets held fixed, by the method of Broyden, Fletcher, Goldfarb and Shanno from the information of the working
+# responses. It ends where the next step promises less than `tolerance`.
 laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progress, noise = NULL, done = 0) {
   clock <- proc.time()[["elapsed"]]
   bounds <- theta_bounds(settings)
@@ -207,19 +232,13 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
   count <- c(theta = length(begin$theta), phi = length(begin$phi))
   first <- laplace_at(begin[c("theta", "phi", "beta")], structure, data, settings, begin$eta, noisy = TRUE)
   if (!is.finite(first$loglik)) {
-    stop(user_call(), "the likelihood cannot be evaluated: ",
-         first$failure %or% "the mode of the latent process is not found", call. = FALSE)
+    if (is.null(first$failure)) stop_mode()
+    stop(user_call(), "the likelihood cannot be evaluated: ", first$failure, call. = FALSE)
   }
   par <- c(begin$theta, log(begin$phi), first$beta)
   unpack <- function(par) {
     list(theta = par[seq_len(count[[1]])], phi = exp(par[count[[1]] + seq_len(count[[2]])]),
          beta = unname(par[-seq_len(sum(count))]))
-  }
-  slope <- function(at) {
-    g <- at$gradient
-    tail <- length(g) - length(par) + sum(count) # parameters of the kernel and phi
-    of_kernel <- to_theta_slope(g[seq_len(tail - count[[2]])], unpack(par)$theta, settings)
-    c(of_kernel, g[-seq_len(tail - count[[2]])])
   }
   evaluate_at <- function(par, eta) {
     own <- unpack(par)
@@ -227,12 +246,10 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
     if (outside) return(list(loglik = -Inf))
     laplace_at(own, structure, data, settings, eta, gradient = TRUE)
   }
-  inverse <- diag(1 / start_curvature(begin$curve, length(par), sum(count), first$information))
-  if (is.matrix(begin$curve) && nrow(begin$curve) == length(par)) {
-    inverse <- tryCatch(solve(begin$curve), error = function(e) inverse)
-  }
+  curve <- begin$curve %or% working_information(first, structure, data, settings)
+  inverse <- tryCatch(solve(curve), error = function(e) diag(1 / pmax(diag(curve), 1e-8), nrow(curve)))
   current <- evaluate_at(par, first$eta)
-  g <- slope(current)
+  g <- laplace_slope(current, settings)
   history <- NULL
   note <- function() {
     now <- proc.time()[["elapsed"]]
@@ -270,11 +287,8 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
       inverse <- diag(diag(inverse))
       next
     }
-    g_new <- local({
-      old <- par
-      par <<- par + step
-      slope(trial)
-    })
+    par <- par + step
+    g_new <- laplace_slope(trial, settings)
     change <- g - g_new
     if (sum(change * step) > 1e-10 * sqrt(sum(change^2) * sum(step^2))) inverse <- bfgs_update(inverse, step, change)
     current <- trial
@@ -288,10 +302,23 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
                       } else "the likelihood rises no more along its gradient"))
 }
 
-start_curvature <- function(curve, size, outer, information) {
-  guess <- rep(20, size)
-  if (size > outer) guess[-seq_len(outer)] <- diag(as.matrix(information))
-  pmax(guess, 1e-8)
+# Information about (theta, log phi, beta) at a mode: of the covariance what is expected of Gaussian responses with the
+# working noise, of phi the squares of each observation's slopes, of beta that of generalised least squares.
+working_information <- function(mode, structure, data, settings) {
+  par <- mode$par
+  found <- vif_evaluate(mode$response, mode$gp, structure$wide, mode$noise, NULL, settings$threads, gradient = TRUE,
+                        information = TRUE, memory = settings$memory)
+  phi <- all_phi(settings$family, par$phi)
+  slopes <- settings$family$phi_slopes(data$y, mode$eta, data$w, phi)[names(par$phi)]
+  parts <- list(to_theta_information(found$fisher, par$theta, settings),
+                diag(vapply(slopes, function(own) sum(own$value^2), 0), length(slopes)), mode$information %or% matrix(0, 0, 0))
+  size <- vapply(parts, NROW, 0L) * (vapply(parts, length, 0L) > 0)
+  out <- matrix(0, sum(size), sum(size))
+  for (part in which(size > 0)) {
+    at <- sum(size[seq_len(part - 1)]) + seq_len(size[part])
+    out[at, at] <- parts[[part]]
+  }
+  out + diag(1e-6 * diag(out) + 1e-8, nrow(out))
 }
 
 bfgs_update <- function(inverse, step, change) {

@@ -10,18 +10,22 @@
 latent_jitter <- 1e-8
 
 # As laplace_evaluate(), with `id` the sets of the latent process and `wide` those of the noisy one. Random numbers
-# are the same in every evaluation.
+# are the same in every evaluation. `refine` takes nearly all of their variance out of the log-likelihood, not of the
+# gradient, at about the cost of another evaluation without it.
 latent_evaluate <- function(gp, id, wide, data, family, phi, beta, eta = NULL, threads = NA_integer_, gradient = FALSE,
-                            tolerance = 1e-4, probes = 20, seed = 1, jitter = latent_jitter) {
+                            tolerance = 1e-4, probes = 20, seed = 1, jitter = latent_jitter, refine = FALSE) {
   slack <- rep(jitter * gp$kernel$variance, length(data$y))
   latent <- .Call(C_vif_regression, gp, slack, id, NULL, NULL, threads)
   mode <- latent_mode(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance)
   if (!mode$settled) return(c(mode, loglik = -Inf))
   drawn <- latent_draws(mode, wide, gp, probes, seed, threads)
-  logdet <- sum(log(mode$state$D)) + 2 * sum(log(diag(mode$state$root))) + mean(drawn$log)
+  rest <- if (refine) refined_rest(mode, drawn, gp, id, wide, latent, threads) else {
+    list(value = mean(drawn$log), se = stats::sd(drawn$log) / sqrt(probes))
+  }
+  logdet <- sum(log(mode$state$D)) + 2 * sum(log(diag(mode$state$root))) + rest$value
   mode$loglik <- sum(family$value(data$y, mode$eta, data$w, phi)) - sum(mode$a * mode$b) / 2 -
     (logdet - sum(log(mode$noise))) / 2
-  mode$se <- stats::sd(drawn$log) / sqrt(probes) / 2
+  mode$se <- rest$se / 2
   if (gradient) mode$gradient <- latent_gradient(mode, drawn, gp, id, wide, latent, slack, data, family, phi, threads)
   mode
 }
@@ -33,13 +37,17 @@ latent_multiply <- function(gp, id, latent, x, threads) {
     .Call(C_laplace_combination, .Call(C_laplace_crossproduct, gp$V, x, NULL, threads), gp$V, threads)
 }
 
+# The mode b of the latent process and a = A^-1 (z - mean), which is the inverse of its covariance times b, by Newton's method
+# (with expected curvatures: scoring). For families whose log density is not concave, such as Student's t, or whose
+# expansions overshoot, steps are halved until the joint log density rises, so that the search ends at a maximum from any
+# start (Vanhatalo, Jylanki and Vehtari, 2009). The first step is compared with b = 0.
 latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance, iterations = 100) {
   p <- NCOL(data$X) * !is.null(data$X)
   fixed <- data$offset + if (p) drop(data$X %*% beta) else 0
+  joint <- function(at) sum(family$value(data$y, fixed + at$b, data$w, phi)) - sum(at$a * at$b) / 2
   from <- if (is.null(eta)) family_guess(family, data) else eta
-  longest <- if (family$object$link == "identity") Inf else 4
-  last <- Inf
-  damping <- 1
+  here <- list(a = 0 * from, b = 0 * from)
+  height <- joint(here)
   state <- NULL
   for (iteration in seq_len(iterations)) {
     s <- family$slopes(data$y, from, data$w, phi)
@@ -51,8 +59,7 @@ latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, thre
     solve <- function(r, start = NULL) conjugate_gradients(multiply, precondition, r, 1e-7, start = start)$x
     z <- from - fixed + noise * s$d1
     a <- drop(solve(rbind(z), rbind(s$d1)))
-    move <- fixed + z - noise * a - from
-    size <- max(abs(move) * sqrt(s$curvature))
+    size <- max(abs(fixed + z - noise * a - from) * sqrt(s$curvature))
     if (is.na(size)) break
     if (size < tolerance) {
       if (!identical(noise, state$noise)) state <- working_state(gp, wide, noise, threads)
@@ -64,9 +71,19 @@ latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, thre
                   solve = solve, multiply = multiply, precondition = precondition, solved = kept, settled = TRUE,
                   information = if (p) crossprod(data$X, t(solved$solved[-1, , drop = FALSE])), iterations = iteration))
     }
-    damping <- if (size > last) max(damping / 2, 1 / 64) else min(1, 1.5 * damping)
-    last <- size
-    from <- from + pmin(pmax(damping * move, -longest), longest)
+    new <- list(a = a, b = z - noise * a)
+    reached <- joint(new)
+    halvings <- 0
+    # rounding and the tolerance of the solutions must not stop the last steps
+    while (!isTRUE(reached >= height - 1e-8 * (1 + abs(height))) && halvings < 30) {
+      halvings <- halvings + 1
+      new <- list(a = (new$a + here$a) / 2, b = (new$b + here$b) / 2)
+      reached <- joint(new)
+    }
+    if (halvings == 30) break
+    here <- new
+    height <- reached
+    from <- fixed + here$b
   }
   list(eta = from, settled = FALSE)
 }
@@ -81,7 +98,46 @@ latent_draws <- function(mode, wide, gp, probes, seed, threads) {
       .Call(C_laplace_combination, matrix(stats::rnorm(m * probes), m), gp$V, threads)
   })
   found <- conjugate_gradients(mode$multiply, mode$precondition, y, 1e-6)
-  list(y = y, by_A = found$x, log = found$log)
+  list(y = y, by_A = found$x, log = found$log, linear = found$linear)
+}
+
+# tr log(I + E) for E = S^-1/2 A S^-1/2 - I. Nearly all variance of its estimate is that of the draws' z'Ez, whose
+# expectation tr E is known: control variates leave the terms of second order. With S = V'V + R_S, R_S^-1 = P = B'B of
+# the noisy process, A = V'V + R + N and Y = V P,
+#   tr E = tr P (R + N) - n + m - tr M^-1 - tr M^-1 Y (R + N) Y'.
+# A row of B, which is regression on a set, has variance 1 under the process plus noise; under R, its approximation, a
+# little more or less: tr P (R + N) - n is the sum of these differences, of which some rows, evenly spaced, say enough.
+refined_rest <- function(mode, drawn, gp, id, wide, latent, threads, rows = 300, chunk = 50) {
+  n <- length(mode$noise)
+  m <- nrow(gp$V)
+  state <- mode$state
+  # x (R + N) x' for each row x
+  variance <- function(x) {
+    drop(.Call(C_laplace_solves, id, latent$coef, x, TRUE)^2 %*% latent$D) + drop(x^2 %*% mode$noise)
+  }
+  in_chunks <- function(which, f) unlist(lapply(split(which, (seq_along(which) - 1) %/% chunk), f), use.names = FALSE)
+  pick <- unique(round(seq(1, n, length.out = min(rows, n))))
+  excess <- in_chunks(pick, function(pick) {
+    x <- matrix(0, length(pick), n)
+    x[cbind(seq_along(pick), pick)] <- 1
+    for (slot in seq_len(ncol(wide))) {
+      of <- wide[pick, slot]
+      there <- which(!is.na(of))
+      x[cbind(there, of[there])] <- -state$coef[slot, pick[there]]
+    }
+    variance(x) / state$D[pick] - 1
+  })
+  known <- n * mean(excess)
+  if (m) {
+    inverse <- forwardsolve(state$root, diag(m))
+    known <- known + m - sum(inverse^2) - sum(in_chunks(seq_len(m), function(rows) {
+      WD <- .Call(C_laplace_combination, t(inverse[rows, , drop = FALSE]), state$W, threads)
+      variance(.Call(C_laplace_collects, wide, state$coef, WD / rep(state$D, each = length(rows))))
+    }))
+  }
+  rest <- drawn$log - drawn$linear
+  sampled <- if (length(pick) < n) n * stats::sd(excess) / sqrt(length(pick)) else 0
+  list(value = known + mean(rest), se = sqrt(stats::var(rest) / length(rest) + sampled^2))
 }
 
 latent_gradient <- function(mode, drawn, gp, id, wide, latent, slack, data, family, phi, threads) {
@@ -134,8 +190,8 @@ latent_through_mode <- function(mode, h) {
   list(l = l, q = q)
 }
 
-# Solutions of A x = r, a right-hand side in each row, and for each of them r' S^-1/2 log(S^-1/2 A S^-1/2) S^-1/2 r by
-# the Lanczos matrix that the steps make.
+# Solutions of A x = r, a right-hand side in each row, and for each of them with z = S^-1/2 r and E = S^-1/2 A S^-1/2 - I
+# the terms log = z' log(I + E) z, by the Lanczos matrix that the steps make, and linear = z' E z.
 conjugate_gradients <- function(multiply, precondition, r, tolerance, most = 200, start = NULL) {
   x <- 0 * r
   z <- precondition(r)
@@ -162,7 +218,8 @@ conjugate_gradients <- function(multiply, precondition, r, tolerance, most = 200
     if (all(rz <= tolerance^2 * first)) break
     p <- z + beta * p
   }
-  list(x = x, steps = step, log = first * vapply(seq_len(nrow(x)), function(i) lanczos_log(alphas[i, ], betas[i, ]), 0))
+  list(x = x, steps = step, linear = first * ifelse(alphas[, 1] > 0, 1 / alphas[, 1] - 1, 0),
+       log = first * vapply(seq_len(nrow(x)), function(i) lanczos_log(alphas[i, ], betas[i, ]), 0))
 }
 
 # e1' log(T) e1 for the Lanczos matrix T of conjugate gradients with these steps.

@@ -174,18 +174,3 @@ simulate_laplace <- function(object, nsim, seed) {
   })
   stats::setNames(as.data.frame(draws), paste0("sim_", seq_len(nsim)))
 }
-
-# ---- scores of predictions ----
-
-# Log scores log p(y) of new responses, and for binary ones Brier scores, from predictions of the linear predictor.
-laplace_scores <- function(object, y, link, se, w = rep(1, length(y))) {
-  family <- laplace_family(object$family)
-  phi <- all_phi(family, object$phi)
-  rule <- hermite()
-  log_density <- matrix(family$value(y, outer(se, rule$node) + link, w, phi), length(y))
-  top <- do.call(pmax, as.data.frame(log_density))
-  list(log = top + log(drop(exp(log_density - top) %*% rule$weight)),
-       brier = if (family$name %in% c("logit", "probit")) {
-         (y - drop(family$mean(outer(se, rule$node) + link) %*% rule$weight))^2
-       })
-}

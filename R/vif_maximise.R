@@ -315,7 +315,9 @@ polish <- function(current, structure, data, settings, bounds, limit) {
 # error of the approximation is then the same for all, and differences are those of the models. Each is taken at its own
 # maximum for these sets, one scoring step away. Fits of other inputs keep their own sets.
 common_loglik <- function(fits) {
-  if (any(vapply(fits, is_laplace, NA))) return(vapply(fits, `[[`, 0, "loglik"))
+  of_families <- vapply(fits, is_laplace, NA)
+  if (all(of_families)) return(common_laplace(fits))
+  if (any(of_families)) return(vapply(fits, `[[`, 0, "loglik"))
   largest <- fits[[which.max(vapply(fits, function(fit) fit$df, 0))]]
   structure <- list(inducing = largest$gp$inducing, id = largest$id)
   vapply(fits, function(fit) {

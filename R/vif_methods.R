@@ -90,7 +90,7 @@ summary.vif <- function(object, check = FALSE, ...) {
 covariance_table <- function(object) {
   estimate <- coef.vif(object, "covariance")
   error <- stats::setNames(rep(NA_real_, length(estimate)), names(estimate))
-  if (!is.null(object$fisher)) {
+  if (!is.null(object$fisher) || is_laplace(object)) {
     known <- sqrt(diag(covariance_vcov(object)))
     error[names(known)] <- known
   }
@@ -165,7 +165,8 @@ coef.vif <- function(object, type = c("all", "mean", "covariance"), ...) {
 #' Standard errors and confidence intervals of a fitted Gaussian process
 #'
 #' For the mean, the covariance matrix of the generalised least squares estimate and Wald intervals. For the covariance
-#' parameters, both come from the expected (Fisher) information of their logarithms: intervals are
+#' parameters, both come from the expected (Fisher) information of their logarithms, for families other than `gaussian()` from
+#' the observed one, by differences of the gradient (for each parameter twice the time of a step of the fit): intervals are
 #' computed on the log scale and transformed back, so that they are positive and not symmetric; `vcov()` gives
 #' variances on the natural scale by the delta method.
 #'
@@ -178,8 +179,8 @@ coef.vif <- function(object, type = c("all", "mean", "covariance"), ...) {
 #' @return `vcov()`: a matrix with a row and a column for each estimated parameter. `confint()`: a matrix of
 #'   two columns, the lower and the upper limit.
 #' @section Errors:
-#' Covariance parameters where the fit holds no information matrix, as with families other than `gaussian()`, or a
-#' singular one.
+#' Covariance parameters where the fit holds no information matrix. Standard errors are `NA` where it is singular, and for
+#' parameters at a bound.
 #' @examples
 #' x <- runif(200)
 #' fit <- vif_fit(sin(8 * x) + rnorm(200, sd = 0.2), x, X = 1, inducing = 20, k = 10)
@@ -191,7 +192,7 @@ confint.vif <- function(object, parm, level = 0.95, ...) {
   level <- check_number(level, "level", "a number between 0 and 1", function(p) p > 0 && p < 1)
   mean <- object$coefficients
   all <- names(coef.vif(object))
-  free <- if (is.null(object$fisher)) character() else names(free_parameters(object))
+  free <- if (is.null(object$fisher) && !is_laplace(object)) character() else names(free_parameters(object))
   if (missing(parm)) parm <- c(names(mean), free)
   if (is.numeric(parm)) parm <- all[parm]
   if (!is.character(parm) || anyNA(match(parm, all))) {
@@ -235,9 +236,13 @@ free_parameters <- function(object) {
 log_vcov <- function(object) {
   need_fisher(object)
   names <- names(free_parameters(object))
-  fisher <- accurate_fisher(object)
   free <- which(!names %in% names(object$bounded))
   out <- matrix(NA_real_, length(names), length(names), dimnames = list(names, names))
+  if (is_laplace(object)) {
+    if (length(free)) out[free, free] <- laplace_vcov(whole_fit(object))
+    return(out)
+  }
+  fisher <- accurate_fisher(object)
   root <- tryCatch(chol(fisher[free, free, drop = FALSE]), error = function(e) NULL)
   if (length(free) && !is.null(root)) out[free, free] <- chol2inv(root)
   out
@@ -249,11 +254,7 @@ covariance_vcov <- function(object) {
 }
 
 need_fisher <- function(object) {
-  if (!is.null(object$fisher)) return(invisible())
-  if (is_laplace(object)) {
-    stop(user_call(), "fits of families other than gaussian() have standard errors of the mean alone; compare ",
-         "log-likelihoods instead.", call. = FALSE)
-  }
+  if (!is.null(object$fisher) || is_laplace(object)) return(invisible())
   stop(user_call(), "the fit holds no information matrix of its covariance parameters; fit again with this version of ",
        "the package, or compare log-likelihoods.", call. = FALSE)
 }

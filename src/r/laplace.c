@@ -43,6 +43,7 @@ SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
         .coef = r_doubles(r_element(state, "coef"), "coef", (R_xlen_t)k * n),
         .D = r_doubles(r_element(state, "D"), "D", n),
         .W = r_doubles(r_element(state, "W"), "W", size),
+        .mon = r_interrupts(),
     };
     SEXP to_D = r_element(state, "to_D"), more = r_element(state, "more");
     if (to_D == R_NilValue) {
@@ -103,8 +104,8 @@ SEXP laplace_solves(SEXP id, SEXP coef, SEXP X, SEXP transposed)
 {
     int n = ncols(X), q = nrows(X), k = ncols(id);
     SEXP out = PROTECT(duplicate(X));
-    laplace_solve(k, n, unpack_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n),
-                  asLogical(transposed), q, REAL(out));
+    r_raise(laplace_solve(k, n, unpack_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n),
+                          asLogical(transposed), q, r_interrupts(), REAL(out)));
     UNPROTECT(1);
     return out;
 }
@@ -155,8 +156,8 @@ SEXP laplace_collects(SEXP id, SEXP coef, SEXP X)
 {
     int n = ncols(X), q = nrows(X), k = ncols(id);
     SEXP out = PROTECT(allocMatrix(REALSXP, q, n));
-    laplace_collect(k, n, unpack_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n), q,
-                    r_doubles(X, "X", -1), REAL(out));
+    r_raise(laplace_collect(k, n, unpack_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n), q,
+                            r_doubles(X, "X", -1), r_interrupts(), REAL(out)));
     UNPROTECT(1);
     return out;
 }

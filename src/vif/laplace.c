@@ -9,7 +9,8 @@
 #include <math.h>
 #include <string.h>
 
-#define BLOCK 256 /* points whose partial sums are kept apart, so that sums have one order */
+#define BLOCK 256     /* points whose partial sums are kept apart, so that sums have one order */
+#define POLL_BLOCKS 8 /* for each thread, between two polls */
 
 /* Scratch of one thread: a point and its neighbours, the point last. */
 typedef struct {
@@ -318,13 +319,17 @@ status laplace_adjoint(const laplace_problem *p, int threads, double *signal, do
     memset(partial, 0, blocks * width * sizeof(double));
     memset(beta, 0, n * (k + 1) * sizeof(double));
     double *own = beta + n * k;
+    size_t step = (size_t)POLL_BLOCKS * threads;
+    for (size_t from = 0; from < blocks; from += step) {
+        size_t end = from + step < blocks ? from + step : blocks;
 #pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(| : failed)
-    for (size_t block = 0; block < blocks; block++)
-        failed |= block_adjoint(all + threads_id(), p, block * BLOCK, norm, G,
-                                partial + block * width, beta, own);
-    if (failed) {
-        result = status_fail(STATUS_NOT_POSITIVE_DEFINITE);
-        goto done;
+        for (size_t block = from; block < end; block++)
+            failed |= block_adjoint(all + threads_id(), p, block * BLOCK, norm, G,
+                                    partial + block * width, beta, own);
+        if (failed || monitor_poll(p->mon, 0.7 * (double)end / (double)blocks)) {
+            result = status_fail(failed ? STATUS_NOT_POSITIVE_DEFINITE : STATUS_INTERRUPTED);
+            goto done;
+        }
     }
     *signal = 0;
     memset(slope, 0, p->d * sizeof(double));
@@ -333,18 +338,25 @@ status laplace_adjoint(const laplace_problem *p, int threads, double *signal, do
         add_scaled(p->d, 1, partial + block * width, slope);
     }
     /* every point collects from those that use it, in their order */
+    for (size_t from = 0; from < n; from += step * BLOCK) {
+        size_t end = from + step * BLOCK < n ? from + step * BLOCK : n;
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 64)
-    for (size_t j = 0; j < n; j++) {
-        double *bar = vbar + j * m;
-        memset(bar, 0, m * sizeof(double));
-        add_scaled(m, -own[j], p->W + j * m, bar);
-        add_scaled(m, -1, G + j * m, bar);
-        noise[j] = own[j];
-        for (size_t at = start[j]; at < start[j + 1]; at++) {
-            size_t cell = place[at], i = cell / k;
-            add_scaled(m, p->coef[cell], G + i * m, bar);
-            add_scaled(m, -beta[cell], p->W + i * m, bar);
-            noise[j] -= beta[cell] * p->coef[cell];
+        for (size_t j = from; j < end; j++) {
+            double *bar = vbar + j * m;
+            memset(bar, 0, m * sizeof(double));
+            add_scaled(m, -own[j], p->W + j * m, bar);
+            add_scaled(m, -1, G + j * m, bar);
+            noise[j] = own[j];
+            for (size_t at = start[j]; at < start[j + 1]; at++) {
+                size_t cell = place[at], i = cell / k;
+                add_scaled(m, p->coef[cell], G + i * m, bar);
+                add_scaled(m, -beta[cell], p->W + i * m, bar);
+                noise[j] -= beta[cell] * p->coef[cell];
+            }
+        }
+        if (monitor_poll(p->mon, 0.7 + 0.3 * (double)end / (double)n)) {
+            result = status_fail(STATUS_INTERRUPTED);
+            goto done;
         }
     }
     result = status_ok();
@@ -388,10 +400,19 @@ status laplace_slopes(const kernel *kern, int d, int p, const double *z, size_t 
     return status_ok();
 }
 
-void laplace_solve(int k, size_t n, const int *id, const double *coef, int transposed, int q,
-                   double *X)
+/* Whether it is time to poll, and the monitor asks to stop, after `done` of n points of k products with q numbers each. */
+static int stopped(const monitor *mon, size_t done, size_t n, int k, int q)
+{
+    size_t every = 1 + 20000000 / (1 + (size_t)k * q); /* a few milliseconds */
+    return done % every == 0 && monitor_poll(mon, (double)done / (double)n);
+}
+
+status laplace_solve(int k, size_t n, const int *id, const double *coef, int transposed, int q,
+                     const monitor *mon, double *X)
 {
     for (size_t step = 0; step < n; step++) {
+        if (stopped(mon, step, n, k, q))
+            return status_fail(STATUS_INTERRUPTED);
         size_t i = transposed ? n - 1 - step : step;
         double *own = X + i * q;
         for (int slot = 0; slot < k; slot++) {
@@ -405,6 +426,7 @@ void laplace_solve(int k, size_t n, const int *id, const double *coef, int trans
                 add_scaled(q, a, other, own);
         }
     }
+    return status_ok();
 }
 
 void laplace_pairs(int k, size_t n, const int *id, int q, const double *weight, const double *L,
@@ -486,14 +508,18 @@ status laplace_cross(int p, int q, size_t n, const double *A, const double *B, c
     return result;
 }
 
-void laplace_collect(int k, size_t n, const int *id, const double *coef, int q, const double *X,
-                     double *out)
+status laplace_collect(int k, size_t n, const int *id, const double *coef, int q, const double *X,
+                       const monitor *mon, double *out)
 {
     memcpy(out, X, n * q * sizeof(double));
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        if (stopped(mon, i, n, k, q))
+            return status_fail(STATUS_INTERRUPTED);
         for (int slot = 0; slot < k; slot++) {
             int parent = id[i + slot * n];
             if (parent >= 1)
                 add_scaled(q, -coef[i * k + slot], X + i * q, out + ((size_t)parent - 1) * q);
         }
+    }
+    return status_ok();
 }

@@ -8,7 +8,8 @@
  *
  * Gyger, Furrer and Sigrist (2025), section 4; Zilber and Katzfuss (2021) for working responses under a Vecchia
  * approximation of the noisy process. Sums over points are taken in a fixed order: results do not depend on the number of
- * threads. Matrices are stored one column a point. */
+ * threads. Matrices are stored one column a point. What goes point by point polls its monitor; a product of matrices takes
+ * a second at most. */
 #ifndef VECCHIANN_LAPLACE_H
 #define VECCHIANN_LAPLACE_H
 
@@ -34,6 +35,7 @@ typedef struct {
     const double *centred;  /* q x n, y_i - v_i . b */
     /* instead of root, weight, b, error and centred: derivatives of any function to D (n) and coef (k x n), or NULL */
     const double *to_D, *to_coef;
+    const monitor *mon;
 } laplace_problem;
 
 /* Derivatives with the neighbours held fixed: to the log of a factor of all covariances, noise included (signal), to the
@@ -48,8 +50,8 @@ status laplace_slopes(const kernel *kern, int d, int p, const double *z, size_t 
                       const double *A, int threads, double *out);
 
 /* X (q x n) <- B^-1 X, or with `transposed` B'^-1 X, for B = I - (a_ij): many right-hand sides at once, side by side. */
-void laplace_solve(int k, size_t n, const int *id, const double *coef, int transposed, int q,
-                   double *X);
+status laplace_solve(int k, size_t n, const int *id, const double *coef, int transposed, int q,
+                     const monitor *mon, double *X);
 
 /* Derivatives to D and coef of sum_s weight_s l_s' R r_s for R = B^-1 D B'^-1, from L = B'^-1 l and H = B'^-1 r, RL = R l
  * and RH = R r (q x n each). */
@@ -66,7 +68,7 @@ status laplace_cross(int p, int q, size_t n, const double *A, const double *B, c
                      int threads, double *out);
 
 /* out (q x n) <- B' X. */
-void laplace_collect(int k, size_t n, const int *id, const double *coef, int q, const double *X,
-                     double *out);
+status laplace_collect(int k, size_t n, const int *id, const double *coef, int q, const double *X,
+                       const monitor *mon, double *out);
 
 #endif
