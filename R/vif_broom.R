@@ -13,7 +13,8 @@
 #' @param se_fit Whether to add standard errors.
 #' @param interval,level As `interval` and `level` of [predict][predict.vif].
 #' @param type `"residuals"` for a map of standardised leave-one-out residuals over the inputs, `"predictions"` for
-#'   observations against their leave-one-out predictions.
+#'   observations against their leave-one-out predictions, `"quantiles"` for a normal quantile plot of the residuals. For
+#'   families other than `gaussian()` the residuals are randomised quantile residuals.
 #' @param ... Not used; any other argument is an error. For `augment()`, arguments of [predict][predict.vif].
 #' @return Data frames (tibbles where package tibble is installed): `tidy()` one row a parameter, `glance()` one row,
 #'   `augment()` the data with `.fitted` and, without `newdata`, `.resid`, `.loo` (leave-one-out predictions) and

@@ -27,10 +27,11 @@ solve_root <- function(root, x) {
   backsolve(root, forwardsolve(root, x), upper.tri = FALSE, transpose = TRUE)
 }
 
-# b, errors and S^-1 y for responses y, one in a row (q x n).
-working_solve <- function(state, id, y, threads) {
+# b, errors and S^-1 y for responses y, one in a row (q x n); with M^-1 as `inverse` a little less exact and faster.
+working_solve <- function(state, id, y, threads, inverse = NULL) {
   u <- .Call(C_vif_contrasts, id, state$coef, y, y, threads)
-  b <- solve_root(state$root, .Call(C_laplace_crossproduct, state$W, u, 1 / state$D, threads))
+  b <- .Call(C_laplace_crossproduct, state$W, u, 1 / state$D, threads)
+  b <- if (is.null(inverse)) solve_root(state$root, b) else inverse %*% b
   error <- u - .Call(C_laplace_combination, b, state$W, threads)
   list(b = b, error = error, solved = .Call(C_laplace_collects, id, state$coef, error / rep(state$D, each = nrow(y))))
 }
@@ -129,7 +130,7 @@ laplace_gradient <- function(mode, gp, id, data, family, phi, threads, passes) {
     parts <- laplace_adjoint(mode, gp, id, rbind(z + t, t), c(1, -1), threads)
     error <- (parts$noise - first$noise - s$d1 * back$q) * to_noise
   }
-  slope <- feature_slopes(parts, gp, threads)
+  slope <- feature_slopes(parts$slope, parts$vbar, gp, threads)
   of_phi <- vapply(family$phi_slopes(data$y, mode$eta, data$w, phi), function(own) {
     by_noise <- parts$noise + (1 / noise - s$d1^2) / 2 - back$q * s$d1
     sum(own$value - by_noise * noise^2 * own$curvature + noise * (back$l - back$q) * own$d1)
@@ -147,12 +148,12 @@ laplace_adjoint <- function(mode, gp, id, y, weight, threads) {
   .Call(C_laplace_derivative, gp, mode$noise, id, state, threads)
 }
 
-# Derivatives to the log lengthscales, those through the Cholesky factor of the inducing inputs included: K = L L',
-# V = L^-1 k, so that the adjoint of K is -L^-T Phi L^-1, Phi the lower half of vbar V'.
-feature_slopes <- function(parts, gp, threads) {
-  slope <- parts$slope
+# Derivatives to the log lengthscales, with what comes through the features V = L^-1 k and their derivatives vbar: through
+# k, and through K = L L' of the inducing inputs, whose adjoint is -L^-T Phi L^-1, Phi the lower half of vbar V'.
+feature_slopes <- function(slope, vbar, gp, threads) {
   if (nrow(gp$inducing)) {
-    Phi <- .Call(C_laplace_crossproduct, parts$vbar, gp$V, NULL, threads)
+    slope <- slope + .Call(C_laplace_features, gp, vbar, threads)
+    Phi <- .Call(C_laplace_crossproduct, vbar, gp$V, NULL, threads)
     Phi[upper.tri(Phi)] <- 0
     diag(Phi) <- diag(Phi) / 2
     half <- backsolve(gp$chol, Phi, upper.tri = FALSE, transpose = TRUE)

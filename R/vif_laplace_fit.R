@@ -157,7 +157,7 @@ laplace_structure <- function(theta, data, settings, noise = NULL) {
 
 # The likelihood at parameters par (theta, phi, beta); without beta it is taken from the mode.
 laplace_at <- function(par, structure, data, settings, eta = NULL, gradient = FALSE, tolerance = 1e-4,
-                       noisy = settings$laplace == "noisy", probes = 20, refine = FALSE) {
+                       noisy = settings$laplace == "noisy", probes = 10, refine = FALSE) {
   tryCatch({
     gp <- make_gp(par$theta, data$x, structure$inducing, settings)
     phi <- all_phi(settings$family, par$phi)
@@ -230,12 +230,13 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
   bounds <- theta_bounds(settings)
   structure <- laplace_structure(begin$theta, data, settings, noise)
   count <- c(theta = length(begin$theta), phi = length(begin$phi))
-  first <- laplace_at(begin[c("theta", "phi", "beta")], structure, data, settings, begin$eta, noisy = TRUE)
-  if (!is.finite(first$loglik)) {
-    if (is.null(first$failure)) stop_mode()
-    stop(user_call(), "the likelihood cannot be evaluated: ", first$failure, call. = FALSE)
+  # without coefficients to start from those of the noisy process are taken, whose mode brings them along
+  from <- begin
+  if (is.null(begin$beta) && !is.null(data$X)) {
+    from <- laplace_at(begin[c("theta", "phi")], structure, data, settings, begin$eta, noisy = TRUE)
+    check_evaluation(from)
   }
-  par <- c(begin$theta, log(begin$phi), first$beta)
+  par <- c(begin$theta, log(begin$phi), from$beta)
   unpack <- function(par) {
     list(theta = par[seq_len(count[[1]])], phi = exp(par[count[[1]] + seq_len(count[[2]])]),
          beta = unname(par[-seq_len(sum(count))]))
@@ -246,9 +247,10 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
     if (outside) return(list(loglik = -Inf))
     laplace_at(own, structure, data, settings, eta, gradient = TRUE)
   }
-  curve <- begin$curve %or% working_information(first, structure, data, settings)
+  current <- evaluate_at(par, from$eta)
+  check_evaluation(current)
+  curve <- begin$curve %or% working_information(current, structure, data, settings)
   inverse <- tryCatch(solve(curve), error = function(e) diag(1 / pmax(diag(curve), 1e-8), nrow(curve)))
-  current <- evaluate_at(par, first$eta)
   g <- laplace_slope(current, settings)
   history <- NULL
   note <- function() {
@@ -300,6 +302,12 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
                       message = if (settled) "converged" else if (done >= last) {
                         paste("the limit of", counted(last, "iteration"), "is reached")
                       } else "the likelihood rises no more along its gradient"))
+}
+
+check_evaluation <- function(at) {
+  if (is.finite(at$loglik)) return(invisible())
+  if (is.null(at$failure)) stop_mode()
+  stop(user_call(), "the likelihood cannot be evaluated: ", at$failure, call. = FALSE)
 }
 
 # Information about (theta, log phi, beta) at a mode: of the covariance what is expected of Gaussian responses with the

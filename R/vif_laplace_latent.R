@@ -53,16 +53,22 @@ latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, thre
     s <- family$slopes(data$y, from, data$w, phi)
     noise <- 1 / s$curvature
     # an old preconditioner serves as long as the noise is about the same
-    if (is.null(state) || max(abs(log(noise / state$noise))) > 0.3) state <- working_state(gp, wide, noise, threads)
+    if (is.null(state) || max(abs(log(noise / state$noise))) > 0.3) {
+      state <- working_state(gp, wide, noise, threads)
+      inverse <- if (nrow(state$root)) chol2inv(t(state$root))
+    }
     multiply <- function(x) latent_multiply(gp, id, latent, x, threads) + x * rep(noise, each = nrow(x))
-    precondition <- function(r) working_solve(state, wide, r, threads)$solved
+    precondition <- function(r) working_solve(state, wide, r, threads, inverse)$solved
     solve <- function(r, start = NULL) conjugate_gradients(multiply, precondition, r, 1e-7, start = start)$x
     z <- from - fixed + noise * s$d1
     a <- drop(solve(rbind(z), rbind(s$d1)))
     size <- max(abs(fixed + z - noise * a - from) * sqrt(s$curvature))
     if (is.na(size)) break
     if (size < tolerance) {
-      if (!identical(noise, state$noise)) state <- working_state(gp, wide, noise, threads)
+      if (!identical(noise, state$noise)) {
+        state <- working_state(gp, wide, noise, threads)
+        inverse <- if (nrow(state$root)) chol2inv(t(state$root))
+      }
       solved <- working_solve(state, wide, rbind(z, if (p) t(data$X)), threads)
       kept <- list(b = solved$b[, 1, drop = FALSE], error = solved$error[1, , drop = FALSE],
                    B = solved$b[, -1, drop = FALSE])
@@ -164,9 +170,9 @@ latent_gradient <- function(mode, drawn, gp, id, wide, latent, slack, data, fami
   V_right <- .Call(C_laplace_crossproduct, gp$V, right, NULL, threads)
   more <- V_left %*% (weight * right) + V_right %*% (weight * left)
   W <- .Call(C_vif_contrasts, id, latent$coef, gp$V, gp$V, threads)
-  parts <- .Call(C_laplace_derivative, gp, slack, id, c(latent, own, list(W = W, more = more)), threads)
+  parts <- .Call(C_laplace_derivative, gp, slack, id, c(latent, own, list(W = W)), threads)
   signal <- sum(weight * (colSums(V_left * V_right) + drop((up_left * up_right) %*% latent$D)))
-  slope <- feature_slopes(parts, gp, threads) + feature_slopes(control, gp, threads)
+  slope <- feature_slopes(parts$slope + control$slope, parts$vbar + control$vbar + more, gp, threads)
   of_phi <- vapply(family$phi_slopes(data$y, mode$eta, data$w, phi), function(own) {
     sum(own$value - spread * own$curvature / 2 + noise * (back$l - back$q) * own$d1)
   }, 0)

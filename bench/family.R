@@ -1,16 +1,18 @@
-# Non-Gaussian fits: time to fit and predict, log scores of new responses and, where it is installed, gpboost on the same
-# data. Time is that of the processor, user plus system.
+# Non-Gaussian fits: time to fit and predict and log scores of new responses, beside other packages on the same data and in one
+# run. Time is that of the processor, user plus system, which other work on the machine disturbs least, and by the clock.
 #
-#   Rscript bench/family.R [n] [m] [k]
+#   Rscript bench/family.R gpboost [n] [m] [k]    gpboost's VIF and plain Vecchia approximation, iterative methods
+#   Rscript bench/family.R gpvecchia [n] [k]      GPvecchia's Vecchia-Laplace approximation, Poisson
+#   Rscript bench/family.R large [n] [m] [k]      binary responses by themselves, with the peak of memory
 
 library(vecchiann)
 
-arguments <- as.integer(commandArgs(TRUE))
-n <- if (length(arguments) > 0) arguments[1] else 10000
-m <- if (length(arguments) > 1) arguments[2] else 200
-k <- if (length(arguments) > 2) arguments[3] else 30
+arguments <- commandArgs(TRUE)
+part <- if (length(arguments)) arguments[1] else "gpboost"
+sizes <- as.integer(arguments[-1])
+size <- function(i, default) if (length(sizes) >= i) sizes[i] else default
 
-# A Matern field by its exact process on a few thousand inducing inputs: large n without a dense factor.
+# A Matern field by its process on 300 inducing inputs and 40 neighbours: large n without a dense factor.
 simulate_field <- function(x, kernel) {
   gp <- residual_gp(x, kernel, inducing = min(300, nrow(x)), seed = 1)
   nn <- residual_knn(gp, 40, predecessors = TRUE, progress = FALSE)
@@ -25,55 +27,115 @@ seconds <- function(code) {
   list(value = value, cpu = sum(spent[1:2]), wall = spent[[3]])
 }
 
-set.seed(1)
-total <- n + 2000
-x <- cbind(lon = runif(total), lat = runif(total))
-x <- x[order_maxmin(x), ]
-eta <- 0.2 + simulate_field(x, gp_kernel("matern32", 1, 0.1))
-test <- sample.int(total, 2000)
+# Inputs in the square, the linear predictor, and 2,000 rows to predict.
+simulated <- function(n) {
+  set.seed(1)
+  total <- n + 2000
+  x <- cbind(lon = runif(total), lat = runif(total))
+  x <- x[order_maxmin(x), ]
+  list(x = x, eta = 0.2 + simulate_field(x, gp_kernel("matern32", 1, 0.1)), test = sample.int(total, 2000))
+}
+
 cases <- list(
-  binomial = list(family = binomial(), peer = "bernoulli_logit", y = rbinom(total, 1, plogis(eta)),
-                  score = function(y, eta) dbinom(y, 1, plogis(eta), log = TRUE)),
-  poisson = list(family = poisson(), peer = "poisson", y = rpois(total, exp(eta)),
-                 score = function(y, eta) dpois(y, exp(eta), log = TRUE))
+  binomial = list(family = binomial(), peer = "bernoulli_logit", draw = function(eta) rbinom(length(eta), 1, plogis(eta)),
+                  density = function(y, eta) dbinom(y, 1, plogis(eta), log = TRUE)),
+  poisson = list(family = poisson(), peer = "poisson", draw = function(eta) rpois(length(eta), exp(eta)),
+                 density = function(y, eta) dpois(y, exp(eta), log = TRUE))
 )
 
 # Mean log predictive density, the linear predictor being normal.
-log_score <- function(case, link, se) {
+log_score <- function(case, y, link, se) {
   node <- qnorm(((1:200) - 0.5) / 200)
-  mean(log(rowMeans(exp(case$score(case$y[test], outer(se, node) + link)))))
+  mean(log(rowMeans(exp(case$density(y, outer(se, node) + link)))))
 }
 
-row <- function(...) data.frame(..., check.names = FALSE)
+row <- function(package, fit, new, score, variance, range, loglik) {
+  data.frame(package, `fit, cpu s` = fit$cpu, `predict, cpu s` = new$cpu, `both, clock s` = fit$wall + new$wall,
+             `log score` = score, variance, range, loglik, check.names = FALSE)
+}
 
-for (name in names(cases)) {
-  case <- cases[[name]]
-  fit <- seconds(vif_fit(case$y[-test], x[-test, ], X = matrix(1, n), family = case$family, inducing = m, k = k,
-                         neighbours = "selected", progress = FALSE))
-  new <- seconds(predict(fit$value, x[test, ], newX = matrix(1, length(test)), type = "link"))
-  table <- row(package = "vecchiann", fit = fit$cpu, predict = new$cpu, wall = fit$wall + new$wall,
-               score = log_score(case, new$value$fit, new$value$se.fit), variance = fit$value$kernel$variance,
-               lengthscale = fit$value$kernel$lengthscale, loglik = fit$value$loglik)
-  if (n <= 20000) {
-    latent <- seconds(latent_loglik(fit$value, "iterative"))
-    cat(sprintf("%s: log-likelihood from the noise-free process %.3f (se %.3f) beside %.3f, %.1f s\n", name, latent$value,
-                attr(latent$value, "se"), fit$value$loglik, latent$cpu))
-  }
-  if (requireNamespace("gpboost", quietly = TRUE)) {
+own_row <- function(case, data, y, m, k) {
+  test <- data$test
+  fit <- seconds(vif_fit(y[-test], data$x[-test, ], X = matrix(1, length(y) - length(test)), family = case$family,
+                         inducing = m, k = k, progress = FALSE))
+  new <- seconds(predict(fit$value, data$x[test, ], newX = matrix(1, length(test)), type = "link"))
+  own <- fit$value
+  list(fit = own, row = row(sprintf("vecchiann, m = %d", m), fit, new,
+                            log_score(case, y[test], new$value$fit, new$value$se.fit), own$kernel$variance,
+                            own$kernel$lengthscale, own$loglik))
+}
+
+show <- function(title, table) {
+  cat("\n", title, "\n", sep = "")
+  print(table, digits = 4, row.names = FALSE)
+}
+
+if (part == "gpboost") {
+  n <- size(1, 10000)
+  m <- size(2, 200)
+  k <- size(3, 30)
+  data <- simulated(n)
+  test <- data$test
+  for (name in names(cases)) {
+    case <- cases[[name]]
+    y <- case$draw(data$eta)
+    table <- NULL
     for (approx in c("full_scale_vecchia", "vecchia")) {
+      table <- rbind(table, own_row(case, data, y, if (approx == "vecchia") 0 else m, k)$row)
+      if (!requireNamespace("gpboost", quietly = TRUE)) next
       theirs <- seconds(gpboost::fitGPModel(
-        gp_coords = x[-test, ], y = case$y[-test], X = matrix(1, n), likelihood = case$peer, cov_function = "matern",
+        gp_coords = data$x[-test, ], y = y[-test], X = matrix(1, n), likelihood = case$peer, cov_function = "matern",
         cov_fct_shape = 1.5, gp_approx = approx, num_neighbors = k, num_ind_points = m, matrix_inversion_method = "iterative"))
-      ahead <- seconds(predict(theirs$value, gp_coords_pred = x[test, ], X_pred = matrix(1, length(test)),
+      ahead <- seconds(predict(theirs$value, gp_coords_pred = data$x[test, ], X_pred = matrix(1, length(test)),
                                predict_var = TRUE, predict_response = FALSE))
       parameters <- theirs$value$get_cov_pars()
-      table <- rbind(table, row(package = paste("gpboost", approx), fit = theirs$cpu, predict = ahead$cpu,
-                                wall = theirs$wall + ahead$wall,
-                                score = log_score(case, ahead$value$mu, sqrt(ahead$value$var)),
-                                variance = parameters[[1]], lengthscale = parameters[[2]],
-                                loglik = -theirs$value$get_current_neg_log_likelihood()))
+      table <- rbind(table, row(paste("gpboost,", approx), theirs, ahead,
+                                log_score(case, y[test], ahead$value$mu, sqrt(ahead$value$var)), parameters[[1]],
+                                parameters[[2]], -theirs$value$get_current_neg_log_likelihood()))
+      show(sprintf("%s, n = %d, k = %d", name, n, k), table)
     }
+    if (!requireNamespace("gpboost", quietly = TRUE)) show(sprintf("%s, n = %d, k = %d", name, n, k), table)
   }
-  cat(sprintf("\n%s, n = %d, m = %d, k = %d\n", name, n, m, k))
-  print(table, digits = 4, row.names = FALSE)
+}
+
+if (part == "gpvecchia") {
+  n <- size(1, 5000)
+  k <- size(2, 20)
+  data <- simulated(n)
+  test <- data$test
+  case <- cases$poisson
+  y <- case$draw(data$eta)
+  table <- rbind(own_row(case, data, y, 0, k)$row, own_row(case, data, y, 100, k)$row)
+  if (requireNamespace("GPvecchia", quietly = TRUE)) {
+    # as its vignette has it: the likelihood over log variance, log range and the mean, by the method of Nelder and Mead
+    sets <- GPvecchia::vecchia_specify(data$x[-test, ], k, cond.yz = "zy")
+    minus <- function(par) {
+      -GPvecchia::vecchia_laplace_likelihood(y[-test], sets, likelihood_model = "poisson", prior_mean = rep(par[3], n),
+                                             covparms = c(exp(par[1:2]), 1.5))
+    }
+    theirs <- seconds(optim(c(log(0.5), log(0.05), log(mean(y[-test]))), minus, control = list(reltol = 1e-7, maxit = 100)))
+    par <- theirs$value$par
+    ahead <- seconds({
+      posterior <- GPvecchia::calculate_posterior_VL(y[-test], sets, "poisson", c(exp(par[1:2]), 1.5),
+                                                     prior_mean = rep(par[3], n))
+      where <- GPvecchia::vecchia_specify(data$x[-test, ], k, cond.yz = "zy", locs.pred = data$x[test, ])
+      GPvecchia::vecchia_laplace_prediction(posterior, where, c(exp(par[1:2]), 1.5))
+    })
+    table <- rbind(table, row("GPvecchia", theirs, ahead,
+                              log_score(case, y[test], ahead$value$mu.pred + par[3], sqrt(ahead$value$var.pred)),
+                              exp(par[1]), exp(par[2]), -theirs$value$value))
+  }
+  show(sprintf("poisson, n = %d, k = %d", n, k), table)
+}
+
+if (part == "large") {
+  n <- size(1, 100000)
+  case <- cases$binomial
+  data <- simulated(n)
+  y <- case$draw(data$eta)
+  gc(reset = TRUE)
+  found <- own_row(case, data, y, size(2, 200), size(3, 30))
+  show(sprintf("binary responses, n = %d, %d threads", n, vecchiann_info()$threads), found$row)
+  cat(sprintf("%d steps on all data, standard error of the log-likelihood %.3f\n", found$fit$iterations, found$fit$loglik_se))
+  if (file.exists("/proc/self/status")) cat(grep("VmHWM", readLines("/proc/self/status"), value = TRUE), "\n")
 }

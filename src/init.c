@@ -42,6 +42,7 @@ static const R_CallMethodDef routines[] = {
     CALLDEF(vif_memory, 0),
     CALLDEF(vif_prediction, 11),
     CALLDEF(laplace_derivative, 5),
+    CALLDEF(laplace_features, 3),
     CALLDEF(laplace_inducing, 3),
     CALLDEF(laplace_solves, 4),
     CALLDEF(laplace_collects, 3),

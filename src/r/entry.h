@@ -49,6 +49,7 @@ SEXP vif_prediction(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP 
 
 /* Non-Gaussian responses; see laplace.h. */
 SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads);
+SEXP laplace_features(SEXP gp, SEXP vbar, SEXP threads);
 SEXP laplace_inducing(SEXP gp, SEXP A, SEXP threads);
 SEXP laplace_solves(SEXP id, SEXP coef, SEXP X, SEXP transposed);
 SEXP laplace_collects(SEXP id, SEXP coef, SEXP X);

@@ -14,9 +14,8 @@ static const int *unpack_ids(SEXP id, R_xlen_t rows)
     return INTEGER(id);
 }
 
-/* state: coef, D, W, and either root, weight, b (m x q), error and centred (q x n), or to_D, to_coef and more, what the
- * features have of their own (m x n); see laplace.h. Answers what laplace_adjoint() finds, the part of the features through
- * k(z, x) added to the slope. */
+/* state: coef, D, W, and either root, weight, b (m x q), error and centred (q x n), or to_D and to_coef; see laplace.h.
+ * Answers what laplace_adjoint() finds. */
 SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
 {
     static const char *names[] = {"signal", "noise", "slope", "vbar"};
@@ -45,7 +44,7 @@ SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
         .W = r_doubles(r_element(state, "W"), "W", size),
         .mon = r_interrupts(),
     };
-    SEXP to_D = r_element(state, "to_D"), more = r_element(state, "more");
+    SEXP to_D = r_element(state, "to_D");
     if (to_D == R_NilValue) {
         int q = problem.q = LENGTH(r_element(state, "weight"));
         problem.root = r_doubles(r_element(state, "root"), "root", (R_xlen_t)m * m);
@@ -57,30 +56,30 @@ SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
         problem.to_D = r_doubles(to_D, "to_D", n);
         problem.to_coef = r_doubles(r_element(state, "to_coef"), "to_coef", (R_xlen_t)k * n);
     }
-    double *through = (double *)R_alloc(fr.d, sizeof(double));
-    double *weights = (double *)R_alloc(size + 1, sizeof(double));
     SEXP out = PROTECT(r_list(4, names));
     SET_VECTOR_ELT(out, 0, allocVector(REALSXP, 1));
     SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
     SET_VECTOR_ELT(out, 2, allocVector(REALSXP, fr.d));
     SET_VECTOR_ELT(out, 3, allocMatrix(REALSXP, m, (int)n));
-    double *slope = REAL(VECTOR_ELT(out, 2)), *vbar = REAL(VECTOR_ELT(out, 3));
     r_raise(laplace_adjoint(&problem, team, REAL(VECTOR_ELT(out, 0)), REAL(VECTOR_ELT(out, 1)),
-                            slope, vbar));
-    if (more != R_NilValue) {
-        const double *own = r_doubles(more, "more", size);
-        for (R_xlen_t u = 0; u < size; u++)
-            vbar[u] += own[u];
-    }
-    /* from the features to k(z, x), whose adjoint is L^-T vbar */
-    if (m) {
-        r_raise(inducing_weights(m, r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m), n,
-                                 vbar, team, r_interrupts(), weights));
-        r_raise(laplace_slopes(&fr.kern, fr.d, m, r_scaled(&fr, z), n, problem.x, weights, team,
-                               through));
-        for (int l = 0; l < fr.d; l++)
-            slope[l] += through[l];
-    }
+                            REAL(VECTOR_ELT(out, 2)), REAL(VECTOR_ELT(out, 3))));
+    UNPROTECT(1);
+    return out;
+}
+
+/* What a derivative vbar (m x n) to the features adds to the slope through k(z, x), whose own is L^-T vbar. */
+SEXP laplace_features(SEXP gp, SEXP vbar, SEXP threads)
+{
+    frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
+    SEXP x = r_element(gp, "x"), z = r_element(gp, "inducing");
+    R_xlen_t n = nrows(x);
+    int m = nrows(z), team = r_threads(threads);
+    double *weights = (double *)R_alloc((R_xlen_t)m * n + 1, sizeof(double));
+    SEXP out = PROTECT(allocVector(REALSXP, fr.d));
+    r_raise(inducing_weights(m, r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m), n,
+                             r_doubles(vbar, "vbar", (R_xlen_t)m * n), team, r_interrupts(), weights));
+    r_raise(laplace_slopes(&fr.kern, fr.d, m, r_scaled(&fr, z), n, r_scaled(&fr, x), weights, team,
+                           REAL(out)));
     UNPROTECT(1);
     return out;
 }

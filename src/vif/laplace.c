@@ -11,6 +11,7 @@
 
 #define BLOCK 256     /* points whose partial sums are kept apart, so that sums have one order */
 #define POLL_BLOCKS 8 /* for each thread, between two polls */
+#define FEW 16        /* points whose dot products are taken together */
 
 /* Scratch of one thread: a point and its neighbours, the point last. */
 typedef struct {
@@ -454,9 +455,32 @@ void laplace_pairs(int k, size_t n, const int *id, int q, const double *weight, 
     }
 }
 
+/* For few columns: every point's dot products as they are, without packing V. */
+static void combine_few(int m, int q, size_t n, const double *C, const double *V, int threads,
+                        double *out)
+{
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (size_t first = 0; first < n; first += FEW) {
+        const double *row[FEW];
+        double dots[FEW];
+        int count = n - first < FEW ? (int)(n - first) : FEW;
+        for (int i = 0; i < count; i++)
+            row[i] = V + (first + i) * m;
+        for (int c = 0; c < q; c++) {
+            simd->dot_rows(m, C + (size_t)c * m, count, row, dots);
+            for (int i = 0; i < count; i++)
+                out[c + (first + i) * q] = dots[i];
+        }
+    }
+}
+
 status laplace_combine(int m, int q, size_t n, const double *C, const double *V, int threads,
                        double *out)
 {
+    if (q <= 4 && m) {
+        combine_few(m, q, n, C, V, threads, out);
+        return status_ok();
+    }
     int rows = simd->rows, cols = simd->cols;
     size_t strips = (q + rows - 1) / rows, panel = (size_t)m * cols;
     double *left = scratch_alloc(strips * rows * m + 1, sizeof(double));
@@ -484,9 +508,35 @@ status laplace_combine(int m, int q, size_t n, const double *C, const double *V,
     return status_ok();
 }
 
+/* For few columns of B: sums of blocks, added up in their order, without a copy of A. */
+static status cross_few(int p, int q, size_t n, const double *A, const double *B,
+                        const double *weight, int threads, double *out)
+{
+    size_t size = (size_t)p * q, height = 1024, blocks = (n + height - 1) / height;
+    double *partial = scratch_alloc(blocks * size + 1, sizeof(double));
+    if (!partial)
+        return status_fail(STATUS_MEMORY);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (size_t block = 0; block < blocks; block++) {
+        double *own = partial + block * size;
+        size_t end = (block + 1) * height < n ? (block + 1) * height : n;
+        memset(own, 0, size * sizeof(double));
+        for (size_t i = block * height; i < end; i++)
+            for (int c = 0; c < q; c++)
+                add_scaled(p, (weight ? weight[i] : 1) * B[c + i * q], A + i * p, own + (size_t)c * p);
+    }
+    memset(out, 0, size * sizeof(double));
+    for (size_t block = 0; block < blocks; block++)
+        add_scaled(size, 1, partial + block * size, out);
+    scratch_free(partial);
+    return status_ok();
+}
+
 status laplace_cross(int p, int q, size_t n, const double *A, const double *B, const double *weight,
                      int threads, double *out)
 {
+    if (q <= 4)
+        return cross_few(p, q, n, A, B, weight, threads, out);
     int lda = products_stride(p), ldb = products_stride(q);
     double *left = products_rows(NULL, n, p, 0), *right = products_rows(NULL, n, q, 0);
     double *C = scratch_alloc((size_t)p * ldb + 1, sizeof(double));

@@ -136,3 +136,23 @@ inputs <- function(kind, n, d) {
   )
   unname(x)
 }
+
+# The Laplace approximation by its definition, dense and plain: for covariance K of the latent process,
+# log p(y | b) - b' K^-1 b / 2 - log det(I + K W) / 2 at the mode b, found by Newton's method on the latent process itself.
+dense_laplace <- function(K, family, data, phi, beta) {
+  fixed <- data$offset + if (is.null(data$X)) 0 else drop(data$X %*% beta)
+  inverse <- solve(K)
+  b <- numeric(length(data$y))
+  joint <- function(b) sum(family$value(data$y, fixed + b, data$w, phi)) - drop(b %*% inverse %*% b) / 2
+  for (iteration in 1:500) {
+    s <- family$slopes(data$y, fixed + b, data$w, phi)
+    step <- solve(inverse + diag(s$curvature), s$d1 - drop(inverse %*% b))
+    size <- 1
+    while (joint(b + size * step) < joint(b) - 1e-10 && size > 1e-6) size <- size / 2
+    b <- b + size * step
+    if (max(abs(step)) < 1e-11) break
+  }
+  W <- family$slopes(data$y, fixed + b, data$w, phi)$curvature
+  loglik <- joint(b) - as.numeric(determinant(diag(length(b)) + K * rep(W, each = length(b)))$modulus) / 2
+  list(eta = fixed + b, b = b, W = W, loglik = loglik)
+}

@@ -165,6 +165,13 @@ test_that("fits have pictures", {
   grDevices::pdf(NULL)
   on.exit(grDevices::dev.off())
   expect_identical(plot(seen_fit), seen_fit)
+  skip_if_not_installed("ggplot2")
+  for (type in c("residuals", "predictions", "quantiles")) {
+    picture <- ggplot2::autoplot(count_fit, type)
+    expect_s3_class(picture, "ggplot")
+    expect_silent(print(picture))
+  }
+  expect_equal(ggplot2::autoplot(count_fit, "predictions")$data$predicted, vif_cv(count_fit, "loo")$predictions$fit)
 })
 
 test_that("a fit that was changed is refused, and one kept without features does the same", {
@@ -214,14 +221,12 @@ test_that("offsets of a formula and of matrices are one, covariates may be in an
 })
 
 test_that("what fits of other families lack is said", {
-  expect_error(vif_cv(seen_fit), "`fit` must be a Gaussian fit, not one of family binomial")
-  expect_error(vcov(seen_fit, "covariance"), "standard errors of the mean alone")
   expect_error(summary(seen_fit, check = TRUE), "`check` must be FALSE")
   expect_error(predict(seen_fit, d, type = "link", interval = "prediction"), "`interval` must be")
   expect_error(quick(d$seen, x, X = 1, family = binomial(), kernel = gp_kernel("matern", smoothness = 1),
                      smoothness = "estimate"), '`smoothness` must be "fixed" with a `family`')
   expect_error(quick(d$count, x, X = 1, offset = rep(1, n)), "`offset` must be NULL with family gaussian")
   expect_true(is.na(sigma(seen_fit)))
-  expect_identical(rownames(confint(seen_fit)), c("(Intercept)", "z"))
+  expect_error(quick(d$count, x, X = 1, family = poisson(), laplace = "latent"), "`laplace` must be")
   expect_identical(family(seen_fit)$family, "binomial")
 })
