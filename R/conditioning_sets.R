@@ -145,10 +145,11 @@ noisy_process <- function(gp, noise) {
 
 # A process whose correlations fall with the scaled distance, over a range that they resolve.
 euclidean_process <- function(gp, threads) {
-  lengthscale <- gp$kernel$lengthscale
-  sides <- apply(gp$x, 2, function(column) diff(range(column))) / lengthscale
+  kernel <- gp$kernel
+  sides <- apply(isotropic(gp$x, kernel), 2, function(column) diff(range(column))) / kernel$lengthscale
   widest <- if (max(sides) > 0) max(sides) else 1
-  new_residual_gp(gp$x, gp_kernel("matern12", 1, lengthscale * widest), gp$x[0, , drop = FALSE], 0, 0, threads)
+  wide <- gp_kernel("matern12", 1, kernel$lengthscale * widest, anisotropy = kernel$anisotropy)
+  new_residual_gp(gp$x, wide, gp$x[0, , drop = FALSE], 0, 0, threads)
 }
 
 plain_points <- function(x) list(x = x, V = matrix(0, 0, nrow(x)), variance = rep(1, nrow(x)))

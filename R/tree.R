@@ -47,8 +47,8 @@ cover_tree <- function(gp, threads = NULL, ...) {
   check_dots(...)
   check_gp(gp)
   threads <- thread_count(threads)
-  nodes <- .Call(C_cover_tree, gp$x, gp$kernel$lengthscale, threads)
-  index_tree(c(list(gp = gp, lengthscale = gp$kernel$lengthscale), nodes), threads)
+  nodes <- .Call(C_cover_tree, gp$x, gp$kernel$lengthscale, gp$kernel$anisotropy, threads)
+  index_tree(c(list(gp = gp, lengthscale = gp$kernel$lengthscale, anisotropy = gp$kernel$anisotropy), nodes), threads)
 }
 
 # Adds what searches derive from the residual process of a tree.
@@ -79,7 +79,7 @@ update.cover_tree <- function(object, kernel = object$gp$kernel, gp = NULL, thre
     refuse("gp", "given to update the tree of a residual_process()", "NULL")
   }
   kernel <- check_kernel(kernel, ncol(old$x))
-  check_spread(old$x, kernel$lengthscale)
+  check_spread(old$x, kernel)
   threads <- thread_count(threads)
   object$gp <- new_residual_gp(old$x, kernel, old$inducing, old$nugget, old$jitter, threads)
   index_tree(unclass(object), threads)

@@ -35,7 +35,7 @@ nobs.vif <- function(object, ...) object$n
 
 #' @rdname vif_parts
 #' @export
-formula.vif <- function(x, ...) x$formula
+formula.vif <- function(x, ...) if (!is.null(x$formula)) stats::formula(x$formula) # step() leaves terms there
 
 #' @rdname vif_parts
 #' @importFrom stats sigma

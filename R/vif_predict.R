@@ -92,6 +92,8 @@ predict.vif <- function(object, newdata, newX = NULL, k = NULL, se.fit = TRUE,
   laplace <- is_laplace(object)
   want_variance <- se.fit || interval != "none" || laplace && type == "response"
   given <- if (missing(newdata)) fitted_inputs(object) else new_inputs(object, newdata, newX)
+  labels <- if (missing(newdata)) names(object$y) else rownames(given$x)
+  if (anyDuplicated(labels)) labels <- NULL
   rows <- if (missing(newdata)) seq_len(object$n) else which(given$complete)
   new <- some_inputs(given, rows)
   found <- if (missing(newdata)) {
@@ -102,9 +104,9 @@ predict.vif <- function(object, newdata, newX = NULL, k = NULL, se.fit = TRUE,
   if (!is.null(new$offset)) found$fit <- found$fit + new$offset
   out <- if (laplace) {
     w <- if (missing(newdata)) object$weights else rep(1, length(rows))
-    prediction_laplace(object, found, w, type, rownames(given$x), rows, nrow(given$x), se.fit, interval, level)
+    prediction_laplace(object, found, w, type, labels, rows, nrow(given$x), se.fit, interval, level)
   } else {
-    prediction(found, rownames(given$x), rows, nrow(given$x), se.fit, interval, level, object$nugget)
+    prediction(found, labels, rows, nrow(given$x), se.fit, interval, level, object$nugget)
   }
   if (nsim) {
     samples <- matrix(NA_real_, nrow(given$x), nsim)
@@ -267,8 +269,7 @@ candidate_search <- function(gp, many, threads) {
 }
 
 distance_to <- function(gp, x, rows) {
-  lengthscale <- rep(gp$kernel$lengthscale, length.out = ncol(x))
-  sqrt(colSums(((t(x) - t(gp$x[rows, , drop = FALSE])) / lengthscale)^2))
+  sqrt(rowSums(in_lengthscales(x - gp$x[rows, , drop = FALSE], gp$kernel)^2))
 }
 
 # The median distance of a row of x from the nearest other one that is not a copy, by a sample.
@@ -314,7 +315,7 @@ joint_samples <- function(object, new, k, nsim, threads) {
   n <- object$n
   group <- row_groups(new$x)
   x <- new$x[!duplicated(group), , drop = FALSE]
-  order <- order_maxmin(sweep(x, 2, object$kernel$lengthscale, `/`))
+  order <- order_maxmin(in_lengthscales(x, object$kernel))
   place <- match(group, group[!duplicated(group)][order])
   x <- x[order, , drop = FALSE]
   count <- nrow(x)

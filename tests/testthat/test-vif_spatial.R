@@ -52,3 +52,11 @@ test_that("terra maps a fit", {
   expect_equal(terra::extract(map, meuse.grid[some, c("x", "y")])$fit, predict(fit, meuse.grid[some, ])$fit, tolerance = 1e-6)
   expect_true(is.na(map$fit[1, 1][[1]]))
 })
+
+test_that("anisotropy is of a plane", {
+  skip_if_not_installed("sf")
+  d <- data.frame(x = runif(60), y = runif(60), z = rnorm(60))
+  degrees <- sf::st_as_sf(d, coords = c("x", "y"), crs = 4326)
+  expect_error(suppressMessages(vif_fit(z ~ 1, data = degrees, anisotropy = TRUE)),
+               "`anisotropy` must be FALSE for longitude and latitude")
+})
