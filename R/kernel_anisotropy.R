@@ -56,7 +56,8 @@ in_plane_directions <- function(gp) {
     cbind(turned[, 1:2, drop = FALSE] %*% plane_directions * sqrt(2 / 3), turned[, -(1:2), drop = FALSE])
   }
   scales <- rep_len(kernel$lengthscale, ncol(gp$x))
-  gp$x <- unname(spread(gp$x))
+  centre <- attr(gp$x, "centre") # of some of the points of a process: that of all
+  gp$x <- structure(unname(spread(gp$x)), centre = if (!is.null(centre)) drop(spread(rbind(centre))))
   gp$inducing <- unname(spread(gp$inducing))
   gp$kernel$lengthscale <- scales[c(1, 1, 1, seq_along(scales)[-(1:2)])]
   gp$kernel["anisotropy"] <- list(NULL)

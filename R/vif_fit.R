@@ -141,8 +141,9 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   } else {
     X <- check_covariates(X, n)
   }
+  if (!is.numeric(smoothness)) smoothness <- check_choice(smoothness, c("fixed", "estimate"), "smoothness")
   kernel <- kernel_of(kernel, smoothness)
-  smoothness <- if (is.numeric(smoothness)) "fixed" else check_choice(smoothness, c("fixed", "estimate"), "smoothness")
+  if (is.numeric(smoothness)) smoothness <- "fixed"
   plane <- isTRUE(anisotropy)
   kernel <- kernel_in_plane(check_kernel(kernel, ncol(x)), anisotropy, x)
   k <- cap(check_whole(k, "k", 1), n - 1L, "k", "the other observations", tell = !missing(k))
@@ -255,9 +256,7 @@ kernel_of <- function(kernel, smoothness) {
       kernel <- gp_kernel(family)
     } else {
       if (!is.numeric(smoothness) && !identical(smoothness, "estimate")) {
-        refuse("smoothness", 'a number, or "estimate", for kernel "matern"', if (length(smoothness) > 1) "missing" else {
-          describe(smoothness)
-        })
+        refuse("smoothness", 'a number, or "estimate", for kernel "matern"', describe(smoothness))
       }
       kernel <- gp_kernel("matern", smoothness = if (is.numeric(smoothness)) smoothness else 1.5)
     }

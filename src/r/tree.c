@@ -21,7 +21,7 @@ static SEXP allocate_tree(void *built)
 
 SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP turn, SEXP threads)
 {
-    kernel unit = {KERNEL_MATERN12, 0.0, 1.0};
+    kernel unit = {.family = KERNEL_MATERN12, .variance = 1.0};
     tree built;
     int d;
     double *points = r_lengthscale_scaled(&unit, x, lengthscale, turn, &d);
@@ -49,7 +49,7 @@ SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP turn, SEXP threads)
 
 SEXP tree_invariant(SEXP list, SEXP x, SEXP lengthscale)
 {
-    kernel unit = {KERNEL_MATERN12, 0.0, 1.0};
+    kernel unit = {.family = KERNEL_MATERN12, .variance = 1.0};
     int d;
     double *points =
         r_lengthscale_scaled(&unit, x, lengthscale, r_element(list, "anisotropy"), &d);
@@ -71,7 +71,7 @@ SEXP tree_known(SEXP tree_list) { return ScalarLogical(known_tree(tree_list)); }
 /* What is damaged of a tree whose process is sound, or NULL, and then the tree is known. */
 SEXP tree_damage(SEXP tree_list)
 {
-    kernel unit = {KERNEL_MATERN12, 0.0, 1.0};
+    kernel unit = {.family = KERNEL_MATERN12, .variance = 1.0};
     SEXP x = r_element(r_element(tree_list, "gp"), "x"), index = r_element(tree_list, "index");
     int d;
     double *points = r_lengthscale_scaled(&unit, x, r_element(tree_list, "lengthscale"),
