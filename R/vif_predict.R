@@ -56,8 +56,8 @@
 #' @section Rasters:
 #' For a fit by formula, `coords = ~ x + y`, and a raster of package terra in the same coordinates,
 #' `terra::interpolate(raster, fit)` gives the layers `fit`, `se.fit` and `se.obs`; covariates are layers of the raster
-#' under their names. For stars, predict the data frame of the cells: `cells <- as.data.frame(grid)`, and
-#' `grid$fit <- predict(fit, cells, se.fit = FALSE)`.
+#' under their names. For an object of package stars with dimensions x and y, `predict(grid, fit)` gives the same as its
+#' attributes.
 #' @references Gyger, T., Furrer, R. and Sigrist, F. (2025). Vecchia-inducing-points full-scale
 #'   approximations for Gaussian processes, section on prediction. \doi{10.48550/arXiv.2507.05064}.
 #' @examples
