@@ -19,8 +19,8 @@
 #' without noise count once. Where fewer than `k` candidates are left the rest of the row is `NA`. For a query
 #' that is known exactly (variance 0) the rest of its set makes no difference, and goes by row number.
 #'
-#' The cost for a query is about `k` residual covariances with each candidate, less where queries that are close together
-#' share candidates. It is spent once for each search and not for each likelihood.
+#' The cost for a query is about `k` residual covariances with each candidate, less where queries that are close
+#' together share candidates. It is spent once for each search and not for each likelihood.
 #'
 #' @param object A [residual_gp()], or a `cover_tree` over one. Its own `nugget` is not used.
 #' @param k Size of the sets, a whole number of at least 1.
@@ -36,7 +36,8 @@
 #' @param progress Whether to show the progress of a long selection.
 #' @return A list of class `"conditioning_sets"`, which is accepted wherever a result of [residual_knn()] is, with
 #'   elements
-#'   \item{id}{integer matrix, one row a query and `k` columns: row numbers of `x` in the order in which they were taken}
+#'   \item{id}{integer matrix, one row a query and `k` columns: row numbers of `x` in the order in which they were
+#'     taken}
 #'   \item{variance}{for each query what its set leaves of its residual variance, without noise}
 #'   \item{dist}{double matrix of the residual-correlation distances of the query and its points, without noise,
 #'     `NA` where `id` is; not sorted}

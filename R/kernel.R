@@ -16,9 +16,9 @@ kernel_families <- c("matern32", "rbf", "matern12", "matern52", "matern")
 #' | `"matern"` | Matern of any `smoothness` nu from 0.001 to 10,000, by Bessel functions of `sqrt(2 nu) r`; slower |
 #'
 #' With `anisotropy` correlations in the plane of the first two columns of the inputs reach furthest in one direction:
-#' `lengthscale` is that along the angle, and `ratio * lengthscale` that across it (geometric anisotropy). Angles are those of
-#' a compass where the second column is north: 0 is along the second column, 90 along the first. Package gstat has the same
-#' angle and ratio, geoR the angle in radians and the ratio's inverse.
+#' `lengthscale` is that along the angle, and `ratio * lengthscale` that across it (geometric anisotropy). Angles are
+#' those of a compass where the second column is north: 0 is along the second column, 90 along the first. Package gstat
+#' has the same angle and ratio, geoR the angle in radians and the ratio's inverse.
 #'
 #' Other packages scale the distance in other ways. The range of GpGp is `lengthscale / sqrt(2 nu)`;
 #' the range of gpboost is `lengthscale` for Matern kernels and `sqrt(2) * lengthscale` for its
@@ -32,9 +32,9 @@ kernel_families <- c("matern32", "rbf", "matern12", "matern52", "matern")
 #'   inputs (automatic relevance determination).
 #' @param smoothness The smoothness nu of family `"matern"`, a number from 0.001 to 10,000, within which correlations
 #'   are right to 1e-12; `NULL` for all others. A large one is close to `"rbf"`.
-#' @param anisotropy `NULL` for none, or `c(angle = , ratio = )`: the direction of largest correlation in degrees, clockwise
-#'   from the second column of the inputs, and the lengthscale across it as a share, above 0 and up to 1, of that along it. The
-#'   first two columns then have one lengthscale, and other columns those that `lengthscale` says.
+#' @param anisotropy `NULL` for none, or `c(angle = , ratio = )`: the direction of largest correlation in degrees,
+#'   clockwise from the second column of the inputs, and the lengthscale across it as a share, above 0 and up to 1, of
+#'   that along it. The first two columns then have one lengthscale, and other columns those that `lengthscale` says.
 #' @return A list of class `"gp_kernel"` with the five arguments as elements.
 #' @references Rasmussen, C. E. and Williams, C. K. I. (2006). *Gaussian Processes for Machine
 #'   Learning*, chapter 4. MIT Press.
@@ -42,7 +42,8 @@ kernel_families <- c("matern32", "rbf", "matern12", "matern52", "matern")
 #' gp_kernel("matern32", variance = 2, lengthscale = 0.1)
 #' gp_kernel("rbf", lengthscale = c(1, 5))
 #' gp_kernel("matern", smoothness = 0.8)
-#' gp_kernel("matern32", lengthscale = 300, anisotropy = c(angle = 45, ratio = 0.3)) # furthest from south-west to north-east
+#' # correlations reach furthest from south-west to north-east
+#' gp_kernel("matern32", lengthscale = 300, anisotropy = c(angle = 45, ratio = 0.3))
 #' @export
 gp_kernel <- function(family = c("matern32", "rbf", "matern12", "matern52", "matern"),
                       variance = 1, lengthscale = 1, smoothness = NULL, anisotropy = NULL) {
@@ -109,7 +110,8 @@ format.gp_kernel <- function(x, ...) {
   if (length(lengthscale) > 1) lengthscale <- paste0("(", paste(lengthscale, collapse = ", "), ")")
   smoothness <- if (!is.null(x$smoothness)) paste(", smoothness", format(x$smoothness, digits = 4))
   plane <- if (!is.null(x$anisotropy)) {
-    paste0(", angle ", format(x$anisotropy[["angle"]], digits = 4), ", ratio ", format(x$anisotropy[["ratio"]], digits = 3))
+    shown <- vapply(x$anisotropy, format, "", digits = 3)
+    paste0(", angle ", shown[["angle"]], ", ratio ", shown[["ratio"]])
   }
   paste0(x$family, smoothness, ", variance ", format(x$variance, digits = 4), ", lengthscale ",
          lengthscale, plane)

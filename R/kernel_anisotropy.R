@@ -1,5 +1,5 @@
-# Geometric anisotropy in the plane: a turn and a stretch of the first two columns before an isotropic kernel. C does the
-# same with scaled points (r_turn in src/r/glue.c).
+# Geometric anisotropy in the plane: a turn and a stretch of the first two columns before an isotropic kernel. C does
+# the same with scaled points (r_turn in src/r/glue.c).
 
 check_anisotropy <- function(anisotropy, arg = "anisotropy") {
   if (is.null(anisotropy)) return(NULL)
@@ -43,10 +43,10 @@ in_lengthscales <- function(x, kernel) sweep(isotropic(x, kernel), 2, kernel$len
 
 # ---- derivatives ----
 
-# In units of the lengthscales, along and across, a distance in the plane is also that of three coordinates: those in three
-# directions 60 degrees apart, times sqrt(2 / 3). Derivatives to a lengthscale for each of the three say how the likelihood
-# changes with lengthscale, angle and ratio together, and C has derivatives to lengthscales. This is the process `gp` with
-# three columns in place of the two.
+# In units of the lengthscales, along and across, a distance in the plane is also that of three coordinates: those in
+# three directions 60 degrees apart, times sqrt(2 / 3). Derivatives to a lengthscale for each of the three say how the
+# likelihood changes with lengthscale, angle and ratio together, and C has derivatives to lengthscales. This is the
+# process `gp` with three columns in place of the two.
 plane_directions <- rbind(cos(pi * 0:2 / 3), sin(pi * 0:2 / 3))
 
 in_plane_directions <- function(gp) {
@@ -66,15 +66,15 @@ in_plane_directions <- function(gp) {
 
 # The names of derivatives to its lengthscales.
 plane_labels <- function(labels) {
-  columns <- match(paste0("lengthscale", seq_along(labels)), labels, 0)
-  labels[columns] <- c(paste0("plane", 1:3), paste0("lengthscale", 2 + seq_along(labels)))[seq_along(columns[columns > 0])]
+  columns <- grep("^lengthscale", labels)
+  labels[columns] <- c(paste0("plane", 1:3), paste0("lengthscale", 2 + seq_along(labels)))[seq_along(columns)]
   labels
 }
 
-# How the logarithms of the three lengthscales change, one row each, with the logarithms of the lengthscales along and across
-# and with the product 2 u1 u2 in the squared distance. A change B of the squared distance u'Bu, u along and across in units of
-# the lengthscales, is that of lengthscales with sum_k (2 / 3) q_k e_k e_k' = B, log l_k changing by -q_k / 2. An angle
-# in radians changes 2 u1 u2 by ratio - 1 / ratio.
+# How the logarithms of the three lengthscales change, one row each, with the logarithms of the lengthscales along and
+# across and with the product 2 u1 u2 in the squared distance. A change B of the squared distance u'Bu, u along and
+# across in units of the lengthscales, is that of lengthscales with sum_k (2 / 3) q_k e_k e_k' = B, log l_k changing by
+# -q_k / 2. An angle in radians changes 2 u1 u2 by ratio - 1 / ratio.
 plane_slopes <- local({
   e <- plane_directions
   design <- rbind(e[1, ]^2, e[2, ]^2, e[1, ] * e[2, ]) * 2 / 3

@@ -14,8 +14,8 @@
 #'
 #' GpGp's covariance functions on the sphere take longitude and latitude, and ranges in radii of the
 #' sphere; here the inputs are [sphere_points()] of a `radius`, and with time a last column of times. Those in space
-#' and time have one range for all columns of space and one for time, the last. GpGp's `_anisotropic2D` functions hold three
-#' numbers of a triangular matrix for a kernel with `anisotropy` and inputs of two columns.
+#' and time have one range for all columns of space and one for time, the last. GpGp's `_anisotropic2D` functions hold
+#' three numbers of a triangular matrix for a kernel with `anisotropy` and inputs of two columns.
 #'
 #' @param kernel A [gp_kernel()], or a [vif_fit()], whose nugget is taken too.
 #' @param nugget Noise variance, not negative.
@@ -33,8 +33,8 @@
 #'   `from_gpgp()` and `from_gpboost()`: a list of `kernel`, a [gp_kernel()], and `nugget`, the noise
 #'   variance: what `start` of [vif_fit()] takes.
 #' @section Errors:
-#' An `"rbf"` kernel for GpGp, which has none, and one with anisotropy for gpboost, which has none; lengthscales that a `shape` does not allow, and names of covariance
-#' functions that have no counterpart here.
+#' An `"rbf"` kernel for GpGp, which has none, and one with anisotropy for gpboost, which has none; lengthscales that a
+#' `shape` does not allow, and names of covariance functions that have no counterpart here.
 #' @references Guinness, J. (2021). Gaussian process learning via Fisher scoring of Vecchia's
 #'   approximation, section 2. *Statistics and Computing* 31 (GpGp).
 #'
@@ -63,8 +63,8 @@ as_gpgp <- function(kernel, nugget = 0,
   turned <- !is.null(kernel$anisotropy)
   if (shape == "auto") shape <- if (turned) "anisotropic2D" else if (length(scales) > 1) "scaledim" else "isotropic"
   if (turned != (shape == "anisotropic2D")) {
-    refuse("shape", if (turned) '"anisotropic2D" for a kernel with anisotropy' else "one for a kernel without anisotropy",
-           dQuote(shape, FALSE))
+    wanted <- if (turned) '"anisotropic2D" for a kernel with anisotropy' else "one for a kernel without anisotropy"
+    refuse("shape", wanted, dQuote(shape, FALSE))
   }
   if (turned && length(scales) > 2) refuse("kernel", "for inputs of two columns", describe(scales))
   if (!turned) scales <- gpgp_scales(scales, shape)
@@ -79,17 +79,17 @@ as_gpgp <- function(kernel, nugget = 0,
        covparms = c(kernel$variance, scales, if (stem == "matern") nu, nugget / kernel$variance))
 }
 
-# The triangular matrix L = (L11, 0; L21, L22) of GpGp's `_anisotropic2D` functions, from the form of squared distances h'A h. The
-# exponential one has A = L'L. The other takes L11^2 h1^2 + (L21^2 + L22^2) h2^2 + 2 L21 L22 h1 h2 (GpGp 0.5, whose help says
-# L'L), which is no positive form for some L, and serves some forms only.
+# The triangular matrix L = (L11, 0; L21, L22) of GpGp's `_anisotropic2D` functions, from the form of squared distances
+# h'A h. The exponential one has A = L'L. The other takes L11^2 h1^2 + (L21^2 + L22^2) h2^2 + 2 L21 L22 h1 h2 (GpGp 0.5,
+# whose help says L'L), which is no positive form for some L, and serves some forms only.
 gpgp_triangle <- function(form, exponential) {
   if (exponential) {
     l21 <- form[1, 2] / sqrt(form[2, 2])
     return(c(sqrt(max(form[1, 1] - l21^2, 0)), l21, sqrt(form[2, 2])))
   }
   if (form[2, 2] < 2 * abs(form[1, 2])) {
-    refuse("kernel", "of family \"matern12\" for this angle and ratio, as GpGp's matern_anisotropic2D() cannot hold them",
-           "of another")
+    refuse("kernel", paste("of family \"matern12\" for this angle and ratio, as GpGp's matern_anisotropic2D() cannot",
+                           "hold them"), "of another")
   }
   sums <- sqrt(form[2, 2] + c(2, -2) * form[1, 2]) # L22 + L21 and L22 - L21
   c(sqrt(form[1, 1]), (sums[1] - sums[2]) / 2, (sums[1] + sums[2]) / 2)
@@ -148,7 +148,8 @@ from_gpgp <- function(covfun_name, covparms, radius = 6371, columns = 2) {
   radius <- check_positive(radius, "radius")
   stems <- c(exponential = "matern12", matern15 = "matern32", matern25 = "matern52", matern = "matern")
   known <- c(outer(names(stems), c("isotropic", "scaledim"), paste, sep = "_"),
-             outer(c("exponential", "matern"), c("sphere", "spheretime", "spacetime", "anisotropic2D"), paste, sep = "_"))
+             outer(c("exponential", "matern"), c("sphere", "spheretime", "spacetime", "anisotropic2D"), paste,
+                   sep = "_"))
   covfun_name <- check_choice(covfun_name, known, "covfun_name")
   family <- stems[[sub("_.*", "", covfun_name)]]
   shape <- sub(".*_", "", covfun_name)

@@ -97,8 +97,8 @@ check_neighbours <- function(nn, arg = "nn") {
 }
 
 # What a fit holds beside its process, with a checksum of it.
-fit_parts <- c("kernel", "nugget", "noise_variance", "weights", "coefficients", "n", "k", "y", "X", "offset", "order", "id", "theta",
-               "fisher", "state")
+fit_parts <- c("kernel", "nugget", "noise_variance", "weights", "coefficients", "n", "k", "y", "X", "offset", "order",
+               "id", "theta", "fisher", "state")
 
 sealed <- function(fit) {
   fit$checksum <- fit_checksum(fit)

@@ -3,8 +3,8 @@
 #' Pictures of a kernel and of a residual process
 #'
 #' A kernel is drawn as its correlation by distance, up to where it falls below 0.01, in units of the inputs (of the
-#' lengthscales, if there are several); with anisotropy along the angle and, dashed, across it. A residual process is drawn as the share of each input's variance
-#' that its inducing inputs leave, over the inputs.
+#' lengthscales, if there are several); with anisotropy along the angle and, dashed, across it. A residual process is
+#' drawn as the share of each input's variance that its inducing inputs leave, over the inputs.
 #'
 #' @param x A [gp_kernel()] or a [residual_gp()].
 #' @param add Whether to add the curve to a picture.

@@ -21,9 +21,9 @@
 #' @param ... Not used.
 #' @return A list of class `"cover_tree"`, made of ordinary R vectors: `gp`; `lengthscale`, that of the
 #'   build; `perm`, the rows of `x` in tree order; and for every node, breadth first, `first` and `count`
-#'   (its range in `perm`), `parent` (0 for the root), `child` and `children` (the first child and how many, 0 for a leaf), `centre` (a row
-#'   of `x`), `level` (0 for the root) and `radius` (the largest distance from the centre to one of its
-#'   points, in the scaled units of the build). Last, `index`, a raw vector of about a quarter of the size of
+#'   (its range in `perm`), `parent` (0 for the root), `child` and `children` (the first child and how many, 0 for a
+#'   leaf), `centre` (a row of `x`), `level` (0 for the root) and `radius` (the largest distance from the centre to one
+#'   of its points, in the scaled units of the build). Last, `index`, a raw vector of about a quarter of the size of
 #'   the features `V`; a machine with other vector instructions makes its own when it reads the tree from a
 #'   file.
 #' @section Errors:

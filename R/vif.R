@@ -109,7 +109,8 @@ vif_loglik <- function(y, gp, nn, nugget, X = NULL, noise_variance = NULL, gradi
 # "accurate", which costs more where there are inducing inputs. With `columns` there is one lengthscale for each column.
 # With `plane` they are to the lengthscales of in_plane_directions(), named plane1 to plane3, and of the other columns.
 # `nugget` is what of the noise is in proportion to the nugget: one number or one for each point.
-# Evaluations that follow each other save the time that the system takes to clear memory with a `memory`, vif_memory(), of theirs.
+# Evaluations that follow each other save the time that the system takes to clear memory with a `memory`, vif_memory(),
+# of theirs.
 vif_evaluate <- function(y, gp, id, noise, X, threads, gradient = FALSE, information = FALSE, nugget = 0,
                          columns = plane || length(gp$kernel$lengthscale) > 1, memory = NULL, plane = FALSE) {
   if (plane) gp <- in_plane_directions(gp)
@@ -121,8 +122,8 @@ vif_evaluate <- function(y, gp, id, noise, X, threads, gradient = FALSE, informa
   named_derivatives(found, gp$kernel, ncol(gp$x), columns, plane)
 }
 
-# Names of the gradient and the information that the core has found for d columns, and from those of all columns those of one
-# lengthscale where the kernel has one.
+# Names of the gradient and the information that the core has found for d columns, and from those of all columns those
+# of one lengthscale where the kernel has one.
 named_derivatives <- function(found, kernel, d, columns = length(kernel$lengthscale) > 1, plane = FALSE) {
   if (is.null(found$gradient)) return(found)
   matern <- kernel$family == "matern"
@@ -145,8 +146,8 @@ named_derivatives <- function(found, kernel, d, columns = length(kernel$lengthsc
   found
 }
 
-# Derivatives of vif_evaluate(plane = TRUE) as those to lengthscale (of the plane, or of all columns if it is one), angle in
-# degrees and logarithm of the ratio.
+# Derivatives of vif_evaluate(plane = TRUE) as those to lengthscale (of the plane, or of all columns if it is one),
+# angle in degrees and logarithm of the ratio.
 gradient_in_plane <- function(slope, kernel) {
   at <- grep("^plane", names(slope))
   other <- grep("^lengthscale", names(slope))

@@ -93,27 +93,27 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #'   `kernel` (and a tenth of its variance as the nugget); or a list of a `kernel` and a `nugget`.
 #' @param lengthscale Groups of columns of the inputs that share a lengthscale, a named list of names or numbers of
 #'   columns such as `list(space = c("x", "y", "z"), time = "day")`; `NULL` leaves it to `kernel`.
-#' @param anisotropy Geometric anisotropy in the plane of the first two columns of the inputs, whose correlations then reach
-#'   further in one direction than across it: `TRUE` estimates its angle and ratio, `c(angle = 30, ratio = 0.5)` holds them
-#'   fixed, see [gp_kernel()]; `FALSE` is for none, and `NULL` for what `kernel` says.
-#' @param smoothness For family `"matern"`: `"estimate"` estimates the smoothness, too; a number holds it fixed; `"fixed"` is for
-#'   that of `kernel`.
+#' @param anisotropy Geometric anisotropy in the plane of the first two columns of the inputs, whose correlations then
+#'   reach further in one direction than across it: `TRUE` estimates its angle and ratio, `c(angle = 30, ratio = 0.5)`
+#'   holds them fixed, see [gp_kernel()]; `FALSE` is for none, and `NULL` for what `kernel` says.
+#' @param smoothness For family `"matern"`: `"estimate"` estimates the smoothness, too; a number holds it fixed;
+#'   `"fixed"` is for that of `kernel`.
 #' @param iterations The largest number of iterations of the optimiser in total.
 #' @param jitter See [residual_gp()].
 #' @param seed Seed of all random choices. The session's random numbers are left untouched.
 #' @param threads Number of threads, see [vecchiann_info()].
 #' @param progress Whether to report every step.
 #' @param family Family of the responses: `gaussian()`, `binomial()` (links `"logit"` and `"probit"`), `poisson()`,
-#'   `Gamma("log")`, [nbinom2()], [beta_family()] or [student_t()]; `y` as these take it. All but the first are fitted by
-#'   Laplace's approximation, see [families][nbinom2]; they have no `nugget`, no `noise_variance` and no `smoothness`
+#'   `Gamma("log")`, [nbinom2()], [beta_family()] or [student_t()]; `y` as these take it. All but the first are fitted
+#'   by Laplace's approximation, see [families][nbinom2]; they have no `nugget`, no `noise_variance` and no `smoothness`
 #'   to estimate.
 #' @param offset Known part of the linear predictor of families other than `gaussian()`, such as the log of an exposure;
 #'   in a formula `offset()`.
 #' @param laplace Which process of a family other than `gaussian()` has the VIF approximation: `"latent"`, the process
 #'   itself, by conjugate gradients and stochastic Lanczos quadrature (random numbers by `seed`, the same in every step;
-#'   `loglik_se` of the fit is the standard error that they leave in the log-likelihood, 0 where a sparse factor gives it
-#'   exactly: up to 10,000 observations in one or two dimensions), or `"noisy"`, the process plus the noise of working
-#'   responses, which is faster, deterministic and less accurate.
+#'   `loglik_se` of the fit is the standard error that they leave in the log-likelihood, 0 where a sparse factor gives
+#'   it exactly: up to 10,000 observations in one or two dimensions), or `"noisy"`, the process plus the noise of
+#'   working responses, which is faster, deterministic and less accurate.
 #' @export
 vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), inducing = 200, k = 30,
                             nugget = NULL, noise_variance = NULL, order = "maxmin",
@@ -166,8 +166,8 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
     groups <- lengthscale_groups(lengthscale, x, kernel, plane)
     if (is.null(lengthscale)) tell_units(x, kernel)
     settings <- list(kernel = kernel, inducing = inducing, k = k, neighbours = neighbours, jitter = jitter, seed = seed,
-                     threads = threads, groups = groups, scale = input_scale(x, groups), smoothness = smoothness, plane = plane,
-                     laplace = check_choice(laplace, c("latent", "noisy"), "laplace"))
+                     threads = threads, groups = groups, scale = input_scale(x, groups), smoothness = smoothness,
+                     plane = plane, laplace = check_choice(laplace, c("latent", "noisy"), "laplace"))
     call <- as_call(match.call())
     return(fit_laplace(y, x, X, family, weights, offset, settings, order, start, iterations, progress, call))
   }
@@ -215,8 +215,8 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   sealed(lean_fit(fit))
 }
 
-# Of a large fit the features of the process and the regression coefficients, n (m + k) numbers, are not kept: they are made again by
-# whole_fit(), in about the time of a fifth of an iteration, when predictions or residuals need them.
+# Of a large fit the features of the process and the regression coefficients, n (m + k) numbers, are not kept: they are
+# made again by whole_fit(), in about the time of a fifth of an iteration, when predictions or residuals need them.
 lean_fit <- function(fit, most = large_features) {
   if (length(fit$gp$V) > most) {
     fit$gp["V"] <- fit$gp["variance"] <- fit$state["coef"] <- list(NULL)

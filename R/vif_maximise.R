@@ -49,7 +49,11 @@ subset_estimate <- function(data, settings, progress) {
 subset_of <- function(data, settings, size, theta = NULL, group = 50) {
   n <- nrow(data$x)
   kernel <- settings$kernel
-  if (is.null(theta)) kernel$lengthscale <- settings$scale[settings$groups$of %or% 1] else kernel <- to_kernel(theta, settings)
+  if (is.null(theta)) {
+    kernel$lengthscale <- settings$scale[settings$groups$of %or% 1]
+  } else {
+    kernel <- to_kernel(theta, settings)
+  }
   unit <- in_lengthscales(data$x, kernel)
   rows <- if (n <= size) seq_len(n) else with_seed(settings$seed, {
     centres <- sample.int(n, ceiling(size / 2 / group))

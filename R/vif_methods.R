@@ -80,8 +80,8 @@ summary.vif <- function(object, check = FALSE, ...) {
   table <- cbind(Estimate = estimate, "Std. Error" = error, "z value" = z,
                  "Pr(>|z|)" = 2 * stats::pnorm(-abs(z)))
   structure(list(fit = object, coefficients = table, covariance = covariance_table(object), aic = stats::AIC(object),
-                 residuals = stats::quantile(if (is_laplace(object)) residuals_laplace(object, "quantile", seed = 1) else {
-                   fit_residuals(object, "standardised")
+                 residuals = stats::quantile(if (!is_laplace(object)) fit_residuals(object, "standardised") else {
+                   residuals_laplace(object, "quantile", seed = 1)
                  }),
                  refined = if (check) refined_loglik(object, 2L * object$k)),
             class = "summary.vif")
@@ -168,8 +168,8 @@ coef.vif <- function(object, type = c("all", "mean", "covariance"), ...) {
 #' For the mean, the covariance matrix of the generalised least squares estimate and Wald intervals. For the covariance
 #' parameters, both come from the expected (Fisher) information of their logarithms: intervals are
 #' computed on the log scale and transformed back, so that they are positive and not symmetric; `vcov()` gives
-#' variances on the natural scale by the delta method. The angle of an anisotropy (degrees) has symmetric intervals; it is hardly
-#' known where the ratio is near 1, and intervals for the ratio end at 1.
+#' variances on the natural scale by the delta method. The angle of an anisotropy (degrees) has symmetric intervals; it
+#' is hardly known where the ratio is near 1, and intervals for the ratio end at 1.
 #'
 #' @param object A [vif_fit()].
 #' @param which `"mean"` or `"covariance"`.
@@ -238,8 +238,8 @@ free_parameters <- function(object) {
   if (object$nugget_fixed) all[names(all) != "nugget"] else all
 }
 
-# Covariance matrix of the logarithms of the covariance parameters, and of the angle. What has run to a bound has none and is
-# held there.
+# Covariance matrix of the logarithms of the covariance parameters, and of the angle. What has run to a bound has none
+# and is held there.
 log_vcov <- function(object) {
   need_fisher(object)
   names <- names(free_parameters(object))

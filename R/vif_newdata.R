@@ -60,7 +60,8 @@ inputs_by_formula <- function(object, newdata) {
   absent <- setdiff(intersect(c(all.vars(object$coords), all.vars(terms)), object$columns), names(newdata))
   if (length(absent)) {
     # functions that read a raster by its layers know no coordinates
-    hint <- if (all(absent %in% all.vars(object$coords))) " (of rasters terra::interpolate() gives the coordinates, too)"
+    place <- all(absent %in% all.vars(object$coords))
+    hint <- if (place) " (of rasters terra::interpolate() gives the coordinates, too)"
     refuse("newdata", paste0("with column ", absent[1], hint), paste("one of", paste(names(newdata), collapse = ", ")))
   }
   frame <- new_frame(terms, newdata, object$xlevels)

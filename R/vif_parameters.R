@@ -1,7 +1,8 @@
 # Parameters of a fit: theta = log(variance, lengthscales, nugget unless fixed, smoothness if estimated), its scale
-# and its bounds. Where anisotropy is estimated, the lengthscale of the plane is the geometric mean of those along the angle
-# and across, and two further parameters are stretch1 = s cos(2 angle), stretch2 = s sin(2 angle), s = -log(ratio): the elements of
-# the logarithm of the metric. The likelihood is smooth in them at ratio 1 too, where there is no angle.
+# and its bounds. Where anisotropy is estimated, the lengthscale of the plane is the geometric mean of those along the
+# angle and across, and two further parameters are stretch1 = s cos(2 angle), stretch2 = s sin(2 angle), s =
+# -log(ratio): the elements of the logarithm of the metric. The likelihood is smooth in them at ratio 1 too, where there
+# is no angle.
 
 # Names of the lengthscale parameters, and for each column of the inputs the number of its own: one for all columns,
 # one for each, or one for each of the named groups of columns in `groups`.
@@ -48,16 +49,16 @@ plane_groups <- function(x, kernel, plane) {
 }
 
 refuse_plane <- function(known) {
-  quote <- function(names) paste0('"', names, '"', collapse = ", ")
-  refuse("lengthscale", sprintf("one with a group for %s alone, which have an anisotropy, as in lengthscale = list(%s)",
-                                paste(known[1:2], collapse = " and "),
-                                paste(c(sprintf("plane = c(%s)", quote(known[1:2])),
-                                        sprintf("%s = %s", make.names(known[-(1:2)]), quote(known[-(1:2)]))[length(known) > 2]),
-                                      collapse = ", ")),
+  quoted <- paste0('"', known, '"')
+  groups <- c(sprintf("plane = c(%s, %s)", quoted[1], quoted[2]),
+              sprintf("%s = %s", make.names(known[-(1:2)]), quoted[-(1:2)]))
+  refuse("lengthscale", sprintf("one with a group for %s and %s alone, which have an anisotropy, as in lengthscale = list(%s)",
+                                known[1], known[2], paste(groups, collapse = ", ")),
          "one with other groups")
 }
 
-# The kernel with the anisotropy that vif_fit() is asked for. One that is estimated is a parameter; the kernel's is then a start.
+# The kernel with the anisotropy that vif_fit() is asked for. One that is estimated is a parameter; the kernel's is then
+# a start.
 kernel_in_plane <- function(kernel, anisotropy, x) {
   estimate <- isTRUE(anisotropy)
   if (isFALSE(anisotropy)) {
@@ -77,8 +78,8 @@ column_labels <- function(x) {
   if (is.null(colnames(x))) paste0("lengthscale", seq_len(ncol(x))) else paste0("lengthscale.", colnames(x))
 }
 
-# Spread of the inputs along each lengthscale: the side of a cube over which uniform inputs vary as much, which does not change
-# when the columns of a group are turned into each other.
+# Spread of the inputs along each lengthscale: the side of a cube over which uniform inputs vary as much, which does not
+# change when the columns of a group are turned into each other.
 input_scale <- function(x, groups) {
   variance <- apply(x, 2, stats::var)
   variance[!(variance > 0)] <- 0
@@ -117,8 +118,8 @@ natural_parameters <- function(theta, settings) {
 
 plane_name <- function(settings) settings$groups$names[[1]]
 
-# Derivatives of the logarithms of the natural parameters (of the angle itself, in degrees) to theta. At ratio 1 there is no
-# angle.
+# Derivatives of the logarithms of the natural parameters (of the angle itself, in degrees) to theta. At ratio 1 there
+# is no angle.
 natural_slopes <- function(theta, settings) {
   slopes <- diag(length(theta))
   names <- names(natural_parameters(theta, settings))
