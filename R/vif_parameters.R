@@ -52,9 +52,8 @@ refuse_plane <- function(known) {
   quoted <- paste0('"', known, '"')
   groups <- c(sprintf("plane = c(%s, %s)", quoted[1], quoted[2]),
               sprintf("%s = %s", make.names(known[-(1:2)]), quoted[-(1:2)]))
-  refuse("lengthscale", sprintf("one with a group for %s and %s alone, which have an anisotropy, as in lengthscale = list(%s)",
-                                known[1], known[2], paste(groups, collapse = ", ")),
-         "one with other groups")
+  wanted <- "one with a group for %s and %s alone, which have an anisotropy, as in lengthscale = list(%s)"
+  refuse("lengthscale", sprintf(wanted, known[1], known[2], paste(groups, collapse = ", ")), "one with other groups")
 }
 
 # The kernel with the anisotropy that vif_fit() is asked for. One that is estimated is a parameter; the kernel's is then
