@@ -139,7 +139,7 @@ test_that("models of gpboost convert: likelihood and predictions are ours at its
   d <- peer_data()
   X <- matrix(1, 120, dimnames = list(NULL, "constant"))
   model <- gpboost::fitGPModel(y = d$y, X = X, gp_coords = d$x, cov_function = "matern", cov_fct_shape = 1.5,
-                               likelihood = "gaussian", params = list(std_dev = FALSE))
+                               likelihood = "gaussian")
   ours <- from_gpboost(model)
   expect_identical(ours$kernel$family, "matern32")
   at <- gp_loglik(d$y, d$x, ours$kernel, ours$nugget, X = X)
