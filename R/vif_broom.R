@@ -13,8 +13,8 @@
 #' @param se_fit Whether to add standard errors.
 #' @param interval,level As `interval` and `level` of [predict][predict.vif].
 #' @param type `"residuals"` for a map of standardised leave-one-out residuals over the inputs, `"predictions"` for
-#'   observations against their leave-one-out predictions, `"quantiles"` for a normal quantile plot of the residuals. For
-#'   families other than `gaussian()` the residuals are randomised quantile residuals.
+#'   observations against their leave-one-out predictions, `"quantiles"` for a normal quantile plot of the residuals.
+#'   For families other than `gaussian()` the residuals are randomised quantile residuals.
 #' @param ... Not used; any other argument is an error. For `augment()`, arguments of [predict][predict.vif].
 #' @return Data frames (tibbles where package tibble is installed): `tidy()` one row a parameter, `glance()` one row,
 #'   `augment()` the data with `.fitted` and, without `newdata`, `.resid`, `.loo` (leave-one-out predictions) and
@@ -73,8 +73,7 @@ augment.vif <- function(x, data = NULL, newdata = NULL, se_fit = FALSE,
   predicted <- if (is.null(newdata)) {
     predict.vif(x, se.fit = TRUE, interval = interval, level = level, ...)
   } else {
-    plain <- if (inherits(newdata, "sf")) placed(x, newdata) else newdata
-    predict.vif(x, plain, interval = interval, level = level, ...)
+    predict.vif(x, newdata, interval = interval, level = level, ...)
   }
   out <- if (!is.null(newdata)) {
     newdata

@@ -15,10 +15,10 @@
 #' better. `coverage` is the share of observations in their intervals, which should be `level`.
 #'
 #' For families other than `gaussian()` the same are those of the predictive distributions, integrated over the
-#' uncertainty of the linear predictor (`crps` by 200 points of each). Binary responses, or shares of trials, have instead
-#' `log`, the Brier score `brier` (mean squared error of the probability) and `auc`, the area under the receiver operating
-#' characteristic: the larger the better. The mode is found again in each fold; leaving one out takes working responses as
-#' they are.
+#' uncertainty of the linear predictor (`crps` by 200 points of each). Binary responses, or shares of trials, have
+#' instead `log`, the Brier score `brier` (mean squared error of the probability) and `auc`, the area under the
+#' receiver operating characteristic: the larger the better. The mode is found again in each fold; leaving one out
+#' takes working responses as they are.
 #'
 #' @param fit A [vif_fit()].
 #' @param folds Number of folds; or a vector with the fold of each observation; or `"loo"` to leave out one at a time.
@@ -31,9 +31,9 @@
 #' @param seed Seed of the folds. The session's random numbers are left untouched.
 #' @param threads Number of threads, see [vecchiann_info()].
 #' @return A list of class `"vif_cv"`: `scores`, a named vector of `rmse`, `mae`, `crps`, `interval`, `coverage` and
-#'   `log` (or `log`, `brier` and `auc`); `predictions`, a data frame in the order of the data with `fold`, `observed`, `fit`
-#'   and `se.obs`, for families other than `gaussian()` also the linear predictor `link` and its standard error `se.link`;
-#'   `level` and `folds`.
+#'   `log` (or `log`, `brier` and `auc`); `predictions`, a data frame in the order of the data with `fold`, `observed`,
+#'   `fit` and `se.obs`, for families other than `gaussian()` also the linear predictor `link` and its standard error
+#'   `se.link`; `level` and `folds`.
 #' @section Errors:
 #' More folds than observations (or blocks), and vectors of another length.
 #' @references Gneiting, T. and Raftery, A. E. (2007). Strictly proper scoring rules, prediction, and estimation.
@@ -107,7 +107,7 @@ folds_of <- function(fit, folds, blocks, seed) {
     blocks <- check_whole(blocks, "blocks", 2)
     if (blocks > n) refuse("blocks", paste("at most", n, "(the observations)"), blocks)
     x <- fitted_inputs(fit)$x
-    blocks <- compact_blocks(sweep(x, 2, fit$kernel$lengthscale, `/`), blocks)
+    blocks <- compact_blocks(in_lengthscales(x, fit$kernel), blocks)
   } else if (length(blocks) != n || anyNA(blocks)) {
     refuse("blocks", paste("NULL, a number or one block for each of", counted(n, "observation")), describe(blocks))
   }
@@ -137,8 +137,8 @@ compact_blocks <- function(x, blocks) {
   block
 }
 
-# Predictions of each observation by all others: means and standard deviations of the observations, or of the linear predictors
-# where the family is not gaussian().
+# Predictions of each observation by all others: means and standard deviations of the observations, or of the linear
+# predictors where the family is not gaussian().
 predict_left_out <- function(fit) {
   if (is_laplace(fit)) return(stats::setNames(left_out(fit), c("fit", "se")))
   left <- fit_residuals(fit, "loo")
@@ -193,8 +193,8 @@ without <- function(fit, held, threads) {
   }
   basis <- mean_basis(out$X)
   response <- unname(if (is.null(out$offset)) out$y else out$y - out$offset)
-  evaluation <- vif_evaluate(response[out$order], gp, out$id, observation_noise(out), basis$Q[out$order, , drop = FALSE],
-                             threads)
+  evaluation <- vif_evaluate(response[out$order], gp, out$id, observation_noise(out),
+                             basis$Q[out$order, , drop = FALSE], threads)
   mean <- mean_estimates(evaluation, basis, colnames(out$X))
   out$coefficients <- mean$beta
   out$vcov <- mean$vcov
@@ -203,7 +203,8 @@ without <- function(fit, held, threads) {
   out
 }
 
-# Conditioning sets of the observations that stay (`ordered`, by row); `search` finds new ones for rows that lose a neighbour.
+# Conditioning sets of the observations that stay (`ordered`, by row); `search` finds new ones for rows that lose a
+# neighbour.
 kept_sets <- function(id, ordered, k, search) {
   id <- id[ordered, , drop = FALSE]
   lost <- which(rowSums(!is.na(id) & !matrix(ordered[id], nrow(id))) > 0)
@@ -226,10 +227,12 @@ refitted <- function(fit, held, kept) {
   response <- if (is.null(kept$offset)) kept$y else kept$y - kept$offset
   again <- vif_fit.default(response, inputs$x[-held, , drop = FALSE], X = kept$X, kernel = fit$kernel,
                            inducing = fit$gp$inducing, k = kept$k, nugget = if (fit$nugget_fixed) fit$nugget,
-                           noise_variance = kept$noise_variance, weights = kept$weights, neighbours = fit$neighbours, jitter = fit$gp$jitter,
+                           noise_variance = kept$noise_variance, weights = kept$weights,
+                           neighbours = fit$neighbours, jitter = fit$gp$jitter,
                            start = list(kernel = fit$kernel, nugget = fit$nugget),
-                           lengthscale = own_groups(fit),
-                           smoothness = if ("smoothness" %in% names(fit$theta)) "estimate" else "fixed", progress = FALSE)
+                           lengthscale = own_groups(fit), anisotropy = if (estimates_plane(fit$settings)) TRUE,
+                           smoothness = if (estimates_smoothness(fit$settings)) "estimate" else "fixed",
+                           progress = FALSE)
   again$offset <- kept$offset
   again
 }

@@ -148,8 +148,9 @@ laplace_adjoint <- function(mode, gp, id, y, weight, threads) {
   .Call(C_laplace_derivative, gp, mode$noise, id, state, threads)
 }
 
-# Derivatives to the log lengthscales, with what comes through the features V = L^-1 k and their derivatives vbar: through
-# k, and through K = L L' of the inducing inputs, whose adjoint is -L^-T Phi L^-1, Phi the lower half of vbar V'.
+# Derivatives to the log lengthscales, with what comes through the features V = L^-1 k and their derivatives vbar:
+# through k, and through K = L L' of the inducing inputs, whose adjoint is -L^-T Phi L^-1, Phi the lower half of vbar
+# V'.
 feature_slopes <- function(slope, vbar, gp, threads) {
   if (nrow(gp$inducing)) {
     slope <- slope + .Call(C_laplace_features, gp, vbar, threads)

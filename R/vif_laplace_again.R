@@ -1,5 +1,5 @@
-# Fits of non-Gaussian responses evaluated again: standard errors of covariance parameters, log-likelihoods on common sets,
-# the mode without some observations.
+# Fits of non-Gaussian responses evaluated again: standard errors of covariance parameters, log-likelihoods on common
+# sets, the mode without some observations.
 
 # Parameters, data in some order, settings and linear predictors of a fit, as laplace_at() takes them.
 laplace_again <- function(fit, order = fit$order) {
@@ -21,15 +21,14 @@ laplace_slope <- function(at, settings) {
   c(to_theta_slope(g[kernel], at$par$theta, settings), g[-kernel])
 }
 
-# Covariance matrix of the estimates of log covariance parameters and log phi: the inverse of the observed information, by
-# central differences of the gradient, with the same sets and random vectors throughout. Of beta alone the information is
-# that of generalised least squares.
-laplace_vcov <- function(fit, step = 0.02) {
+# Covariance matrix of the estimates of the `free` ones of theta and log phi, NULL if it is singular: the inverse of
+# the observed information, by central differences of the gradient, with the same sets and random vectors throughout.
+# Of beta alone the information is that of generalised least squares.
+laplace_vcov <- function(fit, free, step = 0.02) {
   again <- laplace_again(fit)
   structure <- list(inducing = fit$gp$inducing, id = fit$latent_id, wide = fit$id)
   theta <- length(fit$theta)
   outer <- theta + length(fit$phi)
-  free <- which(!names(free_parameters(fit)) %in% names(fit$bounded))
   slope <- function(j, step) {
     log_par <- c(again$par$theta, log(again$par$phi))
     log_par[j] <- log_par[j] + step
@@ -40,7 +39,7 @@ laplace_vcov <- function(fit, step = 0.02) {
   }
   columns <- vapply(free, function(j) (slope(j, -step) - slope(j, step)) / (2 * step),
                     numeric(outer + length(again$par$beta)))
-  if (anyNA(columns)) return(matrix(NA_real_, length(free), length(free)))
+  if (anyNA(columns)) return(NULL)
   own <- columns[free, , drop = FALSE]
   own <- (own + t(own)) / 2
   if (!is.null(again$basis)) {
@@ -48,8 +47,7 @@ laplace_vcov <- function(fit, step = 0.02) {
     spread <- again$basis$change %*% fit$vcov %*% t(again$basis$change)
     own <- own - crossprod(across, spread %*% across)
   }
-  root <- tryCatch(chol(own), error = function(e) NULL)
-  if (is.null(root)) matrix(NA_real_, length(free), length(free)) else chol2inv(root)
+  tryCatch(chol2inv(chol(own)), error = function(e) NULL)
 }
 
 # As common_loglik() of Gaussian fits, with the sets of the largest model.

@@ -1,4 +1,5 @@
-# Check: the Laplace approximation of a fit's noise-free process once more, by a sparse factor or by conjugate gradients.
+# Check: the Laplace approximation of a fit's noise-free process once more, by a sparse factor or by conjugate
+# gradients.
 
 #' Log-likelihood of a non-Gaussian fit, by a sparse factor or by conjugate gradients
 #'
@@ -96,8 +97,8 @@ latent_laplace <- function(system, family, data, phi, fixed, eta, tolerance = 1e
 }
 
 stop_mode <- function(why = "the mode of the latent process is not found") {
-  stop(errorCondition(paste0(user_call(), why, ": the responses may be too far from any that the family can have with these ",
-                             "covariates"), class = "vif_mode", call = NULL))
+  stop(errorCondition(paste0(user_call(), why, ": the responses may be too far from any that the family can have ",
+                             "with these covariates"), class = "vif_mode", call = NULL))
 }
 
 # A = V'V + R + N with R^-1 = P = B' D^-1 B: (R + N)^-1 = w - w (P + w)^-1 w with w = 1 / N, and Woodbury for V.

@@ -17,7 +17,7 @@ fit_laplace <- function(y, x, X, family, weights, offset, settings, order, start
   settings$fixed <- 0
   settings$family <- family
   begin <- laplace_start(start, data, settings, progress)
-  rows <- conditioning_order(order, x, to_kernel(begin$theta, settings)$lengthscale, settings$seed)
+  rows <- conditioning_order(order, x, to_kernel(begin$theta, settings), settings$seed)
   found <- laplace_maximise(begin, some_data(data, rows), settings, iterations, progress)
   if (!found$converged) {
     warn_laplace(paste0("vif_fit() has not converged (", found$message, "): the parameters reached so far are kept"))
@@ -40,7 +40,7 @@ fit_laplace <- function(y, x, X, family, weights, offset, settings, order, start
     latent_id = found$structure$id, loglik_se = mode$se
   ), class = "vif")
   fit <- with_mode(fit, mode, basis)
-  fit$bounded <- at_bounds(found$theta, settings, fit)
+  fit$bounded <- at_bounds(found$theta, settings)
   warn_bounds(fit)
   sealed(lean_fit(fit))
 }
@@ -159,7 +159,8 @@ laplace_structure <- function(theta, data, settings, noise = NULL) {
 laplace_at <- function(par, structure, data, settings, eta = NULL, gradient = FALSE, tolerance = 1e-4,
                        noisy = settings$laplace == "noisy", probes = 10, refine = FALSE) {
   tryCatch({
-    gp <- make_gp(par$theta, data$x, structure$inducing, settings)
+    whole <- make_gp(par$theta, data$x, structure$inducing, settings)
+    gp <- if (estimates_plane(settings)) in_plane_directions(whole) else whole
     phi <- all_phi(settings$family, par$phi)
     found <- if (noisy) {
       laplace_evaluate(gp, structure$wide, data, settings$family, phi, par$beta, eta, settings$threads,
@@ -169,12 +170,13 @@ laplace_at <- function(par, structure, data, settings, eta = NULL, gradient = FA
                       settings$threads, gradient, tolerance, probes, settings$seed, refine = refine)
     }
     if (!is.finite(found$loglik)) found$loglik <- -Inf
-    c(found, list(gp = gp, par = par))
+    if (gradient && estimates_plane(settings)) names(found$gradient) <- plane_labels(names(found$gradient))
+    c(found, list(gp = whole, par = par))
   }, error = function(e) list(loglik = -Inf, failure = conditionMessage(e)))
 }
 
-# The same for a log-likelihood that is shown and compared, with a mode to more digits: by a sparse factor, or by conjugate
-# gradients with little left to the random vectors.
+# The same for a log-likelihood that is shown and compared, with a mode to more digits: by a sparse factor, or by
+# conjugate gradients with little left to the random vectors.
 laplace_final <- function(par, structure, data, settings, eta, gradient = FALSE) {
   exact <- settings$laplace == "exact" || settings$laplace == "auto" && factors_well(structure$id, data$x)
   found <- laplace_at(par, structure, data, settings, eta, gradient, 1e-7, refine = !exact,
@@ -223,8 +225,8 @@ exact_loglik <- function(mode, id, data, family, phi, threads) {
   sum(family$value(data$y, mode$eta, data$w, phi)) - sum(mode$a * mode$b) / 2 - (logdet - sum(log(mode$noise))) / 2
 }
 
-# One climb with sets held fixed, by the method of Broyden, Fletcher, Goldfarb and Shanno from the information of the working
-# responses. It ends where the next step promises less than `tolerance`.
+# One climb with sets held fixed, by the method of Broyden, Fletcher, Goldfarb and Shanno from the information of the
+# working responses. It ends where the next step promises less than `tolerance`.
 laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progress, noise = NULL, done = 0) {
   clock <- proc.time()[["elapsed"]]
   bounds <- theta_bounds(settings)
@@ -256,7 +258,8 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
   note <- function() {
     now <- proc.time()[["elapsed"]]
     row <- data.frame(stage = stage, observations = length(data$y), iteration = done, loglik = current$loglik,
-                      seconds = now - clock, t(exp(par[seq_len(sum(count))])))
+                      seconds = now - clock,
+                      t(c(natural_parameters(unpack(par)$theta, settings), unpack(par)$phi)))
     clock <<- now
     history <<- rbind(history, row)
     if (is.function(progress)) progress(stage, row$iteration, row$loglik)
@@ -315,11 +318,12 @@ check_evaluation <- function(at) {
 working_information <- function(mode, structure, data, settings) {
   par <- mode$par
   found <- vif_evaluate(mode$response, mode$gp, structure$wide, mode$noise, NULL, settings$threads, gradient = TRUE,
-                        information = TRUE, memory = settings$memory)
+                        information = TRUE, memory = settings$memory, plane = estimates_plane(settings))
   phi <- all_phi(settings$family, par$phi)
   slopes <- settings$family$phi_slopes(data$y, mode$eta, data$w, phi)[names(par$phi)]
   parts <- list(to_theta_information(found$fisher, par$theta, settings),
-                diag(vapply(slopes, function(own) sum(own$value^2), 0), length(slopes)), mode$information %or% matrix(0, 0, 0))
+                diag(vapply(slopes, function(own) sum(own$value^2), 0), length(slopes)),
+                mode$information %or% matrix(0, 0, 0))
   size <- vapply(parts, NROW, 0L) * (vapply(parts, length, 0L) > 0)
   out <- matrix(0, sum(size), sum(size))
   for (part in which(size > 0)) {

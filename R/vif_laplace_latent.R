@@ -37,10 +37,10 @@ latent_multiply <- function(gp, id, latent, x, threads) {
     .Call(C_laplace_combination, .Call(C_laplace_crossproduct, gp$V, x, NULL, threads), gp$V, threads)
 }
 
-# The mode b of the latent process and a = A^-1 (z - mean), which is the inverse of its covariance times b, by Newton's method
-# (with expected curvatures: scoring). For families whose log density is not concave, such as Student's t, or whose
-# expansions overshoot, steps are halved until the joint log density rises, so that the search ends at a maximum from any
-# start (Vanhatalo, Jylanki and Vehtari, 2009). The first step is compared with b = 0.
+# The mode b of the latent process and a = A^-1 (z - mean), which is the inverse of its covariance times b, by Newton's
+# method (with expected curvatures: scoring). For families whose log density is not concave, such as Student's t, or
+# whose expansions overshoot, steps are halved until the joint log density rises, so that the search ends at a maximum
+# from any start (Vanhatalo, Jylanki and Vehtari, 2009). If the first step is worse than b = 0 the search starts there.
 latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance, iterations = 100) {
   p <- NCOL(data$X) * !is.null(data$X)
   fixed <- data$offset + if (p) drop(data$X %*% beta) else 0
@@ -79,9 +79,13 @@ latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, thre
     }
     new <- list(a = a, b = z - noise * a)
     reached <- joint(new)
+    rises <- function() isTRUE(reached >= height - 1e-8 * (1 + abs(height))) # rounding must not stop the last steps
     halvings <- 0
-    # rounding and the tolerance of the solutions must not stop the last steps
-    while (!isTRUE(reached >= height - 1e-8 * (1 + abs(height))) && halvings < 30) {
+    if (iteration == 1 && !rises()) {
+      new <- here
+      reached <- height
+    }
+    while (!rises() && halvings < 30) {
       halvings <- halvings + 1
       new <- list(a = (new$a + here$a) / 2, b = (new$b + here$b) / 2)
       reached <- joint(new)
@@ -196,8 +200,8 @@ latent_through_mode <- function(mode, h) {
   list(l = l, q = q)
 }
 
-# Solutions of A x = r, a right-hand side in each row, and for each of them with z = S^-1/2 r and E = S^-1/2 A S^-1/2 - I
-# the terms log = z' log(I + E) z, by the Lanczos matrix that the steps make, and linear = z' E z.
+# Solutions of A x = r, a right-hand side in each row, and for each of them with z = S^-1/2 r and E = S^-1/2 A S^-1/2 -
+# I the terms log = z' log(I + E) z, by the Lanczos matrix that the steps make, and linear = z' E z.
 conjugate_gradients <- function(multiply, precondition, r, tolerance, most = 200, start = NULL) {
   x <- 0 * r
   z <- precondition(r)

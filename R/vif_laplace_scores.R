@@ -37,8 +37,8 @@ area_under_curve <- function(y, predicted, w) {
   sum(positive * (cumsum(negative) - negative / 2)) / (sum(positive) * sum(negative))
 }
 
-# Continuous ranked probability scores E|Y - y| - E|Y - Y'| / 2, by `size` points of each predictive distribution: a lattice of
-# quantiles of the linear predictor and of the response (steps of the golden ratio).
+# Continuous ranked probability scores E|Y - y| - E|Y - Y'| / 2, by `size` points of each predictive distribution: a
+# lattice of quantiles of the linear predictor and of the response (steps of the golden ratio).
 ranked_score <- function(y, family, link, se, w, phi, size = 200) {
   first <- (seq_len(size) - 0.5) / size
   second <- (seq_len(size) * (sqrt(5) - 1) / 2) %% 1

@@ -48,8 +48,13 @@ subset_estimate <- function(data, settings, progress) {
 # that cost little.
 subset_of <- function(data, settings, size, theta = NULL, group = 50) {
   n <- nrow(data$x)
-  scale <- if (is.null(theta)) settings$scale[settings$groups$of %or% 1] else to_kernel(theta, settings)$lengthscale
-  unit <- sweep(data$x, 2, scale, `/`)
+  kernel <- settings$kernel
+  if (is.null(theta)) {
+    kernel$lengthscale <- settings$scale[settings$groups$of %or% 1]
+  } else {
+    kernel <- to_kernel(theta, settings)
+  }
+  unit <- in_lengthscales(data$x, kernel)
   rows <- if (n <= size) seq_len(n) else with_seed(settings$seed, {
     centres <- sample.int(n, ceiling(size / 2 / group))
     process <- new_residual_gp(unit, gp_kernel("matern12"), unit[0, , drop = FALSE], 0, 0, settings$threads)
@@ -111,6 +116,7 @@ grid_modes <- function(data, settings) {
 
 # Inducing inputs and conditioning sets, those of the grid point `at`.
 structure_of <- function(theta, data, settings, at = on_grid(theta, settings)) {
+  if (!is.null(data$shards)) return(shard_structure(at, data, settings))
   gp <- make_gp(at, data$x, settings$inducing, settings)
   noise <- to_nugget(at, settings) * data$share + data$extra
   list(at = at, inducing = gp$inducing, id = neighbours_of(gp, noise, settings))
@@ -121,7 +127,7 @@ structure_of <- function(theta, data, settings, at = on_grid(theta, settings)) {
 neighbours_of <- function(gp, noise, settings, queries = NULL) {
   threads <- threads_or_null(settings$threads)
   selected <- settings$neighbours == "selected"
-  candidates <- if (!selected) 1 else if (ncol(gp$x) <= 2) 3 else 4
+  candidates <- if (selected) candidates_for(gp$x) else 1
   pool <- residual_knn(searched_process(settings$neighbours, gp), settings$k * candidates, predecessors = TRUE,
                        queries = queries, method = if (settings$neighbours == "residual") "auto" else "level",
                        threads = threads, progress = FALSE)
@@ -129,6 +135,9 @@ neighbours_of <- function(gp, noise, settings, queries = NULL) {
   unname(conditioning_sets(gp, settings$k, nugget = noise, pool = pool, queries = queries, threads = threads,
                            progress = FALSE)$id)
 }
+
+# Candidates for each place of a set.
+candidates_for <- function(x) if (ncol(x) <= 2) 3 else 4
 
 searched_process <- function(neighbours, gp) {
   if (neighbours == "residual") gp else euclidean_process(gp, NA_integer_)
@@ -145,13 +154,14 @@ large_features <- 1e7
 # Log-likelihood at theta for a given structure, with its gradient and expected information in theta unless these
 # are not wanted (that of a step, unless "accurate" is asked for); -Inf where a covariance is not positive definite.
 evaluate <- function(theta, structure, data, settings, derivatives = TRUE, information = derivatives) {
+  if (!is.null(data$shards)) return(shard_evaluate(theta, structure, data, settings, derivatives))
   nugget <- to_nugget(theta, settings) * data$share
   tryCatch({
     gp <- make_gp(theta, data$x, structure$inducing, settings)
     if (length(gp$V) > large_features) gc() # those of the evaluation before
     evaluation <- vif_evaluate(data$y, gp, structure$id, nugget + data$extra, data$X, settings$threads,
                                gradient = derivatives, information = information, nugget = nugget,
-                               memory = settings$memory)
+                               memory = settings$memory, plane = derivatives && estimates_plane(settings))
     if (!is.finite(evaluation$loglik)) return(list(value = -Inf))
     list(value = evaluation$loglik, theta = theta, evaluation = evaluation,
          gradient = if (derivatives) to_theta_slope(evaluation$gradient, theta, settings),
@@ -198,7 +208,7 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
     now <- proc.time()[["elapsed"]]
     spent <- now - clock
     row <- data.frame(stage = stage, observations = length(data$y), iteration = done, loglik = current$value,
-                      seconds = spent, t(exp(current$theta)))
+                      seconds = spent, t(natural_parameters(current$theta, settings)))
     clock <<- now
     history <<- rbind(history, row)
     if (!is.function(progress)) return()

@@ -80,8 +80,8 @@ summary.vif <- function(object, check = FALSE, ...) {
   table <- cbind(Estimate = estimate, "Std. Error" = error, "z value" = z,
                  "Pr(>|z|)" = 2 * stats::pnorm(-abs(z)))
   structure(list(fit = object, coefficients = table, covariance = covariance_table(object), aic = stats::AIC(object),
-                 residuals = stats::quantile(if (is_laplace(object)) residuals_laplace(object, "quantile", seed = 1) else {
-                   fit_residuals(object, "standardised")
+                 residuals = stats::quantile(if (!is_laplace(object)) fit_residuals(object, "standardised") else {
+                   residuals_laplace(object, "quantile", seed = 1)
                  }),
                  refined = if (check) refined_loglik(object, 2L * object$k)),
             class = "summary.vif")
@@ -141,7 +141,8 @@ print.summary.vif <- function(x, digits = 4, ...) {
 #'
 #' @param object A [vif_fit()].
 #' @param type `"all"` for the mean coefficients `beta` followed by `variance`, `lengthscale` (if there are several,
-#'   with the name of the column or group, as `lengthscale.lon`, or a number), `nugget` and an estimated `smoothness`
+#'   with the name of the column or group, as `lengthscale.lon`, or a number), an estimated `angle` and `ratio` (see
+#'   [gp_kernel()]), `nugget` and an estimated `smoothness`
 #'   (instead of these the parameters of the [family][nbinom2] where it is not `gaussian()`);
 #'   `"mean"` or `"covariance"` for one of the two.
 #' @param ... Not used; any other argument is an error.
@@ -154,7 +155,7 @@ print.summary.vif <- function(x, digits = 4, ...) {
 coef.vif <- function(object, type = c("all", "mean", "covariance"), ...) {
   check_dots(...)
   type <- check_choice(type, c("all", "mean", "covariance"), "type")
-  own <- exp(object$theta)
+  own <- natural_parameters(object$theta, object$settings)
   if (is_laplace(object)) own <- c(own, object$phi)
   after <- names(own) %in% c("nugget", "smoothness")
   covariance <- c(own[!after], nugget = if (!is_laplace(object)) object$nugget, own[names(own) == "smoothness"])
@@ -165,10 +166,11 @@ coef.vif <- function(object, type = c("all", "mean", "covariance"), ...) {
 #' Standard errors and confidence intervals of a fitted Gaussian process
 #'
 #' For the mean, the covariance matrix of the generalised least squares estimate and Wald intervals. For the covariance
-#' parameters, both come from the expected (Fisher) information of their logarithms, for families other than `gaussian()` from
-#' the observed one, by differences of the gradient (for each parameter twice the time of a step of the fit): intervals are
-#' computed on the log scale and transformed back, so that they are positive and not symmetric; `vcov()` gives
-#' variances on the natural scale by the delta method.
+#' parameters, both come from the expected (Fisher) information of their logarithms, for families other than
+#' `gaussian()` from the observed one, by differences of the gradient (for each parameter twice the time of a step of
+#' the fit): intervals are computed on the log scale and transformed back, so that they are positive and not symmetric;
+#' `vcov()` gives variances on the natural scale by the delta method. The angle of an anisotropy (degrees) has
+#' symmetric intervals; it is hardly known where the ratio is near 1, and intervals for the ratio end at 1.
 #'
 #' @param object A [vif_fit()].
 #' @param which `"mean"` or `"covariance"`.
@@ -179,8 +181,8 @@ coef.vif <- function(object, type = c("all", "mean", "covariance"), ...) {
 #' @return `vcov()`: a matrix with a row and a column for each estimated parameter. `confint()`: a matrix of
 #'   two columns, the lower and the upper limit.
 #' @section Errors:
-#' Covariance parameters where the fit holds no information matrix. Standard errors are `NA` where it is singular, and for
-#' parameters at a bound.
+#' Covariance parameters where the fit holds no information matrix. Standard errors are `NA` where it is singular, and
+#' for parameters at a bound.
 #' @examples
 #' x <- runif(200)
 #' fit <- vif_fit(sin(8 * x) + rnorm(200, sd = 0.2), x, X = 1, inducing = 20, k = 10)
@@ -210,7 +212,12 @@ confint.vif <- function(object, parm, level = 0.95, ...) {
   out <- limits(mean, sqrt(diag(object$vcov)))
   if (any(parm %in% free)) {
     estimate <- free_parameters(object)
-    out <- rbind(out, exp(limits(log(estimate), sqrt(diag(log_vcov(object))))))
+    positive <- names(estimate) != "angle"
+    at <- ifelse(positive, log(abs(estimate)), estimate)
+    own <- limits(at, sqrt(diag(log_vcov(object))))
+    own[positive, ] <- exp(own[positive, ])
+    own[names(estimate) == "ratio", ] <- pmin(own[names(estimate) == "ratio", ], 1)
+    out <- rbind(out, own)
   }
   rownames(out) <- c(names(mean), if (any(parm %in% free)) free)
   tail <- (1 - level) / 2
@@ -232,24 +239,34 @@ free_parameters <- function(object) {
   if (object$nugget_fixed) all[names(all) != "nugget"] else all
 }
 
-# Covariance matrix of the logarithms of the covariance parameters. What has run to a bound has none and is held there.
+# Covariance matrix of the logarithms of the covariance parameters, and of the angle. What has run to a bound has none
+# and is held there.
 log_vcov <- function(object) {
   need_fisher(object)
   names <- names(free_parameters(object))
-  free <- which(!names %in% names(object$bounded))
+  of_phi <- length(object$phi)
+  slopes <- natural_slopes(object$theta, object$settings)
+  slopes <- rbind(cbind(slopes, matrix(0, nrow(slopes), of_phi)), cbind(matrix(0, of_phi, ncol(slopes)), diag(of_phi)))
+  rownames(slopes)[nrow(slopes) - of_phi + seq_len(of_phi)] <- names(object$phi)
+  held <- names(object$bounded)
+  if ("ratio" %in% held) held <- c(held, "angle")
+  free <- which(!rownames(slopes) %in% held)
   out <- matrix(NA_real_, length(names), length(names), dimnames = list(names, names))
-  if (is_laplace(object)) {
-    if (length(free)) out[free, free] <- laplace_vcov(whole_fit(object))
-    return(out)
+  if (!length(free)) return(out)
+  spread <- if (is_laplace(object)) laplace_vcov(whole_fit(object), free) else {
+    tryCatch(chol2inv(chol(accurate_fisher(object)[free, free, drop = FALSE])), error = function(e) NULL)
   }
-  fisher <- accurate_fisher(object)
-  root <- tryCatch(chol(fisher[free, free, drop = FALSE]), error = function(e) NULL)
-  if (length(free) && !is.null(root)) out[free, free] <- chol2inv(root)
+  if (is.null(spread)) return(out)
+  known <- rowSums(slopes[, -free, drop = FALSE] != 0) == 0
+  known <- names(which(known & !is.na(known)))
+  through <- slopes[known, free, drop = FALSE]
+  out[known, known] <- through %*% spread %*% t(through)
   out
 }
 
 covariance_vcov <- function(object) {
   estimate <- free_parameters(object)
+  estimate[names(estimate) == "angle"] <- 1
   log_vcov(object) * outer(estimate, estimate)
 }
 

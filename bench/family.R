@@ -1,5 +1,6 @@
-# Non-Gaussian fits: time to fit and predict and log scores of new responses, beside other packages on the same data and in one
-# run. Time is that of the processor, user plus system, which other work on the machine disturbs least, and by the clock.
+# Non-Gaussian fits: time to fit and predict and log scores of new responses, beside other packages on the same data
+# and in one run. Time is that of the processor, user plus system, which other work on the machine disturbs least, and
+# by the clock.
 #
 #   Rscript bench/family.R gpboost [n] [m] [k]    gpboost's VIF and plain Vecchia approximation, iterative methods
 #   Rscript bench/family.R gpvecchia [n] [k]      GPvecchia's Vecchia-Laplace approximation, Poisson
@@ -37,7 +38,8 @@ simulated <- function(n) {
 }
 
 cases <- list(
-  binomial = list(family = binomial(), peer = "bernoulli_logit", draw = function(eta) rbinom(length(eta), 1, plogis(eta)),
+  binomial = list(family = binomial(), peer = "bernoulli_logit",
+                  draw = function(eta) rbinom(length(eta), 1, plogis(eta)),
                   density = function(y, eta) dbinom(y, 1, plogis(eta), log = TRUE)),
   poisson = list(family = poisson(), peer = "poisson", draw = function(eta) rpois(length(eta), exp(eta)),
                  density = function(y, eta) dpois(y, exp(eta), log = TRUE))
@@ -85,7 +87,8 @@ if (part == "gpboost") {
       if (!requireNamespace("gpboost", quietly = TRUE)) next
       theirs <- seconds(gpboost::fitGPModel(
         gp_coords = data$x[-test, ], y = y[-test], X = matrix(1, n), likelihood = case$peer, cov_function = "matern",
-        cov_fct_shape = 1.5, gp_approx = approx, num_neighbors = k, num_ind_points = m, matrix_inversion_method = "iterative"))
+        cov_fct_shape = 1.5, gp_approx = approx, num_neighbors = k, num_ind_points = m,
+        matrix_inversion_method = "iterative"))
       ahead <- seconds(predict(theirs$value, gp_coords_pred = data$x[test, ], X_pred = matrix(1, length(test)),
                                predict_var = TRUE, predict_response = FALSE))
       parameters <- theirs$value$get_cov_pars()
@@ -113,7 +116,8 @@ if (part == "gpvecchia") {
       -GPvecchia::vecchia_laplace_likelihood(y[-test], sets, likelihood_model = "poisson", prior_mean = rep(par[3], n),
                                              covparms = c(exp(par[1:2]), 1.5))
     }
-    theirs <- seconds(optim(c(log(0.5), log(0.05), log(mean(y[-test]))), minus, control = list(reltol = 1e-7, maxit = 100)))
+    theirs <- seconds(optim(c(log(0.5), log(0.05), log(mean(y[-test]))), minus,
+                            control = list(reltol = 1e-7, maxit = 100)))
     par <- theirs$value$par
     ahead <- seconds({
       posterior <- GPvecchia::calculate_posterior_VL(y[-test], sets, "poisson", c(exp(par[1:2]), 1.5),
@@ -136,6 +140,7 @@ if (part == "large") {
   gc(reset = TRUE)
   found <- own_row(case, data, y, size(2, 200), size(3, 30))
   show(sprintf("binary responses, n = %d, %d threads", n, vecchiann_info()$threads), found$row)
-  cat(sprintf("%d steps on all data, standard error of the log-likelihood %.3f\n", found$fit$iterations, found$fit$loglik_se))
+  cat(sprintf("%d steps on all data, standard error of the log-likelihood %.3f\n", found$fit$iterations,
+              found$fit$loglik_se))
   if (file.exists("/proc/self/status")) cat(grep("VmHWM", readLines("/proc/self/status"), value = TRUE), "\n")
 }

@@ -1,6 +1,6 @@
-# Coverage of 95 % intervals over simulated data sets: of the coefficient of a covariate, of the parameters of the covariance
-# and of the family, of the linear predictor and of new responses at new places. Laplace's approximation and intervals at
-# estimated covariance parameters both leave something out. Draws family_coverage.png.
+# Coverage of 95 % intervals over simulated data sets: of the coefficient of a covariate, of the parameters of the
+# covariance and of the family, of the linear predictor and of new responses at new places. Laplace's approximation and
+# intervals at estimated covariance parameters both leave something out. Draws family_coverage.png.
 #
 #   Rscript bench/family_coverage.R [sets] [n]
 
@@ -15,7 +15,8 @@ cases <- list(
   binomial = list(family = binomial(), draw = function(eta) rbinom(length(eta), 5, plogis(eta)) / 5, trials = 5),
   poisson = list(family = poisson(), draw = function(eta) rpois(length(eta), exp(eta))),
   gamma = list(family = Gamma("log"), draw = function(eta) rgamma(length(eta), 2, 2 * exp(-eta)), phi = c(shape = 2)),
-  nbinom2 = list(family = nbinom2(), draw = function(eta) rnbinom(length(eta), size = 2, mu = exp(eta)), phi = c(size = 2))
+  nbinom2 = list(family = nbinom2(), draw = function(eta) rnbinom(length(eta), size = 2, mu = exp(eta)),
+                 phi = c(size = 2))
 )
 
 one_set <- function(seed, case) {
@@ -51,7 +52,8 @@ tables <- lapply(names(cases), function(name) {
   no_limits <- sum(is.na(found[2, ])) - failed
   table <- data.frame(mean = rowMeans(found, na.rm = TRUE), se = apply(found, 1, sd, na.rm = TRUE) / sqrt(sets),
                       row.names = shown)
-  cat(sprintf("%s: %d sets of n = %d, %d failed, %d without limits of the covariance\n", name, sets, n, failed, no_limits))
+  cat(sprintf("%s: %d sets of n = %d, %d failed, %d without limits of the covariance\n", name, sets, n, failed,
+              no_limits))
   print(table, digits = 3)
   table
 })
@@ -59,7 +61,8 @@ names(tables) <- names(cases)
 
 grDevices::png("bench/family_coverage.png", width = 1500, height = 800, res = 160)
 par(mar = c(4, 11, 1, 8), las = 1, xpd = FALSE)
-plot(NA, xlim = c(0.8, 1), ylim = c(length(shown) + 0.5, 0.5), xlab = "coverage of 95 % intervals", ylab = "", yaxt = "n", bty = "l")
+plot(NA, xlim = c(0.8, 1), ylim = c(length(shown) + 0.5, 0.5), xlab = "coverage of 95 % intervals", ylab = "", yaxt = "n",
+     bty = "l")
 axis(2, seq_along(shown), shown, tick = FALSE)
 abline(v = 0.95, col = "grey50", lty = 2)
 colours <- c("#08457e", "#2f9e44", "#c1121f", "#b8860b")

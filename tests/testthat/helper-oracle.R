@@ -138,7 +138,8 @@ inputs <- function(kind, n, d) {
 }
 
 # The Laplace approximation by its definition, dense and plain: for covariance K of the latent process,
-# log p(y | b) - b' K^-1 b / 2 - log det(I + K W) / 2 at the mode b, found by Newton's method on the latent process itself.
+# log p(y | b) - b' K^-1 b / 2 - log det(I + K W) / 2 at the mode b, found by Newton's method on the latent process
+# itself.
 dense_laplace <- function(K, family, data, phi, beta) {
   fixed <- data$offset + if (is.null(data$X)) 0 else drop(data$X %*% beta)
   inverse <- solve(K)

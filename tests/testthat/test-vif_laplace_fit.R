@@ -7,7 +7,8 @@ eta <- 0.8 + 0.4 * d$z + drop(crossprod(chol(oracle_covariance(truth, x, x) + di
 d$count <- rpois(n, d$time * exp(eta))
 d$seen <- rbinom(n, 1, plogis(eta - 0.8))
 quick <- function(...) vif_fit(..., progress = FALSE, threads = 1)
-count_fit <- quick(count ~ z + offset(log(time)), coords = ~ lon + lat, data = d, family = poisson(), inducing = 10, k = n - 1)
+count_fit <- quick(count ~ z + offset(log(time)), coords = ~ lon + lat, data = d, family = poisson(),
+                   inducing = 10, k = n - 1)
 seen_fit <- quick(seen ~ z, coords = ~ lon + lat, data = d, family = binomial(), inducing = 15, k = 12)
 
 test_that("with all neighbours fit and predictions are those of the dense Laplace approximation", {
@@ -59,7 +60,8 @@ test_that("forms of one response give one fit, and offsets and weights count", {
   }
   # everything observed twice, as two trials
   # with so few points the process may separate them
-  twice <- suppressWarnings(quick(d$seen, x, X = cbind(1, d$z), family = binomial(), weights = rep(2, n), inducing = 15, k = 12))
+  twice <- suppressWarnings(quick(d$seen, x, X = cbind(1, d$z), family = binomial(), weights = rep(2, n),
+                                  inducing = 15, k = 12))
   columns <- suppressWarnings(quick(cbind(2 * d$seen, 2 - 2 * d$seen), x, X = cbind(1, d$z), family = binomial(),
                                     inducing = 15, k = 12))
   expect_equal(twice$loglik, columns$loglik)
