@@ -64,21 +64,15 @@
 conditioning_sets <- function(object, k, nugget = 0, pool = 4 * k, newdata = NULL,
                               predecessors = is.null(newdata), queries = NULL, threads = NULL,
                               progress = interactive()) {
-  check_class(object, c("residual_gp", "cover_tree"), "object")
-  if (inherits(object, "cover_tree")) check_tree(object, "object") else check_gp(object, "object")
-  gp <- if (inherits(object, "cover_tree")) object$gp else object
-  n <- nrow(gp$x)
-  k <- check_whole(k, "k", 1)
-  noise <- check_noises(nugget, n)
-  predecessors <- check_flag(predecessors, "predecessors")
-  queries <- check_rows(queries, "queries", n)
-  threads <- thread_count(threads)
-  progress <- check_flag(progress, "progress")
-  if (!is.null(newdata)) {
-    if (predecessors) refuse("predecessors", "FALSE with `newdata`", "TRUE")
-    if (!is.null(queries)) refuse("queries", "NULL with `newdata`", describe(queries))
-    newdata <- check_newdata(gp, newdata)
-  }
+  asked <- check_search(object, k, newdata, predecessors, queries, threads, progress)
+  gp <- asked$gp
+  k <- asked$k
+  predecessors <- asked$predecessors
+  queries <- asked$queries
+  newdata <- asked$newdata
+  threads <- asked$threads
+  progress <- asked$progress
+  noise <- check_noises(nugget, nrow(gp$x))
   pool <- check_pool(pool, k, gp, newdata, queries)
   source <- if (is.list(pool)) pool else pool_source(object, noise, predecessors, threads)
   found <- select_chunks(gp, noise, source, pool, k, newdata, queries, predecessors, threads, progress)
