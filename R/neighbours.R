@@ -67,7 +67,9 @@ residual_knn <- function(object, k, newdata = NULL, predecessors = FALSE, querie
   progress <- asked$progress
   method <- check_choice(method, eval(formals()$method), "method")
   budget <- check_number(budget, "budget", "a number of at least 1", function(x) x >= 1)
-  if (!is.null(newdata) && nrow(newdata) > chunk_rows && is.null(tree) && method != "brute") tree <- cover_tree(gp, threads)
+  if (!is.null(newdata) && nrow(newdata) > chunk_rows && is.null(tree) && method != "brute") {
+    tree <- cover_tree(gp, threads)
+  }
   search <- function(new) {
     .Call(C_residual_knn, gp, tree, k, queries, new, predecessors, method, budget, threads, progress)
   }
