@@ -1,27 +1,28 @@
-# Cluster: maps over the workers of a cluster of package parallel, which keep what they are given from one call to the next.
+# Cluster: maps over the workers of a cluster of package parallel, which keep what they are given from one call to the
+# next.
 
 #' Work on several processes or machines
 #'
-#' [vif_fit()], its [predict][predict.vif] method, [residual_knn()] and [conditioning_sets()] take `cluster`, a cluster of
-#' R's package parallel: `parallel::makeCluster(4)` on one machine, `parallel::makePSOCKcluster(c("host1", "host2"))` on
-#' several, workers over MPI by package snow, or `mirai::make_cluster()`. Results are those without a cluster: the same
-#' neighbours and sets, log-likelihoods that agree to rounding, and the same estimates.
+#' [vif_fit()], its [predict][predict.vif] method, [residual_knn()] and [conditioning_sets()] take `cluster`, a
+#' cluster of R's package parallel: `parallel::makeCluster(4)` on one machine, `parallel::makePSOCKcluster(c("host1",
+#' "host2"))` on several, workers over MPI by package snow, or `mirai::make_cluster()`. Results are those without a
+#' cluster: the same neighbours and sets, log-likelihoods that agree to rounding, and the same estimates.
 #'
-#' Points are cut in space (by a k-d tree) into one shard for each worker. For a fit every worker gets the coordinates of all
-#' points once (8 d bytes a point), observations and covariates of its own shard, and, after each search for neighbours,
-#' those of the halo of its shard, the points of other shards on which its own depend. They stay there, and are removed at
-#' the end, also after an error. A likelihood then moves sums: three times about m^2 numbers for m inducing inputs, and for
-#' the points on the borders of shards their regressions (about 8 k (2 + d) bytes).
-#' Nothing of it depends on the number of points inside of the shards.
+#' Points are cut in space (by a k-d tree) into one shard for each worker. For a fit every worker gets the coordinates
+#' of all points once (8 d bytes a point), observations and covariates of its own shard, and, after each search for
+#' neighbours, those of the halo of its shard, the points of other shards on which its own depend. They stay there,
+#' and are removed at the end, also after an error. A likelihood then moves sums: three times about m^2 numbers for m
+#' inducing inputs, and for the points on the borders of shards their regressions (about 8 k (2 + d) bytes). Nothing
+#' of it depends on the number of points inside of the shards.
 #'
-#' vecchiann must be installed on every worker, in the same version. Its libraries are those of the
-#' worker, then those of the session. Workers on one machine share out its processors: `threads` is the number of threads
-#' of *each worker*, by default the processors of its machine over its workers there, at least one.
+#' vecchiann must be installed on every worker, in the same version. Its libraries are those of the worker, then those
+#' of the session. Workers on one machine share out its processors: `threads` is the number of threads of *each
+#' worker*, by default the processors of its machine over its workers there, at least one.
 #'
-#' A worker that dies ends in an error of class `"vecchiann_cluster"` that names its number, machine and process; the others
-#' have nothing left of the work, and serve on as `cluster[-2]`, say. So do all workers after other errors and after
-#' interrupts, which wait for the end of what the workers are doing: a step of a fit, or 50,000 points. (A limit of
-#' `setTimeLimit()` does not wait, and may leave half a message behind.)
+#' A worker that dies ends in an error of class `"vecchiann_cluster"` that names its number, machine and process; the
+#' others have nothing left of the work, and serve on as `cluster[-2]`, say. So do all workers after other errors and
+#' after interrupts, which wait for the end of what the workers are doing: a step of a fit, or 50,000 points. (A limit
+#' of `setTimeLimit()` does not wait, and may leave half a message behind.)
 #'
 #' Small work stays in the session: fits and stages of fits with up to 4,000 observations, and families other than
 #' `gaussian()`.
@@ -97,8 +98,9 @@ tokens$last <- 0
 # Removes what the workers hold that are still there.
 group_close <- function(group) {
   for (w in seq_along(group$cluster)) {
-    try(suspendInterrupts(parallel::clusterCall(some_workers(group$cluster, w), worker_call, list(group$token), "worker_close", group$token)),
-        silent = TRUE)
+    node <- some_workers(group$cluster, w)
+    tryCatch(parallel::clusterCall(node, worker_call, list(group$token), "worker_close", group$token),
+             interrupt = function(i) settle(node), error = function(e) NULL)
   }
 }
 
@@ -108,8 +110,8 @@ describe_worker <- function(group, w) {
   sprintf("worker %d (%s, process %d)", w, worker$host, worker$pid)
 }
 
-# Calls a function of this package on every worker, with what it holds and the arguments of `each`; their answers in the order of
-# the workers. All answers are taken before the first error is raised.
+# Calls a function of this package on every worker, with what it holds and the arguments of `each`; their answers in
+# the order of the workers. All answers are taken before the first error is raised.
 group_map <- function(group, what, each) {
   answers <- group_send(group, each, worker_call, what, group$token)
   failed <- which(vapply(answers, function(answer) !is.null(answer$error), NA))
@@ -117,11 +119,16 @@ group_map <- function(group, what, each) {
   lapply(answers, `[[`, "value")
 }
 
-# Every call sends each worker one message and takes one answer. Interrupts wait meanwhile; the end of a worker
-# leaves answers of others behind, which settle() takes.
+# Every call sends each worker one message and takes one answer. Interrupts, which R lets in while it waits for an
+# answer, and the end of a worker leave answers behind, which settle() takes before anything else happens.
 group_send <- function(group, each, ...) {
-  tryCatch(suspendInterrupts(parallel::clusterApply(group$cluster, each, ...)), error = function(e) {
-    dead <- which(!vapply(seq_along(group$cluster), function(w) settle(some_workers(group$cluster, w)), NA))
+  gone <- function() which(!vapply(seq_along(group$cluster), function(w) settle(some_workers(group$cluster, w)), NA))
+  tryCatch(parallel::clusterApply(group$cluster, each, ...), interrupt = function(i) {
+    gone()
+    signalCondition(i)
+    invokeRestart("abort")
+  }, error = function(e) {
+    dead <- gone()
     if (!length(dead)) stop(e)
     stop(errorCondition(
       paste0(user_call(), paste(vapply(dead, describe_worker, "", group = group), collapse = " and "),
@@ -134,11 +141,10 @@ group_send <- function(group, each, ...) {
 settle <- function(node) {
   mark <- new_token()
   receive <- utils::getS3method("recvData", class(node[[1]])[1], optional = TRUE, envir = asNamespace("parallel"))
-  tryCatch(suspendInterrupts({
-    answer <- parallel::clusterCall(node, identity, mark)[[1]]
-    while (!identical(answer, mark)) answer <- receive(node[[1]])$value
-    TRUE
-  }), error = function(e) FALSE)
+  attempt <- function(code) tryCatch(code, interrupt = function(i) NULL, error = function(e) FALSE)
+  answer <- attempt(parallel::clusterCall(node, identity, mark)[[1]])
+  while (!identical(answer, mark) && !isFALSE(answer)) answer <- attempt(receive(node[[1]])$value)
+  identical(answer, mark)
 }
 
 # ---- on the workers ----
@@ -166,7 +172,8 @@ worker_close <- function(own, token) {
 # One number for many that are the same.
 shortest <- function(values) if (all(values == values[1])) values[1] else values
 
-# Cuts points in space into `parts` of the same size: the number of each point's part. A k-d tree: the widest side is cut first.
+# Cuts points in space into `parts` of the same size: the number of each point's part. A k-d tree: the widest side is
+# cut first.
 space_cut <- function(x, parts) {
   out <- rep(1L, nrow(x))
   cut <- function(rows, first, parts) {
@@ -188,9 +195,9 @@ space_cut <- function(x, parts) {
 # The rows of each part, ascending; no part is empty where there are as many points as parts.
 part_rows <- function(part, parts) unname(split(seq_along(part), factor(part, seq_len(parts))))
 
-# Answers for points x (scaled) that the workers share out in space, at most `rows` of them at a time each. They get `load` once, by
-# the function `loader`; `what` is then called with the arguments of `each` for the numbers of some points. Vectors and matrices
-# of the answers are put together in the order of x.
+# Answers for points x (scaled) that the workers share out in space, at most `rows` of them at a time each. They get
+# `load` once, by the function `loader`; `what` is then called with the arguments of `each` for the numbers of some
+# points. Vectors and matrices of the answers are put together in the order of x.
 cluster_rounds <- function(cluster, threads, x, rows, loader, load, what, each, names) {
   cluster <- some_workers(cluster, seq_len(min(length(cluster), nrow(x))))
   group <- group_open(cluster, threads)

@@ -75,12 +75,15 @@ residual_knn <- function(object, k, newdata = NULL, predecessors = FALSE, querie
     if (!is.null(queries)) refuse("queries", "NULL with `newdata`", describe(queries))
     newdata <- check_newdata(gp, newdata)
   }
-  if (is.null(cluster) && !is.null(newdata) && nrow(newdata) > chunk_rows && is.null(tree) && method != "brute") tree <- cover_tree(gp, threads)
+  if (is.null(cluster) && !is.null(newdata) && nrow(newdata) > chunk_rows && is.null(tree) && method != "brute") {
+    tree <- cover_tree(gp, threads)
+  }
   search <- function(new) {
     .Call(C_residual_knn, gp, tree, k, queries, new, predecessors, method, budget, threads, progress)
   }
   found <- if (!is.null(cluster)) {
-    cluster_queries(cluster, threads, object, newdata, queries, "worker_knn", function(own) list(k, predecessors, method, budget))
+    cluster_queries(cluster, threads, object, newdata, queries, "worker_knn",
+                    function(own) list(k, predecessors, method, budget))
   } else if (is.null(newdata)) {
     search(NULL)
   } else {
@@ -107,12 +110,13 @@ search_chunks <- function(search, gp, newdata, threads, rows = chunk_rows) {
                               method = found[[1]]$method, note = found[[1]]$note))
 }
 
-# Answers to queries of a process or tree, which every worker gets once, that the workers of a cluster share out. `what` is a
-# worker's function of what it holds, its queries (rows of x or new inputs), and the `arguments` for queries of these numbers.
+# Answers to queries of a process or tree, which every worker gets once, that the workers of a cluster share out.
+# `what` is a worker's function of what it holds, its queries (rows of x or new inputs), and the `arguments` for
+# queries of these numbers.
 cluster_queries <- function(cluster, threads, object, newdata, queries, what, arguments, names = c("id", "dist")) {
   gp <- if (inherits(object, "cover_tree")) object$gp else object
   x <- if (!is.null(newdata)) newdata else if (is.null(queries)) gp$x else gp$x[queries, , drop = FALSE]
-  found <- cluster_rounds(cluster, threads, sweep(x, 2, gp$kernel$lengthscale, `/`), chunk_rows, "worker_object",
+  found <- cluster_rounds(cluster, threads, in_lengthscales(x, gp$kernel), chunk_rows, "worker_object",
                           list(travelling(object)), what, function(own) {
     c(list(if (is.null(newdata)) if (is.null(queries)) own else queries[own],
            if (!is.null(newdata)) newdata[own, , drop = FALSE]), arguments(own))

@@ -6,11 +6,11 @@ shard_problem <- function(n, m, noise = NULL, family = "matern32", d = 2) {
   y <- sin(6 * x[, 1]) + rnorm(n, sd = 0.3)
   kernel <- gp_kernel(family, lengthscale = c(0.2, 0.25), smoothness = if (family == "matern") 1.2)
   settings <- list(kernel = kernel, inducing = m, k = 10L, fixed = NULL, spread = var(y), neighbours = "selected",
-                   jitter = 1e-6, seed = 1L, threads = 1L, groups = list(of = 1:2, names = c("l1", "l2")), scale = c(1, 1),
-                   smoothness = "fixed")
+                   jitter = 1e-6, seed = 1L, threads = 1L, groups = list(of = 1:2, names = c("l1", "l2")),
+                   scale = c(1, 1), smoothness = "fixed")
   order <- order_maxmin(x)
-  data <- list(y = y[order], x = x[order, ], X = cbind(1, x[order, 1]), extra = if (is.null(noise)) rep(0, n) else noise,
-               share = rep(1, n))
+  data <- list(y = y[order], x = x[order, ], X = cbind(1, x[order, 1]),
+               extra = if (is.null(noise)) rep(0, n) else noise, share = rep(1, n))
   list(data = data, settings = settings, theta = to_theta(kernel, 0.1, settings))
 }
 
@@ -58,7 +58,9 @@ test_that("space is cut into parts of the same size that are boxes", {
   part <- space_cut(x, 5)
   expect_equal(as.vector(table(part)), rep(200, 5))
   box <- lapply(part_rows(part, 5), function(rows) apply(x[rows, ], 2, range))
-  inside <- vapply(box, function(b) sum(x[, 1] >= b[1, 1] & x[, 1] <= b[2, 1] & x[, 2] >= b[1, 2] & x[, 2] <= b[2, 2]), 0L)
+  inside <- vapply(box, function(b) {
+    sum(x[, 1] >= b[1, 1] & x[, 1] <= b[2, 1] & x[, 2] >= b[1, 2] & x[, 2] <= b[2, 2])
+  }, 0L)
   expect_equal(inside, rep(200, 5))
   expect_equal(space_cut(matrix(1, 6, 2), 3), c(1, 1, 2, 2, 3, 3))
 })
@@ -108,7 +110,8 @@ test_that("a worker that dies in the middle of a fit is named", {
   ), error = identity)
   expect_true(killed)
   expect_s3_class(error, "vecchiann_cluster")
-  expect_match(conditionMessage(error), sprintf("worker 2 (%s, process %d)", Sys.info()[["nodename"]], pid[2]), fixed = TRUE)
+  name <- sprintf("worker 2 (%s, process %d)", Sys.info()[["nodename"]], pid[2])
+  expect_match(conditionMessage(error), name, fixed = TRUE)
   left <- parallel::clusterCall(cluster[1], function() c(length(ls(asNamespace("vecchiann")$held)), Sys.getpid()))
   expect_identical(left, list(c(0L, pid[1])))
 })
