@@ -197,7 +197,7 @@ laplace_maximise <- function(begin, data, settings, iterations, progress, search
   history <- begin$history
   noise <- NULL
   for (search in seq_len(searches)) {
-    tolerance <- min(max(1e-3, 2e-7 * length(data$y)), 5e-3)
+    tolerance <- min(max(2e-4, 2e-7 * length(data$y)), 5e-3)
     found <- laplace_climb(at, data, settings, iterations - done, tolerance, "all", progress, noise, done)
     done <- found$iterations
     history <- rbind(history, found$history)
