@@ -110,22 +110,14 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #'   to estimate.
 #' @param offset Known part of the linear predictor of families other than `gaussian()`, such as the log of an exposure;
 #'   in a formula `offset()`.
-<<<<<<< HEAD
 #' @param laplace How the log-likelihood of a family other than `gaussian()` is found. `"iterative"`: by conjugate
 #'   gradients and stochastic Lanczos quadrature, with the same random vectors, by `seed`, in every step; they leave a
 #'   standard error `loglik_se` in the log-likelihood of the fit. `"exact"`: the same steps, and at the maximum a
 #'   sparse factor, without that error. `"auto"`: the second for up to 5,000 observations in one or two dimensions. All
 #'   these approximate the latent process itself; `"noisy"`, for comparisons, the process plus the noise of working
 #'   responses, which is less accurate.
-=======
-#' @param laplace Which process of a family other than `gaussian()` has the VIF approximation: `"latent"`, the process
-#'   itself, by conjugate gradients and stochastic Lanczos quadrature (random numbers by `seed`, the same in every step;
-#'   `loglik_se` of the fit is the standard error that they leave in the log-likelihood, 0 where a sparse factor gives
-#'   it exactly: up to 10,000 observations in one or two dimensions), or `"noisy"`, the process plus the noise of
-#'   working responses, which is faster, deterministic and less accurate.
 #' @param cluster A cluster of package parallel whose workers share the work on more than 4,000 observations, with
 #'   `threads` threads each, or `NULL`; see [vecchiann_cluster]. Estimates are the same. For `gaussian()` only.
->>>>>>> main
 #' @export
 vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), inducing = 200, k = 30,
                             nugget = NULL, noise_variance = NULL, order = "maxmin",
@@ -133,11 +125,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
                             lengthscale = NULL, anisotropy = NULL, smoothness = c("fixed", "estimate"), weights = NULL,
                             iterations = 100, jitter = 1e-6, seed = 1, threads = NULL,
                             progress = interactive(), family = stats::gaussian(), offset = NULL,
-<<<<<<< HEAD
-                            laplace = c("auto", "exact", "iterative", "noisy"), ...) {
-=======
-                            laplace = c("latent", "noisy"), cluster = NULL, ...) {
->>>>>>> main
+                            laplace = c("auto", "exact", "iterative", "noisy"), cluster = NULL, ...) {
   if ("neighbors" %in% ...names()) {
     neighbours <- list(...)$neighbors
     check_dots_but("neighbors", ...)
