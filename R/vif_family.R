@@ -2,7 +2,8 @@
 #   value(y, eta, w, phi)        log density of each observation
 #   slopes(y, eta, w, phi)       list of its first derivative `d1` in eta, a positive `curvature` (minus the second
 #                                derivative, or its expectation), the derivative `turn` of the curvature in eta, and
-#                                `own`, minus the second derivative, where the curvature is an expectation
+#                                `own`, minus the second derivative, where the curvature is an expectation, and `search`,
+#                                a curvature for the steps to the mode, if another one brings them there sooner
 #   phi_slopes(y, eta, w, phi)   for each parameter of phi a list of the derivatives of value, d1 and curvature to
 #                                its log
 #   mean, deviation(eta, w, phi) mean and standard deviation of a response
@@ -247,7 +248,9 @@ beta_parts <- function(y, eta, phi) {
        error = log(y) - log1p(-y) - digamma(a) + digamma(b))
 }
 
-# The log density is not concave: the curvature is its expectation, as in scoring.
+# The log density is not concave: the curvature is its expectation, as in scoring. Steps to the mode take that of the
+# normal density in the scale mixture, with which they always rise (expectation and maximisation), and outliers count
+# little.
 student_t_row <- list(
   start = c(scale = 1, df = 5), discrete = FALSE, mean = identity,
   value = function(y, eta, w, phi) {
@@ -259,7 +262,7 @@ student_t_row <- list(
     all <- df * phi[["scale"]]^2 + error^2
     list(d1 = w * (df + 1) * error / all, curvature = w * (df + 1) / (df + 3) / phi[["scale"]]^2 + 0 * eta,
          turn = 0 * eta,
-         own = w * (df + 1) * (df * phi[["scale"]]^2 - error^2) / all^2)
+         own = w * (df + 1) * (df * phi[["scale"]]^2 - error^2) / all^2, search = w * (df + 1) / all)
   },
   phi_slopes = function(y, eta, w, phi) {
     df <- phi[["df"]]

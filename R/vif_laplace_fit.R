@@ -172,7 +172,17 @@ laplace_at <- function(par, structure, data, settings, eta = NULL, gradient = FA
     if (!is.finite(found$loglik)) found$loglik <- -Inf
     if (gradient && estimates_plane(settings)) names(found$gradient) <- plane_labels(names(found$gradient))
     c(found, list(gp = whole, par = par))
-  }, error = function(e) list(loglik = -Inf, failure = conditionMessage(e)))
+  }, error = function(e) {
+    if (is_time_limit(e)) stop(e)
+    list(loglik = -Inf, failure = conditionMessage(e))
+  })
+}
+
+# Whether an error is that of setTimeLimit(), in the language of the session.
+is_time_limit <- function(e) {
+  limits <- c("reached elapsed time limit", "reached CPU time limit", "reached session elapsed time limit",
+              "reached session CPU time limit")
+  conditionMessage(e) %in% c(limits, gettext(limits, domain = "R"))
 }
 
 # The same for a log-likelihood that is shown and compared, with a mode to more digits: by a sparse factor, or by

@@ -51,7 +51,7 @@ latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, thre
   state <- NULL
   for (iteration in seq_len(iterations)) {
     s <- family$slopes(data$y, from, data$w, phi)
-    noise <- 1 / s$curvature
+    noise <- 1 / (s$search %or% s$curvature)
     # an old preconditioner serves as long as the noise is about the same
     if (is.null(state) || max(abs(log(noise / state$noise))) > 0.3) {
       state <- working_state(gp, wide, noise, threads)
@@ -65,10 +65,13 @@ latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, thre
     size <- max(abs(fixed + z - noise * a - from) * sqrt(s$curvature))
     if (is.na(size)) break
     if (size < tolerance) {
+      noise <- 1 / s$curvature
+      z <- from - fixed + noise * s$d1
       if (!identical(noise, state$noise)) {
         state <- working_state(gp, wide, noise, threads)
         inverse <- if (nrow(state$root)) chol2inv(t(state$root))
       }
+      if (!is.null(s$search)) a <- drop(solve(rbind(z), rbind(s$d1)))
       solved <- working_solve(state, wide, rbind(z, if (p) t(data$X)), threads)
       kept <- list(b = solved$b[, 1, drop = FALSE], error = solved$error[1, , drop = FALSE],
                    B = solved$b[, -1, drop = FALSE])
