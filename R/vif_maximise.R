@@ -34,7 +34,8 @@ subset_estimate <- function(data, settings, progress) {
   for (stage in names(stage_sizes(nrow(data$x)))) {
     part <- subset_of(data, settings, stage_sizes(nrow(data$x))[[stage]], found$theta)
     modes <- if (is.null(found)) grid_modes(part$data, part$settings) else list(found$theta)
-    climbs <- lapply(modes, climb, data = part$data, settings = part$settings, stage = stage, limit = 30,
+    data_of_stage <- shard_data(part$data, part$settings)
+    climbs <- lapply(modes, climb, data = data_of_stage, settings = part$settings, stage = stage, limit = 30,
                      tolerance = 1e-2, progress = progress)
     value <- vapply(climbs, function(climbed) climbed$at$value, 0)
     best <- climbs[[which.max(value)]]
@@ -174,6 +175,7 @@ evaluate <- function(theta, structure, data, settings, derivatives = TRUE, infor
 # Climbs on all data. The structure stays that of its grid point unless the parameters leave its neighbourhood.
 maximise <- function(start, data, settings, iterations, progress, searches = 4) {
   settings$memory <- vif_memory()
+  data <- shard_data(data, settings)
   theta <- start$theta
   history <- start$history
   done <- 0
@@ -188,9 +190,21 @@ maximise <- function(start, data, settings, iterations, progress, searches = 4) 
     if (!found$settled || !off_grid(theta, at, settings)) break
     at <- on_grid(theta, settings)
   }
-  list(theta = theta, fisher = structure(found$at$fisher, of_steps = TRUE), evaluation = found$at$evaluation, structure = found$structure,
-       gp = make_gp(theta, data$x, found$structure$inducing, settings), value = found$at$value,
-       converged = found$settled, message = found$message, iterations = done, history = history)
+  if (!is.null(data$shards)) found$at <- shard_complete(found$at, found$structure, data, settings)
+  list(theta = theta, fisher = structure(found$at$fisher, of_steps = TRUE), evaluation = found$at$evaluation,
+       structure = found$structure, gp = final_gp(theta, data, found$structure$inducing, settings),
+       value = found$at$value, converged = found$settled, message = found$message, iterations = done, history = history)
+}
+
+# The process at the end, without the features that lean_fit() would leave out where workers have made the others.
+final_gp <- function(theta, data, inducing, settings) {
+  if (is.null(data$shards) || NROW(inducing) * nrow(data$x) <= large_features) {
+    return(make_gp(theta, data$x, inducing, settings))
+  }
+  gp <- make_gp(theta, data$x[1, , drop = FALSE], inducing, settings)
+  gp$x <- data$x
+  gp[c("V", "variance")] <- list(NULL)
+  gp
 }
 
 # One climb by Fisher scoring with sets held fixed. Where the model does not hold the likelihood curves otherwise than
