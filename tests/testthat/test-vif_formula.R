@@ -53,7 +53,7 @@ test_that("an offset is part of the mean, in the fit and at new data", {
 test_that("both spellings of neighbours are known", {
   one <- quick(y ~ height, coords = ~ lon + lat, data = d, neighbors = "euclidean")
   expect_identical(one$neighbours, "euclidean")
-  expect_error(quick(y ~ height, coords = ~ lon + lat, data = d, neighbors = "euclidean", wight = 1), "`wight` is not an argument")
+  expect_error(quick(y ~ height, coords = ~ lon + lat, data = d, neighbors = "euclidean", wight = 1), "`wight` is not an argument of vif_fit\\(\\); did you mean `weights`\\?")
 })
 
 test_that("what cannot be read is refused by name", {
