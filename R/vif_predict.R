@@ -131,7 +131,7 @@ predict.vif <- function(object, newdata, newX = NULL, k = NULL, se.fit = TRUE,
 }
 
 # Mean and variance of the noise-free process at new points without missing values, chunk by chunk.
-predict_chunks <- function(object, new, k, want_variance, beta_uncertainty, chunk, threads, progress, cluster) {
+predict_chunks <- function(object, new, k, want_variance, beta_uncertainty, chunk, threads, progress, cluster = NULL) {
   n <- nrow(new$x)
   if (!n) return(list(fit = numeric(), variance = if (want_variance) numeric()))
   if (!selects(object, k) && is.null(k)) k <- min(2L * object$k, object$n)
