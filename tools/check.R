@@ -3,7 +3,8 @@
 #
 #   Rscript tools/check.R [option of R CMD check ...]
 #
-# Without options the tests are left out: they have a command of their own, make check.
+# Without options the tests are left out, which have a command of their own (make check), and the vignettes are built once,
+# by R CMD build.
 
 unavoidable <- c(
   "^Packages? suggested but not available for checking:", "^ +('[[:alnum:].]+'(, *)?)+$",
@@ -19,7 +20,7 @@ Sys.setenv(
 )
 
 options <- commandArgs(trailingOnly = TRUE)
-if (length(options) == 0) options <- c("--no-tests", "--no-manual")
+if (length(options) == 0) options <- c("--no-tests", "--no-manual", "--no-build-vignettes")
 if (!nzchar(Sys.which("pdflatex"))) options <- union(options, "--no-manual")
 
 r_cmd <- function(...) system2(file.path(R.home("bin"), "R"), c("CMD", ...), stdin = "")
