@@ -19,6 +19,9 @@ Sys.setenv(
   "_R_CHECK_PKG_SIZES_" = "false"              # measures the debugging symbols of R's own compiler flags
 )
 
+# The script that CRAN reads `cleanup` with, of Debian's devscripts.
+if (!nzchar(Sys.which("checkbashisms"))) Sys.setenv("_R_CHECK_BASHISMS_" = "false")
+
 options <- commandArgs(trailingOnly = TRUE)
 if (length(options) == 0) options <- c("--no-tests", "--no-manual", "--no-build-vignettes")
 if (!nzchar(Sys.which("pdflatex"))) options <- union(options, "--no-manual")
