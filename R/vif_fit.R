@@ -60,13 +60,15 @@
 #' @seealso [vif_cv()] for cross-validation, [vif_loglik()] for the likelihood at given parameters.
 #' @examples
 #' d <- datasets::quakes
-#' fit <- vif_fit(mag ~ stations, coords = ~ long + lat, data = d[1:400, ], inducing = 30, k = 10, progress = FALSE)
+#' fit <- vif_fit(mag ~ stations, coords = ~ long + lat, data = d[1:400, ], inducing = 30, k = 10,
+#'                progress = FALSE)
 #' summary(fit)
 #' predict(fit, d[401:404, ], interval = "prediction")
 #'
 #' # the same from matrices
 #' x <- as.matrix(d[1:400, c("long", "lat")])
-#' fit <- vif_fit(d$mag[1:400], x, X = cbind(1, stations = d$stations[1:400]), inducing = 30, k = 10, progress = FALSE)
+#' X <- cbind(1, stations = d$stations[1:400])
+#' fit <- vif_fit(d$mag[1:400], x, X, inducing = 30, k = 10, progress = FALSE)
 #' @export
 vif_fit <- function(y, ...) UseMethod("vif_fit")
 

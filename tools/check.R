@@ -16,6 +16,7 @@ Sys.setenv(
   "_R_CHECK_SYSTEM_CLOCK_" = "0",              # would ask a server for the time
   "_R_CHECK_FUTURE_FILE_TIMESTAMPS_" = "false",
   "_R_CHECK_CRAN_INCOMING_REMOTE_" = "false",  # would ask servers for addresses and for the repository's index
+  "_R_CHECK_RD_LINE_WIDTHS_" = "true",         # as CRAN does
   "_R_CHECK_PKG_SIZES_" = "false"              # measures the debugging symbols of R's own compiler flags
 )
 
