@@ -36,7 +36,7 @@ subset_estimate <- function(data, settings, progress) {
     modes <- if (is.null(found)) grid_modes(part$data, part$settings) else list(found$theta)
     data_of_stage <- shard_data(part$data, part$settings)
     climbs <- lapply(modes, climb, data = data_of_stage, settings = part$settings, stage = stage, limit = 30,
-                     tolerance = 1e-2, progress = progress)
+                     tolerance = 0.05, progress = progress)
     value <- vapply(climbs, function(climbed) climbed$at$value, 0)
     best <- climbs[[which.max(value)]]
     found <- list(theta = if (is.finite(max(value))) best$at$theta else modes[[1]],
@@ -124,8 +124,8 @@ structure_of <- function(theta, data, settings, at = on_grid(theta, settings)) {
   list(at = at, inducing = gp$inducing, id = neighbours_of(gp, noise, settings))
 }
 
-# Sets of all points, or of some, among the points before them. Selection takes its candidates from the nearest in space: those by
-# residual correlation would add little (bench/divergence.md).
+# Sets of all points, or of some, among the points before them. Selection takes its candidates from the nearest in
+# space: those by residual correlation would add little (bench/divergence.md).
 neighbours_of <- function(gp, noise, settings, queries = NULL) {
   threads <- threads_or_null(settings$threads)
   selected <- settings$neighbours == "selected"
@@ -167,7 +167,7 @@ evaluate <- function(theta, structure, data, settings, derivatives = TRUE, infor
     if (!is.finite(evaluation$loglik)) return(list(value = -Inf))
     list(value = evaluation$loglik, theta = theta, evaluation = evaluation,
          gradient = if (derivatives) to_theta_slope(evaluation$gradient, theta, settings),
-         fisher = if (derivatives) to_theta_information(evaluation$fisher, theta, settings))
+         fisher = if (!is.null(evaluation$fisher)) to_theta_information(evaluation$fisher, theta, settings))
   }, error = function(e) list(value = -Inf, failure = conditionMessage(e)))
 }
 
@@ -226,8 +226,9 @@ featureless <- function(x, gp) {
 
 # One climb by Fisher scoring with sets held fixed. Where the model does not hold the likelihood curves otherwise than
 # expected: the expected information is corrected along the last steps by what the gradient has shown there. The climb
-# ends where the next step promises less than `tolerance` in log-likelihood. Steps are bounded, shortened and damped as long as the likelihood does not rise enough; if that fails
-# nlminb() goes on with the same derivatives. `progress` is a function of progress_line(), or FALSE.
+# ends where the next step promises less than `tolerance` in log-likelihood. Steps are bounded, shortened and damped as
+# long as the likelihood does not rise enough; if that fails nlminb() goes on with the same derivatives. `progress` is a
+# function of progress_line(), or FALSE.
 climb <- function(theta, data, settings, stage, limit, tolerance, progress, at = on_grid(theta, settings), done = 0) {
   clock <- proc.time()[["elapsed"]]
   bounds <- theta_bounds(settings)
@@ -279,8 +280,8 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
 }
 
 # The scoring step from an evaluation, and half of the slope along it, which is what it promises. Parameters at a bound
-# that want to leave stay there; damping is relative to the information of each. A parameter of which the data say next to
-# nothing, such as a nugget on its way to zero, has a huge step of its own, which must not hold the others up.
+# that want to leave stay there; damping is relative to the information of each. A parameter of which the data say next
+# to nothing, such as a nugget on its way to zero, has a huge step of its own, which must not hold the others up.
 scoring_step <- function(current, bounds, damping = 0, longest = 2) {
   slope <- current$gradient
   free <- !(current$theta <= bounds$lower & slope < 0 | current$theta >= bounds$upper & slope > 0)
@@ -296,8 +297,8 @@ scoring_step <- function(current, bounds, damping = 0, longest = 2) {
   list(step = step, gain = sum(slope * step) / 2)
 }
 
-# The BFGS update of an information matrix by a step and the fall of the gradient along it, damped as by Powell (1978) so that
-# it stays positive definite.
+# The BFGS update of an information matrix by a step and the fall of the gradient along it, damped as by Powell (1978)
+# so that it stays positive definite.
 secant <- function(information, pair) {
   through <- drop(information %*% pair$step)
   expected <- sum(pair$step * through)
@@ -311,13 +312,16 @@ secant <- function(information, pair) {
   information - tcrossprod(through) / expected + tcrossprod(change) / sum(pair$step * change)
 }
 
-# An evaluation that is higher by a share of what the step promised, or NULL.
+# An evaluation that is higher by a share of what the step promised, or NULL. The expected information of parameters
+# that change by less than a tenth is that of before.
 rise <- function(current, step, bounds, structure, data, settings, longest = 2) {
   damping <- 1e-3
   for (attempt in 1:8) {
     theta <- current$theta + step$step * min(1, longest / max(abs(step$step)))
     promised <- sum(current$gradient * (theta - current$theta))
-    trial <- evaluate(theta, structure, data, settings)
+    near <- max(abs(theta - current$theta)) < 0.1
+    trial <- evaluate(theta, structure, data, settings, information = !near)
+    if (near) trial$fisher <- current$fisher
     if (trial$value >= current$value + 1e-4 * max(promised, 0)) return(trial)
     damping <- damping * 8
     step <- scoring_step(current, bounds, damping)
@@ -352,9 +356,9 @@ polish <- function(current, structure, data, settings, bounds, limit) {
 
 # ---- comparison ----
 
-# Log-likelihoods of fits to the same observations, all with the order, inducing inputs and sets of the largest model: the
-# error of the approximation is then the same for all, and differences are those of the models. Each is taken at its own
-# maximum for these sets, one scoring step away. Fits of other inputs keep their own sets.
+# Log-likelihoods of fits to the same observations, all with the order, inducing inputs and sets of the largest model:
+# the error of the approximation is then the same for all, and differences are those of the models. Each is taken at its
+# own maximum for these sets, one scoring step away. Fits of other inputs keep their own sets.
 common_loglik <- function(fits) {
   if (any(vapply(fits, is_laplace, NA))) return(vapply(fits, `[[`, 0, "loglik"))
   largest <- fits[[which.max(vapply(fits, function(fit) fit$df, 0))]]
