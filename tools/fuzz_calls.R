@@ -1,4 +1,4 @@
-# Hostile calls, for tools/attack.R: every exported function with one or two arguments of wrong types, sizes or values. Each
+# Hostile calls, for tools/fuzz.R: every exported function with one or two arguments of wrong types, sizes or values. Each
 # must return something without NaN or stop with an error that names the argument.
 
 call_setting <- function() {
@@ -70,7 +70,7 @@ holds_nan <- function(x) {
   is.double(x) && any(is.nan(x))
 }
 
-attack_call <- function() {
+fuzz_call <- function() {
   s <- call_setting()
   calls <- right_calls(s)
   at <- sample.int(length(calls), 1)
@@ -99,5 +99,5 @@ attack_call <- function() {
                   "|. is not an argument of |^object '.*' not found")
   if (refused && !grepl(named, answer$message)) faults <- paste0(label, "error without a name: ", answer$message)
   if (!refused && holds_nan(answer)) faults <- paste0(label, "NaN")
-  list(form = if (refused) "refused" else "answered", searches = 1, faults = faults)
+  list(form = if (refused) "refused" else "answered", checks = 1, faults = faults)
 }

@@ -1,0 +1,24 @@
+# Compiles tools/fuzz_index.c with clang's libFuzzer and both sanitizers, and runs it.
+#
+#   Rscript tools/fuzz_index.R [SECONDS]
+#
+# Inputs that reach new code are kept in .check/fuzz_index/corpus, so that runs go on where the last one ended. An input that
+# fails is left in .check/fuzz_index; `.check/fuzz_index/fuzz_index FILE` repeats it.
+
+seconds <- c(commandArgs(TRUE), "60")[1]
+folder <- file.path(".check", "fuzz_index")
+dir.create(file.path(folder, "corpus"), recursive = TRUE, showWarnings = FALSE)
+if (!nzchar(Sys.which("clang"))) stop("clang is needed: apt-get install clang libclang-rt-dev", call. = FALSE)
+
+core <- c("simd", "base", "model", "partition", "bound", "form", "search")
+sources <- c(list.files(file.path("src", core), pattern = "\\.c$", full.names = TRUE), "tools/fuzz_index.c")
+program <- file.path(folder, "fuzz_index")
+flags <- c("-g", "-O1", "-std=gnu11", "-fno-omit-frame-pointer", "-fsanitize=fuzzer,address,undefined",
+           "-fno-sanitize-recover=undefined", "-Wno-unknown-pragmas", "-Isrc", paste0("-I", R.home("include")))
+status <- system2("clang", c(flags, sources, "-o", program, paste0("-L", R.home("lib")), "-lR", "-lm",
+                             paste0("-Wl,-rpath,", R.home("lib"))))
+if (status) quit(status = 1)
+status <- system2(program, c(file.path(folder, "corpus"), paste0("-max_total_time=", seconds), "-max_len=600", "-timeout=20",
+                             "-rss_limit_mb=2048", "-print_final_stats=1", paste0("-artifact_prefix=", folder, "/")),
+                  env = c("VECCHIANN_SIMD=avx2", "ASAN_OPTIONS=detect_leaks=1"))
+quit(status = status)
