@@ -6,9 +6,10 @@
 #include <R_ext/Rdynload.h>
 #include <stdlib.h>
 
+/* The cast in between says to compilers that the change of type is meant. */
 #define CALLDEF(name, count)                                                                       \
     {                                                                                              \
-#name, (DL_FUNC)&name, count                                                               \
+#name, (DL_FUNC)(void (*)(void))name, count                                                \
     }
 
 static const R_CallMethodDef routines[] = {

@@ -21,7 +21,7 @@ static SEXP allocate_tree(void *built)
 
 SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP threads)
 {
-    kernel unit = {KERNEL_MATERN12, 0.0, 1.0};
+    kernel unit = {.family = KERNEL_MATERN12, .variance = 1.0};
     tree built;
     int d;
     double *points = r_lengthscale_scaled(&unit, x, lengthscale, &d);
@@ -49,7 +49,7 @@ SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP threads)
 
 SEXP tree_invariant(SEXP list, SEXP x, SEXP lengthscale)
 {
-    kernel unit = {KERNEL_MATERN12, 0.0, 1.0};
+    kernel unit = {.family = KERNEL_MATERN12, .variance = 1.0};
     int d;
     double *points = r_lengthscale_scaled(&unit, x, lengthscale, &d);
     tree structure = r_tree(list, nrows(x));
@@ -70,7 +70,7 @@ SEXP tree_known(SEXP tree_list) { return ScalarLogical(known_tree(tree_list)); }
 /* What is damaged of a tree whose process is sound, or NULL, and then the tree is known. */
 SEXP tree_damage(SEXP tree_list)
 {
-    kernel unit = {KERNEL_MATERN12, 0.0, 1.0};
+    kernel unit = {.family = KERNEL_MATERN12, .variance = 1.0};
     SEXP x = r_element(r_element(tree_list, "gp"), "x"), index = r_element(tree_list, "index");
     int d;
     double *points = r_lengthscale_scaled(&unit, x, r_element(tree_list, "lengthscale"), &d);

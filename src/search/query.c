@@ -466,7 +466,7 @@ static status run_prefixes(const char *method, const query_task *task, query_res
         round.mon = &mon;
         if (n < task->points->n) {
             round.structure = NULL;
-            round.kept = (index_pack){NULL, 0};
+            round.kept = (index_pack){NULL, 0, 0};
         }
         if (count) {
             int brief = n < PREFIX_LEAST && isinf(task->budget);

@@ -74,7 +74,7 @@ static void raise_threshold(level_scratch *s, level_block *b, int q)
     b->tau[q] = simd->reached_by(lows, known, k, b->tau[q] > 0.0f ? b->tau[q] : 0.0f);
 }
 
-static void drop_hopeless(level_scratch *s, level_block *b, int q)
+static void drop_hopeless(level_block *b, int q)
 {
     candidates *kept = &b->kept[q];
     kept->count = simd->drop_intervals(kept->count, b->tau[q], kept->id, kept->low, kept->high);
@@ -83,7 +83,7 @@ static void drop_hopeless(level_scratch *s, level_block *b, int q)
 static void settle(level_scratch *s, level_block *b, int q)
 {
     raise_threshold(s, b, q);
-    drop_hopeless(s, b, q);
+    drop_hopeless(b, q);
     b->settled[q] = b->kept[q].count;
 }
 
@@ -268,7 +268,7 @@ static int keep_special_panel(level_scratch *s, int q, int input, int panel, kbe
         kept->high[kept->count++] = high;
     }
     if (kept->count >= b->capacity)
-        drop_hopeless(s, b, q);
+        drop_hopeless(b, q);
     return kept->count < b->capacity;
 }
 
@@ -345,7 +345,7 @@ void level_search_special(level_scratch *s, int q)
         if (low < 0.0f)
             break;
     }
-    drop_hopeless(s, b, q);
+    drop_hopeless(b, q);
     resolve(s, b, q, 0);
     b->tau[q] = INFINITY;
 }
