@@ -2,11 +2,11 @@
 #
 #   Rscript tools/fuzz_index.R [SECONDS]
 #
-# Inputs that reach new code are kept in .check/fuzz_index/corpus, so that runs go on where the last one ended. An input that
-# fails is left in .check/fuzz_index; `.check/fuzz_index/fuzz_index FILE` repeats it.
+# Inputs that reach new code are kept in .fuzz/corpus, so that runs go on where the last one ended. An input that
+# fails is left in .fuzz; `.fuzz/fuzz_index FILE` repeats it.
 
 seconds <- c(commandArgs(TRUE), "60")[1]
-folder <- file.path(".check", "fuzz_index")
+folder <- ".fuzz"
 dir.create(file.path(folder, "corpus"), recursive = TRUE, showWarnings = FALSE)
 if (!nzchar(Sys.which("clang"))) stop("clang is needed: apt-get install clang libclang-rt-dev", call. = FALSE)
 

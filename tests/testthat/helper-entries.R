@@ -75,12 +75,12 @@ entry_calls <- function(most = 60) {
   kind <- function(argument) if (is.character(argument) || is.logical(argument)) argument else c(typeof(argument), names(argument))
   to <- function(routine, ...) {
     arguments <- list(...)
-    of <- vapply(seen, function(call) call$routine$name, "") == routine$name
-    first <- if (length(arguments) && is.list(arguments[[1]])) dim(arguments[[1]]$x)
+    of <- vapply(seen, function(call) call$routine, "") == routine$name
+    first <- if (length(arguments)) dim(if (is.list(arguments[[1]])) arguments[[1]]$x else arguments[[1]])
     what <- list(lapply(arguments, kind), first, if (routine$name == "residual_knn") length(arguments[[2]]$index))
     old <- vapply(seen[of], function(call) identical(call$kind, what), NA)
     if (!any(old) && sum(of) < most) {
-      seen[[length(seen) + 1]] <<- list(routine = routine, arguments = arguments, kind = what)
+      seen[[length(seen) + 1]] <<- list(routine = routine$name, arguments = arguments, kind = what)
     }
     do.call(".Call", c(list(routine), arguments), quote = TRUE)
   }
@@ -105,13 +105,14 @@ entry_calls <- function(most = 60) {
   body(problems) <- redirected(body(problems), to)
   environment(problems) <- environment()
   problems()
-  names(seen) <- vapply(seen, function(call) call$routine$name, "")
+  names(seen) <- vapply(seen, function(call) call$routine, "")
   seen
 }
 
 # Calls one again. A vif_memory() is a new one each time, because it keeps what it was given.
 call_entry <- function(call) {
   pointers <- vapply(call$arguments, typeof, "") == "externalptr"
-  call$arguments[pointers] <- list(.Call(C_vif_memory))
-  do.call(".Call", c(list(call$routine), call$arguments), quote = TRUE)
+  if (any(pointers)) call$arguments[pointers] <- list(.Call(vecchiann:::C_vif_memory))
+  routine <- get(paste0("C_", call$routine), asNamespace("vecchiann"))
+  do.call(".Call", c(list(routine), call$arguments), quote = TRUE)
 }

@@ -5,7 +5,7 @@ test_that("every request for memory of every routine may fail once, and nothing 
   skip_on_cran()
   calls <- entry_calls()
   routines <- names(getDLLRegisteredRoutines("vecchiann")$.Call)
-  expect_setequal(setdiff(routines, names(calls)), c("scratch_buffers", "vif_memory"))
+  expect_identical(setdiff(routines, names(calls)), "scratch_buffers")
   on.exit(.Call(C_scratch_buffers, 0))
   failed <- refused <- 0
   for (at in seq_along(calls)) {
@@ -22,13 +22,45 @@ test_that("every request for memory of every routine may fail once, and nothing 
       .Call(C_scratch_buffers, 0)
       failed <- failed + 1
       if (identical(value, "not enough memory")) refused <- refused + 1
-      else if (!identical(value, whole)) fail(paste0(names(calls)[at], ", call ", at, ", request ", nth, ": ", deparse(value)[1]))
+      else if (!identical(value, whole) && names(calls)[at] != "vif_memory") fail(paste0(names(calls)[at], ", call ", at, ", request ", nth, ": ", deparse(value)[1]))
     }
-    if (any(vapply(call$arguments, typeof, "") == "externalptr")) gc(FALSE)
+    if (any(vapply(call$arguments, typeof, "") == "externalptr") || names(calls)[at] == "vif_memory") gc(FALSE)
     expect_identical(held_buffers(), held, label = names(calls)[at])
-    expect_identical(call_entry(call), whole, label = names(calls)[at])
+    if (names(calls)[at] != "vif_memory") expect_identical(call_entry(call), whole, label = names(calls)[at])
   }
   expect_gt(refused, 500)
   expect_lt(failed - refused, failed / 50) # what can do without goes on: places_likely() and a vif_memory()
   message(sprintf("%d requests failed, %d errors, in %d calls", failed, refused, length(calls)))
+})
+
+test_that("calls beyond a limit on memory end in an error, and the session goes on", {
+  skip_on_cran()
+  skip_on_os(c("windows", "mac"))
+  script <- tempfile(fileext = ".R")
+  on.exit(unlink(script))
+  writeLines(c(
+    "library(vecchiann)",
+    "small <- residual_knn(residual_gp(1:30 / 30, gp_kernel(), 5), 3)",
+    "x <- matrix(runif(8e5), ncol = 2)",
+    "work <- expression(nn = residual_knn(residual_gp(x, gp_kernel(lengthscale = 0.01), 0), 20, method = 'level'),",
+    "  tree = cover_tree(residual_gp(x, gp_kernel('matern52', 1, 0.3), x[1:20, ])), order = order_maxmin(x),",
+    "  features = residual_gp(x, gp_kernel(), x[1:900, ], jitter = 0.1),",
+    "  sets = conditioning_sets(residual_gp(x, gp_kernel(), 0), 10, 0.1))",
+    "for (name in names(work)) cat(name, tryCatch({ eval(work[[name]]); 'done' }, error = conditionMessage), '\\n', sep = ': ')",
+    "gc(FALSE)",
+    "cat(.Call(vecchiann:::C_scratch_buffers, NULL)[2], identical(small$id, residual_knn(residual_gp(1:30 / 30, gp_kernel(), 5), 3)$id))"
+  ), script)
+  libraries <- paste(.libPaths(), collapse = .Platform$path.sep)
+  refused <- 0
+  for (limit in c(350, 450, 600)) {
+    command <- sprintf("ulimit -v %d000; R_LIBS=%s OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 %s --vanilla %s 2>&1", limit, shQuote(libraries),
+                       shQuote(file.path(R.home("bin"), "Rscript")), shQuote(script))
+    out <- system2("sh", c("-c", shQuote(command)), stdout = TRUE)
+    said <- grep("^(nn|tree|order|features|sets): ", out, value = TRUE)
+    expect_length(said, 5)
+    expect_true(all(grepl("done|not enough memory|cannot allocate", said)), label = paste(out, collapse = "\n"))
+    expect_identical(out[length(out)], "0 TRUE", label = paste(limit, "MB"))
+    refused <- refused + sum(!grepl("done", said))
+  }
+  expect_gt(refused, 3)
 })
