@@ -113,21 +113,26 @@ vif_evaluate <- function(y, gp, id, noise, X, threads, gradient = FALSE, informa
   how <- if (identical(information, "accurate")) 2L else as.integer(information)
   found <- .Call(C_vif_likelihood, gp, noise, as.double(nugget), id, values, gradient, how, columns, memory,
                  threads)
+  named_derivatives(found, gp$kernel, ncol(gp$x), columns)
+}
+
+# Names of the gradient and the information that the core has found, and from those of all columns those of one lengthscale where
+# the kernel has one.
+named_derivatives <- function(found, kernel, d, columns = length(kernel$lengthscale) > 1) {
   if (is.null(found$gradient)) return(found)
-  d <- if (columns) ncol(gp$x) else 1
-  matern <- gp$kernel$family == "matern"
-  labels <- derivative_names(d, matern)
+  matern <- kernel$family == "matern"
+  labels <- derivative_names(if (columns) d else 1, matern)
   names(found$gradient) <- labels
   if (!is.null(found$fisher)) dimnames(found$fisher) <- list(labels, labels)
   if (!columns) return(found)
   found$gradient_columns <- unname(found$gradient[1 + seq_len(d)])
   found$fisher_columns <- found$fisher
-  if (length(gp$kernel$lengthscale) > 1) return(found)
+  if (length(kernel$lengthscale) > 1) return(found)
   # one lengthscale for all columns: the chain rule
   group <- match(sub("[0-9]+$", "", labels), derivative_names(1, matern))
   found$gradient <- drop(rowsum(found$gradient, group))
   names(found$gradient) <- derivative_names(1, matern)
-  if (how) {
+  if (!is.null(found$fisher)) {
     found$fisher <- rowsum(t(rowsum(found$fisher, group)), group)
     dimnames(found$fisher) <- list(names(found$gradient), names(found$gradient))
   }

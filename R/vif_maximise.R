@@ -111,6 +111,7 @@ grid_modes <- function(data, settings) {
 
 # Inducing inputs and conditioning sets, those of the grid point `at`.
 structure_of <- function(theta, data, settings, at = on_grid(theta, settings)) {
+  if (!is.null(data$shards)) return(shard_structure(at, data, settings))
   gp <- make_gp(at, data$x, settings$inducing, settings)
   noise <- to_nugget(at, settings) * data$share + data$extra
   list(at = at, inducing = gp$inducing, id = neighbours_of(gp, noise, settings))
@@ -121,7 +122,7 @@ structure_of <- function(theta, data, settings, at = on_grid(theta, settings)) {
 neighbours_of <- function(gp, noise, settings, queries = NULL) {
   threads <- threads_or_null(settings$threads)
   selected <- settings$neighbours == "selected"
-  candidates <- if (!selected) 1 else if (ncol(gp$x) <= 2) 3 else 4
+  candidates <- if (selected) candidates_for(gp$x) else 1
   pool <- residual_knn(searched_process(settings$neighbours, gp), settings$k * candidates, predecessors = TRUE,
                        queries = queries, method = if (settings$neighbours == "residual") "auto" else "level",
                        threads = threads, progress = FALSE)
@@ -129,6 +130,9 @@ neighbours_of <- function(gp, noise, settings, queries = NULL) {
   unname(conditioning_sets(gp, settings$k, nugget = noise, pool = pool, queries = queries, threads = threads,
                            progress = FALSE)$id)
 }
+
+# Candidates for each place of a set.
+candidates_for <- function(x) if (ncol(x) <= 2) 3 else 4
 
 searched_process <- function(neighbours, gp) {
   if (neighbours == "residual") gp else euclidean_process(gp, NA_integer_)
@@ -145,6 +149,7 @@ large_features <- 1e7
 # Log-likelihood at theta for a given structure, with its gradient and expected information in theta unless these
 # are not wanted (that of a step, unless "accurate" is asked for); -Inf where a covariance is not positive definite.
 evaluate <- function(theta, structure, data, settings, derivatives = TRUE, information = derivatives) {
+  if (!is.null(data$shards)) return(shard_evaluate(theta, structure, data, settings, derivatives))
   nugget <- to_nugget(theta, settings) * data$share
   tryCatch({
     gp <- make_gp(theta, data$x, structure$inducing, settings)

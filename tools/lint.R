@@ -21,13 +21,13 @@ c_layers <- list(
   ),
   select = list("select"),
   vif = list(c("products", "slopes"), c("batch", "information", "laplace"), c("likelihood", "vif"), "predict"),
-  r = list(c("entry", "glue"), "known", "problem", c("gp", "laplace", "search", "select", "tree", "vif")),
+  r = list(c("entry", "glue"), "known", "problem", c("gp", "laplace", "search", "select", "shard", "tree", "vif")),
   . = list("init") # R CMD check wants a source file in src/ itself
 )
 
 # R/: the families of files, foundations first. A file calls functions of its own family and of earlier ones.
 r_layers <- c(
-  "vecchiann-package", "checks", "runtime", "kernel", "object", "residual", "order", "tree", "neighbours", "conditioning",
+  "vecchiann-package", "checks", "runtime", "kernel", "object", "residual", "order", "tree", "cluster", "neighbours", "conditioning",
   "convert", "plot", "vif"
 )
 

@@ -47,6 +47,16 @@ SEXP vif_memory(void);
 SEXP vif_prediction(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh, SEXP centred,
                     SEXP b, SEXP root, SEXP sets, SEXP threads);
 
+/* A likelihood in steps over the shards of several processes; see likelihood.h. */
+SEXP points_centre(SEXP x, SEXP kern);
+SEXP shard_open(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP shard, SEXP wanted,
+                SEXP axes, SEXP memory, SEXP threads);
+SEXP shard_step(SEXP pointer, SEXP step, SEXP known);
+SEXP shard_rows(SEXP pointer, SEXP what, SEXP points, SEXP rows);
+SEXP shard_state(SEXP pointer);
+SEXP shard_finish(SEXP sizes_vector, SEXP step, SEXP known, SEXP sums);
+SEXP shard_close(SEXP pointer);
+
 /* Non-Gaussian responses; see laplace.h. */
 SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads);
 SEXP laplace_inducing(SEXP gp, SEXP A, SEXP threads);

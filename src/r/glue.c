@@ -62,7 +62,11 @@ frame r_frame(SEXP x, SEXP kern)
         (XLENGTH(lengthscale) != 1 && length(lengthscale) != d))
         error("internal: x and lengthscale do not fit");
     double *centre = (double *)R_alloc(d, sizeof(double));
-    for (int u = 0; u < d; u++) {
+    SEXP given = getAttrib(x, install("centre")); /* of some of the points of a process: that of all */
+    int known = isReal(given) && length(given) == d;
+    for (int u = 0; u < d && known; u++)
+        centre[u] = REAL(given)[u];
+    for (int u = 0; u < d && !known; u++) {
         const double *column = REAL(x) + u * n;
         double lane[8] = {0.0}, sum = 0.0; /* an addition need not wait for the one before */
         size_t i = 0;
@@ -269,6 +273,50 @@ double *r_lengthscale_scaled(const kernel *unit, SEXP x, SEXP lengthscale, int *
     double *points = (double *)R_alloc(n * *d + 1, sizeof(double));
     kernel_scale(unit, r_doubles(x, "x", (R_xlen_t)n * *d), n, *d, scale, centre, points);
     return points;
+}
+
+/* ---- approximations --------------------------------------------------------------------------- */
+
+void r_raise_vif(status outcome, size_t n)
+{
+    if (outcome.code == STATUS_NOT_POSITIVE_DEFINITE && outcome.where >= n)
+        error("the covariance of the observations, or that of the coefficients of the mean, is not "
+              "positive definite");
+    if (outcome.code == STATUS_NOT_POSITIVE_DEFINITE)
+        error("the residual covariance of point %lld and its neighbours is not positive definite: "
+              "duplicates, or inputs too close for this kernel; use a positive `nugget`",
+              (long long)outcome.where + 1);
+    r_raise(outcome);
+}
+
+const int *r_ids(SEXP id, size_t rows)
+{
+    if (!isInteger(id) || (size_t)nrows(id) != rows)
+        error("internal: neighbours must be an integer matrix of %lld rows", (long long)rows);
+    return INTEGER(id);
+}
+
+/* The points of a residual_gp, or of list(x, V, variance), with residual variance plus noise. */
+vif_points r_vif_points(const frame *fr, SEXP holder, SEXP noise)
+{
+    SEXP x = r_element(holder, "x"), V = r_element(holder, "V");
+    vif_points out = {.n = nrows(x), .x = r_scaled(fr, x)};
+    const double *residual = r_doubles(r_element(holder, "variance"), "variance", out.n);
+    const double *extra = r_doubles(noise, "noise", out.n);
+    double *variance = (double *)R_alloc(out.n + 1, sizeof(double));
+    for (size_t i = 0; i < out.n; i++)
+        variance[i] = fmax(residual[i], 0.0) + extra[i];
+    out.v = r_doubles(V, "V", (R_xlen_t)out.n * nrows(V));
+    out.variance = variance;
+    return out;
+}
+
+double *r_new_values(SEXP list, int at, R_xlen_t rows, R_xlen_t cols)
+{
+    SEXP values =
+        cols < 0 ? allocVector(REALSXP, rows) : allocMatrix(REALSXP, (int)rows, (int)cols);
+    SET_VECTOR_ELT(list, at, values);
+    return REAL(values);
 }
 
 SEXP r_allocation_failed(SEXP condition, void *unused)

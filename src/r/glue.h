@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "model/kernel.h"
 #include "model/metric.h"
+#include "vif/batch.h"
 
 #include <Rinternals.h>
 
@@ -29,7 +30,7 @@ double *r_spread(const double *value, R_xlen_t length, int d);
 typedef struct {
     kernel kern;
     int d;
-    const double *lengthscale, *centre;
+    const double *lengthscale, *centre; /* the mean of the points, or what their attribute "centre" says */
     double unit;
 } frame;
 
@@ -64,6 +65,15 @@ typedef struct {
 monitor r_monitor(progress_line *line, int show);
 /* The same without a line, for all work that has none. */
 const monitor *r_interrupts(void);
+
+/* The same for approximations of n points, whose failures are those of a point or of the whole. */
+void r_raise_vif(status outcome, size_t n);
+/* A table of neighbours of so many rows. */
+const int *r_ids(SEXP id, size_t rows);
+/* The points of a residual_gp, or of list(x, V, variance), with residual variance plus noise. */
+vif_points r_vif_points(const frame *fr, SEXP holder, SEXP noise);
+/* The values of a new vector (cols < 0) or matrix in a list. */
+double *r_new_values(SEXP list, int at, R_xlen_t rows, R_xlen_t cols);
 
 /* The handler of R_tryCatchError for allocations: answers R_NilValue. */
 SEXP r_allocation_failed(SEXP condition, void *unused);
