@@ -221,7 +221,7 @@ whole_fit <- function(fit, threads = NULL) {
   threads <- thread_count(threads)
   fit$gp <- new_residual_gp(gp$x, gp$kernel, gp$inducing, gp$nugget, gp$jitter, threads)
   fit$state$coef <- .Call(C_vif_regression, fit$gp, observation_noise(fit), fit$id, NULL, NULL, threads)$coef
-  fit
+  sealed(fit)
 }
 
 # What predictions need of an evaluation, B being that of the user's covariates.
@@ -297,7 +297,7 @@ propose_groups <- function(names, spread) {
 at_bounds <- function(theta, settings, fit) {
   bounds <- theta_bounds(settings)
   side <- ifelse(theta < bounds$lower + 1, "lower", ifelse(theta > bounds$upper - 1, "upper", NA))
-  names(side) <- names(coef.vif(fit, "covariance"))[seq_along(theta)]
+  names(side) <- names(coefficients_of(fit, "covariance"))[seq_along(theta)]
   side[!is.na(side)]
 }
 
@@ -312,7 +312,7 @@ warn_bounds <- function(fit) {
 }
 
 describe_bounds <- function(fit) {
-  value <- coef.vif(fit, "covariance")[names(fit$bounded)]
+  value <- coefficients_of(fit, "covariance")[names(fit$bounded)]
   paste0(names(fit$bounded), " has run to the ", fit$bounded, " end of its range (", format_each(value), ")",
          collapse = ", ")
 }

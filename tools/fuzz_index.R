@@ -15,7 +15,13 @@ sources <- c(list.files(file.path("src", core), pattern = "\\.c$", full.names = 
 program <- file.path(folder, "fuzz_index")
 flags <- c("-g", "-O1", "-std=gnu11", "-fno-omit-frame-pointer", "-fsanitize=fuzzer,address,undefined",
            "-fno-sanitize-recover=undefined", "-Wno-unknown-pragmas", "-Isrc", paste0("-I", R.home("include")))
-status <- system2("clang", c(flags, sources, "-o", program, paste0("-L", R.home("lib")), "-lR", "-lm",
+newest <- max(file.mtime(c(list.files("src", "\\.h$", recursive = TRUE, full.names = TRUE), "tools/fuzz_index.R")))
+objects <- file.path(folder, sub("c$", "o", gsub("/", "_", sources)))
+for (at in seq_along(sources)) { # what is older than its source or a header
+  if (isTRUE(file.mtime(objects[at]) > max(newest, file.mtime(sources[at])))) next
+  if (system2("clang", c(flags, "-c", sources[at], "-o", objects[at]))) quit(status = 1)
+}
+status <- system2("clang", c(flags, objects, "-o", program, paste0("-L", R.home("lib")), "-lR", "-lm",
                              paste0("-Wl,-rpath,", R.home("lib"))))
 if (status) quit(status = 1)
 status <- system2(program, c(file.path(folder, "corpus"), paste0("-max_total_time=", seconds), "-max_len=600", "-timeout=20",

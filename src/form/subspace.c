@@ -348,7 +348,7 @@ double subspaces_sample_rank(const kernel *kern, const metric_points *points, co
     }
     builder_free(&b);
     *share = tried ? (double)sum / number : 1.0;
-    return tried ? (double)sum / tried : SUBSPACE_RANK;
+    return !ok ? -1.0 : tried ? (double)sum / tried : SUBSPACE_RANK;
 }
 
 double subspaces_near_rank(const kernel *kern, const metric_points *points, int number,

@@ -470,6 +470,10 @@ static int choose_cells(const metric_source *source, const tree *structure,
                           order);
     for (int parts = 1; CELLS_MOST / parts >= CELLS_LEAST && !result->code; parts *= 2) {
         double share, rank = subspaces_sample_rank(source->kern, points, order, parts, &share);
+        if (rank < 0.0) {
+            *result = status_fail(STATUS_MEMORY);
+            break;
+        }
         if (rank > RANK_WANTED || share > RANK_SHARE)
             continue;
         if (parts > 1) {

@@ -42,6 +42,7 @@ small_problems <- function() {
   order_maxmin(x[rep(1:20, 3), ])
   vecchiann_info(1)
   .Call(C_kernel_slopes, unclass(kernel), c(0.1, 2))
+  .Call(C_points_centre, x, kernel)
   .Call(C_tree_invariant, tree, x, kernel$lengthscale)
   fit <- vif_fit(y, x, cbind(rep(1, 60)), gp_kernel("matern", smoothness = 1.2), inducing = 6, k = 4, iterations = 2, seed = 1,
                  progress = FALSE)
@@ -69,7 +70,7 @@ redirected <- function(expression, to) {
 
 # A list of list(routine, arguments) with the names of the routines, at most `most` of each and as different as their
 # arguments' types.
-entry_calls <- function(most = 60) {
+entry_calls <- function(most = 30) {
   space <- asNamespace("vecchiann")
   seen <- list()
   kind <- function(argument) if (is.character(argument) || is.logical(argument)) argument else c(typeof(argument), names(argument))
@@ -103,7 +104,7 @@ entry_calls <- function(most = 60) {
   on.exit(options(before_threads), add = TRUE)
   problems <- small_problems
   body(problems) <- redirected(body(problems), to)
-  environment(problems) <- environment()
+  environment(problems) <- new.env(parent = space) # an attached package has functions of its own
   problems()
   names(seen) <- vapply(seen, function(call) call$routine, "")
   seen

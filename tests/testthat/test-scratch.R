@@ -5,7 +5,7 @@ test_that("every request for memory of every routine may fail once, and nothing 
   skip_on_cran()
   calls <- entry_calls()
   routines <- names(getDLLRegisteredRoutines("vecchiann")$.Call)
-  expect_identical(setdiff(routines, names(calls)), "scratch_buffers")
+  expect_identical(grep("^shard_", setdiff(routines, names(calls)), invert = TRUE, value = TRUE), "scratch_buffers")
   on.exit(.Call(C_scratch_buffers, 0))
   failed <- refused <- 0
   for (at in seq_along(calls)) {
@@ -24,13 +24,46 @@ test_that("every request for memory of every routine may fail once, and nothing 
       if (identical(value, "not enough memory")) refused <- refused + 1
       else if (!identical(value, whole) && names(calls)[at] != "vif_memory") fail(paste0(names(calls)[at], ", call ", at, ", request ", nth, ": ", deparse(value)[1]))
     }
-    if (any(vapply(call$arguments, typeof, "") == "externalptr") || names(calls)[at] == "vif_memory") gc(FALSE)
+    if (names(calls)[at] == "vif_memory") value <- whole <- NULL
+    gc(FALSE)
     expect_identical(held_buffers(), held, label = names(calls)[at])
     if (names(calls)[at] != "vif_memory") expect_identical(call_entry(call), whole, label = names(calls)[at])
   }
   expect_gt(refused, 500)
   expect_lt(failed - refused, failed / 50) # what can do without goes on: places_likely() and a vif_memory()
   message(sprintf("%d requests failed, %d errors, in %d calls", failed, refused, length(calls)))
+})
+
+test_that("an evaluation in steps, as clusters make it, loses nothing either", {
+  set.seed(2)
+  x <- matrix(runif(80), 40)
+  gp <- residual_gp(x, gp_kernel("matern", lengthscale = 0.3, smoothness = 0.8), inducing = 5, seed = 1)
+  id <- unname(residual_knn(gp, 3, predecessors = TRUE)$id)
+  noise <- rep(0.1, 40)
+  values <- rbind(sin(6 * x[, 1]), 1)
+  evaluate <- function() {
+    shard <- list(own = as.raw(rep(1, 40)), place = 0:39, apart = FALSE)
+    open <- .Call(C_shard_open, gp, noise, noise, id, values, shard, 2L, FALSE, NULL, 1L)
+    on.exit(.Call(C_shard_close, open$pointer))
+    known <- .Call(C_shard_finish, open$sizes, 1L, double(), open$sums)
+    known <- .Call(C_shard_finish, open$sizes, 2L, known, .Call(C_shard_step, open$pointer, 2L, known))
+    .Call(C_shard_finish, open$sizes, 3L, known, .Call(C_shard_step, open$pointer, 3L, known))$loglik
+  }
+  on.exit(.Call(C_scratch_buffers, 0))
+  gc(FALSE)
+  held <- held_buffers()
+  before <- asked_buffers()
+  whole <- evaluate()
+  asked <- asked_buffers() - before
+  expect_equal(whole, as.numeric(vif_evaluate(values[1, ], gp, id, noise, cbind(values[2, ]), 1L, nugget = noise)$loglik))
+  for (nth in seq_len(asked)) {
+    .Call(C_scratch_buffers, nth)
+    expect_error(evaluate(), "^not enough memory$", label = paste("request", nth))
+  }
+  .Call(C_scratch_buffers, 0)
+  gc(FALSE)
+  expect_identical(held_buffers(), held)
+  expect_identical(evaluate(), whole)
 })
 
 test_that("calls beyond a limit on memory end in an error, and the session goes on", {
