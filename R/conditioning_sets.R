@@ -19,8 +19,8 @@
 #' without noise count once. Where fewer than `k` candidates are left the rest of the row is `NA`. For a query
 #' that is known exactly (variance 0) the rest of its set makes no difference, and goes by row number.
 #'
-#' The cost for a query is about `k` residual covariances with each candidate, less where queries that are close together
-#' share candidates. It is spent once for each search and not for each likelihood.
+#' The cost for a query is about `k` residual covariances with each candidate, less where queries that are close
+#' together share candidates. It is spent once for each search and not for each likelihood.
 #'
 #' @param object A [residual_gp()], or a `cover_tree` over one. Its own `nugget` is not used.
 #' @param k Size of the sets, a whole number of at least 1.
@@ -36,7 +36,8 @@
 #' @param progress Whether to show the progress of a long selection.
 #' @return A list of class `"conditioning_sets"`, which is accepted wherever a result of [residual_knn()] is, with
 #'   elements
-#'   \item{id}{integer matrix, one row a query and `k` columns: row numbers of `x` in the order in which they were taken}
+#'   \item{id}{integer matrix, one row a query and `k` columns: row numbers of `x` in the order in which they were
+#'     taken}
 #'   \item{variance}{for each query what its set leaves of its residual variance, without noise}
 #'   \item{dist}{double matrix of the residual-correlation distances of the query and its points, without noise,
 #'     `NA` where `id` is; not sorted}
@@ -145,10 +146,11 @@ noisy_process <- function(gp, noise) {
 
 # A process whose correlations fall with the scaled distance, over a range that they resolve.
 euclidean_process <- function(gp, threads) {
-  lengthscale <- gp$kernel$lengthscale
-  sides <- apply(gp$x, 2, function(column) diff(range(column))) / lengthscale
+  kernel <- gp$kernel
+  sides <- apply(isotropic(gp$x, kernel), 2, function(column) diff(range(column))) / kernel$lengthscale
   widest <- if (max(sides) > 0) max(sides) else 1
-  new_residual_gp(gp$x, gp_kernel("matern12", 1, lengthscale * widest), gp$x[0, , drop = FALSE], 0, 0, threads)
+  wide <- gp_kernel("matern12", 1, kernel$lengthscale * widest, anisotropy = kernel$anisotropy)
+  new_residual_gp(gp$x, wide, gp$x[0, , drop = FALSE], 0, 0, threads)
 }
 
 plain_points <- function(x) list(x = x, V = matrix(0, 0, nrow(x)), variance = rep(1, nrow(x)))

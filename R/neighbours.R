@@ -74,7 +74,9 @@ residual_knn <- function(object, k, newdata = NULL, predecessors = FALSE, querie
     if (!is.null(queries)) refuse("queries", "NULL with `newdata`", describe(queries))
     newdata <- check_newdata(gp, newdata)
   }
-  if (!is.null(newdata) && nrow(newdata) > chunk_rows && is.null(tree) && method != "brute") tree <- cover_tree(gp, threads)
+  if (!is.null(newdata) && nrow(newdata) > chunk_rows && is.null(tree) && method != "brute") {
+    tree <- cover_tree(gp, threads)
+  }
   search <- function(new) {
     .Call(C_residual_knn, gp, tree, k, queries, new, predecessors, method, budget, threads, progress)
   }

@@ -70,7 +70,7 @@ ancestors <- function(rows, id, deep) {
 
 inducing_of <- function(x, kernel, settings) {
   if (is.matrix(settings$inducing)) return(unname(settings$inducing))
-  unname(with_seed(settings$seed, choose_inducing(x, kernel$lengthscale, settings$inducing, "kmeans++", settings$threads)))
+  unname(with_seed(settings$seed, choose_inducing(x, kernel, settings$inducing, "kmeans++", settings$threads)))
 }
 
 # As evaluate(), in three steps, each of which sends a few m x m numbers.
@@ -79,7 +79,8 @@ shard_evaluate <- function(theta, structure, data, settings, derivatives = TRUE)
   kernel <- to_kernel(theta, settings)
   tryCatch({
     wanted <- if (derivatives) 2L else 0L
-    first <- shard_sums(group, "worker_first", rep(list(list(kernel, to_nugget(theta, settings), wanted)),
+    plane <- derivatives && estimates_plane(settings)
+    first <- shard_sums(group, "worker_first", rep(list(list(kernel, to_nugget(theta, settings), wanted, plane)),
                                                    length(group$cluster)))
     sizes <- first$answers[[1]]$sizes
     sizes[1] <- nrow(data$x)
@@ -90,7 +91,7 @@ shard_evaluate <- function(theta, structure, data, settings, derivatives = TRUE)
     third <- shard_sums(group, "worker_third", give_back(second$answers, known, structure, halo))
     found <- .Call(C_shard_finish, sizes, 3L, known, third$sums)
     if (!is.finite(found$loglik)) return(list(value = -Inf))
-    found <- named_derivatives(found, kernel, ncol(data$x))
+    found <- named_derivatives(found, kernel, ncol(data$x) + plane, plane || length(kernel$lengthscale) > 1, plane)
     list(value = found$loglik, theta = theta, evaluation = found,
          gradient = if (derivatives) to_theta_slope(found$gradient, theta, settings),
          fisher = if (derivatives) to_theta_information(found$fisher, theta, settings))
@@ -189,12 +190,13 @@ worker_structure <- function(own, halo, values, id, inducing, export) {
   NULL
 }
 
-worker_first <- function(own, kernel, nugget, wanted) {
+worker_first <- function(own, kernel, nugget, wanted, plane = FALSE) {
   local <- own$local
   worker_release(own)
   gp <- new_residual_gp(local$x, kernel, local$inducing, 0, own$shared$jitter, own$threads)
+  if (plane) gp <- in_plane_directions(gp)
   open <- .Call(C_shard_open, gp, nugget * local$share + local$extra, nugget * local$share, local$id, local$values,
-                local$shard, wanted, length(kernel$lengthscale) > 1, own$memory, own$threads)
+                local$shard, wanted, length(gp$kernel$lengthscale) > 1, own$memory, own$threads)
   own$pointer <- open$pointer
   own$carries <- wanted > 0 && nrow(local$inducing) > 0
   c(open[c("sums", "sizes")],

@@ -48,8 +48,13 @@ subset_estimate <- function(data, settings, progress) {
 # that cost little.
 subset_of <- function(data, settings, size, theta = NULL, group = 50) {
   n <- nrow(data$x)
-  scale <- if (is.null(theta)) settings$scale[settings$groups$of %or% 1] else to_kernel(theta, settings)$lengthscale
-  unit <- sweep(data$x, 2, scale, `/`)
+  kernel <- settings$kernel
+  if (is.null(theta)) {
+    kernel$lengthscale <- settings$scale[settings$groups$of %or% 1]
+  } else {
+    kernel <- to_kernel(theta, settings)
+  }
+  unit <- in_lengthscales(data$x, kernel)
   rows <- if (n <= size) seq_len(n) else with_seed(settings$seed, {
     centres <- sample.int(n, ceiling(size / 2 / group))
     process <- new_residual_gp(unit, gp_kernel("matern12"), unit[0, , drop = FALSE], 0, 0, settings$threads)
@@ -156,7 +161,7 @@ evaluate <- function(theta, structure, data, settings, derivatives = TRUE, infor
     if (length(gp$V) > large_features) gc() # those of the evaluation before
     evaluation <- vif_evaluate(data$y, gp, structure$id, nugget + data$extra, data$X, settings$threads,
                                gradient = derivatives, information = information, nugget = nugget,
-                               memory = settings$memory)
+                               memory = settings$memory, plane = derivatives && estimates_plane(settings))
     if (!is.finite(evaluation$loglik)) return(list(value = -Inf))
     list(value = evaluation$loglik, theta = theta, evaluation = evaluation,
          gradient = if (derivatives) to_theta_slope(evaluation$gradient, theta, settings),
@@ -203,7 +208,7 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
     now <- proc.time()[["elapsed"]]
     spent <- now - clock
     row <- data.frame(stage = stage, observations = length(data$y), iteration = done, loglik = current$value,
-                      seconds = spent, t(exp(current$theta)))
+                      seconds = spent, t(natural_parameters(current$theta, settings)))
     clock <<- now
     history <<- rbind(history, row)
     if (!is.function(progress)) return()

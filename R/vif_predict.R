@@ -6,13 +6,13 @@
 #' With all observations this is the exact conditional distribution. For a fit with `neighbours = "selected"` the
 #' observations are selected together, for what they say as a set of the noise-free value at the new point, as
 #' [conditioning_sets()] does; candidates are the nearest of all observations (`2 k`) and those of the first quarter,
-#' sixteenth and 64th in the order of the fit (`k` each), which are spread wider, in units of the lengthscales. Other fits
-#' predict from the nearest by residual correlation or by distance, as they were fitted. New points are taken in
+#' sixteenth and 64th in the order of the fit (`k` each), which are spread wider, in units of the lengthscales. Other
+#' fits predict from the nearest by residual correlation or by distance, as they were fitted. New points are taken in
 #' chunks, and nothing of the size of all of them times the number of inducing inputs is ever kept.
 #'
 #' A few observations are enough inside of the data. In gaps, such as those that clouds leave in satellite images, and
-#' outside, more of them have something to say. By default a fit with `neighbours = "selected"` selects 5/3 of its own `k`
-#' observations for each new point, 30 at least, from fewer candidates; and 30 more, 90 at least, where the nearest
+#' outside, more of them have something to say. By default a fit with `neighbours = "selected"` selects 5/3 of its own
+#' `k` observations for each new point, 30 at least, from fewer candidates; and 30 more, 90 at least, where the nearest
 #' observation is more than three times as far away as observations typically are from each other.
 #'
 #' The variances take the covariance parameters as known. They also take `beta` as known, as other
@@ -24,8 +24,8 @@
 #'   Rows with missing values give `NA`. Missing: the observations themselves.
 #' @param newX Covariates at the new inputs, n* x p, where the fit has `X` (not for a fit by formula; a constant
 #'   alone need not be given).
-#' @param k Number of neighbours for all new points; `NULL` for the default: what is said above, and twice the `k` of the
-#'   fit for fits with other neighbours.
+#' @param k Number of neighbours for all new points; `NULL` for the default: what is said above, and twice the `k` of
+#'   the fit for fits with other neighbours.
 #'   Above 200 they are the nearest, without a selection.
 #' @param se.fit Whether to compute standard errors.
 #' @param interval `"prediction"` adds limits for a new observation (noise by `nugget` alone),
@@ -56,8 +56,8 @@
 #' @section Rasters:
 #' For a fit by formula, `coords = ~ x + y`, and a raster of package terra in the same coordinates,
 #' `terra::interpolate(raster, fit)` gives the layers `fit`, `se.fit` and `se.obs`; covariates are layers of the raster
-#' under their names. For stars, predict the data frame of the cells: `cells <- as.data.frame(grid)`, and
-#' `grid$fit <- predict(fit, cells, se.fit = FALSE)`.
+#' under their names. For an object of package stars with dimensions x and y, `predict(grid, fit)` gives the same as its
+#' attributes.
 #' @references Gyger, T., Furrer, R. and Sigrist, F. (2025). Vecchia-inducing-points full-scale
 #'   approximations for Gaussian processes, section on prediction. \doi{10.48550/arXiv.2507.05064}.
 #' @examples
@@ -92,6 +92,8 @@ predict.vif <- function(object, newdata, newX = NULL, k = NULL, se.fit = TRUE,
   laplace <- is_laplace(object)
   want_variance <- se.fit || interval != "none" || laplace && type == "response"
   given <- if (missing(newdata)) fitted_inputs(object) else new_inputs(object, newdata, newX)
+  labels <- if (missing(newdata)) names(object$y) else rownames(given$x)
+  if (anyDuplicated(labels)) labels <- NULL
   rows <- if (missing(newdata)) seq_len(object$n) else which(given$complete)
   new <- some_inputs(given, rows)
   found <- if (missing(newdata)) {
@@ -102,9 +104,9 @@ predict.vif <- function(object, newdata, newX = NULL, k = NULL, se.fit = TRUE,
   if (!is.null(new$offset)) found$fit <- found$fit + new$offset
   out <- if (laplace) {
     w <- if (missing(newdata)) object$weights else rep(1, length(rows))
-    prediction_laplace(object, found, w, type, rownames(given$x), rows, nrow(given$x), se.fit, interval, level)
+    prediction_laplace(object, found, w, type, labels, rows, nrow(given$x), se.fit, interval, level)
   } else {
-    prediction(found, rownames(given$x), rows, nrow(given$x), se.fit, interval, level, object$nugget)
+    prediction(found, labels, rows, nrow(given$x), se.fit, interval, level, object$nugget)
   }
   if (nsim) {
     samples <- matrix(NA_real_, nrow(given$x), nsim)
@@ -230,7 +232,8 @@ selected_predictor <- function(object, k, many, threads) {
     for (rows in Filter(length, list(which(!gap), which(gap)))) {
       wanted <- if (gap[rows[1]]) min(max(90L, size + 30L), object$n) else size
       slim <- is.null(k) && !gap[rows[1]]
-      found <- predict_some(x[rows, , drop = FALSE], X[rows, , drop = FALSE], wanted, slim, want_variance, beta_uncertainty)
+      found <- predict_some(x[rows, , drop = FALSE], X[rows, , drop = FALSE], wanted, slim, want_variance,
+                            beta_uncertainty)
       out$fit[rows] <- found$fit
       if (want_variance) out$variance[rows] <- found$variance
     }
@@ -246,8 +249,8 @@ beta_variance <- function(object, id, coef, W, X, threads) {
   colSums(left * (object$vcov %*% left))
 }
 
-# A function that finds candidates for new points: the `near` nearest among all rows of x, and the `spread` nearest among
-# the first quarter, sixteenth and 64th of them.
+# A function that finds candidates for new points: the `near` nearest among all rows of x, and the `spread` nearest
+# among the first quarter, sixteenth and 64th of them.
 candidate_search <- function(gp, many, threads) {
   n <- nrow(gp$x)
   processes <- lapply(Filter(function(rows) rows > 0, n %/% c(1, 4, 16, 64)), function(rows) {
@@ -260,15 +263,15 @@ candidate_search <- function(gp, many, threads) {
       width <- if (level == 1) min(near, n) else spread
       if (width == 0 || (process$rows < 2 * width && level > 1)) return(NULL)
       method <- if (min(nrow(x), process$rows) > 1000) "level" else "auto"
-      .Call(C_residual_knn, process$gp, process$tree, width, NULL, plain_points(x), FALSE, method, Inf, threads, FALSE)$id
+      .Call(C_residual_knn, process$gp, process$tree, width, NULL, plain_points(x), FALSE, method, Inf, threads,
+            FALSE)$id
     })
     Filter(Negate(is.null), tables)
   }
 }
 
 distance_to <- function(gp, x, rows) {
-  lengthscale <- rep(gp$kernel$lengthscale, length.out = ncol(x))
-  sqrt(colSums(((t(x) - t(gp$x[rows, , drop = FALSE])) / lengthscale)^2))
+  sqrt(rowSums(in_lengthscales(x - gp$x[rows, , drop = FALSE], gp$kernel)^2))
 }
 
 # The median distance of a row of x from the nearest other one that is not a copy, by a sample.
@@ -314,7 +317,7 @@ joint_samples <- function(object, new, k, nsim, threads) {
   n <- object$n
   group <- row_groups(new$x)
   x <- new$x[!duplicated(group), , drop = FALSE]
-  order <- order_maxmin(sweep(x, 2, object$kernel$lengthscale, `/`))
+  order <- order_maxmin(in_lengthscales(x, object$kernel))
   place <- match(group, group[!duplicated(group)][order])
   x <- x[order, , drop = FALSE]
   count <- nrow(x)

@@ -20,7 +20,7 @@ static const R_CallMethodDef routines[] = {
     CALLDEF(residual_gp, 5),
     CALLDEF(residual_features, 3),
     CALLDEF(residual_correlation, 5),
-    CALLDEF(cover_tree, 3),
+    CALLDEF(cover_tree, 4),
     CALLDEF(tree_index, 3),
     CALLDEF(tree_index_fields, 2),
     CALLDEF(scratch_buffers, 1),

@@ -17,7 +17,7 @@ SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP unif
 SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads);
 SEXP residual_features(SEXP gp, SEXP newdata, SEXP threads);
 SEXP residual_correlation(SEXP gp, SEXP i, SEXP j, SEXP fresh, SEXP threads);
-SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP threads);
+SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP turn, SEXP threads);
 SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads);
 SEXP tree_index_fields(SEXP gp, SEXP tree_list);
 SEXP scratch_buffers(SEXP nth);

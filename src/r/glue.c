@@ -53,6 +53,24 @@ double *r_spread(const double *value, R_xlen_t length, int d)
     return out;
 }
 
+anisotropy r_anisotropy(SEXP values)
+{
+    if (values == R_NilValue)
+        return (anisotropy){0, 0.0, 1.0, 1.0};
+    const double *v = r_doubles(values, "anisotropy", 2);
+    double angle = v[0] / 180.0 * M_PI;
+    return (anisotropy){1, sin(angle), cos(angle), v[1]};
+}
+
+void r_turn(const anisotropy *turn, int d, size_t n, double *points)
+{
+    for (size_t i = 0; i < n && turn->there; i++) {
+        double *at = points + i * d, x = at[0], y = at[1];
+        at[0] = turn->sine * x + turn->cosine * y;
+        at[1] = (turn->cosine * x - turn->sine * y) / turn->ratio;
+    }
+}
+
 frame r_frame(SEXP x, SEXP kern)
 {
     int d = ncols(x);
@@ -82,8 +100,11 @@ frame r_frame(SEXP x, SEXP kern)
         for (i = 0; i < n && !isfinite(sum); i++) /* the mean of huge numbers, which have no sum */
             centre[u] = (i ? centre[u] : 0.0) + column[i] / (double)n;
     }
+    anisotropy turn = r_anisotropy(r_element(kern, "anisotropy"));
+    if (turn.there && d < 2)
+        error("internal: anisotropy needs two columns");
     return (frame){r_kernel(kern), d, r_spread(REAL(lengthscale), XLENGTH(lengthscale), d), centre,
-                   1.0};
+                   turn, 1.0};
 }
 
 frame r_frame_in_units(SEXP x, SEXP kern)
@@ -123,6 +144,7 @@ double *r_scaled(const frame *fr, SEXP x)
         error("internal: points must be a double matrix of %d columns", fr->d);
     double *out = (double *)R_alloc(n * fr->d + 1, sizeof(double));
     kernel_scale(&fr->kern, REAL(x), n, fr->d, fr->lengthscale, fr->centre, out);
+    r_turn(&fr->turn, fr->d, n, out);
     return out;
 }
 
@@ -261,8 +283,7 @@ const monitor *r_interrupts(void)
     return &quiet;
 }
 
-/* Points (d x n) in units of the lengthscales, for what does not depend on the kernel. */
-double *r_lengthscale_scaled(const kernel *unit, SEXP x, SEXP lengthscale, int *d)
+double *r_lengthscale_scaled(const kernel *unit, SEXP x, SEXP lengthscale, SEXP turn, int *d)
 {
     size_t n = nrows(x);
     *d = ncols(x);
@@ -272,6 +293,8 @@ double *r_lengthscale_scaled(const kernel *unit, SEXP x, SEXP lengthscale, int *
         r_spread(r_doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), *d);
     double *points = (double *)R_alloc(n * *d + 1, sizeof(double));
     kernel_scale(unit, r_doubles(x, "x", (R_xlen_t)n * *d), n, *d, scale, centre, points);
+    anisotropy own = r_anisotropy(turn);
+    r_turn(&own, *d, n, points);
     return points;
 }
 

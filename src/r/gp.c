@@ -51,7 +51,7 @@ SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP unif
     kernel unit = {.family = KERNEL_MATERN12, .variance = 1.0};
     const double *scale =
         r_spread(r_doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), d);
-    double *points = r_lengthscale_scaled(&unit, x, lengthscale, &d);
+    double *points = r_lengthscale_scaled(&unit, x, lengthscale, R_NilValue, &d);
     if (strcmp(CHAR(asChar(selection)), "maxmin") == 0) {
         SEXP ids = PROTECT(allocVector(INTSXP, count));
         r_raise(
