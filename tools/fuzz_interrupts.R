@@ -29,7 +29,7 @@ numbers_of_fit <- function(fit) c(fit$loglik, fit$nugget, fit$kernel$variance)
 interrupt_works <- list(
   kmeans = function(s) sum(residual_gp(s$x, interrupt_kernel, s$m, seed = 1)$variance),
   maxmin = function(s) sum(residual_gp(s$x, interrupt_kernel, s$m, selection = "maxmin")$variance),
-  factor = function(s) residual_gp(s$x[1:9, ], interrupt_kernel, s$x[seq_len(10 * s$m), ][1:min(10 * s$m, nrow(s$x)), ], jitter = 1e-3)$variance,
+  factor = function(s) residual_gp(s$x[1:9, ], interrupt_kernel, s$x[seq_len(10 * s$m), ], jitter = 1e-3)$variance,
   features = function(s) sum(residual_gp(s$x, interrupt_kernel, s$x[seq_len(s$m), ])$variance),
   own = function(s) sum(residual_knn(residual_process(s$x, interrupt_kernel, s$gp$V, s$gp$variance), s$k)$dist),
   tree = function(s) sum(cover_tree(s$gp)$radius),
@@ -48,7 +48,9 @@ interrupt_works <- list(
   dense = function(s) gp_loglik(s$y, s$few, interrupt_kernel, 0.1),
   fit = function(s) numbers_of_fit(vif_fit(s$y, s$few, inducing = 20, k = 8, seed = 1, progress = FALSE)),
   shown = function(s) numbers_of_fit(vif_fit(s$y, s$few, inducing = 20, k = 8, seed = 1, progress = TRUE)),
-  poisson = function(s) numbers_of_fit(vif_fit(s$count, s$few, inducing = 20, k = 8, family = poisson(), seed = 1, progress = FALSE)),
+  poisson = function(s) {
+    numbers_of_fit(vif_fit(s$count, s$few, inducing = 20, k = 8, family = poisson(), seed = 1, progress = FALSE))
+  },
   predict = function(s) sum(predict(s$fit, s$x, interval = "prediction", progress = FALSE)$upr),
   counts = function(s) sum(predict(s$counts, s$x, progress = FALSE)$fit),
   latent = function(s) latent_loglik(s$counts, method = "iterative", probes = 2 * s$m)[[1]],
@@ -70,7 +72,8 @@ own_seconds <- function() sum(proc.time()[1:2])
 # The processor time of this process when a signal was sent to it, from /proc.
 signal_seconds <- function(file) {
   stat <- sub(".*[)] ", "", readLines(file, warn = FALSE)[1])
-  sum(as.numeric(strsplit(stat, " ")[[1]][12:13])) / stored("ticks", function() as.numeric(system2("getconf", "CLK_TCK", stdout = TRUE)))
+  ticks <- stored("ticks", function() as.numeric(system2("getconf", "CLK_TCK", stdout = TRUE)))
+  sum(as.numeric(strsplit(stat, " ")[[1]][12:13])) / ticks
 }
 
 # Does the work with an end at a random moment: what came of it, and how long after the moment.

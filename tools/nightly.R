@@ -20,7 +20,8 @@ rows <- lapply(names(kinds), function(kind) {
 started <- proc.time()[[3]]
 output <- suppressWarnings(system2(rscript, c("tools/fuzz_index.R", count(3600)), stdout = TRUE, stderr = TRUE))
 ran <- sub(".*: *", "", grep("number_of_executed_units", output, value = TRUE))
-rows <- c(rows, list(list(command = paste("Rscript tools/fuzz_index.R", count(3600)), last = paste("packed indices:", ran, "executions"),
+rows <- c(rows, list(list(command = paste("Rscript tools/fuzz_index.R", count(3600)),
+                          last = paste("packed indices:", ran, "executions"),
                           minutes = (proc.time()[[3]] - started) / 60, failed = !is.null(attr(output, "status")))))
 
 field <- function(name) vapply(rows, function(row) format(row[[name]], digits = 2), "")
@@ -28,6 +29,7 @@ writeLines(c(
   "# The last nightly run", "",
   paste0("Written by `make nightly`; docs/reliability.md says what is promised. Run of ", Sys.Date(), ", ", R.version.string, "."), "",
   "| command | result | minutes | |", "|---|---|---|---|",
-  paste0("| `", field("command"), "` | ", field("last"), " | ", field("minutes"), " | ", ifelse(field("failed") == "TRUE", "failed", "passed"), " |")
+  paste0("| `", field("command"), "` | ", field("last"), " | ", field("minutes"), " | ",
+         ifelse(field("failed") == "TRUE", "failed", "passed"), " |")
 ), file.path("docs", "nightly.md"))
 quit(status = any(vapply(rows, function(row) row$failed, NA)))

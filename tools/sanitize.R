@@ -4,7 +4,7 @@
 #
 # 1. A build with AddressSanitizer and UndefinedBehaviorSanitizer in .sanitize/lib, whose runtime is loaded before R: every
 #    allocation of every routine fails once, damaged objects, hostile calls, searches; `long` adds the whole suite of tests.
-# 2. valgrind's memcheck over a call of every routine (tests/testthat/helper-entries.R), by AVX2 at most, because it knows no AVX-512.
+# 2. valgrind's memcheck over a call of every routine (tests/testthat/helper-entries.R), by AVX2, because it knows no AVX-512.
 # 3. gctorture() over the same calls: R's collector runs at each allocation, and answers stay the same.
 # Linux with gcc. Leaks are counted by the core itself, in tests/testthat/test-scratch.R: R's own would hide them.
 
@@ -63,7 +63,8 @@ sanitized_build <- function(lib) {
   flags <- "-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
   writeLines(c(paste("CFLAGS = -g -O1", flags), paste("LDFLAGS =", flags)), makevars)
   run("build with sanitizers", file.path(R.home("bin"), "R"),
-      c("CMD", "INSTALL", "--preclean", "--clean", "--no-docs", "--no-test-load", "--no-byte-compile", paste0("--library=", lib), "."),
+      c("CMD", "INSTALL", "--preclean", "--clean", "--no-docs", "--no-test-load", "--no-byte-compile",
+        paste0("--library=", lib), "."),
       env = c(paste0("R_MAKEVARS_USER=", normalizePath(makevars)), "MAKEFLAGS=-j2"))
 }
 
@@ -91,13 +92,15 @@ parent <- function(long) {
   failed <- c(failed, tests("^scratch$"))
   counts <- if (long) c(searches = 1500, objects = 3000, calls = 3000) else c(searches = 45, objects = 150, calls = 150)
   for (kind in names(counts)) {
-    failed <- c(failed, run(paste("sanitizers,", counts[[kind]], kind), rscript, c("tools/fuzz.R", kind, counts[[kind]], 70000), watched))
+    failed <- c(failed, run(paste("sanitizers,", counts[[kind]], kind), rscript,
+                            c("tools/fuzz.R", kind, counts[[kind]], 70000), watched))
   }
   if (long) failed <- c(failed, tests(""))
   failed <- c(
     failed,
     run("valgrind", file.path(R.home("bin"), "R"),
-        c("-d", shQuote("valgrind --error-exitcode=9 -q --leak-check=no"), "--vanilla", "-s", "-f", script, "--args", "--child", "replay", file),
+        c("-d", shQuote("valgrind --error-exitcode=9 -q --leak-check=no"), "--vanilla", "-s", "-f", script, "--args", "--child",
+          "replay", file),
         c(plain, "VECCHIANN_SIMD=avx2", "OMP_NUM_THREADS=1")),
     run("gctorture", rscript, c(script, "--child", "torture", file, if (!long) "short"), plain)
   )

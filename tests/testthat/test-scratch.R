@@ -22,7 +22,9 @@ test_that("every request for memory of every routine may fail once, and nothing 
       .Call(C_scratch_buffers, 0)
       failed <- failed + 1
       if (identical(value, "not enough memory")) refused <- refused + 1
-      else if (!identical(value, whole) && names(calls)[at] != "vif_memory") fail(paste0(names(calls)[at], ", call ", at, ", request ", nth, ": ", deparse(value)[1]))
+      else if (!identical(value, whole) && names(calls)[at] != "vif_memory") {
+        fail(paste0(names(calls)[at], ", call ", at, ", request ", nth, ": ", deparse(value)[1]))
+      }
     }
     if (names(calls)[at] == "vif_memory") value <- whole <- NULL
     gc(FALSE)
@@ -55,7 +57,8 @@ test_that("an evaluation in steps, as clusters make it, loses nothing either", {
   before <- asked_buffers()
   whole <- evaluate()
   asked <- asked_buffers() - before
-  expect_equal(whole, as.numeric(vif_evaluate(values[1, ], gp, id, noise, cbind(values[2, ]), 1L, nugget = noise)$loglik))
+  local <- vif_evaluate(values[1, ], gp, id, noise, cbind(values[2, ]), 1L, nugget = noise)
+  expect_equal(whole, as.numeric(local$loglik))
   for (nth in seq_len(asked)) {
     .Call(C_scratch_buffers, nth)
     expect_error(evaluate(), "^not enough memory$", label = paste("request", nth))
@@ -73,21 +76,23 @@ test_that("calls beyond a limit on memory end in an error, and the session goes 
   on.exit(unlink(script))
   writeLines(c(
     "library(vecchiann)",
-    "small <- residual_knn(residual_gp(1:30 / 30, gp_kernel(), 5), 3)",
+    "small <- function() residual_knn(residual_gp(1:30 / 30, gp_kernel(), 5), 3)$id",
+    "before <- small()",
     "x <- matrix(runif(8e5), ncol = 2)",
     "work <- expression(nn = residual_knn(residual_gp(x, gp_kernel(lengthscale = 0.01), 0), 20, method = 'level'),",
     "  tree = cover_tree(residual_gp(x, gp_kernel('matern52', 1, 0.3), x[1:20, ])), order = order_maxmin(x),",
     "  features = residual_gp(x, gp_kernel(), x[1:900, ], jitter = 0.1),",
     "  sets = conditioning_sets(residual_gp(x, gp_kernel(), 0), 10, 0.1))",
-    "for (name in names(work)) cat(name, tryCatch({ eval(work[[name]]); 'done' }, error = conditionMessage), '\\n', sep = ': ')",
+    "ended <- function(e) tryCatch({ eval(e); 'done' }, error = conditionMessage)",
+    "for (name in names(work)) cat(name, ended(work[[name]]), '\\n', sep = ': ')",
     "gc(FALSE)",
-    "cat(.Call(vecchiann:::C_scratch_buffers, NULL)[2], identical(small$id, residual_knn(residual_gp(1:30 / 30, gp_kernel(), 5), 3)$id))"
+    "cat(.Call(vecchiann:::C_scratch_buffers, NULL)[2], identical(small(), before))"
   ), script)
   libraries <- paste(.libPaths(), collapse = .Platform$path.sep)
   refused <- 0
   for (limit in c(350, 450, 600)) {
-    command <- sprintf("ulimit -v %d000; R_LIBS=%s OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 %s --vanilla %s 2>&1", limit, shQuote(libraries),
-                       shQuote(file.path(R.home("bin"), "Rscript")), shQuote(script))
+    command <- sprintf("ulimit -v %d000; R_LIBS=%s OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 %s --vanilla %s 2>&1", limit,
+                       shQuote(libraries), shQuote(file.path(R.home("bin"), "Rscript")), shQuote(script))
     out <- system2("sh", c("-c", shQuote(command)), stdout = TRUE)
     said <- grep("^(nn|tree|order|features|sets): ", out, value = TRUE)
     expect_length(said, 5)
