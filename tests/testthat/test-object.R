@@ -46,6 +46,13 @@ test_that("fits whose numbers were changed are refused by all that answers with 
   expect_identical(logLik(through_file(fit)), logLik(fit))
 })
 
+test_that("arguments without any value are refused by name", {
+  y <- exp(x[, 1])
+  expect_error(vif_fit(y, x, inducing = list(), family = Gamma("log")), "`inducing` must be")
+  expect_error(vif_fit(y, x, inducing = NULL), "`inducing` must be")
+  expect_error(vif_fit(y ~ a, character(), data = data.frame(y, a = x[, 1], b = x[, 2])), "`coords` must be")
+})
+
 test_that("an index of wild sizes is not opened, whatever its checksum says", {
   x <- matrix(runif(3000), ncol = 2)
   gp <- residual_gp(x, gp_kernel("matern52", 2, 0.2), x[1:8, ])
