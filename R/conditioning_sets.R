@@ -34,6 +34,8 @@
 #' @param queries Which rows of `x` to find sets for; `NULL` for all.
 #' @param threads Number of threads, see [vecchiann_info()].
 #' @param progress Whether to show the progress of a long selection.
+#' @param cluster A cluster of package parallel whose workers share the queries, with `threads` threads each, or `NULL`;
+#'   see [vecchiann_cluster].
 #' @return A list of class `"conditioning_sets"`, which is accepted wherever a result of [residual_knn()] is, with
 #'   elements
 #'   \item{id}{integer matrix, one row a query and `k` columns: row numbers of `x` in the order in which they were
@@ -64,29 +66,32 @@
 #' @export
 conditioning_sets <- function(object, k, nugget = 0, pool = 4 * k, newdata = NULL,
                               predecessors = is.null(newdata), queries = NULL, threads = NULL,
-                              progress = interactive()) {
-  check_class(object, c("residual_gp", "cover_tree"), "object")
-  if (inherits(object, "cover_tree")) check_tree(object, "object") else check_gp(object, "object")
-  gp <- if (inherits(object, "cover_tree")) object$gp else object
-  n <- nrow(gp$x)
-  k <- check_whole(k, "k", 1)
-  noise <- check_noises(nugget, n)
-  predecessors <- check_flag(predecessors, "predecessors")
-  queries <- check_rows(queries, "queries", n)
-  threads <- thread_count(threads)
-  progress <- check_flag(progress, "progress")
-  if (!is.null(newdata)) {
-    if (predecessors) refuse("predecessors", "FALSE with `newdata`", "TRUE")
-    if (!is.null(queries)) refuse("queries", "NULL with `newdata`", describe(queries))
-    newdata <- check_newdata(gp, newdata)
-  }
+                              progress = interactive(), cluster = NULL) {
+  asked <- check_search(object, k, newdata, predecessors, queries, threads, progress, cluster)
+  gp <- asked$gp
+  k <- asked$k
+  predecessors <- asked$predecessors
+  queries <- asked$queries
+  newdata <- asked$newdata
+  threads <- asked$threads
+  progress <- asked$progress
+  cluster <- asked$cluster
+  noise <- check_noises(nugget, nrow(gp$x))
   pool <- check_pool(pool, k, gp, newdata, queries)
-  source <- if (is.list(pool)) pool else pool_source(object, noise, predecessors, threads)
-  found <- select_chunks(gp, noise, source, pool, k, newdata, queries, predecessors, threads, progress)
+  found <- if (is.null(cluster)) {
+    source <- if (is.list(pool)) pool else pool_source(object, noise, predecessors, threads)
+    select_chunks(gp, noise, source, pool, k, newdata, queries, predecessors, threads, progress)
+  } else {
+    found <- cluster_queries(cluster, threads, object, newdata, queries, "worker_sets", function(own) {
+      list(shortest(noise), if (is.list(pool)) lapply(pool, function(table) table[own, , drop = FALSE]) else pool, k,
+           predecessors)
+    }, c("id", "dist", "variance"))
+    found[c("id", "dist", "variance")]
+  }
   names <- if (is.null(newdata)) picked_names(gp$x, queries) else rownames(newdata)
   rownames(found$id) <- rownames(found$dist) <- names(found$variance) <- names
   sealed_neighbours(c(found, list(
-    k = k, nugget = nugget, pool = if (is.list(pool)) sum(vapply(pool, ncol, 0L)) else min(pool, n),
+    k = k, nugget = nugget, pool = if (is.list(pool)) sum(vapply(pool, ncol, 0L)) else min(pool, nrow(gp$x)),
     queries = queries, predecessors = predecessors, budget = Inf, method = "selected",
     note = if (is.list(pool)) "from a given pool", x = gp$x, newdata = newdata, inducing = gp$inducing
   )), c("conditioning_sets", "residual_knn"))
@@ -107,6 +112,17 @@ select_chunks <- function(gp, noise, source, pool, k, newdata, queries, predeces
   if (length(parts) == 1) return(parts[[1]])
   list(id = do.call(rbind, lapply(parts, `[[`, "id")), dist = do.call(rbind, lapply(parts, `[[`, "dist")),
        variance = unlist(lapply(parts, `[[`, "variance")))
+}
+
+# The worker's side.
+worker_sets <- function(own, queries, newdata, noise, pool, k, predecessors) {
+  noise <- rep_len(noise, nrow(own$gp$x))
+  if (is.null(own$source) && !is.list(pool)) {
+    own$source <- pool_source(if (is.null(own$tree)) own$gp else own$tree, noise, predecessors, own$threads)
+    if (own$many) own$source <- own$source(index = TRUE)
+  }
+  source <- if (is.list(pool)) pool else own$source
+  select_chunks(own$gp, noise, source, pool, k, newdata, queries, predecessors, own$threads, FALSE)
 }
 
 # A function that finds the candidates of queries: half of them nearest in space, half by residual correlation. With

@@ -1,13 +1,13 @@
-# Fits on a cluster: the likelihood as a map over shards and a sum (src/vif/likelihood.h, "in steps"), and the search for
-# conditioning sets as a map. The session keeps the data and the sets; workers keep their shards (R/cluster.R).
+# Fits on a cluster: the likelihood as a map over shards and a sum (src/vif/likelihood.h, "in steps"), and the search
+# for conditioning sets as a map. The session keeps the data and the sets; workers keep their shards (R/cluster.R).
 
 # Fits and stages with fewer points stay in the session.
 least_points <- 4000
 
 # The data of a stage with its shards on the workers, where there are workers and the stage is large enough.
 shard_data <- function(data, settings) {
-  if (is.null(settings$group) || nrow(data$x) <= least_points) return(data)
-  group <- settings$group
+  if (is.null(settings$workers) || nrow(data$x) <= least_points) return(data)
+  group <- settings$workers
   of <- settings$groups$of
   part <- space_cut(sweep(data$x, 2, settings$scale[if (is.null(of)) rep(1, ncol(data$x)) else of], `/`),
                     length(group$cluster))
@@ -19,12 +19,9 @@ shard_data <- function(data, settings) {
                  jitter = settings$jitter, apart = any(data$extra != 0), extra = shortest(data$extra),
                  share = shortest(data$share))
   group_map(group, "worker_load", lapply(own, function(rows) list(shared, rows, shard_values(data, rows))))
-  data$shards <- list(group = group, own = own, part = part)
+  data$shards <- list(group = group, own = own, latest = new.env())
   data
 }
-
-# One number for many that are the same.
-shortest <- function(values) if (all(values == values[1])) values[1] else values
 
 # Values of some points: a column a point, the observation first; known noise; share of the nugget.
 shard_values <- function(data, rows) {
@@ -32,13 +29,13 @@ shard_values <- function(data, rows) {
        extra = data$extra[rows], share = data$share[rows])
 }
 
-# As structure_of(). A halo holds all ancestors of the points of its shard, because the information needs them; without inducing
-# inputs the parents alone.
+# As structure_of(). A halo holds all ancestors of the points of its shard, because the information needs them;
+# without inducing inputs the parents alone.
 shard_structure <- function(at, data, settings) {
   shards <- data$shards
   kernel <- to_kernel(at, settings)
   inducing <- inducing_of(data$x, kernel, settings)
-  sets <- group_map(shards$group, "worker_search", rep(list(list(kernel, inducing, to_nugget(at, settings))),
+  sets <- group_map(shards$group, "worker_search", rep(list(list(kernel, unname(inducing), to_nugget(at, settings))),
                                                        length(shards$own)))
   id <- matrix(NA_integer_, nrow(data$x), ncol(sets[[1]]))
   for (w in seq_along(sets)) id[shards$own[[w]], ] <- sets[[w]]
@@ -46,7 +43,7 @@ shard_structure <- function(at, data, settings) {
   wanted <- sort(unique(unlist(halo)))
   export <- lapply(shards$own, function(rows) rows[rows %in% wanted])
   group_map(shards$group, "worker_structure", lapply(seq_along(halo), function(w) {
-    list(halo[[w]], shard_values(data, halo[[w]]), id[halo[[w]], , drop = FALSE], inducing, export[[w]])
+    list(halo[[w]], shard_values(data, halo[[w]]), id[halo[[w]], , drop = FALSE], unname(inducing), export[[w]])
   }))
   list(at = at, inducing = inducing, id = id, halo = halo, export = export)
 }
@@ -69,8 +66,8 @@ ancestors <- function(rows, id, deep) {
 }
 
 inducing_of <- function(x, kernel, settings) {
-  if (is.matrix(settings$inducing)) return(unname(settings$inducing))
-  unname(with_seed(settings$seed, choose_inducing(x, kernel, settings$inducing, "kmeans++", settings$threads)))
+  if (is.matrix(settings$inducing)) return(settings$inducing)
+  with_seed(settings$seed, choose_inducing(x, kernel, settings$inducing, "kmeans++", settings$threads))
 }
 
 # As evaluate(), in three steps, each of which sends a few m x m numbers.
@@ -90,6 +87,7 @@ shard_evaluate <- function(theta, structure, data, settings, derivatives = TRUE)
     known <- .Call(C_shard_finish, sizes, 2L, known, second$sums)
     third <- shard_sums(group, "worker_third", give_back(second$answers, known, structure, halo))
     found <- .Call(C_shard_finish, sizes, 3L, known, third$sums)
+    data$shards$latest$theta <- theta
     if (!is.finite(found$loglik)) return(list(value = -Inf))
     found <- named_derivatives(found, kernel, ncol(data$x) + plane, plane || length(kernel$lengthscale) > 1, plane)
     list(value = found$loglik, theta = theta, evaluation = found,
@@ -127,6 +125,14 @@ give_back <- function(answers, known, structure, halo) {
   })
 }
 
+# An evaluation with what predictions need of each point; regressions only of fits that keep them, see lean_fit().
+shard_complete <- function(at, structure, data, settings) {
+  if (!identical(data$shards$latest$theta, at$theta)) shard_evaluate(at$theta, structure, data, settings, FALSE)
+  state <- shard_state(data, coef = length(data$y) * nrow(structure$inducing) <= large_features)
+  at$evaluation[names(state)] <- state
+  at
+}
+
 # What predictions need of the last evaluation, in the order of the data.
 shard_state <- function(data, coef) {
   parts <- group_map(data$shards$group, "worker_state", rep(list(list(coef)), length(data$shards$own)))
@@ -139,6 +145,8 @@ shard_state <- function(data, coef) {
 # ---- on the workers: `own` is what they hold ----
 
 worker_load <- function(own, shared, rows, values) {
+  worker_release(own)
+  own$local <- NULL
   own$shared <- shared
   own$rows <- rows
   own$values <- values
@@ -225,3 +233,13 @@ worker_release <- function(own) {
   if (!is.null(own$pointer)) .Call(C_shard_close, own$pointer)
   own$pointer <- NULL
 }
+
+# A predictor of the fit that has come, which makes features of candidates only where it can.
+worker_fit <- function(own, many, fit, k) {
+  own$predict <- if (selects(fit, k)) selected_predictor(fit, k, many, own$threads) else {
+    nearest_predictor(whole_fit(fit, own$threads), k, own$threads)
+  }
+  NULL
+}
+
+worker_predict <- function(own, ...) own$predict(...)

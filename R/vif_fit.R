@@ -77,7 +77,8 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #'   there is one lengthscale for all columns or one for each. Its values only matter if `start` is `"kernel"`.
 #' @param inducing Number of inducing inputs, at most the number of distinct rows of `x`; or an m x d
 #'   matrix of them, which is kept; or 0. They are chosen by k-means++ in units of the lengthscales.
-#' @param k Number of neighbours that every observation is conditioned on.
+#' @param k Number of neighbours that every observation is conditioned on. Where it is not given, it is 45 for up to 4,000
+#'   observations of family `gaussian()`: their log-likelihood is closer to that of the exact process then, and it costs little.
 #' @param nugget Variance of the noise: `NULL` to estimate it, a number to hold it fixed.
 #' @param noise_variance Known variances of the single observations, added to the nugget: a vector of
 #'   length n, or `NULL`.
@@ -114,6 +115,8 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #'   `loglik_se` of the fit is the standard error that they leave in the log-likelihood, 0 where a sparse factor gives
 #'   it exactly: up to 10,000 observations in one or two dimensions), or `"noisy"`, the process plus the noise of
 #'   working responses, which is faster, deterministic and less accurate.
+#' @param cluster A cluster of package parallel whose workers share the work on more than 4,000 observations, with
+#'   `threads` threads each, or `NULL`; see [vecchiann_cluster]. Estimates are the same. For `gaussian()` only.
 #' @export
 vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), inducing = 200, k = 30,
                             nugget = NULL, noise_variance = NULL, order = "maxmin",
@@ -121,7 +124,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
                             lengthscale = NULL, anisotropy = NULL, smoothness = c("fixed", "estimate"), weights = NULL,
                             iterations = 100, jitter = 1e-6, seed = 1, threads = NULL,
                             progress = interactive(), family = stats::gaussian(), offset = NULL,
-                            laplace = c("latent", "noisy"), ...) {
+                            laplace = c("latent", "noisy"), cluster = NULL, ...) {
   if ("neighbors" %in% ...names()) {
     neighbours <- list(...)$neighbors
     check_dots_but("neighbors", ...)
@@ -146,7 +149,9 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   if (is.numeric(smoothness)) smoothness <- "fixed"
   plane <- isTRUE(anisotropy)
   kernel <- kernel_in_plane(check_kernel(kernel, ncol(x)), anisotropy, x)
-  k <- cap(check_whole(k, "k", 1), n - 1L, "k", "the other observations", tell = !missing(k))
+  given_k <- !missing(k)
+  if (!given_k && is_gaussian(family)) k <- default_neighbours(n)
+  k <- cap(check_whole(k, "k", 1), n - 1L, "k", "the other observations", tell = given_k)
   if (!is.null(nugget)) nugget <- check_nonnegative(nugget, "nugget")
   extra <- check_noise(0, noise_variance, n)
   neighbours <- check_choice(neighbours, c("selected", "residual", "euclidean"), "neighbours")
@@ -157,11 +162,14 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   iterations <- check_whole(iterations, "iterations", 1)
   jitter <- check_nonnegative(jitter, "jitter")
   seed <- check_whole(seed, "seed", -.Machine$integer.max)
-  threads <- worthwhile_threads(thread_count(threads), n)
+  each <- thread_count(threads) # of the workers of a cluster
+  threads <- worthwhile_threads(each, n)
+  cluster <- check_cluster(cluster)
   progress <- progress_line(check_flag(progress, "progress"))
   on.exit(progress())
   if (!is_gaussian(family)) {
     refuse_beside_family(nugget, noise_variance, smoothness)
+    if (!is.null(cluster)) refuse("cluster", "NULL with a family other than gaussian()", describe(cluster))
     inducing <- cap_inducing(inducing, x, tell = !missing(inducing))
     groups <- lengthscale_groups(lengthscale, x, kernel, plane)
     if (is.null(lengthscale)) tell_units(x, kernel)
@@ -186,6 +194,10 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   settings <- list(kernel = kernel, inducing = inducing, k = k, fixed = nugget, spread = stats::var(flat),
                    neighbours = neighbours, jitter = jitter, seed = seed, threads = threads,
                    groups = groups, scale = input_scale(x, groups), smoothness = smoothness, plane = plane)
+  if (!is.null(cluster)) {
+    settings$workers <- group_open(cluster, each)
+    on.exit(group_close(settings$workers), add = TRUE)
+  }
   start <- starting_values(start, data, settings, progress)
   if (is.null(start$at)) start$at <- on_grid(start$theta, settings)
   order <- conditioning_order(order, x, to_kernel(start$at, settings), seed)
@@ -207,7 +219,8 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
     nugget_fixed = !is.null(nugget), noise_variance = noise_variance, weights = weights,
     neighbours = neighbours, y = y,
     X = X, order = order, gp = found$gp, id = found$structure$id,
-    theta = found$theta, settings = settings, at = found$structure$at, fisher = found$fisher,
+    theta = found$theta, settings = settings[names(settings) != "workers"], at = found$structure$at,
+    fisher = found$fisher,
     state = kept_state(found$evaluation, mean$B)
   ), class = "vif")
   fit$bounded <- at_bounds(found$theta, settings)
@@ -239,6 +252,9 @@ kept_state <- function(evaluation, B) {
   state$B <- B
   state
 }
+
+# Neighbours of a fit whose user does not say how many.
+default_neighbours <- function(n) if (n <= 4000) 45 else 30
 
 argument_hints <- c(
   coords = "it belongs to a fit by formula, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",

@@ -34,8 +34,9 @@ subset_estimate <- function(data, settings, progress) {
   for (stage in names(stage_sizes(nrow(data$x)))) {
     part <- subset_of(data, settings, stage_sizes(nrow(data$x))[[stage]], found$theta)
     modes <- if (is.null(found)) grid_modes(part$data, part$settings) else list(found$theta)
-    climbs <- lapply(modes, climb, data = part$data, settings = part$settings, stage = stage, limit = 30,
-                     tolerance = 1e-2, progress = progress)
+    data_of_stage <- shard_data(part$data, part$settings)
+    climbs <- lapply(modes, climb, data = data_of_stage, settings = part$settings, stage = stage, limit = 30,
+                     tolerance = 0.05, progress = progress)
     value <- vapply(climbs, function(climbed) climbed$at$value, 0)
     best <- climbs[[which.max(value)]]
     found <- list(theta = if (is.finite(max(value))) best$at$theta else modes[[1]],
@@ -165,7 +166,7 @@ evaluate <- function(theta, structure, data, settings, derivatives = TRUE, infor
     if (!is.finite(evaluation$loglik)) return(list(value = -Inf))
     list(value = evaluation$loglik, theta = theta, evaluation = evaluation,
          gradient = if (derivatives) to_theta_slope(evaluation$gradient, theta, settings),
-         fisher = if (derivatives) to_theta_information(evaluation$fisher, theta, settings))
+         fisher = if (!is.null(evaluation$fisher)) to_theta_information(evaluation$fisher, theta, settings))
   }, error = function(e) list(value = -Inf, failure = conditionMessage(e)))
 }
 
@@ -174,6 +175,7 @@ evaluate <- function(theta, structure, data, settings, derivatives = TRUE, infor
 # Climbs on all data. The structure stays that of its grid point unless the parameters leave its neighbourhood.
 maximise <- function(start, data, settings, iterations, progress, searches = 4) {
   settings$memory <- vif_memory()
+  data <- shard_data(data, settings)
   theta <- start$theta
   history <- start$history
   done <- 0
@@ -188,9 +190,21 @@ maximise <- function(start, data, settings, iterations, progress, searches = 4) 
     if (!found$settled || !off_grid(theta, at, settings)) break
     at <- on_grid(theta, settings)
   }
-  list(theta = theta, fisher = structure(found$at$fisher, of_steps = TRUE), evaluation = found$at$evaluation, structure = found$structure,
-       gp = make_gp(theta, data$x, found$structure$inducing, settings), value = found$at$value,
-       converged = found$settled, message = found$message, iterations = done, history = history)
+  if (!is.null(data$shards)) found$at <- shard_complete(found$at, found$structure, data, settings)
+  list(theta = theta, fisher = structure(found$at$fisher, of_steps = TRUE), evaluation = found$at$evaluation,
+       structure = found$structure, gp = final_gp(theta, data, found$structure$inducing, settings),
+       value = found$at$value, converged = found$settled, message = found$message, iterations = done, history = history)
+}
+
+# The process at the end, without the features that lean_fit() would leave out where workers have made the others.
+final_gp <- function(theta, data, inducing, settings) {
+  if (is.null(data$shards) || NROW(inducing) * nrow(data$x) <= large_features) {
+    return(make_gp(theta, data$x, inducing, settings))
+  }
+  gp <- make_gp(theta, data$x[1, , drop = FALSE], inducing, settings)
+  gp$x <- data$x
+  gp[c("V", "variance")] <- list(NULL)
+  gp
 }
 
 # One climb by Fisher scoring with sets held fixed. Where the model does not hold the likelihood curves otherwise than
@@ -280,13 +294,16 @@ secant <- function(information, pair) {
   information - tcrossprod(through) / expected + tcrossprod(change) / sum(pair$step * change)
 }
 
-# An evaluation that is higher by a share of what the step promised, or NULL.
+# An evaluation that is higher by a share of what the step promised, or NULL. The expected information of parameters that change by
+# less than a tenth is that of before.
 rise <- function(current, step, bounds, structure, data, settings, longest = 2) {
   damping <- 1e-3
   for (attempt in 1:8) {
     theta <- current$theta + step$step * min(1, longest / max(abs(step$step)))
     promised <- sum(current$gradient * (theta - current$theta))
-    trial <- evaluate(theta, structure, data, settings)
+    near <- max(abs(theta - current$theta)) < 0.1
+    trial <- evaluate(theta, structure, data, settings, information = !near)
+    if (near) trial$fisher <- current$fisher
     if (trial$value >= current$value + 1e-4 * max(promised, 0)) return(trial)
     damping <- damping * 8
     step <- scoring_step(current, bounds, damping)

@@ -42,6 +42,8 @@
 #' @param type The same for Gaussian observations. For other families `"response"` for mean responses, integrated over
 #'   the uncertainty of the linear predictor, `"link"` for the linear predictor, which is normal. Limits of a new
 #'   observation are quantiles of its distribution, integrated likewise.
+#' @param cluster A cluster of package parallel whose workers share `newdata`, with `threads` threads each, or `NULL`;
+#'   see [vecchiann_cluster]. Samples are drawn in the session.
 #' @param ... Not used; any other argument is an error.
 #' @return Without `se.fit` and `interval` the vector of predicted means. Otherwise a data frame of
 #'   `fit`, with `se.fit` the columns `se.fit` (standard error of the noise-free process) and `se.obs`
@@ -73,9 +75,11 @@
 predict.vif <- function(object, newdata, newX = NULL, k = NULL, se.fit = TRUE,
                         interval = c("none", "prediction", "confidence"), level = 0.95,
                         beta_uncertainty = FALSE, nsim = 0, chunk = 50000, threads = NULL,
-                        progress = interactive(), type = c("response", "link"), ..., seed = NULL) {
+                        progress = interactive(), type = c("response", "link"), cluster = NULL, ..., seed = NULL) {
   check_dots(..., hint = c(newx = "new covariates are `newX`", n.samples = "samples are `nsim`"))
-  object <- whole_fit(check_fit(object))
+  check_fit(object)
+  cluster <- if (!missing(newdata)) check_cluster(cluster)
+  if (is.null(cluster) || nsim > 0) object <- whole_fit(object)
   if (!is.null(k)) k <- min(check_whole(k, "k", 1), object$n)
   se.fit <- check_flag(se.fit, "se.fit")
   interval <- check_choice(interval, c("none", "prediction", "confidence"), "interval")
@@ -99,7 +103,7 @@ predict.vif <- function(object, newdata, newX = NULL, k = NULL, se.fit = TRUE,
   found <- if (missing(newdata)) {
     predict_observations(object, want_variance, beta_uncertainty)
   } else {
-    predict_chunks(object, new, k, want_variance, beta_uncertainty, chunk, threads, progress)
+    predict_chunks(object, new, k, want_variance, beta_uncertainty, chunk, threads, progress, cluster)
   }
   if (!is.null(new$offset)) found$fit <- found$fit + new$offset
   out <- if (laplace) {
@@ -127,14 +131,19 @@ predict.vif <- function(object, newdata, newX = NULL, k = NULL, se.fit = TRUE,
 }
 
 # Mean and variance of the noise-free process at new points without missing values, chunk by chunk.
-predict_chunks <- function(object, new, k, want_variance, beta_uncertainty, chunk, threads, progress) {
+predict_chunks <- function(object, new, k, want_variance, beta_uncertainty, chunk, threads, progress, cluster) {
   n <- nrow(new$x)
   if (!n) return(list(fit = numeric(), variance = if (want_variance) numeric()))
+  if (!selects(object, k) && is.null(k)) k <- min(2L * object$k, object$n)
+  if (!is.null(cluster)) {
+    return(cluster_rounds(cluster, threads, in_lengthscales(new$x, object$kernel), chunk, "worker_fit",
+                          list(lean_fit(object, 0), k), "worker_predict", function(rows) {
+      list(new$x[rows, , drop = FALSE], new$X[rows, , drop = FALSE], want_variance, beta_uncertainty)
+    }, c("fit", if (want_variance) "variance"))$answers)
+  }
   starts <- seq(1, n, by = chunk)
-  # among very many neighbours there is little to choose: the nearest do
-  selects <- object$neighbours == "selected" && (is.null(k) || k <= 200)
-  at_chunk <- if (selects) selected_predictor(object, k, length(starts) > 1, threads) else {
-    nearest_predictor(object, if (is.null(k)) min(2L * object$k, object$n) else k, threads)
+  at_chunk <- if (selects(object, k)) selected_predictor(object, k, length(starts) > 1, threads) else {
+    nearest_predictor(object, k, threads)
   }
   parts <- lapply(starts, function(first) {
     rows <- first:min(first + chunk - 1, n)
@@ -143,6 +152,9 @@ predict_chunks <- function(object, new, k, want_variance, beta_uncertainty, chun
   })
   list(fit = unlist(lapply(parts, `[[`, "fit")), variance = unlist(lapply(parts, `[[`, "variance")))
 }
+
+# Among very many neighbours there is little to choose: the nearest do.
+selects <- function(object, k) object$neighbours == "selected" && (is.null(k) || k <= 200)
 
 # What predict() returns, from what was found for `rows` of all n rows; NA in the others.
 prediction <- function(found, names, rows, n, se.fit, interval, level, nugget) {
@@ -209,8 +221,7 @@ nearest_predictor <- function(object, k, threads) {
 selected_predictor <- function(object, k, many, threads) {
   gp <- object$gp
   state <- object$state
-  noise <- observation_noise(object)
-  centred <- state$residual - drop(crossprod(state$b, gp$V))
+  observed <- with_features(object)
   pools <- candidate_search(gp, many, threads)
   size <- if (is.null(k)) min(max(30L, (5L * object$k) %/% 3L), object$n) else k
   far <- if (is.null(k)) 3 * typical_distance(gp, threads) else Inf
@@ -218,11 +229,13 @@ selected_predictor <- function(object, k, many, threads) {
     new <- new_points(gp, x, threads)
     sets <- want_variance && beta_uncertainty && !is.null(X)
     candidates <- if (slim) pools(x, k + k %/% 5L, 10L) else pools(x, 2L * k, k)
-    found <- .Call(C_vif_prediction, gp, noise, candidates, k, NULL, new, centred, state$b,
+    given <- observed(candidates, threads)
+    found <- .Call(C_vif_prediction, given$gp, given$noise, given$candidates, k, NULL, new, given$centred, state$b,
                    if (want_variance) state$root, sets, threads)
     if (sets) {
-      W <- .Call(C_vif_contrasts, found$id, found$coef, gp$V, new$V, threads)
-      found$variance <- found$variance + beta_variance(object, found$id, found$coef, W, X, threads)
+      W <- .Call(C_vif_contrasts, found$id, found$coef, given$gp$V, new$V, threads)
+      id <- if (is.null(given$rows)) found$id else matrix(given$rows[found$id], nrow(found$id))
+      found$variance <- found$variance + beta_variance(object, id, found$coef, W, X, threads)
     }
     found[c("fit", "variance")]
   }
@@ -239,6 +252,31 @@ selected_predictor <- function(object, k, many, threads) {
     }
     if (!is.null(X)) out$fit <- out$fit + drop(X %*% object$coefficients)
     out
+  }
+}
+
+# A function that gives the observations with their features: all of them, or where the fit keeps none, those among the
+# candidates, whose tables then have their numbers among `rows`.
+with_features <- function(object) {
+  gp <- object$gp
+  noise <- observation_noise(object)
+  observed <- function(gp, rows = NULL, candidates) {
+    at <- if (is.null(rows)) seq_along(noise) else rows
+    list(gp = gp, noise = noise[at], candidates = candidates, rows = rows,
+         centred = object$state$residual[at] - drop(crossprod(object$state$b, gp$V)))
+  }
+  if (!is.null(gp$V)) {
+    all <- observed(gp, NULL, NULL)
+    return(function(candidates, threads) {
+      all$candidates <- candidates
+      all
+    })
+  }
+  attr(gp$x, "centre") <- .Call(C_points_centre, gp$x, gp$kernel)
+  function(candidates, threads) {
+    rows <- sort(unique(unlist(candidates)))
+    some <- new_residual_gp(points_of(gp$x, rows), gp$kernel, gp$inducing, gp$nugget, gp$jitter, threads)
+    observed(some, rows, lapply(candidates, function(table) matrix(match(table, rows), nrow(table))))
   }
 }
 

@@ -110,7 +110,7 @@ test_that("blocks meet in pairs, in waves, with few neighbours or many, and wher
     expect_lt(nn$stats[["screened"]], 0.8 * nrow(x)^2) # a product serves two queries
   }
   x <- x[1:6000, 1:3]
-  short <- cover_tree(residual_gp(x, gp_kernel("matern32", lengthscale = 0.2), inducing = 16, seed = 1))
+  short <- cover_tree(residual_gp(x, gp_kernel("matern52", lengthscale = 0.12), inducing = 128, seed = 1))
   expect_true("screen.integers" %in% .Call(C_tree_index_fields, short$gp, short)$name)
   nn <- residual_knn(short, 15, method = "level", threads = 2)
   expect_lt(nn$stats[["screened"]], 0.5 * nrow(x)^2)

@@ -29,7 +29,9 @@ test_that("neighbours and sets whose numbers were changed are refused, in range 
       }
     }
   }
-  expect_error(conditioning_sets(gp, 3, 0.1, pool = { nn$id[2, 1] <- NA; nn }), "`pool` must be as it was made")
+  other <- nn
+  other$dist[100, 2] <- 0.5
+  expect_error(conditioning_sets(gp, 3, 0.1, pool = other), "`pool` must be as it was made")
   # a table of one's own is a matrix
   expect_identical(vif_factor(gp, cbind(1:150, unname(nn$id)), 0.1), vif_factor(gp, nn, 0.1))
 })
