@@ -216,7 +216,7 @@ right_answer <- function(kind, object, whole, use) {
   )
 }
 
-# ---- one attack -------------------------------------------------------------------------------------------------------
+# ---- one case ---------------------------------------------------------------------------------------------------------
 
 named_error <- "^([[:alnum:]_.]+\\(\\): )?`[^`]+` must be |does not fit its points|not positive definite|fails at pivot"
 
