@@ -16,7 +16,7 @@
 #'
 #' | family | response | link | parameters estimated |
 #' |---|---|---|---|
-#' | `binomial()` | 0/1, logical, a factor (first level against the rest), shares with weights, or two columns of counts | logit, probit | none |
+#' | `binomial()` | 0/1, logical, a factor (first level or not), shares with weights, or two columns of counts | logit, probit | none |
 #' | `poisson()` | counts | log | none |
 #' | `nbinom2()` | counts of variance `mu + mu^2 / size` | log | `size` |
 #' | `Gamma("log")` | positive numbers of variance `mu^2 / shape` | log | `shape` |

@@ -7,15 +7,16 @@
 #' The defaults need no tuning; the section on choices says what to look at.
 #'
 #' The covariance of many observations is approximated (VIF approximation): inducing inputs carry its smooth part, and
-#' every observation's residual is conditioned on its `k` neighbours by residual correlation among earlier
-#' observations. The cost of one step is O(n (k^3 + k^2 m + m^2)), m being the number of inducing inputs.
+#' what they leave of every observation is conditioned on `k` earlier observations, selected for what they say of it as
+#' a set. The cost of one step is O(n (k^3 + k^2 m + m^2)), m being the number of inducing inputs.
 #'
 #' The logarithms of `variance`, `lengthscale` and `nugget` are optimised by Fisher scoring, `beta` being profiled
 #' out, from coarse to fine: a thousand observations find where the likelihood is high, a larger part comes close, and
 #' all observations need a few steps. Which points are neighbours depends on the parameters: conditioning sets and
 #' inducing inputs are made for a round value near the parameters and held fixed around it, so that nested models have
-#' the same sets. The fit has converged when the next step promises less than 0.0001 in log-likelihood; otherwise
-#' there is a warning, and the best parameters are kept. Covariates may be in any unit: the fit does not depend on it.
+#' the same sets. The fit has converged when the next step promises less than 0.0001 in log-likelihood (more for large
+#' data, at most 0.005); otherwise there is a warning, and the best parameters are kept. Covariates may be in any unit:
+#' the fit does not depend on it.
 #'
 #' @section Choices:
 #' *Kernel.* `"matern32"` suits most spatial data; `"matern52"` or `"rbf"` smooth surfaces such as computer experiments,

@@ -123,8 +123,8 @@ structure_of <- function(theta, data, settings, at = on_grid(theta, settings)) {
   list(at = at, inducing = gp$inducing, id = neighbours_of(gp, noise, settings))
 }
 
-# Sets of all points, or of some, among the points before them. Selection takes its candidates from the nearest in space: those by
-# residual correlation would add little (bench/divergence.md).
+# Sets of all points, or of some, among the points before them. Selection takes its candidates from the nearest in
+# space: those by residual correlation would add little (bench/divergence.md).
 neighbours_of <- function(gp, noise, settings, queries = NULL) {
   threads <- threads_or_null(settings$threads)
   selected <- settings$neighbours == "selected"
@@ -209,8 +209,9 @@ final_gp <- function(theta, data, inducing, settings) {
 
 # One climb by Fisher scoring with sets held fixed. Where the model does not hold the likelihood curves otherwise than
 # expected: the expected information is corrected along the last steps by what the gradient has shown there. The climb
-# ends where the next step promises less than `tolerance` in log-likelihood. Steps are bounded, shortened and damped as long as the likelihood does not rise enough; if that fails
-# nlminb() goes on with the same derivatives. `progress` is a function of progress_line(), or FALSE.
+# ends where the next step promises less than `tolerance` in log-likelihood. Steps are bounded, shortened and damped as
+# long as the likelihood does not rise enough; if that fails nlminb() goes on with the same derivatives. `progress` is a
+# function of progress_line(), or FALSE.
 climb <- function(theta, data, settings, stage, limit, tolerance, progress, at = on_grid(theta, settings), done = 0) {
   clock <- proc.time()[["elapsed"]]
   bounds <- theta_bounds(settings)
@@ -262,8 +263,8 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
 }
 
 # The scoring step from an evaluation, and half of the slope along it, which is what it promises. Parameters at a bound
-# that want to leave stay there; damping is relative to the information of each. A parameter of which the data say next to
-# nothing, such as a nugget on its way to zero, has a huge step of its own, which must not hold the others up.
+# that want to leave stay there; damping is relative to the information of each. A parameter of which the data say next
+# to nothing, such as a nugget on its way to zero, has a huge step of its own, which must not hold the others up.
 scoring_step <- function(current, bounds, damping = 0, longest = 2) {
   slope <- current$gradient
   free <- !(current$theta <= bounds$lower & slope < 0 | current$theta >= bounds$upper & slope > 0)
@@ -279,8 +280,8 @@ scoring_step <- function(current, bounds, damping = 0, longest = 2) {
   list(step = step, gain = sum(slope * step) / 2)
 }
 
-# The BFGS update of an information matrix by a step and the fall of the gradient along it, damped as by Powell (1978) so that
-# it stays positive definite.
+# The BFGS update of an information matrix by a step and the fall of the gradient along it, damped as by Powell (1978)
+# so that it stays positive definite.
 secant <- function(information, pair) {
   through <- drop(information %*% pair$step)
   expected <- sum(pair$step * through)
@@ -338,9 +339,9 @@ polish <- function(current, structure, data, settings, bounds, limit) {
 
 # ---- comparison ----
 
-# Log-likelihoods of fits to the same observations, all with the order, inducing inputs and sets of the largest model: the
-# error of the approximation is then the same for all, and differences are those of the models. Each is taken at its own
-# maximum for these sets, one scoring step away. Fits of other inputs keep their own sets.
+# Log-likelihoods of fits to the same observations, all with the order, inducing inputs and sets of the largest model:
+# the error of the approximation is then the same for all, and differences are those of the models. Each is taken at its
+# own maximum for these sets, one scoring step away. Fits of other inputs keep their own sets.
 common_loglik <- function(fits) {
   if (any(vapply(fits, is_laplace, NA))) return(vapply(fits, `[[`, 0, "loglik"))
   largest <- fits[[which.max(vapply(fits, function(fit) fit$df, 0))]]

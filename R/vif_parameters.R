@@ -14,8 +14,9 @@ lengthscale_groups <- function(groups, x, kernel, plane = FALSE) {
     each <- length(kernel$lengthscale) > 1
     return(list(of = if (each) seq_len(columns), names = if (each) column_labels(x) else "lengthscale"))
   }
-  wanted <- "a named list of groups of columns of the inputs, each column in one of them"
   known <- if (is.null(colnames(x))) as.character(seq_len(columns)) else colnames(x)
+  wanted <- paste0("a named list of groups of columns of the inputs (", paste(known, collapse = ", "),
+                   "), each column in one of them, such as list(space = c(\"x\", \"y\"), time = \"day\")")
   if (!is.list(groups) || is.null(names(groups)) || !all(nzchar(names(groups))) || anyDuplicated(names(groups))) {
     refuse("lengthscale", wanted, describe(groups))
   }
