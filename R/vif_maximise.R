@@ -295,8 +295,8 @@ secant <- function(information, pair) {
   information - tcrossprod(through) / expected + tcrossprod(change) / sum(pair$step * change)
 }
 
-# An evaluation that is higher by a share of what the step promised, or NULL. The expected information of parameters that change by
-# less than a tenth is that of before.
+# An evaluation that is higher by a share of what the step promised, or NULL. The expected information of parameters
+# that change by less than a tenth is that of before.
 rise <- function(current, step, bounds, structure, data, settings, longest = 2) {
   damping <- 1e-3
   for (attempt in 1:8) {

@@ -57,6 +57,28 @@ refuse_plane <- function(known) {
   refuse("lengthscale", sprintf(wanted, known[1], known[2], paste(groups, collapse = ", ")), "one with other groups")
 }
 
+# A kernel from a kernel or the name of a family, with the smoothness that vif_fit() is given as a number.
+kernel_of <- function(kernel, smoothness) {
+  if (is.character(kernel)) {
+    family <- check_family_name(kernel, "kernel")
+    if (family != "matern") {
+      kernel <- gp_kernel(family)
+    } else {
+      if (!is.numeric(smoothness) && !identical(smoothness, "estimate")) {
+        refuse("smoothness", 'a number, or "estimate", for kernel "matern"', describe(smoothness))
+      }
+      kernel <- gp_kernel("matern", smoothness = if (is.numeric(smoothness)) smoothness else 1.5)
+    }
+  }
+  check_class(kernel, "gp_kernel", "kernel")
+  if (!is.numeric(smoothness)) return(kernel)
+  if (!identical(kernel$family, "matern")) {
+    refuse("smoothness", sprintf('"fixed" for family "%s", which has its own', kernel$family), describe(smoothness))
+  }
+  kernel$smoothness <- check_smoothness(smoothness)
+  kernel
+}
+
 # The kernel with the anisotropy that vif_fit() is asked for. One that is estimated is a parameter; the kernel's is then
 # a start.
 kernel_in_plane <- function(kernel, anisotropy, x) {
