@@ -117,6 +117,7 @@ grid_modes <- function(data, settings) {
 
 # Inducing inputs and conditioning sets, those of the grid point `at`.
 structure_of <- function(theta, data, settings, at = on_grid(theta, settings)) {
+  if (isTRUE(data$shards$read)) return(read_structure(at, data, settings))
   if (!is.null(data$shards)) return(shard_structure(at, data, settings))
   gp <- make_gp(at, data$x, settings$inducing, settings)
   noise <- to_nugget(at, settings) * data$share + data$extra
@@ -173,16 +174,27 @@ evaluate <- function(theta, structure, data, settings, derivatives = TRUE, infor
 # ---- optimisation ----
 
 # Climbs on all data. The structure stays that of its grid point unless the parameters leave its neighbourhood.
-maximise <- function(start, data, settings, iterations, progress, searches = 4) {
+maximise <- function(start, data, settings, iterations, progress) {
   settings$memory <- vif_memory()
   data <- shard_data(data, settings)
+  found <- climb_searches(start, data, settings, iterations, progress)
+  theta <- found$at$theta
+  if (!is.null(data$shards)) found$at <- shard_complete(found$at, found$structure, data, settings)
+  list(theta = theta, fisher = structure(found$at$fisher, of_steps = TRUE), evaluation = found$at$evaluation,
+       structure = found$structure, gp = final_gp(theta, data, found$structure$inducing, settings),
+       value = found$at$value, converged = found$settled, message = found$message, iterations = found$iterations,
+       history = found$history)
+}
+
+# The last of the climbs between which sets are searched anew, with the history of all stages.
+climb_searches <- function(start, data, settings, iterations, progress, searches = 4) {
   theta <- start$theta
   history <- start$history
   done <- 0
   at <- if (is.null(start$at)) on_grid(theta, settings) else start$at
   for (search in seq_len(searches)) {
     # a few thousandths of a log-likelihood are less than a tenth of a standard error
-    tolerance <- min(max(1e-4, 2e-7 * length(data$y)), 5e-3)
+    tolerance <- min(max(1e-4, 2e-7 * observations(data)), 5e-3)
     found <- climb(theta, data, settings, "all", iterations - done, tolerance, progress, at, done)
     done <- found$iterations
     history <- rbind(history, found$history)
@@ -190,19 +202,24 @@ maximise <- function(start, data, settings, iterations, progress, searches = 4) 
     if (!found$settled || !off_grid(theta, at, settings)) break
     at <- on_grid(theta, settings)
   }
-  if (!is.null(data$shards)) found$at <- shard_complete(found$at, found$structure, data, settings)
-  list(theta = theta, fisher = structure(found$at$fisher, of_steps = TRUE), evaluation = found$at$evaluation,
-       structure = found$structure, gp = final_gp(theta, data, found$structure$inducing, settings),
-       value = found$at$value, converged = found$settled, message = found$message, iterations = done, history = history)
+  found$history <- history
+  found
 }
+
+# How many there are, also where the session holds a sample of them alone.
+observations <- function(data) data$shards$n %or% length(data$y)
 
 # The process at the end, without the features that lean_fit() would leave out where workers have made the others.
 final_gp <- function(theta, data, inducing, settings) {
   if (is.null(data$shards) || NROW(inducing) * nrow(data$x) <= large_features) {
     return(make_gp(theta, data$x, inducing, settings))
   }
-  gp <- make_gp(theta, data$x[1, , drop = FALSE], inducing, settings)
-  gp$x <- data$x
+  featureless(data$x, make_gp(theta, data$x[1, , drop = FALSE], inducing, settings))
+}
+
+# The process of points x, without features, from one of some of them.
+featureless <- function(x, gp) {
+  gp$x <- x
   gp[c("V", "variance")] <- list(NULL)
   gp
 }
@@ -222,7 +239,7 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
   note <- function() {
     now <- proc.time()[["elapsed"]]
     spent <- now - clock
-    row <- data.frame(stage = stage, observations = length(data$y), iteration = done, loglik = current$value,
+    row <- data.frame(stage = stage, observations = observations(data), iteration = done, loglik = current$value,
                       seconds = spent, t(natural_parameters(current$theta, settings)))
     clock <<- now
     history <<- rbind(history, row)
