@@ -23,7 +23,7 @@ static const R_CallMethodDef routines[] = {
     CALLDEF(cover_tree, 4),
     CALLDEF(tree_index, 3),
     CALLDEF(tree_index_fields, 2),
-    CALLDEF(scratch_buffers, 0),
+    CALLDEF(scratch_buffers, 1),
     CALLDEF(numbers_print, 1),
     CALLDEF(gp_known, 1),
     CALLDEF(gp_remember, 1),

@@ -20,7 +20,7 @@ SEXP residual_correlation(SEXP gp, SEXP i, SEXP j, SEXP fresh, SEXP threads);
 SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP turn, SEXP threads);
 SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads);
 SEXP tree_index_fields(SEXP gp, SEXP tree_list);
-SEXP scratch_buffers(void);
+SEXP scratch_buffers(SEXP nth);
 SEXP numbers_print(SEXP object);
 SEXP gp_known(SEXP gp);
 SEXP gp_remember(SEXP gp);

@@ -6,6 +6,8 @@
 #define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
 #define RANK_SHARE 0.5   /* of the points of a cell: more landmarks say no more than the points */
 #define ALIGN 64
+#define AFTER 16           /* bytes after the arrays: no multiple of ALIGN, see who asks for the memory */
+#define WIDTH_MOST 1048576 /* of what is kept of a point, in numbers */
 #define MAGIC 0x76616e6e32303041 /* changes with the layout */
 
 static void set_free(index_set *set)
@@ -70,6 +72,8 @@ typedef struct walk {
     size_t at;
     index_listener tell; /* for listing */
     void *context;
+    size_t end; /* for opening: how much memory there is, 0 otherwise, */
+    int beyond; /* and whether an array would not lie in it */
 } walk;
 
 static void visit(walk *self, const char *name, void *field, size_t bytes)
@@ -155,6 +159,11 @@ static void walk_set(walk *w, const header *head, metric_points *points, index_s
         visit(w, "subspace.landmark", &s->landmark, (count + 1) * sizeof(size_t));
         visit(w, "subspace.inverse_at", &s->inverse_at, (count + 1) * sizeof(size_t));
         visit(w, "subspace.psi_at", &s->psi_at, (count + 1) * sizeof(size_t));
+        if (w->end && (w->beyond || s->landmark[count] > w->end || s->inverse_at[count] > w->end ||
+                       s->psi_at[count] > w->end)) {
+            w->beyond = 1;
+            return;
+        }
         visit(w, "subspace.ids", &s->ids, s->landmark[count] * sizeof(int));
         visit(w, "subspace.x", &s->x, s->landmark[count] * d * sizeof(double));
         visit(w, "subspace.v", &s->v, s->landmark[count] * m * sizeof(double));
@@ -279,8 +288,8 @@ static void visit_write(walk *self, const char *name, void *field, size_t bytes)
 static void visit_open(walk *self, const char *name, void *field, size_t bytes)
 {
     (void)name;
-    (void)bytes;
     void *to = self->memory + self->at;
+    self->beyond = self->beyond || self->at > self->end || bytes > self->end - self->at;
     memcpy(field, &to, sizeof(to)); /* a pointer of another type */
 }
 
@@ -298,7 +307,7 @@ static size_t walk_index(walk w, index_search *index)
     metric_points points = *index->candidates;
     w.at = start_of_arrays();
     walk_set(&w, &head, &points, &index->points);
-    return w.at + 16; /* not a multiple of ALIGN: see who asks for the memory */
+    return w.at + AFTER;
 }
 
 size_t index_packed_bytes(index_search *index)
@@ -313,7 +322,7 @@ void index_packed_write(index_search *index, uint64_t print, void *memory)
     head.bytes = index_packed_bytes(index);
     memset(memory, 0, start_of_arrays());
     memcpy(memory, &head, sizeof(head));
-    memset((char *)memory + head.bytes - 16, 0, 16);
+    memset((char *)memory + head.bytes - AFTER, 0, AFTER);
     walk_index((walk){.visit = visit_write, .memory = memory}, index);
     index_seal(memory, head.bytes);
 }
@@ -354,6 +363,18 @@ void index_packed_list(index_search *index, index_listener tell, void *context)
     walk_index((walk){.visit = visit_list, .tell = tell, .context = context}, index);
 }
 
+/* Sizes that cannot be, and whose products might overflow. */
+static int wild(const header *head)
+{
+    const int32_t widths[] = {head->terms, head->steps, head->width, head->fine_width};
+    for (size_t w = 0; w < sizeof(widths) / sizeof(*widths); w++)
+        if (widths[w] < 0 || widths[w] > WIDTH_MOST)
+            return 1;
+    return head->form < INDEX_SUBSPACES || head->form > INDEX_NONE || head->count < 0 ||
+           head->panels < 0 || head->specials < 0 || (size_t)head->count > head->n ||
+           (size_t)head->panels > head->n || (size_t)head->specials > head->n;
+}
+
 /* Reads what stands before the arrays; 0 if they are not for these points or these vector routines. */
 static int read_header(index_pack kept, const metric_points *points, header *head)
 {
@@ -363,12 +384,15 @@ static int read_header(index_pack kept, const metric_points *points, header *hea
     return head->magic == MAGIC && head->bytes == kept.bytes && head->print == kept.print &&
            head->n == points->n && head->d == points->d && head->m == points->m &&
            head->rows == simd->rows && head->cols == simd->cols &&
-           !(head->bits == 8 && !simd->dot_tile8);
+           !(head->bits == 8 && !simd->dot_tile8) && !wild(head);
 }
 
 static walk opening(index_pack kept)
 {
-    return (walk){visit_open, (char *)kept.memory, start_of_arrays(), NULL, NULL};
+    return (walk){.visit = visit_open,
+                  .memory = (char *)kept.memory,
+                  .at = start_of_arrays(),
+                  .end = kept.bytes};
 }
 
 int index_points(index_pack kept, metric_points *points)
@@ -376,8 +400,12 @@ int index_points(index_pack kept, metric_points *points)
     header head;
     if (!read_header(kept, points, &head) || head.form == INDEX_NONE)
         return 0;
+    metric_points found = *points;
     walk w = opening(kept);
-    walk_points(&w, &head, points);
+    walk_points(&w, &head, &found);
+    if (w.beyond)
+        return 0;
+    *points = found;
     return 1;
 }
 
@@ -422,6 +450,10 @@ int index_open(const metric_source *source, const metric_points *points, index_p
     metric_points same = *points;
     walk w = opening(kept);
     walk_set(&w, &head, &same, set);
+    if (w.beyond || w.at + AFTER != kept.bytes) {
+        memset(out, 0, sizeof(*out));
+        return 0;
+    }
     set_bind(set);
     return 1;
 }
@@ -438,6 +470,10 @@ static int choose_cells(const metric_source *source, const tree *structure,
                           order);
     for (int parts = 1; CELLS_MOST / parts >= CELLS_LEAST && !result->code; parts *= 2) {
         double share, rank = subspaces_sample_rank(source->kern, points, order, parts, &share);
+        if (rank < 0.0) {
+            *result = status_fail(STATUS_MEMORY);
+            break;
+        }
         if (rank > RANK_WANTED || share > RANK_SHARE)
             continue;
         if (parts > 1) {

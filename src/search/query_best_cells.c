@@ -11,7 +11,6 @@
 #include "base/scratch.h"
 #include "base/threads.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define FEW_QUERIES 8 /* so many may be too few for blocks */
@@ -284,7 +283,7 @@ static status search_queries(level_scratch *scratch, level_block *blocks, void *
 
 status query_best_cells(const query_task *task, query_result *result)
 {
-    query_queue queue = {calloc(task->threads, sizeof(best_scratch)), 0, result};
+    query_queue queue = {scratch_zeros(task->threads, sizeof(best_scratch)), 0, result};
     int ok = queue.scratch != NULL;
     for (int t = 0; t < task->threads && ok; t++)
         ok = best_reserve(task->index, &queue.scratch[t]);
@@ -293,7 +292,7 @@ status query_best_cells(const query_task *task, query_result *result)
            : status_fail(STATUS_MEMORY);
     for (int t = 0; t < task->threads && queue.scratch; t++)
         best_release(&queue.scratch[t]);
-    free(queue.scratch);
+    scratch_free(queue.scratch);
     return outcome;
 }
 

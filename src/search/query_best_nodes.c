@@ -270,7 +270,7 @@ status query_best_nodes(const query_task *task, query_result *result)
                              task->threads, task->mon, &built);
         structure = &built;
     }
-    best_scratch *scratch = outcome.code ? NULL : calloc(threads, sizeof(*scratch));
+    best_scratch *scratch = outcome.code ? NULL : scratch_zeros(threads, sizeof(*scratch));
     if (!outcome.code)
         outcome = nodes_build(task->source, structure, task->points, task->threads, &b);
     if (!scratch && !outcome.code)
@@ -286,7 +286,7 @@ status query_best_nodes(const query_task *task, query_result *result)
         query_counters_add(&result->counters, &scratch[t].counters);
         scratch_release(&scratch[t]);
     }
-    free(scratch);
+    scratch_free(scratch);
     nodes_free(&b);
     tree_free(&built);
     return outcome;
