@@ -8,7 +8,8 @@ INSTALLED := .lib/$(PACKAGE).installed
 
 export R_LIBS := $(CURDIR)/.lib:$(R_LIBS)
 
-.PHONY: help install demo check suggested lint document document-check package-check bench format clean
+.PHONY: help install demo check suggested lint document document-check package-check check-variants coverage site \
+  bench format clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -44,6 +45,18 @@ package-check: | .lib ## R CMD build and R CMD check
 	@$(RSCRIPT) tools/install.R knitr rmarkdown
 	@$(RSCRIPT) tools/check.R
 
+check-variants: | .lib ## as CRAN, other compilers, locales, no OpenMP, no suggested packages (VARIANTS="clang latin1")
+	@$(RSCRIPT) tools/install.R testthat knitr rmarkdown
+	@$(RSCRIPT) tools/check_variants.R $(VARIANTS)
+
+coverage: | .lib ## percentage of the lines of R and C that the tests run
+	@$(RSCRIPT) tools/install.R covr testthat
+	@$(RSCRIPT) tools/coverage.R
+
+site: | .lib ## the documents as a web site, in docs/site
+	@$(RSCRIPT) tools/install.R pkgdown
+	@$(RSCRIPT) tools/site.R
+
 bench: $(INSTALLED) ## the benchmarks
 	@for script in bench/*.R; do $(RSCRIPT) $$script || exit 1; done
 
@@ -51,7 +64,7 @@ format: ## clang-format the C sources
 	clang-format -i src/*/*.c src/*/*.h
 
 clean: ## remove the installed package, compiled code and check results; dependencies stay
-	rm -rf .check .lib/$(PACKAGE) $(INSTALLED) .lib/tests src/*.o src/*/*.o src/*.so
+	rm -rf .check .check-variants docs/site .lib/$(PACKAGE) $(INSTALLED) .lib/tests src/*.o src/*/*.o src/*.so
 
 .lib:
 	@mkdir -p .lib

@@ -155,10 +155,10 @@ check_flag <- function(x, arg) {
 
 check_choice <- function(x, choices, arg) {
   if (identical(x, choices)) return(choices[1])
-  if (!is.character(x) || length(x) != 1 || !x %in% choices) {
-    refuse(arg, paste("one of", paste0('"', choices, '"', collapse = ", ")), describe(x))
-  }
-  x
+  # the beginning of a choice is enough, as for match.arg()
+  at <- if (is.character(x) && length(x) == 1) pmatch(x, choices) else NA
+  if (is.na(at)) refuse(arg, paste("one of", paste0('"', choices, '"', collapse = ", ")), describe(x))
+  choices[at]
 }
 
 check_class <- function(x, class, arg) {

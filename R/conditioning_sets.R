@@ -19,8 +19,8 @@
 #' without noise count once. Where fewer than `k` candidates are left the rest of the row is `NA`. For a query
 #' that is known exactly (variance 0) the rest of its set makes no difference, and goes by row number.
 #'
-#' The cost for a query is about `k` residual covariances with each candidate, less where queries that are close together
-#' share candidates. It is spent once for each search and not for each likelihood.
+#' The cost for a query is about `k` residual covariances with each candidate, less where queries that are close
+#' together share candidates. It is spent once for each search and not for each likelihood.
 #'
 #' @param object A [residual_gp()], or a `cover_tree` over one. Its own `nugget` is not used.
 #' @param k Size of the sets, a whole number of at least 1.
@@ -34,9 +34,12 @@
 #' @param queries Which rows of `x` to find sets for; `NULL` for all.
 #' @param threads Number of threads, see [vecchiann_info()].
 #' @param progress Whether to show the progress of a long selection.
+#' @param cluster A cluster of package parallel whose workers share the queries, with `threads` threads each, or `NULL`;
+#'   see [vecchiann_cluster].
 #' @return A list of class `"conditioning_sets"`, which is accepted wherever a result of [residual_knn()] is, with
 #'   elements
-#'   \item{id}{integer matrix, one row a query and `k` columns: row numbers of `x` in the order in which they were taken}
+#'   \item{id}{integer matrix, one row a query and `k` columns: row numbers of `x` in the order in which they were
+#'     taken}
 #'   \item{variance}{for each query what its set leaves of its residual variance, without noise}
 #'   \item{dist}{double matrix of the residual-correlation distances of the query and its points, without noise,
 #'     `NA` where `id` is; not sorted}
@@ -63,7 +66,7 @@
 #' @export
 conditioning_sets <- function(object, k, nugget = 0, pool = 4 * k, newdata = NULL,
                               predecessors = is.null(newdata), queries = NULL, threads = NULL,
-                              progress = interactive()) {
+                              progress = interactive(), cluster = NULL) {
   check_class(object, c("residual_gp", "cover_tree"), "object")
   if (inherits(object, "cover_tree")) check_tree(object, "object") else check_gp(object, "object")
   gp <- if (inherits(object, "cover_tree")) object$gp else object
@@ -74,14 +77,23 @@ conditioning_sets <- function(object, k, nugget = 0, pool = 4 * k, newdata = NUL
   queries <- check_rows(queries, "queries", n)
   threads <- thread_count(threads)
   progress <- check_flag(progress, "progress")
+  cluster <- check_cluster(cluster)
   if (!is.null(newdata)) {
     if (predecessors) refuse("predecessors", "FALSE with `newdata`", "TRUE")
     if (!is.null(queries)) refuse("queries", "NULL with `newdata`", describe(queries))
     newdata <- check_newdata(gp, newdata)
   }
   pool <- check_pool(pool, k, gp, newdata, queries)
-  source <- if (is.list(pool)) pool else pool_source(object, noise, predecessors, threads)
-  found <- select_chunks(gp, noise, source, pool, k, newdata, queries, predecessors, threads, progress)
+  found <- if (is.null(cluster)) {
+    source <- if (is.list(pool)) pool else pool_source(object, noise, predecessors, threads)
+    select_chunks(gp, noise, source, pool, k, newdata, queries, predecessors, threads, progress)
+  } else {
+    found <- cluster_queries(cluster, threads, object, newdata, queries, "worker_sets", function(own) {
+      list(shortest(noise), if (is.list(pool)) lapply(pool, function(table) table[own, , drop = FALSE]) else pool, k,
+           predecessors)
+    }, c("id", "dist", "variance"))
+    found[c("id", "dist", "variance")]
+  }
   names <- if (is.null(newdata)) picked_names(gp$x, queries) else rownames(newdata)
   rownames(found$id) <- rownames(found$dist) <- names(found$variance) <- names
   structure(c(found, list(
@@ -106,6 +118,17 @@ select_chunks <- function(gp, noise, source, pool, k, newdata, queries, predeces
   if (length(parts) == 1) return(parts[[1]])
   list(id = do.call(rbind, lapply(parts, `[[`, "id")), dist = do.call(rbind, lapply(parts, `[[`, "dist")),
        variance = unlist(lapply(parts, `[[`, "variance")))
+}
+
+# The worker's side.
+worker_sets <- function(own, queries, newdata, noise, pool, k, predecessors) {
+  noise <- rep_len(noise, nrow(own$gp$x))
+  if (is.null(own$source) && !is.list(pool)) {
+    own$source <- pool_source(if (is.null(own$tree)) own$gp else own$tree, noise, predecessors, own$threads)
+    if (own$many) own$source <- own$source(index = TRUE)
+  }
+  source <- if (is.list(pool)) pool else own$source
+  select_chunks(own$gp, noise, source, pool, k, newdata, queries, predecessors, own$threads, FALSE)
 }
 
 # A function that finds the candidates of queries: half of them nearest in space, half by residual correlation. With
@@ -145,10 +168,11 @@ noisy_process <- function(gp, noise) {
 
 # A process whose correlations fall with the scaled distance, over a range that they resolve.
 euclidean_process <- function(gp, threads) {
-  lengthscale <- gp$kernel$lengthscale
-  sides <- apply(gp$x, 2, function(column) diff(range(column))) / lengthscale
+  kernel <- gp$kernel
+  sides <- apply(isotropic(gp$x, kernel), 2, function(column) diff(range(column))) / kernel$lengthscale
   widest <- if (max(sides) > 0) max(sides) else 1
-  new_residual_gp(gp$x, gp_kernel("matern12", 1, lengthscale * widest), gp$x[0, , drop = FALSE], 0, 0, threads)
+  wide <- gp_kernel("matern12", 1, kernel$lengthscale * widest, anisotropy = kernel$anisotropy)
+  new_residual_gp(gp$x, wide, gp$x[0, , drop = FALSE], 0, 0, threads)
 }
 
 plain_points <- function(x) list(x = x, V = matrix(0, 0, nrow(x)), variance = rep(1, nrow(x)))

@@ -8,8 +8,8 @@
 #' RANN counts a point among its own neighbours when it searches a set for itself; a point is never
 #' its own neighbour here, and `as_nn2()` does not add it.
 #'
-#' @param nn A result of [residual_knn()] or [conditioning_sets()]: for `as_nnarray()`, of `predecessors = TRUE` for all rows; for
-#'   the other two, one without missing neighbours, as their packages know none.
+#' @param nn A result of [residual_knn()] or [conditioning_sets()]: for `as_nnarray()`, of `predecessors = TRUE` for all
+#'   rows; for the other two, one without missing neighbours, as their packages know none.
 #' @return `as_nnarray()`: an integer matrix, n x (k + 1), the point itself in the first column and its
 #'   neighbours after it in their order, filled with `NA`. `as_nn2()`: `list(nn.idx, nn.dists)`.
 #'   `as_get_knn()`: `list(nn.index, nn.dist)`. The distances are those of the residual correlation.

@@ -1,6 +1,7 @@
 # Kernel: family and hyperparameters. Values are computed in C (src/kernel.h).
 
-kernel_families <- c("matern32", "rbf", "matern12", "matern52", "matern")
+# The families, as C has them.
+kernel_families <- function() .Call(C_kernel_names)
 
 #' Stationary kernels
 #'
@@ -15,6 +16,11 @@ kernel_families <- c("matern32", "rbf", "matern12", "matern52", "matern")
 #' | `"rbf"` | `exp(-r^2 / 2)` |
 #' | `"matern"` | Matern of any `smoothness` nu from 0.001 to 10,000, by Bessel functions of `sqrt(2 nu) r`; slower |
 #'
+#' With `anisotropy` correlations in the plane of the first two columns of the inputs reach furthest in one direction:
+#' `lengthscale` is that along the angle, and `ratio * lengthscale` that across it (geometric anisotropy). Angles are
+#' those of a compass where the second column is north: 0 is along the second column, 90 along the first. Package gstat
+#' has the same angle and ratio, geoR the angle in radians and the ratio's inverse.
+#'
 #' Other packages scale the distance in other ways. The range of GpGp is `lengthscale / sqrt(2 nu)`;
 #' the range of gpboost is `lengthscale` for Matern kernels and `sqrt(2) * lengthscale` for its
 #' Gaussian kernel.
@@ -27,19 +33,22 @@ kernel_families <- c("matern32", "rbf", "matern12", "matern52", "matern")
 #'   inputs (automatic relevance determination).
 #' @param smoothness The smoothness nu of family `"matern"`, a number from 0.001 to 10,000, within which correlations
 #'   are right to 1e-12; `NULL` for all others. A large one is close to `"rbf"`.
-#' @return A list of class `"gp_kernel"` with the four arguments as elements.
+#' @param anisotropy `NULL` for none, or `c(angle = , ratio = )`: the direction of largest correlation in degrees,
+#'   clockwise from the second column of the inputs, and the lengthscale across it as a share, above 0 and up to 1, of
+#'   that along it. The first two columns then have one lengthscale, and other columns those that `lengthscale` says.
+#' @return A list of class `"gp_kernel"` with the five arguments as elements.
 #' @references Rasmussen, C. E. and Williams, C. K. I. (2006). *Gaussian Processes for Machine
 #'   Learning*, chapter 4. MIT Press.
 #' @examples
 #' gp_kernel("matern32", variance = 2, lengthscale = 0.1)
 #' gp_kernel("rbf", lengthscale = c(1, 5))
 #' gp_kernel("matern", smoothness = 0.8)
+#' # correlations reach furthest from south-west to north-east
+#' gp_kernel("matern32", lengthscale = 300, anisotropy = c(angle = 45, ratio = 0.3))
 #' @export
 gp_kernel <- function(family = c("matern32", "rbf", "matern12", "matern52", "matern"),
-                      variance = 1, lengthscale = 1, smoothness = NULL) {
-  alias <- c(exponential = "matern12", gaussian = "rbf", squared_exponential = "rbf")
-  if (is.character(family) && length(family) == 1 && family %in% names(alias)) family <- alias[[family]]
-  family <- check_choice(family, kernel_families, "family")
+                      variance = 1, lengthscale = 1, smoothness = NULL, anisotropy = NULL) {
+  family <- check_family_name(family, "family")
   variance <- check_positive(variance, "variance")
   lengthscale <- check_lengthscale(lengthscale)
   if (family == "matern") {
@@ -47,8 +56,16 @@ gp_kernel <- function(family = c("matern32", "rbf", "matern12", "matern52", "mat
   } else if (!is.null(smoothness)) {
     refuse("smoothness", sprintf('NULL for family "%s"', family), describe(smoothness))
   }
-  structure(list(family = family, variance = variance, lengthscale = lengthscale,
-                 smoothness = smoothness), class = "gp_kernel")
+  anisotropy <- check_anisotropy(anisotropy)
+  check_plane(structure(list(family = family, variance = variance, lengthscale = lengthscale, smoothness = smoothness,
+                             anisotropy = anisotropy), class = "gp_kernel"), arg = "lengthscale")
+}
+
+# The name of a family, also one that other packages use.
+check_family_name <- function(family, arg) {
+  alias <- c(exponential = "matern12", gaussian = "rbf", squared_exponential = "rbf")
+  if (is.character(family) && length(family) == 1 && family %in% names(alias)) return(alias[[family]])
+  check_choice(family, kernel_families(), arg)
 }
 
 check_lengthscale <- function(lengthscale, arg = "lengthscale") {
@@ -67,12 +84,15 @@ check_smoothness <- function(smoothness, arg = "smoothness") {
 check_kernel <- function(kernel, columns = NULL) {
   check_class(kernel, "gp_kernel", "kernel")
   if (!is.list(kernel)) refuse("kernel", "a list, as gp_kernel() makes it", typeof(kernel))
-  if (!is.character(kernel$family) || length(kernel$family) != 1 || !kernel$family %in% kernel_families) {
+  if (!is.character(kernel$family) || length(kernel$family) != 1 || !kernel$family %in% kernel_families()) {
     refuse("kernel$family", "a family of gp_kernel()", describe(kernel$family))
   }
   kernel$variance <- check_positive(kernel$variance, "kernel$variance")
   kernel$lengthscale <- check_lengthscale(kernel$lengthscale, "kernel$lengthscale")
   if (kernel$family == "matern") kernel$smoothness <- check_smoothness(kernel$smoothness, "kernel$smoothness")
+  # kernels that were saved before there was anisotropy have no such element
+  if (!is.null(kernel$anisotropy)) kernel$anisotropy <- check_anisotropy(kernel$anisotropy, "kernel$anisotropy")
+  check_plane(kernel, columns)
   given <- length(kernel$lengthscale)
   if (!is.null(columns) && given != 1 && given != columns) {
     refuse("lengthscale", paste("of length 1 or", columns, "(the columns of `x`)"),
@@ -90,8 +110,12 @@ format.gp_kernel <- function(x, ...) {
   }
   if (length(lengthscale) > 1) lengthscale <- paste0("(", paste(lengthscale, collapse = ", "), ")")
   smoothness <- if (!is.null(x$smoothness)) paste(", smoothness", format(x$smoothness, digits = 4))
+  plane <- if (!is.null(x$anisotropy)) {
+    shown <- vapply(x$anisotropy, format, "", digits = 3)
+    paste0(", angle ", shown[["angle"]], ", ratio ", shown[["ratio"]])
+  }
   paste0(x$family, smoothness, ", variance ", format(x$variance, digits = 4), ", lengthscale ",
-         lengthscale)
+         lengthscale, plane)
 }
 
 #' @export

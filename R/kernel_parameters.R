@@ -14,11 +14,13 @@
 #'
 #' GpGp's covariance functions on the sphere take longitude and latitude, and ranges in radii of the
 #' sphere; here the inputs are [sphere_points()] of a `radius`, and with time a last column of times. Those in space
-#' and time have one range for all columns of space and one for time, the last.
+#' and time have one range for all columns of space and one for time, the last. GpGp's `_anisotropic2D` functions hold
+#' three numbers of a triangular matrix for a kernel with `anisotropy` and inputs of two columns.
 #'
 #' @param kernel A [gp_kernel()], or a [vif_fit()], whose nugget is taken too.
 #' @param nugget Noise variance, not negative.
-#' @param shape Which of GpGp's forms: `"auto"` is `"isotropic"` for one lengthscale and `"scaledim"` for several;
+#' @param shape Which of GpGp's forms: `"auto"` is `"isotropic"` for one lengthscale, `"scaledim"` for several and
+#'   `"anisotropic2D"` for a kernel with anisotropy;
 #'   `"sphere"` is for [sphere_points()], with equal lengthscales; `"spheretime"` and `"spacetime"` for kernels whose
 #'   lengthscales are equal but for the last, that of time.
 #' @param radius Radius of the sphere that inputs are on, see [sphere_points()].
@@ -31,8 +33,8 @@
 #'   `from_gpgp()` and `from_gpboost()`: a list of `kernel`, a [gp_kernel()], and `nugget`, the noise
 #'   variance: what `start` of [vif_fit()] takes.
 #' @section Errors:
-#' An `"rbf"` kernel for GpGp, which has none, lengthscales that a `shape` does not allow, and names of covariance
-#' functions that have no counterpart here.
+#' An `"rbf"` kernel for GpGp, which has none, and one with anisotropy for gpboost, which has none; lengthscales that a
+#' `shape` does not allow, and names of covariance functions that have no counterpart here.
 #' @references Guinness, J. (2021). Gaussian process learning via Fisher scoring of Vecchia's
 #'   approximation, section 2. *Statistics and Computing* 31 (GpGp).
 #'
@@ -44,7 +46,8 @@
 #' as_gpboost(gp_kernel("rbf", lengthscale = c(0.1, 0.4)), nugget = 0.1)
 #' from_gpgp("exponential_spheretime", c(1, 0.1, 30, 0.2))
 #' @export
-as_gpgp <- function(kernel, nugget = 0, shape = c("auto", "isotropic", "scaledim", "sphere", "spheretime", "spacetime"),
+as_gpgp <- function(kernel, nugget = 0,
+                    shape = c("auto", "isotropic", "scaledim", "sphere", "spheretime", "spacetime", "anisotropic2D"),
                     radius = 6371) {
   if (inherits(kernel, "vif")) {
     if (!missing(nugget)) refuse("nugget", "left out with a fit, which has one", describe(nugget))
@@ -57,16 +60,56 @@ as_gpgp <- function(kernel, nugget = 0, shape = c("auto", "isotropic", "scaledim
   radius <- check_positive(radius, "radius")
   if (kernel$family == "rbf") refuse("kernel", "of a Matern family, as GpGp knows no Gaussian one", '"rbf"')
   scales <- unname(kernel$lengthscale)
-  if (shape == "auto") shape <- if (length(scales) > 1) "scaledim" else "isotropic"
-  scales <- gpgp_scales(scales, shape)
+  turned <- !is.null(kernel$anisotropy)
+  if (shape == "auto") shape <- if (turned) "anisotropic2D" else if (length(scales) > 1) "scaledim" else "isotropic"
+  if (turned != (shape == "anisotropic2D")) {
+    wanted <- if (turned) '"anisotropic2D" for a kernel with anisotropy' else "one for a kernel without anisotropy"
+    refuse("shape", wanted, dQuote(shape, FALSE))
+  }
+  if (turned && length(scales) > 2) refuse("kernel", "for inputs of two columns", describe(scales))
+  if (!turned) scales <- gpgp_scales(scales, shape)
   if (grepl("sphere", shape)) scales[1] <- scales[1] / radius
   # GpGp fixes smoothness 3/2 and 5/2 in these two forms alone
   fixed <- shape %in% c("isotropic", "scaledim") || kernel$family == "matern12"
   stem <- if (!fixed) "matern" else switch(kernel$family, matern12 = "exponential", matern32 = "matern15",
                                            matern52 = "matern25", matern = "matern")
   nu <- kernel_smoothness(kernel)
+  scales <- if (turned) gpgp_triangle(2 * nu * plane_form(kernel), stem == "exponential") else scales / sqrt(2 * nu)
   list(covfun_name = paste(stem, shape, sep = "_"),
-       covparms = c(kernel$variance, scales / sqrt(2 * nu), if (stem == "matern") nu, nugget / kernel$variance))
+       covparms = c(kernel$variance, scales, if (stem == "matern") nu, nugget / kernel$variance))
+}
+
+# The triangular matrix L = (L11, 0; L21, L22) of GpGp's `_anisotropic2D` functions, from the form of squared distances
+# h'A h. The exponential one has A = L'L. The other takes L11^2 h1^2 + (L21^2 + L22^2) h2^2 + 2 L21 L22 h1 h2 (GpGp 0.5,
+# whose help says L'L), which is no positive form for some L, and serves some forms only.
+gpgp_triangle <- function(form, exponential) {
+  if (exponential) {
+    l21 <- form[1, 2] / sqrt(form[2, 2])
+    return(c(sqrt(max(form[1, 1] - l21^2, 0)), l21, sqrt(form[2, 2])))
+  }
+  if (form[2, 2] < 2 * abs(form[1, 2])) {
+    refuse("kernel", paste("of family \"matern12\" for this angle and ratio, as GpGp's matern_anisotropic2D() cannot",
+                           "hold them"), "of another")
+  }
+  sums <- sqrt(form[2, 2] + c(2, -2) * form[1, 2]) # L22 + L21 and L22 - L21
+  c(sqrt(form[1, 1]), (sums[1] - sums[2]) / 2, (sums[1] + sums[2]) / 2)
+}
+
+# and back.
+from_triangle <- function(l, exponential) {
+  if (exponential) return(crossprod(rbind(c(l[1], 0), l[2:3])))
+  rbind(c(l[1]^2, l[2] * l[3]), c(l[2] * l[3], l[2]^2 + l[3]^2))
+}
+
+# Squared distances in lengthscales as h'A h, and lengthscale, angle and ratio of such a form.
+plane_form <- function(kernel) crossprod(plane_map(kernel$anisotropy) / kernel$lengthscale[1])
+
+from_form <- function(form) {
+  parts <- eigen(form, symmetric = TRUE)
+  if (parts$values[2] <= 0) refuse("covparms", "those of a positive definite form", "of another")
+  along <- parts$vectors[, 2]
+  list(lengthscale = 1 / sqrt(parts$values[2]),
+       anisotropy = c(angle = atan2(along[1], along[2]) * 180 / pi, ratio = sqrt(parts$values[2] / parts$values[1])))
 }
 
 # The lengthscales that a form of GpGp has a range for.
@@ -91,8 +134,8 @@ gpgp_scales <- function(scales, shape) {
 
 #' @rdname as_gpgp
 #' @param covfun_name A fit of GpGp's `fit_model()`, or the name of a covariance function: GpGp's `exponential_`,
-#'   `matern15_`, `matern25_` and `matern_isotropic` or `_scaledim`, `exponential_` and `matern_sphere`, `_spheretime`
-#'   or `_spacetime`.
+#'   `matern15_`, `matern25_` and `matern_isotropic` or `_scaledim`, `exponential_` and `matern_sphere`, `_spheretime`,
+#'   `_spacetime` or `_anisotropic2D`.
 #' @param covparms GpGp's parameter vector; missing with a fit.
 #' @param columns Number of columns of space of a `_spacetime` function.
 #' @export
@@ -105,11 +148,12 @@ from_gpgp <- function(covfun_name, covparms, radius = 6371, columns = 2) {
   radius <- check_positive(radius, "radius")
   stems <- c(exponential = "matern12", matern15 = "matern32", matern25 = "matern52", matern = "matern")
   known <- c(outer(names(stems), c("isotropic", "scaledim"), paste, sep = "_"),
-             outer(c("exponential", "matern"), c("sphere", "spheretime", "spacetime"), paste, sep = "_"))
+             outer(c("exponential", "matern"), c("sphere", "spheretime", "spacetime", "anisotropic2D"), paste,
+                   sep = "_"))
   covfun_name <- check_choice(covfun_name, known, "covfun_name")
   family <- stems[[sub("_.*", "", covfun_name)]]
   shape <- sub(".*_", "", covfun_name)
-  ranges <- c(isotropic = 1, sphere = 1, spheretime = 2, spacetime = 2, scaledim = NA)[[shape]]
+  ranges <- c(isotropic = 1, sphere = 1, spheretime = 2, spacetime = 2, scaledim = NA, anisotropic2D = 3)[[shape]]
   fixed <- 2 + (family == "matern")
   count <- length(covparms) - fixed
   if (!is.numeric(covparms) || count < 1 || (!is.na(ranges) && count != ranges)) {
@@ -122,6 +166,11 @@ from_gpgp <- function(covfun_name, covparms, radius = 6371, columns = 2) {
   if (shape == "spacetime") range <- range[rep(1:2, c(check_whole(columns, "columns", 1), 1))]
   smoothness <- if (family == "matern") covparms[count + 2]
   kernel <- gp_kernel(family, covparms[1], 1, smoothness)
+  if (shape == "anisotropic2D") {
+    plane <- from_form(from_triangle(range, family == "matern12") / (2 * kernel_smoothness(kernel)))
+    kernel <- gp_kernel(family, covparms[1], plane$lengthscale, smoothness, plane$anisotropy)
+    return(list(kernel = kernel, nugget = covparms[1] * covparms[length(covparms)]))
+  }
   kernel$lengthscale <- check_lengthscale(range * sqrt(2 * kernel_smoothness(kernel)))
   list(kernel = kernel, nugget = covparms[1] * covparms[length(covparms)])
 }
@@ -136,6 +185,7 @@ as_gpboost <- function(kernel, nugget = 0) {
   }
   kernel <- check_kernel(kernel)
   nugget <- check_nonnegative(nugget, "nugget")
+  if (!is.null(kernel$anisotropy)) refuse("kernel", "without anisotropy, which gpboost does not know", "with it")
   gaussian <- kernel$family == "rbf"
   many <- length(kernel$lengthscale) > 1
   range <- unname(kernel$lengthscale) * if (gaussian) sqrt(2) else 1

@@ -29,6 +29,8 @@
 #'   nodes first, which is `"best_first"` whatever tree search `method` names.
 #' @param threads Number of threads, see [vecchiann_info()].
 #' @param progress Whether to show the progress of a long search.
+#' @param cluster A cluster of package parallel whose workers share the queries, with `threads` threads each, or `NULL`;
+#'   see [vecchiann_cluster].
 #' @return A list of class `"residual_knn"` with elements
 #'   \item{id}{integer matrix, one row a query and `k` columns: row numbers of `x`, nearest first}
 #'   \item{dist}{double matrix of the distances `d`, `NA` where `id` is}
@@ -55,7 +57,7 @@
 #' @export
 residual_knn <- function(object, k, newdata = NULL, predecessors = FALSE, queries = NULL,
                          method = c("auto", "level", "best_first", "brute"), budget = Inf,
-                         threads = NULL, progress = interactive()) {
+                         threads = NULL, progress = interactive(), cluster = NULL) {
   check_class(object, c("residual_gp", "cover_tree"), "object")
   if (inherits(object, "cover_tree")) check_tree(object, "object") else check_gp(object, "object")
   tree <- if (inherits(object, "cover_tree")) object
@@ -67,16 +69,26 @@ residual_knn <- function(object, k, newdata = NULL, predecessors = FALSE, querie
   budget <- check_number(budget, "budget", "a number of at least 1", function(x) x >= 1)
   threads <- thread_count(threads)
   progress <- check_flag(progress, "progress")
+  cluster <- check_cluster(cluster)
   if (!is.null(newdata)) {
     if (predecessors) refuse("predecessors", "FALSE with `newdata`", "TRUE")
     if (!is.null(queries)) refuse("queries", "NULL with `newdata`", describe(queries))
     newdata <- check_newdata(gp, newdata)
   }
-  if (!is.null(newdata) && nrow(newdata) > chunk_rows && is.null(tree) && method != "brute") tree <- cover_tree(gp, threads)
+  if (is.null(cluster) && !is.null(newdata) && nrow(newdata) > chunk_rows && is.null(tree) && method != "brute") {
+    tree <- cover_tree(gp, threads)
+  }
   search <- function(new) {
     .Call(C_residual_knn, gp, tree, k, queries, new, predecessors, method, budget, threads, progress)
   }
-  found <- if (is.null(newdata)) search(NULL) else search_chunks(search, gp, newdata, threads)
+  found <- if (!is.null(cluster)) {
+    cluster_queries(cluster, threads, object, newdata, queries, "worker_knn",
+                    function(own) list(k, predecessors, method, budget))
+  } else if (is.null(newdata)) {
+    search(NULL)
+  } else {
+    search_chunks(search, gp, newdata, threads)
+  }
   names <- if (is.null(newdata)) picked_names(gp$x, queries) else rownames(newdata)
   rownames(found$id) <- rownames(found$dist) <- names
   structure(list(id = found$id, dist = found$dist, k = k, queries = queries,
@@ -94,10 +106,52 @@ search_chunks <- function(search, gp, newdata, threads, rows = chunk_rows) {
     search(new_points(gp, newdata[chunk, , drop = FALSE], threads))
   })
   if (length(found) == 1) return(found[[1]])
-  list(id = do.call(rbind, lapply(found, `[[`, "id")),
-       dist = do.call(rbind, lapply(found, `[[`, "dist")),
-       stats = Reduce(`+`, lapply(found, function(part) unlist(part$stats))),
-       method = found[[1]]$method, note = found[[1]]$note)
+  c(bind_answers(found), list(stats = Reduce(`+`, lapply(found, function(part) unlist(part$stats))),
+                              method = found[[1]]$method, note = found[[1]]$note))
+}
+
+# Answers to queries of a process or tree, which every worker gets once, that the workers of a cluster share out.
+# `what` is a worker's function of what it holds, its queries (rows of x or new inputs), and the `arguments` for
+# queries of these numbers.
+cluster_queries <- function(cluster, threads, object, newdata, queries, what, arguments, names = c("id", "dist")) {
+  gp <- if (inherits(object, "cover_tree")) object$gp else object
+  x <- if (!is.null(newdata)) newdata else if (is.null(queries)) gp$x else gp$x[queries, , drop = FALSE]
+  found <- cluster_rounds(cluster, threads, in_lengthscales(x, gp$kernel), chunk_rows, "worker_object",
+                          list(travelling(object)), what, function(own) {
+    c(list(if (is.null(newdata)) if (is.null(queries)) own else queries[own],
+           if (!is.null(newdata)) newdata[own, , drop = FALSE]), arguments(own))
+  }, names)
+  stats <- lapply(found$parts, function(part) unlist(part$stats))
+  c(found$answers, list(stats = as.list(Reduce(`+`, stats)), method = found$parts[[1]]$method,
+                        note = found$parts[[1]]$note))
+}
+
+# Features that workers can make themselves do not travel.
+travelling <- function(object) {
+  gp <- if (inherits(object, "cover_tree")) object$gp else object
+  if (is.null(gp$inducing)) return(object)
+  gp[c("V", "variance", "chol")] <- NULL
+  if (inherits(object, "cover_tree")) object$gp <- gp else object <- gp
+  object
+}
+
+# The worker's side of travelling(); a tree for many searches where there is none.
+worker_object <- function(own, many, object) {
+  gp <- if (inherits(object, "cover_tree")) object$gp else object
+  if (is.null(gp$V)) gp <- new_residual_gp(gp$x, gp$kernel, gp$inducing, gp$nugget, gp$jitter, own$threads)
+  own$gp <- gp
+  own$many <- many
+  if (inherits(object, "cover_tree")) {
+    object$gp <- gp
+    own$tree <- check_tree(object, "object")
+  }
+  NULL
+}
+
+worker_knn <- function(own, queries, newdata, k, predecessors, method, budget) {
+  if (own$many && is.null(own$tree) && method != "brute") own$tree <- cover_tree(own$gp, own$threads)
+  new <- if (!is.null(newdata)) new_points(own$gp, newdata, own$threads)
+  .Call(C_residual_knn, own$gp, own$tree, k, queries, new, predecessors, method, budget, own$threads, FALSE)
 }
 
 is_exact <- function(nn) is.infinite(nn$budget)

@@ -58,6 +58,7 @@ check_tree <- function(tree, arg = "tree") {
   wanted <- stats::setNames(lapply(c(nrow(gp$x), rep(nodes, 7)), whole), tree_fields)
   check_elements(tree, c(list(
     lengthscale = function(x) is.double(x) && length(x) %in% c(1, ncol(gp$x)) && all(is.finite(x) & x > 0),
+    anisotropy = function(a) is.null(a) || is.double(a) && length(a) == 2 && all(is.finite(a)) && a[2] > 0,
     first = function(first) is.integer(first) && nodes > 0,
     radius = function(radius) is.double(radius) && length(radius) == nodes,
     index = function(index) is.null(index) || is.raw(index)
@@ -96,8 +97,8 @@ check_neighbours <- function(nn, arg = "nn") {
 }
 
 # What a fit holds beside its process, with a checksum of it.
-fit_parts <- c("kernel", "nugget", "noise_variance", "weights", "coefficients", "n", "k", "y", "X", "offset", "order", "id", "theta",
-               "fisher", "state")
+fit_parts <- c("kernel", "nugget", "noise_variance", "weights", "coefficients", "n", "k", "y", "X", "offset", "order",
+               "id", "theta", "fisher", "state")
 
 sealed <- function(fit) {
   fit$checksum <- fit_checksum(fit)

@@ -166,8 +166,8 @@ legend_entry <- function(label, pch, col, bg = NA) list(label = label, pch = pch
 #' Picture of a cover tree
 #'
 #' Draws the nodes of one level over the inputs: a disc for each, its centre and its radius in the units of
-#' the inputs. Leaves of earlier levels are drawn too, so that every point is covered. Inputs of one column
-#' lie on a line, and the height of a disc means no more than its width.
+#' the inputs (an ellipse where the kernel has an anisotropy). Leaves of earlier levels are drawn too, so that every
+#' point is covered. Inputs of one column lie on a line, and the height of a disc means no more than its width.
 #'
 #' @param x A [cover_tree()].
 #' @param level Which level; the default is the first with at least 12 nodes, or the last.
@@ -200,11 +200,14 @@ plot.cover_tree <- function(x, level = NULL, columns = 1:2, xlab = NULL, ylab = 
   lengthscale <- rep_len(x$lengthscale, ncol(points))
   spread <- if (flat) c(lengthscale, 0.9 / max(x$radius[drawn], .Machine$double.xmin)) else lengthscale[columns]
   angle <- seq(0, 2 * pi, length.out = 73)
+  disc <- cbind(spread[1] * cos(angle), spread[2] * sin(angle))
+  if (!is.null(x$anisotropy) && setequal(columns, 1:2)) {
+    disc <- disc[, columns] %*% t(solve(plane_map(x$anisotropy)))[, columns]
+  }
   for (node in drawn) {
     middle <- at[x$centre[node], ]
-    graphics::polygon(middle[1] + x$radius[node] * spread[1] * cos(angle),
-                      middle[2] + x$radius[node] * spread[2] * sin(angle), border = plot_colours$node,
-                      col = paste0(plot_colours$node, "12"))
+    graphics::polygon(middle[1] + x$radius[node] * disc[, 1], middle[2] + x$radius[node] * disc[, 2],
+                      border = plot_colours$node, col = paste0(plot_colours$node, "12"))
   }
   graphics::points(at[x$centre[drawn], , drop = FALSE], pch = 16, cex = 0.8, col = plot_colours$query)
   title <- paste0("level ", level, " of 0 to ", length(nodes) - 1, ": ", counted(sum(x$level == level), "node"))

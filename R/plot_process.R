@@ -3,8 +3,8 @@
 #' Pictures of a kernel and of a residual process
 #'
 #' A kernel is drawn as its correlation by distance, up to where it falls below 0.01, in units of the inputs (of the
-#' lengthscales, if there are several). A residual process is drawn as the share of each input's variance
-#' that its inducing inputs leave, over the inputs.
+#' lengthscales, if there are several); with anisotropy along the angle and, dashed, across it. A residual process is
+#' drawn as the share of each input's variance that its inducing inputs leave, over the inputs.
 #'
 #' @param x A [gp_kernel()] or a [residual_gp()].
 #' @param add Whether to add the curve to a picture.
@@ -21,6 +21,7 @@ plot.gp_kernel <- function(x, add = FALSE, ...) {
   many <- length(x$lengthscale) > 1
   unit <- x
   unit$variance <- 1
+  unit["anisotropy"] <- list(NULL)
   if (many) unit$lengthscale <- 1
   from <- residual_gp(matrix(0), unit, inducing = 0)
   at <- seq(0, 12 * unit$lengthscale, length.out = 400)
@@ -34,6 +35,9 @@ plot.gp_kernel <- function(x, add = FALSE, ...) {
                                   xlab = if (many) "distance in lengthscales" else "distance", main = format(x),
                                   cex.main = 1, font.main = 1), own)
     do.call(graphics::plot, c(list(at[seq_len(end)], correlation[seq_len(end)]), set))
+  }
+  if (!is.null(x$anisotropy)) {
+    graphics::lines(at * x$anisotropy[["ratio"]], correlation, lty = 2, col = if (is.null(own$col)) 1 else own$col)
   }
   invisible(x)
 }

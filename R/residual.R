@@ -47,7 +47,7 @@ residual_gp <- function(x, kernel, inducing = 200, nugget = 0, jitter = 1e-6,
                         threads = NULL) {
   x <- check_points(x, "x")
   kernel <- check_kernel(kernel, ncol(x))
-  check_spread(x, kernel$lengthscale)
+  check_spread(x, kernel)
   nugget <- check_nonnegative(nugget, "nugget")
   jitter <- check_nonnegative(jitter, "jitter")
   selection <- check_choice(selection, eval(formals()$selection), "selection")
@@ -55,7 +55,7 @@ residual_gp <- function(x, kernel, inducing = 200, nugget = 0, jitter = 1e-6,
   threads <- thread_count(threads)
   inducing <- if (is.null(dim(inducing)) && length(inducing) == 1) {
     m <- check_whole(inducing, "inducing", 0)
-    with_seed(seed, choose_inducing(x, kernel$lengthscale, m, selection, threads))
+    with_seed(seed, choose_inducing(x, kernel, m, selection, threads))
   } else {
     if (setequal(colnames(inducing), colnames(x))) inducing <- match_columns(inducing, colnames(x), "inducing")
     check_points(inducing, "inducing", ncol(x), least = 0)
@@ -64,9 +64,10 @@ residual_gp <- function(x, kernel, inducing = 200, nugget = 0, jitter = 1e-6,
 }
 
 # Squared distances must be numbers.
-check_spread <- function(x, lengthscale, arg = "x") {
+check_spread <- function(x, kernel, arg = "x") {
   ends <- apply(x, 2, range)
-  spread <- (ends[2, ] / 2 - ends[1, ] / 2) / lengthscale
+  spread <- (ends[2, ] / 2 - ends[1, ] / 2) / kernel$lengthscale
+  if (!is.null(kernel$anisotropy)) spread <- spread / kernel$anisotropy[["ratio"]]
   if (!all(spread < 1e150)) {
     refuse(arg, "spread over less than 1e150 lengthscales", paste("over", format(2 * max(spread), digits = 3)))
   }
@@ -79,19 +80,22 @@ new_residual_gp <- function(x, kernel, inducing, nugget, jitter, threads) {
                        parts[c("chol", "V", "variance")]), class = "residual_gp"))
 }
 
-choose_inducing <- function(x, lengthscale, m, selection, threads) {
+choose_inducing <- function(x, kernel, m, selection, threads) {
   if (m == 0) return(x[0, , drop = FALSE])
+  select <- function(selection, uniforms) {
+    .Call(C_select_inducing, isotropic(x, kernel), kernel$lengthscale, m, selection, uniforms, threads)
+  }
   distinct <- distinct_rows(x)
   if (m > length(distinct)) {
     refuse("inducing", paste("at most", length(distinct), "(the distinct rows of `x`)"), m)
   }
   chosen <- switch(selection,
     "random" = sort(distinct[sample.int(length(distinct), m)]),
-    "maxmin" = .Call(C_select_inducing, x, lengthscale, m, selection, NULL, threads),
-    "kmeans++" = .Call(C_select_inducing, x, lengthscale, m, selection, stats::runif(m + 1), threads)
+    "maxmin" = select("maxmin", NULL),
+    "kmeans++" = select("kmeans++", stats::runif(m + 1))
   )
   if (selection == "kmeans++") {
-    matrix(chosen, m, dimnames = list(NULL, colnames(x)))
+    isotropic(matrix(chosen, m, dimnames = list(NULL, colnames(x))), kernel, back = TRUE)
   } else {
     x[chosen, , drop = FALSE]
   }
@@ -128,7 +132,7 @@ residual_process <- function(x, kernel, V, variance = pmax(kernel$variance - col
                              nugget = 0) {
   x <- check_points(x, "x")
   kernel <- check_kernel(kernel, ncol(x))
-  check_spread(x, kernel$lengthscale)
+  check_spread(x, kernel)
   if (!is.matrix(V) || !is.numeric(V) || ncol(V) != nrow(x)) {
     refuse("V", paste("a numeric matrix of", counted(nrow(x), "column"), "(the rows of `x`)"),
            describe(V))

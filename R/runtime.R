@@ -34,7 +34,8 @@ thread_count <- function(threads) {
   threads <- check_whole(threads, "threads", 1)
   most <- .Call(C_threads_limit)
   if (threads <= most) return(threads)
-  warning(user_call(), "`threads` = ", threads, " is more than this machine serves; ", most, " are used.", call. = FALSE)
+  warning(user_call(), "`threads` = ", threads, " is more than this machine serves; ", most, " are used.",
+          call. = FALSE)
   most
 }
 

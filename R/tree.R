@@ -21,9 +21,9 @@
 #' @param ... Not used.
 #' @return A list of class `"cover_tree"`, made of ordinary R vectors: `gp`; `lengthscale`, that of the
 #'   build; `perm`, the rows of `x` in tree order; and for every node, breadth first, `first` and `count`
-#'   (its range in `perm`), `parent` (0 for the root), `child` and `children` (the first child and how many, 0 for a leaf), `centre` (a row
-#'   of `x`), `level` (0 for the root) and `radius` (the largest distance from the centre to one of its
-#'   points, in the scaled units of the build). Last, `index`, a raw vector of about a quarter of the size of
+#'   (its range in `perm`), `parent` (0 for the root), `child` and `children` (the first child and how many, 0 for a
+#'   leaf), `centre` (a row of `x`), `level` (0 for the root) and `radius` (the largest distance from the centre to one
+#'   of its points, in the scaled units of the build). Last, `index`, a raw vector of about a quarter of the size of
 #'   the features `V`; a machine with other vector instructions makes its own when it reads the tree from a
 #'   file.
 #' @section Errors:
@@ -47,8 +47,8 @@ cover_tree <- function(gp, threads = NULL, ...) {
   check_dots(...)
   check_gp(gp)
   threads <- thread_count(threads)
-  nodes <- .Call(C_cover_tree, gp$x, gp$kernel$lengthscale, threads)
-  index_tree(c(list(gp = gp, lengthscale = gp$kernel$lengthscale), nodes), threads)
+  nodes <- .Call(C_cover_tree, gp$x, gp$kernel$lengthscale, gp$kernel$anisotropy, threads)
+  index_tree(c(list(gp = gp, lengthscale = gp$kernel$lengthscale, anisotropy = gp$kernel$anisotropy), nodes), threads)
 }
 
 # Adds what searches derive from the residual process of a tree; in a form of screening that tests name, or the fastest.
@@ -79,7 +79,7 @@ update.cover_tree <- function(object, kernel = object$gp$kernel, gp = NULL, thre
     refuse("gp", "given to update the tree of a residual_process()", "NULL")
   }
   kernel <- check_kernel(kernel, ncol(old$x))
-  check_spread(old$x, kernel$lengthscale)
+  check_spread(old$x, kernel)
   threads <- thread_count(threads)
   object$gp <- new_residual_gp(old$x, kernel, old$inducing, old$nugget, old$jitter, threads)
   index_tree(unclass(object), threads)

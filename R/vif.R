@@ -66,7 +66,8 @@ contrast_matrix <- function(id, coef) {
 #' @param X Covariates of the mean, n x p; `NULL` for mean zero.
 #' @param gradient `TRUE` adds the attribute `"gradient"`: derivatives to the logarithms of `variance`,
 #'   `lengthscale` (as many as the kernel has), `nugget`, and for family `"matern"` `smoothness`, with
-#'   neighbours and inducing inputs held fixed.
+#'   neighbours and inducing inputs held fixed. Of a kernel with anisotropy also to `angle`, in degrees, and to the
+#'   logarithm of `ratio`; `lengthscale` is then that of the plane.
 #' @return A number.
 #' @section Errors:
 #' `y` of another length or with missing values; `X` with other rows or collinear columns; a covariance
@@ -97,41 +98,66 @@ vif_loglik <- function(y, gp, nn, nugget, X = NULL, noise_variance = NULL, gradi
   gradient <- check_flag(gradient, "gradient")
   if (gradient && is.null(gp$chol)) refuse("gradient", "FALSE for a residual_process()", "TRUE")
   threads <- thread_count(threads)
-  evaluation <- vif_evaluate(y, gp, id, noise, X, threads, gradient, nugget = nugget)
-  structure(evaluation$loglik, gradient = evaluation$gradient)
+  turned <- !is.null(gp$kernel$anisotropy)
+  evaluation <- vif_evaluate(y, gp, id, noise, X, threads, gradient, nugget = nugget, plane = turned)
+  slope <- evaluation$gradient
+  structure(evaluation$loglik, gradient = if (gradient && turned) gradient_in_plane(slope, gp$kernel) else slope)
 }
 
 # Likelihood and all that predictions need; with `gradient` and `information` also what these say of the logarithms of
 # the covariance parameters. The information serves the steps of an optimiser, and standard errors if it is asked for as
 # "accurate", which costs more where there are inducing inputs. With `columns` there is one lengthscale for each column.
+# With `plane` they are to the lengthscales of in_plane_directions(), named plane1 to plane3, and of the other columns.
 # `nugget` is what of the noise is in proportion to the nugget: one number or one for each point.
-# Evaluations that follow each other save the time that the system takes to clear memory with a `memory`, vif_memory(), of theirs.
+# Evaluations that follow each other save the time that the system takes to clear memory with a `memory`, vif_memory(),
+# of theirs.
 vif_evaluate <- function(y, gp, id, noise, X, threads, gradient = FALSE, information = FALSE, nugget = 0,
-                         columns = length(gp$kernel$lengthscale) > 1, memory = NULL) {
+                         columns = plane || length(gp$kernel$lengthscale) > 1, memory = NULL, plane = FALSE) {
+  if (plane) gp <- in_plane_directions(gp)
   values <- unname(rbind(y, if (!is.null(X)) t(X))) # a column a point, as the core wants them
   storage.mode(values) <- "double"
   how <- if (identical(information, "accurate")) 2L else as.integer(information)
   found <- .Call(C_vif_likelihood, gp, noise, as.double(nugget), id, values, gradient, how, columns, memory,
                  threads)
+  named_derivatives(found, gp$kernel, ncol(gp$x), columns, plane)
+}
+
+# Names of the gradient and the information that the core has found for d columns, and from those of all columns those
+# of one lengthscale where the kernel has one.
+named_derivatives <- function(found, kernel, d, columns = length(kernel$lengthscale) > 1, plane = FALSE) {
   if (is.null(found$gradient)) return(found)
-  d <- if (columns) ncol(gp$x) else 1
-  matern <- gp$kernel$family == "matern"
-  labels <- derivative_names(d, matern)
+  matern <- kernel$family == "matern"
+  labels <- derivative_names(if (columns) d else 1, matern)
+  if (plane) labels <- plane_labels(labels)
   names(found$gradient) <- labels
   if (!is.null(found$fisher)) dimnames(found$fisher) <- list(labels, labels)
   if (!columns) return(found)
   found$gradient_columns <- unname(found$gradient[1 + seq_len(d)])
   found$fisher_columns <- found$fisher
-  if (length(gp$kernel$lengthscale) > 1) return(found)
+  if (plane || length(kernel$lengthscale) > 1) return(found)
   # one lengthscale for all columns: the chain rule
   group <- match(sub("[0-9]+$", "", labels), derivative_names(1, matern))
   found$gradient <- drop(rowsum(found$gradient, group))
   names(found$gradient) <- derivative_names(1, matern)
-  if (how) {
+  if (!is.null(found$fisher)) {
     found$fisher <- rowsum(t(rowsum(found$fisher, group)), group)
     dimnames(found$fisher) <- list(names(found$gradient), names(found$gradient))
   }
   found
+}
+
+# Derivatives of vif_evaluate(plane = TRUE) as those to lengthscale (of the plane, or of all columns if it is one),
+# angle in degrees and logarithm of the ratio.
+gradient_in_plane <- function(slope, kernel) {
+  at <- grep("^plane", names(slope))
+  other <- grep("^lengthscale", names(slope))
+  plane <- drop(plane_gradient(kernel$anisotropy) %*% slope[at])
+  if (length(kernel$lengthscale) == 1) {
+    plane[["lengthscale"]] <- plane[["lengthscale"]] + sum(slope[other])
+    other <- integer()
+  }
+  rest <- slope[names(slope) %in% c("nugget", "smoothness")]
+  c(slope["variance"], plane["lengthscale"], slope[other], plane[c("angle", "ratio")], rest)
 }
 
 vif_memory <- function() .Call(C_vif_memory)

@@ -72,8 +72,7 @@ augment.vif <- function(x, data = NULL, newdata = NULL, se_fit = FALSE,
   predicted <- if (is.null(newdata)) {
     predict.vif(x, se.fit = TRUE, interval = interval, level = level, ...)
   } else {
-    plain <- if (inherits(newdata, "sf")) placed(x, newdata) else newdata
-    predict.vif(x, plain, interval = interval, level = level, ...)
+    predict.vif(x, newdata, interval = interval, level = level, ...)
   }
   out <- if (!is.null(newdata)) {
     newdata

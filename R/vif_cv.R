@@ -94,7 +94,7 @@ folds_of <- function(fit, folds, blocks, seed) {
     blocks <- check_whole(blocks, "blocks", 2)
     if (blocks > n) refuse("blocks", paste("at most", n, "(the observations)"), blocks)
     x <- fitted_inputs(fit)$x
-    blocks <- compact_blocks(sweep(x, 2, fit$kernel$lengthscale, `/`), blocks)
+    blocks <- compact_blocks(in_lengthscales(x, fit$kernel), blocks)
   } else if (length(blocks) != n || anyNA(blocks)) {
     refuse("blocks", paste("NULL, a number or one block for each of", counted(n, "observation")), describe(blocks))
   }
@@ -181,10 +181,12 @@ refitted <- function(fit, held, kept) {
   response <- if (is.null(kept$offset)) kept$y else kept$y - kept$offset
   again <- vif_fit.default(response, inputs$x[-held, , drop = FALSE], X = kept$X, kernel = fit$kernel,
                            inducing = fit$gp$inducing, k = kept$k, nugget = if (fit$nugget_fixed) fit$nugget,
-                           noise_variance = kept$noise_variance, weights = kept$weights, neighbours = fit$neighbours, jitter = fit$gp$jitter,
+                           noise_variance = kept$noise_variance, weights = kept$weights,
+                           neighbours = fit$neighbours, jitter = fit$gp$jitter,
                            start = list(kernel = fit$kernel, nugget = fit$nugget),
-                           lengthscale = own_groups(fit),
-                           smoothness = if ("smoothness" %in% names(fit$theta)) "estimate" else "fixed", progress = FALSE)
+                           lengthscale = own_groups(fit), anisotropy = if (estimates_plane(fit$settings)) TRUE,
+                           smoothness = if (estimates_smoothness(fit$settings)) "estimate" else "fixed",
+                           progress = FALSE)
   again$offset <- kept$offset
   again
 }

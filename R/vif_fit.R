@@ -25,6 +25,9 @@
 #' for each group: `lengthscale = list(space = c("x", "y", "z"), time = "day")`. For longitude and latitude use sf
 #' data or [sphere_points()].
 #'
+#' *Direction.* Where a wind, a river or the layers of a rock make correlations reach further in one direction,
+#' `anisotropy = TRUE` estimates which and by how much. `anova()` against the fit without it says whether it is needed.
+#'
 #' *k and inducing.* The defaults, 30 and 200, are enough for most maps. `summary(fit, check = TRUE)` evaluates the
 #' log-likelihood with twice as many neighbours: if it moves by more than about 1, double `k`. More inducing inputs
 #' (500) pay for smooth processes with long lengthscales and in more than three dimensions.
@@ -90,31 +93,37 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #'   `kernel` (and a tenth of its variance as the nugget); or a list of a `kernel` and a `nugget`.
 #' @param lengthscale Groups of columns of the inputs that share a lengthscale, a named list of names or numbers of
 #'   columns such as `list(space = c("x", "y", "z"), time = "day")`; `NULL` leaves it to `kernel`.
-#' @param smoothness `"estimate"` estimates the smoothness of a kernel of family `"matern"`, too.
+#' @param anisotropy Geometric anisotropy in the plane of the first two columns of the inputs, whose correlations then
+#'   reach further in one direction than across it: `TRUE` estimates its angle and ratio, `c(angle = 30, ratio = 0.5)`
+#'   holds them fixed, see [gp_kernel()]; `FALSE` is for none, and `NULL` for what `kernel` says.
+#' @param smoothness For family `"matern"`: `"estimate"` estimates the smoothness, too; a number holds it fixed;
+#'   `"fixed"` is for that of `kernel`.
 #' @param iterations The largest number of iterations of the optimiser in total.
 #' @param jitter See [residual_gp()].
 #' @param seed Seed of all random choices. The session's random numbers are left untouched.
 #' @param threads Number of threads, see [vecchiann_info()].
 #' @param progress Whether to report every step.
 #' @param family Family of the responses: `gaussian()`, `binomial()` (links `"logit"` and `"probit"`), `poisson()`,
-#'   `Gamma("log")`, [nbinom2()], [beta_family()] or [student_t()]; `y` as these take it. All but the first are fitted by
-#'   Laplace's approximation, see [families][nbinom2]; they have no `nugget`, no `noise_variance` and no `smoothness`
+#'   `Gamma("log")`, [nbinom2()], [beta_family()] or [student_t()]; `y` as these take it. All but the first are fitted
+#'   by Laplace's approximation, see [families][nbinom2]; they have no `nugget`, no `noise_variance` and no `smoothness`
 #'   to estimate.
 #' @param offset Known part of the linear predictor of families other than `gaussian()`, such as the log of an exposure;
 #'   in a formula `offset()`.
 #' @param laplace Which process of a family other than `gaussian()` has the VIF approximation: `"latent"`, the process
 #'   itself, by conjugate gradients and stochastic Lanczos quadrature (random numbers by `seed`, the same in every step;
-#'   `loglik_se` of the fit is the standard error that they leave in the log-likelihood, 0 where a sparse factor gives it
-#'   exactly: up to 10,000 observations in one or two dimensions), or `"noisy"`, the process plus the noise of working
-#'   responses, which is faster, deterministic and less accurate.
+#'   `loglik_se` of the fit is the standard error that they leave in the log-likelihood, 0 where a sparse factor gives
+#'   it exactly: up to 10,000 observations in one or two dimensions), or `"noisy"`, the process plus the noise of
+#'   working responses, which is faster, deterministic and less accurate.
+#' @param cluster A cluster of package parallel whose workers share the work on more than 4,000 observations, with
+#'   `threads` threads each, or `NULL`; see [vecchiann_cluster]. Estimates are the same. For `gaussian()` only.
 #' @export
 vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), inducing = 200, k = 30,
                             nugget = NULL, noise_variance = NULL, order = "maxmin",
                             neighbours = c("selected", "residual", "euclidean"), start = "auto",
-                            lengthscale = NULL, smoothness = c("fixed", "estimate"), weights = NULL,
+                            lengthscale = NULL, anisotropy = NULL, smoothness = c("fixed", "estimate"), weights = NULL,
                             iterations = 100, jitter = 1e-6, seed = 1, threads = NULL,
                             progress = interactive(), family = stats::gaussian(), offset = NULL,
-                            laplace = c("latent", "noisy"), ...) {
+                            laplace = c("latent", "noisy"), cluster = NULL, ...) {
   if ("neighbors" %in% ...names()) {
     neighbours <- list(...)$neighbors
     check_dots_but("neighbors", ...)
@@ -134,13 +143,15 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   } else {
     X <- check_covariates(X, n)
   }
-  if (is.character(kernel)) kernel <- gp_kernel(kernel)
-  check_kernel(kernel, ncol(x))
+  if (!is.numeric(smoothness)) smoothness <- check_choice(smoothness, c("fixed", "estimate"), "smoothness")
+  kernel <- kernel_of(kernel, smoothness)
+  if (is.numeric(smoothness)) smoothness <- "fixed"
+  plane <- isTRUE(anisotropy)
+  kernel <- kernel_in_plane(check_kernel(kernel, ncol(x)), anisotropy, x)
   k <- cap(check_whole(k, "k", 1), n - 1L, "k", "the other observations", tell = !missing(k))
   if (!is.null(nugget)) nugget <- check_nonnegative(nugget, "nugget")
   extra <- check_noise(0, noise_variance, n)
   neighbours <- check_choice(neighbours, c("selected", "residual", "euclidean"), "neighbours")
-  smoothness <- check_choice(smoothness, c("fixed", "estimate"), "smoothness")
   if (smoothness == "estimate" && kernel$family != "matern") {
     refuse("smoothness", sprintf('"fixed" for family "%s"; family "matern" has one to estimate', kernel$family),
            '"estimate"')
@@ -148,17 +159,20 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   iterations <- check_whole(iterations, "iterations", 1)
   jitter <- check_nonnegative(jitter, "jitter")
   seed <- check_whole(seed, "seed", -.Machine$integer.max)
-  threads <- worthwhile_threads(thread_count(threads), n)
+  each <- thread_count(threads) # of the workers of a cluster
+  threads <- worthwhile_threads(each, n)
+  cluster <- check_cluster(cluster)
   progress <- progress_line(check_flag(progress, "progress"))
   on.exit(progress())
   if (!is_gaussian(family)) {
     refuse_beside_family(nugget, noise_variance, smoothness)
+    if (!is.null(cluster)) refuse("cluster", "NULL with a family other than gaussian()", describe(cluster))
     inducing <- cap_inducing(inducing, x, tell = !missing(inducing))
-    groups <- lengthscale_groups(lengthscale, x, kernel)
+    groups <- lengthscale_groups(lengthscale, x, kernel, plane)
     if (is.null(lengthscale)) tell_units(x, kernel)
     settings <- list(kernel = kernel, inducing = inducing, k = k, neighbours = neighbours, jitter = jitter, seed = seed,
                      threads = threads, groups = groups, scale = input_scale(x, groups), smoothness = smoothness,
-                     laplace = check_choice(laplace, c("latent", "noisy"), "laplace"))
+                     plane = plane, laplace = check_choice(laplace, c("latent", "noisy"), "laplace"))
     call <- as_call(match.call())
     return(fit_laplace(y, x, X, family, weights, offset, settings, order, start, iterations, progress, call))
   }
@@ -168,7 +182,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   if (sum(flat^2) <= 1e-20 * sum(y^2) || stats::var(flat) == 0) {
     refuse("y", "varying beyond its mean", if (stats::var(y) == 0) "constant" else "a linear function of `X`")
   }
-  groups <- lengthscale_groups(lengthscale, x, kernel)
+  groups <- lengthscale_groups(lengthscale, x, kernel, plane)
   inducing <- cap_inducing(inducing, x, tell = !missing(inducing))
   if (is.null(lengthscale)) tell_units(x, kernel)
 
@@ -176,10 +190,14 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   data <- list(y = y, x = x, X = basis$Q, extra = extra, share = share)
   settings <- list(kernel = kernel, inducing = inducing, k = k, fixed = nugget, spread = stats::var(flat),
                    neighbours = neighbours, jitter = jitter, seed = seed, threads = threads,
-                   groups = groups, scale = input_scale(x, groups), smoothness = smoothness)
+                   groups = groups, scale = input_scale(x, groups), smoothness = smoothness, plane = plane)
+  if (!is.null(cluster)) {
+    settings$workers <- group_open(cluster, each)
+    on.exit(group_close(settings$workers), add = TRUE)
+  }
   start <- starting_values(start, data, settings, progress)
   if (is.null(start$at)) start$at <- on_grid(start$theta, settings)
-  order <- conditioning_order(order, x, to_kernel(start$at, settings)$lengthscale, seed)
+  order <- conditioning_order(order, x, to_kernel(start$at, settings), seed)
   data <- list(y = y[order], x = x[order, , drop = FALSE], X = basis$Q[order, , drop = FALSE],
                extra = extra[order], share = share[order])
   found <- maximise(start, data, settings, iterations, progress)
@@ -198,16 +216,17 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
     nugget_fixed = !is.null(nugget), noise_variance = noise_variance, weights = weights,
     neighbours = neighbours, y = y,
     X = X, order = order, gp = found$gp, id = found$structure$id,
-    theta = found$theta, settings = settings, at = found$structure$at, fisher = found$fisher,
+    theta = found$theta, settings = settings[names(settings) != "workers"], at = found$structure$at,
+    fisher = found$fisher,
     state = kept_state(found$evaluation, mean$B)
   ), class = "vif")
-  fit$bounded <- at_bounds(found$theta, settings, fit)
+  fit$bounded <- at_bounds(found$theta, settings)
   warn_bounds(fit)
   sealed(lean_fit(fit))
 }
 
-# Of a large fit the features of the process and the regression coefficients, n (m + k) numbers, are not kept: they are made again by
-# whole_fit(), in about the time of a fifth of an iteration, when predictions or residuals need them.
+# Of a large fit the features of the process and the regression coefficients, n (m + k) numbers, are not kept: they are
+# made again by whole_fit(), in about the time of a fifth of an iteration, when predictions or residuals need them.
 lean_fit <- function(fit, most = large_features) {
   if (length(fit$gp$V) > most) {
     fit$gp["V"] <- fit$gp["variance"] <- fit$state["coef"] <- list(NULL)
@@ -238,6 +257,28 @@ argument_hints <- c(
   REML = "fits are by maximum likelihood",
   m = "the number of neighbours is `k`, and of inducing inputs `inducing`"
 )
+
+# A kernel from a kernel or the name of a family, with the smoothness that vif_fit() is given as a number.
+kernel_of <- function(kernel, smoothness) {
+  if (is.character(kernel)) {
+    family <- check_family_name(kernel, "kernel")
+    if (family != "matern") {
+      kernel <- gp_kernel(family)
+    } else {
+      if (!is.numeric(smoothness) && !identical(smoothness, "estimate")) {
+        refuse("smoothness", 'a number, or "estimate", for kernel "matern"', describe(smoothness))
+      }
+      kernel <- gp_kernel("matern", smoothness = if (is.numeric(smoothness)) smoothness else 1.5)
+    }
+  }
+  check_class(kernel, "gp_kernel", "kernel")
+  if (!is.numeric(smoothness)) return(kernel)
+  if (!identical(kernel$family, "matern")) {
+    refuse("smoothness", sprintf('"fixed" for family "%s", which has its own', kernel$family), describe(smoothness))
+  }
+  kernel$smoothness <- check_smoothness(smoothness)
+  kernel
+}
 
 # For dots of which one argument has been read.
 check_dots_but <- function(read, ...) {
@@ -294,11 +335,15 @@ propose_groups <- function(names, spread) {
 # ---- parameters that the data do not determine ----
 
 # Covariance parameters within a factor e of a bound of the search: "lower" or "upper", by name.
-at_bounds <- function(theta, settings, fit) {
+at_bounds <- function(theta, settings) {
   bounds <- theta_bounds(settings)
   side <- ifelse(theta < bounds$lower + 1, "lower", ifelse(theta > bounds$upper - 1, "upper", NA))
-  names(side) <- names(coef.vif(fit, "covariance"))[seq_along(theta)]
-  side[!is.na(side)]
+  names(side) <- names(theta)
+  stretch <- is_stretch(names(side))
+  side[stretch & !is.na(side)] <- "lower"
+  names(side)[stretch] <- "ratio"
+  side <- side[!is.na(side)]
+  side[!duplicated(names(side))]
 }
 
 warn_bounds <- function(fit) {
@@ -337,11 +382,11 @@ as_call <- function(call) {
   call
 }
 
-conditioning_order <- function(order, x, lengthscale, seed) {
+conditioning_order <- function(order, x, kernel, seed) {
   n <- nrow(x)
   if (is.character(order)) {
     switch(check_choice(order, c("maxmin", "random", "none"), "order"),
-           maxmin = order_maxmin(sweep(x, 2, lengthscale, `/`)), random = order_random(x, seed),
+           maxmin = order_maxmin(in_lengthscales(x, kernel)), random = order_random(x, seed),
            none = seq_len(n))
   } else {
     if (length(order) != n || !identical(sort(as.integer(order)), seq_len(n))) {

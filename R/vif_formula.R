@@ -19,8 +19,13 @@ vif_fit.formula <- function(formula, coords, data = environment(formula), subset
   }
   place <- place_of(if (missing(coords)) NULL else coords, data, formula)
   data <- place$data
+  if (place$sphere && !is.null(wanted <- list(...)$anisotropy) && !isFALSE(wanted)) {
+    refuse("anisotropy", "FALSE for longitude and latitude, which are no plane (sf::st_transform() projects them)",
+           describe(wanted))
+  }
   full <- stats::terms(formula, data = if (is.data.frame(data)) data[setdiff(names(data), place$column)])
   if (!attr(full, "response")) refuse("formula", "one with a response, such as y ~ 1", deparse1(formula))
+  check_variables(stats::formula(full), place$coords, data)
   call <- match.call(expand.dots = FALSE)
   frame <- call[c(1, match(c("subset", "noise_variance", "weights"), names(call), 0))]
   frame[[1]] <- quote(stats::model.frame)
@@ -89,7 +94,21 @@ place_of <- function(coords, data, formula) {
     others <- setdiff(names(data), all.vars(formula[[2]]))
     coords <- stats::formula(stats::terms(coords, data = data[others]))
   }
-  list(coords = coords, data = data, column = column, origin = origin)
+  list(coords = coords, data = data, column = column, origin = origin, sphere = isTRUE(origin$sphere))
+}
+
+# What the formulas name must be in the data, or where the formula was written.
+check_variables <- function(formula, coords, data) {
+  if (!is.data.frame(data)) return(invisible())
+  there <- function(name) name %in% names(data) || exists(name, envir = environment(formula))
+  for (arg in c("formula", "coords")) {
+    names <- all.vars(if (arg == "formula") formula else coords)
+    absent <- names[!vapply(names, there, NA)]
+    if (length(absent)) {
+      known <- c(utils::head(names(data), 12), if (length(data) > 12) "...")
+      refuse(arg, paste0("made of columns of `data` (", paste(known, collapse = ", "), ")"), paste("of", absent[1]))
+    }
+  }
 }
 
 # Inputs given as a matrix become a column of the data, so that subset and missing values meet the same rows.

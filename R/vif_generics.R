@@ -35,7 +35,7 @@ nobs.vif <- function(object, ...) object$n
 
 #' @rdname vif_parts
 #' @export
-formula.vif <- function(x, ...) x$formula
+formula.vif <- function(x, ...) if (!is.null(x$formula)) stats::formula(x$formula) # step() leaves terms there
 
 #' @rdname vif_parts
 #' @importFrom stats sigma
@@ -161,8 +161,8 @@ anova.vif <- function(object, ...) {
               list(object$k, object$neighbours, nrow(object$gp$inducing)))
   }, NA)
   if (!all(same)) {
-    warning(warningCondition(paste("anova(): the fits differ in k, in the kind of neighbours or in the number of inducing",
-                                   "inputs, so that their log-likelihoods are approximated differently"),
+    warning(warningCondition(paste("anova(): the fits differ in k, in the kind of neighbours or in the number of",
+                                   "inducing inputs, so that their log-likelihoods are approximated differently"),
                              class = "vif_comparison", call = NULL))
   }
   order <- order(vapply(fits, `[[`, 0, "df"))

@@ -17,7 +17,7 @@ fit_laplace <- function(y, x, X, family, weights, offset, settings, order, start
   settings$fixed <- 0
   settings$family <- family
   begin <- laplace_start(start, data, settings, progress)
-  rows <- conditioning_order(order, x, to_kernel(begin$theta, settings)$lengthscale, settings$seed)
+  rows <- conditioning_order(order, x, to_kernel(begin$theta, settings), settings$seed)
   found <- laplace_maximise(begin, some_data(data, rows), settings, iterations, progress)
   if (!found$converged) {
     warn_laplace(paste0("vif_fit() has not converged (", found$message, "): the parameters reached so far are kept"))
@@ -43,7 +43,7 @@ fit_laplace <- function(y, x, X, family, weights, offset, settings, order, start
     state = list(coef = mode$state$coef, D = mode$state$D, root = mode$state$root, b = drop(mode$solved$b),
                  error = drop(mode$solved$error), residual = mode$response, B = mean$B)
   ), class = "vif")
-  fit$bounded <- at_bounds(found$theta, settings, fit)
+  fit$bounded <- at_bounds(found$theta, settings)
   warn_bounds(fit)
   sealed(lean_fit(fit))
 }
@@ -143,7 +143,8 @@ laplace_structure <- function(theta, data, settings, noise = NULL) {
 laplace_at <- function(par, structure, data, settings, eta = NULL, gradient = FALSE, tolerance = 1e-4,
                        noisy = settings$laplace == "noisy", probes = 20) {
   tryCatch({
-    gp <- make_gp(par$theta, data$x, structure$inducing, settings)
+    whole <- make_gp(par$theta, data$x, structure$inducing, settings)
+    gp <- if (estimates_plane(settings)) in_plane_directions(whole) else whole
     phi <- all_phi(settings$family, par$phi)
     found <- if (noisy) {
       laplace_evaluate(gp, structure$wide, data, settings$family, phi, par$beta, eta, settings$threads,
@@ -153,7 +154,8 @@ laplace_at <- function(par, structure, data, settings, eta = NULL, gradient = FA
                       settings$threads, gradient, tolerance, probes, settings$seed)
     }
     if (!is.finite(found$loglik)) found$loglik <- -Inf
-    c(found, list(gp = gp, par = par))
+    if (gradient && estimates_plane(settings)) names(found$gradient) <- plane_labels(names(found$gradient))
+    c(found, list(gp = whole, par = par))
   }, error = function(e) list(loglik = -Inf, failure = conditionMessage(e)))
 }
 
@@ -237,7 +239,8 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
   note <- function() {
     now <- proc.time()[["elapsed"]]
     row <- data.frame(stage = stage, observations = length(data$y), iteration = done, loglik = current$loglik,
-                      seconds = now - clock, t(exp(par[seq_len(sum(count))])))
+                      seconds = now - clock,
+                      t(c(natural_parameters(unpack(par)$theta, settings), unpack(par)$phi)))
     clock <<- now
     history <<- rbind(history, row)
     if (is.function(progress)) progress(stage, row$iteration, row$loglik)

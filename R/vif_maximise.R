@@ -34,7 +34,8 @@ subset_estimate <- function(data, settings, progress) {
   for (stage in names(stage_sizes(nrow(data$x)))) {
     part <- subset_of(data, settings, stage_sizes(nrow(data$x))[[stage]], found$theta)
     modes <- if (is.null(found)) grid_modes(part$data, part$settings) else list(found$theta)
-    climbs <- lapply(modes, climb, data = part$data, settings = part$settings, stage = stage, limit = 30,
+    data_of_stage <- shard_data(part$data, part$settings)
+    climbs <- lapply(modes, climb, data = data_of_stage, settings = part$settings, stage = stage, limit = 30,
                      tolerance = 1e-2, progress = progress)
     value <- vapply(climbs, function(climbed) climbed$at$value, 0)
     best <- climbs[[which.max(value)]]
@@ -48,8 +49,13 @@ subset_estimate <- function(data, settings, progress) {
 # that cost little.
 subset_of <- function(data, settings, size, theta = NULL, group = 50) {
   n <- nrow(data$x)
-  scale <- if (is.null(theta)) settings$scale[settings$groups$of %or% 1] else to_kernel(theta, settings)$lengthscale
-  unit <- sweep(data$x, 2, scale, `/`)
+  kernel <- settings$kernel
+  if (is.null(theta)) {
+    kernel$lengthscale <- settings$scale[settings$groups$of %or% 1]
+  } else {
+    kernel <- to_kernel(theta, settings)
+  }
+  unit <- in_lengthscales(data$x, kernel)
   rows <- if (n <= size) seq_len(n) else with_seed(settings$seed, {
     centres <- sample.int(n, ceiling(size / 2 / group))
     process <- new_residual_gp(unit, gp_kernel("matern12"), unit[0, , drop = FALSE], 0, 0, settings$threads)
@@ -111,6 +117,7 @@ grid_modes <- function(data, settings) {
 
 # Inducing inputs and conditioning sets, those of the grid point `at`.
 structure_of <- function(theta, data, settings, at = on_grid(theta, settings)) {
+  if (!is.null(data$shards)) return(shard_structure(at, data, settings))
   gp <- make_gp(at, data$x, settings$inducing, settings)
   noise <- to_nugget(at, settings) * data$share + data$extra
   list(at = at, inducing = gp$inducing, id = neighbours_of(gp, noise, settings))
@@ -121,7 +128,7 @@ structure_of <- function(theta, data, settings, at = on_grid(theta, settings)) {
 neighbours_of <- function(gp, noise, settings, queries = NULL) {
   threads <- threads_or_null(settings$threads)
   selected <- settings$neighbours == "selected"
-  candidates <- if (!selected) 1 else if (ncol(gp$x) <= 2) 3 else 4
+  candidates <- if (selected) candidates_for(gp$x) else 1
   pool <- residual_knn(searched_process(settings$neighbours, gp), settings$k * candidates, predecessors = TRUE,
                        queries = queries, method = if (settings$neighbours == "residual") "auto" else "level",
                        threads = threads, progress = FALSE)
@@ -129,6 +136,9 @@ neighbours_of <- function(gp, noise, settings, queries = NULL) {
   unname(conditioning_sets(gp, settings$k, nugget = noise, pool = pool, queries = queries, threads = threads,
                            progress = FALSE)$id)
 }
+
+# Candidates for each place of a set.
+candidates_for <- function(x) if (ncol(x) <= 2) 3 else 4
 
 searched_process <- function(neighbours, gp) {
   if (neighbours == "residual") gp else euclidean_process(gp, NA_integer_)
@@ -145,13 +155,14 @@ large_features <- 1e7
 # Log-likelihood at theta for a given structure, with its gradient and expected information in theta unless these
 # are not wanted (that of a step, unless "accurate" is asked for); -Inf where a covariance is not positive definite.
 evaluate <- function(theta, structure, data, settings, derivatives = TRUE, information = derivatives) {
+  if (!is.null(data$shards)) return(shard_evaluate(theta, structure, data, settings, derivatives))
   nugget <- to_nugget(theta, settings) * data$share
   tryCatch({
     gp <- make_gp(theta, data$x, structure$inducing, settings)
     if (length(gp$V) > large_features) gc() # those of the evaluation before
     evaluation <- vif_evaluate(data$y, gp, structure$id, nugget + data$extra, data$X, settings$threads,
                                gradient = derivatives, information = information, nugget = nugget,
-                               memory = settings$memory)
+                               memory = settings$memory, plane = derivatives && estimates_plane(settings))
     if (!is.finite(evaluation$loglik)) return(list(value = -Inf))
     list(value = evaluation$loglik, theta = theta, evaluation = evaluation,
          gradient = if (derivatives) to_theta_slope(evaluation$gradient, theta, settings),
@@ -164,6 +175,7 @@ evaluate <- function(theta, structure, data, settings, derivatives = TRUE, infor
 # Climbs on all data. The structure stays that of its grid point unless the parameters leave its neighbourhood.
 maximise <- function(start, data, settings, iterations, progress, searches = 4) {
   settings$memory <- vif_memory()
+  data <- shard_data(data, settings)
   theta <- start$theta
   history <- start$history
   done <- 0
@@ -178,9 +190,21 @@ maximise <- function(start, data, settings, iterations, progress, searches = 4) 
     if (!found$settled || !off_grid(theta, at, settings)) break
     at <- on_grid(theta, settings)
   }
-  list(theta = theta, fisher = structure(found$at$fisher, of_steps = TRUE), evaluation = found$at$evaluation, structure = found$structure,
-       gp = make_gp(theta, data$x, found$structure$inducing, settings), value = found$at$value,
-       converged = found$settled, message = found$message, iterations = done, history = history)
+  if (!is.null(data$shards)) found$at <- shard_complete(found$at, found$structure, data, settings)
+  list(theta = theta, fisher = structure(found$at$fisher, of_steps = TRUE), evaluation = found$at$evaluation,
+       structure = found$structure, gp = final_gp(theta, data, found$structure$inducing, settings),
+       value = found$at$value, converged = found$settled, message = found$message, iterations = done, history = history)
+}
+
+# The process at the end, without the features that lean_fit() would leave out where workers have made the others.
+final_gp <- function(theta, data, inducing, settings) {
+  if (is.null(data$shards) || NROW(inducing) * nrow(data$x) <= large_features) {
+    return(make_gp(theta, data$x, inducing, settings))
+  }
+  gp <- make_gp(theta, data$x[1, , drop = FALSE], inducing, settings)
+  gp$x <- data$x
+  gp[c("V", "variance")] <- list(NULL)
+  gp
 }
 
 # One climb by Fisher scoring with sets held fixed. Where the model does not hold the likelihood curves otherwise than
@@ -198,7 +222,7 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
     now <- proc.time()[["elapsed"]]
     spent <- now - clock
     row <- data.frame(stage = stage, observations = length(data$y), iteration = done, loglik = current$value,
-                      seconds = spent, t(exp(current$theta)))
+                      seconds = spent, t(natural_parameters(current$theta, settings)))
     clock <<- now
     history <<- rbind(history, row)
     if (!is.function(progress)) return()

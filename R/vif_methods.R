@@ -80,8 +80,8 @@ summary.vif <- function(object, check = FALSE, ...) {
   table <- cbind(Estimate = estimate, "Std. Error" = error, "z value" = z,
                  "Pr(>|z|)" = 2 * stats::pnorm(-abs(z)))
   structure(list(fit = object, coefficients = table, covariance = covariance_table(object), aic = stats::AIC(object),
-                 residuals = stats::quantile(if (is_laplace(object)) residuals_laplace(object, "quantile", seed = 1) else {
-                   fit_residuals(object, "standardised")
+                 residuals = stats::quantile(if (!is_laplace(object)) fit_residuals(object, "standardised") else {
+                   residuals_laplace(object, "quantile", seed = 1)
                  }),
                  refined = if (check) refined_loglik(object, 2L * object$k)),
             class = "summary.vif")
@@ -141,7 +141,8 @@ print.summary.vif <- function(x, digits = 4, ...) {
 #'
 #' @param object A [vif_fit()].
 #' @param type `"all"` for the mean coefficients `beta` followed by `variance`, `lengthscale` (if there are several,
-#'   with the name of the column or group, as `lengthscale.lon`, or a number), `nugget` and an estimated `smoothness`
+#'   with the name of the column or group, as `lengthscale.lon`, or a number), an estimated `angle` and `ratio` (see
+#'   [gp_kernel()]), `nugget` and an estimated `smoothness`
 #'   (instead of these the parameters of the [family][nbinom2] where it is not `gaussian()`);
 #'   `"mean"` or `"covariance"` for one of the two.
 #' @param ... Not used; any other argument is an error.
@@ -154,7 +155,7 @@ print.summary.vif <- function(x, digits = 4, ...) {
 coef.vif <- function(object, type = c("all", "mean", "covariance"), ...) {
   check_dots(...)
   type <- check_choice(type, c("all", "mean", "covariance"), "type")
-  own <- exp(object$theta)
+  own <- natural_parameters(object$theta, object$settings)
   if (is_laplace(object)) own <- c(own, object$phi)
   after <- names(own) %in% c("nugget", "smoothness")
   covariance <- c(own[!after], nugget = if (!is_laplace(object)) object$nugget, own[names(own) == "smoothness"])
@@ -167,7 +168,8 @@ coef.vif <- function(object, type = c("all", "mean", "covariance"), ...) {
 #' For the mean, the covariance matrix of the generalised least squares estimate and Wald intervals. For the covariance
 #' parameters, both come from the expected (Fisher) information of their logarithms: intervals are
 #' computed on the log scale and transformed back, so that they are positive and not symmetric; `vcov()` gives
-#' variances on the natural scale by the delta method.
+#' variances on the natural scale by the delta method. The angle of an anisotropy (degrees) has symmetric intervals; it
+#' is hardly known where the ratio is near 1, and intervals for the ratio end at 1.
 #'
 #' @param object A [vif_fit()].
 #' @param which `"mean"` or `"covariance"`.
@@ -209,7 +211,12 @@ confint.vif <- function(object, parm, level = 0.95, ...) {
   out <- limits(mean, sqrt(diag(object$vcov)))
   if (any(parm %in% free)) {
     estimate <- free_parameters(object)
-    out <- rbind(out, exp(limits(log(estimate), sqrt(diag(log_vcov(object))))))
+    positive <- names(estimate) != "angle"
+    at <- ifelse(positive, log(abs(estimate)), estimate)
+    own <- limits(at, sqrt(diag(log_vcov(object))))
+    own[positive, ] <- exp(own[positive, ])
+    own[names(estimate) == "ratio", ] <- pmin(own[names(estimate) == "ratio", ], 1)
+    out <- rbind(out, own)
   }
   rownames(out) <- c(names(mean), if (any(parm %in% free)) free)
   tail <- (1 - level) / 2
@@ -231,20 +238,28 @@ free_parameters <- function(object) {
   if (object$nugget_fixed) all[names(all) != "nugget"] else all
 }
 
-# Covariance matrix of the logarithms of the covariance parameters. What has run to a bound has none and is held there.
+# Covariance matrix of the logarithms of the covariance parameters, and of the angle. What has run to a bound has none
+# and is held there.
 log_vcov <- function(object) {
   need_fisher(object)
   names <- names(free_parameters(object))
   fisher <- accurate_fisher(object)
-  free <- which(!names %in% names(object$bounded))
+  slopes <- natural_slopes(object$theta, object$settings)
+  held <- names(object$bounded)
+  if ("ratio" %in% held) held <- c(held, "angle")
+  free <- which(!rownames(slopes) %in% held)
   out <- matrix(NA_real_, length(names), length(names), dimnames = list(names, names))
   root <- tryCatch(chol(fisher[free, free, drop = FALSE]), error = function(e) NULL)
-  if (length(free) && !is.null(root)) out[free, free] <- chol2inv(root)
+  if (!length(free) || is.null(root)) return(out)
+  known <- rowSums(slopes[, -free, drop = FALSE] != 0) == 0
+  known <- names(which(known & !is.na(known)))
+  out[known, known] <- slopes[known, free] %*% chol2inv(root) %*% t(slopes[known, free])
   out
 }
 
 covariance_vcov <- function(object) {
   estimate <- free_parameters(object)
+  estimate[names(estimate) == "angle"] <- 1
   log_vcov(object) * outer(estimate, estimate)
 }
 

@@ -59,7 +59,10 @@ inputs_by_formula <- function(object, newdata) {
   terms <- stats::delete.response(object$terms)
   absent <- setdiff(intersect(c(all.vars(object$coords), all.vars(terms)), object$columns), names(newdata))
   if (length(absent)) {
-    refuse("newdata", paste("with column", absent[1]), paste("one of", paste(names(newdata), collapse = ", ")))
+    # functions that read a raster by its layers know no coordinates
+    place <- all(absent %in% all.vars(object$coords))
+    hint <- if (place) " (of rasters terra::interpolate() gives the coordinates, too)"
+    refuse("newdata", paste0("with column ", absent[1], hint), paste("one of", paste(names(newdata), collapse = ", ")))
   }
   frame <- new_frame(terms, newdata, object$xlevels)
   X <- stats::model.matrix(terms, frame, contrasts.arg = object$contrasts)
@@ -92,7 +95,11 @@ placed <- function(object, newdata) {
     newdata <- as.data.frame(newdata)
   }
   if (is.matrix(newdata) && !is.null(colnames(newdata))) newdata <- as.data.frame(newdata)
-  if (!is.data.frame(newdata)) refuse("newdata", "a data frame, as the fit has a formula", describe(newdata))
+  if (!is.data.frame(newdata)) {
+    raster <- c(stars = "; the map of a stars object is predict(newdata, fit)",
+                SpatRaster = "; the map of a raster is terra::interpolate(newdata, fit)")[class(newdata)[1]]
+    refuse("newdata", "a data frame, as the fit has a formula", paste0(describe(newdata), if (!is.na(raster)) raster))
+  }
   if (is.null(origin)) return(newdata)
   if (identical(origin$kind, "sf")) return(sf_from_columns(newdata, object$place))
   absent <- setdiff(origin$names, names(newdata))

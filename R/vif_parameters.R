@@ -1,10 +1,15 @@
 # Parameters of a fit: theta = log(variance, lengthscales, nugget unless fixed, smoothness if estimated), its scale
-# and its bounds.
+# and its bounds. Where anisotropy is estimated, the lengthscale of the plane is the geometric mean of those along the
+# angle and across, and two further parameters are stretch1 = s cos(2 angle), stretch2 = s sin(2 angle), s =
+# -log(ratio): the elements of the logarithm of the metric. The likelihood is smooth in them at ratio 1 too, where there
+# is no angle.
 
 # Names of the lengthscale parameters, and for each column of the inputs the number of its own: one for all columns,
 # one for each, or one for each of the named groups of columns in `groups`.
-lengthscale_groups <- function(groups, x, kernel) {
+lengthscale_groups <- function(groups, x, kernel, plane = FALSE) {
   columns <- ncol(x)
+  turned <- plane || !is.null(kernel$anisotropy)
+  if (turned && is.null(groups)) groups <- plane_groups(x, kernel, plane)
   if (is.null(groups)) {
     each <- length(kernel$lengthscale) > 1
     return(list(of = if (each) seq_len(columns), names = if (each) column_labels(x) else "lengthscale"))
@@ -24,15 +29,56 @@ lengthscale_groups <- function(groups, x, kernel) {
     of[at] <- g
   }
   if (anyNA(of)) refuse("lengthscale", wanted, paste("one without", known[is.na(of)][1]))
+  if (turned && (of[1] != of[2] || plane && any(of[-(1:2)] == of[1]))) refuse_plane(known)
+  if (turned) { # that of the plane is the first
+    groups <- groups[unique(of)]
+    of <- match(of, unique(of))
+  }
   list(of = of, names = paste0("lengthscale.", names(groups)))
+}
+
+# With an anisotropy the plane has one lengthscale, and one of its own where angle and ratio are estimated.
+plane_groups <- function(x, kernel, plane) {
+  columns <- ncol(x)
+  if (length(kernel$lengthscale) == 1) {
+    if (plane && columns > 2) refuse_plane(input_names(x))
+    return(NULL)
+  }
+  known <- if (is.null(colnames(x))) as.character(seq_len(columns)) else colnames(x)
+  c(list(plane = 1:2), stats::setNames(as.list(seq_len(columns)[-(1:2)]), known[-(1:2)]))
+}
+
+refuse_plane <- function(known) {
+  quoted <- paste0('"', known, '"')
+  groups <- c(sprintf("plane = c(%s, %s)", quoted[1], quoted[2]),
+              sprintf("%s = %s", make.names(known[-(1:2)]), quoted[-(1:2)]))
+  wanted <- "one with a group for %s and %s alone, which have an anisotropy, as in lengthscale = list(%s)"
+  refuse("lengthscale", sprintf(wanted, known[1], known[2], paste(groups, collapse = ", ")), "one with other groups")
+}
+
+# The kernel with the anisotropy that vif_fit() is asked for. One that is estimated is a parameter; the kernel's is then
+# a start.
+kernel_in_plane <- function(kernel, anisotropy, x) {
+  estimate <- isTRUE(anisotropy)
+  if (isFALSE(anisotropy)) {
+    kernel["anisotropy"] <- list(NULL)
+  } else if (is.logical(anisotropy) && !estimate) {
+    refuse("anisotropy", "TRUE, FALSE, NULL or c(angle = , ratio = )", describe(anisotropy))
+  } else if (!is.null(anisotropy) && !estimate) {
+    kernel$anisotropy <- check_anisotropy(anisotropy)
+  }
+  if (!estimate && is.null(kernel$anisotropy)) return(kernel)
+  if (ncol(x) < 2) refuse("anisotropy", "FALSE for inputs of one column", describe(anisotropy))
+  if (ncol(x) == 2) kernel$lengthscale <- exp(mean(log(kernel$lengthscale)))
+  check_plane(kernel, ncol(x))
 }
 
 column_labels <- function(x) {
   if (is.null(colnames(x))) paste0("lengthscale", seq_len(ncol(x))) else paste0("lengthscale.", colnames(x))
 }
 
-# Spread of the inputs along each lengthscale: the side of a cube over which uniform inputs vary as much, which does not change
-# when the columns of a group are turned into each other.
+# Spread of the inputs along each lengthscale: the side of a cube over which uniform inputs vary as much, which does not
+# change when the columns of a group are turned into each other.
 input_scale <- function(x, groups) {
   variance <- apply(x, 2, stats::var)
   variance[!(variance > 0)] <- 0
@@ -41,9 +87,73 @@ input_scale <- function(x, groups) {
   ifelse(spread > 0, spread, 1)
 }
 
+estimates_plane <- function(settings) isTRUE(settings$plane)
+
+# The angle in degrees and the ratio that two parameters stand for, and back.
+from_stretch <- function(stretch) {
+  angle <- atan2(stretch[[2]], stretch[[1]]) * 90 / pi
+  c(angle = angle %% 180, ratio = exp(-sqrt(sum(stretch^2))))
+}
+
+to_stretch <- function(anisotropy) {
+  if (is.null(anisotropy)) return(c(stretch1 = 0, stretch2 = 0))
+  double <- anisotropy[["angle"]] * pi / 90
+  -log(anisotropy[["ratio"]]) * c(stretch1 = cos(double), stretch2 = sin(double))
+}
+
+is_stretch <- function(names) names %in% c("stretch1", "stretch2")
+
+# Parameters as users see them.
+natural_parameters <- function(theta, settings) {
+  own <- exp(theta)
+  stretch <- is_stretch(names(theta))
+  if (!any(stretch)) return(own)
+  own[stretch] <- from_stretch(theta[stretch])
+  names(own)[stretch] <- c("angle", "ratio")
+  plane <- plane_name(settings)
+  own[[plane]] <- own[[plane]] / sqrt(own[["ratio"]])
+  own
+}
+
+plane_name <- function(settings) settings$groups$names[[1]]
+
+# Derivatives of the logarithms of the natural parameters (of the angle itself, in degrees) to theta. At ratio 1 there
+# is no angle.
+natural_slopes <- function(theta, settings) {
+  slopes <- diag(length(theta))
+  names <- names(natural_parameters(theta, settings))
+  dimnames(slopes) <- list(names, names(theta))
+  if (!estimates_plane(settings)) return(slopes)
+  at <- which(is_stretch(names(theta)))
+  stretch <- theta[at]
+  s <- sqrt(sum(stretch^2))
+  outward <- if (s > 0) stretch / s else c(1, 0)
+  slopes["angle", at] <- c(-outward[[2]], outward[[1]]) / s * 90 / pi
+  if (s == 0) slopes["angle", at] <- NA
+  slopes["ratio", at] <- -outward
+  slopes[plane_name(settings), at] <- outward / 2
+  slopes
+}
+
+# Rows of parameter_map() for the plane.
+theta_plane_slopes <- function(stretch) {
+  s <- sqrt(sum(stretch^2))
+  outward <- if (s > 0) stretch / s else c(1, 0)
+  along <- (plane_slopes["along", ] - plane_slopes["across", ]) / 2
+  # to twice the angle, divided by s
+  around <- -plane_slopes["shear", ] * if (s > 0) sinh(s) / s else 1
+  rbind(plane_slopes["along", ] + plane_slopes["across", ], outward[[1]] * along - outward[[2]] * around,
+        outward[[2]] * along + outward[[1]] * around)
+}
+
 to_kernel <- function(theta, settings) {
   kernel <- settings$kernel
   kernel$variance <- exp(theta[["variance"]])
+  plane <- estimates_plane(settings)
+  if (plane) {
+    kernel$anisotropy <- from_stretch(theta[c("stretch1", "stretch2")])
+    theta[[plane_name(settings)]] <- theta[[plane_name(settings)]] - log(kernel$anisotropy[["ratio"]]) / 2
+  }
   own <- exp(unname(theta[settings$groups$names]))
   kernel$lengthscale <- if (is.null(settings$groups$of)) own else own[settings$groups$of]
   if (estimates_smoothness(settings)) kernel$smoothness <- exp(theta[["smoothness"]])
@@ -59,11 +169,17 @@ to_theta <- function(kernel, nugget, settings) {
   groups <- settings$groups
   own <- kernel$lengthscale
   if (length(own) != length(groups$names)) {
-    own <- if (length(own) == 1) rep(own, length(groups$names)) else own[match(seq_along(groups$names), groups$of)]
+    own <- if (length(own) == 1) rep(own, length(groups$names)) else if (is.null(groups$of)) exp(mean(log(own))) else {
+      own[match(seq_along(groups$names), groups$of)]
+    }
   }
   nugget <- max(nugget, 1e-8 * settings$spread)
+  # the geometric mean of the lengthscales along and across serves a model without anisotropy, too
+  if (is.null(settings$kernel$anisotropy) && !is.null(kernel$anisotropy)) {
+    own[1] <- own[1] * sqrt(kernel$anisotropy[["ratio"]])
+  }
   c(variance = log(kernel$variance), stats::setNames(log(own), groups$names),
-    nugget = if (is.null(settings$fixed)) log(nugget),
+    if (estimates_plane(settings)) to_stretch(kernel$anisotropy), nugget = if (is.null(settings$fixed)) log(nugget),
     smoothness = if (estimates_smoothness(settings)) log(kernel$smoothness))
 }
 
@@ -81,9 +197,16 @@ to_theta_information <- function(fisher, theta, settings) {
 parameter_map <- function(names, theta, settings) {
   own <- names
   columns <- grep("^lengthscale", names)
-  own[columns] <- if (is.null(settings$groups$of)) "lengthscale" else settings$groups$names[settings$groups$of]
+  plane <- grep("^plane", names)
+  of <- settings$groups$of
+  if (length(plane)) of <- of[-(1:2)]
+  if (length(columns)) own[columns] <- if (is.null(of)) "lengthscale" else settings$groups$names[of]
   map <- outer(names(theta), own, `==`) + 0
   dimnames(map) <- list(names(theta), names)
+  if (length(plane)) {
+    stretch <- c("stretch1", "stretch2")
+    map[c(plane_name(settings), stretch), plane] <- theta_plane_slopes(theta[stretch])
+  }
   map
 }
 
@@ -95,7 +218,11 @@ theta_bounds <- function(settings) {
     to_theta(list(variance = variance * settings$spread, lengthscale = lengthscale * settings$scale,
                   smoothness = smoothness), nugget * settings$spread, settings)
   }
-  list(lower = limits(1e-6, 1e-5, 1e-8, 0.1), upper = limits(1e6, 1e3, 1e2, 5))
+  bounds <- list(lower = limits(1e-6, 1e-5, 1e-8, 0.1), upper = limits(1e6, 1e3, 1e2, 5))
+  stretch <- is_stretch(names(bounds$lower))
+  bounds$lower[stretch] <- -5
+  bounds$upper[stretch] <- 5
+  bounds
 }
 
 inside <- function(theta, bounds) pmin(pmax(theta, bounds$lower), bounds$upper)
@@ -110,6 +237,10 @@ on_grid <- function(theta, settings) {
   own <- settings$groups$names
   out <- theta
   out[own] <- log(settings$scale) + nearest(theta[own] - log(settings$scale), "lengthscale")
+  if (estimates_plane(settings)) {
+    stretch <- c("stretch1", "stretch2")
+    out[stretch] <- nearest(theta[stretch], "lengthscale")
+  }
   out[["variance"]] <- nearest(theta[["variance"]], "noise")
   if (is.null(settings$fixed)) {
     out[["nugget"]] <- out[["variance"]] + nearest(theta[["nugget"]] - theta[["variance"]], "noise")

@@ -4,8 +4,9 @@
 #'
 #' Four pictures: observations against their leave-one-out predictions; a normal quantile plot of the
 #' standardised leave-one-out residuals; these residuals over the inputs, where the model should leave no
-#' pattern; and the log-likelihood at every step, for the parts of the data that the fit goes through. For families other
-#' than `gaussian()` there are two: quantiles of the randomised quantile residuals, and these over the linear predictor.
+#' pattern; and the log-likelihood at every step, for the parts of the data that the fit goes through. For families
+#' other than `gaussian()` there are two: quantiles of the randomised quantile residuals, and these over the linear
+#' predictor.
 #'
 #' @param x A [vif_fit()].
 #' @param which Which of the four to draw.

@@ -6,13 +6,13 @@
 #' With all observations this is the exact conditional distribution. For a fit with `neighbours = "selected"` the
 #' observations are selected together, for what they say as a set of the noise-free value at the new point, as
 #' [conditioning_sets()] does; candidates are the nearest of all observations (`2 k`) and those of the first quarter,
-#' sixteenth and 64th in the order of the fit (`k` each), which are spread wider, in units of the lengthscales. Other fits
-#' predict from the nearest by residual correlation or by distance, as they were fitted. New points are taken in
+#' sixteenth and 64th in the order of the fit (`k` each), which are spread wider, in units of the lengthscales. Other
+#' fits predict from the nearest by residual correlation or by distance, as they were fitted. New points are taken in
 #' chunks, and nothing of the size of all of them times the number of inducing inputs is ever kept.
 #'
 #' A few observations are enough inside of the data. In gaps, such as those that clouds leave in satellite images, and
-#' outside, more of them have something to say. By default a fit with `neighbours = "selected"` selects 5/3 of its own `k`
-#' observations for each new point, 30 at least, from fewer candidates; and 30 more, 90 at least, where the nearest
+#' outside, more of them have something to say. By default a fit with `neighbours = "selected"` selects 5/3 of its own
+#' `k` observations for each new point, 30 at least, from fewer candidates; and 30 more, 90 at least, where the nearest
 #' observation is more than three times as far away as observations typically are from each other.
 #'
 #' The variances take the covariance parameters as known. They also take `beta` as known, as other
@@ -24,8 +24,8 @@
 #'   Rows with missing values give `NA`. Missing: the observations themselves.
 #' @param newX Covariates at the new inputs, n* x p, where the fit has `X` (not for a fit by formula; a constant
 #'   alone need not be given).
-#' @param k Number of neighbours for all new points; `NULL` for the default: what is said above, and twice the `k` of the
-#'   fit for fits with other neighbours.
+#' @param k Number of neighbours for all new points; `NULL` for the default: what is said above, and twice the `k` of
+#'   the fit for fits with other neighbours.
 #'   Above 200 they are the nearest, without a selection.
 #' @param se.fit Whether to compute standard errors.
 #' @param interval `"prediction"` adds limits for a new observation (noise by `nugget` alone),
@@ -42,6 +42,8 @@
 #' @param type The same for Gaussian observations. For other families `"response"` for mean responses, integrated over
 #'   the uncertainty of the linear predictor, `"link"` for the linear predictor, which is normal. Limits of a new
 #'   observation are quantiles of its distribution, integrated likewise.
+#' @param cluster A cluster of package parallel whose workers share `newdata`, with `threads` threads each, or `NULL`;
+#'   see [vecchiann_cluster]. Samples are drawn in the session.
 #' @param ... Not used; any other argument is an error.
 #' @return Without `se.fit` and `interval` the vector of predicted means. Otherwise a data frame of
 #'   `fit`, with `se.fit` the columns `se.fit` (standard error of the noise-free process) and `se.obs`
@@ -56,8 +58,8 @@
 #' @section Rasters:
 #' For a fit by formula, `coords = ~ x + y`, and a raster of package terra in the same coordinates,
 #' `terra::interpolate(raster, fit)` gives the layers `fit`, `se.fit` and `se.obs`; covariates are layers of the raster
-#' under their names. For stars, predict the data frame of the cells: `cells <- as.data.frame(grid)`, and
-#' `grid$fit <- predict(fit, cells, se.fit = FALSE)`.
+#' under their names. For an object of package stars with dimensions x and y, `predict(grid, fit)` gives the same as its
+#' attributes.
 #' @references Gyger, T., Furrer, R. and Sigrist, F. (2025). Vecchia-inducing-points full-scale
 #'   approximations for Gaussian processes, section on prediction. \doi{10.48550/arXiv.2507.05064}.
 #' @examples
@@ -73,9 +75,11 @@
 predict.vif <- function(object, newdata, newX = NULL, k = NULL, se.fit = TRUE,
                         interval = c("none", "prediction", "confidence"), level = 0.95,
                         beta_uncertainty = FALSE, nsim = 0, chunk = 50000, threads = NULL,
-                        progress = interactive(), type = c("response", "link"), ..., seed = NULL) {
+                        progress = interactive(), type = c("response", "link"), cluster = NULL, ..., seed = NULL) {
   check_dots(..., hint = c(newx = "new covariates are `newX`", n.samples = "samples are `nsim`"))
-  object <- whole_fit(check_fit(object))
+  check_fit(object)
+  cluster <- if (!missing(newdata)) check_cluster(cluster)
+  if (is.null(cluster) || nsim > 0) object <- whole_fit(object)
   if (!is.null(k)) k <- min(check_whole(k, "k", 1), object$n)
   se.fit <- check_flag(se.fit, "se.fit")
   interval <- check_choice(interval, c("none", "prediction", "confidence"), "interval")
@@ -92,19 +96,21 @@ predict.vif <- function(object, newdata, newX = NULL, k = NULL, se.fit = TRUE,
   laplace <- is_laplace(object)
   want_variance <- se.fit || interval != "none" || laplace && type == "response"
   given <- if (missing(newdata)) fitted_inputs(object) else new_inputs(object, newdata, newX)
+  labels <- if (missing(newdata)) names(object$y) else rownames(given$x)
+  if (anyDuplicated(labels)) labels <- NULL
   rows <- if (missing(newdata)) seq_len(object$n) else which(given$complete)
   new <- some_inputs(given, rows)
   found <- if (missing(newdata)) {
     predict_observations(object, want_variance, beta_uncertainty)
   } else {
-    predict_chunks(object, new, k, want_variance, beta_uncertainty, chunk, threads, progress)
+    predict_chunks(object, new, k, want_variance, beta_uncertainty, chunk, threads, progress, cluster)
   }
   if (!is.null(new$offset)) found$fit <- found$fit + new$offset
   out <- if (laplace) {
     w <- if (missing(newdata)) object$weights else rep(1, length(rows))
-    prediction_laplace(object, found, w, type, rownames(given$x), rows, nrow(given$x), se.fit, interval, level)
+    prediction_laplace(object, found, w, type, labels, rows, nrow(given$x), se.fit, interval, level)
   } else {
-    prediction(found, rownames(given$x), rows, nrow(given$x), se.fit, interval, level, object$nugget)
+    prediction(found, labels, rows, nrow(given$x), se.fit, interval, level, object$nugget)
   }
   if (nsim) {
     samples <- matrix(NA_real_, nrow(given$x), nsim)
@@ -125,14 +131,19 @@ predict.vif <- function(object, newdata, newX = NULL, k = NULL, se.fit = TRUE,
 }
 
 # Mean and variance of the noise-free process at new points without missing values, chunk by chunk.
-predict_chunks <- function(object, new, k, want_variance, beta_uncertainty, chunk, threads, progress) {
+predict_chunks <- function(object, new, k, want_variance, beta_uncertainty, chunk, threads, progress, cluster) {
   n <- nrow(new$x)
   if (!n) return(list(fit = numeric(), variance = if (want_variance) numeric()))
+  if (!selects(object, k) && is.null(k)) k <- min(2L * object$k, object$n)
+  if (!is.null(cluster)) {
+    return(cluster_rounds(cluster, threads, in_lengthscales(new$x, object$kernel), chunk, "worker_fit",
+                          list(lean_fit(object, 0), k), "worker_predict", function(rows) {
+      list(new$x[rows, , drop = FALSE], new$X[rows, , drop = FALSE], want_variance, beta_uncertainty)
+    }, c("fit", if (want_variance) "variance"))$answers)
+  }
   starts <- seq(1, n, by = chunk)
-  # among very many neighbours there is little to choose: the nearest do
-  selects <- object$neighbours == "selected" && (is.null(k) || k <= 200)
-  at_chunk <- if (selects) selected_predictor(object, k, length(starts) > 1, threads) else {
-    nearest_predictor(object, if (is.null(k)) min(2L * object$k, object$n) else k, threads)
+  at_chunk <- if (selects(object, k)) selected_predictor(object, k, length(starts) > 1, threads) else {
+    nearest_predictor(object, k, threads)
   }
   parts <- lapply(starts, function(first) {
     rows <- first:min(first + chunk - 1, n)
@@ -141,6 +152,9 @@ predict_chunks <- function(object, new, k, want_variance, beta_uncertainty, chun
   })
   list(fit = unlist(lapply(parts, `[[`, "fit")), variance = unlist(lapply(parts, `[[`, "variance")))
 }
+
+# Among very many neighbours there is little to choose: the nearest do.
+selects <- function(object, k) object$neighbours == "selected" && (is.null(k) || k <= 200)
 
 # What predict() returns, from what was found for `rows` of all n rows; NA in the others.
 prediction <- function(found, names, rows, n, se.fit, interval, level, nugget) {
@@ -207,8 +221,7 @@ nearest_predictor <- function(object, k, threads) {
 selected_predictor <- function(object, k, many, threads) {
   gp <- object$gp
   state <- object$state
-  noise <- observation_noise(object)
-  centred <- state$residual - drop(crossprod(state$b, gp$V))
+  observed <- with_features(object)
   pools <- candidate_search(gp, many, threads)
   size <- if (is.null(k)) min(max(30L, (5L * object$k) %/% 3L), object$n) else k
   far <- if (is.null(k)) 3 * typical_distance(gp, threads) else Inf
@@ -216,11 +229,13 @@ selected_predictor <- function(object, k, many, threads) {
     new <- new_points(gp, x, threads)
     sets <- want_variance && beta_uncertainty && !is.null(X)
     candidates <- if (slim) pools(x, k + k %/% 5L, 10L) else pools(x, 2L * k, k)
-    found <- .Call(C_vif_prediction, gp, noise, candidates, k, NULL, new, centred, state$b,
+    given <- observed(candidates, threads)
+    found <- .Call(C_vif_prediction, given$gp, given$noise, given$candidates, k, NULL, new, given$centred, state$b,
                    if (want_variance) state$root, sets, threads)
     if (sets) {
-      W <- .Call(C_vif_contrasts, found$id, found$coef, gp$V, new$V, threads)
-      found$variance <- found$variance + beta_variance(object, found$id, found$coef, W, X, threads)
+      W <- .Call(C_vif_contrasts, found$id, found$coef, given$gp$V, new$V, threads)
+      id <- if (is.null(given$rows)) found$id else matrix(given$rows[found$id], nrow(found$id))
+      found$variance <- found$variance + beta_variance(object, id, found$coef, W, X, threads)
     }
     found[c("fit", "variance")]
   }
@@ -230,12 +245,38 @@ selected_predictor <- function(object, k, many, threads) {
     for (rows in Filter(length, list(which(!gap), which(gap)))) {
       wanted <- if (gap[rows[1]]) min(max(90L, size + 30L), object$n) else size
       slim <- is.null(k) && !gap[rows[1]]
-      found <- predict_some(x[rows, , drop = FALSE], X[rows, , drop = FALSE], wanted, slim, want_variance, beta_uncertainty)
+      found <- predict_some(x[rows, , drop = FALSE], X[rows, , drop = FALSE], wanted, slim, want_variance,
+                            beta_uncertainty)
       out$fit[rows] <- found$fit
       if (want_variance) out$variance[rows] <- found$variance
     }
     if (!is.null(X)) out$fit <- out$fit + drop(X %*% object$coefficients)
     out
+  }
+}
+
+# A function that gives the observations with their features: all of them, or where the fit keeps none, those among the
+# candidates, whose tables then have their numbers among `rows`.
+with_features <- function(object) {
+  gp <- object$gp
+  noise <- observation_noise(object)
+  observed <- function(gp, rows = NULL, candidates) {
+    at <- if (is.null(rows)) seq_along(noise) else rows
+    list(gp = gp, noise = noise[at], candidates = candidates, rows = rows,
+         centred = object$state$residual[at] - drop(crossprod(object$state$b, gp$V)))
+  }
+  if (!is.null(gp$V)) {
+    all <- observed(gp, NULL, NULL)
+    return(function(candidates, threads) {
+      all$candidates <- candidates
+      all
+    })
+  }
+  attr(gp$x, "centre") <- .Call(C_points_centre, gp$x, gp$kernel)
+  function(candidates, threads) {
+    rows <- sort(unique(unlist(candidates)))
+    some <- new_residual_gp(points_of(gp$x, rows), gp$kernel, gp$inducing, gp$nugget, gp$jitter, threads)
+    observed(some, rows, lapply(candidates, function(table) matrix(match(table, rows), nrow(table))))
   }
 }
 
@@ -246,8 +287,8 @@ beta_variance <- function(object, id, coef, W, X, threads) {
   colSums(left * (object$vcov %*% left))
 }
 
-# A function that finds candidates for new points: the `near` nearest among all rows of x, and the `spread` nearest among
-# the first quarter, sixteenth and 64th of them.
+# A function that finds candidates for new points: the `near` nearest among all rows of x, and the `spread` nearest
+# among the first quarter, sixteenth and 64th of them.
 candidate_search <- function(gp, many, threads) {
   n <- nrow(gp$x)
   processes <- lapply(Filter(function(rows) rows > 0, n %/% c(1, 4, 16, 64)), function(rows) {
@@ -260,15 +301,15 @@ candidate_search <- function(gp, many, threads) {
       width <- if (level == 1) min(near, n) else spread
       if (width == 0 || (process$rows < 2 * width && level > 1)) return(NULL)
       method <- if (min(nrow(x), process$rows) > 1000) "level" else "auto"
-      .Call(C_residual_knn, process$gp, process$tree, width, NULL, plain_points(x), FALSE, method, Inf, threads, FALSE)$id
+      .Call(C_residual_knn, process$gp, process$tree, width, NULL, plain_points(x), FALSE, method, Inf, threads,
+            FALSE)$id
     })
     Filter(Negate(is.null), tables)
   }
 }
 
 distance_to <- function(gp, x, rows) {
-  lengthscale <- rep(gp$kernel$lengthscale, length.out = ncol(x))
-  sqrt(colSums(((t(x) - t(gp$x[rows, , drop = FALSE])) / lengthscale)^2))
+  sqrt(rowSums(in_lengthscales(x - gp$x[rows, , drop = FALSE], gp$kernel)^2))
 }
 
 # The median distance of a row of x from the nearest other one that is not a copy, by a sample.
@@ -314,7 +355,7 @@ joint_samples <- function(object, new, k, nsim, threads) {
   n <- object$n
   group <- row_groups(new$x)
   x <- new$x[!duplicated(group), , drop = FALSE]
-  order <- order_maxmin(sweep(x, 2, object$kernel$lengthscale, `/`))
+  order <- order_maxmin(in_lengthscales(x, object$kernel))
   place <- match(group, group[!duplicated(group)][order])
   x <- x[order, , drop = FALSE]
   count <- nrow(x)

@@ -13,7 +13,8 @@
 #'   these divided by their standard deviations (also spelt `"standardized"`): independent standard normal values,
 #'   more or less, where the model holds. For families other than `gaussian()` one of `"response"`, `"pearson"`,
 #'   `"deviance"` (all three at the fitted linear predictor) and `"quantile"`: randomised quantile residuals, each
-#'   observation predicted from all others, standard normal where the model holds; `rstandard()` gives these with seed 1.
+#'   observation predicted from all others, standard normal where the model holds; `rstandard()` gives these with seed
+#'   1.
 #' @param ... `seed` of quantile residuals of counts and binary responses.
 #' @return A numeric vector in the order of the data; after `na.action = na.exclude` with `NA` where rows
 #'   were left out.

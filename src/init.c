@@ -6,9 +6,10 @@
 #include <R_ext/Rdynload.h>
 #include <stdlib.h>
 
+/* The cast in between says to compilers that the change of type is meant. */
 #define CALLDEF(name, count)                                                                       \
     {                                                                                              \
-#name, (DL_FUNC)&name, count                                                               \
+#name, (DL_FUNC)(void (*)(void))name, count                                                \
     }
 
 static const R_CallMethodDef routines[] = {
@@ -19,9 +20,10 @@ static const R_CallMethodDef routines[] = {
     CALLDEF(residual_gp, 5),
     CALLDEF(residual_features, 3),
     CALLDEF(residual_correlation, 5),
-    CALLDEF(cover_tree, 3),
+    CALLDEF(cover_tree, 4),
     CALLDEF(tree_index, 4),
     CALLDEF(form_laws, 5),
+    CALLDEF(kernel_names, 0),
     CALLDEF(tree_index_fields, 2),
     CALLDEF(scratch_buffers, 0),
     CALLDEF(numbers_print, 1),
@@ -42,6 +44,13 @@ static const R_CallMethodDef routines[] = {
     CALLDEF(vif_likelihood, 10),
     CALLDEF(vif_memory, 0),
     CALLDEF(vif_prediction, 11),
+    CALLDEF(points_centre, 2),
+    CALLDEF(shard_open, 10),
+    CALLDEF(shard_step, 3),
+    CALLDEF(shard_rows, 4),
+    CALLDEF(shard_state, 1),
+    CALLDEF(shard_finish, 4),
+    CALLDEF(shard_close, 1),
     CALLDEF(laplace_derivative, 5),
     CALLDEF(laplace_inducing, 3),
     CALLDEF(laplace_solves, 4),

@@ -18,13 +18,13 @@ c_layers <- list(
   ),
   select = list("select"),
   vif = list(c("products", "slopes"), c("batch", "information", "laplace"), c("likelihood", "vif"), "predict"),
-  r = list(c("entry", "glue"), "known", "problem", c("gp", "laplace", "search", "select", "tree", "vif")),
+  r = list(c("entry", "glue"), "known", "problem", c("gp", "laplace", "search", "select", "shard", "tree", "vif")),
   . = list("init") # R CMD check wants a source file in src/ itself
 )
 
 # R/: the families of files, foundations first. A file calls functions of its own family and of earlier ones.
 r_layers <- c(
-  "vecchiann-package", "checks", "runtime", "kernel", "object", "residual", "order", "tree", "neighbours", "conditioning",
+  "vecchiann-package", "checks", "runtime", "kernel", "object", "residual", "order", "tree", "cluster", "neighbours", "conditioning",
   "convert", "plot", "vif"
 )
 
@@ -227,7 +227,28 @@ check_names <- function(root) {
   violation(file.path("tests/testthat", bad), "is not called after a file in R/, src/ or tools/")
 }
 
-checks <- list(check_includes, check_objects, check_rooms, check_registration, check_paths, check_r_layers, check_names)
+# Every help page and vignette has a place in the index of the web site, and every entry of the index exists.
+check_site <- function(root) {
+  index <- file.path(root, "_pkgdown.yml")
+  if (!file.exists(index)) return()
+  lines <- readLines(index)
+  part <- cumsum(grepl("^reference:", lines)) > 0
+  entries <- function(of) sub("^  - ([^:]*)$", "\\1", grep("^  - [^:]*$", of, value = TRUE))
+  pages <- files_in(root, "man", "\\.Rd$")
+  is_internal <- function(page) grepl("\\keyword{internal}", read_text(file.path(root, "man", page)), fixed = TRUE)
+  internal <- vapply(pages, is_internal, NA)
+  pages <- sub("\\.Rd$", "", pages)
+  vignettes <- sub("\\.Rmd$", "", files_in(root, "vignettes", "\\.Rmd$"))
+  c(
+    violation("_pkgdown.yml", "lacks the help page ", setdiff(pages[!internal], entries(lines[part]))),
+    violation("_pkgdown.yml", "names the help page ", setdiff(entries(lines[part]), pages), ", which does not exist"),
+    violation("_pkgdown.yml", "lacks the vignette ", setdiff(vignettes, entries(lines[!part]))),
+    violation("_pkgdown.yml", "names the vignette ", setdiff(entries(lines[!part]), vignettes), ", which does not exist")
+  )
+}
+
+checks <- list(check_includes, check_objects, check_rooms, check_registration, check_paths, check_r_layers, check_names,
+               check_site)
 
 lint <- function(root) as.character(unlist(lapply(checks, function(check) check(root))))
 

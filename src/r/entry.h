@@ -17,8 +17,9 @@ SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP unif
 SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads);
 SEXP residual_features(SEXP gp, SEXP newdata, SEXP threads);
 SEXP residual_correlation(SEXP gp, SEXP i, SEXP j, SEXP fresh, SEXP threads);
-SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP threads);
+SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP turn, SEXP threads);
 SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads, SEXP form);
+SEXP kernel_names(void);
 SEXP form_laws(SEXP tree_list, SEXP k, SEXP fresh, SEXP predecessors, SEXP one_by_one);
 SEXP tree_index_fields(SEXP gp, SEXP tree_list);
 SEXP scratch_buffers(void);
@@ -47,6 +48,16 @@ SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP
 SEXP vif_memory(void);
 SEXP vif_prediction(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh, SEXP centred,
                     SEXP b, SEXP root, SEXP sets, SEXP threads);
+
+/* A likelihood in steps over the shards of several processes; see likelihood.h. */
+SEXP points_centre(SEXP x, SEXP kern);
+SEXP shard_open(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP shard, SEXP wanted,
+                SEXP axes, SEXP memory, SEXP threads);
+SEXP shard_step(SEXP pointer, SEXP step, SEXP known);
+SEXP shard_rows(SEXP pointer, SEXP what, SEXP points, SEXP rows);
+SEXP shard_state(SEXP pointer);
+SEXP shard_finish(SEXP sizes_vector, SEXP step, SEXP known, SEXP sums);
+SEXP shard_close(SEXP pointer);
 
 /* Non-Gaussian responses; see laplace.h. */
 SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads);

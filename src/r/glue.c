@@ -53,6 +53,24 @@ double *r_spread(const double *value, R_xlen_t length, int d)
     return out;
 }
 
+anisotropy r_anisotropy(SEXP values)
+{
+    if (values == R_NilValue)
+        return (anisotropy){0, 0.0, 1.0, 1.0};
+    const double *v = r_doubles(values, "anisotropy", 2);
+    double angle = v[0] / 180.0 * M_PI;
+    return (anisotropy){1, sin(angle), cos(angle), v[1]};
+}
+
+void r_turn(const anisotropy *turn, int d, size_t n, double *points)
+{
+    for (size_t i = 0; i < n && turn->there; i++) {
+        double *at = points + i * d, x = at[0], y = at[1];
+        at[0] = turn->sine * x + turn->cosine * y;
+        at[1] = (turn->cosine * x - turn->sine * y) / turn->ratio;
+    }
+}
+
 frame r_frame(SEXP x, SEXP kern)
 {
     int d = ncols(x);
@@ -62,7 +80,11 @@ frame r_frame(SEXP x, SEXP kern)
         (XLENGTH(lengthscale) != 1 && length(lengthscale) != d))
         error("internal: x and lengthscale do not fit");
     double *centre = (double *)R_alloc(d, sizeof(double));
-    for (int u = 0; u < d; u++) {
+    SEXP given = getAttrib(x, install("centre")); /* of some of the points of a process: that of all */
+    int known = isReal(given) && length(given) == d;
+    for (int u = 0; u < d && known; u++)
+        centre[u] = REAL(given)[u];
+    for (int u = 0; u < d && !known; u++) {
         const double *column = REAL(x) + u * n;
         double lane[8] = {0.0}, sum = 0.0; /* an addition need not wait for the one before */
         size_t i = 0;
@@ -78,8 +100,11 @@ frame r_frame(SEXP x, SEXP kern)
         for (i = 0; i < n && !isfinite(sum); i++) /* the mean of huge numbers, which have no sum */
             centre[u] = (i ? centre[u] : 0.0) + column[i] / (double)n;
     }
+    anisotropy turn = r_anisotropy(r_element(kern, "anisotropy"));
+    if (turn.there && d < 2)
+        error("internal: anisotropy needs two columns");
     return (frame){r_kernel(kern), d, r_spread(REAL(lengthscale), XLENGTH(lengthscale), d), centre,
-                   1.0};
+                   turn, 1.0};
 }
 
 frame r_frame_in_units(SEXP x, SEXP kern)
@@ -119,6 +144,7 @@ double *r_scaled(const frame *fr, SEXP x)
         error("internal: points must be a double matrix of %d columns", fr->d);
     double *out = (double *)R_alloc(n * fr->d + 1, sizeof(double));
     kernel_scale(&fr->kern, REAL(x), n, fr->d, fr->lengthscale, fr->centre, out);
+    r_turn(&fr->turn, fr->d, n, out);
     return out;
 }
 
@@ -257,8 +283,7 @@ const monitor *r_interrupts(void)
     return &quiet;
 }
 
-/* Points (d x n) in units of the lengthscales, for what does not depend on the kernel. */
-double *r_lengthscale_scaled(const kernel *unit, SEXP x, SEXP lengthscale, int *d)
+double *r_lengthscale_scaled(const kernel *unit, SEXP x, SEXP lengthscale, SEXP turn, int *d)
 {
     size_t n = nrows(x);
     *d = ncols(x);
@@ -268,7 +293,53 @@ double *r_lengthscale_scaled(const kernel *unit, SEXP x, SEXP lengthscale, int *
         r_spread(r_doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), *d);
     double *points = (double *)R_alloc(n * *d + 1, sizeof(double));
     kernel_scale(unit, r_doubles(x, "x", (R_xlen_t)n * *d), n, *d, scale, centre, points);
+    anisotropy own = r_anisotropy(turn);
+    r_turn(&own, *d, n, points);
     return points;
+}
+
+/* ---- approximations --------------------------------------------------------------------------- */
+
+void r_raise_vif(status outcome, size_t n)
+{
+    if (outcome.code == STATUS_NOT_POSITIVE_DEFINITE && outcome.where >= n)
+        error("the covariance of the observations, or that of the coefficients of the mean, is not "
+              "positive definite");
+    if (outcome.code == STATUS_NOT_POSITIVE_DEFINITE)
+        error("the residual covariance of point %lld and its neighbours is not positive definite: "
+              "duplicates, or inputs too close for this kernel; use a positive `nugget`",
+              (long long)outcome.where + 1);
+    r_raise(outcome);
+}
+
+const int *r_ids(SEXP id, size_t rows)
+{
+    if (!isInteger(id) || (size_t)nrows(id) != rows)
+        error("internal: neighbours must be an integer matrix of %lld rows", (long long)rows);
+    return INTEGER(id);
+}
+
+/* The points of a residual_gp, or of list(x, V, variance), with residual variance plus noise. */
+vif_points r_vif_points(const frame *fr, SEXP holder, SEXP noise)
+{
+    SEXP x = r_element(holder, "x"), V = r_element(holder, "V");
+    vif_points out = {.n = nrows(x), .x = r_scaled(fr, x)};
+    const double *residual = r_doubles(r_element(holder, "variance"), "variance", out.n);
+    const double *extra = r_doubles(noise, "noise", out.n);
+    double *variance = (double *)R_alloc(out.n + 1, sizeof(double));
+    for (size_t i = 0; i < out.n; i++)
+        variance[i] = fmax(residual[i], 0.0) + extra[i];
+    out.v = r_doubles(V, "V", (R_xlen_t)out.n * nrows(V));
+    out.variance = variance;
+    return out;
+}
+
+double *r_new_values(SEXP list, int at, R_xlen_t rows, R_xlen_t cols)
+{
+    SEXP values =
+        cols < 0 ? allocVector(REALSXP, rows) : allocMatrix(REALSXP, (int)rows, (int)cols);
+    SET_VECTOR_ELT(list, at, values);
+    return REAL(values);
 }
 
 SEXP r_allocation_failed(SEXP condition, void *unused)

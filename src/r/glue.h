@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "model/kernel.h"
 #include "model/metric.h"
+#include "vif/batch.h"
 
 #include <Rinternals.h>
 
@@ -24,12 +25,25 @@ kernel r_kernel(SEXP kern);
 /* A value for each of d columns, from one for all or from d. */
 double *r_spread(const double *value, R_xlen_t length, int d);
 
-/* Everything that scaling needs: lengthscales spread over the columns, and the centre of gp$x; and the unit of features, whose
- * square is the unit of variances. */
+/* Geometric anisotropy of a kernel in the plane of the first two columns: the direction of largest correlation, clockwise
+ * from the second column, and by how much correlations reach less far across it. */
+typedef struct {
+    int there;
+    double sine, cosine, ratio;
+} anisotropy;
+
+/* From c(angle in degrees, ratio); none from NULL. */
+anisotropy r_anisotropy(SEXP values);
+/* Scaled points (d x n) in the coordinates along and across, in place; the coordinate across in units of its own lengthscale. */
+void r_turn(const anisotropy *turn, int d, size_t n, double *points);
+
+/* Everything that scaling needs: lengthscales spread over the columns, and the centre of gp$x; anisotropy; and the unit of
+ * features, whose square is the unit of variances. */
 typedef struct {
     kernel kern;
     int d;
-    const double *lengthscale, *centre;
+    const double *lengthscale, *centre; /* the mean of the points, or what their attribute "centre" says */
+    anisotropy turn;
     double unit;
 } frame;
 
@@ -44,8 +58,8 @@ void r_scale(double *values, size_t count, double factor);
 const double *r_in_units(SEXP object, const char *what, R_xlen_t length, double factor);
 /* Scaled points (d x n) of a matrix. */
 double *r_scaled(const frame *fr, SEXP x);
-/* Points (d x n) in units of the lengthscales, for what does not depend on the kernel. */
-double *r_lengthscale_scaled(const kernel *unit, SEXP x, SEXP lengthscale, int *d);
+/* Points (d x n) in units of the lengthscales, for what does not depend on the kernel; `turn` is an anisotropy or NULL. */
+double *r_lengthscale_scaled(const kernel *unit, SEXP x, SEXP lengthscale, SEXP turn, int *d);
 /* The points of a residual_gp, or of list(x, V, variance) for new ones, in the unit of the frame. */
 metric_points r_points(const frame *fr, SEXP holder, double nugget);
 
@@ -64,6 +78,15 @@ typedef struct {
 monitor r_monitor(progress_line *line, int show);
 /* The same without a line, for all work that has none. */
 const monitor *r_interrupts(void);
+
+/* The same for approximations of n points, whose failures are those of a point or of the whole. */
+void r_raise_vif(status outcome, size_t n);
+/* A table of neighbours of so many rows. */
+const int *r_ids(SEXP id, size_t rows);
+/* The points of a residual_gp, or of list(x, V, variance), with residual variance plus noise. */
+vif_points r_vif_points(const frame *fr, SEXP holder, SEXP noise);
+/* The values of a new vector (cols < 0) or matrix in a list. */
+double *r_new_values(SEXP list, int at, R_xlen_t rows, R_xlen_t cols);
 
 /* The handler of R_tryCatchError for allocations: answers R_NilValue. */
 SEXP r_allocation_failed(SEXP condition, void *unused);

@@ -48,10 +48,10 @@ SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP unif
     static const int lloyd_steps = 10;
     size_t n = nrows(x);
     int d = ncols(x), count = asInteger(m);
-    kernel unit = {KERNEL_MATERN12, 0.0, 1.0};
+    kernel unit = {.family = KERNEL_MATERN12, .variance = 1.0};
     const double *scale =
         r_spread(r_doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), d);
-    double *points = r_lengthscale_scaled(&unit, x, lengthscale, &d);
+    double *points = r_lengthscale_scaled(&unit, x, lengthscale, R_NilValue, &d);
     if (strcmp(CHAR(asChar(selection)), "maxmin") == 0) {
         SEXP ids = PROTECT(allocVector(INTSXP, count));
         r_raise(
@@ -220,7 +220,7 @@ SEXP residual_correlation(SEXP gp, SEXP i, SEXP j, SEXP fresh, SEXP threads)
 #pragma omp parallel for num_threads(team) schedule(static)
         for (size_t a = p.first; a < p.last; a++) {
             double *line = lines + width * threads_id();
-            metric_list(&fr.kern, &from, rows ? rows[a] : a, &points, columns, width, line);
+            metric_list(&fr.kern, &from, rows ? (size_t)rows[a] : a, &points, columns, width, line);
             for (size_t b = 0; b < width; b++)
                 value[a + b * height] = line[b];
         }
@@ -246,4 +246,14 @@ SEXP order_points(SEXP x, SEXP centre)
         INTEGER(order)[t]++;
     UNPROTECT(1);
     return order;
+}
+
+/* The families of kernels, as the table of model/kernel.c has them. */
+SEXP kernel_names(void)
+{
+    SEXP out = PROTECT(allocVector(STRSXP, KERNEL_FAMILIES));
+    for (int which = 0; which < KERNEL_FAMILIES; which++)
+        SET_STRING_ELT(out, which, mkChar(kernel_name(which)));
+    UNPROTECT(1);
+    return out;
 }

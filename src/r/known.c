@@ -62,11 +62,12 @@ int known_gp_shape(SEXP gp)
         XLENGTH(variance) != nrows(x) || !is_number(r_element(gp, "nugget")))
         return 0;
     SEXP family = r_element(kern, "family"), lengthscale = r_element(kern, "lengthscale"),
-         smoothness = r_element(kern, "smoothness");
+         smoothness = r_element(kern, "smoothness"), turn = r_element(kern, "anisotropy");
     if (TYPEOF(family) != STRSXP || XLENGTH(family) != 1 ||
         !is_number(r_element(kern, "variance")) || TYPEOF(lengthscale) != REALSXP ||
         (XLENGTH(lengthscale) != 1 && XLENGTH(lengthscale) != ncols(x)) ||
-        (smoothness != R_NilValue && !is_number(smoothness)))
+        (smoothness != R_NilValue && !is_number(smoothness)) ||
+        (turn != R_NilValue && (TYPEOF(turn) != REALSXP || XLENGTH(turn) != 2 || ncols(x) < 2)))
         return 0;
     if (z == R_NilValue)
         return L == R_NilValue && r_element(gp, "jitter") == R_NilValue;
@@ -79,6 +80,14 @@ static void arrays_of(SEXP gp, SEXP *out)
     static const char *names[] = {"x", "V", "inducing", "chol"};
     for (int a = 0; a < ARRAYS; a++)
         out[a] = r_element(gp, names[a]);
+}
+
+/* The anisotropy of a kernel, or of what a tree was built for. */
+static uint64_t print_turn(uint64_t print, SEXP holder)
+{
+    anisotropy turn = r_anisotropy(r_element(holder, "anisotropy"));
+    const double values[] = {turn.sine, turn.cosine, turn.ratio};
+    return turn.there ? index_print(print, 3, values) : print;
 }
 
 /* All but the arrays; their sizes are part of it. */
@@ -97,6 +106,7 @@ static uint64_t rest_of(SEXP gp)
                                (double)nrows(r_element(gp, "V"))};
     uint64_t print = index_print(0, sizeof(settings) / sizeof(*settings), settings);
     print = index_print(print, XLENGTH(lengthscale), REAL(lengthscale));
+    print = print_turn(print, kern);
     return index_print(print, XLENGTH(variance), REAL(variance));
 }
 
@@ -195,6 +205,7 @@ static uint64_t rest_of_tree(SEXP list)
 {
     SEXP lengthscale = r_element(list, "lengthscale"), index = r_element(list, "index");
     uint64_t print = index_print(1, XLENGTH(lengthscale), REAL(lengthscale));
+    print = print_turn(print, list);
     for (int f = 0; f < R_TREE_FIELDS; f++) {
         SEXP field = r_element(list, r_tree_fields[f]);
         int real = TYPEOF(field) == REALSXP;

@@ -19,12 +19,12 @@ static SEXP allocate_tree(void *built)
     return out;
 }
 
-SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP threads)
+SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP turn, SEXP threads)
 {
-    kernel unit = {KERNEL_MATERN12, 0.0, 1.0};
+    kernel unit = {.family = KERNEL_MATERN12, .variance = 1.0};
     tree built;
     int d;
-    double *points = r_lengthscale_scaled(&unit, x, lengthscale, &d);
+    double *points = r_lengthscale_scaled(&unit, x, lengthscale, turn, &d);
     r_raise(
         tree_build(d, nrows(x), points, TREE_LEAF, r_threads(threads), r_interrupts(), &built));
     const int *from[] = {built.perm,  built.first,    built.count,  built.parent,
@@ -49,9 +49,10 @@ SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP threads)
 
 SEXP tree_invariant(SEXP list, SEXP x, SEXP lengthscale)
 {
-    kernel unit = {KERNEL_MATERN12, 0.0, 1.0};
+    kernel unit = {.family = KERNEL_MATERN12, .variance = 1.0};
     int d;
-    double *points = r_lengthscale_scaled(&unit, x, lengthscale, &d);
+    double *points =
+        r_lengthscale_scaled(&unit, x, lengthscale, r_element(list, "anisotropy"), &d);
     tree structure = r_tree(list, nrows(x));
     return ScalarInteger(tree_check(&structure, d, points, 0.0));
 }
@@ -70,10 +71,11 @@ SEXP tree_known(SEXP tree_list) { return ScalarLogical(known_tree(tree_list)); }
 /* What is damaged of a tree whose process is sound, or NULL, and then the tree is known. */
 SEXP tree_damage(SEXP tree_list)
 {
-    kernel unit = {KERNEL_MATERN12, 0.0, 1.0};
+    kernel unit = {.family = KERNEL_MATERN12, .variance = 1.0};
     SEXP x = r_element(r_element(tree_list, "gp"), "x"), index = r_element(tree_list, "index");
     int d;
-    double *points = r_lengthscale_scaled(&unit, x, r_element(tree_list, "lengthscale"), &d);
+    double *points = r_lengthscale_scaled(&unit, x, r_element(tree_list, "lengthscale"),
+                                          r_element(tree_list, "anisotropy"), &d);
     const char *field = r_tree_damage(tree_list, nrows(x), d, points, BUILT_ELSEWHERE);
     if (!field && TYPEOF(index) == RAWSXP &&
         !index_sound((index_pack){RAW(index), (size_t)XLENGTH(index), 0}))

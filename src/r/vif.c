@@ -6,56 +6,21 @@
 #include "vif/vif.h"
 
 #include <R.h>
-#include <math.h>
-
-static void raise_vif(status outcome, size_t n)
-{
-    if (outcome.code == STATUS_NOT_POSITIVE_DEFINITE && outcome.where >= n)
-        error("the covariance of the observations, or that of the coefficients of the mean, is not "
-              "positive definite");
-    if (outcome.code == STATUS_NOT_POSITIVE_DEFINITE)
-        error("the residual covariance of point %lld and its neighbours is not positive definite: "
-              "duplicates, or inputs too close for this kernel; use a positive `nugget`",
-              (long long)outcome.where + 1);
-    r_raise(outcome);
-}
-
-static const int *unpack_ids(SEXP id, size_t rows)
-{
-    if (!isInteger(id) || (size_t)nrows(id) != rows)
-        error("internal: neighbours must be an integer matrix of %lld rows", (long long)rows);
-    return INTEGER(id);
-}
-
-/* The points of a residual_gp, or of list(x, V, variance), with residual variance plus noise. */
-static vif_points unpack_vif(const frame *fr, SEXP holder, SEXP noise)
-{
-    SEXP x = r_element(holder, "x"), V = r_element(holder, "V");
-    vif_points out = {.n = nrows(x), .x = r_scaled(fr, x)};
-    const double *residual = r_doubles(r_element(holder, "variance"), "variance", out.n);
-    const double *extra = r_doubles(noise, "noise", out.n);
-    double *variance = (double *)R_alloc(out.n + 1, sizeof(double));
-    for (size_t i = 0; i < out.n; i++)
-        variance[i] = fmax(residual[i], 0.0) + extra[i];
-    out.v = r_doubles(V, "V", (R_xlen_t)out.n * nrows(V));
-    out.variance = variance;
-    return out;
-}
 
 SEXP vif_regression(SEXP gp, SEXP noise, SEXP id, SEXP children, SEXP child_noise, SEXP threads)
 {
     static const char *names[] = {"coef", "D"};
     frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
-    vif_points parents = unpack_vif(&fr, gp, noise), own = parents;
+    vif_points parents = r_vif_points(&fr, gp, noise), own = parents;
     if (children != R_NilValue)
-        own = unpack_vif(&fr, children, child_noise);
+        own = r_vif_points(&fr, children, child_noise);
     int k = ncols(id);
     SEXP out = PROTECT(r_list(2, names));
     SET_VECTOR_ELT(out, 0, allocMatrix(REALSXP, k, (int)own.n));
     SET_VECTOR_ELT(out, 1, allocVector(REALSXP, own.n));
     const monitor *mon = r_interrupts();
-    raise_vif(vif_regress(&fr.kern, fr.d, nrows(r_element(gp, "V")), &parents, &own, k,
-                          unpack_ids(id, own.n), r_threads(threads), mon, REAL(VECTOR_ELT(out, 0)),
+    r_raise_vif(vif_regress(&fr.kern, fr.d, nrows(r_element(gp, "V")), &parents, &own, k,
+                          r_ids(id, own.n), r_threads(threads), mon, REAL(VECTOR_ELT(out, 0)),
                           REAL(VECTOR_ELT(out, 1))),
               own.n);
     UNPROTECT(1);
@@ -65,7 +30,7 @@ SEXP vif_regression(SEXP gp, SEXP noise, SEXP id, SEXP children, SEXP child_nois
 SEXP vif_contrasts(SEXP id, SEXP coef, SEXP parents, SEXP children, SEXP threads)
 {
     int n = ncols(children), q = nrows(children), k = ncols(id);
-    vif_table table = {k, unpack_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n)};
+    vif_table table = {k, r_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n)};
     SEXP out = PROTECT(allocMatrix(REALSXP, q, n));
     vif_contrast(&table, q, r_doubles(parents, "parents", -1), n,
                  r_doubles(children, "children", -1), r_threads(threads), REAL(out));
@@ -81,14 +46,6 @@ SEXP vif_norm(SEXP L, SEXP W, SEXP threads)
                       r_threads(threads), REAL(norm)));
     UNPROTECT(1);
     return norm;
-}
-
-static double *new_values(SEXP list, int at, R_xlen_t rows, R_xlen_t cols)
-{
-    SEXP values =
-        cols < 0 ? allocVector(REALSXP, rows) : allocMatrix(REALSXP, (int)rows, (int)cols);
-    SET_VECTOR_ELT(list, at, values);
-    return REAL(values);
 }
 
 static void free_pool(SEXP pointer)
@@ -113,7 +70,7 @@ SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP
                                   "D",      "root",     "b",           "B",
                                   "error",  "residual", "gradient",    "fisher"};
     frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
-    vif_points points = unpack_vif(&fr, gp, noise);
+    vif_points points = r_vif_points(&fr, gp, noise);
     R_xlen_t n = points.n;
     int m = nrows(r_element(gp, "V")), k = ncols(id), q = nrows(values);
     const monitor *mon = r_interrupts();
@@ -123,7 +80,7 @@ SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP
         .m = m,
         .k = k,
         .points = &points,
-        .id = unpack_ids(id, n),
+        .id = r_ids(id, n),
         .noise = r_doubles(noise, "noise", n),
         .nugget = r_spread(r_doubles(nugget, "nugget", -1), XLENGTH(nugget), (int)n),
         .q = q,
@@ -142,21 +99,21 @@ SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP
     }
     int parameters = likelihood_parameters(&task);
     SEXP out = PROTECT(r_list(12, names));
-    double *loglik = new_values(out, 0, 1, -1);
+    double *loglik = r_new_values(out, 0, 1, -1);
     likelihood_result result = {
-        .beta = new_values(out, 1, q - 1, -1),
-        .information = new_values(out, 2, q - 1, q - 1),
-        .coef = new_values(out, 3, k, n),
-        .D = new_values(out, 4, n, -1),
-        .root = new_values(out, 5, m, m),
-        .b = new_values(out, 6, m, -1),
-        .B = new_values(out, 7, m, q - 1),
-        .error = new_values(out, 8, n, -1),
-        .residual = new_values(out, 9, n, -1),
-        .gradient = task.gradient ? new_values(out, 10, parameters, -1) : NULL,
-        .fisher = task.information ? new_values(out, 11, parameters, parameters) : NULL,
+        .beta = r_new_values(out, 1, q - 1, -1),
+        .information = r_new_values(out, 2, q - 1, q - 1),
+        .coef = r_new_values(out, 3, k, n),
+        .D = r_new_values(out, 4, n, -1),
+        .root = r_new_values(out, 5, m, m),
+        .b = r_new_values(out, 6, m, -1),
+        .B = r_new_values(out, 7, m, q - 1),
+        .error = r_new_values(out, 8, n, -1),
+        .residual = r_new_values(out, 9, n, -1),
+        .gradient = task.gradient ? r_new_values(out, 10, parameters, -1) : NULL,
+        .fisher = task.information ? r_new_values(out, 11, parameters, parameters) : NULL,
     };
-    raise_vif(likelihood_evaluate(&task, &result), n);
+    r_raise_vif(likelihood_evaluate(&task, &result), n);
     *loglik = result.loglik;
     UNPROTECT(1);
     return out;

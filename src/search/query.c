@@ -458,7 +458,7 @@ static status run_prefixes(const char *method, const query_task *task, query_res
         round.count = count;
         round.mon = &mon;
         if (n < task->points->n)
-            round.kept = (index_pack){NULL, 0};
+            round.kept = (index_pack){NULL, 0, 0};
         if (count) {
             int brief = n < PREFIX_LEAST && isinf(task->budget);
             outcome = run_plain(brief ? "brute" : method, &round, result);

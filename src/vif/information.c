@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define PROBES 24       /* at once, with a basis, */
-#define FEWER 16        /* and without one */
+#define FEWER INFORMATION_PROBES /* and without one */
 #define CHEAP 4000      /* points for which the basis costs little, */
 #define FEW 2000        /* and all of space */
 #define MORE 4          /* sets of random signs */
@@ -70,25 +70,23 @@ static void project(const information_task *task, probes *own, const double *W, 
 }
 
 /* x (m rows) <- (L + shift I)^-1 x, and x <- (L + shift I)^-T x. */
-static void solve_down(const information_task *task, const probes *own, double shift, double *x)
+static void solve_down(int m, const double *root, int stride, double shift, double *x)
 {
-    int m = task->m, stride = own->stride;
     for (int u = 0; u < m; u++) {
-        double *row = x + (size_t)u * stride, inverse = 1 / (task->root[u + (size_t)u * m] + shift);
+        double *row = x + (size_t)u * stride, inverse = 1 / (root[u + (size_t)u * m] + shift);
         for (int p = 0; p < stride; p++)
             row[p] *= inverse;
         for (int v = u + 1; v < m; v++)
-            simd->add_multiple(stride, -task->root[v + (size_t)u * m], row, x + (size_t)v * stride);
+            simd->add_multiple(stride, -root[v + (size_t)u * m], row, x + (size_t)v * stride);
     }
 }
 
-static void solve_up(const information_task *task, const probes *own, double shift, double *x)
+static void solve_up(int m, const double *root, int stride, double shift, double *x)
 {
-    int m = task->m, stride = own->stride;
     for (int u = m - 1; u >= 0; --u) {
-        double *row = x + (size_t)u * stride, inverse = 1 / (task->root[u + (size_t)u * m] + shift);
+        double *row = x + (size_t)u * stride, inverse = 1 / (root[u + (size_t)u * m] + shift);
         for (int v = u + 1; v < m; v++)
-            simd->add_multiple(stride, -task->root[v + (size_t)u * m], x + (size_t)v * stride, row);
+            simd->add_multiple(stride, -root[v + (size_t)u * m], x + (size_t)v * stride, row);
         for (int p = 0; p < stride; p++)
             row[p] *= inverse;
     }
@@ -98,8 +96,8 @@ static void solve_up(const information_task *task, const probes *own, double shi
 static void apply_root(const information_task *task, probes *own, int transposed, double *q)
 {
     project(task, own, task->W, q, own->turned);
-    solve_down(task, own, transposed ? 0 : 1, own->turned);
-    solve_up(task, own, transposed ? 1 : 0, own->turned);
+    solve_down(task->m, task->root, own->stride, transposed ? 0 : 1, own->turned);
+    solve_up(task->m, task->root, own->stride, transposed ? 1 : 0, own->turned);
     for (size_t e = 0; e < (size_t)task->m * own->stride; e++)
         own->turned[e] = -own->turned[e];
     products_multiply(task->n, task->m, task->W, task->stride, own->probes, own->turned,
@@ -110,7 +108,7 @@ static void draw_signs(const information_task *task, probes *own, uint64_t set)
 {
 #pragma omp parallel for num_threads(task->threads) schedule(static)
     for (size_t i = 0; i < task->n; i++) {
-        uint64_t bits = mixed(mixed(set) + i);
+        uint64_t bits = mixed(mixed(set) + (task->place ? (uint64_t)task->place[i] : i));
         for (int p = 0; p < own->probes; p++)
             own->q[i * own->stride + p] = bits >> p & 1 ? 1 : -1;
     }
@@ -149,8 +147,9 @@ static void sweep_up(const information_task *task, probes *own, int low, int wid
         double deviation = sqrt(task->D[i]);
         const double *q = own->q + i * stride + low;
         int used = 0;
+        int here = !task->own || task->own[i]; /* the halo hands on what its children say, and adds nothing */
         for (int p = 0; p < width; p++)
-            scaled[p] = q[p] / deviation;
+            scaled[p] = here ? q[p] / deviation : 0;
         for (int a = 0; a < count; a++) {
             double *g = own->g + (i * count + a) * stride + low;
             double *t = own->t + (a * task->n + i) * stride + low;
@@ -177,16 +176,11 @@ static void draw_units(const information_task *task, probes *own, size_t first)
         own->q[(first + p) * own->stride + p] = 1;
 }
 
-/* From u in q: q <- R u, t_a <- E_a q, y_a and along; nonzero when the monitor asks to stop. */
-static int differentiate(const information_task *task, probes *own)
+/* h and t_a from q, threads sharing out the probes. */
+static void sweep(const information_task *task, probes *own)
 {
-    int count = task->count, m = task->m, stride = own->stride;
     int parts = task->threads < own->probes / SPLIT ? task->threads : own->probes / SPLIT;
-    size_t n = task->n, long_size = n * stride;
-    apply_root(task, own, 0, own->q);
-    if (monitor_poll(task->mon, DONE))
-        return 1;
-    memset(own->g, 0, count * long_size * sizeof(double));
+    memset(own->g, 0, task->count * task->n * own->stride * sizeof(double));
 #pragma omp parallel for num_threads(task->threads) schedule(static)
     for (int part = 0; part < parts; part++) {
         int low = own->probes / SPLIT * part / parts * SPLIT;
@@ -197,6 +191,17 @@ static int differentiate(const information_task *task, probes *own)
         sweep_up(task, own, low, high - low, rows);
         simd_restore(state);
     }
+}
+
+/* From u in q: q <- R u, t_a <- E_a q, y_a and along; nonzero when the monitor asks to stop. */
+static int differentiate(const information_task *task, probes *own)
+{
+    int count = task->count, m = task->m, stride = own->stride;
+    size_t n = task->n, long_size = n * stride;
+    apply_root(task, own, 0, own->q);
+    if (monitor_poll(task->mon, DONE))
+        return 1;
+    sweep(task, own);
     if (monitor_poll(task->mon, DONE))
         return 1;
     project(task, own, task->W, own->q, own->turned);
@@ -210,7 +215,7 @@ static int differentiate(const information_task *task, probes *own)
                               t, stride);
         }
         project(task, own, task->W, t, y);
-        solve_down(task, own, 0, y);
+        solve_down(m, task->root, stride, 0, y);
         own->along[a] = long_dot(long_size, own->q, t, task->threads, own->partial);
         if (monitor_poll(task->mon, DONE))
             return 1;
@@ -307,15 +312,27 @@ static double leave_basis(const information_task *task, probes *own)
     return long_dot(task->n * stride, own->q, own->q, task->threads, own->partial);
 }
 
-status information_expected(const information_task *task, double *out)
+static void probes_free(const information_task *task, probes *own)
+{
+    scratch_give(task->pool, own->q);
+    scratch_give(task->pool, own->h);
+    scratch_give(task->pool, own->t);
+    scratch_give(task->pool, own->g);
+    scratch_give(task->pool, own->basis);
+    scratch_give(task->pool, own->across);
+    scratch_give(task->pool, own->turned);
+    scratch_give(task->pool, own->y);
+    scratch_free(own->partial);
+    scratch_free(own->along);
+    scratch_free(own->rows);
+}
+
+/* Nonzero without memory. */
+static int probes_new(const information_task *task, int at_once, int with_basis, probes *own)
 {
     size_t n = task->n;
-    int count = task->count, m = task->m, k = task->k;
-    int exact = task->accurate && n <= FEW, with_basis = !exact && (task->accurate || n <= CHEAP);
-    int at_once = with_basis || exact ? PROBES : FEWER, stride = products_stride(at_once);
-    size_t sets = exact ? (n + PROBES - 1) / PROBES : task->accurate ? MORE : 1;
-    status result = status_fail(STATUS_MEMORY);
-    probes own = {
+    int count = task->count, m = task->m, stride = products_stride(at_once);
+    *own = (probes){
         .probes = at_once,
         .stride = stride,
         .q = products_rows(task->pool, n, at_once, 0),
@@ -328,10 +345,22 @@ status information_expected(const information_task *task, double *out)
         .y = products_rows(task->pool, (size_t)m * count, at_once, 1),
         .partial = scratch_alloc((n + m) * stride / SUM_BLOCK + 2, sizeof(double)),
         .along = scratch_alloc(count, sizeof(double)),
-        .rows = scratch_alloc((size_t)(k + 1) * PROBES, sizeof(double *)),
+        .rows = scratch_alloc((size_t)(task->k + 1) * PROBES, sizeof(double *)),
     };
-    if (!own.q || !own.h || !own.t || !own.g || (with_basis && !own.basis) || !own.across ||
-        !own.turned || !own.y || !own.partial || !own.along || !own.rows)
+    return !own->q || !own->h || !own->t || !own->g || (with_basis && !own->basis) ||
+           !own->across || !own->turned || !own->y || !own->partial || !own->along || !own->rows;
+}
+
+status information_expected(const information_task *task, double *out)
+{
+    size_t n = task->n;
+    int count = task->count;
+    int exact = task->accurate && n <= FEW, with_basis = !exact && (task->accurate || n <= CHEAP);
+    int at_once = with_basis || exact ? PROBES : FEWER, stride = products_stride(at_once);
+    size_t sets = exact ? (n + PROBES - 1) / PROBES : task->accurate ? MORE : 1;
+    status result = status_fail(STATUS_MEMORY);
+    probes own;
+    if (probes_new(task, at_once, with_basis, &own))
         goto done;
     for (int a = 0; a < count; a++)
         for (int b = 0; b <= a; b++)
@@ -365,16 +394,190 @@ status information_expected(const information_task *task, double *out)
             out[a * count + b] = out[b * count + a] = 0.5 * out[a * count + b];
     result = status_ok();
 done:
-    scratch_give(task->pool, own.q);
-    scratch_give(task->pool, own.h);
-    scratch_give(task->pool, own.t);
-    scratch_give(task->pool, own.g);
-    scratch_give(task->pool, own.basis);
-    scratch_give(task->pool, own.across);
-    scratch_give(task->pool, own.turned);
-    scratch_give(task->pool, own.y);
-    scratch_free(own.partial);
-    scratch_free(own.along);
-    scratch_free(own.rows);
+    probes_free(task, &own);
     return result;
+}
+
+/* ---- in steps --------------------------------------------------------------------------------- */
+
+struct information_steps {
+    information_task task;
+    probes own;
+};
+
+void information_close(information_steps *steps)
+{
+    if (steps)
+        probes_free(&steps->task, &steps->own);
+    scratch_free(steps);
+}
+
+information_steps *information_open(const information_task *task)
+{
+    information_steps *steps = scratch_alloc(1, sizeof(*steps));
+    if (!steps)
+        return NULL;
+    steps->task = *task;
+    if (probes_new(&steps->task, FEWER, 0, &steps->own)) {
+        information_close(steps);
+        return NULL;
+    }
+    draw_signs(&steps->task, &steps->own, 0);
+    return steps;
+}
+
+/* Rows of the probes without what fills them up, and back. */
+static void take_rows(const probes *own, size_t rows, const double *from, double *to)
+{
+    for (size_t u = 0; u < rows; u++)
+        memcpy(to + u * FEWER, from + u * own->stride, FEWER * sizeof(double));
+}
+
+static void put_rows(const probes *own, size_t rows, const double *from, double *to)
+{
+    for (size_t u = 0; u < rows; u++)
+        memcpy(to + u * own->stride, from + u * FEWER, FEWER * sizeof(double));
+}
+
+void information_signs(information_steps *steps, double *sums)
+{
+    project(&steps->task, &steps->own, steps->task.W, steps->own.q, steps->own.turned);
+    take_rows(&steps->own, steps->task.m, steps->own.turned, sums);
+}
+
+void information_turn(int m, const double *root, const double *sums, double *turned)
+{
+    for (size_t e = 0; e < (size_t)m * FEWER; e++)
+        turned[e] = -sums[e];
+    solve_down(m, root, FEWER, 1, turned);
+    solve_up(m, root, FEWER, 0, turned);
+}
+
+/* q <- q + w . turned in the halo, whose rows of W are not kept. */
+static status turn_halo(const information_task *task, probes *own)
+{
+    int m = task->m, k = task->k;
+    double *w = scratch_alloc(m + 1, sizeof(double)), *weight = scratch_alloc(k + 2, sizeof(double));
+    const double **rows = scratch_alloc(k + 2, sizeof(double *));
+    for (size_t i = 0; i < task->n && w && weight && rows; i++) {
+        if (task->own[i])
+            continue;
+        const int *parent = task->parent + i * k;
+        double scale = 1 / sqrt(task->D[i]);
+        int used = 0;
+        for (int j = 0; j < k; j++)
+            if (parent[j] >= 0) {
+                weight[used] = -scale * task->coef[i * k + j];
+                rows[used++] = task->v + (size_t)parent[j] * m;
+            }
+        weight[used] = scale;
+        rows[used++] = task->v + i * m;
+        simd->combine_rows(m, used, weight, rows, w);
+        for (int u = 0; u < m; u++)
+            simd->add_multiple(own->stride, w[u], own->turned + (size_t)u * own->stride,
+                               own->q + i * own->stride);
+    }
+    status outcome = w && weight && rows ? status_ok() : status_fail(STATUS_MEMORY);
+    scratch_free(w);
+    scratch_free(weight);
+    scratch_free(rows);
+    return outcome;
+}
+
+status information_sweep(information_steps *steps, const double *turned, double *sums)
+{
+    const information_task *task = &steps->task;
+    probes *own = &steps->own;
+    size_t n = task->n, rows = task->m, stride = own->stride;
+    put_rows(own, rows, turned, own->turned);
+    products_multiply(n, task->m, task->W, task->stride, FEWER, own->turned, own->stride, 1,
+                      task->threads, own->q, own->stride);
+    status outcome = turn_halo(task, own);
+    if (outcome.code)
+        return outcome;
+    sweep(task, own);
+    for (size_t i = 0; i < n; i++) /* sums from here on are those of the shard's own points */
+        if (!task->own[i]) {
+            memset(own->q + i * stride, 0, stride * sizeof(double));
+            for (int a = 0; a < task->count; a++)
+                memset(own->t + (a * n + i) * stride, 0, stride * sizeof(double));
+        }
+    project(task, own, task->W, own->q, own->turned);
+    take_rows(own, rows, own->turned, sums);
+    for (int a = 0; a < task->count; a++)
+        if (task->dW[a]) {
+            sums += rows * FEWER;
+            project(task, own, task->dW[a], own->q, own->y);
+            take_rows(own, rows, own->y, sums);
+        }
+    return monitor_poll(task->mon, DONE) ? status_fail(STATUS_INTERRUPTED) : status_ok();
+}
+
+double *information_return(information_steps *steps, size_t point)
+{
+    return steps->own.g + point * steps->task.count * steps->own.stride;
+}
+
+void information_add(information_steps *steps, size_t point, const double *values)
+{
+    const information_task *task = &steps->task;
+    size_t stride = steps->own.stride;
+    double deviation = sqrt(task->D[point]);
+    for (int a = 0; a < task->count; a++)
+        for (int p = 0; p < FEWER; p++)
+            steps->own.t[(a * task->n + point) * stride + p] += deviation * values[a * FEWER + p];
+}
+
+status information_products(information_steps *steps, const double *known, double *sums)
+{
+    const information_task *task = &steps->task;
+    probes *own = &steps->own;
+    int count = task->count;
+    size_t rows = task->m, long_size = task->n * own->stride;
+    double *along = sums + count * rows * FEWER, *across = along + count;
+    put_rows(own, rows, known, own->turned);
+    for (int a = 0; a < count; a++) {
+        double *t = own->t + a * long_size;
+        if (task->dW[a]) {
+            known += rows * FEWER;
+            products_multiply(task->n, task->m, task->dW[a], task->stride, FEWER, own->turned,
+                              own->stride, 1, task->threads, t, own->stride);
+            put_rows(own, rows, known, own->y);
+            products_multiply(task->n, task->m, task->W, task->stride, FEWER, own->y, own->stride,
+                              1, task->threads, t, own->stride);
+        }
+        project(task, own, task->W, t, own->y);
+        take_rows(own, rows, own->y, sums + a * rows * FEWER);
+        along[a] = long_dot(long_size, own->q, t, task->threads, own->partial);
+        for (int b = 0; b <= a; b++)
+            across[a * count + b] = long_dot(long_size, t, own->t + b * long_size, task->threads,
+                                             own->partial);
+        if (monitor_poll(task->mon, DONE))
+            return status_fail(STATUS_INTERRUPTED);
+    }
+    return status_ok();
+}
+
+status information_finish(size_t n, int count, int m, const double *root, const double *trace,
+                          const double *sums, double *out)
+{
+    size_t size = (size_t)m * FEWER;
+    const double *along = sums + count * size, *across = along + count;
+    double *y = scratch_alloc(count * size + 1, sizeof(double));
+    if (!y)
+        return status_fail(STATUS_MEMORY);
+    memcpy(y, sums, count * size * sizeof(double));
+    for (int a = 0; a < count; a++) {
+        solve_down(m, root, FEWER, 0, y + a * size);
+        for (int b = 0; b <= a; b++) {
+            double ca = trace[a] / n, cb = trace[b] / n, inner = across[a * count + b];
+            for (size_t e = 0; e < size; e++)
+                inner -= y[a * size + e] * y[b * size + e];
+            inner += -ca * along[b] - cb * along[a] + ca * cb * ((double)n * FEWER);
+            out[a * count + b] = out[b * count + a] =
+                0.5 * (trace[a] * trace[b] / n + inner / FEWER);
+        }
+    }
+    scratch_free(y);
+    return status_ok();
 }

@@ -19,6 +19,8 @@
 
 #include <stddef.h>
 
+#define INFORMATION_PROBES 16 /* random signs, where they are all there is */
+
 typedef struct {
     size_t n;
     int k, m, stride;           /* values of a row of W */
@@ -33,6 +35,9 @@ typedef struct {
     const double *const *dW;    /* as W, NULL where it is zero */
     const double *trace;        /* tr(C^-1 E_a) */
     int accurate;
+    const unsigned char *own; /* of a shard, see likelihood.h; NULL: all points are here */
+    const int *place;
+    const double *v; /* m x n, features, for the halo */
     int threads;
     scratch_pool *pool; /* or NULL */
     const monitor *mon;
@@ -40,5 +45,30 @@ typedef struct {
 
 /* out (count x count). */
 status information_expected(const information_task *task, double *out);
+
+/* The same by random signs alone for points that are sharded, in steps that follow those of likelihood.h. Sums are rows of
+ * INFORMATION_PROBES, one for each of m features. */
+typedef struct information_steps information_steps;
+
+/* task->root and task->trace are not read. */
+information_steps *information_open(const information_task *task);
+void information_close(information_steps *steps);
+
+/* W u, for random signs u. */
+void information_signs(information_steps *steps, double *sums);
+/* From the sums of W u: W h and dW_a h for each direction of the kernel, h = R u. Regressions of the halo are known by now. */
+status information_sweep(information_steps *steps, const double *turned, double *sums);
+/* What children here say of the count x probes values N_a' h of a point. */
+double *information_return(information_steps *steps, size_t point);
+/* What the owner of a point has got by information_return() elsewhere. */
+void information_add(information_steps *steps, size_t point, const double *values);
+/* From the sums of the sweep: W t_a of all directions, h . t_a, and t_a . t_b. */
+status information_products(information_steps *steps, const double *known, double *sums);
+
+/* turned <- -L^-T (I + L)^-1 of the sums of the signs. */
+void information_turn(int m, const double *root, const double *sums, double *turned);
+/* out from the sums of the products; n are the points of all shards. */
+status information_finish(size_t n, int count, int m, const double *root, const double *trace,
+                          const double *sums, double *out);
 
 #endif

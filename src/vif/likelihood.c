@@ -21,6 +21,7 @@ typedef struct {
     likelihood_result *result;
     batch_problem problem;
     slopes sl;
+    size_t count; /* of the children, which come first in problem.order */
     int directions, kernel_directions, nugget; /* nugget: its direction, 0 where it is all noise */
     int stride, value_stride;
     double *W, *contrasts;   /* rows of the points, whitened: divided by the root of D */
@@ -29,7 +30,6 @@ typedef struct {
     double *centred;         /* c_j */
     double *inverse;         /* M^-1, rows of `stride` */
     double *sums;            /* of blocks */
-    double *trace;           /* of the directions */
 } evaluation;
 
 /* Scratch of a thread beyond its batch. */
@@ -51,6 +51,11 @@ int likelihood_parameters(const likelihood_task *task)
 }
 
 static int sums_width(const evaluation *e) { return e->directions * (e->directions + 2); }
+
+static int is_child(const likelihood_task *task, size_t i)
+{
+    return !task->shard || task->shard->own[i];
+}
 
 /* ---- memory ----------------------------------------------------------------------------------- */
 
@@ -124,7 +129,6 @@ static void evaluation_free(evaluation *e)
     scratch_free(e->dcoef);
     scratch_free(e->ratio);
     scratch_free(e->sums);
-    scratch_free(e->trace);
 }
 
 static double **pointers(int count)
@@ -144,9 +148,11 @@ static status evaluation_new(const likelihood_task *task, likelihood_result *res
     if (task->gradient) {
         e->kernel_directions = slopes_count(&e->sl);
         e->directions = e->kernel_directions + 1;
-        for (size_t i = 0; i < n && !e->nugget; i++)
-            if (task->noise[i] != task->nugget[i])
-                e->nugget = e->directions++;
+        int apart = task->shard ? task->shard->apart : 0;
+        for (size_t i = 0; i < n && !apart && !task->shard; i++)
+            apart = task->noise[i] != task->nugget[i];
+        if (apart)
+            e->nugget = e->directions++;
     }
     e->stride = m ? products_stride(m) : 0;
     e->value_stride = products_stride(task->q);
@@ -154,26 +160,33 @@ static status evaluation_new(const likelihood_task *task, likelihood_result *res
                                        task->id, &e->problem);
     if (outcome.code)
         return outcome;
-    e->W = products_rows(task->pool, m ? n : 0, m, 0);
+    for (size_t at = 0; at < n; at++)
+        if (is_child(task, e->problem.order[at]))
+            e->problem.order[e->count++] = e->problem.order[at];
+    int zero = task->shard != NULL; /* what has no child adds nothing */
+    e->W = products_rows(task->pool, m ? n : 0, m, zero);
     e->contrasts = products_rows(task->pool, n, task->q, 1);
     e->centred = scratch_take(task->pool, n + 1, sizeof(double));
     e->inverse = products_rows(task->pool, m, m, 1);
-    e->sums = scratch_alloc(blocks_of(n) * sums_width(e) + 1, sizeof(double));
-    e->trace = scratch_alloc(e->directions + 1, sizeof(double));
+    e->sums = scratch_alloc(blocks_of(e->count) * sums_width(e) + 1, sizeof(double));
     e->dV = pointers(e->kernel_directions);
     e->dW = pointers(e->directions);
     e->dcoef = pointers(e->directions);
     e->ratio = pointers(e->directions);
-    int failed = !e->W || !e->contrasts || !e->centred || !e->inverse || !e->sums || !e->trace ||
+    int failed = !e->W || !e->contrasts || !e->centred || !e->inverse || !e->sums ||
                  !e->dV || !e->dW || !e->dcoef || !e->ratio;
     for (int a = 0; a < e->directions && !failed; a++) {
         e->dcoef[a] = scratch_take(task->pool, n * k + 1, sizeof(double));
         e->ratio[a] = scratch_take(task->pool, n + 1, sizeof(double));
         failed = !e->dcoef[a] || !e->ratio[a];
+        if (!failed && zero) {
+            memset(e->dcoef[a], 0, n * k * sizeof(double));
+            memset(e->ratio[a], 0, n * sizeof(double));
+        }
         if (failed || !m || a < 1 || a > e->kernel_directions)
             continue;
         e->dV[a - 1] = scratch_take(task->pool, n * m + 1, sizeof(double));
-        e->dW[a] = products_rows(task->pool, n, m, 0);
+        e->dW[a] = products_rows(task->pool, n, m, zero);
         failed = !e->dV[a - 1] || !e->dW[a];
     }
     return failed ? status_fail(STATUS_MEMORY) : status_ok();
@@ -320,7 +333,7 @@ static void keep_slopes(const evaluation *e, workspace *own, double *sums)
 
 static void first_block(const evaluation *e, workspace *own, size_t block, size_t *worst)
 {
-    size_t n = e->task->points->n, end = (block + 1) * BLOCK < n ? (block + 1) * BLOCK : n;
+    size_t n = e->count, end = (block + 1) * BLOCK < n ? (block + 1) * BLOCK : n;
     size_t lanes = simd->lanes;
     double *sums = e->sums + block * sums_width(e);
     memset(sums, 0, sums_width(e) * sizeof(double));
@@ -365,40 +378,51 @@ static status positive(status outcome)
     return outcome;
 }
 
-/* M, its factor, and M^-1 W E for the contrasts E (columns of B, the observation first). */
-static status make_root(const evaluation *e, double *B)
+/* M less the identity (m x m, lower by rows) and E' W for the contrasts E (q rows of m). */
+static status sum_cross(const evaluation *e, double *M, double *EW)
 {
     const likelihood_task *task = e->task;
     size_t n = task->points->n;
     int m = task->m, q = task->q, stride = e->stride;
-    double *root = e->result->root, *across = products_rows(NULL, q, m, 1);
+    double *across = products_rows(NULL, q, m, 1);
     if (!across)
         return status_fail(STATUS_MEMORY);
     products_cross(n, m, e->W, stride, m, e->W, stride, 1, task->threads, e->inverse, stride);
     for (int u = 0; u < m; u++)
-        for (int v = 0; v <= u; v++)
-            root[u + (size_t)v * m] = e->inverse[(size_t)u * stride + v] + (u == v);
-    status outcome = positive(linalg_cholesky(m, task->mon, root));
+        memcpy(M + (size_t)u * m, e->inverse + (size_t)u * stride, m * sizeof(double));
     products_cross(n, q, e->contrasts, e->value_stride, m, e->W, stride, 0, task->threads, across,
                    stride);
+    for (int c = 0; c < q; c++)
+        memcpy(EW + (size_t)c * m, across + (size_t)c * stride, m * sizeof(double));
+    scratch_free(across);
+    return status_ok();
+}
+
+/* The factor of M, and B = M^-1 W E (m x q). */
+static status make_root(int m, int q, const monitor *mon, const double *M, const double *EW,
+                        double *root, double *B)
+{
+    for (int u = 0; u < m; u++)
+        for (int v = 0; v <= u; v++)
+            root[u + (size_t)v * m] = M[(size_t)u * m + v] + (u == v);
+    status outcome = positive(linalg_cholesky(m, mon, root));
     for (int c = 0; c < q && !outcome.code; c++) {
-        memcpy(B + (size_t)c * m, across + (size_t)c * stride, m * sizeof(double));
+        memcpy(B + (size_t)c * m, EW + (size_t)c * m, m * sizeof(double));
         solve_root(m, root, B + (size_t)c * m);
     }
-    scratch_free(across);
     return outcome;
 }
 
 /* M^-1 in rows, from its factor. */
-static status make_inverse(const evaluation *e)
+static status make_inverse(const evaluation *e, const double *root)
 {
     int m = e->task->m, cols = simd->cols;
     linalg_triangle lower = {0}, upper = {0};
     double *panel = scratch_alloc((size_t)(m + simd->rows) * cols, sizeof(double));
     status outcome =
-        panel ? linalg_triangle_pack(m, e->result->root, 0, &lower) : status_fail(STATUS_MEMORY);
+        panel ? linalg_triangle_pack(m, root, 0, &lower) : status_fail(STATUS_MEMORY);
     if (!outcome.code)
-        outcome = linalg_triangle_pack(m, e->result->root, 1, &upper);
+        outcome = linalg_triangle_pack(m, root, 1, &upper);
     for (int first = 0; first < m && !outcome.code; first += cols) {
         memset(panel, 0, (size_t)m * cols * sizeof(double));
         for (int j = 0; j < cols && first + j < m; j++)
@@ -430,76 +454,110 @@ static status profile(const double *Q, int q, double *beta, double *information,
     return outcome;
 }
 
-/* beta, b, errors, residuals and the log-likelihood. */
-static status make_value(const evaluation *e)
+/* Contrasts less what the inducing inputs say of them, and the squares of what is left (q x q). */
+static status sum_squares(const evaluation *e, const double *B, double *squares)
 {
     const likelihood_task *task = e->task;
-    likelihood_result *out = e->result;
     size_t n = task->points->n;
     int m = task->m, q = task->q, stride = e->value_stride;
-    status outcome = status_fail(STATUS_MEMORY);
-    double *B = scratch_alloc((size_t)m * q + 1, sizeof(double)),
-           *turned = products_rows(NULL, m, q, 1);
-    double *Q = scratch_alloc((size_t)q * q * 2 + 1, sizeof(double)),
-           *full = products_rows(NULL, q, q, 1);
-    if (!B || !turned || !Q || !full)
-        goto done;
-    if (m) {
-        outcome = make_root(e, B);
-        if (outcome.code)
-            goto done;
+    double *turned = products_rows(NULL, m, q, 1), *full = products_rows(NULL, q, q, 1);
+    if (turned && full) {
         for (int u = 0; u < m; u++)
             for (int c = 0; c < q; c++)
                 turned[(size_t)u * stride + c] = -B[u + (size_t)c * m];
-        products_multiply(n, m, e->W, e->stride, q, turned, stride, 1, task->threads, e->contrasts,
-                          stride);
+        if (m)
+            products_multiply(n, m, e->W, e->stride, q, turned, stride, 1, task->threads,
+                              e->contrasts, stride);
+        products_cross(n, q, e->contrasts, stride, q, e->contrasts, stride, 0, task->threads, full,
+                       stride);
+        for (int c = 0; c < q; c++)
+            memcpy(squares + (size_t)c * q, full + (size_t)c * stride, q * sizeof(double));
     }
-    products_cross(n, q, e->contrasts, stride, q, e->contrasts, stride, 0, task->threads, full,
-                   stride);
+    status outcome = turned && full ? status_ok() : status_fail(STATUS_MEMORY);
+    scratch_free(turned);
+    scratch_free(full);
+    return outcome;
+}
+
+/* beta, its information, b and B of the covariates, from the squares of step 2. */
+static status make_mean(int m, int q, const double *B, const double *squares,
+                        likelihood_result *out)
+{
+    double *Q = scratch_alloc((size_t)q * q * 2 + 1, sizeof(double));
+    if (!Q)
+        return status_fail(STATUS_MEMORY);
     for (int c = 0; c < q; c++)
         for (int j = 0; j < q; j++) {
-            double sum = full[(size_t)c * stride + j];
+            double sum = squares[(size_t)c * q + j];
             for (int u = 0; u < m; u++)
                 sum += B[u + (size_t)c * m] * B[u + (size_t)j * m];
             Q[c + (size_t)j * q] = sum;
         }
-    outcome = profile(Q, q, out->beta, out->information, Q + (size_t)q * q);
-    if (outcome.code)
-        goto done;
-    for (int u = 0; u < m; u++) {
+    status outcome = profile(Q, q, out->beta, out->information, Q + (size_t)q * q);
+    for (int u = 0; u < m && !outcome.code; u++) {
         out->b[u] = B[u];
         for (int c = 1; c < q; c++) {
             out->b[u] -= out->beta[c - 1] * B[u + (size_t)c * m];
             out->B[u + (size_t)(c - 1) * m] = B[u + (size_t)c * m];
         }
     }
-    double logs = 0, squares = 0;
-    for (size_t i = 0; i < n; i++) {
-        double error = e->contrasts[i * stride], residual = task->values[i * q];
+    scratch_free(Q);
+    return outcome;
+}
+
+/* Sum of log D over the children. */
+static double sum_logs(const evaluation *e)
+{
+    double logs = 0;
+    for (size_t i = 0; i < e->task->points->n; i++)
+        logs += is_child(e->task, i) ? log(e->result->D[i]) : 0;
+    return logs;
+}
+
+/* Errors, residuals and the sum of the squared errors over the children. */
+static double make_errors(const evaluation *e, const double *beta)
+{
+    const likelihood_task *task = e->task;
+    likelihood_result *out = e->result;
+    int q = task->q;
+    double squares = 0;
+    for (size_t i = 0; i < task->points->n; i++) {
+        double error = e->contrasts[i * e->value_stride], residual = task->values[i * q];
         for (int c = 1; c < q; c++) {
-            error -= out->beta[c - 1] * e->contrasts[i * stride + c];
-            residual -= out->beta[c - 1] * task->values[i * q + c];
+            error -= beta[c - 1] * e->contrasts[i * e->value_stride + c];
+            residual -= beta[c - 1] * task->values[i * q + c];
         }
-        logs += log(out->D[i]);
-        squares += error * error;
+        squares += error * error; /* 0 in the halo */
         out->error[i] = error * sqrt(out->D[i]);
         out->residual[i] = residual;
     }
+    return squares;
+}
+
+/* From the sums over all children; answers y' S^-1 y less the number of observations, half of it. */
+static double make_value(size_t n, int m, double logs, double squares, likelihood_result *out)
+{
     for (int u = 0; u < m; u++) {
         logs += 2 * log(out->root[u + (size_t)u * m]);
         squares += out->b[u] * out->b[u];
     }
     out->loglik = -0.5 * (n * LOG_2PI + logs + squares);
-    if (task->gradient) { /* in the direction of all covariances together */
-        e->trace[e->directions] = 0.5 * (squares - n);
-        outcome = m ? make_inverse(e) : status_ok();
+    return 0.5 * (squares - n); /* the derivative in the direction of all covariances together */
+}
+
+/* c_j of all points. */
+static void make_centred(const evaluation *e, const double *b)
+{
+    const likelihood_task *task = e->task;
+    int m = task->m;
+#pragma omp parallel for num_threads(task->threads) schedule(static)
+    for (size_t j = 0; j < task->points->n; j++) {
+        const double *v = task->points->v + j * m;
+        double along = 0;
+        if (m)
+            simd->dot_rows(m, b, 1, &v, &along);
+        e->centred[j] = e->result->residual[j] - along;
     }
-done:
-    scratch_free(B);
-    scratch_free(turned);
-    scratch_free(Q);
-    scratch_free(full);
-    return outcome;
 }
 
 /* ---- the second pass -------------------------------------------------------------------------- */
@@ -542,7 +600,7 @@ static void child_gradient(const evaluation *e, workspace *own, size_t i, const 
 
 static void second_block(const evaluation *e, workspace *own, size_t block)
 {
-    size_t n = e->task->points->n, end = (block + 1) * BLOCK < n ? (block + 1) * BLOCK : n;
+    size_t n = e->count, end = (block + 1) * BLOCK < n ? (block + 1) * BLOCK : n;
     int m = e->task->m, stride = e->stride, rows = simd->rows, cols = simd->cols;
     double *sums = e->sums + block * sums_width(e), tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
     for (size_t at = block * BLOCK; at < end; at += rows) {
@@ -570,7 +628,7 @@ static void second_block(const evaluation *e, workspace *own, size_t block)
 /* Runs a pass over all blocks; `from` and `to` are the shares of the work at its ends. */
 static status run_pass(const evaluation *e, workspace *all, int pass, double from, double to)
 {
-    size_t n = e->task->points->n, blocks = blocks_of(n), worst = n;
+    size_t n = e->task->points->n, blocks = blocks_of(e->count), worst = n;
     int threads = e->task->threads;
     size_t step = (size_t)POLL_BLOCKS * threads;
     for (size_t done = 0; done < blocks; done += step) {
@@ -594,119 +652,410 @@ static status run_pass(const evaluation *e, workspace *all, int pass, double fro
 static double block_sum(const evaluation *e, int at)
 {
     double sum = 0;
-    for (size_t block = 0; block < blocks_of(e->task->points->n); block++)
+    for (size_t block = 0; block < blocks_of(e->count); block++)
         sum += e->sums[block * sums_width(e) + at];
     return sum;
 }
 
-/* From directions to parameters: the variance is everything less all noise. */
-static void to_parameters(const evaluation *e, const double *slope, const double *across)
+/* From directions to parameters: the variance is everything less all noise. `total` is the derivative in the direction of all
+ * covariances, trace and across those of the directions. */
+static void to_parameters(const likelihood_sizes *sizes, double total, const double *slope,
+                          const double *trace, const double *across, likelihood_result *out)
 {
-    int count = e->directions, lengths = e->task->axes ? e->task->d : 1;
-    int parameters = likelihood_parameters(e->task);
-    double total = e->trace[count], n = (double)e->task->points->n;
-    double *gradient = e->result->gradient, *fisher = e->result->fisher;
+    int count = sizes->directions, lengths = sizes->axes ? sizes->d : 1;
+    int parameters = 2 + lengths + sizes->smoothness;
+    double n = (double)sizes->n;
     for (int i = 0; i < parameters; i++) {
-        int a = i == 0 ? 0 : i <= lengths ? i : i == lengths + 1 ? e->nugget : i - 1;
-        gradient[i] = i ? slope[a] : total - slope[0];
+        int a = i == 0 ? 0 : i <= lengths ? i : i == lengths + 1 ? sizes->nugget : i - 1;
+        out->gradient[i] = i ? slope[a] : total - slope[0];
         for (int j = 0; across && j < parameters; j++) {
-            int c = j == 0 ? 0 : j <= lengths ? j : j == lengths + 1 ? e->nugget : j - 1;
+            int c = j == 0 ? 0 : j <= lengths ? j : j == lengths + 1 ? sizes->nugget : j - 1;
             double value = across[a * count + c];
             if (i == 0 && j == 0)
-                value += 0.5 * n - e->trace[0];
+                value += 0.5 * n - trace[0];
             else if (i == 0)
-                value = 0.5 * e->trace[c] - value;
+                value = 0.5 * trace[c] - value;
             else if (j == 0)
-                value = 0.5 * e->trace[a] - value;
-            fisher[i + j * parameters] = value;
+                value = 0.5 * trace[a] - value;
+            out->fisher[i + j * parameters] = value;
         }
     }
 }
 
-static status make_derivatives(const evaluation *e)
+static likelihood_sizes sizes_of(const evaluation *e)
+{
+    const likelihood_task *task = e->task;
+    return (likelihood_sizes){.n = e->count,
+                              .m = task->m,
+                              .q = task->q,
+                              .d = task->d,
+                              .axes = task->axes,
+                              .smoothness = task->smoothness != 0,
+                              .directions = e->directions,
+                              .nugget = e->nugget,
+                              .information = task->information,
+                              .probes = task->information && task->m ? INFORMATION_PROBES : 0};
+}
+
+/* What the second pass has summed up: sums_width numbers. */
+static void add_blocks(const evaluation *e, double *sums)
+{
+    for (int at = 0; at < sums_width(e); at++)
+        sums[at] = block_sum(e, at);
+}
+
+static information_task probes_of(const evaluation *e, const double *root, const double *trace)
+{
+    const likelihood_task *task = e->task;
+    return (information_task){
+        .n = task->points->n,
+        .k = task->k,
+        .m = task->m,
+        .stride = e->stride,
+        .parent = e->problem.parent,
+        .coef = e->result->coef,
+        .D = e->result->D,
+        .W = e->W,
+        .root = root,
+        .count = e->directions,
+        .dcoef = (const double *const *)e->dcoef,
+        .ratio = (const double *const *)e->ratio,
+        .dW = (const double *const *)e->dW,
+        .trace = trace,
+        .accurate = task->information == LIKELIHOOD_ACCURATE,
+        .own = task->shard ? task->shard->own : NULL,
+        .place = task->shard ? task->shard->place : NULL,
+        .v = task->points->v,
+        .threads = task->threads,
+        .pool = task->pool,
+        .mon = task->mon,
+    };
+}
+
+static status make_derivatives(const evaluation *e, double total)
 {
     const likelihood_task *task = e->task;
     int count = e->directions;
+    likelihood_sizes sizes = sizes_of(e);
     status outcome = status_ok();
-    double *slope = scratch_alloc((size_t)count * (count + 1), sizeof(double));
-    if (!slope)
+    double *sums = scratch_alloc(sums_width(e) + 1, sizeof(double));
+    if (!sums)
         return status_fail(STATUS_MEMORY);
-    double *across = slope + count;
-    for (int a = 0; a < count; a++) {
-        slope[a] = block_sum(e, a);
-        e->trace[a] = block_sum(e, count + a);
-        for (int c = 0; c <= a; c++)
-            across[a * count + c] = across[c * count + a] = block_sum(e, 2 * count + a * count + c);
-    }
+    add_blocks(e, sums);
+    double *slope = sums, *trace = sums + count, *across = sums + 2 * count;
+    for (int a = 0; a < count; a++)
+        for (int c = 0; c < a; c++)
+            across[c * count + a] = across[a * count + c];
     if (task->information && task->m) {
-        information_task probes = {
-            .n = task->points->n,
-            .k = task->k,
-            .m = task->m,
-            .stride = e->stride,
-            .parent = e->problem.parent,
-            .coef = e->result->coef,
-            .D = e->result->D,
-            .W = e->W,
-            .root = e->result->root,
-            .count = count,
-            .dcoef = (const double *const *)e->dcoef,
-            .ratio = (const double *const *)e->ratio,
-            .dW = (const double *const *)e->dW,
-            .trace = e->trace,
-            .accurate = task->information == LIKELIHOOD_ACCURATE,
-            .threads = task->threads,
-            .pool = task->pool,
-            .mon = task->mon,
-        };
+        information_task probes = probes_of(e, e->result->root, trace);
         outcome = information_expected(&probes, across);
     }
     if (!outcome.code)
-        to_parameters(e, slope, task->information ? across : NULL);
-    scratch_free(slope);
+        to_parameters(&sizes, total, slope, trace, task->information ? across : NULL, e->result);
+    scratch_free(sums);
+    return outcome;
+}
+
+/* Features of the derivatives, scratch and the first pass. */
+static status first_pass(evaluation *e, batch **batches, workspace **all)
+{
+    const likelihood_task *task = e->task;
+    int m = task->m, threads = task->threads;
+    status outcome = status_ok();
+    if (task->gradient && m)
+        outcome = slopes_features(&e->sl, m, task->z, task->L, task->points->n, task->points->x,
+                                  task->points->v, threads, task->mon, e->dV);
+    if (outcome.code)
+        return outcome;
+    e->problem.changes = (const double *const *)e->dV;
+    e->problem.change_count = m ? e->kernel_directions : 0;
+    *batches = batch_new(&e->problem, threads);
+    *all = *batches ? workspace_new(e, *batches, threads) : NULL;
+    if (!*all)
+        return status_fail(STATUS_MEMORY);
+    outcome = run_pass(e, *all, 1, 0.1, 0.6);
+    give_each(task->pool, e->dV, e->kernel_directions); /* of no use any more */
     return outcome;
 }
 
 status likelihood_evaluate(const likelihood_task *task, likelihood_result *result)
 {
     size_t n = task->points->n;
-    int m = task->m, threads = task->threads;
+    int m = task->m, q = task->q, threads = task->threads;
     evaluation e;
     batch *batches = NULL;
     workspace *all = NULL;
+    double *sums = scratch_alloc((size_t)m * m + 2 * (size_t)m * q + (size_t)q * q + 1,
+                                 sizeof(double));
     status outcome = evaluation_new(task, result, &e);
-    if (!outcome.code && task->gradient && m)
-        outcome = slopes_features(&e.sl, m, task->z, task->L, n, task->points->x, task->points->v,
-                                  threads, task->mon, e.dV);
+    if (!outcome.code && !sums)
+        outcome = status_fail(STATUS_MEMORY);
+    if (!outcome.code)
+        outcome = first_pass(&e, &batches, &all);
     if (outcome.code)
         goto done;
-    e.problem.changes = (const double *const *)e.dV;
-    e.problem.change_count = m ? e.kernel_directions : 0;
-    outcome = status_fail(STATUS_MEMORY);
-    batches = batch_new(&e.problem, threads);
-    all = batches ? workspace_new(&e, batches, threads) : NULL;
-    if (!all)
-        goto done;
-    outcome = run_pass(&e, all, 1, 0.1, 0.6);
+    double *EW = sums + (size_t)m * m, *B = EW + (size_t)m * q, *squares = B + (size_t)m * q;
+    if (m)
+        outcome = sum_cross(&e, sums, EW);
     if (!outcome.code)
-        outcome = make_value(&e);
-    if (outcome.code || !task->gradient)
-        goto done;
-    give_each(task->pool, e.dV, e.kernel_directions); /* of no use any more */
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (size_t j = 0; j < n; j++) {
-        const double *v = task->points->v + j * m;
-        double along = 0;
-        if (m)
-            simd->dot_rows(m, result->b, 1, &v, &along);
-        e.centred[j] = result->residual[j] - along;
-    }
-    outcome = run_pass(&e, all, 2, 0.6, 0.9);
+        outcome = make_root(m, q, task->mon, sums, EW, result->root, B);
     if (!outcome.code)
-        outcome = make_derivatives(&e);
+        outcome = sum_squares(&e, B, squares);
+    if (!outcome.code)
+        outcome = make_mean(m, q, B, squares, result);
+    if (outcome.code)
+        goto done;
+    double error = make_errors(&e, result->beta);
+    double total = make_value(n, m, sum_logs(&e), error, result);
+    if (!task->gradient)
+        goto done;
+    if (m)
+        outcome = make_inverse(&e, result->root);
+    make_centred(&e, result->b);
+    if (!outcome.code)
+        outcome = run_pass(&e, all, 2, 0.6, 0.9);
+    if (!outcome.code)
+        outcome = make_derivatives(&e, total);
 done:
+    scratch_free(sums);
     workspace_free(all, threads);
     batch_free(batches, threads);
     evaluation_free(&e);
+    return outcome;
+}
+
+/* ---- in steps --------------------------------------------------------------------------------- */
+
+struct likelihood {
+    likelihood_task task;
+    likelihood_result result;
+    evaluation e;
+    batch *batches;
+    workspace *all;
+    information_steps *steps;
+};
+
+static size_t width_of(const likelihood_sizes *sizes)
+{
+    return (size_t)sizes->directions * (sizes->directions + 2);
+}
+
+/* Directions along which features change too. */
+static size_t moving(const likelihood_sizes *sizes)
+{
+    return sizes->directions ? sizes->directions - 1 - (sizes->nugget > 0) : 0;
+}
+
+size_t likelihood_sum_count(const likelihood_sizes *sizes, int step)
+{
+    size_t m = sizes->m, q = sizes->q, row = m * sizes->probes, count = sizes->directions;
+    switch (step) {
+    case 1: /* log D, M, E' W, W u */
+        return 1 + m * m + q * m + row;
+    case 2: /* E' E, W h, dW h */
+        return q * q + row * (1 + moving(sizes));
+    default: /* squared errors, the second pass, W t, h . t, t . t */
+        return 1 + width_of(sizes) + count * row + (sizes->probes ? count * (count + 1) : 0);
+    }
+}
+
+size_t likelihood_known_count(const likelihood_sizes *sizes, int step)
+{
+    size_t m = sizes->m, q = sizes->q, row = m * sizes->probes;
+    switch (step) {
+    case 1:
+        return 0;
+    case 2: /* log D, root, B, turned */
+        return 1 + m * m + q * m + row;
+    default: /* log D, root, beta, information, b, B of the covariates, W h, dW h */
+        return 1 + m * m + q * (q - 1) + m * q + row * (1 + moving(sizes));
+    }
+}
+
+void likelihood_close(likelihood *open)
+{
+    if (!open)
+        return;
+    information_close(open->steps);
+    workspace_free(open->all, open->task.threads);
+    batch_free(open->batches, open->task.threads);
+    evaluation_free(&open->e);
+    scratch_free(open);
+}
+
+status likelihood_open(const likelihood_task *task, const likelihood_result *result,
+                       likelihood **out)
+{
+    likelihood *open = *out = scratch_alloc(1, sizeof(likelihood));
+    if (!open)
+        return status_fail(STATUS_MEMORY);
+    *open = (likelihood){.task = *task, .result = *result};
+    status outcome = evaluation_new(&open->task, &open->result, &open->e);
+    if (!outcome.code) {
+        size_t n = task->points->n;
+        for (size_t i = 0; i < n; i++)
+            open->result.D[i] = 1;
+        memset(open->result.coef, 0, n * task->k * sizeof(double));
+        outcome = first_pass(&open->e, &open->batches, &open->all);
+    }
+    if (outcome.code == STATUS_NOT_POSITIVE_DEFINITE && outcome.where < task->points->n)
+        outcome.where = (size_t)task->shard->place[outcome.where];
+    return outcome;
+}
+
+likelihood_sizes likelihood_size(const likelihood *open) { return sizes_of(&open->e); }
+
+size_t likelihood_regression_width(const likelihood *open)
+{
+    return 1 + (size_t)open->task.k * (1 + open->e.directions);
+}
+
+size_t likelihood_return_width(const likelihood *open)
+{
+    return (size_t)open->e.directions * INFORMATION_PROBES;
+}
+
+void likelihood_regressions(likelihood *open, int put, size_t count, const int *points,
+                            double *rows)
+{
+    evaluation *e = &open->e;
+    size_t k = open->task.k;
+    for (size_t at = 0; at < count; at++, rows += likelihood_regression_width(open)) {
+        size_t i = points[at];
+        if (put)
+            open->result.D[i] = rows[0];
+        else
+            rows[0] = open->result.D[i];
+        for (int a = -1; a < e->directions; a++) {
+            double *here = (a < 0 ? open->result.coef : e->dcoef[a]) + i * k;
+            double *there = rows + 1 + (a + 1) * k;
+            memcpy(put ? here : there, put ? there : here, k * sizeof(double));
+        }
+    }
+}
+
+void likelihood_returns(likelihood *open, int put, size_t count, const int *points, double *rows)
+{
+    size_t width = likelihood_return_width(open);
+    int stride = products_stride(INFORMATION_PROBES);
+    for (size_t at = 0; at < count; at++, rows += width) {
+        if (put) {
+            information_add(open->steps, points[at], rows);
+            continue;
+        }
+        const double *values = information_return(open->steps, points[at]);
+        for (int a = 0; a < open->e.directions; a++)
+            memcpy(rows + a * INFORMATION_PROBES, values + a * stride,
+                   INFORMATION_PROBES * sizeof(double));
+    }
+}
+
+static status first_step(likelihood *open, double *sums)
+{
+    evaluation *e = &open->e;
+    size_t m = open->task.m, q = open->task.q;
+    *sums++ = sum_logs(e);
+    status outcome = m ? sum_cross(e, sums, sums + m * m) : status_ok();
+    if (outcome.code || !sizes_of(e).probes)
+        return outcome;
+    information_task probes = probes_of(e, NULL, NULL);
+    open->steps = information_open(&probes);
+    if (!open->steps)
+        return status_fail(STATUS_MEMORY);
+    information_signs(open->steps, sums + m * m + q * m);
+    return status_ok();
+}
+
+static status second_step(likelihood *open, const double *known, double *sums)
+{
+    size_t m = open->task.m, q = open->task.q;
+    const double *B = known + 1 + m * m;
+    status outcome = sum_squares(&open->e, B, sums);
+    if (!outcome.code && open->steps)
+        outcome = information_sweep(open->steps, B + q * m, sums + q * q);
+    return outcome;
+}
+
+static status third_step(likelihood *open, const double *known, double *sums)
+{
+    evaluation *e = &open->e;
+    size_t m = open->task.m, q = open->task.q;
+    const double *root = known + 1, *beta = root + m * m, *b = beta + q * (q - 1);
+    status outcome = status_ok();
+    *sums++ = make_errors(e, beta);
+    if (!open->task.gradient)
+        return outcome;
+    memcpy(open->result.b, b, m * sizeof(double));
+    if (m)
+        outcome = make_inverse(e, root);
+    make_centred(e, b);
+    if (!outcome.code)
+        outcome = run_pass(e, open->all, 2, 0.6, 0.9);
+    add_blocks(e, sums);
+    if (!outcome.code && open->steps)
+        outcome = information_products(open->steps, b + m * q, sums + sums_width(e));
+    return outcome;
+}
+
+status likelihood_step(likelihood *open, int step, const double *known, double *sums)
+{
+    return step == 1   ? first_step(open, sums)
+           : step == 2 ? second_step(open, known, sums)
+                       : third_step(open, known, sums);
+}
+
+void likelihood_parts(const likelihood_sizes *sizes, const double *known, likelihood_result *result)
+{
+    size_t m = sizes->m, q = sizes->q, p = q - 1;
+    const double *beta = known + 1 + m * m, *b = beta + p * q;
+    memcpy(result->root, known + 1, m * m * sizeof(double));
+    memcpy(result->beta, beta, p * sizeof(double));
+    memcpy(result->information, beta + p, p * p * sizeof(double));
+    memcpy(result->b, b, m * sizeof(double));
+    memcpy(result->B, b + m, m * p * sizeof(double));
+}
+
+status likelihood_finish(const likelihood_sizes *sizes, int step, const double *known,
+                         const double *sums, double *next)
+{
+    size_t m = sizes->m, q = sizes->q, p = q - 1, row = m * sizes->probes;
+    next[0] = step == 1 ? sums[0] : known[0];
+    double *root = next + 1;
+    if (step == 1) {
+        const double *M = sums + 1;
+        memset(root, 0, m * m * sizeof(double));
+        status outcome =
+            make_root(sizes->m, sizes->q, NULL, M, M + m * m, root, root + m * m);
+        if (!outcome.code && row)
+            information_turn(sizes->m, root, M + m * m + q * m, root + m * m + q * m);
+        return outcome;
+    }
+    memcpy(root, known + 1, m * m * sizeof(double));
+    double *beta = root + m * m, *b = beta + p * q;
+    likelihood_result parts = {.beta = beta, .information = beta + p, .b = b, .B = b + m};
+    memcpy(b + m * q, sums + q * q, row * (1 + moving(sizes)) * sizeof(double));
+    return make_mean(sizes->m, sizes->q, known + 1 + m * m, sums, &parts);
+}
+
+status likelihood_finish_last(const likelihood_sizes *sizes, const double *known,
+                              const double *sums, likelihood_result *result)
+{
+    int count = sizes->directions;
+    likelihood_parts(sizes, known, result);
+    double total = make_value(sizes->n, sizes->m, known[0], sums[0], result);
+    if (!count)
+        return status_ok();
+    const double *slope = sums + 1, *trace = slope + count, *lower = trace + count;
+    double *across = scratch_alloc((size_t)count * count + 1, sizeof(double));
+    status outcome = across ? status_ok() : status_fail(STATUS_MEMORY);
+    for (int a = 0; a < count && across; a++)
+        for (int c = 0; c <= a; c++)
+            across[c * count + a] = across[a * count + c] = lower[a * count + c];
+    if (across && sizes->probes)
+        outcome = information_finish(sizes->n, count, sizes->m, result->root, trace,
+                                     sums + 1 + width_of(sizes), across);
+    if (!outcome.code)
+        to_parameters(sizes, total, slope, trace, sizes->information ? across : NULL, result);
+    scratch_free(across);
     return outcome;
 }

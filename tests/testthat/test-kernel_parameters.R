@@ -99,3 +99,75 @@ test_that("forms that the lengthscales do not fit are refused", {
   expect_error(as_gpgp(gp_kernel(lengthscale = 1:2), shape = "isotropic"), "`shape` must be one with a range for each")
   expect_error(from_gpgp("matern_spheretime", c(1, 1, 0.5, 0.1)), "`covparms` must be numeric of length 5")
 })
+
+# Observations on which the other packages' exact fits and ours must agree.
+peer_data <- function(n = 120) {
+  set.seed(7)
+  x <- cbind(runif(n), runif(n))
+  S <- oracle_covariance(gp_kernel("matern32", 1, 0.25), x, x) + diag(0.1, n)
+  list(x = x, y = 2 + drop(crossprod(chol(S), rnorm(n))), new = cbind(runif(10), runif(10)))
+}
+
+# Kriging with a known kernel and a constant mean by generalised least squares, plain and dense.
+kriging <- function(d, ours) {
+  S <- oracle_covariance(ours$kernel, d$x, d$x) + diag(ours$nugget, nrow(d$x))
+  beta <- sum(solve(S, d$y)) / sum(solve(S))
+  C <- oracle_covariance(ours$kernel, d$new, d$x)
+  list(fit = beta + drop(C %*% solve(S, d$y - beta)),
+       variance = ours$kernel$variance - rowSums(C * t(solve(S, t(C)))))
+}
+
+test_that("fits of GpGp convert: likelihood and predictions are ours at its estimates", {
+  skip_if_not_installed("GpGp")
+  d <- peer_data()
+  theirs <- GpGp::fit_model(d$y, d$x, covfun_name = "matern15_isotropic", m_seq = 119, silent = TRUE)
+  ours <- from_gpgp(theirs)
+  expect_identical(ours$kernel$family, "matern32")
+  at <- gp_loglik(d$y, d$x, ours$kernel, ours$nugget, X = matrix(1, 120))
+  expect_equal(theirs$loglik, at, tolerance = 1e-6)
+  p <- GpGp::predictions(theirs, d$new, matrix(1, 10), m = 119)
+  expect_equal(as.vector(p), kriging(d, ours)$fit, tolerance = 1e-4)
+  # the same maximum, but for the penalty that GpGp adds
+  fit <- vif_fit(d$y, d$x, X = 1, inducing = 0, k = 119, progress = FALSE)
+  expect_lt(abs(fit$loglik - theirs$loglik), 0.1)
+  expect_gt(fit$loglik, theirs$loglik - 1e-3)
+  expect_lt(max(abs(predict(fit, d$new, k = 120)$fit - p)), 0.05)
+})
+
+test_that("models of gpboost convert: likelihood and predictions are ours at its estimates", {
+  skip_if_not_installed("gpboost")
+  d <- peer_data()
+  X <- matrix(1, 120, dimnames = list(NULL, "constant"))
+  model <- gpboost::fitGPModel(y = d$y, X = X, gp_coords = d$x, cov_function = "matern", cov_fct_shape = 1.5,
+                               likelihood = "gaussian")
+  ours <- from_gpboost(model)
+  expect_identical(ours$kernel$family, "matern32")
+  at <- gp_loglik(d$y, d$x, ours$kernel, ours$nugget, X = X)
+  expect_equal(-model$get_current_neg_log_likelihood(), at, tolerance = 1e-4)
+  p <- predict(model, gp_coords_pred = d$new, X_pred = matrix(1, 10, dimnames = dimnames(X)), predict_var = TRUE,
+               predict_response = FALSE)
+  expect_equal(p$mu, kriging(d, ours)$fit, tolerance = 1e-3)
+  expect_equal(p$var, kriging(d, ours)$variance, tolerance = 1e-3)
+  fit <- vif_fit(d$y, d$x, X = 1, inducing = 0, k = 119, progress = FALSE)
+  expect_lt(abs(fit$loglik - at), 0.02)
+  ready <- predict(fit, d$new, k = 120)
+  expect_lt(max(abs(ready$fit - p$mu)), 0.05)
+  expect_equal(ready$se.fit, sqrt(p$var), tolerance = 0.05)
+})
+
+test_that("gpboost's VIF approximation and ours are as close to the exact likelihood as each other", {
+  skip_if_not_installed("gpboost")
+  set.seed(8)
+  x <- matrix(runif(600), 300)
+  kernel <- gp_kernel("matern32", 1, 0.3)
+  y <- drop(crossprod(chol(oracle_covariance(kernel, x, x) + diag(0.1, 300)), rnorm(300)))
+  exact <- gp_loglik(y, x, kernel, 0.1)
+  model <- gpboost::GPModel(gp_coords = x, cov_function = "matern", cov_fct_shape = 1.5, likelihood = "gaussian",
+                            gp_approx = "full_scale_vecchia_correlation_based", num_neighbors = 20, num_ind_points = 30)
+  theirs <- -model$neg_log_likelihood(cov_pars = c(0.1, 1, 0.3), y = y)
+  order <- order_maxmin(x)
+  gp <- residual_gp(x[order, ], kernel, 30, seed = 1)
+  ours <- vif_loglik(y[order], gp, conditioning_sets(gp, 20, nugget = 0.1), 0.1)
+  expect_lt(abs(ours - exact), 0.5)
+  expect_lt(abs(theirs - exact), 3)
+})

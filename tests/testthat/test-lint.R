@@ -106,3 +106,17 @@ test_that("nobody's home directory is named", {
   expect_violation(lint_of("README.md" = c("text", home)), "^README.md:2: names somebody's home directory")
   expect_violation(lint_of("bench/run.R" = paste0("x <- '", home, "'")), "^bench/run.R:1")
 })
+
+test_that("every help page and vignette is in the index of the site", {
+  index <- c("articles:", "- title: A", "  contents:", "  - start", "reference:", "- title: B", "  contents:", "  - vif_fit")
+  site <- function(...) {
+    files <- list("_pkgdown.yml" = index, "man/vif_fit.Rd" = "\\name{vif_fit}", "vignettes/start.Rmd" = "",
+                  "man/parts.Rd" = "\\keyword{internal}")
+    do.call(lint_of, utils::modifyList(files, list(...)))
+  }
+  expect_identical(site(), character())
+  expect_violation(site("man/recall.Rd" = "\\name{recall}"), "^_pkgdown.yml: lacks the help page recall$")
+  expect_violation(site("vignettes/large.Rmd" = ""), "^_pkgdown.yml: lacks the vignette large$")
+  expect_violation(site("_pkgdown.yml" = c(index, "  - vif")), "^_pkgdown.yml: names the help page vif, which")
+  expect_violation(site("_pkgdown.yml" = sub("start", "end", index), "vignettes/end.Rmd" = ""), "lacks the vignette start")
+})

@@ -39,3 +39,14 @@ test_that("emmeans are linear in the mean", {
   V <- vcov(fit)
   expect_equal(means$SE[2], sqrt(V[1, 1] + V[2, 2] + 2 * V[1, 2]))
 })
+
+test_that("augment() keeps new sf points, and predicts them", {
+  skip_if_not_installed("sf")
+  d <- data.frame(x = runif(60), y = runif(60))
+  d$z <- d$x + rnorm(60, sd = 0.1)
+  points <- sf::st_as_sf(d, coords = c("x", "y"))
+  fit <- vif_fit(z ~ 1, data = points, inducing = 10, k = 8, progress = FALSE)
+  out <- augment.vif(fit, newdata = points[1:4, ], se_fit = TRUE)
+  expect_s3_class(out, "sf")
+  expect_identical(out$.fitted, predict(fit, points[1:4, ])$fit)
+})

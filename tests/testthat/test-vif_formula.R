@@ -99,3 +99,30 @@ test_that("data that is no data frame is refused by name", {
     expect_error(vif_fit(y ~ 1, coords = ~ x, data = odd), "^vif_fit\\(\\): `data` must be a data frame")
   }
 })
+
+test_that("names that are nowhere are named, with what there is", {
+  d <- data.frame(x = 1:20, y = rnorm(20))
+  expect_error(vif_fit(y ~ 1, coords = ~ lon, data = d),
+               "^vif_fit\\(\\): `coords` must be made of columns of `data` \\(x, y\\), not of lon")
+  expect_error(vif_fit(y ~ depth, coords = ~ x, data = d), "`formula` must be made of columns of `data` \\(x, y\\), not of depth")
+  outside <- (1:20)^2
+  expect_s3_class(vif_fit(y ~ 1, coords = ~ outside, data = d, inducing = 0, k = 5, nugget = 1, progress = FALSE), "vif")
+})
+
+test_that("a family name, its smoothness and the beginnings of choices are understood", {
+  set.seed(1)
+  d <- data.frame(x = runif(80))
+  d$y <- sin(6 * d$x) + rnorm(80, sd = 0.2)
+  rough <- vif_fit(y ~ 1, coords = ~ x, data = d, kernel = "matern", smoothness = 0.8, inducing = 10, k = 8, progress = FALSE)
+  expect_identical(rough$kernel$smoothness, 0.8)
+  expect_false("smoothness" %in% names(rough$theta))
+  free <- suppressWarnings(update(rough, smoothness = "est"))
+  expect_true("smoothness" %in% names(free$theta))
+  expect_error(update(rough, smoothness = "fixed"), '`smoothness` must be a number, or "estimate", for kernel "matern"')
+  expect_error(update(rough, kernel = "rbf"), '`smoothness` must be "fixed" for family "rbf"')
+  expect_error(update(rough, kernel = "cubic"), "`kernel` must be one of")
+  expect_named(predict(rough, d[1:3, ], interval = "pred"), c("fit", "se.fit", "se.obs", "lwr", "upr"))
+  expect_error(predict(rough, d, interval = "p1"), "`interval` must be one of")
+  expect_identical(names(predict(rough, se.fit = FALSE)), names(fitted(rough)))
+  expect_identical(formula(step(rough, trace = 0)), y ~ 1, ignore_formula_env = TRUE)
+})

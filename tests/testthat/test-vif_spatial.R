@@ -52,3 +52,39 @@ test_that("terra maps a fit", {
   expect_equal(terra::extract(map, meuse.grid[some, c("x", "y")])$fit, predict(fit, meuse.grid[some, ])$fit, tolerance = 1e-6)
   expect_true(is.na(map$fit[1, 1][[1]]))
 })
+
+test_that("anisotropy is of a plane", {
+  skip_if_not_installed("sf")
+  d <- data.frame(x = runif(60), y = runif(60), z = rnorm(60))
+  degrees <- sf::st_as_sf(d, coords = c("x", "y"), crs = 4326)
+  expect_error(suppressMessages(vif_fit(z ~ 1, data = degrees, anisotropy = TRUE)),
+               "`anisotropy` must be FALSE for longitude and latitude")
+})
+
+test_that("stars maps a fit, and rasters given in the wrong place are told the right one", {
+  meuse <- meuse_data()
+  skip_if_not_installed("stars")
+  data("meuse.grid", package = "sp", envir = environment())
+  grid <- stars::st_as_stars(meuse.grid[c("x", "y", "dist")], dims = c("x", "y"))
+  fit <- quick(log(zinc) ~ dist, coords = ~ x + y, data = meuse)
+  map <- predict(grid, fit)
+  expect_s3_class(map, "stars")
+  expect_named(map, c("fit", "se.fit", "se.obs"))
+  some <- meuse.grid[c(1, 50, 900, 3000), ]
+  at <- stars::st_extract(map, sf::st_as_sf(some, coords = c("x", "y")))
+  expect_equal(at$fit, predict(fit, some)$fit)
+  expect_identical(sum(is.na(map$fit)), sum(is.na(grid$dist)))
+  # a fit of sf points maps a grid in their coordinates
+  points <- sf::st_as_sf(meuse, coords = c("x", "y"), crs = 28992)
+  spatial <- predict(sf::st_set_crs(grid, 28992), quick(log(zinc) ~ dist, data = points))
+  expect_equal(spatial$fit, map$fit, tolerance = 1e-6)
+  expect_error(predict(fit, grid), "the map of a stars object is predict(newdata, fit)", fixed = TRUE)
+  skip_if_not_installed("terra")
+  raster <- terra::rast(meuse.grid[c("x", "y", "dist")], type = "xyz")
+  expect_error(predict(fit, raster), "the map of a raster is terra::interpolate(newdata, fit)", fixed = TRUE)
+  expect_error(terra::predict(raster, fit), "terra::interpolate() gives the coordinates, too", fixed = TRUE)
+  # with layers of coordinates terra::predict() does
+  layers <- c(raster, terra::init(raster, "x"), terra::init(raster, "y"))
+  names(layers) <- c("dist", "x", "y")
+  expect_equal(terra::values(terra::predict(layers, fit)), terra::values(terra::interpolate(raster, fit)))
+})
