@@ -67,22 +67,16 @@
 conditioning_sets <- function(object, k, nugget = 0, pool = 4 * k, newdata = NULL,
                               predecessors = is.null(newdata), queries = NULL, threads = NULL,
                               progress = interactive(), cluster = NULL) {
-  check_class(object, c("residual_gp", "cover_tree"), "object")
-  if (inherits(object, "cover_tree")) check_tree(object, "object") else check_gp(object, "object")
-  gp <- if (inherits(object, "cover_tree")) object$gp else object
-  n <- nrow(gp$x)
-  k <- check_whole(k, "k", 1)
-  noise <- check_noises(nugget, n)
-  predecessors <- check_flag(predecessors, "predecessors")
-  queries <- check_rows(queries, "queries", n)
-  threads <- thread_count(threads)
-  progress <- check_flag(progress, "progress")
-  cluster <- check_cluster(cluster)
-  if (!is.null(newdata)) {
-    if (predecessors) refuse("predecessors", "FALSE with `newdata`", "TRUE")
-    if (!is.null(queries)) refuse("queries", "NULL with `newdata`", describe(queries))
-    newdata <- check_newdata(gp, newdata)
-  }
+  asked <- check_search(object, k, newdata, predecessors, queries, threads, progress, cluster)
+  gp <- asked$gp
+  k <- asked$k
+  predecessors <- asked$predecessors
+  queries <- asked$queries
+  newdata <- asked$newdata
+  threads <- asked$threads
+  progress <- asked$progress
+  cluster <- asked$cluster
+  noise <- check_noises(nugget, nrow(gp$x))
   pool <- check_pool(pool, k, gp, newdata, queries)
   found <- if (is.null(cluster)) {
     source <- if (is.list(pool)) pool else pool_source(object, noise, predecessors, threads)
@@ -97,7 +91,7 @@ conditioning_sets <- function(object, k, nugget = 0, pool = 4 * k, newdata = NUL
   names <- if (is.null(newdata)) picked_names(gp$x, queries) else rownames(newdata)
   rownames(found$id) <- rownames(found$dist) <- names(found$variance) <- names
   structure(c(found, list(
-    k = k, nugget = nugget, pool = if (is.list(pool)) sum(vapply(pool, ncol, 0L)) else min(pool, n),
+    k = k, nugget = nugget, pool = if (is.list(pool)) sum(vapply(pool, ncol, 0L)) else min(pool, nrow(gp$x)),
     queries = queries, predecessors = predecessors, budget = Inf, method = "selected",
     note = if (is.list(pool)) "from a given pool", x = gp$x, newdata = newdata, inducing = gp$inducing
   )), class = c("conditioning_sets", "residual_knn"))

@@ -58,23 +58,18 @@
 residual_knn <- function(object, k, newdata = NULL, predecessors = FALSE, queries = NULL,
                          method = c("auto", "level", "best_first", "brute"), budget = Inf,
                          threads = NULL, progress = interactive(), cluster = NULL) {
-  check_class(object, c("residual_gp", "cover_tree"), "object")
-  if (inherits(object, "cover_tree")) check_tree(object, "object") else check_gp(object, "object")
+  asked <- check_search(object, k, newdata, predecessors, queries, threads, progress, cluster)
   tree <- if (inherits(object, "cover_tree")) object
-  gp <- if (is.null(tree)) object else tree$gp
-  k <- check_whole(k, "k", 1)
-  predecessors <- check_flag(predecessors, "predecessors")
-  queries <- check_rows(queries, "queries", nrow(gp$x))
+  gp <- asked$gp
+  k <- asked$k
+  predecessors <- asked$predecessors
+  queries <- asked$queries
+  newdata <- asked$newdata
+  threads <- asked$threads
+  progress <- asked$progress
+  cluster <- asked$cluster
   method <- check_choice(method, eval(formals()$method), "method")
   budget <- check_number(budget, "budget", "a number of at least 1", function(x) x >= 1)
-  threads <- thread_count(threads)
-  progress <- check_flag(progress, "progress")
-  cluster <- check_cluster(cluster)
-  if (!is.null(newdata)) {
-    if (predecessors) refuse("predecessors", "FALSE with `newdata`", "TRUE")
-    if (!is.null(queries)) refuse("queries", "NULL with `newdata`", describe(queries))
-    newdata <- check_newdata(gp, newdata)
-  }
   if (is.null(cluster) && !is.null(newdata) && nrow(newdata) > chunk_rows && is.null(tree) && method != "brute") {
     tree <- cover_tree(gp, threads)
   }
@@ -95,6 +90,21 @@ residual_knn <- function(object, k, newdata = NULL, predecessors = FALSE, querie
                  predecessors = predecessors, budget = budget, method = found$method,
                  note = found$note, stats = found$stats, x = gp$x, newdata = newdata,
                  inducing = gp$inducing), class = "residual_knn")
+}
+
+# What searches and selections are asked for: the process, and the other arguments as they will be used.
+check_search <- function(object, k, newdata, predecessors, queries, threads, progress, cluster) {
+  check_class(object, c("residual_gp", "cover_tree"), "object")
+  if (inherits(object, "cover_tree")) check_tree(object, "object") else check_gp(object, "object")
+  gp <- if (inherits(object, "cover_tree")) object$gp else object
+  asked <- list(gp = gp, k = check_whole(k, "k", 1), predecessors = check_flag(predecessors, "predecessors"),
+                queries = check_rows(queries, "queries", nrow(gp$x)), threads = thread_count(threads),
+                progress = check_flag(progress, "progress"), cluster = check_cluster(cluster))
+  if (is.null(newdata)) return(asked)
+  if (asked$predecessors) refuse("predecessors", "FALSE with `newdata`", "TRUE")
+  if (!is.null(queries)) refuse("queries", "NULL with `newdata`", describe(queries))
+  asked$newdata <- check_newdata(gp, newdata)
+  asked
 }
 
 chunk_rows <- 50000

@@ -77,7 +77,8 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #'   there is one lengthscale for all columns or one for each. Its values only matter if `start` is `"kernel"`.
 #' @param inducing Number of inducing inputs, at most the number of distinct rows of `x`; or an m x d
 #'   matrix of them, which is kept; or 0. They are chosen by k-means++ in units of the lengthscales.
-#' @param k Number of neighbours that every observation is conditioned on.
+#' @param k Number of neighbours that every observation is conditioned on. Where it is not given, it is 45 for up to 4,000
+#'   observations of family `gaussian()`: their log-likelihood is closer to that of the exact process then, and it costs little.
 #' @param nugget Variance of the noise: `NULL` to estimate it, a number to hold it fixed.
 #' @param noise_variance Known variances of the single observations, added to the nugget: a vector of
 #'   length n, or `NULL`.
@@ -148,7 +149,9 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   if (is.numeric(smoothness)) smoothness <- "fixed"
   plane <- isTRUE(anisotropy)
   kernel <- kernel_in_plane(check_kernel(kernel, ncol(x)), anisotropy, x)
-  k <- cap(check_whole(k, "k", 1), n - 1L, "k", "the other observations", tell = !missing(k))
+  given_k <- !missing(k)
+  if (!given_k && is_gaussian(family)) k <- default_neighbours(n)
+  k <- cap(check_whole(k, "k", 1), n - 1L, "k", "the other observations", tell = given_k)
   if (!is.null(nugget)) nugget <- check_nonnegative(nugget, "nugget")
   extra <- check_noise(0, noise_variance, n)
   neighbours <- check_choice(neighbours, c("selected", "residual", "euclidean"), "neighbours")
@@ -249,6 +252,9 @@ kept_state <- function(evaluation, B) {
   state$B <- B
   state
 }
+
+# Neighbours of a fit whose user does not say how many.
+default_neighbours <- function(n) if (n <= 4000) 45 else 30
 
 argument_hints <- c(
   coords = "it belongs to a fit by formula, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",

@@ -36,7 +36,7 @@ subset_estimate <- function(data, settings, progress) {
     modes <- if (is.null(found)) grid_modes(part$data, part$settings) else list(found$theta)
     data_of_stage <- shard_data(part$data, part$settings)
     climbs <- lapply(modes, climb, data = data_of_stage, settings = part$settings, stage = stage, limit = 30,
-                     tolerance = 1e-2, progress = progress)
+                     tolerance = 0.05, progress = progress)
     value <- vapply(climbs, function(climbed) climbed$at$value, 0)
     best <- climbs[[which.max(value)]]
     found <- list(theta = if (is.finite(max(value))) best$at$theta else modes[[1]],
@@ -166,7 +166,7 @@ evaluate <- function(theta, structure, data, settings, derivatives = TRUE, infor
     if (!is.finite(evaluation$loglik)) return(list(value = -Inf))
     list(value = evaluation$loglik, theta = theta, evaluation = evaluation,
          gradient = if (derivatives) to_theta_slope(evaluation$gradient, theta, settings),
-         fisher = if (derivatives) to_theta_information(evaluation$fisher, theta, settings))
+         fisher = if (!is.null(evaluation$fisher)) to_theta_information(evaluation$fisher, theta, settings))
   }, error = function(e) list(value = -Inf, failure = conditionMessage(e)))
 }
 
@@ -294,13 +294,16 @@ secant <- function(information, pair) {
   information - tcrossprod(through) / expected + tcrossprod(change) / sum(pair$step * change)
 }
 
-# An evaluation that is higher by a share of what the step promised, or NULL.
+# An evaluation that is higher by a share of what the step promised, or NULL. The expected information of parameters that change by
+# less than a tenth is that of before.
 rise <- function(current, step, bounds, structure, data, settings, longest = 2) {
   damping <- 1e-3
   for (attempt in 1:8) {
     theta <- current$theta + step$step * min(1, longest / max(abs(step$step)))
     promised <- sum(current$gradient * (theta - current$theta))
-    trial <- evaluate(theta, structure, data, settings)
+    near <- max(abs(theta - current$theta)) < 0.1
+    trial <- evaluate(theta, structure, data, settings, information = !near)
+    if (near) trial$fisher <- current$fisher
     if (trial$value >= current$value + 1e-4 * max(promised, 0)) return(trial)
     damping <- damping * 8
     step <- scoring_step(current, bounds, damping)

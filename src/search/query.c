@@ -5,6 +5,7 @@
 #include "form/screen.h"
 #include "form/subspace.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,7 @@
 #define COST_GIVEN_UP 1.3    /* a query that integers do not serve, in brute forces */
 #define HOPELESS 2.0         /* so many times as many of these as an outlook sees there will be */
 #define COST_QUERY 5e4       /* what else a query costs */
+#define COST_PUSH 1500.0     /* brute force, for each time that one of the k best gives way */
 #define COST_INDEX 550.0     /* making an index, for each point and product, */
 #define INDEX_MORE 95.0      /* and for as many products more than there are features */
 #define PAIRED 0.58          /* of all pairs are screened where blocks meet in pairs */
@@ -34,7 +36,7 @@
 #define HARDLY 0.3        /* of brute force: what expansions may promise to cost to be made, */
 #define CLEARLY                                                                                    \
     0.1 /* and cost on a sample for nothing else to be tried, if they serve one search */
-#define TOO_FEW 8.0       /* brute force of less than so many indices does without one, */
+#define TOO_FEW 5.0       /* brute force of less than so many indices does without one, */
 #define LEAST_KEPT 2000   /* and of so many candidates even where there is one */
 #define PREFIX_SHRINK 4   /* ratio of the prefixes that serve predecessors */
 #define PREFIX_LEAST 2000 /* shorter prefixes go by brute force */
@@ -61,7 +63,9 @@ static double brute_cost(const query_task *task)
 {
     double share =
         task->predecessors ? 0.5 + 0.5 / PREFIX_SHRINK : 1.0; /* of the points, on average */
-    return share * (double)task->points->n * (task->points->m + COST_KERNEL);
+    double n = share * (double)task->points->n, k = task->k;
+    double pushes = k < n ? k * (1.0 + log(n / k)) : n; /* in random order */
+    return n * (task->points->m + COST_KERNEL) + COST_PUSH * pushes;
 }
 
 /* A pair that integers of so many bits screen. */

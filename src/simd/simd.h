@@ -298,6 +298,13 @@ typedef struct {
     /* out[j] = q . rows[j]. */
     void (*dot_rows)(int m, const double *q, int count, const double *const *rows, double *out);
 
+    /* w = sum_p weight[p] rows[p] and dw = sum_p weight[p] changes[p] (m values each), and
+     * out[p] = dw . rows[p] + w . changes[p]: every row is read once. `sums` is scratch of lanes values for each row, and for
+     * what fills their number up to whole vectors. */
+    void (*contrast_rows)(int m, int count, const double *weight, const double *const *rows,
+                          const double *const *changes, double *w, double *dw, double *sums,
+                          double *out);
+
     /* c[i * cols + j] = sum_t a[i * a_row + t * a_step] b[t * b_step + j], i < rows, j < cols, t < steps; a_row
      * or a_step is 1. */
     void (*strided_tile)(size_t steps, const double *a, size_t a_row, size_t a_step,

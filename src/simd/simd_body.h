@@ -1493,6 +1493,7 @@ static const simd_table NAME(table) = {
     .combine_rows = NAME(combine_rows),
     .spread_rows = NAME(spread_rows),
     .dot_rows = NAME(dot_rows),
+    .contrast_rows = NAME(contrast_rows),
     .strided_tile = NAME(strided_tile),
     .radial_slopes = NAME(radial_slopes),
     .lane_distances = NAME(lane_distances),

@@ -18,23 +18,51 @@ static inline double NAME(sum_lanes)(vd x)
 #endif
 }
 
-/* As many rows by as many columns as leave registers for the sums. */
-#define GRAM (VECTOR_BYTES == 64 ? 5 : 3)
+/* The sums of LANES vectors, a lane each. */
+static inline vd NAME(sum_vectors)(const vd *x)
+{
+#if VECTOR_BYTES == 64
+    __m512d pair[4], four[2];
+    for (int h = 0; h < 4; h++) {
+        __m512d low = (__m512d)x[2 * h], high = (__m512d)x[2 * h + 1];
+        pair[h] = _mm512_add_pd(_mm512_unpacklo_pd(low, high), _mm512_unpackhi_pd(low, high));
+    }
+    for (int h = 0; h < 2; h++) {
+        __m512d low = pair[2 * h], high = pair[2 * h + 1];
+        four[h] = _mm512_add_pd(_mm512_shuffle_f64x2(low, high, 0x88),
+                                _mm512_shuffle_f64x2(low, high, 0xdd));
+    }
+    return (vd)_mm512_add_pd(_mm512_shuffle_f64x2(four[0], four[1], 0x88),
+                             _mm512_shuffle_f64x2(four[0], four[1], 0xdd));
+#elif VECTOR_BYTES == 32
+    __m256d low = _mm256_hadd_pd((__m256d)x[0], (__m256d)x[1]);
+    __m256d high = _mm256_hadd_pd((__m256d)x[2], (__m256d)x[3]);
+    return (vd)_mm256_add_pd(_mm256_permute2f128_pd(low, high, 0x20),
+                             _mm256_permute2f128_pd(low, high, 0x31));
+#else
+    return (vd){x[0][0] + x[0][1], x[1][0] + x[1][1]};
+#endif
+}
+
+/* As many rows by as many columns as leave registers for the sums, and for AVX-512 as divide most sizes. */
+#define GRAM (VECTOR_BYTES == 64 ? 4 : 3)
+#define GRAM_SUMS ((GRAM * GRAM + LANES - 1) / LANES * LANES)
 
 static void NAME(gram_rows)(int m, int count, const double *const *rows, double *out)
 {
     for (int p = 0; p < count; p += GRAM)
         for (int q = 0; q <= p; q += GRAM) {
             const double *a[GRAM], *b[GRAM];
-            vd sum[GRAM][GRAM];
+            vd sum[GRAM_SUMS];
+            double total[GRAM_SUMS];
             int u = 0;
+#pragma GCC unroll 16
+            for (int e = 0; e < GRAM_SUMS; e++)
+                sum[e] = SPLAT(0.0);
 #pragma GCC unroll 8
             for (int i = 0; i < GRAM; i++) {
                 a[i] = rows[p + i < count ? p + i : p];
                 b[i] = rows[q + i < count ? q + i : q];
-#pragma GCC unroll 8
-                for (int j = 0; j < GRAM; j++)
-                    sum[i][j] = SPLAT(0.0);
             }
             for (; u + LANES <= m; u += LANES) {
                 vd right[GRAM];
@@ -46,7 +74,7 @@ static void NAME(gram_rows)(int m, int count, const double *const *rows, double 
                     vd left = LOAD(a[i] + u);
 #pragma GCC unroll 8
                     for (int j = 0; j < GRAM; j++)
-                        sum[i][j] = FMA(left, right[j], sum[i][j]);
+                        sum[i * GRAM + j] = FMA(left, right[j], sum[i * GRAM + j]);
                 }
             }
             if (u < m) {
@@ -55,15 +83,16 @@ static void NAME(gram_rows)(int m, int count, const double *const *rows, double 
                     vd left = NAME(load_part)(a[i] + u, m - u);
 #pragma GCC unroll 8
                     for (int j = 0; j < GRAM; j++)
-                        sum[i][j] = FMA(left, NAME(load_part)(b[j] + u, m - u), sum[i][j]);
+                        sum[i * GRAM + j] =
+                            FMA(left, NAME(load_part)(b[j] + u, m - u), sum[i * GRAM + j]);
                 }
             }
-#pragma GCC unroll 8
-            for (int i = 0; i < GRAM; i++)
-#pragma GCC unroll 8
-                for (int j = 0; j < GRAM; j++)
-                    if (p + i < count && q + j <= p + i)
-                        out[TRIANGLE(p + i) + q + j] = NAME(sum_lanes)(sum[i][j]);
+#pragma GCC unroll 16
+            for (int e = 0; e < GRAM_SUMS; e += LANES)
+                STORE(total + e, NAME(sum_vectors)(sum + e));
+            for (int i = 0; i < GRAM && p + i < count; i++)
+                for (int j = 0; j < GRAM && q + j <= p + i; j++)
+                    out[TRIANGLE(p + i) + q + j] = total[i * GRAM + j];
         }
 }
 
@@ -124,8 +153,9 @@ static void NAME(spread_rows)(int m, int count, const double *a, const double *x
     }
 }
 
-static void NAME(dot_rows)(int m, const double *q, int count, const double *const *rows,
-                           double *out)
+/* Four rows at a time, two chains for each. */
+static void NAME(dot_few)(int m, const double *q, int count, const double *const *rows,
+                          double *out)
 {
     for (int c = 0; c < count; c += 4) {
         const double *p[4];
@@ -154,6 +184,101 @@ static void NAME(dot_rows)(int m, const double *q, int count, const double *cons
             }
         for (int j = 0; j < 4 && c + j < count; j++)
             out[c + j] = NAME(sum_lanes)(sum[j][0] + sum[j][1]);
+    }
+}
+
+static void NAME(dot_rows)(int m, const double *q, int count, const double *const *rows,
+                           double *out)
+{
+    int c = 0;
+#if VECTOR_BYTES == 64
+    for (; c + LANES <= count; c += LANES) {
+        const double *p[LANES];
+        vd sum[LANES];
+        int u = 0;
+#pragma GCC unroll 8
+        for (int j = 0; j < LANES; j++) {
+            p[j] = rows[c + j];
+            sum[j] = SPLAT(0.0);
+        }
+        for (; u + LANES <= m; u += LANES) {
+            vd x = LOAD(q + u);
+#pragma GCC unroll 8
+            for (int j = 0; j < LANES; j++)
+                sum[j] = FMA(x, LOAD(p[j] + u), sum[j]);
+        }
+        if (u < m) {
+            vd x = NAME(load_part)(q + u, m - u);
+#pragma GCC unroll 8
+            for (int j = 0; j < LANES; j++)
+                sum[j] = FMA(x, NAME(load_part)(p[j] + u, m - u), sum[j]);
+        }
+        STORE(out + c, NAME(sum_vectors)(sum));
+    }
+#endif
+    NAME(dot_few)(m, q, count - c, rows + c, out + c);
+}
+
+/* `vectors` of the features from u on, of which the last has `part`. */
+static inline __attribute__((always_inline)) void
+NAME(contrast_some)(int vectors, int u, int part, int count, const double *weight,
+                    const double *const *rows, const double *const *changes, double *w, double *dw,
+                    double *sums)
+{
+#define FEATURE(base, h)                                                                           \
+    (part == LANES ? LOAD((base) + u + (h)*LANES) : NAME(load_part)((base) + u + (h)*LANES, part))
+    vd own[4], change[4];
+#pragma GCC unroll 4
+    for (int h = 0; h < vectors; h++)
+        own[h] = change[h] = SPLAT(0.0);
+    for (int p = 0; p < count; p++) {
+        vd by = SPLAT(weight[p]);
+        const double *row = rows[p], *moved = changes[p];
+#pragma GCC unroll 4
+        for (int h = 0; h < vectors; h++) {
+            own[h] = FMA(by, FEATURE(row, h), own[h]);
+            change[h] = FMA(by, FEATURE(moved, h), change[h]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int h = 0; h < vectors; h++) {
+        NAME(store_part)(w + u + h * LANES, part, own[h]);
+        NAME(store_part)(dw + u + h * LANES, part, change[h]);
+    }
+    for (int p = 0; p < count; p++) {
+        const double *row = rows[p], *moved = changes[p];
+        vd sum = LOAD(AT(sums, p)), other = SPLAT(0.0);
+#pragma GCC unroll 4
+        for (int h = 0; h < vectors; h++) {
+            sum = FMA(change[h], FEATURE(row, h), sum);
+            other = FMA(own[h], FEATURE(moved, h), other);
+        }
+        STORE(AT(sums, p), sum + other);
+    }
+#undef FEATURE
+}
+
+static void NAME(contrast_rows)(int m, int count, const double *weight, const double *const *rows,
+                                const double *const *changes, double *w, double *dw, double *sums,
+                                double *out)
+{
+    int u = 0, padded = (count + LANES - 1) / LANES * LANES;
+    memset(sums, 0, (size_t)padded * LANES * sizeof(double));
+    for (; u + 4 * LANES <= m; u += 4 * LANES)
+        NAME(contrast_some)(4, u, LANES, count, weight, rows, changes, w, dw, sums);
+    for (; u + LANES <= m; u += LANES)
+        NAME(contrast_some)(1, u, LANES, count, weight, rows, changes, w, dw, sums);
+    if (u < m)
+        NAME(contrast_some)(1, u, m - u, count, weight, rows, changes, w, dw, sums);
+    for (int p = 0; p < count; p += LANES) {
+        vd sum[LANES];
+        for (int j = 0; j < LANES; j++)
+            sum[j] = LOAD(AT(sums, p + j));
+        vd total = NAME(sum_vectors)(sum);
+        if (p + LANES <= count)
+            STORE(out + p, total);
+        else
+            NAME(store_part)(out + p, count - p, total);
     }
 }
 
@@ -369,3 +494,4 @@ static void NAME(lane_multiply)(int size, const double *A, const double *alpha, 
 #undef TRIANGLE
 #undef AT
 #undef GRAM
+#undef GRAM_SUMS

@@ -12,7 +12,6 @@
 
 #define BLOCK 128      /* children whose sums are kept apart, so that sums have one order */
 #define POLL_BLOCKS 16 /* for each thread, between two polls */
-#define FEATURES 200   /* taken at once, for their rows to stay in cache */
 #define LOG_2PI 1.837877066409345483560659472811
 
 /* Directions: all noise, those of slopes.h, and the nugget where it is not all noise. */
@@ -41,6 +40,7 @@ typedef struct {
     const double **rows;
     double *W, *G; /* rows of a few points */
     double *dots, *more;
+    double *sums; /* vectors of lanes */
 } workspace;
 
 static size_t blocks_of(size_t n) { return (n + BLOCK - 1) / BLOCK; }
@@ -83,15 +83,16 @@ static workspace *workspace_new(const evaluation *e, batch *batches, int threads
         workspace *own = all + t;
         own->b = batches + t;
         own->dK = scratch_alloc(count + 1, sizeof(double *));
-        own->rows = scratch_alloc(2 * size + 2, sizeof(double *));
-        own->F = scratch_alloc(count * triangle + (e->directions + 1) * vector + 3 * (size + 2) +
-                                   2 * few,
+        own->rows = scratch_alloc(size + 2, sizeof(double *));
+        own->F = scratch_alloc(count * triangle + (e->directions + 2) * vector + lanes * lanes +
+                                   3 * (size + 2) + 2 * few,
                                sizeof(double));
         if (!own->dK || !own->rows || !own->F) {
             workspace_free(all, threads);
             return NULL;
         }
-        double *at = own->F + (e->directions + 1) * vector;
+        own->sums = own->F + (e->directions + 1) * vector;
+        double *at = own->sums + vector + lanes * lanes;
         for (int c = 0; c < count; c++, at += triangle)
             own->dK[c] = at;
         own->weight = at;
@@ -221,7 +222,7 @@ static void keep_values(const evaluation *e, workspace *own)
 }
 
 /* The contrasts of the features of one lane and of their derivatives, and F <- F - (v . dw + dv . w) in the directions of the
- * kernel: some features at a time, for their rows to stay in the first cache. */
+ * kernel. */
 static void feature_slopes(const evaluation *e, workspace *own, int lane)
 {
     const likelihood_task *task = e->task;
@@ -229,27 +230,19 @@ static void feature_slopes(const evaluation *e, workspace *own, int lane)
     int lanes = simd->lanes, size = b->size, m = task->m;
     size_t i = b->child[lane];
     double deviation = sqrt(e->result->D[i]);
-    const double **rows = own->rows, **changes = own->rows + size;
+    const double **changes = own->rows;
     for (int p = 0; p < size; p++)
         own->weight[p] = b->alpha[p * lanes + lane] / deviation;
-    for (int u = 0; u < m; u += FEATURES) {
-        int part = m - u < FEATURES ? m - u : FEATURES;
-        double *W = e->W + i * e->stride + u;
-        for (int p = 0; p < size; p++)
-            rows[p] = b->id[p * lanes + lane] < 0 ? b->nothing : b->rows[lane * size + p] + u;
-        simd->combine_rows(part, size, own->weight, rows, W);
-        for (int c = 1; c <= e->kernel_directions; c++) {
-            double *F = own->F + (size_t)c * size * lanes, *dW = e->dW[c] + i * e->stride + u;
-            for (int p = 0; p < size; p++) {
-                int at = b->id[p * lanes + lane];
-                changes[p] = at < 0 ? b->nothing : e->dV[c - 1] + (size_t)at * m + u;
-            }
-            simd->combine_rows(part, size, own->weight, changes, dW);
-            simd->dot_rows(part, dW, size, rows, own->dots);
-            simd->dot_rows(part, W, size, changes, own->more);
-            for (int p = 0; p < size; p++)
-                F[p * lanes + lane] -= deviation * (own->dots[p] + own->more[p]);
+    for (int c = 1; c <= e->kernel_directions; c++) {
+        double *F = own->F + (size_t)c * size * lanes;
+        for (int p = 0; p < size; p++) {
+            int at = b->id[p * lanes + lane];
+            changes[p] = at < 0 ? b->nothing : e->dV[c - 1] + (size_t)at * m;
         }
+        simd->contrast_rows(m, size, own->weight, b->rows + (size_t)lane * size, changes,
+                            e->W + i * e->stride, e->dW[c] + i * e->stride, own->sums, own->dots);
+        for (int p = 0; p < size; p++)
+            F[p * lanes + lane] -= deviation * own->dots[p];
     }
 }
 

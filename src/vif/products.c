@@ -16,8 +16,13 @@ double *products_rows(scratch_pool *pool, size_t n, int count, int zero)
     double *rows = scratch_take(pool, size, sizeof(double));
     if (!rows)
         return NULL;
-    size_t from = zero || stride != count ? 0 : used;
-    memset(rows + from, 0, (size - from) * sizeof(double));
+    if (zero)
+        memset(rows, 0, size * sizeof(double));
+    else {
+        for (size_t i = 0; i < n && stride > count; i++)
+            memset(rows + i * stride + count, 0, (stride - count) * sizeof(double));
+        memset(rows + used, 0, (size - used) * sizeof(double));
+    }
     return rows;
 }
 

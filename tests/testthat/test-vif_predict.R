@@ -229,3 +229,19 @@ test_that("features that a fit left out are made again, and chunks and threads c
   lean$neighbours <- "residual"
   expect_identical(predict(lean, new, newX = newX), predict(fit, new, newX = newX))
 })
+
+test_that("of more than 200 neighbours the nearest are taken, without a selection", {
+  set.seed(5)
+  u <- matrix(runif(600), ncol = 2)
+  kernel <- gp_kernel("matern32", 1, 0.3)
+  wide <- suppressWarnings(vif_fit(sin(5 * u[, 1]) + rnorm(300, sd = 0.2), u, X = NULL, inducing = 0, k = 10, kernel = kernel,
+                                   start = list(kernel = kernel, nugget = 0.04), iterations = 1, progress = FALSE))
+  at <- cbind(0.4, 0.6)
+  near <- order(rowSums((u - rep(at, each = 300))^2))[1:250]
+  points <- rbind(at, u[near, ])
+  S <- wide$kernel$variance * residual_correlation(residual_gp(points, wide$kernel, inducing = 0))
+  inner <- S[-1, -1] + diag(wide$nugget, 250)
+  p <- predict(wide, at, k = 250)
+  expect_equal(p$fit, drop(S[1, -1] %*% solve(inner, wide$y[near])), tolerance = 1e-10)
+  expect_equal(p$se.fit^2, drop(S[1, 1] - S[1, -1] %*% solve(inner, S[-1, 1])), tolerance = 1e-9)
+})
