@@ -324,7 +324,7 @@ status query_best(const query_task *task, query_result *result)
     const point_set *points = task->index->points;
     size_t parts = points->order.count + points->bound.groups.count, room = 0;
     if (isfinite(task->budget)) {
-        room = POINTS_WAITING * (size_t)task->budget + SCREEN_COLS;
+        room = POINTS_WAITING * (size_t)fmin(task->budget, (double)task->points->n) + SCREEN_COLS;
         parts += points->order.panels + room;
     }
     promise *waiting = scratch_alloc(task->threads * parts, sizeof(promise));

@@ -379,15 +379,13 @@ done:
     return outcome;
 }
 
-/* Best-first search within a budget, in cells and bounds of any form; brute force where the budget allows all candidates. */
+/* Best-first search within a budget, in cells and bounds of any form. */
 static status run_limited(const query_task *task, query_result *result)
 {
     index_search index;
     query_task indexed = *task;
     status outcome = status_ok();
     result->method = "best_first";
-    if (task->budget >= (double)task->points->n)
-        return query_brute(task, result);
     if (!index_open(task->source, task->points, task->kept, &index) || !index.form)
         outcome = index_build(task->source, task->points, &form_dense,
                               task->threads, task->mon, &index);

@@ -353,6 +353,18 @@ test_that("a budget makes the search approximate, and more of it better", {
   expect_output(print(found[[1]]), "approximate")
 })
 
+test_that("a budget of all candidates and more is exact, and is never exceeded", {
+  set.seed(44)
+  for (n in c(1, 2, 40, 300)) {
+    gp <- residual_gp(inputs("uniform", n, 2), gp_kernel(lengthscale = 0.2), inducing = min(n - 1, 3), seed = 1)
+    for (budget in c(1, 7, n, 1e300)) for (predecessors in c(FALSE, TRUE)) {
+      nn <- residual_knn(gp, 5, budget = budget, predecessors = predecessors)
+      expect_lte(nn$stats[["correlations"]] / n, budget)
+      if (budget >= n) expect_identical(nn$id, residual_knn(gp, 5, predecessors = predecessors, method = "brute")$id)
+    }
+  }
+})
+
 test_that("best-first search of one point looks at few others, on inducing inputs too", {
   set.seed(17)
   x <- inputs("uniform", 6000, 2)
