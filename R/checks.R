@@ -103,11 +103,23 @@ check_dots <- function(..., hint = NULL) {
   if (is.na(name)) name <- ""
   caller <- user_call()
   caller <- if (is.null(caller)) "this function" else sub(": ", "", caller, fixed = TRUE)
-  advice <- if (name %in% names(hint)) paste0(": ", hint[[name]])
+  advice <- if (name %in% names(hint)) paste0(": ", hint[[name]]) else meant(name)
   if (!nzchar(name)) {
     stop(user_call(), "one argument too many is given, of class ", class(...elt(1))[1], ".", call. = FALSE)
   }
-  stop(user_call(), "`", name, "` is not an argument of ", caller, advice, ".", call. = FALSE)
+  end <- if (!is.null(advice) && endsWith(advice, "?")) "" else "."
+  stop(user_call(), "`", name, "` is not an argument of ", caller, advice, end, call. = FALSE)
+}
+
+# The argument, of the functions of this package that were called, whose name is nearly the one that was typed.
+meant <- function(name) {
+  called <- lapply(seq_len(sys.nframe()), sys.function)
+  called <- called[vapply(called, function(f) identical(environment(f), topenv()), NA)]
+  known <- setdiff(unlist(lapply(called, function(f) names(formals(f)))), c("...", "hint", "name", "read"))
+  if (!length(known) || !nzchar(name)) return(NULL)
+  distance <- drop(utils::adist(name, known, ignore.case = TRUE))
+  if (min(distance) > 2 || min(distance) >= nchar(name) / 2) return(NULL)
+  paste0("; did you mean `", known[which.min(distance)], "`?")
 }
 
 as_numeric_frame <- function(x, arg) {

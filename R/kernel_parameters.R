@@ -27,7 +27,7 @@
 #' @return `as_gpgp()`: a list of `covfun_name` and `covparms`, as GpGp's functions take them: variance,
 #'   range(s), the smoothness for family `"matern"`, and the nugget in units of the variance.
 #'
-#'   `as_gpboost()`: a list of `cov_function`, `cov_fct_shape` and `cov_pars`: `Error_term`, `GP_var` and
+#'   `as_gpboost()`: a list of `cov_function`, `cov_fct_shape` and `cov_pars`: `Error_var`, `GP_var` and
 #'   one `GP_range` or several.
 #'
 #'   `from_gpgp()` and `from_gpboost()`: a list of `kernel`, a [gp_kernel()], and `nugget`, the noise
@@ -192,7 +192,7 @@ as_gpboost <- function(kernel, nugget = 0) {
   names(range) <- if (many) paste0("GP_range_", seq_along(range)) else "GP_range"
   list(cov_function = paste0(if (gaussian) "gaussian" else "matern", if (many) "_ard"),
        cov_fct_shape = if (gaussian) 0 else kernel_smoothness(kernel),
-       cov_pars = c(Error_term = nugget, GP_var = kernel$variance, range))
+       cov_pars = c(Error_var = nugget, GP_var = kernel$variance, range))
 }
 
 #' @rdname as_gpgp

@@ -80,7 +80,7 @@ shard_evaluate <- function(theta, structure, data, settings, derivatives = TRUE)
     first <- shard_sums(group, "worker_first", rep(list(list(kernel, to_nugget(theta, settings), wanted, plane)),
                                                    length(group$cluster)))
     sizes <- first$answers[[1]]$sizes
-    sizes[1] <- nrow(data$x)
+    sizes[1] <- observations(data)
     halo <- derivatives && nrow(structure$inducing) > 0
     known <- .Call(C_shard_finish, sizes, 1L, double(), first$sums)
     second <- shard_sums(group, "worker_second", deliver(first$answers, known, structure, halo))

@@ -16,12 +16,14 @@
 #'
 #' | family | response | link | parameters estimated |
 #' |---|---|---|---|
-#' | `binomial()` | 0/1, logical, a factor (first level against the rest), shares with weights, or two columns of counts | logit, probit | none |
+#' | `binomial()` | 0/1, logical, factor, shares with weights, or two columns of counts | logit, probit | none |
 #' | `poisson()` | counts | log | none |
 #' | `nbinom2()` | counts of variance `mu + mu^2 / size` | log | `size` |
 #' | `Gamma("log")` | positive numbers of variance `mu^2 / shape` | log | `shape` |
 #' | `beta_family()` | shares between 0 and 1 of variance `mu (1 - mu) / (1 + precision)` | logit | `precision` |
 #' | `student_t()` | real numbers with outliers: `eta + scale * t` | identity | `scale`, and `df` unless given |
+#'
+#' Of a factor the first level is failure, and all others are success.
 #'
 #' @param df Degrees of freedom, a number above 1, or `NULL` to estimate them.
 #' @return An object of class `"family"`.

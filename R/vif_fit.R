@@ -7,15 +7,16 @@
 #' The defaults need no tuning; the section on choices says what to look at.
 #'
 #' The covariance of many observations is approximated (VIF approximation): inducing inputs carry its smooth part, and
-#' every observation's residual is conditioned on its `k` neighbours by residual correlation among earlier
-#' observations. The cost of one step is O(n (k^3 + k^2 m + m^2)), m being the number of inducing inputs.
+#' what they leave of every observation is conditioned on `k` earlier observations, selected for what they say of it as
+#' a set. The cost of one step is O(n (k^3 + k^2 m + m^2)), m being the number of inducing inputs.
 #'
 #' The logarithms of `variance`, `lengthscale` and `nugget` are optimised by Fisher scoring, `beta` being profiled
 #' out, from coarse to fine: a thousand observations find where the likelihood is high, a larger part comes close, and
 #' all observations need a few steps. Which points are neighbours depends on the parameters: conditioning sets and
 #' inducing inputs are made for a round value near the parameters and held fixed around it, so that nested models have
-#' the same sets. The fit has converged when the next step promises less than 0.0001 in log-likelihood; otherwise
-#' there is a warning, and the best parameters are kept. Covariates may be in any unit: the fit does not depend on it.
+#' the same sets. The fit has converged when the next step promises less than 0.0001 in log-likelihood (more for large
+#' data, at most 0.005); otherwise there is a warning, and the best parameters are kept. Covariates may be in any unit:
+#' the fit does not depend on it.
 #'
 #' @section Choices:
 #' *Kernel.* `"matern32"` suits most spatial data; `"matern52"` or `"rbf"` smooth surfaces such as computer experiments,
@@ -59,13 +60,15 @@
 #' @seealso [vif_cv()] for cross-validation, [vif_loglik()] for the likelihood at given parameters.
 #' @examples
 #' d <- datasets::quakes
-#' fit <- vif_fit(mag ~ stations, coords = ~ long + lat, data = d[1:400, ], inducing = 30, k = 10, progress = FALSE)
+#' fit <- vif_fit(mag ~ stations, coords = ~ long + lat, data = d[1:400, ], inducing = 30, k = 10,
+#'                progress = FALSE)
 #' summary(fit)
 #' predict(fit, d[401:404, ], interval = "prediction")
 #'
 #' # the same from matrices
 #' x <- as.matrix(d[1:400, c("long", "lat")])
-#' fit <- vif_fit(d$mag[1:400], x, X = cbind(1, stations = d$stations[1:400]), inducing = 30, k = 10, progress = FALSE)
+#' X <- cbind(1, stations = d$stations[1:400])
+#' fit <- vif_fit(d$mag[1:400], x, X, inducing = 30, k = 10, progress = FALSE)
 #' @export
 vif_fit <- function(y, ...) UseMethod("vif_fit")
 
@@ -77,8 +80,9 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #'   there is one lengthscale for all columns or one for each. Its values only matter if `start` is `"kernel"`.
 #' @param inducing Number of inducing inputs, at most the number of distinct rows of `x`; or an m x d
 #'   matrix of them, which is kept; or 0. They are chosen by k-means++ in units of the lengthscales.
-#' @param k Number of neighbours that every observation is conditioned on. Where it is not given, it is 45 for up to 4,000
-#'   observations of family `gaussian()`: their log-likelihood is closer to that of the exact process then, and it costs little.
+#' @param k Number of neighbours that every observation is conditioned on. Where it is not given, it is 45 for up to
+#'   4,000 observations of family `gaussian()`: their log-likelihood is closer to that of the exact process then, and it
+#'   costs little.
 #' @param nugget Variance of the noise: `NULL` to estimate it, a number to hold it fixed.
 #' @param noise_variance Known variances of the single observations, added to the nugget: a vector of
 #'   length n, or `NULL`.
@@ -263,28 +267,6 @@ argument_hints <- c(
   REML = "fits are by maximum likelihood",
   m = "the number of neighbours is `k`, and of inducing inputs `inducing`"
 )
-
-# A kernel from a kernel or the name of a family, with the smoothness that vif_fit() is given as a number.
-kernel_of <- function(kernel, smoothness) {
-  if (is.character(kernel)) {
-    family <- check_family_name(kernel, "kernel")
-    if (family != "matern") {
-      kernel <- gp_kernel(family)
-    } else {
-      if (!is.numeric(smoothness) && !identical(smoothness, "estimate")) {
-        refuse("smoothness", 'a number, or "estimate", for kernel "matern"', describe(smoothness))
-      }
-      kernel <- gp_kernel("matern", smoothness = if (is.numeric(smoothness)) smoothness else 1.5)
-    }
-  }
-  check_class(kernel, "gp_kernel", "kernel")
-  if (!is.numeric(smoothness)) return(kernel)
-  if (!identical(kernel$family, "matern")) {
-    refuse("smoothness", sprintf('"fixed" for family "%s", which has its own', kernel$family), describe(smoothness))
-  }
-  kernel$smoothness <- check_smoothness(smoothness)
-  kernel
-}
 
 # For dots of which one argument has been read.
 check_dots_but <- function(read, ...) {

@@ -177,7 +177,8 @@ anova.vif <- function(object, ...) {
                       "Pr(>Chisq)" = ifelse(df == 0, NA, stats::pchisq(pmax(chisq, 0), df, lower.tail = FALSE)),
                       row.names = labels[order], check.names = FALSE)
   what <- vapply(fits, function(fit) {
-    paste0(if (is.null(fit$formula)) describe_mean(fit, 3) else deparse1(fit$formula), "; ", fit$kernel$family)
+    paste0(if (is.null(fit$formula)) describe_mean(fit, 3) else deparse1(formula.vif(fit)), "; ", fit$kernel$family,
+           if (!is.null(fit$kernel$anisotropy)) ", anisotropic")
   }, "")
   structure(table, heading = c("Likelihood-ratio tests of Gaussian processes", paste0(labels[order], ": ", what)),
             class = c("anova", "data.frame"))

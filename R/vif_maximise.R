@@ -117,14 +117,15 @@ grid_modes <- function(data, settings) {
 
 # Inducing inputs and conditioning sets, those of the grid point `at`.
 structure_of <- function(theta, data, settings, at = on_grid(theta, settings)) {
+  if (isTRUE(data$shards$read)) return(read_structure(at, data, settings))
   if (!is.null(data$shards)) return(shard_structure(at, data, settings))
   gp <- make_gp(at, data$x, settings$inducing, settings)
   noise <- to_nugget(at, settings) * data$share + data$extra
   list(at = at, inducing = gp$inducing, id = neighbours_of(gp, noise, settings))
 }
 
-# Sets of all points, or of some, among the points before them. Selection takes its candidates from the nearest in space: those by
-# residual correlation would add little (bench/divergence.md).
+# Sets of all points, or of some, among the points before them. Selection takes its candidates from the nearest in
+# space: those by residual correlation would add little (bench/divergence.md).
 neighbours_of <- function(gp, noise, settings, queries = NULL) {
   threads <- threads_or_null(settings$threads)
   selected <- settings$neighbours == "selected"
@@ -173,16 +174,27 @@ evaluate <- function(theta, structure, data, settings, derivatives = TRUE, infor
 # ---- optimisation ----
 
 # Climbs on all data. The structure stays that of its grid point unless the parameters leave its neighbourhood.
-maximise <- function(start, data, settings, iterations, progress, searches = 4) {
+maximise <- function(start, data, settings, iterations, progress) {
   settings$memory <- vif_memory()
   data <- shard_data(data, settings)
+  found <- climb_searches(start, data, settings, iterations, progress)
+  theta <- found$at$theta
+  if (!is.null(data$shards)) found$at <- shard_complete(found$at, found$structure, data, settings)
+  list(theta = theta, fisher = structure(found$at$fisher, of_steps = TRUE), evaluation = found$at$evaluation,
+       structure = found$structure, gp = final_gp(theta, data, found$structure$inducing, settings),
+       value = found$at$value, converged = found$settled, message = found$message, iterations = found$iterations,
+       history = found$history)
+}
+
+# The last of the climbs between which sets are searched anew, with the history of all stages.
+climb_searches <- function(start, data, settings, iterations, progress, searches = 4) {
   theta <- start$theta
   history <- start$history
   done <- 0
   at <- if (is.null(start$at)) on_grid(theta, settings) else start$at
   for (search in seq_len(searches)) {
     # a few thousandths of a log-likelihood are less than a tenth of a standard error
-    tolerance <- min(max(1e-4, 2e-7 * length(data$y)), 5e-3)
+    tolerance <- min(max(1e-4, 2e-7 * observations(data)), 5e-3)
     found <- climb(theta, data, settings, "all", iterations - done, tolerance, progress, at, done)
     done <- found$iterations
     history <- rbind(history, found$history)
@@ -190,27 +202,33 @@ maximise <- function(start, data, settings, iterations, progress, searches = 4) 
     if (!found$settled || !off_grid(theta, at, settings)) break
     at <- on_grid(theta, settings)
   }
-  if (!is.null(data$shards)) found$at <- shard_complete(found$at, found$structure, data, settings)
-  list(theta = theta, fisher = structure(found$at$fisher, of_steps = TRUE), evaluation = found$at$evaluation,
-       structure = found$structure, gp = final_gp(theta, data, found$structure$inducing, settings),
-       value = found$at$value, converged = found$settled, message = found$message, iterations = done, history = history)
+  found$history <- history
+  found
 }
+
+# How many there are, also where the session holds a sample of them alone.
+observations <- function(data) data$shards$n %or% length(data$y)
 
 # The process at the end, without the features that lean_fit() would leave out where workers have made the others.
 final_gp <- function(theta, data, inducing, settings) {
   if (is.null(data$shards) || NROW(inducing) * nrow(data$x) <= large_features) {
     return(make_gp(theta, data$x, inducing, settings))
   }
-  gp <- make_gp(theta, data$x[1, , drop = FALSE], inducing, settings)
-  gp$x <- data$x
+  featureless(data$x, make_gp(theta, data$x[1, , drop = FALSE], inducing, settings))
+}
+
+# The process of points x, without features, from one of some of them.
+featureless <- function(x, gp) {
+  gp$x <- x
   gp[c("V", "variance")] <- list(NULL)
   gp
 }
 
 # One climb by Fisher scoring with sets held fixed. Where the model does not hold the likelihood curves otherwise than
 # expected: the expected information is corrected along the last steps by what the gradient has shown there. The climb
-# ends where the next step promises less than `tolerance` in log-likelihood. Steps are bounded, shortened and damped as long as the likelihood does not rise enough; if that fails
-# nlminb() goes on with the same derivatives. `progress` is a function of progress_line(), or FALSE.
+# ends where the next step promises less than `tolerance` in log-likelihood. Steps are bounded, shortened and damped as
+# long as the likelihood does not rise enough; if that fails nlminb() goes on with the same derivatives. `progress` is a
+# function of progress_line(), or FALSE.
 climb <- function(theta, data, settings, stage, limit, tolerance, progress, at = on_grid(theta, settings), done = 0) {
   clock <- proc.time()[["elapsed"]]
   bounds <- theta_bounds(settings)
@@ -221,7 +239,7 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
   note <- function() {
     now <- proc.time()[["elapsed"]]
     spent <- now - clock
-    row <- data.frame(stage = stage, observations = length(data$y), iteration = done, loglik = current$value,
+    row <- data.frame(stage = stage, observations = observations(data), iteration = done, loglik = current$value,
                       seconds = spent, t(natural_parameters(current$theta, settings)))
     clock <<- now
     history <<- rbind(history, row)
@@ -262,8 +280,8 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
 }
 
 # The scoring step from an evaluation, and half of the slope along it, which is what it promises. Parameters at a bound
-# that want to leave stay there; damping is relative to the information of each. A parameter of which the data say next to
-# nothing, such as a nugget on its way to zero, has a huge step of its own, which must not hold the others up.
+# that want to leave stay there; damping is relative to the information of each. A parameter of which the data say next
+# to nothing, such as a nugget on its way to zero, has a huge step of its own, which must not hold the others up.
 scoring_step <- function(current, bounds, damping = 0, longest = 2) {
   slope <- current$gradient
   free <- !(current$theta <= bounds$lower & slope < 0 | current$theta >= bounds$upper & slope > 0)
@@ -279,8 +297,8 @@ scoring_step <- function(current, bounds, damping = 0, longest = 2) {
   list(step = step, gain = sum(slope * step) / 2)
 }
 
-# The BFGS update of an information matrix by a step and the fall of the gradient along it, damped as by Powell (1978) so that
-# it stays positive definite.
+# The BFGS update of an information matrix by a step and the fall of the gradient along it, damped as by Powell (1978)
+# so that it stays positive definite.
 secant <- function(information, pair) {
   through <- drop(information %*% pair$step)
   expected <- sum(pair$step * through)
@@ -294,8 +312,8 @@ secant <- function(information, pair) {
   information - tcrossprod(through) / expected + tcrossprod(change) / sum(pair$step * change)
 }
 
-# An evaluation that is higher by a share of what the step promised, or NULL. The expected information of parameters that change by
-# less than a tenth is that of before.
+# An evaluation that is higher by a share of what the step promised, or NULL. The expected information of parameters
+# that change by less than a tenth is that of before.
 rise <- function(current, step, bounds, structure, data, settings, longest = 2) {
   damping <- 1e-3
   for (attempt in 1:8) {
@@ -338,9 +356,9 @@ polish <- function(current, structure, data, settings, bounds, limit) {
 
 # ---- comparison ----
 
-# Log-likelihoods of fits to the same observations, all with the order, inducing inputs and sets of the largest model: the
-# error of the approximation is then the same for all, and differences are those of the models. Each is taken at its own
-# maximum for these sets, one scoring step away. Fits of other inputs keep their own sets.
+# Log-likelihoods of fits to the same observations, all with the order, inducing inputs and sets of the largest model:
+# the error of the approximation is then the same for all, and differences are those of the models. Each is taken at its
+# own maximum for these sets, one scoring step away. Fits of other inputs keep their own sets.
 common_loglik <- function(fits) {
   if (any(vapply(fits, is_laplace, NA))) return(vapply(fits, `[[`, 0, "loglik"))
   largest <- fits[[which.max(vapply(fits, function(fit) fit$df, 0))]]

@@ -14,8 +14,9 @@ lengthscale_groups <- function(groups, x, kernel, plane = FALSE) {
     each <- length(kernel$lengthscale) > 1
     return(list(of = if (each) seq_len(columns), names = if (each) column_labels(x) else "lengthscale"))
   }
-  wanted <- "a named list of groups of columns of the inputs, each column in one of them"
   known <- if (is.null(colnames(x))) as.character(seq_len(columns)) else colnames(x)
+  wanted <- paste0("a named list of groups of columns of the inputs (", paste(known, collapse = ", "),
+                   "), each column in one of them, such as list(space = c(\"x\", \"y\"), time = \"day\")")
   if (!is.list(groups) || is.null(names(groups)) || !all(nzchar(names(groups))) || anyDuplicated(names(groups))) {
     refuse("lengthscale", wanted, describe(groups))
   }
@@ -54,6 +55,28 @@ refuse_plane <- function(known) {
               sprintf("%s = %s", make.names(known[-(1:2)]), quoted[-(1:2)]))
   wanted <- "one with a group for %s and %s alone, which have an anisotropy, as in lengthscale = list(%s)"
   refuse("lengthscale", sprintf(wanted, known[1], known[2], paste(groups, collapse = ", ")), "one with other groups")
+}
+
+# A kernel from a kernel or the name of a family, with the smoothness that vif_fit() is given as a number.
+kernel_of <- function(kernel, smoothness) {
+  if (is.character(kernel)) {
+    family <- check_family_name(kernel, "kernel")
+    if (family != "matern") {
+      kernel <- gp_kernel(family)
+    } else {
+      if (!is.numeric(smoothness) && !identical(smoothness, "estimate")) {
+        refuse("smoothness", 'a number, or "estimate", for kernel "matern"', describe(smoothness))
+      }
+      kernel <- gp_kernel("matern", smoothness = if (is.numeric(smoothness)) smoothness else 1.5)
+    }
+  }
+  check_class(kernel, "gp_kernel", "kernel")
+  if (!is.numeric(smoothness)) return(kernel)
+  if (!identical(kernel$family, "matern")) {
+    refuse("smoothness", sprintf('"fixed" for family "%s", which has its own', kernel$family), describe(smoothness))
+  }
+  kernel$smoothness <- check_smoothness(smoothness)
+  kernel
 }
 
 # The kernel with the anisotropy that vif_fit() is asked for. One that is estimated is a parameter; the kernel's is then

@@ -60,7 +60,8 @@ plot.vif <- function(x, which = 1:4, columns = 1:2, ...) {
       graphics::lines(steps[own], height[own], type = "b", pch = 20, col = plot_stage[s])
     }
     sizes <- history$observations[!duplicated(stage)]
-    graphics::legend("bottomright", paste("n =", format(sizes, big.mark = ",", trim = TRUE)),
+    # the first stage has simpler sets, even where it takes all observations
+    graphics::legend("bottomright", paste0(unique(history$stage), ", n = ", format(sizes, big.mark = ",", trim = TRUE)),
                      col = plot_stage[seq_along(sizes)], pch = 20, bty = "n", cex = 0.8)
   }
   invisible(x)

@@ -3,7 +3,8 @@
 #
 #   Rscript tools/check.R [option of R CMD check ...]
 #
-# Without options the tests are left out: they have a command of their own, make check.
+# Without options the tests are left out, which have a command of their own (make check), and the vignettes are built once,
+# by R CMD build.
 
 unavoidable <- c(
   "^Packages? suggested but not available for checking:", "^ +('[[:alnum:].]+'(, *)?)+$",
@@ -15,11 +16,15 @@ Sys.setenv(
   "_R_CHECK_SYSTEM_CLOCK_" = "0",              # would ask a server for the time
   "_R_CHECK_FUTURE_FILE_TIMESTAMPS_" = "false",
   "_R_CHECK_CRAN_INCOMING_REMOTE_" = "false",  # would ask servers for addresses and for the repository's index
+  "_R_CHECK_RD_LINE_WIDTHS_" = "true",         # as CRAN does
   "_R_CHECK_PKG_SIZES_" = "false"              # measures the debugging symbols of R's own compiler flags
 )
 
+# The script that CRAN reads `cleanup` with, of Debian's devscripts.
+if (!nzchar(Sys.which("checkbashisms"))) Sys.setenv("_R_CHECK_BASHISMS_" = "false")
+
 options <- commandArgs(trailingOnly = TRUE)
-if (length(options) == 0) options <- c("--no-tests", "--no-manual")
+if (length(options) == 0) options <- c("--no-tests", "--no-manual", "--no-build-vignettes")
 if (!nzchar(Sys.which("pdflatex"))) options <- union(options, "--no-manual")
 
 r_cmd <- function(...) system2(file.path(R.home("bin"), "R"), c("CMD", ...), stdin = "")

@@ -15,6 +15,10 @@ results <- as.data.frame(testthat::test_dir(
 
 failed <- sum(results$failed) + sum(results$error)
 counts <- sprintf("%d passed, %d failed, %d skipped", sum(results$passed), failed, sum(results$skipped))
+seconds <- tapply(results$user + results$system, sub("^test-(.*)[.]R$", "\\1", results$file), sum)
+seconds <- sort(seconds, decreasing = TRUE)
+slowest <- head(sprintf("%s %.0f s", names(seconds), seconds), 6)
+cat("slowest files, time of the processor: ", paste(slowest, collapse = ", "), "\n", sep = "")
 writeLines(counts, c(arguments, ".lib/tests")[[1]])
 cat(counts, "\n", sep = "")
 if (failed > 0 || sum(results$passed) == 0) quit(status = 1)

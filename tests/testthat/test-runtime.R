@@ -106,3 +106,52 @@ test_that("a calling handler may stop a search, too, and its own jump arrives", 
   setTimeLimit()
   expect_identical(caught, "went on: reached elapsed time limit")
 })
+
+# A little of everything that the vector routines serve; what is compared between instruction sets.
+work_of_vectors <- function() {
+  set.seed(1)
+  searches <- list(
+    expansions = list(2, gp_kernel("matern32", lengthscale = 0.1), 100, 0),
+    subspaces = list(2, gp_kernel("rbf", lengthscale = 0.2), 50, 0.01),
+    integers = list(5, gp_kernel("matern52", lengthscale = 0.5), 100, 0),
+    rough = list(3, gp_kernel("matern12", lengthscale = c(0.2, 0.3, 0.5)), 30, 0),
+    smoothness = list(2, gp_kernel("matern", lengthscale = 0.1, smoothness = 0.8), 30, 0.1)
+  )
+  found <- lapply(searches, function(search) {
+    x <- matrix(stats::runif(2500 * search[[1]]), ncol = search[[1]])
+    gp <- residual_gp(x, search[[2]], search[[3]], nugget = search[[4]], seed = 1)
+    near <- lapply(c("level", "best_first", "brute"), function(method) residual_knn(gp, 10, method = method))
+    sets <- conditioning_sets(gp, 10, nugget = 0.1, queries = 1500:2500)
+    list(id = lapply(c(near, list(sets)), `[[`, "id"), numbers = list(near[[1]]$dist, sets$variance))
+  })
+  x <- matrix(stats::runif(800), ncol = 2)
+  mean <- 1 + sin(6 * x[, 1]) + x[, 2]
+  fits <- list(
+    gaussian = vif_fit(mean + stats::rnorm(400, sd = 0.3), x, inducing = 20, k = 10, progress = FALSE),
+    none = vif_fit(mean + stats::rnorm(400, sd = 0.3), x, inducing = 0, k = 10, kernel = "matern12", progress = FALSE),
+    counts = vif_fit(stats::rpois(400, exp(mean)), x, inducing = 20, k = 10, family = "poisson", progress = FALSE)
+  )
+  new <- matrix(stats::runif(40), ncol = 2)
+  fitted <- lapply(fits, function(fit) list(fit$loglik, coef(fit), predict(fit, new, se.fit = TRUE)))
+  list(id = lapply(found, `[[`, "id"), numbers = list(lapply(found, `[[`, "numbers"), fitted))
+}
+
+test_that("every instruction set gives the same neighbours, sets, fits and predictions", {
+  skip_on_cran()
+  here <- work_of_vectors()
+  script <- tempfile(fileext = ".R")
+  answers <- tempfile(fileext = ".rds")
+  on.exit(unlink(c(script, answers)))
+  writeLines(c("library(vecchiann)", "work_of_vectors <- ", deparse(work_of_vectors),
+               sprintf("saveRDS(c(work_of_vectors(), simd = vecchiann_info()$simd), %s)", deparse(answers))), script)
+  for (simd in setdiff(c("portable", "avx2"), vecchiann_info()$simd)) {
+    libraries <- paste0("R_LIBS=", paste(.libPaths(), collapse = .Platform$path.sep))
+    system2(file.path(R.home("bin"), "Rscript"), c("--vanilla", script), stdout = FALSE, stderr = FALSE,
+            env = c(libraries, paste0("VECCHIANN_SIMD=", simd)))
+    there <- readRDS(answers)
+    if (there$simd != simd) next # no processor of this kind
+    expect_identical(there$id, here$id, label = simd)
+    expect_equal(there$numbers, here$numbers, tolerance = 1e-5, label = simd)
+    unlink(answers)
+  }
+})

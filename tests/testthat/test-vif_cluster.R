@@ -115,3 +115,15 @@ test_that("a worker that dies in the middle of a fit is named", {
   left <- parallel::clusterCall(cluster[1], function() c(length(ls(asNamespace("vecchiann")$held)), Sys.getpid()))
   expect_identical(left, list(c(0L, pid[1])))
 })
+
+test_that("anisotropic processes have the same likelihood, gradient and information on a cluster", {
+  skip_on_cran()
+  problem <- shard_problem(4100, 15)
+  problem$settings$k <- 6L
+  problem$settings[c("plane", "scale")] <- list(TRUE, 1)
+  problem$settings$groups <- list(of = NULL, names = "lengthscale")
+  problem$settings$kernel <- gp_kernel("matern32", lengthscale = 0.25, anisotropy = c(angle = 30, ratio = 0.5))
+  problem$theta <- to_theta(problem$settings$kernel, 0.1, problem$settings)
+  expect_named(problem$theta, c("variance", "lengthscale", "stretch1", "stretch2", "nugget"))
+  with_cluster(2, function(cluster) expect_same_likelihood(cluster, problem))
+})

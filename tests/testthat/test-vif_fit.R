@@ -190,3 +190,15 @@ test_that("weights divide the noise", {
   expect_error(quick(y, x, X = X, weights = -w), "`weights` must be positive, not -1 \\(position 1\\)")
   expect_error(quick(y, x, X = X, weights = 1:3), "`weights` must be NULL or numeric of length 400")
 })
+
+test_that("up to 4,000 observations have 45 neighbours unless told otherwise, more have 30", {
+  expect_identical(vapply(c(300, 4000, 4001), default_neighbours, 0), c(45, 45, 30))
+  set.seed(8)
+  u <- runif(100)
+  z <- sin(9 * u) + rnorm(100, sd = 0.1)
+  k_of <- function(...) {
+    suppressWarnings(vif_fit(z, u, X = NULL, inducing = 5, iterations = 1, progress = FALSE, ...))$k
+  }
+  expect_identical(k_of(), 45L)
+  expect_identical(k_of(k = 12), 12L)
+})

@@ -1,0 +1,86 @@
+# Shards that workers read, against the likelihood of one process with the same order and sets.
+
+shard_files <- function(n) {
+  set.seed(1)
+  data <- data.frame(east = runif(n), north = runif(n), z = rnorm(n))
+  data$height <- sin(6 * data$east) * cos(7 * data$north) + data$z / 2 + rnorm(n, sd = 0.3)
+  tile <- 2 * (data$east > 0.5) + (data$north > 0.5)
+  files <- tempfile(paste0("tile", 0:3), fileext = c(".rds", ".csv"))
+  for (i in 1:4) {
+    own <- data[tile == i - 1, ]
+    if (i %% 2) saveRDS(own, files[i]) else write.csv(format(own, digits = 17), files[i], row.names = FALSE)
+  }
+  list(data = data, files = files)
+}
+
+# What the workers hold: points in the order of all, and their sets as positions in it.
+gather_sets <- function(cluster, token) {
+  parts <- parallel::clusterCall(cluster, function(token) {
+    own <- asNamespace("vecchiann")$held[[token]]
+    list(number = own$number[own$rows], id = matrix(own$number[own$id], nrow(own$id)), spacing = own$spacing, x = own$x,
+         y = own$y, X = own$X)
+  }, token)
+  join <- function(name, f) do.call(f, lapply(parts, `[[`, name))
+  order <- order(-join("spacing", c), join("number", c))
+  place <- match(join("number", c), join("number", c)[order])
+  id <- join("id", rbind)
+  list(x = join("x", rbind)[order, ], y = join("y", c)[order], X = join("X", rbind)[order, ],
+       id = matrix(place[id], nrow(id))[order, ], order = order)
+}
+
+test_that("fits of shards maximise the likelihood of their order and sets, and predict", {
+  skip_on_cran()
+  p <- shard_files(5000)
+  cluster <- parallel::makeCluster(2)
+  on.exit(parallel::stopCluster(cluster))
+  shards <- vif_shards(p$files, height ~ z, coords = ~ east + north, cluster = cluster, threads = 1)
+  expect_output(print(shards), "5,000 observations of height ~ z held by 2 workers")
+  fit <- vif_fit(shards, inducing = 20, k = 10, progress = FALSE)
+  expect_true(fit$converged)
+  sets <- gather_sets(cluster, shards$group$token)
+  expect_true(all(sets$id < row(sets$id), na.rm = TRUE))
+  gp <- residual_gp(sets$x, fit$kernel, fit$inducing, jitter = fit$jitter)
+  one <- vif_loglik(sets$y, gp, cbind(seq_len(5000), sets$id), fit$nugget, X = sets$X, gradient = TRUE)
+  expect_equal(fit$loglik, as.vector(one), tolerance = 1e-9)
+  expect_lt(max(abs(attr(one, "gradient"))), 1) # at the maximum
+  whole <- vif_fit(height ~ z, coords = ~ east + north, data = p$data, inducing = 20, k = 10, progress = FALSE)
+  expect_equal(fit$nugget, whole$nugget, tolerance = 0.05)
+  expect_equal(coef(fit)[["z"]], 0.5, tolerance = 0.05)
+  expect_equal(attr(logLik(fit), "nobs"), 5000)
+  expect_output(print(fit), "5,000 observations in shards of 2 workers")
+  new <- data.frame(east = runif(300), north = runif(300), z = c(NA, rep(0, 299)))
+  truth <- sin(6 * new$east) * cos(7 * new$north)
+  predicted <- predict(fit, new, interval = "prediction")
+  expect_true(is.na(predicted$fit[1]))
+  expect_equal(predict(fit, new, interval = "prediction", chunk = 40), predicted, tolerance = 1e-8)
+  error <- function(p) sqrt(mean((p - truth)[-1]^2))
+  expect_lt(error(predicted$fit), 1.1 * error(predict(whole, new, se.fit = FALSE)))
+  # another fit of the same shards leaves this one as it was
+  vif_fit(shards, kernel = "matern52", inducing = 0, k = 5, nugget = 0.09, progress = FALSE)
+  expect_equal(predict(fit, new, interval = "prediction"), predicted, tolerance = 1e-12)
+  close(shards)
+  left <- parallel::clusterCall(cluster, function() length(ls(asNamespace("vecchiann")$held)))
+  expect_identical(unlist(left), c(0L, 0L))
+})
+
+test_that("shards are refused by name", {
+  skip_on_cran()
+  cluster <- parallel::makeCluster(2)
+  on.exit(parallel::stopCluster(cluster))
+  made <- function(i) data.frame(a = runif(200), b = runif(200), y = rnorm(200), f = if (i == 1) "u" else c("u", "v"))
+  expect_error(vif_shards(1, y ~ 1, ~ a + b, cluster, made), "at least as many as workers, 2")
+  expect_error(vif_shards(1:2, y ~ f, ~ a + b, cluster, made), "contrasts|same columns")
+  expect_error(vif_shards(1:2, y ~ 1, ~ a + nowhere, cluster, made), "'nowhere' not found")
+  expect_error(vif_shards(c("a.txt", "b.txt"), y ~ 1, ~ a + b, cluster), "no reader for a.txt")
+  expect_error(vif_shards(1:2, y ~ 1, ~ a + b, NULL, made), "`cluster` must be")
+  shards <- vif_shards(1:3, y ~ 1, ~ a + b, cluster, made)
+  expect_identical(shards$n, 600L)
+  expect_error(vif_fit(shards, X = 1), "`X` is not an argument")
+  close(shards)
+})
+
+test_that("points belong to the nearest box", {
+  boxes <- list(cbind(c(0, 1), c(0, 1)), cbind(c(1, 2), c(0, 1)))
+  expect_equal(nearest_box(rbind(c(0.5, 0.5), c(1.5, 0.5), c(3, 3), c(-1, 0)), boxes), c(1, 2, 2, 1))
+  expect_equal(box_distance(rbind(c(0.5, 0.5), c(4, 5)), boxes[[1]]), c(0, 5))
+})
