@@ -9,7 +9,7 @@ INSTALLED := .lib/$(PACKAGE).installed
 export R_LIBS := $(CURDIR)/.lib:$(R_LIBS)
 
 .PHONY: help install demo check suggested lint document document-check package-check check-variants coverage site \
-  bench format clean
+  fuzz sanitize sanitize-short nightly bench format clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -45,6 +45,19 @@ package-check: | .lib ## R CMD build and R CMD check
 	@$(RSCRIPT) tools/install.R knitr rmarkdown
 	@$(RSCRIPT) tools/check.R
 
+fuzz: $(INSTALLED) ## 2,000 adversarial cases: damaged objects and hostile calls
+	@$(RSCRIPT) tools/fuzz.R objects 1000 1 120
+	@$(RSCRIPT) tools/fuzz.R calls 1000 1 120
+
+sanitize: $(INSTALLED) ## the core under sanitizers, valgrind and gctorture, all tests included
+	@$(RSCRIPT) tools/sanitize.R long
+
+sanitize-short: $(INSTALLED) ## the same in a few minutes
+	@$(RSCRIPT) tools/sanitize.R short
+
+nightly: $(INSTALLED) ## 100,000 adversarial cases, and more, for some hours; the result is docs/nightly.md
+	@$(RSCRIPT) tools/nightly.R
+
 check-variants: | .lib ## as CRAN, other compilers, locales, no OpenMP, no suggested packages (VARIANTS="clang latin1")
 	@$(RSCRIPT) tools/install.R testthat knitr rmarkdown
 	@$(RSCRIPT) tools/check_variants.R $(VARIANTS)
@@ -64,7 +77,7 @@ format: ## clang-format the C sources
 	clang-format -i src/*/*.c src/*/*.h
 
 clean: ## remove the installed package, compiled code and check results; dependencies stay
-	rm -rf .check .check-variants docs/site .lib/$(PACKAGE) $(INSTALLED) .lib/tests src/*.o src/*/*.o src/*.so
+	rm -rf .check .check-variants docs/site .sanitize .fuzz .lib/$(PACKAGE) $(INSTALLED) .lib/tests src/*.o src/*/*.o src/*.so
 
 .lib:
 	@mkdir -p .lib

@@ -90,11 +90,11 @@ conditioning_sets <- function(object, k, nugget = 0, pool = 4 * k, newdata = NUL
   }
   names <- if (is.null(newdata)) picked_names(gp$x, queries) else rownames(newdata)
   rownames(found$id) <- rownames(found$dist) <- names(found$variance) <- names
-  structure(c(found, list(
+  sealed_neighbours(c(found, list(
     k = k, nugget = nugget, pool = if (is.list(pool)) sum(vapply(pool, ncol, 0L)) else min(pool, nrow(gp$x)),
     queries = queries, predecessors = predecessors, budget = Inf, method = "selected",
     note = if (is.list(pool)) "from a given pool", x = gp$x, newdata = newdata, inducing = gp$inducing
-  )), class = c("conditioning_sets", "residual_knn"))
+  )), c("conditioning_sets", "residual_knn"))
 }
 
 # Sets of all queries, of which a bounded number are taken at a time.
@@ -197,6 +197,7 @@ check_pool <- function(pool, k, gp, newdata, queries) {
     refuse("pool", paste(wanted, "or results of residual_knn()"), describe(pool))
   }
   for (nn in pool) {
+    check_neighbours(nn, "pool")
     if (!identical(unname(nn$x), unname(gp$x))) refuse("pool", "of the inputs of `object`", "of another data set")
     same <- identical(nn$queries, queries) && identical(unname(nn$newdata), unname(newdata))
     if (!same) refuse("pool", "for the same queries or `newdata`", "for others")
@@ -208,6 +209,7 @@ check_pool <- function(pool, k, gp, newdata, queries) {
 
 #' @export
 print.conditioning_sets <- function(x, ...) {
+  check_neighbours(x, "x")
   queries <- counted(nrow(x$id), if (is.null(x$newdata)) "point" else "new point")
   among <- if (x$predecessors) ", among predecessors" else paste(" among", counted(nrow(x$x), "point"))
   cat("<conditioning_sets> k = ", x$k, " for ", queries, among, "\n", sep = "")

@@ -39,6 +39,8 @@
 #'   \item{stats}{counters of the search: `nodes` (groups, cells and panels of points) visited, `bounds` tried and
 #'     nodes `pruned` by them, pairs `screened` by an interval, `correlations` evaluated in double precision}
 #'   \item{x, newdata, inducing}{the inputs, for [plot][plot.residual_knn]}
+#'   \item{checksum}{of these numbers: an object whose numbers were changed, in memory or in a file, is refused wherever it is
+#'     used. A neighbour table of your own is a matrix, see [vif_factor()]}
 #'   Row names of the inputs are kept.
 #' @section Errors:
 #' `queries` and `predecessors` speak of the rows of `x`: together with `newdata` they are an error.
@@ -86,10 +88,10 @@ residual_knn <- function(object, k, newdata = NULL, predecessors = FALSE, querie
   }
   names <- if (is.null(newdata)) picked_names(gp$x, queries) else rownames(newdata)
   rownames(found$id) <- rownames(found$dist) <- names
-  structure(list(id = found$id, dist = found$dist, k = k, queries = queries,
-                 predecessors = predecessors, budget = budget, method = found$method,
-                 note = found$note, stats = found$stats, x = gp$x, newdata = newdata,
-                 inducing = gp$inducing), class = "residual_knn")
+  sealed_neighbours(list(id = found$id, dist = found$dist, k = k, queries = queries,
+                         predecessors = predecessors, budget = budget, method = found$method,
+                         note = found$note, stats = found$stats, x = gp$x, newdata = newdata,
+                         inducing = gp$inducing), "residual_knn")
 }
 
 # What searches and selections are asked for: the process, and the other arguments as they will be used.

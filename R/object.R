@@ -70,9 +70,20 @@ check_tree <- function(tree, arg = "tree") {
   tree
 }
 
+# What a search found, with a checksum of its numbers.
+sealed_neighbours <- function(parts, class) {
+  parts$checksum <- neighbours_checksum(parts)
+  structure(parts, class = class)
+}
+
+neighbours_parts <- c("id", "dist", "variance", "k", "nugget", "pool", "queries", "predecessors", "budget", "x", "newdata",
+                      "inducing", "method", "note", "stats")
+
+neighbours_checksum <- function(nn) .Call(C_numbers_print, unclass(nn)[neighbours_parts])
+
 check_neighbours <- function(nn, arg = "nn") {
   check_class(nn, "residual_knn", arg)
-  remedy <- "residual_knn()"
+  remedy <- if (inherits(nn, "conditioning_sets")) "conditioning_sets()" else "residual_knn()"
   own <- is.list(nn) && is.null(nn$newdata)
   check_elements(nn, list(
     x = function(x) is_table(x) && nrow(x) > 0,
@@ -93,12 +104,16 @@ check_neighbours <- function(nn, arg = "nn") {
   if (!within(nn$id, 1, nrow(nn$x))) damaged(arg, "id", remedy)
   if (!within(nn$dist, 0, 1)) damaged(arg, "dist", remedy)
   if (own && is.null(nn$queries) && nrow(nn$id) != nrow(nn$x)) damaged(arg, "id", remedy)
+  if (!identical(nn$checksum, neighbours_checksum(nn))) {
+    damaged(arg, paste(intersect(neighbours_parts, names(nn)), collapse = "`, `"), remedy)
+  }
   nn
 }
 
 # What a fit holds beside its process, with a checksum of it.
 fit_parts <- c("kernel", "nugget", "noise_variance", "weights", "coefficients", "n", "k", "y", "X", "offset", "order",
-               "id", "theta", "fisher", "state")
+               "id", "theta", "fisher", "state", "vcov", "loglik", "loglik_se", "df", "iterations", "settings", "at",
+               "model", "na.action")
 
 sealed <- function(fit) {
   fit$checksum <- fit_checksum(fit)

@@ -247,7 +247,7 @@ whole_fit <- function(fit, threads = NULL) {
   threads <- thread_count(threads)
   fit$gp <- new_residual_gp(gp$x, gp$kernel, gp$inducing, gp$nugget, gp$jitter, threads)
   fit$state$coef <- .Call(C_vif_regression, fit$gp, observation_noise(fit), fit$id, NULL, NULL, threads)$coef
-  fit
+  sealed(fit)
 }
 
 # What predictions need of an evaluation, B being that of the user's covariates.
@@ -288,6 +288,9 @@ cap <- function(value, most, arg, what, tell) {
 }
 
 cap_inducing <- function(inducing, x, tell) {
+  if (!is.numeric(inducing) && (is.null(inducing) || !is.object(inducing))) {
+    refuse("inducing", "a number of inducing inputs, or a matrix of them", describe(inducing))
+  }
   if (!is.null(dim(inducing)) || length(inducing) != 1) return(inducing)
   cap(check_whole(inducing, "inducing", 0), length(distinct_rows(x)), "inducing", "the distinct inputs", tell)
 }
@@ -345,7 +348,7 @@ warn_bounds <- function(fit) {
 }
 
 describe_bounds <- function(fit) {
-  value <- coef.vif(fit, "covariance")[names(fit$bounded)]
+  value <- coefficients_of(fit, "covariance")[names(fit$bounded)]
   paste0(names(fit$bounded), " has run to the ", fit$bounded, " end of its range (", format_each(value), ")",
          collapse = ", ")
 }

@@ -78,6 +78,7 @@ place_of <- function(coords, data, formula) {
   wanted <- "a one-sided formula such as ~ lon + lat, names of columns of `data`, or a matrix"
   if (is.null(coords)) refuse("coords", wanted, "missing")
   if (is.character(coords)) {
+    if (!length(coords) || anyNA(coords)) refuse("coords", wanted, describe(coords))
     absent <- setdiff(coords, if (is.data.frame(data)) names(data) else ls(data))
     if (length(absent)) refuse("coords", "names of columns of `data`", paste0('"', absent[1], '"'))
     coords <- stats::reformulate(vapply(coords, quoted_name, ""), env = environment(formula))

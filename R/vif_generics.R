@@ -26,12 +26,13 @@ NULL
 #' @export
 logLik.vif <- function(object, ...) {
   check_dots(..., hint = c(REML = "fits are by maximum likelihood"))
+  check_fit(object)
   structure(object$loglik, df = object$df, nobs = object$n, class = "logLik")
 }
 
 #' @rdname vif_parts
 #' @export
-nobs.vif <- function(object, ...) object$n
+nobs.vif <- function(object, ...) check_fit(object)$n
 
 #' @rdname vif_parts
 #' @export
@@ -42,7 +43,7 @@ formula.vif <- function(x, ...) if (!is.null(x$formula)) stats::formula(x$formul
 #' @export
 sigma.vif <- function(object, ...) {
   check_dots(...)
-  if (is_laplace(object)) return(NA_real_)
+  if (is_laplace(check_fit(object))) return(NA_real_)
   sqrt(object$nugget)
 }
 
@@ -51,7 +52,7 @@ sigma.vif <- function(object, ...) {
 #' @export
 deviance.vif <- function(object, ...) {
   check_dots(...)
-  -2 * object$loglik
+  -2 * check_fit(object)$loglik
 }
 
 #' @rdname vif_parts
@@ -59,6 +60,7 @@ deviance.vif <- function(object, ...) {
 #' @export
 df.residual.vif <- function(object, ...) {
   check_dots(...)
+  check_fit(object)
   object$n - object$df
 }
 
@@ -105,6 +107,7 @@ variable.names.vif <- function(object, ...) names(object$coefficients)
 #' @export
 extractAIC.vif <- function(fit, scale = 0, k = 2, ...) {
   check_dots(...)
+  check_fit(fit, "fit")
   c(fit$df, -2 * fit$loglik + k * fit$df)
 }
 

@@ -88,7 +88,7 @@ summary.vif <- function(object, check = FALSE, ...) {
 }
 
 covariance_table <- function(object) {
-  estimate <- coef.vif(object, "covariance")
+  estimate <- coefficients_of(object, "covariance")
   error <- stats::setNames(rep(NA_real_, length(estimate)), names(estimate))
   if (!is.null(object$fisher)) {
     known <- sqrt(diag(covariance_vcov(object)))
@@ -155,6 +155,11 @@ print.summary.vif <- function(x, digits = 4, ...) {
 coef.vif <- function(object, type = c("all", "mean", "covariance"), ...) {
   check_dots(...)
   type <- check_choice(type, c("all", "mean", "covariance"), "type")
+  coefficients_of(check_fit(object), type)
+}
+
+# The same of a fit that is being made.
+coefficients_of <- function(object, type) {
   own <- natural_parameters(object$theta, object$settings)
   if (is_laplace(object)) own <- c(own, object$phi)
   after <- names(own) %in% c("nugget", "smoothness")
@@ -192,7 +197,7 @@ confint.vif <- function(object, parm, level = 0.95, ...) {
   check_dots(...)
   level <- check_number(level, "level", "a number between 0 and 1", function(p) p > 0 && p < 1)
   mean <- object$coefficients
-  all <- names(coef.vif(object))
+  all <- names(coef.vif(object)) # checks the fit
   free <- if (is.null(object$fisher)) character() else names(free_parameters(object))
   if (missing(parm)) parm <- c(names(mean), free)
   if (is.numeric(parm)) parm <- all[parm]
@@ -229,12 +234,13 @@ confint.vif <- function(object, parm, level = 0.95, ...) {
 vcov.vif <- function(object, which = c("mean", "covariance"), ...) {
   check_dots(...)
   which <- check_choice(which, c("mean", "covariance"), "which")
+  check_fit(object)
   if (which == "mean") object$vcov else covariance_vcov(object)
 }
 
 # Covariance parameters that were estimated, by name.
 free_parameters <- function(object) {
-  all <- coef.vif(object, "covariance")
+  all <- coefficients_of(object, "covariance")
   if (object$nugget_fixed) all[names(all) != "nugget"] else all
 }
 

@@ -25,7 +25,7 @@ static const R_CallMethodDef routines[] = {
     CALLDEF(form_laws, 5),
     CALLDEF(kernel_names, 0),
     CALLDEF(tree_index_fields, 2),
-    CALLDEF(scratch_buffers, 0),
+    CALLDEF(scratch_buffers, 1),
     CALLDEF(numbers_print, 1),
     CALLDEF(gp_known, 1),
     CALLDEF(gp_remember, 1),

@@ -39,6 +39,8 @@ rooms <- list(
   list(name = "instruction-set code", homes = "simd", pattern = paste(
     "\\b\\w*intrin\\.h", "\\barm_neon\\.h", "\\b_mm\\d*_\\w+", "\\b__m(128|256|512)\\w*",
     "#\\s*pragma\\s+(GCC\\s+(target|push_options)|clang\\s+attribute)", "\\btarget(_clones)?\\s*\\(", sep = "|")),
+  list(name = "malloc, calloc, realloc or free", homes = "base/scratch",
+       pattern = "(?<![\\w.>])(malloc|calloc|realloc|free|posix_memalign|aligned_alloc|strdup)\\s*\\("),
   list(name = "the type long, 32 bits wide on Windows,", homes = character(),
        pattern = "(?<!long )\\blong\\b(?! long)")
 )

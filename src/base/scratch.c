@@ -1,6 +1,8 @@
 #include "base/scratch.h"
 
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
 #ifdef __linux__
 #include <sys/mman.h>
@@ -9,9 +11,17 @@
 #define SCRATCH_LARGE ((size_t)3 << 20)
 #define SCRATCH_PAGE ((size_t)2 << 20)
 
-static size_t asked = 0;
+/* What stands before an aligned buffer: at least 65 bytes lie between it and what malloc gave. */
+typedef struct {
+    void *base;
+    size_t bytes;
+} scratch_origin;
+
+static size_t asked = 0, live = 0, failing = 0; /* `failing`: the number of the one that fails, 0 for none */
 
 size_t scratch_count(void) { return __atomic_load_n(&asked, __ATOMIC_RELAXED); }
+size_t scratch_live(void) { return __atomic_load_n(&live, __ATOMIC_RELAXED); }
+void scratch_fail(size_t nth) { failing = nth ? scratch_count() + nth : 0; }
 
 void scratch_advise(void *memory, size_t bytes)
 {
@@ -29,24 +39,42 @@ void scratch_advise(void *memory, size_t bytes)
 #endif
 }
 
-void *scratch_alloc(size_t count, size_t size)
+static void *take(size_t count, size_t size, int clear)
 {
-    __atomic_fetch_add(&asked, 1, __ATOMIC_RELAXED);
-    if (size && count > (PTRDIFF_MAX - 2 * SCRATCH_ALIGN) / size)
+    size_t number = __atomic_add_fetch(&asked, 1, __ATOMIC_RELAXED);
+    if (number == failing || (size && count > (PTRDIFF_MAX - 2 * SCRATCH_ALIGN) / size))
         return NULL;
-    char *base = malloc(count * size + 2 * SCRATCH_ALIGN);
+    size_t bytes = count * size, room = bytes + 2 * SCRATCH_ALIGN;
+    char *base = clear ? calloc(room, 1) : malloc(room);
     if (!base)
         return NULL;
+    __atomic_fetch_add(&live, 1, __ATOMIC_RELAXED);
     char *aligned = base + SCRATCH_ALIGN + (SCRATCH_ALIGN - (uintptr_t)base % SCRATCH_ALIGN);
-    ((void **)aligned)[-1] = base;
-    scratch_advise(aligned, count * size);
+    ((scratch_origin *)(void *)aligned)[-1] = (scratch_origin){base, bytes};
+    scratch_advise(aligned, bytes);
     return aligned;
+}
+
+void *scratch_alloc(size_t count, size_t size) { return take(count, size, 0); }
+void *scratch_zeros(size_t count, size_t size) { return take(count, size, 1); }
+
+void *scratch_resize(void *aligned, size_t count, size_t size)
+{
+    void *more = take(count, size, 0);
+    if (more && aligned) {
+        size_t before = ((scratch_origin *)aligned)[-1].bytes, bytes = count * size;
+        memcpy(more, aligned, before < bytes ? before : bytes);
+        scratch_free(aligned);
+    }
+    return more;
 }
 
 void scratch_free(void *aligned)
 {
-    if (aligned)
-        free(((void **)aligned)[-1]);
+    if (!aligned)
+        return;
+    __atomic_fetch_sub(&live, 1, __ATOMIC_RELAXED);
+    free(((scratch_origin *)aligned)[-1].base);
 }
 
 #define POOL_MOST 256
@@ -60,13 +88,13 @@ struct scratch_pool {
     } kept[POOL_MOST];
 };
 
-scratch_pool *scratch_pool_new(void) { return calloc(1, sizeof(scratch_pool)); }
+scratch_pool *scratch_pool_new(void) { return scratch_zeros(1, sizeof(scratch_pool)); }
 
 void scratch_pool_free(scratch_pool *pool)
 {
     for (int i = 0; pool && i < pool->count; i++)
         scratch_free(pool->kept[i].buffer);
-    free(pool);
+    scratch_free(pool);
 }
 
 void *scratch_take(scratch_pool *pool, size_t count, size_t size)

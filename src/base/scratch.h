@@ -1,12 +1,13 @@
-/* Scratch memory: buffers aligned to cache lines, so that full-width vector loads never straddle one.
- * scratch_alloc returns NULL on failure or on overflow of count * size; scratch_free takes NULL. Large
- * buffers ask for large pages: the first touch of many small ones is dear, most of all in virtual
- * machines. */
+/* Scratch memory: all that the core allocates. Buffers are aligned to cache lines, so that full-width vector
+ * loads never straddle one. Large ones ask for large pages: the first touch of many small ones is dear, most
+ * of all in virtual machines.
+ *
+ * scratch_alloc, scratch_zeros and scratch_resize return NULL on failure or on overflow of count * size. A buffer that
+ * cannot be resized stays as it was; NULL may be resized, and freed. */
 #ifndef VECCHIANN_SCRATCH_H
 #define VECCHIANN_SCRATCH_H
 
 #include <stddef.h>
-#include <stdlib.h>
 
 #define SCRATCH_ALIGN 64
 
@@ -14,6 +15,8 @@
 void scratch_advise(void *memory, size_t bytes);
 
 void *scratch_alloc(size_t count, size_t size);
+void *scratch_zeros(size_t count, size_t size);
+void *scratch_resize(void *aligned, size_t count, size_t size);
 void scratch_free(void *aligned);
 
 /* A pool: buffers that wait to be used again, because what touches large memory for the first time waits for the system to
@@ -27,8 +30,10 @@ void scratch_pool_free(scratch_pool *pool);
 void *scratch_take(scratch_pool *pool, size_t count, size_t size);
 void scratch_give(scratch_pool *pool, void *buffer);
 
-/* How many buffers have been asked for since the library was loaded, by all threads: for the test that
- * searches allocate nothing for a query, a block or a point. */
+/* For tests. How many buffers have been asked for since the library was loaded, by all threads, and how many are
+ * held now; and a request for a buffer to fail, the nth from now on, or none for 0. */
 size_t scratch_count(void);
+size_t scratch_live(void);
+void scratch_fail(size_t nth);
 
 #endif

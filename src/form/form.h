@@ -78,6 +78,8 @@ typedef struct form_sink {
  * pointer to `bytes` bytes. What the lengths of later arrays depend on is visited first. */
 typedef struct field_visitor {
     void (*visit)(struct field_visitor *self, const char *name, void *field, size_t bytes);
+    size_t end; /* for opening: how much memory there is, 0 otherwise, */
+    int beyond; /* and whether an array would not lie in it: what was visited is not to be read then */
 } field_visitor;
 
 typedef struct screening_form {

@@ -55,6 +55,11 @@ static void fields(point_set *set, field_visitor *walk)
     size_t columns = (size_t)set->order.panels * SCREEN_COLS;
     frames_fields(f, &set->order, walk);
     walk->visit(walk, "screen.shape", &s->shape, sizeof(*s->shape));
+    if (walk->end && (walk->beyond || s->shape->steps < 0 || (size_t)s->shape->steps > walk->end ||
+                      s->shape->fine_width < 0 || (size_t)s->shape->fine_width > walk->end)) {
+        walk->beyond = 1;
+        return;
+    }
     screen_bind(s, set->points, &set->order, &set->bound.special, f);
     walk->visit(walk, "screen.step", &s->step, columns * sizeof(float));
     walk->visit(walk, "screen.norm", &s->norm, columns * sizeof(float));

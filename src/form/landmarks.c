@@ -90,6 +90,10 @@ static status divide(const metric_source *source, const metric_points *points, i
     status result = cells_build(points->d, points->n, points->x, CELLS_MOST, INFINITY, threads, order);
     for (int parts = 1; CELLS_MOST / parts >= CELLS_LEAST && !result.code; parts *= 2) {
         double share, rank = subspaces_sample_rank(source->kern, points, order, parts, &share);
+        if (rank < 0.0) {
+            result = status_fail(STATUS_MEMORY);
+            break;
+        }
         if (rank > RANK_WANTED || share > RANK_SHARE)
             continue;
         if (parts > 1) {
@@ -148,6 +152,11 @@ static void fields(point_set *set, field_visitor *walk)
     walk->visit(walk, "subspace.landmark", &s->landmark, (count + 1) * sizeof(size_t));
     walk->visit(walk, "subspace.inverse_at", &s->inverse_at, (count + 1) * sizeof(size_t));
     walk->visit(walk, "subspace.psi_at", &s->psi_at, (count + 1) * sizeof(size_t));
+    if (walk->end && (walk->beyond || s->landmark[count] > walk->end || s->inverse_at[count] > walk->end ||
+                      s->psi_at[count] > walk->end)) {
+        walk->beyond = 1;
+        return;
+    }
     walk->visit(walk, "subspace.ids", &s->ids, s->landmark[count] * sizeof(int));
     walk->visit(walk, "subspace.x", &s->x, s->landmark[count] * d * sizeof(double));
     walk->visit(walk, "subspace.v", &s->v, s->landmark[count] * m * sizeof(double));

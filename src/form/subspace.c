@@ -299,8 +299,8 @@ status subspaces_build(const kernel *kern, const metric_points *points, const ce
     s->cell_rounding = scratch_alloc(count, sizeof(float));
     s->cell_most = scratch_alloc(count, sizeof(float));
     s->coarse = scratch_alloc(count, sizeof(int));
-    found *parts = calloc(count, sizeof(*parts));
-    builder *scratch = calloc(threads, sizeof(*scratch));
+    found *parts = scratch_zeros(count, sizeof(*parts));
+    builder *scratch = scratch_zeros(threads, sizeof(*scratch));
     ok = s->rank && s->landmark && s->inverse_at && s->psi_at && s->tail && s->stage_tail &&
          s->cell_noise && s->cell_rounding && s->cell_most && s->coarse && parts && scratch;
     for (int t = 0; t < threads && ok; t++)
@@ -322,8 +322,8 @@ status subspaces_build(const kernel *kern, const metric_points *points, const ce
         scratch_free(parts[c].inverse);
         scratch_free(parts[c].psi);
     }
-    free(scratch);
-    free(parts);
+    scratch_free(scratch);
+    scratch_free(parts);
     if (!ok) {
         subspaces_free(s);
         return slice.stopped ? pace_end(&slice) : status_fail(STATUS_MEMORY);
@@ -348,7 +348,7 @@ double subspaces_sample_rank(const kernel *kern, const metric_points *points, co
     }
     builder_free(&b);
     *share = tried ? (double)sum / number : 1.0;
-    return tried ? (double)sum / tried : SUBSPACE_RANK;
+    return !ok ? -1.0 : tried ? (double)sum / tried : SUBSPACE_RANK;
 }
 
 double subspaces_near_rank(const kernel *kern, const metric_points *points, int number,

@@ -76,7 +76,7 @@ status subspaces_build(const kernel *kern, const metric_points *points, const ce
 void subspaces_free(subspaces *s);
 
 /* The mean rank on a few cells, or on the first of so many parts of each, before anything is built; and its
- * share of the points. */
+ * share of the points. Negative without memory. */
 double subspaces_sample_rank(const kernel *kern, const metric_points *points, const cells *order,
                              int parts, double *share);
 

@@ -271,10 +271,10 @@ static status lloyd_step(int d, size_t n, const double *x, int m, int threads, c
 status inducing_kmeans(int d, size_t n, const double *x, int m, const double *uniforms, int steps,
                        int threads, const monitor *mon, double *centres)
 {
-    double *near = malloc((n + 1) * sizeof(double));
-    int *nearest = malloc((n + 1) * sizeof(int));
-    double *sums = malloc(((size_t)m * d + 1) * sizeof(double));
-    size_t *counts = malloc(((size_t)m + 1) * sizeof(size_t));
+    double *near = scratch_alloc(n + 1, sizeof(double));
+    int *nearest = scratch_alloc(n + 1, sizeof(int));
+    double *sums = scratch_alloc((size_t)m * d + 1, sizeof(double));
+    size_t *counts = scratch_alloc((size_t)m + 1, sizeof(size_t));
     status result = status_ok();
     if (!near || !nearest || !sums || !counts) {
         result = status_fail(STATUS_MEMORY);
@@ -303,17 +303,17 @@ status inducing_kmeans(int d, size_t n, const double *x, int m, const double *un
     for (int step = 0; step < steps && !result.code; step++)
         result = lloyd_step(d, n, x, m, threads, mon, centres, nearest, sums, counts);
 done:
-    free(near);
-    free(nearest);
-    free(sums);
-    free(counts);
+    scratch_free(near);
+    scratch_free(nearest);
+    scratch_free(sums);
+    scratch_free(counts);
     return result;
 }
 
 status inducing_maxmin(int d, size_t n, const double *x, int m, int threads, const monitor *mon,
                        int *ids)
 {
-    double *near = malloc((n + 1) * sizeof(double));
+    double *near = scratch_alloc(n + 1, sizeof(double));
     if (!near)
         return status_fail(STATUS_MEMORY);
     for (size_t i = 0; i < n; i++)
@@ -329,6 +329,6 @@ status inducing_maxmin(int d, size_t n, const double *x, int m, int threads, con
                 chosen = i;
         stopped = monitor_poll(mon, 0.0);
     }
-    free(near);
+    scratch_free(near);
     return stopped ? status_fail(STATUS_INTERRUPTED) : status_ok();
 }

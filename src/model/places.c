@@ -3,7 +3,6 @@
 #include "base/scratch.h"
 
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define LIKELY_PAIRS 8 /* of copies, on a sample that has 32 where every point has one */
@@ -44,7 +43,7 @@ static int table_new(size_t entries, table *t)
     while (size < 2 * entries)
         size *= 2;
     t->mask = size - 1;
-    t->number = malloc(size * sizeof(int));
+    t->number = scratch_alloc(size, sizeof(int));
     if (t->number)
         memset(t->number, 0xff, size * sizeof(int));
     return t->number != NULL;
@@ -73,7 +72,7 @@ int places_likely(size_t n, int d, const double *x)
             pairs += memcmp(own, x + (size_t)t.number[at] * d, d * sizeof(double)) == 0;
         }
     }
-    free(t.number);
+    scratch_free(t.number);
     return pairs >= LIKELY_PAIRS;
 }
 
@@ -109,7 +108,7 @@ status places_find(const metric_points *points, places *p)
         }
         p->place[i] = t.number[at];
     }
-    free(t.number);
+    scratch_free(t.number);
     memset(p->first, 0,
            ((size_t)p->count + 2) * sizeof(int)); /* counted two places on, filled one place on */
     for (size_t i = 0; i < n; i++)

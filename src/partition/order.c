@@ -1,7 +1,8 @@
 #include "partition/order.h"
 
+#include "base/scratch.h"
+
 #include <float.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { LEAF_POINTS = 16, POLL_EVERY = 4096 };
@@ -164,7 +165,7 @@ static status traverse(gap_tree *tree, size_t n, const double *centre, const mon
     /* only duplicates are left: gap 0, in index order */
     if (chosen < n) {
         size_t left = chosen;
-        unsigned char *taken = calloc(n, 1);
+        unsigned char *taken = scratch_zeros(n, 1);
         if (!taken)
             return status_fail(STATUS_MEMORY);
         for (size_t t = 0; t < chosen; t++)
@@ -172,7 +173,7 @@ static status traverse(gap_tree *tree, size_t n, const double *centre, const mon
         for (size_t i = 0; i < n; i++)
             if (!taken[i])
                 order[left++] = (int)i;
-        free(taken);
+        scratch_free(taken);
     }
     return status_ok();
 }
@@ -185,11 +186,11 @@ status order_maxmin(int d, size_t n, const double *x, const double *centre, cons
     size_t most = n / (LEAF_POINTS / 2) * 2 + 1;
     gap_tree tree = {
         .d = d,
-        .nodes = malloc(most * sizeof(node)),
-        .box = malloc(most * 2 * d * sizeof(double)),
-        .points = malloc(n * d * sizeof(double)),
-        .gap = malloc(n * sizeof(double)),
-        .index = malloc(n * sizeof(int)),
+        .nodes = scratch_alloc(most, sizeof(node)),
+        .box = scratch_alloc(most * 2 * d, sizeof(double)),
+        .points = scratch_alloc(n * d, sizeof(double)),
+        .gap = scratch_alloc(n, sizeof(double)),
+        .index = scratch_alloc(n, sizeof(int)),
     };
     status result = status_fail(STATUS_MEMORY);
     if (tree.nodes && tree.box && tree.points && tree.gap && tree.index) {
@@ -202,10 +203,10 @@ status order_maxmin(int d, size_t n, const double *x, const double *centre, cons
         }
         result = traverse(&tree, n, centre, mon, order);
     }
-    free(tree.nodes);
-    free(tree.box);
-    free(tree.points);
-    free(tree.gap);
-    free(tree.index);
+    scratch_free(tree.nodes);
+    scratch_free(tree.box);
+    scratch_free(tree.points);
+    scratch_free(tree.gap);
+    scratch_free(tree.index);
     return result;
 }

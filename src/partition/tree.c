@@ -1,6 +1,7 @@
 #include "partition/tree.h"
 
 #include "base/pace.h"
+#include "base/scratch.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -137,12 +138,12 @@ static int grow(tree *t, size_t capacity)
     int **fields[] = {&t->first,    &t->count,  &t->parent, &t->child,
                       &t->children, &t->centre, &t->level};
     for (size_t f = 0; f < sizeof(fields) / sizeof(*fields); f++) {
-        int *more = realloc(*fields[f], capacity * sizeof(int));
+        int *more = scratch_resize(*fields[f], capacity, sizeof(int));
         if (!more)
             return 0;
         *fields[f] = more;
     }
-    double *radius = realloc(t->radius, capacity * sizeof(double));
+    double *radius = scratch_resize(t->radius, capacity, sizeof(double));
     if (!radius)
         return 0;
     t->radius = radius;
@@ -151,15 +152,15 @@ static int grow(tree *t, size_t capacity)
 
 void tree_free(tree *t)
 {
-    free(t->perm);
-    free(t->first);
-    free(t->count);
-    free(t->parent);
-    free(t->child);
-    free(t->children);
-    free(t->centre);
-    free(t->level);
-    free(t->radius);
+    scratch_free(t->perm);
+    scratch_free(t->first);
+    scratch_free(t->count);
+    scratch_free(t->parent);
+    scratch_free(t->child);
+    scratch_free(t->children);
+    scratch_free(t->centre);
+    scratch_free(t->level);
+    scratch_free(t->radius);
     memset(t, 0, sizeof(*t));
 }
 
@@ -168,7 +169,7 @@ static int root_centre(int d, size_t n, const double *x, double *radius)
 {
     double best = INFINITY, far = 0.0;
     int centre = 0;
-    double *mean = calloc(d, sizeof(double));
+    double *mean = scratch_zeros(d, sizeof(double));
     if (!mean)
         return -1;
     for (size_t i = 0; i < n; i++)
@@ -187,7 +188,7 @@ static int root_centre(int d, size_t n, const double *x, double *radius)
         double s2 = squared(d, x, (int)i, centre);
         far = s2 > far ? s2 : far;
     }
-    free(mean);
+    scratch_free(mean);
     *radius = sqrt(far);
     return centre;
 }
@@ -202,10 +203,11 @@ status tree_build(int d, size_t n, const double *x, int leaf, int threads, const
 {
     size_t capacity = 64;
     memset(out, 0, sizeof(*out));
-    build b = {d, x, malloc(n * sizeof(double)), malloc(n * sizeof(int)), malloc(n * sizeof(int))};
+    build b = {d, x, scratch_alloc(n, sizeof(double)), scratch_alloc(n, sizeof(int)),
+               scratch_alloc(n, sizeof(int))};
     family *families = NULL;
     out->n = n;
-    out->perm = malloc(n * sizeof(int));
+    out->perm = scratch_alloc(n, sizeof(int));
     status result = status_fail(STATUS_MEMORY);
     if (!b.near || !b.which || !b.moved || !out->perm || !grow(out, capacity))
         goto done;
@@ -221,7 +223,7 @@ status tree_build(int d, size_t n, const double *x, int leaf, int threads, const
 
     for (int begin = 0, end = 1; begin < end; begin = end, end = out->nodes) { /* level by level */
         int width = end - begin;
-        family *more = realloc(families, (size_t)width * sizeof(family));
+        family *more = scratch_resize(families, (size_t)width, sizeof(family));
         if (!more)
             goto done;
         families = more;
@@ -270,10 +272,10 @@ status tree_build(int d, size_t n, const double *x, int leaf, int threads, const
     }
     result = status_ok();
 done:
-    free(b.near);
-    free(b.which);
-    free(b.moved);
-    free(families);
+    scratch_free(b.near);
+    scratch_free(b.which);
+    scratch_free(b.moved);
+    scratch_free(families);
     if (result.code)
         tree_free(out);
     return result;

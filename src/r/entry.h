@@ -22,7 +22,7 @@ SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads, SEXP form);
 SEXP kernel_names(void);
 SEXP form_laws(SEXP tree_list, SEXP k, SEXP fresh, SEXP predecessors, SEXP one_by_one);
 SEXP tree_index_fields(SEXP gp, SEXP tree_list);
-SEXP scratch_buffers(void);
+SEXP scratch_buffers(SEXP nth);
 SEXP numbers_print(SEXP object);
 SEXP gp_known(SEXP gp);
 SEXP gp_remember(SEXP gp);

@@ -195,6 +195,16 @@ uint64_t known_numbers(SEXP object, uint64_t print)
     case INTSXP:
     case LGLSXP:
         return print_bytes(print, XLENGTH(object) * sizeof(int), DATAPTR_RO(object));
+    case STRSXP:
+        for (R_xlen_t i = 0; i < XLENGTH(object); i++) {
+            const char *text = CHAR(STRING_ELT(object, i));
+            size_t bytes = strlen(text), plain = 0;
+            while (plain < bytes && (unsigned char)text[plain] < 128)
+                plain++;
+            if (plain == bytes) /* the bytes of other text are not the same in every session */
+                print = print_bytes(print, bytes, text);
+        }
+        return print;
     default:
         return print;
     }

@@ -21,7 +21,7 @@ void known_gp_add(SEXP gp);
 int known_tree(SEXP tree_list);
 void known_tree_add(SEXP tree_list);
 
-/* The print of all numbers in a list and the lists in it. */
+/* The print of all numbers, and text in ASCII, in a list and the lists in it. */
 uint64_t known_numbers(SEXP object, uint64_t print);
 
 /* The print of a process by all its numbers, for the index that is made for it; made once for a known process. */

@@ -25,7 +25,16 @@ static SEXP pack_counters(const query_counters *counters)
     return stats;
 }
 
-SEXP scratch_buffers(void) { return ScalarReal((double)scratch_count()); }
+/* Buffers asked for and buffers held; the `nth` request from now on fails, unless it is NULL. */
+SEXP scratch_buffers(SEXP nth)
+{
+    if (nth != R_NilValue)
+        scratch_fail((size_t)asReal(nth));
+    SEXP out = allocVector(REALSXP, 2);
+    REAL(out)[0] = (double)scratch_count();
+    REAL(out)[1] = (double)scratch_live();
+    return out;
+}
 
 /* Where there are fewer than k the last are missing: ids of 0, and all columns from `found` on. */
 static void fill_missing(size_t count, int found, int k, int *id, double *dist)

@@ -286,8 +286,8 @@ status query_brute(const query_task *task, query_result *result)
     int threads = task->threads;
     radial rad = kernel_radial(task->kern);
     status outcome = status_ok();
-    brute_scratch *scratch = calloc(threads, sizeof(*scratch));
-    brute_strip *strips = calloc(threads, sizeof(*strips));
+    brute_scratch *scratch = scratch_zeros(threads, sizeof(*scratch));
+    brute_strip *strips = scratch_zeros(threads, sizeof(*strips));
     if (!scratch || !strips)
         outcome = status_fail(STATUS_MEMORY);
     for (int t = 0; t < threads && !outcome.code; t++)
@@ -346,7 +346,7 @@ status query_brute(const query_task *task, query_result *result)
         query_counters_add(&result->counters, &scratch[t].counters);
         brute_scratch_free(&scratch[t]);
     }
-    free(scratch);
-    free(strips);
+    scratch_free(scratch);
+    scratch_free(strips);
     return outcome;
 }

@@ -1,6 +1,7 @@
 #include "search/level.h"
 
-#include <stdlib.h>
+#include "base/scratch.h"
+
 #include <string.h>
 
 #define DENSE_PAYS 4 /* how many times faster a pair is in the tiles of brute force than alone */
@@ -111,7 +112,8 @@ static int make_threshold(level_scratch *s, block *b, int q)
 static int defer(level_scratch *s, const block *b, int q)
 {
     if (s->deferrals == s->deferral_room) {
-        int room = 2 * s->deferral_room + 64, *more = realloc(s->deferred, room * sizeof(int));
+        int room = 2 * s->deferral_room + 64;
+        int *more = scratch_resize(s->deferred, room, sizeof(int));
         if (!more)
             return 0;
         s->deferred = more;

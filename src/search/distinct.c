@@ -5,7 +5,6 @@
 #include "model/places.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define SHARE 2      /* so many times as many points as places, */

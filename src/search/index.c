@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define ALIGN 64
+#define AFTER 16 /* bytes after the arrays: no multiple of ALIGN, see who asks for the memory */
 #define MAGIC 0x76616e6e32303042 /* changes with the layout */
 
 /* Every form there is; an index that was kept knows its own by the place. */
@@ -250,8 +251,8 @@ static void visit_write(walk *self, const char *name, void *field, size_t bytes)
 static void visit_open(walk *self, const char *name, void *field, size_t bytes)
 {
     (void)name;
-    (void)bytes;
     void *to = self->memory + self->at;
+    self->visitor.beyond |= self->at > self->visitor.end || bytes > self->visitor.end - self->at;
     memcpy(field, &to, sizeof(to)); /* a pointer of another type */
 }
 
@@ -325,6 +326,14 @@ void index_packed_list(index_search *index, index_listener tell, void *context)
     walk_index((walk){.act = visit_list, .tell = tell, .context = context}, index);
 }
 
+/* Sizes that cannot be, and whose products might overflow. */
+static int wild(const header *head)
+{
+    return head->form < 0 || head->form > FORMS || head->terms < 0 || head->terms > head->m ||
+           head->count < 0 || head->panels < 0 || head->specials < 0 || (size_t)head->count > head->n ||
+           (size_t)head->panels > head->n || (size_t)head->specials > head->n;
+}
+
 /* Reads what stands before the arrays; 0 if they are not for these points or these vector routines. */
 static int read_header(index_pack kept, const metric_points *points, header *head)
 {
@@ -334,12 +343,15 @@ static int read_header(index_pack kept, const metric_points *points, header *hea
     return head->magic == MAGIC && head->bytes == kept.bytes && head->print == kept.print &&
            head->n == points->n && head->d == points->d && head->m == points->m &&
            head->rows == simd->rows && head->cols == simd->cols &&
-           head->bytes8 == (simd->dot_tile8 != NULL) && head->form >= 0 && head->form <= FORMS;
+           head->bytes8 == (simd->dot_tile8 != NULL) && !wild(head);
 }
 
 static walk opening(index_pack kept)
 {
-    return (walk){.act = visit_open, .memory = (char *)kept.memory, .at = start_of_arrays()};
+    return (walk){.visitor.end = kept.bytes,
+                  .act = visit_open,
+                  .memory = (char *)kept.memory,
+                  .at = start_of_arrays()};
 }
 
 int index_points(index_pack kept, metric_points *points)
@@ -347,8 +359,12 @@ int index_points(index_pack kept, metric_points *points)
     header head;
     if (!read_header(kept, points, &head) || head.form == FORMS)
         return 0;
+    metric_points found = *points;
     walk w = opening(kept);
-    walk_points(&w, &head, points);
+    walk_points(&w, &head, &found);
+    if (w.visitor.beyond)
+        return 0;
+    *points = found;
     return 1;
 }
 
@@ -384,6 +400,10 @@ int index_open(const metric_source *source, const metric_points *points, index_p
     metric_points same = *points;
     walk w = opening(kept);
     walk_set(&w, &head, &same, set);
+    if (w.visitor.beyond || w.at + AFTER != kept.bytes) {
+        index_free(out);
+        return 0;
+    }
     set_sides(source->kern, out);
     return 1;
 }

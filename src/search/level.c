@@ -279,7 +279,7 @@ status level_search(const query_task *task, int count, int most, level_method *m
     int threads = task->threads;
     status outcome = status_ok();
     level_blocks blocks;
-    level_scratch *scratch = calloc(threads, sizeof(*scratch));
+    level_scratch *scratch = scratch_zeros(threads, sizeof(*scratch));
     if (!blocks_new(task, count, most, &blocks) || !scratch)
         outcome = status_fail(STATUS_MEMORY);
     for (int t = 0; t < threads && !outcome.code; t++) {
@@ -294,11 +294,11 @@ status level_search(const query_task *task, int count, int most, level_method *m
         outcome = search_deferred(task, scratch, result);
     for (int t = 0; t < threads && scratch; t++) {
         query_counters_add(&result->counters, &scratch[t].counters);
-        free(scratch[t].deferred);
+        scratch_free(scratch[t].deferred);
         scratch_release(&scratch[t]);
     }
     blocks_free(&blocks);
-    free(scratch);
+    scratch_free(scratch);
     return outcome;
 }
 

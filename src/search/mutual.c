@@ -5,6 +5,7 @@
 
 #include "base/scratch.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define PAIRS_WAVE 64

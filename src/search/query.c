@@ -6,7 +6,6 @@
 #include "form/subspace.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Costs in units of one double-precision product in the tiles of brute force, measured on one machine:
@@ -150,7 +149,7 @@ static status sample_search(const query_task *task, const index_search *index, i
     int *rows = scratch_alloc(room, sizeof(int)), *slot = scratch_alloc(room, sizeof(int));
     status outcome = status_fail(STATUS_MEMORY);
     if (stays && !seen->answered)
-        seen->answered = calloc(task->count, 1);
+        seen->answered = scratch_zeros(task->count, 1);
     if (rows && slot && (seen->answered || !stays)) {
         int few = order->count / SAMPLE_SHARE + 1, tried = few < SAMPLE_CELLS ? few : SAMPLE_CELLS;
         int wanted = (int)(task->points->n / SAMPLE_SPARSE + SAMPLE_FEW) / tried;
@@ -375,7 +374,7 @@ static status run_indexed(const char *method, const query_task *task, query_resu
 done:
     index_free(&index);
     scratch_free(rest);
-    free(seen.answered);
+    scratch_free(seen.answered);
     return outcome;
 }
 

@@ -151,7 +151,7 @@ static void add_scaled(size_t count, double weight, const double *x, double *y)
 static int transpose(const laplace_problem *p, size_t **start, size_t **place)
 {
     size_t n = p->n, total = 0;
-    *start = calloc(n + 2, sizeof(size_t));
+    *start = scratch_zeros(n + 2, sizeof(size_t));
     if (!*start)
         return 1;
     size_t *count = *start + 1;
@@ -160,7 +160,7 @@ static int transpose(const laplace_problem *p, size_t **start, size_t **place)
             count[p->id[cell]]++;
             total++;
         }
-    *place = malloc((total + 1) * sizeof(size_t));
+    *place = scratch_alloc(total + 1, sizeof(size_t));
     if (!*place)
         return 1;
     for (size_t i = 0; i < n; i++)
@@ -354,8 +354,8 @@ done:
     scratch_free(beta);
     scratch_free(norm);
     scratch_free(G);
-    free(start);
-    free(place);
+    scratch_free(start);
+    scratch_free(place);
     return result;
 }
 

@@ -369,9 +369,9 @@ test_that("equal trees have equal indices", {
 test_that("searches allocate nothing for a query, a block or a point", {
   # a level-synchronous search asks for its buffers once, whatever it searches
   buffers <- function(tree, queries) {
-    before <- .Call(C_scratch_buffers)
+    before <- .Call(C_scratch_buffers, NULL)[1]
     residual_knn(tree, 5, queries = queries, method = "level", threads = 1)
-    .Call(C_scratch_buffers) - before
+    .Call(C_scratch_buffers, NULL)[1] - before
   }
   set.seed(6)
   small <- cover_tree(plane(6000, "matern52", 0.1))

@@ -107,6 +107,12 @@ test_that("where a step fails nlminb() goes on", {
   blind <- at
   blind$gradient <- -at$gradient
   expect_null(rise(blind, down, theta_bounds(settings), structure, data, settings))
+  # and a climb whose first step is given up ends where nlminb() does
+  stuck <- climb
+  environment(stuck) <- list2env(list(rise = function(...) NULL), parent = environment(climb))
+  climbed <- stuck(start, data, settings, "all", 50, 1e-3, FALSE)
+  expect_true(climbed$settled)
+  expect_equal(climbed$at$value, polished$at$value, tolerance = 1e-6)
 })
 
 test_that("of several modes the highest is found", {

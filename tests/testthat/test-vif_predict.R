@@ -245,3 +245,17 @@ test_that("of more than 200 neighbours the nearest are taken, without a selectio
   expect_equal(p$fit, drop(S[1, -1] %*% solve(inner, wide$y[near])), tolerance = 1e-10)
   expect_equal(p$se.fit^2, drop(S[1, 1] - S[1, -1] %*% solve(inner, S[-1, 1])), tolerance = 1e-9)
 })
+
+test_that("predictions of a fit with weights know them", {
+  set.seed(6)
+  u <- matrix(runif(120), ncol = 2)
+  weights <- runif(60, 0.2, 5)
+  kernel <- gp_kernel("matern32", 1, 0.4)
+  z <- sin(5 * u[, 1]) + rnorm(60, sd = 0.3 / sqrt(weights))
+  weighted <- suppressWarnings(vif_fit(z, u, X = NULL, weights = weights, inducing = 0, kernel = kernel, iterations = 1,
+                                       start = list(kernel = kernel, nugget = 0.09), progress = FALSE))
+  points <- rbind(u, cbind(c(0.2, 0.7), 0.5))
+  S <- weighted$kernel$variance * residual_correlation(residual_gp(points, weighted$kernel, inducing = 0))
+  expected <- S[61:62, 1:60] %*% solve(S[1:60, 1:60] + diag(weighted$nugget / weights), z)
+  expect_equal(predict(weighted, points[61:62, ], k = 60)$fit, drop(expected), tolerance = 1e-8)
+})

@@ -1,17 +1,4 @@
-# Adversarial checks of the installed package, seeded. Prints counts; any fault ends with status 1.
-#
-#   Rscript tools/attack.R KIND [COUNT] [SEED]        KIND is searches, objects or calls
-#
-# Each attack is one random case and has a seed of its own: SEED, SEED + 1, ... An attack that fails prints its seed, and
-# `Rscript tools/attack.R KIND 1 THAT_SEED` repeats it. Attacks run in child processes, one for each environment of their kind;
-# one that ends its process is a fault, and the next process goes on behind it.
-
-suppressPackageStartupMessages(library(vecchiann))
-
-script <- sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE))
-for (part in c("attack_objects.R", "attack_calls.R")) source(file.path(dirname(script), part)) # the other two kinds
-
-# ---- searches: random problems, every tree search against brute force, bit for bit -----------------------------------
+# Random problems, for tools/fuzz.R: every tree search against brute force, bit for bit.
 
 # One of some values, as they stand; shares say how often.
 one_of <- function(..., shares = NULL) {
@@ -104,12 +91,12 @@ budget_fault <- function(nn, all, budget) {
 }
 
 # One problem in one mode. Returns the form, how many searches, and what was wrong with each.
-attack_search <- function() {
+fuzz_search <- function() {
   n <- one_of(1, 2, 33, 200, 700, 1500, 3500, shares = c(1, 1, 2, 4, 3, 4, 5)) # forms need some points to pay
   gp <- tryCatch(random_process(n, sample(c(1, 2, 2, 3, 6), 1)), error = function(e) {
     if (!grepl("not positive definite|pivot", conditionMessage(e))) stop(e)
   })
-  if (is.null(gp)) return(list(form = "refused", searches = 0))
+  if (is.null(gp)) return(list(form = "refused", checks = 0))
   kept <- runif(1) < 0.7
   object <- if (kept) cover_tree(gp) else gp
   arguments <- c(list(object, one_of(1, 5, 30, n + 3, shares = c(1, 4, 3, 1)), threads = one_of(1, 2, shares = c(9, 1))),
@@ -131,79 +118,6 @@ attack_search <- function() {
     wrong <- budget_fault(search(budget = budget), all, budget)
     if (length(wrong)) faults <- c(faults, paste("budget:", wrong))
   }
-  list(form = if (kept) index_form(object) else "none kept", searches = length(methods) + (n <= 200), faults = faults)
-}
-
-# ---- kinds --------------------------------------------------------------------------------------------------------------
-
-# one: a function of one attack, with the seed set, that returns a list of `form` (any label to count by), `searches` (how many
-# checks it made) and `faults` (texts); environments: of the child processes; each: checks that an attack makes, about.
-kinds <- list(
-  searches = list(one = attack_search, environments = paste0("VECCHIANN_SIMD=", c("portable", "avx2", "avx512")), each = 3.4),
-  objects = list(one = attack_object, environments = "VECCHIANN_SIMD=", each = 1),
-  calls = list(one = attack_call, environments = "VECCHIANN_SIMD=", each = 1)
-)
-
-# ---- the children ---------------------------------------------------------------------------------------------------
-
-# Attacks of seeds first .. last; leaves what was done in a file after each, for the parent to find.
-run_child <- function(kind, first, last, file) {
-  options(vecchiann.threads = 1)
-  done <- list(seed = first - 1, checks = 0, faults = 0, forms = integer())
-  for (seed in first:last) {
-    done$seed <- seed
-    saveRDS(c(done, ended = FALSE), file, compress = FALSE)
-    set.seed(seed)
-    found <- tryCatch(kinds[[kind]]$one(), error = function(e) list(form = "error", searches = 1, faults = conditionMessage(e)))
-    done$checks <- done$checks + found$searches
-    done$faults <- done$faults + length(found$faults)
-    done$forms[found$form] <- sum(done$forms[found$form], found$searches, na.rm = TRUE)
-    for (fault in found$faults) cat("seed ", seed, ": ", fault, "\n", sep = "")
-  }
-  saveRDS(c(done, ended = TRUE), file, compress = FALSE)
-}
-
-# Runs attacks of seeds first .. last in children; returns the counts.
-run_environment <- function(kind, environment, first, last) {
-  file <- tempfile(fileext = ".rds")
-  all <- list(checks = 0, faults = 0, forms = integer())
-  while (first <= last) {
-    system2(file.path(R.home("bin"), "Rscript"), c(script, "--child", kind, first, last, file), env = environment,
-            timeout = 60 + 2 * (last - first + 1))
-    if (!file.exists(file)) stop("a child process did not start", call. = FALSE)
-    done <- readRDS(file)
-    all$checks <- all$checks + done$checks
-    all$faults <- all$faults + done$faults + !done$ended
-    for (form in names(done$forms)) all$forms[form] <- sum(all$forms[form], done$forms[form], na.rm = TRUE)
-    if (!done$ended) cat("seed ", done$seed, ": the process ended, or hung (", environment, ")\n", sep = "")
-    first <- done$seed + 1
-  }
-  unlink(file)
-  all
-}
-
-run_parent <- function(kind, count, seed) {
-  environments <- kinds[[kind]]$environments
-  each <- ceiling(count / length(environments) / kinds[[kind]]$each)
-  faults <- 0
-  checks <- 0
-  for (environment in environments) {
-    done <- run_environment(kind, environment, seed, seed + each - 1)
-    seed <- seed + if (count > 1) each else 0
-    cat(sprintf("%s %s: %d checks, %d faults (%s)\n", kind, environment, done$checks, done$faults,
-                paste(names(done$forms), done$forms, collapse = ", ")))
-    faults <- faults + done$faults
-    checks <- checks + done$checks
-  }
-  cat(sprintf("%s: %d checks, %d faults\n", kind, checks, faults))
-  if (faults) quit(status = 1)
-}
-
-arguments <- commandArgs(TRUE)
-if (length(arguments) && arguments[1] == "--child") {
-  run_child(arguments[2], as.integer(arguments[3]), as.integer(arguments[4]), arguments[5])
-} else {
-  kind <- match.arg(arguments[1], names(kinds))
-  number <- function(at, default) if (length(arguments) < at) default else as.integer(arguments[at])
-  run_parent(kind, number(2, 1000), number(3, 1))
+  list(form = if (kept) index_form(object) else "none kept", checks = length(methods) + (n <= 200),
+       queries = nrow(exact$id) * (length(methods) + (n <= 200)), faults = faults)
 }

@@ -1,4 +1,4 @@
-# Hostile calls, for tools/attack.R: every exported function with one or two arguments of wrong types, sizes or values. Each
+# Hostile calls, for tools/fuzz.R: every exported function with one or two arguments of wrong types, sizes or values. Each
 # must return something without NaN or stop with an error that names the argument.
 
 call_setting <- function() {
@@ -8,7 +8,8 @@ call_setting <- function() {
     gp <- residual_gp(x, gp_kernel("matern32", lengthscale = 0.3), inducing = 10, seed = 1)
     before <- residual_knn(gp, 4, predecessors = TRUE)
     fit <- vif_fit(y, x, inducing = 8, k = 5, progress = FALSE)
-    list(x = x, y = y, gp = gp, tree = cover_tree(gp), before = before, nn = residual_knn(gp, 4), fit = fit,
+    counts <- vif_fit(rpois(80, exp(y)), x, inducing = 6, k = 4, family = poisson(), iterations = 5, progress = FALSE)
+    list(x = x, y = y, counts = counts, sets = conditioning_sets(gp, 4), gp = gp, tree = cover_tree(gp), before = before, nn = residual_knn(gp, 4), fit = fit,
          data = data.frame(x, y = y, group = factor(rep(c("a", "b"), 40))))
   })
 }
@@ -29,6 +30,10 @@ right_calls <- function(s) {
                         progress = FALSE),
     residual_knn = list(s$tree, k = 4, predecessors = TRUE, method = "level", budget = 60, threads = 1, progress = FALSE),
     residual_knn = list(s$tree, k = 4, newdata = s$x[5:9, ], method = "best_first", threads = 1, progress = FALSE),
+    conditioning_sets = list(s$gp, k = 4, nugget = 0.1, pool = 12, predecessors = TRUE, queries = c(3, 70), threads = 1,
+                             progress = FALSE),
+    conditioning_sets = list(s$tree, k = 3, nugget = rep(0.1, 80), newdata = s$x[5:9, ], threads = 1, progress = FALSE),
+    conditioning_sets = list(s$gp, k = 3, pool = s$before, progress = FALSE),
     as_nnarray = list(s$before), as_nn2 = list(s$nn), as_get_knn = list(s$nn), recall = list(s$nn, s$nn, tolerance = 0),
     vif_factor = list(s$gp, s$before, nugget = 0.1, noise_variance = rep(0.1, 80), threads = 1),
     vif_loglik = list(s$y, s$gp, s$before, nugget = 0.1, X = cbind(1, s$x), noise_variance = NULL, gradient = TRUE),
@@ -37,6 +42,15 @@ right_calls <- function(s) {
                    nugget = 0.1, noise_variance = NULL, order = "maxmin", neighbours = "residual", start = "auto",
                    iterations = 3, jitter = 1e-6, seed = 1, threads = 1, progress = FALSE),
     vif_fit = list(y ~ group, ~ east + north, data = s$data, inducing = 5, k = 3, iterations = 3, progress = FALSE),
+    vif_fit = list(exp(s$y[1:40]), s$x[1:40, ], inducing = 5, k = 3, family = Gamma("log"), weights = rep(1, 40), iterations = 2,
+                   progress = FALSE),
+    predict = list(s$counts, newdata = s$x[1:6, ] + 0.01, k = 4, se.fit = TRUE, interval = "prediction", level = 0.9,
+                   type = "response", nsim = 2, seed = 1, progress = FALSE),
+    vif_cv = list(s$fit, folds = 3, level = 0.9, refit = FALSE, k = 6, seed = 1, threads = 1),
+    latent_loglik = list(s$counts, method = "iterative", probes = 4, jitter = 1e-8, seed = 1),
+    beta_family = list(), nbinom2 = list(), student_t = list(df = 4),
+    coef = list(s$fit, type = "all"), vcov = list(s$fit, which = "covariance"), confint = list(s$fit, parm = 1, level = 0.9),
+    logLik = list(s$counts), anova = list(s$fit, s$fit), fitted = list(s$counts), residuals = list(s$counts, type = "quantile"),
     predict = list(s$fit, newdata = s$x[1:6, ], k = 4, se.fit = TRUE, interval = "prediction", level = 0.9,
                    beta_uncertainty = FALSE, nsim = 2, seed = 1, chunk = 3, threads = 1, progress = FALSE),
     simulate = list(s$fit, nsim = 2, seed = 1), residuals = list(s$fit, type = "loo"),
@@ -70,15 +84,18 @@ holds_nan <- function(x) {
   is.double(x) && any(is.nan(x))
 }
 
-attack_call <- function() {
+fuzz_call <- function() {
   s <- call_setting()
   calls <- right_calls(s)
   at <- sample.int(length(calls), 1)
+  left <- setdiff(getNamespaceExports("vecchiann"), names(calls))
+  if (length(left)) stop("no call of ", paste(left, collapse = ", "))
   name <- names(calls)[at]
   arguments <- calls[[at]]
   odd <- odd_arguments(s)
   # a method is found by its first argument, which others then answer for
-  from <- if (name %in% c("update", "predict", "simulate", "residuals", "summary", "print", "plot")) 2 else 1
+  from <- if (name %in% c("update", "predict", "simulate", "residuals", "summary", "print", "plot", "coef", "vcov", "confint", "logLik",
+                         "anova", "fitted")) 2 else 1
   places <- if (length(arguments) >= from) seq(from, length(arguments))
   hit <- if (length(places)) places[sample.int(length(places), min(length(places), sample(c(1, 1, 2), 1)))]
   picks <- sample.int(length(odd), length(hit))
@@ -99,5 +116,5 @@ attack_call <- function() {
                   "|. is not an argument of |^object '.*' not found")
   if (refused && !grepl(named, answer$message)) faults <- paste0(label, "error without a name: ", answer$message)
   if (!refused && holds_nan(answer)) faults <- paste0(label, "NaN")
-  list(form = if (refused) "refused" else "answered", searches = 1, faults = faults)
+  list(form = if (refused) "refused" else "answered", checks = 1, faults = faults)
 }

@@ -1,23 +1,23 @@
-# Damaged objects, for tools/attack.R: processes, trees, neighbours and fits with bytes flipped, numbers replaced, ends cut,
+# Damaged objects, for tools/fuzz.R: processes, trees, neighbours, conditioning sets and fits of all families with bytes flipped, numbers replaced, ends cut,
 # elements removed, retyped or exchanged, in memory or on the way through a file. Each must give the right answer or an
 # error that names the object.
 
 # ---- objects, made once a process -------------------------------------------------------------------------------------
 
-attack_store <- new.env()
+fuzz_store <- new.env()
 
 # The value of `make`, made with random numbers of its own.
 stored <- function(name, make) {
-  if (is.null(attack_store[[name]])) {
+  if (is.null(fuzz_store[[name]])) {
     seed <- .Random.seed
     set.seed(1)
-    attack_store[[name]] <- make()
+    fuzz_store[[name]] <- suppressWarnings(suppressMessages(make()))
     assign(".Random.seed", seed, globalenv())
   }
-  attack_store[[name]]
+  fuzz_store[[name]]
 }
 
-attack_gp <- function(kind) {
+fuzz_gp <- function(kind) {
   x <- matrix(runif(2 * switch(kind, landmarks = 3000, integers = 2000, 400)), ncol = 2)
   if (kind == "integers") x <- matrix(runif(4000 * 5), ncol = 5)
   gp <- switch(kind,
@@ -33,15 +33,23 @@ attack_gp <- function(kind) {
   gp
 }
 
-attack_object_of <- function(kind, form) {
-  gp <- function() stored(form, function() attack_gp(form))
+fuzz_object_of <- function(kind, form) {
+  gp <- function() stored(form, function() fuzz_gp(form))
   y <- function() stored("y", function() rnorm(400))
   switch(kind,
     gp = gp(),
     tree = stored(paste(form, "tree"), function() cover_tree(gp())),
     neighbours = stored(paste(form, "nn"), function() residual_knn(gp(), 5, predecessors = TRUE)),
+    sets = stored("sets", function() conditioning_sets(gp(), 5, 0.1)),
     fit = stored("fit", function() {
-      vif_fit(y()[1:150], attack_gp("plain")$x[1:150, ], X = cbind(one = 1, z = y()[151:300]), inducing = 15, k = 8)
+      vif_fit(y()[1:150], fuzz_gp("plain")$x[1:150, ], X = cbind(one = 1, z = y()[151:300]), inducing = 15, k = 8)
+    }),
+    counts = stored(paste("counts", form), function() {
+      family <- switch(form, landmarks = poisson(), integers = binomial(), smooth = student_t(), plain = nbinom2(), own = Gamma("log"))
+      eta <- y()[1:100]
+      response <- switch(form, landmarks = , plain = rpois(100, exp(eta)), integers = rbinom(100, 1, plogis(eta)), smooth = eta,
+                         own = exp(eta) * rgamma(100, 5, 5))
+      suppressWarnings(vif_fit(response, fuzz_gp("plain")$x[1:100, ], inducing = 6, k = 5, family = family, iterations = 15))
     })
   )
 }
@@ -131,13 +139,13 @@ through_file <- function(object) {
 # ---- uses: each gives numbers to compare ------------------------------------------------------------------------------
 
 knn_numbers <- function(nn) nn$dist
-attack_new <- function(gp) stored(paste("new", ncol(gp$x)), function() matrix(runif(3 * ncol(gp$x)), 3))
+fuzz_new <- function(gp) stored(paste("new", ncol(gp$x)), function() matrix(runif(3 * ncol(gp$x)), 3))
 
 gp_uses <- list(
   brute = function(gp) knn_numbers(residual_knn(gp, 5, queries = 1:7, method = "brute")),
   auto = function(gp) knn_numbers(residual_knn(gp, 5)),
   predecessors = function(gp) knn_numbers(residual_knn(gp, 5, queries = 50:90, predecessors = TRUE)),
-  new = function(gp) knn_numbers(residual_knn(gp, 5, newdata = attack_new(gp))),
+  new = function(gp) knn_numbers(residual_knn(gp, 5, newdata = fuzz_new(gp))),
   correlation = function(gp) residual_correlation(gp, 1:5, 1:9),
   tree = function(gp) knn_numbers(residual_knn(cover_tree(gp), 5, queries = 1:30)),
   factor = function(gp) {
@@ -156,7 +164,7 @@ tree_uses <- list(
   best = function(tree) knn_numbers(residual_knn(tree, 5, queries = 1:9, method = "best_first")),
   auto = function(tree) knn_numbers(residual_knn(tree, 5, queries = 1:40)),
   predecessors = function(tree) knn_numbers(residual_knn(tree, 5, queries = 50:90, predecessors = TRUE)),
-  new = function(tree) knn_numbers(residual_knn(tree, 5, newdata = attack_new(tree$gp))),
+  new = function(tree) knn_numbers(residual_knn(tree, 5, newdata = fuzz_new(tree$gp))),
   nodes = function(tree) knn_numbers(residual_knn(tree, 5, queries = 1:9, budget = 1e6)),
   update = function(tree) knn_numbers(residual_knn(update(tree, kernel = gp_kernel(lengthscale = 0.3)), 5, queries = 1:9)),
   print = function(tree) nchar(paste(utils::capture.output(print(tree)), collapse = "")) * 0,
@@ -165,8 +173,8 @@ tree_uses <- list(
 
 nn_uses <- list(
   nnarray = function(nn) as_nnarray(nn), nn2 = function(nn) as_nn2(nn), knn = function(nn) as_get_knn(nn),
-  recall = function(nn) recall(nn, attack_object_of("neighbours", "smooth")),
-  factor = function(nn) vif_factor(attack_object_of("gp", "smooth"), nn, 0.1)$D,
+  recall = function(nn) recall(nn, fuzz_object_of("neighbours", "smooth")),
+  factor = function(nn) vif_factor(fuzz_object_of("gp", "smooth"), nn, 0.1)$D,
   print = function(nn) utils::capture.output(print(nn)), summary = function(nn) utils::capture.output(print(summary(nn))),
   plot = function(nn) {
     grDevices::pdf(NULL)
@@ -179,11 +187,20 @@ nn_uses <- list(
 fit_uses <- list(
   predict = function(fit) predict(fit, matrix(c(0.1, 0.5, 0.7, 0.2), 2), newX = cbind(1, c(0, 1)), progress = FALSE)$fit,
   fitted = function(fit) fitted(fit), residuals = function(fit) residuals(fit, "loo"),
-  simulate = function(fit) simulate(fit, seed = 1)[[1]],
+  simulate = function(fit) simulate(fit, seed = 1)[[1]], vcov = function(fit) vcov(fit), confint = function(fit) confint(fit),
+  logLik = function(fit) as.numeric(logLik(fit)), summary = function(fit) summary(fit)$coefficients,
+  AIC = function(fit) AIC(fit),
   print = function(fit) nchar(paste(utils::capture.output(print(fit)), collapse = "")) * 0
 )
 
-attack_uses <- list(gp = gp_uses, tree = tree_uses, neighbours = nn_uses, fit = fit_uses)
+count_uses <- list(
+  predict = function(fit) predict(fit, matrix(c(0.1, 0.5, 0.7, 0.2), 2), progress = FALSE)$fit,
+  fitted = function(fit) fitted(fit), residuals = function(fit) residuals(fit), vcov = function(fit) vcov(fit),
+  simulate = function(fit) simulate(fit, seed = 1)[[1]], logLik = function(fit) as.numeric(logLik(fit)),
+  print = function(fit) nchar(paste(utils::capture.output(print(fit)), collapse = "")) * 0
+)
+
+fuzz_uses <- list(gp = gp_uses, tree = tree_uses, neighbours = nn_uses, sets = nn_uses, fit = fit_uses, counts = count_uses)
 
 # The process that the parts of an edited one describe, made anew.
 rebuilt <- function(gp) {
@@ -195,20 +212,19 @@ right_answer <- function(kind, object, whole, use) {
   switch(kind,
     gp = use(rebuilt(object)),
     tree = use(cover_tree(rebuilt(object$gp))),
-    neighbours = NULL, # any that could be a search's
-    fit = use(whole)
+    use(whole)
   )
 }
 
-# ---- one attack -------------------------------------------------------------------------------------------------------
+# ---- one case ---------------------------------------------------------------------------------------------------------
 
 named_error <- "^([[:alnum:]_.]+\\(\\): )?`[^`]+` must be |does not fit its points|not positive definite|fails at pivot"
 
-attack_object <- function() {
-  kind <- one_of("gp", "tree", "neighbours", "fit", shares = c(3, 4, 1, 1))
+fuzz_object <- function() {
+  kind <- one_of("gp", "tree", "neighbours", "sets", "fit", "counts", shares = c(4, 6, 2, 2, 2, 2))
   form <- one_of("landmarks", "integers", "smooth", "plain", "own", shares = c(2, 2, 2, 1, 1))
-  if (kind == "neighbours") form <- "smooth"
-  whole <- attack_object_of(kind, form)
+  if (kind %in% c("neighbours", "sets")) form <- "smooth"
+  whole <- fuzz_object_of(kind, form)
   object <- if (runif(1) < 0.3) through_file(whole) else whole
   hit <- damage_list(object)
   if (kind == "tree" && runif(1) < 0.4) { # most of a tree is its process: the index and the structure have their turn
@@ -217,8 +233,8 @@ attack_object <- function() {
     hit$object[[name]] <- damage_values(object[[name]])
   }
   damaged <- if (runif(1) < 0.5) through_file(hit$object) else hit$object
-  use_name <- sample(names(attack_uses[[kind]]), 1)
-  use <- attack_uses[[kind]][[use_name]]
+  use_name <- sample(names(fuzz_uses[[kind]]), 1)
+  use <- fuzz_uses[[kind]][[use_name]]
   label <- paste0(kind, " (", form, "), ", paste(hit$place, collapse = "$"), ", ", use_name, ": ")
   failed <- function(e) structure(list(message = conditionMessage(e)), class = "failed")
   answer <- tryCatch(suppressWarnings(use(damaged)), error = failed)
@@ -237,5 +253,5 @@ attack_object <- function() {
       faults <- paste0(label, "another answer: ", all.equal(answer, right, tolerance = 1e-6)[1])
     }
   }
-  list(form = paste(kind, outcome), searches = 1, faults = faults)
+  list(form = paste(kind, outcome), checks = 1, faults = faults)
 }

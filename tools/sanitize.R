@@ -1,0 +1,114 @@
+# The C core under the compiler's sanitizers, under valgrind, and with R's collector at every allocation.
+#
+#   Rscript tools/sanitize.R [short|long]
+#
+# 1. A build with AddressSanitizer and UndefinedBehaviorSanitizer in .sanitize/lib, whose runtime is loaded before R: every
+#    allocation of every routine fails once, damaged objects, hostile calls, searches; `long` adds the whole suite of tests.
+# 2. valgrind's memcheck over a call of every routine (tests/testthat/helper-entries.R), by AVX2, because it knows no AVX-512.
+# 3. gctorture() over the same calls: R's collector runs at each allocation, and answers stay the same.
+# Linux with gcc. Leaks are counted by the core itself, in tests/testthat/test-scratch.R: R's own would hide them.
+
+script <- sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE))
+arguments <- commandArgs(TRUE)
+helper <- file.path("tests", "testthat", "helper-entries.R")
+folder <- ".sanitize"
+
+with_helper <- function() {
+  suppressPackageStartupMessages(library(vecchiann))
+  options(vecchiann.threads = 1)
+  sys.source(helper, globalenv())
+}
+
+children <- list(
+  record = function(file) {
+    environment <- new.env(parent = asNamespace("vecchiann"))
+    sys.source(helper, environment)
+    saveRDS(suppressMessages(suppressWarnings(environment$entry_calls())), file)
+  },
+  replay = function(file) {
+    with_helper()
+    calls <- readRDS(file)
+    for (call in calls) call_entry(call)
+    cat(length(calls), "calls of", length(unique(names(calls))), "routines\n")
+  },
+  torture = function(file) {
+    with_helper()
+    calls <- readRDS(file)
+    if ("short" %in% arguments) calls <- calls[!duplicated(names(calls))]
+    for (at in seq_along(calls)) {
+      whole <- call_entry(calls[[at]])
+      gctorture(TRUE)
+      value <- call_entry(calls[[at]])
+      gctorture(FALSE)
+      same <- identical(value, whole) || names(calls)[at] %in% c("gp_known", "tree_known", "vif_memory")
+      if (!same) stop(names(calls)[at], ": another answer", call. = FALSE)
+    }
+    cat(length(calls), "calls of", length(unique(names(calls))), "routines\n")
+  }
+)
+
+run <- function(label, command, args, env = character(), timeout = 0) {
+  started <- proc.time()[[3]]
+  status <- system2(command, args, env = env, timeout = timeout)
+  cat(sprintf("%s: %s, %.0f s\n", label, if (status) paste("FAILED, status", status) else "clean", proc.time()[[3]] - started))
+  status != 0
+}
+
+rscript <- file.path(R.home("bin"), "Rscript")
+installed <- function(lib) paste0("R_LIBS=", paste(c(normalizePath(lib), .libPaths()), collapse = ":"))
+
+sanitized_build <- function(lib) {
+  dir.create(lib, recursive = TRUE, showWarnings = FALSE)
+  makevars <- file.path(folder, "Makevars")
+  flags <- "-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
+  writeLines(c(paste("CFLAGS = -g -O1", flags), paste("LDFLAGS =", flags)), makevars)
+  run("build with sanitizers", file.path(R.home("bin"), "R"),
+      c("CMD", "INSTALL", "--preclean", "--clean", "--no-docs", "--no-test-load", "--no-byte-compile",
+        paste0("--library=", lib), "."),
+      env = c(paste0("R_MAKEVARS_USER=", normalizePath(makevars)), "MAKEFLAGS=-j2"))
+}
+
+parent <- function(long) {
+  if (!nzchar(Sys.which("valgrind"))) stop("valgrind is needed: apt-get install valgrind", call. = FALSE)
+  dir.create(folder, showWarnings = FALSE)
+  file <- file.path(folder, "calls.rds")
+  plain <- installed(".lib")
+  failed <- run("calls of every routine", rscript, c(script, "--child", "record", file), plain)
+  if (failed) quit(status = 1)
+  lib <- file.path(folder, "lib")
+  failed <- sanitized_build(lib)
+  runtime <- vapply(c("libasan.so", "libubsan.so"), function(name) {
+    system2("gcc", paste0("-print-file-name=", name), stdout = TRUE)
+  }, "")
+  watched <- c(paste0("LD_PRELOAD=", paste(normalizePath(runtime), collapse = ":")), installed(lib), "NOT_CRAN=true",
+               "OMP_NUM_THREADS=2", "ASAN_OPTIONS=detect_leaks=0:abort_on_error=0:detect_stack_use_after_return=1",
+               "UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1")
+  tests <- function(files) {
+    code <- sprintf(paste0("r <- as.data.frame(testthat::test_dir('tests/testthat', filter = '%s', package = 'vecchiann', ",
+                           "load_package = 'installed', reporter = 'summary', stop_on_failure = FALSE)); ",
+                           "quit(status = sum(r$failed) + sum(r$error) > 0)"), files)
+    run(paste("sanitizers, tests", files), rscript, c("-e", shQuote(code)), watched)
+  }
+  failed <- c(failed, tests("^scratch$"))
+  counts <- if (long) c(searches = 1500, objects = 3000, calls = 3000) else c(searches = 45, objects = 150, calls = 150)
+  for (kind in names(counts)) {
+    failed <- c(failed, run(paste("sanitizers,", counts[[kind]], kind), rscript,
+                            c("tools/fuzz.R", kind, counts[[kind]], 70000), watched))
+  }
+  if (long) failed <- c(failed, tests(""))
+  failed <- c(
+    failed,
+    run("valgrind", file.path(R.home("bin"), "R"),
+        c("-d", shQuote("valgrind --error-exitcode=9 -q --leak-check=no"), "--vanilla", "-s", "-f", script, "--args", "--child",
+          "replay", file),
+        c(plain, "VECCHIANN_SIMD=avx2", "OMP_NUM_THREADS=1")),
+    run("gctorture", rscript, c(script, "--child", "torture", file, if (!long) "short"), plain)
+  )
+  quit(status = any(failed))
+}
+
+if (length(arguments) && arguments[1] == "--child") {
+  children[[arguments[2]]](arguments[3])
+} else {
+  parent(match.arg(c(arguments, "short")[1], c("short", "long")) == "long")
+}
