@@ -136,3 +136,15 @@ inputs <- function(kind, n, d) {
   )
   unname(x)
 }
+
+# The tree with one array of its index changed: single-precision numbers, double ones or integers.
+damaged <- function(tree, field, change, size = 4, what = "double") {
+  fields <- .Call(C_tree_index_fields, tree$gp, tree)
+  at <- match(field, fields$name)
+  stopifnot(!is.na(at))
+  bytes <- fields$at[at] + seq_len(fields$bytes[at])
+  values <- readBin(tree$index[bytes], what, fields$bytes[at] / size, size)
+  tree$index[bytes] <- writeBin(change(values), raw(), size)
+  tree$index <- .Call(C_tree_seal, tree$index) # or the change would be refused
+  tree
+}
