@@ -1,6 +1,7 @@
 # Kernel: family and hyperparameters. Values are computed in C (src/kernel.h).
 
-kernel_families <- c("matern32", "rbf", "matern12", "matern52", "matern")
+# The families, as C has them.
+kernel_families <- function() .Call(C_kernel_names)
 
 #' Stationary kernels
 #'
@@ -64,7 +65,7 @@ gp_kernel <- function(family = c("matern32", "rbf", "matern12", "matern52", "mat
 check_family_name <- function(family, arg) {
   alias <- c(exponential = "matern12", gaussian = "rbf", squared_exponential = "rbf")
   if (is.character(family) && length(family) == 1 && family %in% names(alias)) return(alias[[family]])
-  check_choice(family, kernel_families, arg)
+  check_choice(family, kernel_families(), arg)
 }
 
 check_lengthscale <- function(lengthscale, arg = "lengthscale") {
@@ -83,7 +84,7 @@ check_smoothness <- function(smoothness, arg = "smoothness") {
 check_kernel <- function(kernel, columns = NULL) {
   check_class(kernel, "gp_kernel", "kernel")
   if (!is.list(kernel)) refuse("kernel", "a list, as gp_kernel() makes it", typeof(kernel))
-  if (!is.character(kernel$family) || length(kernel$family) != 1 || !kernel$family %in% kernel_families) {
+  if (!is.character(kernel$family) || length(kernel$family) != 1 || !kernel$family %in% kernel_families()) {
     refuse("kernel$family", "a family of gp_kernel()", describe(kernel$family))
   }
   kernel$variance <- check_positive(kernel$variance, "kernel$variance")

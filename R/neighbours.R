@@ -21,12 +21,12 @@
 #' @param predecessors `TRUE` restricts the neighbours of row i to the rows before it, `j < i`.
 #' @param queries Which rows of `x` to search for; `NULL` for all.
 #' @param method The search: by brute force (`"brute"`), in blocks of close queries (`"level"`) or one
-#'   query at a time, by the cells or nodes that promise most (`"best_first"`, for few queries that are far
+#'   query at a time, by the cells that promise most (`"best_first"`, for few queries that are far
 #'   apart). All give the same answer; `"auto"` takes the one that should be
 #'   fastest, from counts of queries and points and from a sample of the data.
 #' @param budget The largest number of residual correlations to evaluate for one query. A finite budget
-#'   makes the search approximate, and the result says so when printed. It is spent on the most promising
-#'   nodes first, which is `"best_first"` whatever tree search `method` names.
+#'   makes the search approximate, and the result says so when printed. It is spent on the nearest points that
+#'   bounds cannot rule out, which is `"best_first"` whatever search `method` names.
 #' @param threads Number of threads, see [vecchiann_info()].
 #' @param progress Whether to show the progress of a long search.
 #' @param cluster A cluster of package parallel whose workers share the queries, with `threads` threads each, or `NULL`;
@@ -36,8 +36,8 @@
 #'   \item{dist}{double matrix of the distances `d`, `NA` where `id` is}
 #'   \item{k, queries, predecessors, budget}{as given}
 #'   \item{method, note}{the search that was run, and why}
-#'   \item{stats}{counters of the search: `nodes` of the tree visited, `bounds` tried and nodes `pruned` by
-#'     them, pairs `screened` by an interval, `correlations` evaluated in double precision}
+#'   \item{stats}{counters of the search: `nodes` (groups, cells and panels of points) visited, `bounds` tried and
+#'     nodes `pruned` by them, pairs `screened` by an interval, `correlations` evaluated in double precision}
 #'   \item{x, newdata, inducing}{the inputs, for [plot][plot.residual_knn]}
 #'   \item{checksum}{of these numbers: an object whose numbers were changed, in memory or in a file, is refused wherever it is
 #'     used. A neighbour table of your own is a matrix, see [vif_factor()]}

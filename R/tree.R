@@ -51,9 +51,9 @@ cover_tree <- function(gp, threads = NULL, ...) {
   index_tree(c(list(gp = gp, lengthscale = gp$kernel$lengthscale, anisotropy = gp$kernel$anisotropy), nodes), threads)
 }
 
-# Adds what searches derive from the residual process of a tree.
-index_tree <- function(tree, threads) {
-  tree$index <- .Call(C_tree_index, tree$gp, tree, threads)
+# Adds what searches derive from the residual process of a tree; in a form of screening that tests name, or the fastest.
+index_tree <- function(tree, threads, form = NULL) {
+  tree$index <- .Call(C_tree_index, tree$gp, tree, threads, form)
   tree <- structure(tree, class = "cover_tree")
   .Call(C_tree_remember, tree)
   tree

@@ -10,14 +10,11 @@ c_layers <- list(
   simd = list("simd_lanes", "simd_body", "simd"),
   base = list(c("status", "bitset", "kbest", "threads", "scratch"), "pace", "linalg"),
   model = list("matern", "kernel", c("inducing", "metric"), c("places", "specials")),
-  partition = list(c("tree", "order"), c("cells", "nodes")),
+  partition = list(c("tree", "order"), "cells"),
   bound = list("bounds", c("cones", "spans")),
-  form = list("frames", c("screen", "subspace")),
+  form = list("form", "frames", c("screen", "subspace"), c("dense", "expansions", "integers", "landmarks", "laws")),
   search = list(
-    c("answers", "index"), "query", c("distinct", "query_best", "query_brute", "query_level"),
-    c("query_best_cells", "query_best_nodes", "query_level_block", "query_level_candidates", "query_level_circles",
-      "query_level_cones", "query_level_expansions", "query_level_frontier", "query_level_integers",
-      "query_level_pairs", "query_level_subspaces")
+    c("answers", "index"), "query", c("brute", "distinct", "level"), c("best_first", "candidates", "frontier", "mutual")
   ),
   select = list("select"),
   vif = list(c("products", "slopes"), c("batch", "information", "laplace"), c("likelihood", "vif"), "predict"),

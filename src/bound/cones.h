@@ -3,7 +3,7 @@
  * Points are unit vectors in the Hilbert space of the process, and the angle between the lines that they span,
  * acos |rho|, is a metric. A cell lies in a cone around its axis, the point nearest to its middle, whose opening is the
  * largest angle of any of its points to that. So for a point t at an angle of at most A from queries q and from all
- * that they may still want (query_level.h, circles), the cell holds nothing for them if
+ * that they may still want (form/landmarks.c, balls), the cell holds nothing for them if
  *     |rho(t, axis)| < cos(A + opening).
  * This is the bound of a metric tree, for cells. They are too wide for it unless they are small beside the lengthscale, which
  * openings tell before anything is evaluated; where they are, in large data, sums of sizes (bounds.h) are least sharp.

@@ -14,6 +14,17 @@ void frames_free(frames *f)
     memset(f, 0, sizeof(*f));
 }
 
+void frames_fields(frames *f, const cells *order, field_visitor *walk)
+{
+    size_t columns = (size_t)order->panels * SCREEN_COLS, count = order->count, d = order->d;
+    f->d = order->d;
+    walk->visit(walk, "frame.pieces", &f->pieces, sizeof(radial_pieces));
+    walk->visit(walk, "frame.centre", &f->centre, count * d * sizeof(double));
+    walk->visit(walk, "frame.slack", &f->slack, count * sizeof(float));
+    walk->visit(walk, "frame.x", &f->x, columns * d * sizeof(float));
+    walk->visit(walk, "frame.gain", &f->gain, columns * sizeof(float));
+}
+
 static void set_centre(frames *f, const kernel *kern, const cells *order, int c)
 {
     double far = 0.0;

@@ -14,8 +14,7 @@
 #ifndef VECCHIANN_FRAMES_H
 #define VECCHIANN_FRAMES_H
 
-#include "partition/cells.h"
-#include "model/specials.h"
+#include "form/form.h"
 
 /* Owns its arrays. */
 typedef struct {
@@ -30,6 +29,7 @@ typedef struct {
 status frames_build(const kernel *kern, const metric_points *points, const cells *order,
                     const specials *special, int threads, const monitor *mon, frames *out);
 void frames_free(frames *f);
+void frames_fields(frames *f, const cells *order, field_visitor *walk);
 
 /* out (d) <- a point relative to the centre of a cell. */
 static inline void frames_relative(const frames *f, int cell, const double *x, float *out)

@@ -23,7 +23,8 @@
 void screen_free(screen *s)
 {
     void *held[] = {s->step,     s->norm,      s->error, s->slack_floor, s->start,
-                    s->integers, s->special_v, s->fine,  s->fine_step,   s->fine_error};
+                    s->integers, s->special_v, s->fine,  s->fine_step,   s->fine_error,
+                    s->shape};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
     memset(s, 0, sizeof(*s));
@@ -333,11 +334,9 @@ static int allocate(screen *s)
     return s->norm && s->error && s->step && s->start && s->slack_floor && s->integers;
 }
 
-status screen_build(const metric_source *source, const metric_points *points, const cells *order,
-                    const specials *special, const frames *frame, int bits, int threads,
-                    const monitor *mon, screen *s)
+void screen_bind(screen *s, const metric_points *points, const cells *order, const specials *special,
+                 const frames *frame)
 {
-    memset(s, 0, sizeof(*s));
     s->points = points;
     s->order = order;
     s->special = special;
@@ -345,6 +344,19 @@ status screen_build(const metric_source *source, const metric_points *points, co
     s->d = points->d;
     s->m = points->m;
     s->width = (points->m + 7) / 8 * 8;
+    if (s->shape) {
+        s->bits = s->shape->bits;
+        s->steps = s->shape->steps;
+        s->fine_width = s->shape->fine_width;
+    }
+}
+
+status screen_build(const metric_source *source, const metric_points *points, const cells *order,
+                    const specials *special, const frames *frame, int bits, int threads,
+                    const monitor *mon, screen *s)
+{
+    memset(s, 0, sizeof(*s));
+    screen_bind(s, points, order, special, frame);
     size_t room = s->width + 32;
     double *f = scratch_alloc(room * threads, sizeof(double));
     int16_t *integers = scratch_alloc(room * threads, sizeof(int16_t));
@@ -357,7 +369,10 @@ status screen_build(const metric_source *source, const metric_points *points, co
     s->bits = bits ? bits : simd->dot_tile8 && bits8_suffice(s, f, integers) ? 8 : 16;
     s->steps = s->width / (s->bits == 8 ? 4 : 2);
     s->fine_width = s->bits == 8 ? (s->width + 31) / 32 * 32 : 0;
-    if (!allocate(s)) {
+    s->shape = scratch_alloc(1, sizeof(*s->shape));
+    if (s->shape)
+        *s->shape = (screen_shape){s->bits, s->steps, s->fine_width};
+    if (!allocate(s) || !s->shape) {
         result = status_fail(STATUS_MEMORY);
         goto done;
     }

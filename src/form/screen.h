@@ -23,11 +23,16 @@
 #include "form/frames.h"
 
 typedef struct {
+    int bits, steps, fine_width;
+} screen_shape;
+
+typedef struct {
     const metric_points *points; /* borrowed, like the next three */
     const cells *order;
     const specials *special;
     const frames *frame;
-    int bits;        /* 8 or 16 */
+    screen_shape *shape; /* 1: what opening cannot tell from the points, the same as in the next lines */
+    int bits;            /* 8 or 16 */
     int d, m, width; /* width: features after padding for the rotation */
     int steps;       /* of 4 bytes: 4 integers of 8 bits or 2 of 16 */
     /* by column */
@@ -40,6 +45,9 @@ typedef struct {
     void *integers;                /* panels x steps x SCREEN_COLS x 4 bytes */
     double *special_v;             /* m x specials, -jitter s2 L^-1 e_u */
 } screen;
+
+/* The bits of the first screening of a set of integers. */
+int screen_bits(const point_set *set);
 
 /* Whether 16 bits are fine enough for most points. */
 int screen_is_fine(const metric_source *source, const metric_points *points);
@@ -63,6 +71,10 @@ status screen_build(const metric_source *source, const metric_points *points, co
                     const specials *special, const frames *frame, int bits, int threads,
                     const monitor *mon, screen *out);
 void screen_free(screen *s);
+
+/* Sets what is borrowed, and the shape. */
+void screen_bind(screen *s, const metric_points *points, const cells *order, const specials *special,
+                 const frames *frame);
 
 /* The integers of the point in a column as those of a query, `steps` x 4 bytes. */
 void screen_features(const screen *s, int column, void *out);

@@ -38,7 +38,7 @@
 #define VECCHIANN_SUBSPACE_H
 
 #include "partition/cells.h"
-#include "model/metric.h"
+#include "model/specials.h"
 
 #define SUBSPACE_RANK 96       /* most landmarks of a cell */
 #define SUBSPACE_TAIL 0.15     /* the largest tail that is wanted */
@@ -84,6 +84,10 @@ double subspaces_sample_rank(const kernel *kern, const metric_points *points, co
  * many, which are not balls, will hardly have less. Negative without memory. */
 double subspaces_near_rank(const kernel *kern, const metric_points *points, int number,
                            double *share);
+
+/* Whether cells may have small subspaces, by the points nearest to a few: little work. If it says no, landmarks would most
+ * likely serve no cells. */
+status landmarks_outlook(const metric_source *source, const metric_points *points, int *hopeful);
 
 /* Length of a row of psi: the rank, padded. */
 static inline int subspace_width(const subspaces *s, int cell)

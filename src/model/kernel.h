@@ -16,10 +16,10 @@
 #include <stddef.h>
 
 typedef enum {
-    KERNEL_MATERN12,
-    KERNEL_MATERN32,
-    KERNEL_MATERN52,
+    KERNEL_MATERN32, /* the default first: users see this order */
     KERNEL_RBF,
+    KERNEL_MATERN12,
+    KERNEL_MATERN52,
     KERNEL_MATERN, /* any smoothness that gp_kernel() takes */
     KERNEL_FAMILIES
 } kernel_family;

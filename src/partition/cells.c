@@ -21,6 +21,7 @@ typedef struct {
     char *border;  /* by position: a cell starts here */
     int most;      /* points of a cell, */
     double widest; /* and its side */
+    int *later, parts; /* where ranges start that are halved in parallel; how many */
 } refinement;
 
 static int before(const refinement *r, int u, int i, int j)
@@ -81,10 +82,15 @@ static int widest_side(const refinement *r, int first, int last, double *side)
     return widest;
 }
 
-static void refine(const refinement *r, int first, int last)
+/* Halves a range down to handfuls; at the top, down to ranges that are left for later. */
+static void refine(refinement *r, int top, int first, int last)
 {
     int count = last - first;
     double side;
+    if (top && count <= CELLS_REFINE) {
+        r->later[r->parts++] = first;
+        return;
+    }
     int widest = widest_side(r, first, last, &side), cut = count > r->most || side > r->widest;
     if (count <= CELLS_HANDFUL) {
         qsort(r->perm + first, count, sizeof(int), ascending);
@@ -102,24 +108,22 @@ static void refine(const refinement *r, int first, int last)
     select_lowest(r, widest, first, last, left);
     if (cut)
         r->border[first + left] = 1;
-    refine(r, first, first + left);
-    refine(r, first + left, last);
+    refine(r, top, first, first + left);
+    refine(r, top, first + left, last);
 }
 
 /* Orders the points and marks where cells start; border has n + 1 entries. */
-static void refine_tree(const tree *structure, const refinement *r, int threads)
+static void refine_all(refinement *r, int n, int threads)
 {
-    memset(r->border, 0, structure->n + 1);
-    memcpy(r->perm, structure->perm, structure->n * sizeof(int));
+    memset(r->border, 0, (size_t)n + 1);
+    for (int i = 0; i < n; i++)
+        r->perm[i] = i;
+    r->border[0] = 1;
+    refine(r, 1, 0, n);
+    r->later[r->parts] = n;
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
-    for (int v = 0; v < structure->nodes; v++) {
-        int parent = structure->parent[v], count = structure->count[v];
-        int small = count <= CELLS_REFINE || structure->children[v] == 0;
-        if (small && (parent < 0 || structure->count[parent] > CELLS_REFINE)) {
-            r->border[structure->first[v]] = 1;
-            refine(r, structure->first[v], structure->first[v] + count);
-        }
-    }
+    for (int part = 0; part < r->parts; part++)
+        refine(r, 0, r->later[part], r->later[part + 1]);
 }
 
 static void measure_cell(const cells *c, const double *x, int at)
@@ -154,8 +158,7 @@ static void fill_panels(cells *c)
         }
 }
 
-status cells_build(const tree *structure, int d, size_t n, const double *x, int most, double widest,
-                   int threads, cells *c)
+status cells_build(int d, size_t n, const double *x, int most, double widest, int threads, cells *c)
 {
     memset(c, 0, sizeof(*c));
     c->n = n;
@@ -164,10 +167,11 @@ status cells_build(const tree *structure, int d, size_t n, const double *x, int 
     c->first = scratch_alloc(n + 2, sizeof(int));
     c->column = scratch_alloc(n + 1, sizeof(int));
     char *border = scratch_alloc(n + 1, 1);
-    int ok = c->perm && c->first && c->column && border;
+    int *later = scratch_alloc(2 * n / (CELLS_REFINE / 2) + 2, sizeof(int));
+    int ok = c->perm && c->first && c->column && border && later;
     if (ok) {
-        refinement r = {d, x, c->perm, border, most, widest};
-        refine_tree(structure, &r, threads);
+        refinement r = {d, x, c->perm, border, most, widest, later, 0};
+        refine_all(&r, (int)n, threads);
         for (size_t i = 0; i < n; i++)
             if (border[i])
                 c->first[c->count++] = (int)i;
@@ -194,6 +198,7 @@ status cells_build(const tree *structure, int d, size_t n, const double *x, int 
         fill_panels(c);
     }
     scratch_free(border);
+    scratch_free(later);
     if (!ok) {
         cells_free(c);
         return status_fail(STATUS_MEMORY);

@@ -1,19 +1,17 @@
 /* Cells: an order of points that keeps neighbours together, cut into cells, and cells into panels.
  *
- * The largest nodes of the tree with at most CELLS_REFINE points are halved along the widest side of
- * their box, down to cells of at most `most` points and no side above `widest`, panels of SCREEN_COLS and, inside a panel,
- * handfuls of CELLS_HANDFUL in increasing index: bounds want compact sets and tiles want full ones,
- * which the nodes of a cover tree are not. Points of one cell stand at consecutive positions. A column
+ * All points are halved along the widest side of their box (a k-d partition), down to cells of at most `most` points and no
+ * side above `widest`, panels of SCREEN_COLS and, inside a panel, handfuls of CELLS_HANDFUL in increasing index: bounds want
+ * compact sets and tiles want full ones. Points of one cell stand at consecutive positions. A column
  * is a place in a panel; the last panel of a cell is padded by columns without a point. */
 #ifndef VECCHIANN_CELLS_H
 #define VECCHIANN_CELLS_H
 
 #include "simd/simd.h"
-#include "partition/tree.h"
+#include "base/status.h"
 
-#define CELLS_LEAF 32
 #define CELLS_MOST 512
-#define CELLS_REFINE 4096
+#define CELLS_REFINE 4096 /* points of a range that one thread halves on its own */
 #define CELLS_HANDFUL 4
 
 /* Owns its arrays. */
@@ -29,9 +27,9 @@ typedef struct {
     double *low, *high; /* count x d: the boxes, in the coordinates given */
 } cells;
 
-/* From points x (d x n) and their tree; most <= CELLS_MOST, and no side of a cell is above `widest`. */
-status cells_build(const tree *structure, int d, size_t n, const double *x, int most, double widest,
-                   int threads, cells *out);
+/* From points x (d x n); most <= CELLS_MOST, and no side of a cell is above `widest`. */
+status cells_build(int d, size_t n, const double *x, int most, double widest, int threads,
+                   cells *out);
 
 /* The mean of the widest sides. */
 double cells_mean_side(const cells *c);

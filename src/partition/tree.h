@@ -22,6 +22,7 @@
 #include "base/status.h"
 
 #define TREE_FANOUT 16
+#define TREE_LEAF 32 /* of trees that users see */
 
 typedef struct {
     size_t n;

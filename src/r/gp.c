@@ -247,3 +247,13 @@ SEXP order_points(SEXP x, SEXP centre)
     UNPROTECT(1);
     return order;
 }
+
+/* The families of kernels, as the table of model/kernel.c has them. */
+SEXP kernel_names(void)
+{
+    SEXP out = PROTECT(allocVector(STRSXP, KERNEL_FAMILIES));
+    for (int which = 0; which < KERNEL_FAMILIES; which++)
+        SET_STRING_ELT(out, which, mkChar(kernel_name(which)));
+    UNPROTECT(1);
+    return out;
+}

@@ -63,8 +63,7 @@ tree r_tree(SEXP list, size_t n)
     return out;
 }
 
-/* The structure of a tree is read where its index does not serve, or if it is `wanted` all the same. */
-void r_problem(SEXP gp, SEXP tree_list, int wanted, search_problem *out)
+void r_problem(SEXP gp, SEXP tree_list, search_problem *out)
 {
     SEXP V = r_element(gp, "V"), inducing = r_element(gp, "inducing");
     out->fr = r_frame_in_units(r_element(gp, "x"), r_element(gp, "kernel"));
@@ -83,7 +82,6 @@ void r_problem(SEXP gp, SEXP tree_list, int wanted, search_problem *out)
         out->points.v = r_in_units(V, "V", (R_xlen_t)out->points.n * out->points.m, inverse);
     } else {
         out->points = r_points(&out->fr, gp, asReal(r_element(gp, "nugget")));
-        wanted = 1;
     }
     out->source = (metric_source){&out->fr.kern, NULL, NULL, asReal(r_element(gp, "jitter"))};
     if (inducing != R_NilValue) {
@@ -91,7 +89,4 @@ void r_problem(SEXP gp, SEXP tree_list, int wanted, search_problem *out)
         out->source.L = r_in_units(r_element(gp, "chol"), "chol",
                                    (R_xlen_t)out->points.m * out->points.m, inverse);
     }
-    out->structure = (tree){0};
-    if (tree_list != R_NilValue && wanted)
-        out->structure = r_tree(tree_list, out->points.n);
 }

@@ -1,4 +1,4 @@
-/* Problem: a residual process and the structure and index of its tree, unpacked from R for a search. */
+/* Problem: a residual process and the index of its tree, unpacked from R for a search; and the structure of a tree. */
 #ifndef VECCHIANN_R_PROBLEM_H
 #define VECCHIANN_R_PROBLEM_H
 
@@ -6,12 +6,11 @@
 #include "r/glue.h"
 #include "search/query.h"
 
-/* A residual process and its tree, if there is one; `source` points into the same struct. */
+/* A residual process and what its tree keeps, if there is one; `source` points into the same struct. */
 typedef struct {
     frame fr;
     metric_points points;
     metric_source source;
-    tree structure;
     index_pack kept;
 } search_problem;
 
@@ -21,7 +20,6 @@ tree r_tree(SEXP list, size_t n);
 /* The field of a tree that is not as it was built from its scaled points (d x n), or NULL. */
 const char *r_tree_damage(SEXP list, size_t n, int d, const double *points, double slack);
 
-/* The structure of a tree is read where its index does not serve, or if it is `wanted` all the same. */
-void r_problem(SEXP gp, SEXP tree_list, int wanted, search_problem *out);
+void r_problem(SEXP gp, SEXP tree_list, search_problem *out);
 
 #endif

@@ -1,6 +1,7 @@
 #include "r/entry.h"
 
 #include "base/scratch.h"
+#include "form/laws.h"
 #include "r/glue.h"
 #include "r/problem.h"
 #include "search/answers.h"
@@ -55,8 +56,7 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
     static const char *names[] = {"id", "dist", "stats", "method", "note"};
     search_problem problem;
     const char *name = CHAR(asChar(method));
-    int structure = asLogical(predecessors) == TRUE || R_FINITE(asReal(budget));
-    r_problem(gp, tree_list, structure, &problem);
+    r_problem(gp, tree_list, &problem);
     metric_points from = problem.points;
     if (fresh != R_NilValue)
         from = r_points(&problem.fr, fresh, asReal(r_element(gp, "nugget")));
@@ -76,7 +76,6 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
         .threads = r_threads(threads),
         .budget = asReal(budget),
         .source = &problem.source,
-        .structure = problem.structure.nodes ? &problem.structure : NULL,
         .kept = problem.kept,
         .mon = &mon,
     };
@@ -102,5 +101,60 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
     SET_VECTOR_ELT(out, 3, mkString(result.method));
     SET_VECTOR_ELT(out, 4, mkString(result.note));
     UNPROTECT(1);
+    return out;
+}
+
+/* The laws of the form that a tree's index is in (form/laws.h), on a search of all points or of new ones: what was checked and
+ * what was wrong. For tests. */
+SEXP form_laws(SEXP tree_list, SEXP k, SEXP fresh, SEXP predecessors, SEXP one_by_one)
+{
+    static const char *names[] = {"cleared",       "intervals",       "silent",
+                                  "wrong cleared", "wrong intervals", "wrong silent"};
+    search_problem problem;
+    index_search index;
+    laws_count count = {0};
+    SEXP gp = r_element(tree_list, "gp"), out = PROTECT(allocVector(REALSXP, 6)),
+         labels = PROTECT(allocVector(STRSXP, 6));
+    r_problem(gp, tree_list, &problem);
+    metric_points from = problem.points;
+    if (fresh != R_NilValue)
+        from = r_points(&problem.fr, fresh, asReal(r_element(gp, "nugget")));
+    query_result result = {.note = ""};
+    query_task task = {.kern = &problem.fr.kern,
+                       .points = &problem.points,
+                       .from = fresh != R_NilValue ? &from : &problem.points,
+                       .count = from.n,
+                       .self = fresh == R_NilValue,
+                       .predecessors = asLogical(predecessors) == TRUE,
+                       .k = asInteger(k),
+                       .threads = 1,
+                       .budget = INFINITY,
+                       .source = &problem.source,
+                       .index = &index,
+                       .mon = r_interrupts()};
+    if (!index_open(&problem.source, &problem.points, problem.kept, &index) || !index.form)
+        error("the tree keeps no index that searches read");
+    const screening_form *form = index.form;
+    status outcome = status_ok();
+    if (fresh != R_NilValue)
+        outcome = index_add_queries(&problem.source, &from, 1, task.mon, &index);
+    index.form = laws_of(form, problem.points.n, &count);
+    if (!index.form)
+        outcome = status_fail(STATUS_MEMORY);
+    if (!outcome.code)
+        outcome = (asLogical(one_by_one) == TRUE ? query_best : query_level)(&task, &result);
+    laws_end();
+    index.form = form;
+    index_free(&index);
+    if (outcome.code)
+        r_raise(outcome);
+    const double values[] = {count.cleared,       count.intervals,       count.silent,
+                             count.wrong_cleared, count.wrong_intervals, count.wrong_silent};
+    for (int c = 0; c < 6; c++) {
+        REAL(out)[c] = values[c];
+        SET_STRING_ELT(labels, c, mkChar(names[c]));
+    }
+    setAttrib(out, R_NamesSymbol, labels);
+    UNPROTECT(2);
     return out;
 }

@@ -26,7 +26,7 @@ SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP turn, SEXP threads)
     int d;
     double *points = r_lengthscale_scaled(&unit, x, lengthscale, turn, &d);
     r_raise(
-        tree_build(d, nrows(x), points, CELLS_LEAF, r_threads(threads), r_interrupts(), &built));
+        tree_build(d, nrows(x), points, TREE_LEAF, r_threads(threads), r_interrupts(), &built));
     const int *from[] = {built.perm,  built.first,    built.count,  built.parent,
                          built.child, built.children, built.centre, built.level};
     static const int shift[] = {1, 1, 0, 1, 1, 0, 1, 0};
@@ -122,11 +122,12 @@ static SEXP place_index(index_search *built)
     return out;
 }
 
-SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads)
+/* `form` is NULL, or the name of one that tests want. */
+SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads, SEXP form)
 {
     search_problem problem;
     index_search built;
-    r_problem(gp, tree_list, 1, &problem);
+    r_problem(gp, tree_list, &problem);
     query_task task = {
         .kern = &problem.fr.kern,
         .points = &problem.points,
@@ -135,10 +136,15 @@ SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads)
         .threads = r_threads(threads),
         .budget = INFINITY,
         .source = &problem.source,
-        .structure = &problem.structure,
         .mon = r_interrupts(),
     };
-    r_raise(distinct_index(&task, 1, &built));
+    if (form == R_NilValue) {
+        r_raise(distinct_index(&task, 1, &built));
+    } else {
+        r_raise(index_build(&problem.source, &problem.points, index_form_named(CHAR(asChar(form))),
+                            task.threads, task.mon, &built));
+        built.cost = 0.0;
+    }
     SEXP out = PROTECT(place_index(&built));
     if (out != R_NilValue) {
         scratch_advise(RAW(out), (size_t)XLENGTH(out));
@@ -173,7 +179,7 @@ SEXP tree_index_fields(SEXP gp, SEXP tree_list)
     static const char *names[] = {"name", "at", "bytes"};
     search_problem problem;
     index_search opened;
-    r_problem(gp, tree_list, 0, &problem);
+    r_problem(gp, tree_list, &problem);
     if (!index_open(&problem.source, &problem.points, problem.kept, &opened))
         return R_NilValue; /* none, or one of another process */
     field_list list = {0, R_NilValue};

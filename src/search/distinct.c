@@ -245,7 +245,6 @@ static void set_inner(const query_task *task, const places *of, const metric_poi
     if (task->self && !task->rows && !task->predecessors) /* all, in their order */
         inner->rows = NULL;
     inner->k = task->k < of->count ? task->k : of->count;
-    inner->structure = NULL;
     inner->kept = (index_pack){NULL, 0, 0};
 }
 
@@ -325,15 +324,15 @@ status distinct_index(const query_task *task, int eager, index_search *index)
         return outcome.code ? outcome : query_index(task, eager, index);
     double *memory = places_points(&of, task->points, task->threads, &distinct);
     inner.points = inner.from = &distinct;
-    inner.structure = NULL;
     outcome = memory ? query_index(&inner, eager, &chosen) : status_fail(STATUS_MEMORY);
     if (!outcome.code) {
-        index_form form = chosen.form;
+        const screening_form *form = chosen.form;
         double cost = chosen.cost;
         index_free(&chosen);
-        outcome = index_build(task->source, task->structure, task->points, form, task->threads,
-                              task->mon, index);
-        index->cost = index->form == form ? cost : INFINITY;
+        index_none(task->points, index);
+        if (form)
+            outcome = index_build(task->source, task->points, form, task->threads, task->mon, index);
+        index->cost = index->form ? cost : INFINITY;
     }
     scratch_free(memory);
     places_free(&of);

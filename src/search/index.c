@@ -1,57 +1,83 @@
 #include "search/index.h"
 
+#include "base/scratch.h"
+
 #include <string.h>
 
-#define CELLS_LEAST 64   /* smallest of the largest numbers of points of a cell that are tried */
-#define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
-#define RANK_SHARE 0.5   /* of the points of a cell: more landmarks say no more than the points */
 #define ALIGN 64
-#define AFTER 16           /* bytes after the arrays: no multiple of ALIGN, see who asks for the memory */
-#define WIDTH_MOST 1048576 /* of what is kept of a point, in numbers */
-#define MAGIC 0x76616e6e32303041 /* changes with the layout */
+#define AFTER 16 /* bytes after the arrays: no multiple of ALIGN, see who asks for the memory */
+#define MAGIC 0x76616e6e32303042 /* changes with the layout */
 
-static void set_free(index_set *set)
+/* Every form there is; an index that was kept knows its own by the place. */
+static const screening_form *const forms[] = {&form_landmarks, &form_integers, &form_expansions, &form_dense};
+
+#define FORMS ((int)(sizeof(forms) / sizeof(*forms)))
+
+const screening_form *index_form_named(const char *name)
 {
-    cells_free(&set->order);
-    bounds_free(&set->bound);
-    subspaces_free(&set->space);
-    cones_free(&set->cone);
-    frames_free(&set->frame);
-    spans_free(&set->span);
-    screen_free(&set->integers);
+    for (int f = 0; f < FORMS; f++)
+        if (strcmp(name, forms[f]->name) == 0)
+            return forms[f];
+    return NULL;
+}
+
+static int place_of(const screening_form *form)
+{
+    int f = 0;
+    while (f < FORMS && forms[f] != form)
+        f++;
+    return f;
+}
+
+/* ---- sets of points ------------------------------------------------------------------------- */
+
+static void set_free(const screening_form *form, int opened, point_set *set)
+{
+    if (!set)
+        return;
+    if (!opened) {
+        cells_free(&set->order);
+        bounds_free(&set->bound);
+        if (set->kept)
+            form->release(set->kept);
+    }
+    scratch_free(set->kept);
+    scratch_free(set);
+}
+
+static point_set *set_new(const screening_form *form, const metric_points *points)
+{
+    point_set *set = scratch_alloc(1, sizeof(*set));
+    if (!set)
+        return NULL;
+    memset(set, 0, sizeof(*set));
+    set->points = points;
+    set->kept = scratch_alloc(1, form->kept_bytes);
+    if (set->kept)
+        memset(set->kept, 0, form->kept_bytes);
+    return set;
 }
 
 void index_free(index_search *index)
 {
-    if (!index->opened)
-        set_free(&index->points);
-    set_free(&index->fresh);
+    set_free(index->form, index->opened, index->points);
+    set_free(index->form, 0, index->fresh);
     memset(index, 0, sizeof(*index));
 }
 
-/* What parts of a set say of each other, wherever it stands. */
-static void set_bind(index_set *set)
+static void set_sides(const kernel *kern, index_search *index)
 {
-    set->bound.order = set->space.order = set->integers.order = &set->order;
-    set->space.noise = set->bound.noise;
-    set->integers.special = &set->bound.special;
-    set->integers.frame = &set->frame;
+    index->on = (form_sides){kern, index->points, index->fresh ? index->fresh : index->points};
 }
 
 void index_none(const metric_points *points, index_search *out)
 {
-    memset(out, 0, sizeof(*out));
-    out->form = INDEX_NONE;
-    out->candidates = points;
-    out->from = &out->points;
-    out->cost = INFINITY;
+    *out = (index_search){.candidates = points, .cost = INFINITY};
 }
 
 void index_move(index_search *from, index_search *to)
 {
     *to = *from;
-    to->from = &to->points;
-    set_bind(&to->points);
     memset(from, 0, sizeof(*from));
 }
 
@@ -60,26 +86,30 @@ void index_move(index_search *from, index_search *to)
 /* What opening needs to know before it can tell how long the arrays are. */
 typedef struct {
     uint64_t magic, bytes, n, print, sum;
-    int32_t rows, cols, form, d, m, count, panels, specials, expands, weights, special_reach, terms,
-        bits, steps, width, fine_width;
+    int32_t rows, cols, bytes8, form, d, m, count, panels, specials, expands, weights, special_reach,
+        of_panels, terms;
     double jitter, most_noise, cost;
 } header;
 
 /* A walk over the arrays of a set, the same for measuring, writing and opening. */
 typedef struct walk {
-    void (*visit)(struct walk *self, const char *name, void *field, size_t bytes);
+    field_visitor visitor; /* first: forms see this much of it */
+    void (*act)(struct walk *self, const char *name, void *field, size_t bytes);
     char *memory;
     size_t at;
     index_listener tell; /* for listing */
     void *context;
-    size_t end; /* for opening: how much memory there is, 0 otherwise, */
-    int beyond; /* and whether an array would not lie in it */
 } walk;
 
 static void visit(walk *self, const char *name, void *field, size_t bytes)
 {
-    self->visit(self, name, field, bytes);
+    self->act(self, name, field, bytes);
     self->at = (self->at + bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+static void visit_of_form(field_visitor *self, const char *name, void *field, size_t bytes)
+{
+    visit((walk *)self, name, field, bytes);
 }
 
 static void walk_level(walk *w, const char *const *names, bounds_level *level, int m, int d,
@@ -110,9 +140,9 @@ static void walk_points(walk *w, const header *head, metric_points *points)
     visit(w, "points.scale", &points->scale, n * sizeof(double));
 }
 
-static void walk_set(walk *w, const header *head, metric_points *points, index_set *set)
+static void walk_set(walk *w, const header *head, metric_points *points, point_set *set)
 {
-    if (head->form == INDEX_NONE)
+    if (head->form == FORMS)
         return;
     walk_points(w, head, points);
     size_t n = head->n, count = head->count, panels = head->panels, d = head->d, m = head->m,
@@ -133,8 +163,7 @@ static void walk_set(walk *w, const header *head, metric_points *points, index_s
     visit(w, "bound.special.ids", &b->special.ids, head->specials * sizeof(int));
     visit(w, "bound.special.inputs", &b->special.inputs, head->specials * sizeof(int));
     visit(w, "bound.special.rank", &b->special.rank, n * sizeof(int));
-    walk_level(w, of_panels, &b->panels, head->m, head->d, head->form == INDEX_EXPANSIONS,
-               head->weights);
+    walk_level(w, of_panels, &b->panels, head->m, head->d, head->of_panels, head->weights);
     bounds_columns *columns_of = &b->columns;
     visit(w, "bound.columns.reach", &columns_of->reach, count * SIMD_WIDTH * m * sizeof(float));
     visit(w, "bound.columns.low", &columns_of->low, count * SIMD_WIDTH * d * sizeof(double));
@@ -152,72 +181,10 @@ static void walk_set(walk *w, const header *head, metric_points *points, index_s
         visit(w, "terms.weights", &b->terms.weights, values * sizeof(float));
         visit(w, "terms.kernels", &b->terms.kernels, values * sizeof(float));
     }
-    if (head->form == INDEX_SUBSPACES) {
-        subspaces *s = &set->space;
-        visit(w, "subspace.rank", &s->rank, count * sizeof(int));
-        visit(w, "subspace.coarse", &s->coarse, count * sizeof(int));
-        visit(w, "subspace.landmark", &s->landmark, (count + 1) * sizeof(size_t));
-        visit(w, "subspace.inverse_at", &s->inverse_at, (count + 1) * sizeof(size_t));
-        visit(w, "subspace.psi_at", &s->psi_at, (count + 1) * sizeof(size_t));
-        if (w->end && (w->beyond || s->landmark[count] > w->end || s->inverse_at[count] > w->end ||
-                       s->psi_at[count] > w->end)) {
-            w->beyond = 1;
-            return;
-        }
-        visit(w, "subspace.ids", &s->ids, s->landmark[count] * sizeof(int));
-        visit(w, "subspace.x", &s->x, s->landmark[count] * d * sizeof(double));
-        visit(w, "subspace.v", &s->v, s->landmark[count] * m * sizeof(double));
-        visit(w, "subspace.scale", &s->scale, s->landmark[count] * sizeof(double));
-        visit(w, "subspace.inverse", &s->inverse, s->inverse_at[count] * sizeof(float));
-        visit(w, "subspace.psi", &s->psi, s->psi_at[count] * sizeof(float));
-        visit(w, "subspace.tail", &s->tail, columns * sizeof(float));
-        visit(w, "subspace.stage_tail", &s->stage_tail, count * SUBSPACE_STAGES * sizeof(float));
-        visit(w, "subspace.cell_noise", &s->cell_noise, count * sizeof(float));
-        visit(w, "subspace.cell_rounding", &s->cell_rounding, count * sizeof(float));
-        visit(w, "subspace.cell_most", &s->cell_most, count * sizeof(float));
-        cones *k = &set->cone;
-        size_t axes = cones_columns(c);
-        visit(w, "cones.x", &k->x, axes * d * sizeof(double));
-        visit(w, "cones.v", &k->v, axes * m * sizeof(double));
-        visit(w, "cones.scale", &k->scale, axes * sizeof(double));
-        visit(w, "cones.cosine", &k->cosine, axes * sizeof(float));
-        visit(w, "cones.sine", &k->sine, axes * sizeof(float));
-        visit(w, "cones.noise", &k->noise, axes * sizeof(float));
-        return;
-    }
-    frames *f = &set->frame;
-    visit(w, "frame.pieces", &f->pieces, sizeof(radial_pieces));
-    visit(w, "frame.centre", &f->centre, count * d * sizeof(double));
-    visit(w, "frame.slack", &f->slack, count * sizeof(float));
-    visit(w, "frame.x", &f->x, columns * d * sizeof(float));
-    visit(w, "frame.gain", &f->gain, columns * sizeof(float));
-    if (head->form == INDEX_EXPANSIONS) {
-        spans *s = &set->span;
-        size_t rows = panels * SCREEN_ROWS;
-        visit(w, "spans.rank", &s->rank, panels * sizeof(int));
-        visit(w, "spans.column", &s->column, rows * sizeof(int));
-        visit(w, "spans.inverse", &s->inverse, rows * SCREEN_ROWS * sizeof(float));
-        visit(w, "spans.amplify", &s->amplify, panels * sizeof(float));
-        visit(w, "spans.noise", &s->noise, panels * sizeof(float));
-        visit(w, "spans.rounding", &s->rounding, panels * sizeof(float));
-        visit(w, "spans.cosine", &s->cosine, columns * sizeof(float));
-        visit(w, "spans.sine", &s->sine, columns * sizeof(float));
-    }
-    if (head->form == INDEX_INTEGERS) {
-        screen *s = &set->integers;
-        visit(w, "screen.step", &s->step, columns * sizeof(float));
-        visit(w, "screen.norm", &s->norm, columns * sizeof(float));
-        visit(w, "screen.error", &s->error, columns * sizeof(float));
-        visit(w, "screen.slack_floor", &s->slack_floor, panels * sizeof(float));
-        visit(w, "screen.start", &s->start, columns * sizeof(int32_t));
-        visit(w, "screen.integers", &s->integers, columns * head->steps * 4);
-        if (head->fine_width) {
-            visit(w, "screen.fine", &s->fine, columns * head->fine_width * sizeof(int16_t));
-            visit(w, "screen.fine_step", &s->fine_step, columns * sizeof(float));
-            visit(w, "screen.fine_error", &s->fine_error, columns * sizeof(float));
-        }
-        visit(w, "screen.special_v", &s->special_v, head->specials * m * sizeof(double));
-    }
+    b->points = set->points;
+    b->order = &set->order;
+    w->visitor.visit = visit_of_form;
+    forms[head->form]->fields(set, &w->visitor);
 }
 
 uint64_t index_print(uint64_t print, size_t count, const double *values)
@@ -238,33 +205,29 @@ uint64_t index_print(uint64_t print, size_t count, const double *values)
 
 static header describe(const index_search *index)
 {
-    const index_set *set = &index->points;
-    const bounds *b = &set->bound;
-    const screen *s = &set->integers;
-    return (header){MAGIC,
-                    0,
-                    index->candidates->n,
-                    0,
-                    0,
-                    simd->rows,
-                    simd->cols,
-                    index->form,
-                    index->candidates->d,
-                    index->candidates->m,
-                    set->order.count,
-                    set->order.panels,
-                    b->special.count,
-                    b->expands,
-                    b->panels.weight != NULL,
-                    b->special_reach != NULL,
-                    b->terms.most,
-                    s->bits,
-                    s->steps,
-                    s->width,
-                    s->fine_width,
-                    b->jitter,
-                    b->most_noise,
-                    index->cost};
+    header head = {.magic = MAGIC,
+                   .n = index->candidates->n,
+                   .rows = simd->rows,
+                   .cols = simd->cols,
+                   .bytes8 = simd->dot_tile8 != NULL,
+                   .form = place_of(index->form),
+                   .d = index->candidates->d,
+                   .m = index->candidates->m,
+                   .cost = index->cost};
+    if (index->points) {
+        const bounds *b = &index->points->bound;
+        head.count = index->points->order.count;
+        head.panels = index->points->order.panels;
+        head.specials = b->special.count;
+        head.expands = b->expands;
+        head.weights = b->panels.weight != NULL;
+        head.special_reach = b->special_reach != NULL;
+        head.of_panels = index->form->terms;
+        head.terms = b->terms.most;
+        head.jitter = b->jitter;
+        head.most_noise = b->most_noise;
+    }
+    return head;
 }
 
 static void visit_nothing(walk *self, const char *name, void *field, size_t bytes)
@@ -289,7 +252,7 @@ static void visit_open(walk *self, const char *name, void *field, size_t bytes)
 {
     (void)name;
     void *to = self->memory + self->at;
-    self->beyond = self->beyond || self->at > self->end || bytes > self->end - self->at;
+    self->visitor.beyond |= self->at > self->visitor.end || bytes > self->visitor.end - self->at;
     memcpy(field, &to, sizeof(to)); /* a pointer of another type */
 }
 
@@ -306,13 +269,13 @@ static size_t walk_index(walk w, index_search *index)
     header head = describe(index);
     metric_points points = *index->candidates;
     w.at = start_of_arrays();
-    walk_set(&w, &head, &points, &index->points);
-    return w.at + AFTER;
+    walk_set(&w, &head, &points, index->points);
+    return w.at + 16; /* not a multiple of ALIGN: see who asks for the memory */
 }
 
 size_t index_packed_bytes(index_search *index)
 {
-    return walk_index((walk){.visit = visit_nothing}, index);
+    return walk_index((walk){.act = visit_nothing}, index);
 }
 
 void index_packed_write(index_search *index, uint64_t print, void *memory)
@@ -322,8 +285,8 @@ void index_packed_write(index_search *index, uint64_t print, void *memory)
     head.bytes = index_packed_bytes(index);
     memset(memory, 0, start_of_arrays());
     memcpy(memory, &head, sizeof(head));
-    memset((char *)memory + head.bytes - AFTER, 0, AFTER);
-    walk_index((walk){.visit = visit_write, .memory = memory}, index);
+    memset((char *)memory + head.bytes - 16, 0, 16);
+    walk_index((walk){.act = visit_write, .memory = memory}, index);
     index_seal(memory, head.bytes);
 }
 
@@ -360,18 +323,14 @@ int index_sound(index_pack kept)
 
 void index_packed_list(index_search *index, index_listener tell, void *context)
 {
-    walk_index((walk){.visit = visit_list, .tell = tell, .context = context}, index);
+    walk_index((walk){.act = visit_list, .tell = tell, .context = context}, index);
 }
 
 /* Sizes that cannot be, and whose products might overflow. */
 static int wild(const header *head)
 {
-    const int32_t widths[] = {head->terms, head->steps, head->width, head->fine_width};
-    for (size_t w = 0; w < sizeof(widths) / sizeof(*widths); w++)
-        if (widths[w] < 0 || widths[w] > WIDTH_MOST)
-            return 1;
-    return head->form < INDEX_SUBSPACES || head->form > INDEX_NONE || head->count < 0 ||
-           head->panels < 0 || head->specials < 0 || (size_t)head->count > head->n ||
+    return head->form < 0 || head->form > FORMS || head->terms < 0 || head->terms > head->m ||
+           head->count < 0 || head->panels < 0 || head->specials < 0 || (size_t)head->count > head->n ||
            (size_t)head->panels > head->n || (size_t)head->specials > head->n;
 }
 
@@ -384,26 +343,26 @@ static int read_header(index_pack kept, const metric_points *points, header *hea
     return head->magic == MAGIC && head->bytes == kept.bytes && head->print == kept.print &&
            head->n == points->n && head->d == points->d && head->m == points->m &&
            head->rows == simd->rows && head->cols == simd->cols &&
-           !(head->bits == 8 && !simd->dot_tile8) && !wild(head);
+           head->bytes8 == (simd->dot_tile8 != NULL) && !wild(head);
 }
 
 static walk opening(index_pack kept)
 {
-    return (walk){.visit = visit_open,
+    return (walk){.visitor.end = kept.bytes,
+                  .act = visit_open,
                   .memory = (char *)kept.memory,
-                  .at = start_of_arrays(),
-                  .end = kept.bytes};
+                  .at = start_of_arrays()};
 }
 
 int index_points(index_pack kept, metric_points *points)
 {
     header head;
-    if (!read_header(kept, points, &head) || head.form == INDEX_NONE)
+    if (!read_header(kept, points, &head) || head.form == FORMS)
         return 0;
     metric_points found = *points;
     walk w = opening(kept);
     walk_points(&w, &head, &found);
-    if (w.beyond)
+    if (w.visitor.beyond)
         return 0;
     *points = found;
     return 1;
@@ -412,22 +371,22 @@ int index_points(index_pack kept, metric_points *points)
 int index_open(const metric_source *source, const metric_points *points, index_pack kept,
                index_search *out)
 {
-    memset(out, 0, sizeof(*out));
+    index_none(points, out);
     header head;
     if (!read_header(kept, points, &head))
         return 0;
-    index_set *set = &out->points;
-    int groups = (head.count + BOUNDS_GROUP - 1) / BOUNDS_GROUP;
-    out->form = (index_form)head.form;
     out->cost = head.cost;
-    out->candidates = points;
     out->opened = 1;
-    out->from = set;
-    if (out->form == INDEX_NONE)
+    if (head.form == FORMS)
         return 1;
+    out->form = forms[head.form];
+    point_set *set = out->points = set_new(out->form, points);
+    if (!set || !set->kept) {
+        index_free(out);
+        return 0;
+    }
     set->order = (cells){.n = head.n, .d = head.d, .count = head.count, .panels = head.panels};
     set->bound = (bounds){.kern = source->kern,
-                          .points = points,
                           .m = head.m,
                           .d = head.d,
                           .expands = head.expands,
@@ -437,131 +396,63 @@ int index_open(const metric_source *source, const metric_points *points, index_p
                           .special.count = head.specials,
                           .panels.count = head.panels,
                           .cells.count = head.count,
-                          .groups.count = groups};
-    set->space = (subspaces){.kern = source->kern, .points = points};
-    set->frame = (frames){.d = head.d};
-    set->integers = (screen){.points = points,
-                             .bits = head.bits,
-                             .d = head.d,
-                             .m = head.m,
-                             .width = head.width,
-                             .steps = head.steps,
-                             .fine_width = head.fine_width};
+                          .groups.count = (head.count + BOUNDS_GROUP - 1) / BOUNDS_GROUP};
     metric_points same = *points;
     walk w = opening(kept);
     walk_set(&w, &head, &same, set);
-    if (w.beyond || w.at + AFTER != kept.bytes) {
-        memset(out, 0, sizeof(*out));
+    if (w.visitor.beyond || w.at + AFTER != kept.bytes) {
+        index_free(out);
         return 0;
     }
-    set_bind(set);
+    set_sides(source->kern, out);
     return 1;
 }
 
 /* ---- building ------------------------------------------------------------------------------- */
 
-/* The largest cells whose subspaces are still small: ranks grow with cells, but slower in smooth
- * processes and low dimension, where large cells pay. The parts of large cells stand for smaller ones.
- * Returns 0, and no cells, where no size will do. */
-static int choose_cells(const metric_source *source, const tree *structure,
-                        const metric_points *points, int threads, cells *order, status *result)
+/* `like` is the set of candidates when the set is one of queries, NULL for the candidates. The set stays empty where the form
+ * serves no cells. */
+static status set_build(const metric_source *source, const screening_form *form, const point_set *like,
+                        int threads, const monitor *mon, point_set *set)
 {
-    *result = cells_build(structure, points->d, points->n, points->x, CELLS_MOST, INFINITY, threads,
-                          order);
-    for (int parts = 1; CELLS_MOST / parts >= CELLS_LEAST && !result->code; parts *= 2) {
-        double share, rank = subspaces_sample_rank(source->kern, points, order, parts, &share);
-        if (rank < 0.0) {
-            *result = status_fail(STATUS_MEMORY);
-            break;
-        }
-        if (rank > RANK_WANTED || share > RANK_SHARE)
-            continue;
-        if (parts > 1) {
-            cells_free(order);
-            *result = cells_build(structure, points->d, points->n, points->x, CELLS_MOST / parts,
-                                  INFINITY, threads, order);
-        }
-        return !result->code;
-    }
-    cells_free(order);
-    return 0;
+    const metric_points *points = set->points;
+    int divided = !like && form->divide;
+    status result = set->kept ? status_ok() : status_fail(STATUS_MEMORY);
+    if (!result.code && divided)
+        result = form->divide(source, points, threads, &set->order);
+    else if (!result.code) /* queries descend together where they are as close as candidates */
+        result = cells_build(points->d, points->n, points->x, CELLS_MOST,
+                             like && form->compact ? cells_mean_side(&like->order) : INFINITY, threads,
+                             &set->order);
+    if (result.code || !set->order.count)
+        return result;
+    result = bounds_build(source, points, &set->order, form->terms, threads, mon, &set->bound);
+    return result.code ? result : form->build(source, like, threads, mon, set);
 }
 
-/* A set of more points has no smaller rank: with a rank of at most RANK_WANTED in a larger cell, one of twice the least
- * size would have that too, and less than RANK_SHARE of its points. */
-status index_outlook(const metric_source *source, const metric_points *points, int *hopeful)
-{
-    *hopeful = 0;
-    for (int number = CELLS_LEAST; number <= 2 * CELLS_LEAST && !*hopeful; number *= 2) {
-        double share, rank = subspaces_near_rank(source->kern, points, number, &share);
-        if (rank < 0.0)
-            return status_fail(STATUS_MEMORY);
-        *hopeful = rank <= RANK_WANTED && share <= RANK_SHARE;
-    }
-    return status_ok();
-}
-
-/* `like` is the set of candidates when the set is one of queries, NULL for the candidates. */
-static status set_build(const metric_source *source, const tree *structure,
-                        const metric_points *points, const index_set *like, int threads,
-                        const monitor *mon, index_form *form, index_set *set)
-{
-    status result = status_ok();
-    tree built = {0};
-    int small = 0;
-    if (!structure) {
-        result = tree_build(points->d, points->n, points->x, CELLS_LEAF, threads, mon, &built);
-        structure = &built;
-    }
-    if (!like && *form == INDEX_SUBSPACES && !result.code)
-        small = choose_cells(source, structure, points, threads, &set->order, &result);
-    if (!like && *form == INDEX_SUBSPACES && !small)
-        *form = INDEX_NONE;
-    if (*form == INDEX_NONE)
-        goto done;
-    if (!small && !result.code) /* queries descend together where they are as close as candidates */
-        result =
-            cells_build(structure, points->d, points->n, points->x, CELLS_MOST,
-                        like && *form != INDEX_INTEGERS ? cells_mean_side(&like->order) : INFINITY,
-                        threads, &set->order);
-    if (!result.code)
-        result = bounds_build(source, points, &set->order, *form == INDEX_EXPANSIONS, threads, mon,
-                              &set->bound);
-    if (!result.code && *form == INDEX_SUBSPACES)
-        result = subspaces_build(source->kern, points, &set->order, set->bound.noise, threads, mon,
-                                 &set->space);
-    if (!result.code && *form == INDEX_SUBSPACES)
-        result = cones_build(&set->bound, threads, mon, &set->cone);
-    if (!result.code && *form != INDEX_SUBSPACES)
-        result = frames_build(source->kern, points, &set->order, &set->bound.special, threads, mon,
-                              &set->frame);
-    if (!result.code && *form == INDEX_EXPANSIONS)
-        result = spans_build(&set->bound, threads, mon, &set->span);
-    if (!result.code && *form == INDEX_INTEGERS)
-        result = screen_build(source, points, &set->order, &set->bound.special, &set->frame,
-                              like ? like->integers.bits : 0, threads, mon, &set->integers);
-done:
-    tree_free(&built);
-    return result;
-}
-
-status index_build(const metric_source *source, const tree *structure, const metric_points *points,
-                   index_form form, int threads, const monitor *mon, index_search *out)
+status index_build(const metric_source *source, const metric_points *points, const screening_form *form,
+                   int threads, const monitor *mon, index_search *out)
 {
     index_none(points, out);
     out->form = form;
-    status result =
-        set_build(source, structure, points, NULL, threads, mon, &out->form, &out->points);
-    if (result.code)
+    out->points = set_new(form, points);
+    status result = out->points ? set_build(source, form, NULL, threads, mon, out->points)
+                                : status_fail(STATUS_MEMORY);
+    if (result.code || !out->points->order.count) {
         index_free(out);
+        index_none(points, out);
+        return result;
+    }
+    set_sides(source->kern, out);
     return result;
 }
 
 status index_add_queries(const metric_source *source, const metric_points *from, int threads,
                          const monitor *mon, index_search *index)
 {
-    status result =
-        set_build(source, NULL, from, &index->points, threads, mon, &index->form, &index->fresh);
-    index->from = &index->fresh;
+    index->fresh = set_new(index->form, from);
+    status result = index->fresh ? set_build(source, index->form, index->points, threads, mon, index->fresh)
+                                 : status_fail(STATUS_MEMORY);
+    set_sides(source->kern, index);
     return result;
 }

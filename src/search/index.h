@@ -1,39 +1,21 @@
-/* Index: what the level-synchronous search needs besides the points themselves.
+/* Index: what a search needs besides the points themselves.
  *
- * For the candidates, and for queries that are not candidates, an order in cells, bounds, and one of
- * three forms of screening: expansions where weights decay, subspaces where few landmarks say enough of a cell,
- * integers otherwise.
- * Built again whenever hyperparameters change; the tree is not. */
+ * For the candidates, and for queries that are not candidates, an order in cells, bounds, and what a form of screening keeps
+ * (form.h). Built again whenever hyperparameters change. */
 #ifndef VECCHIANN_INDEX_H
 #define VECCHIANN_INDEX_H
 
-#include "bound/cones.h"
-#include "form/frames.h"
-#include "form/screen.h"
-#include "bound/spans.h"
-#include "form/subspace.h"
+#include "form/form.h"
 
 #include <stdint.h>
 
-typedef enum { INDEX_SUBSPACES, INDEX_INTEGERS, INDEX_EXPANSIONS, INDEX_NONE } index_form;
-
 typedef struct {
-    cells order;
-    bounds bound;    /* with terms: INDEX_EXPANSIONS */
-    subspaces space; /* INDEX_SUBSPACES */
-    cones cone;      /* INDEX_SUBSPACES */
-    frames frame;    /* all others */
-    spans span;      /* INDEX_EXPANSIONS */
-    screen integers; /* INDEX_INTEGERS */
-} index_set;
-
-typedef struct {
-    index_form form;
+    const screening_form *form; /* NULL where nothing is kept */
     const metric_points *candidates;
-    double cost;             /* of a search for a point, see query.c; kept with the index */
-    int opened;              /* the candidates' arrays stand in memory that belongs to the caller */
-    index_set points, fresh; /* the candidates; queries that are not candidates */
-    const index_set *from;   /* the queries: one of the two */
+    double cost;              /* of a search for a point, see query.c; kept with the index */
+    int opened;               /* the candidates' arrays stand in memory that belongs to the caller */
+    point_set *points, *fresh; /* the candidates; queries that are not candidates */
+    form_sides on;            /* both, for forms */
 } index_search;
 
 /* An index of candidates laid out in one piece of memory, to be kept, and with it what the metric asks of
@@ -48,15 +30,13 @@ typedef struct {
  * the same shape, so those who keep it tell processes apart by all that these are made of. */
 uint64_t index_print(uint64_t print, size_t count, const double *values);
 
-/* The index of candidates that are the queries too. `structure` is their tree, or NULL to build one.
- * INDEX_SUBSPACES becomes INDEX_NONE, with nothing built, where no cells have small subspaces. All arguments are
- * borrowed and must outlive the index. */
-status index_build(const metric_source *source, const tree *structure, const metric_points *points,
-                   index_form form, int threads, const monitor *mon, index_search *out);
+/* The index of candidates that are the queries too. The form becomes NULL, with nothing built, where it serves no cells. All
+ * arguments are borrowed and must outlive the index. */
+status index_build(const metric_source *source, const metric_points *points,
+                   const screening_form *form, int threads, const monitor *mon, index_search *out);
 
-/* Whether cells may have small subspaces, by the points nearest to a few: little work, without a tree. If it says
- * no, INDEX_SUBSPACES would most likely become INDEX_NONE. */
-status index_outlook(const metric_source *source, const metric_points *points, int *hopeful);
+/* The form of a name; NULL for others. */
+const screening_form *index_form_named(const char *name);
 
 /* An index of nothing, of infinite cost. */
 void index_none(const metric_points *points, index_search *out);

@@ -2,6 +2,8 @@
 #include "search/query.h"
 
 #include "base/scratch.h"
+#include "form/screen.h"
+#include "form/subspace.h"
 
 #include <math.h>
 #include <string.h>
@@ -137,7 +139,7 @@ static int all_are_queries(const query_task *task)
 static status sample_search(const query_task *task, const index_search *index, int sparse,
                             sampled *seen, query_counters *counters, double *queries)
 {
-    const cells *order = &index->points.order;
+    const cells *order = &index->points->order;
     size_t count = 0, room = (size_t)SAMPLE_CELLS * CELLS_MOST;
     int first = first_sampled(task), stays = seen->given != NULL;
     query_task sample = *task;
@@ -187,10 +189,9 @@ static double counted_cost(const query_task *task, const index_search *index,
                            const query_counters *c, double queries)
 {
     double correlation = task->points->m + COST_KERNEL,
-           pair = index->form == INDEX_SUBSPACES ? COST_SUBSPACE
-                  : index->form == INDEX_EXPANSIONS
-                      ? COST_EXPANSION
-                      : screened_cost(task, index->points.integers.bits);
+           pair = index->form == &form_landmarks    ? COST_SUBSPACE
+                  : index->form == &form_expansions ? COST_EXPANSION
+                                                    : screened_cost(task, screen_bits(index->points));
     return COST_QUERY + (c->screened * pair + (COST_CORRELATION * (c->correlations - c->scattered) +
                                                COST_SCATTERED * c->scattered) *
                                                   correlation) /
@@ -207,7 +208,7 @@ static status sample_cost(const query_task *task, int eager, sampled *seen, inde
     if (outcome.code)
         return outcome;
     index->cost = counted_cost(task, index, &c, queries);
-    if (index->form == INDEX_SUBSPACES &&
+    if (index->form == &form_landmarks &&
         index->cost < (eager ? SPARSE_EAGER : SPARSE) * brute_cost(task)) {
         outcome = sample_search(task, index, 0, seen, &c, &queries);
         if (!outcome.code)
@@ -221,27 +222,27 @@ static status sample_cost(const query_task *task, int eager, sampled *seen, inde
 static status settle_index(const query_task *task, int eager, double rival, sampled *seen,
                            index_search *index)
 {
-    index_form held = index->form;
+    const screening_form *held = index->form;
     status outcome = status_ok();
     index->cost = INFINITY;
-    if (held != INDEX_NONE)
+    if (held)
         outcome = sample_cost(task, eager, seen, index);
     double cost = index->cost, best = fmin(rival, fmin(cost, brute_cost(task))), promise = 0.0,
            making = eager ? 0.0 : index_cost(task) / (double)task->count;
-    if (outcome.code || held == INDEX_INTEGERS || !screen_is_fine(task->source, task->points) ||
+    if (outcome.code || held == &form_integers || !screen_is_fine(task->source, task->points) ||
         task->points->n * screened_cost(task, simd->dot_tile8 ? 8 : 16) + making > best)
         return outcome;
     outcome = promised_cost(task, &promise);
     if (outcome.code || promise + making > (eager ? PROMISING_EAGER : PROMISING) * best)
         return outcome;
     index_free(index);
-    outcome = index_build(task->source, task->structure, task->points, INDEX_INTEGERS,
+    outcome = index_build(task->source, task->points, &form_integers,
                           task->threads, task->mon, index);
     if (!outcome.code)
         outcome = sample_cost(task, eager, seen, index);
-    if (!outcome.code && held != INDEX_NONE && index->cost > cost) {
+    if (!outcome.code && held && index->cost > cost) {
         index_free(index);
-        outcome = index_build(task->source, task->structure, task->points, held, task->threads,
+        outcome = index_build(task->source, task->points, held, task->threads,
                               task->mon, index);
         index->cost = cost;
     }
@@ -249,14 +250,14 @@ static status settle_index(const query_task *task, int eager, double rival, samp
 }
 
 /* An index of expansions or of subspaces, or of integers in its place, unless `rival` promises to cost less. */
-static status try_form(const query_task *task, index_form form, int eager, double rival,
+static status try_form(const query_task *task, const screening_form *form, int eager, double rival,
                        sampled *seen, index_search *index)
 {
-    status outcome = form == INDEX_NONE ? status_ok()
-                                        : index_build(task->source, task->structure, task->points,
+    status outcome = !form ? status_ok()
+                                        : index_build(task->source, task->points,
                                                       form, task->threads, task->mon, index);
     if (!outcome.code)
-        outcome = form == INDEX_EXPANSIONS ? sample_cost(task, eager, seen, index)
+        outcome = form == &form_expansions ? sample_cost(task, eager, seen, index)
                                            : settle_index(task, eager, rival, seen, index);
     if (outcome.code)
         index_free(index);
@@ -266,21 +267,14 @@ static status try_form(const query_task *task, index_form form, int eager, doubl
 /* query_index, with the answers of samples. What promises more comes first, the better one stays. */
 static status make_index(const query_task *task, int eager, sampled *seen, index_search *index)
 {
-    tree built = {0};
-    query_task with_tree = *task;
-    int hopeful = 1;
+    int hopeful;
     double promise;
     index_none(task->points, index);
     status outcome = expansions_promise(task, &promise);
     int expand = promise < HARDLY * brute_cost(task),
         first = promise < COST_USUAL * (task->points->m + COST_KERNEL);
-    if (!task->structure && !outcome.code)
-        outcome = index_outlook(task->source, task->points, &hopeful);
-    if (!task->structure && (hopeful || expand) && !outcome.code) {
-        outcome = tree_build(task->points->d, task->points->n, task->points->x, CELLS_LEAF,
-                             task->threads, task->mon, &built);
-        with_tree.structure = &built;
-    }
+    if (!outcome.code)
+        outcome = landmarks_outlook(task->source, task->points, &hopeful);
     for (int turn = 0; turn < 2 && !outcome.code; turn++) {
         index_search other;
         int expansions = turn != first;
@@ -290,10 +284,10 @@ static status make_index(const query_task *task, int eager, sampled *seen, index
         if (expansions && !expand)
             continue;
         index_none(task->points, &other);
-        outcome = try_form(&with_tree,
-                           expansions ? INDEX_EXPANSIONS
-                           : hopeful  ? INDEX_SUBSPACES
-                                      : INDEX_NONE,
+        outcome = try_form(task,
+                           expansions ? &form_expansions
+                           : hopeful  ? &form_landmarks
+                                      : NULL,
                            eager, rival, seen, &other);
         if (!outcome.code && other.cost < index->cost) {
             index_free(index);
@@ -303,7 +297,6 @@ static status make_index(const query_task *task, int eager, sampled *seen, index
     }
     if (outcome.code)
         index_free(index);
-    tree_free(&built);
     return outcome;
 }
 
@@ -343,7 +336,7 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     sampled seen = {.given = all_are_queries(task) ? result->given : NULL};
     if (!index_open(task->source, task->points, task->kept, &index))
         outcome = make_index(task, !choose, &seen, &index);
-    else if (task->predecessors && index.form != INDEX_NONE &&
+    else if (task->predecessors && index.form &&
              task->count > SAMPLE_CELLS * CELLS_MOST) /* it was settled for searches of all */
         outcome = settle_index(task, !choose, INFINITY, &seen, &index);
     if (outcome.code)
@@ -351,26 +344,24 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     /* asked for by name, the level engine may lose a little: what it counts is then what it does */
     int dense = index.cost > (choose ? 0.85 : 2.0) * brute_cost(task) + (choose ? 0.0 : COST_QUERY);
     indexed.index = &index;
-    int few = choose && !dense && query_best_serves(&indexed);
+    int one_by_one = strcmp(method, "best_first") == 0,
+        few = one_by_one || (choose && !dense && query_best_serves(&indexed));
     result->method = few ? "best_first" : choose && dense ? "brute" : "level";
     if (dense)
-        result->note = !choose ? "nothing to skip: by dense tiles"
-                       : index.form == INDEX_NONE
+        result->note = !choose ? "nothing to skip: by tiles of brute force"
+                       : !index.form
                            ? "auto: no index that was likely to pay"
                            : "auto: on a sample, screening left too much for it to pay";
-    else if (few)
+    else if (few && choose)
         result->note = "auto: few queries, each by the cells that promise most";
     else if (choose)
-        result->note = index.form == INDEX_SUBSPACES
-                           ? "auto: cells skipped and screened by subspaces of landmarks"
-                       : index.form == INDEX_EXPANSIONS
-                           ? "auto: panels skipped and pairs screened by kernel expansions"
-                       : index.points.integers.bits == 8 ? "auto: screening with 8-bit integers"
-                                                         : "auto: screening with 16-bit integers";
+        result->note = index.form != &form_integers              ? index.form->note
+                       : screen_bits(index.points) == 8 ? "auto: screening with 8-bit integers"
+                                                        : "auto: screening with 16-bit integers";
     if (!dense && task->from != task->points)
         outcome = index_add_queries(task->source, task->from, task->threads, task->mon, &index);
     /* where blocks meet in pairs, all queries have to be there */
-    if (seen.answered && (dense || index.form != INDEX_INTEGERS || task->predecessors)) {
+    if (seen.answered && (dense || !index.form->screen_both || task->predecessors)) {
         rest = leave_unanswered(&seen, &indexed);
         query_counters_add(&result->counters, &seen.counters);
         if (!rest)
@@ -378,7 +369,7 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     }
     if (!outcome.code && indexed.count)
         outcome = dense ? query_brute(&indexed, result)
-                  : few ? query_best_cells(&indexed, result)
+                  : few ? query_best(&indexed, result)
                         : query_level(&indexed, result);
 done:
     index_free(&index);
@@ -387,20 +378,21 @@ done:
     return outcome;
 }
 
-/* Best-first search by the index if there is one, by the tree otherwise. */
-static status run_best(const query_task *task, query_result *result)
+/* Best-first search within a budget, in cells and bounds of any form. */
+static status run_limited(const query_task *task, query_result *result)
 {
     index_search index;
     query_task indexed = *task;
     status outcome = status_ok();
-    if (isfinite(task->budget) || !index_open(task->source, task->points, task->kept, &index) ||
-        index.form == INDEX_NONE)
-        return query_best_nodes(task, result);
-    if (task->from != task->points)
+    result->method = "best_first";
+    if (!index_open(task->source, task->points, task->kept, &index) || !index.form)
+        outcome = index_build(task->source, task->points, &form_dense,
+                              task->threads, task->mon, &index);
+    if (!outcome.code && task->from != task->points)
         outcome = index_add_queries(task->source, task->from, task->threads, task->mon, &index);
     indexed.index = &index;
     if (!outcome.code)
-        outcome = query_best_cells(&indexed, result);
+        outcome = query_best(&indexed, result);
     index_free(&index);
     return outcome;
 }
@@ -421,10 +413,8 @@ static status run_plain(const char *method, const query_task *task, query_result
         result->method = "brute";
         return query_brute(task, result);
     }
-    if (strcmp(method, "best_first") == 0) {
-        result->method = "best_first";
-        return run_best(task, result);
-    }
+    if (isfinite(task->budget))
+        return run_limited(task, result);
     if (strcmp(method, "auto") == 0 && too_few(task)) {
         result->method = "brute";
         result->note = "auto: too few points or queries to repay an index";
@@ -435,8 +425,8 @@ static status run_plain(const char *method, const query_task *task, query_result
 
 /* Predecessors: the queries of limits below n and not below n / PREFIX_SHRINK are searched in an index of
  * the first n points, so that at least a quarter of what an index holds is admissible and early points
- * cost little; then the same for the first n / PREFIX_SHRINK points, and so on. The tree serves the
- * first round; prefixes get their own. */
+ * cost little; then the same for the first n / PREFIX_SHRINK points, and so on. What was kept serves
+ * the first round. */
 static status run_prefixes(const char *method, const query_task *task, query_result *result)
 {
     int *rows = scratch_alloc(task->count + 1, sizeof(int));
@@ -468,10 +458,8 @@ static status run_prefixes(const char *method, const query_task *task, query_res
         round.limits = limits;
         round.count = count;
         round.mon = &mon;
-        if (n < task->points->n) {
-            round.structure = NULL;
+        if (n < task->points->n)
             round.kept = (index_pack){NULL, 0, 0};
-        }
         if (count) {
             int brief = n < PREFIX_LEAST && isinf(task->budget);
             outcome = run_plain(brief ? "brute" : method, &round, result);

@@ -13,15 +13,6 @@
 #include "model/metric.h"
 #include "base/status.h"
 
-typedef struct {
-    double nodes;        /* nodes of the tree visited */
-    double bounds;       /* bounds evaluated on a node and a query */
-    double pruned;       /* of these, those that skipped the node */
-    double screened;     /* pairs screened by an interval for their correlation */
-    double correlations; /* residual correlations evaluated in double precision */
-    double scattered;    /* of these, those of candidates that few queries share */
-} query_counters;
-
 static inline void query_counters_add(query_counters *sum, const query_counters *more)
 {
     sum->nodes += more->nodes;
@@ -46,7 +37,6 @@ typedef struct {
     double budget; /* largest number of correlations evaluated for a query; INFINITY is exact */
     const metric_source
         *source; /* what the features come from, for what bounds and screens are made of */
-    const tree *structure;     /* the tree of the candidates, or NULL */
     index_pack kept;           /* an index of the candidates that was kept, or none */
     const index_search *index; /* set by the dispatcher for engines that need it */
     const monitor *mon;
@@ -90,8 +80,7 @@ static inline void query_close(const query_task *task, size_t q, kbest *best, qu
 status query_brute(const query_task *task, query_result *result);
 status query_level(const query_task *task, query_result *result);
 
-status query_best_nodes(const query_task *task, query_result *result); /* by the tree */
-status query_best_cells(const query_task *task, query_result *result); /* by the index */
+status query_best(const query_task *task, query_result *result);
 
 /* Whether queries are so few, and so far apart, that best-first search of the index is faster than blocks. */
 int query_best_serves(const query_task *task);
@@ -101,7 +90,7 @@ int query_best_serves(const query_task *task);
 status query_index(const query_task *task, int eager, index_search *index);
 
 /* Runs the named method: "brute", "level", "best_first", or "auto", which chooses. A finite budget is
- * for best_first, which the other two tree methods then become. */
+ * for best_first, which the other two then become. */
 status query_run(const char *method, const query_task *task, query_result *result);
 
 #endif

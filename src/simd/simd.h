@@ -104,21 +104,6 @@ typedef struct {
     float noise, rounding, most, dot, product, cosine, sine;
 } simd_skip_cell;
 
-/* Queries by their coordinates in a span (rank x stride), their distances from it, and cosine and sine of the angles within
- * which lies all that they want. */
-typedef struct {
-    const float *psi;
-    size_t stride;
-    const float *tail, *cosine, *sine;
-} simd_cone_queries;
-
-/* A cone by the coordinates of its axis in that span, its distance from it and the error of a correlation, and cosine
- * and sine of its opening. */
-typedef struct {
-    const float *psi;
-    float tail, error, cosine, sine;
-} simd_cone;
-
 /* Queries of a panel: threshold, noise_q times the largest, 1 / gain, and cosine and sine of the angle with their span
  * (spans.h). From these come the smallest bound and the smallest max_y |psi_y| that matter to each, negative where all do. */
 typedef struct {
@@ -227,12 +212,6 @@ typedef struct {
      * distance from the span of its own cell's landmarks; 0 where it is never done. */
     void (*skip_limits)(int count, const simd_skip *queries, const simd_skip_cell *cell,
                         float *limit, float *least);
-
-    /* Of `count` queries those that want nothing of a cone, q with
-     *     |sum_r psi[r] psi_q[r]| + tail tail_q + error < cos(angle_q + opening),
-     * are active in a bit set no longer. */
-    void (*cone_members)(int count, int rank, const simd_cone_queries *queries,
-                         const simd_cone *cone, uint64_t *active);
 
     /* upper[j] = up (gain[j] radial(s2_j) + sum_u weight[u] reach[u * SIMD_WIDTH + j]), j < SIMD_WIDTH, s2_j the squared
      * distance between the box (low, high) and that of column j, lows[u * SIMD_WIDTH + j] and so on. */

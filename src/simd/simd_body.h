@@ -800,33 +800,6 @@ static void NAME(product_lengths)(int count, int rank, const float *b, size_t st
     }
 }
 
-static void NAME(cone_members)(int count, int rank, const simd_cone_queries *queries,
-                               const simd_cone *cone, uint64_t *active)
-{
-    const uint64_t both = ((uint64_t)1 << (2 * FLANES)) - 1;
-    for (int q = 0; q < count; q += 2 * FLANES) {
-        vf rho[2] = {FSPLAT(0.0f), FSPLAT(0.0f)};
-        const float *psi = queries->psi + q;
-        uint64_t left = 0;
-        if (!(active[q / 64] >> q % 64 & both))
-            continue;
-        for (int r = 0; r < rank; r++, psi += queries->stride)
-#pragma GCC unroll 2
-            for (int h = 0; h < 2; h++)
-                rho[h] = FMA32(FSPLAT(cone->psi[r]), FLOAD(psi + h * FLANES), rho[h]);
-#pragma GCC unroll 2
-        for (int h = 0; h < 2; h++) {
-            size_t at = q + h * FLANES;
-            vf near = (vf)((vs)rho[h] & INT32_MAX) + FSPLAT(cone->error) +
-                      FSPLAT(cone->tail) * FLOAD(queries->tail + at),
-               reach = FSPLAT(cone->cosine) * FLOAD(queries->cosine + at) -
-                       FSPLAT(cone->sine) * FLOAD(queries->sine + at);
-            left |= (uint64_t)NAME(reaching32)(near, reach) << (h * FLANES);
-        }
-        active[q / 64] &= left << q % 64 | ~(both << q % 64);
-    }
-}
-
 static inline vf NAME(root32)(vf x)
 {
 #if VECTOR_BYTES == 64
@@ -1487,7 +1460,6 @@ static const simd_table NAME(table) = {
     .multiply32 = NAME(multiply32),
     .squared_lengths = NAME(squared_lengths),
     .product_lengths = NAME(product_lengths),
-    .cone_members = NAME(cone_members),
     .skip_limits = NAME(skip_limits),
     .order_pairs = NAME(order_pairs),
     .distances = NAME(distances),

@@ -157,3 +157,15 @@ dense_laplace <- function(K, family, data, phi, beta) {
   loglik <- joint(b) - as.numeric(determinant(diag(length(b)) + K * rep(W, each = length(b)))$modulus) / 2
   list(eta = fixed + b, b = b, W = W, loglik = loglik)
 }
+
+# The tree with one array of its index changed: single-precision numbers, double ones or integers.
+damaged <- function(tree, field, change, size = 4, what = "double") {
+  fields <- .Call(C_tree_index_fields, tree$gp, tree)
+  at <- match(field, fields$name)
+  stopifnot(!is.na(at))
+  bytes <- fields$at[at] + seq_len(fields$bytes[at])
+  values <- readBin(tree$index[bytes], what, fields$bytes[at] / size, size)
+  tree$index[bytes] <- writeBin(change(values), raw(), size)
+  tree$index <- .Call(C_tree_seal, tree$index) # or the change would be refused
+  tree
+}

@@ -33,7 +33,7 @@ test_that("bad hyperparameters are refused by name", {
 
 test_that("every family has its values", {
   x <- cbind(c(0, 0.01, 0.3, 1, 2.5, 40), 1)
-  for (family in kernel_families) for (lengthscale in list(0.7, c(0.7, 2))) {
+  for (family in kernel_families()) for (lengthscale in list(0.7, c(0.7, 2))) {
     kernel <- gp_kernel(family, 3, lengthscale, if (family == "matern") 1.1)
     gp <- residual_gp(x, kernel, inducing = 0)
     expect_equal(residual_correlation(gp), oracle_covariance(kernel, x, x) / 3, tolerance = 1e-13, label = family)
@@ -123,4 +123,8 @@ test_that("a kernel edited by hand is refused where it enters", {
   refused(edited(lengthscale = -1), "`kernel\\$lengthscale` must be positive and finite, not -1")
   whole <- edited(lengthscale = 2L, variance = 3L)
   expect_identical(residual_gp(1:5, whole, 2:3), residual_gp(1:5, edited(lengthscale = 2, variance = 3), 2:3))
+})
+
+test_that("the families are those of the table in C, in the order of the usage", {
+  expect_identical(eval(formals(gp_kernel)$family), kernel_families())
 })

@@ -41,7 +41,7 @@ test_that("includes point to earlier layers only", {
                    "^src/partition/tree.c:2: .*bounds.h")
   expect_violation(lint_of("src/simd/simd.h" = "  #  include \"base/linalg.h\""), "^src/simd/simd.h:1: .*linalg.h")
   expect_violation(lint_of("src/model/kernel.c" = "#include \"nowhere.h\""), "nowhere.h")
-  expect_identical(lint_of("src/search/query_level.c" = c("#include \"search/query.h\"", "#include \"partition/tree.h\"")), character())
+  expect_identical(lint_of("src/search/level.c" = c("#include \"search/query.h\"", "#include \"partition/tree.h\"")), character())
   expect_identical(lint_of("src/model/kernel.c" = c("/*", "#include \"model/metric.h\"", "*/")), character())
 })
 
@@ -51,10 +51,10 @@ test_that("a file that no layer names is a violation", {
 })
 
 test_that("files of one folder keep to its rows, and what is compiled is listed", {
-  level <- "#include \"search/query_level.h\""
-  expect_identical(lint_of("src/search/query_level_pairs.c" = level), character())
-  expect_violation(lint_of("src/search/query.c" = level), "^src/search/query.c:1: .*query_level.h")
-  expect_violation(lint_of("src/search/query_brute.c" = level), "^src/search/query_brute.c:1: .*query_level.h")
+  level <- "#include \"search/level.h\""
+  expect_identical(lint_of("src/search/mutual.c" = level), character())
+  expect_violation(lint_of("src/search/query.c" = level), "^src/search/query.c:1: .*level.h")
+  expect_violation(lint_of("src/search/brute.c" = level), "^src/search/brute.c:1: .*level.h")
   expect_violation(lint_of("src/Makevars" = c("OBJECTS = \\", "    init.o \\", "    model/kernel.o")),
                    "OBJECTS has model/kernel.o")
   expect_violation(lint_of("src/Makevars" = "OBJECTS = init.o", "src/base/linalg.c" = ""), "OBJECTS lacks base/linalg.o")

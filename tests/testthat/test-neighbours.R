@@ -12,7 +12,7 @@ expect_all_modes <- function(gp, k, label) {
 test_that("neighbours are the oracle's over kernels, dimensions, m and k", {
   on_one_thread()
   set.seed(1)
-  for (family in kernel_families) for (d in c(1, 2, 3, 5, 10)) for (m in c(0, 3, 40)) {
+  for (family in kernel_families()) for (d in c(1, 2, 3, 5, 10)) for (m in c(0, 3, 40)) {
     kernel <- gp_kernel(family, 2, if (d == 3) c(0.2, 0.5, 2) else 0.15 * d, if (family == "matern") 0.9)
     gp <- residual_gp(inputs("uniform", 131, d), kernel, inducing = m, seed = 1)
     expect_all_modes(gp, sample(c(1, 7, 30), 1), paste(family, "d", d, "m", m))
@@ -354,6 +354,18 @@ test_that("a budget makes the search approximate, and more of it better", {
   expect_output(print(found[[1]]), "approximate")
 })
 
+test_that("a budget of all candidates and more is exact, and is never exceeded", {
+  set.seed(44)
+  for (n in c(1, 2, 40, 300)) {
+    gp <- residual_gp(inputs("uniform", n, 2), gp_kernel(lengthscale = 0.2), inducing = min(n - 1, 3), seed = 1)
+    for (budget in c(1, 7, n, 1e300)) for (predecessors in c(FALSE, TRUE)) {
+      nn <- residual_knn(gp, 5, budget = budget, predecessors = predecessors)
+      expect_lte(nn$stats[["correlations"]] / n, budget)
+      if (budget >= n) expect_identical(nn$id, residual_knn(gp, 5, predecessors = predecessors, method = "brute")$id)
+    }
+  }
+})
+
 test_that("best-first search of one point looks at few others, on inducing inputs too", {
   set.seed(17)
   x <- inputs("uniform", 6000, 2)
@@ -368,7 +380,7 @@ test_that("best-first search of one point looks at few others, on inducing input
   expect_lt(plain$stats[["correlations"]] / 6000, 60)
 })
 
-test_that("best-first search skips by angles where features are all that is known, or goes by tiles", {
+test_that("best-first search skips where features are all that is known, and goes by tiles where nothing can be skipped", {
   set.seed(18)
   x <- cbind(runif(6000))
   gp <- residual_gp(x, gp_kernel("rbf", lengthscale = 0.005), inducing = 20, selection = "random")
@@ -377,7 +389,7 @@ test_that("best-first search skips by angles where features are all that is know
   angles <- residual_knn(own, 10, method = "best_first")
   expect_identical(angles[c("id", "dist")], brute[c("id", "dist")])
   expect_lt(angles$stats[["correlations"]], brute$stats[["correlations"]] / 2)
-  rough <- residual_gp(inputs("uniform", 6000, 6), gp_kernel("matern12", lengthscale = 2), inducing = 20, seed = 1)
+  rough <- residual_gp(inputs("uniform", 4000, 5), gp_kernel("matern52", lengthscale = 2.24), inducing = 100, seed = 1)
   expect_match(residual_knn(rough, 10, queries = 1:20, method = "best_first")$note, "brute force")
 })
 

@@ -3,7 +3,7 @@ square <- matrix(runif(300), 150, 2, dimnames = list(NULL, c("east", "north")))
 
 test_that("factor, features and variances are those of the definition", {
   on_one_thread()
-  for (family in kernel_families) for (d in c(1, 2, 5)) for (m in c(0, 1, 12)) {
+  for (family in kernel_families()) for (d in c(1, 2, 5)) for (m in c(0, 1, 12)) {
     x <- inputs("uniform", 60, d)
     kernel <- gp_kernel(family, 2.5, if (d == 2) c(0.3, 0.6) else 0.4, if (family == "matern") 1.2)
     gp <- residual_gp(x, kernel, inducing = m, seed = 1)

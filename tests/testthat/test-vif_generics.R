@@ -99,6 +99,7 @@ test_that("intervals of the mean are Wald's, those of covariance parameters from
   expect_equal(confint(fit, "z", level = 0.9)[1, ], coef(fit)[["z"]] + c(-1, 1) * qnorm(0.95) * error[["z"]], ignore_attr = TRUE)
   bare <- fit
   bare$fisher <- NULL
+  bare <- sealed(bare)
   expect_identical(rownames(confint(bare)), c("(Intercept)", "z", "noise"))
   expect_error(confint(bare, "nugget"), "holds no information matrix")
   expect_error(vcov(bare, "covariance"), "holds no information matrix")
@@ -106,6 +107,7 @@ test_that("intervals of the mean are Wald's, those of covariance parameters from
   known <- fit
   known$fisher <- matrix(c(20, 5, 2, 5, 30, 1, 2, 1, 80), 3)
   known$bounded <- character()
+  known <- sealed(known)
   V <- solve(known$fisher)
   estimate <- coef(fit, "covariance")
   expect_equal(vcov(known, "covariance"), V * outer(estimate, estimate), ignore_attr = TRUE)

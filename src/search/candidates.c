@@ -1,29 +1,28 @@
-#include "search/query_level.h"
+#include "search/level.h"
 
 #include "base/scratch.h"
 
 #include <string.h>
 
 #define DENSE_PAYS 4 /* how many times faster a pair is in the tiles of brute force than alone */
-#define GIVE_UP                                                                                    \
-    32 /* one of so many points evaluated alone, and no end to it: tiles serve the query better */
-#define GIVE_UP_LATE 4 /* the same where few queries come to it, which share no tiles */
 #define FIRST_PANELS                                                                               \
     4 /* before so many, a special query's k-best says little of how many it needs */
 
 /* ---- candidates of one query ---------------------------------------------------------------- */
 
 /* Evaluates candidates first .. count - 1 exactly, into the k-best. */
-static void resolve(level_scratch *s, level_block *b, int q, int first)
+static void resolve(level_scratch *s, block *b, int q, int first)
 {
     const query_task *task = s->task;
-    candidates *kept = &b->kept[q];
-    kbest *best = &b->best[q];
+    candidates *kept = &b->candidates->kept[q];
+    kbest *best = &b->candidates->best[q];
     int *id = kept->id + first, all = kept->count - first, found = 0;
+    double left = task->budget - b->candidates->spent[q];
+    all = all < left ? all : (int)left;
     kept->count = first;
     s->counters.correlations += all;
     s->counters.scattered += all;
-    b->spent[q] += all;
+    b->candidates->spent[q] += all;
     metric_distances(task->kern, task->from, b->row[q], task->points, id, all, s->dist);
     for (int i = 0; i < all; i++) {
         s->dist[found] = s->dist[i];
@@ -53,10 +52,10 @@ static void resolve(level_scratch *s, level_block *b, int q, int first)
 }
 
 /* The k-th largest lower bound known, from below. */
-static void raise_threshold(level_scratch *s, level_block *b, int q)
+static void raise_threshold(level_scratch *s, block *b, int q)
 {
-    candidates *kept = &b->kept[q];
-    const kbest *best = &b->best[q];
+    candidates *kept = &b->candidates->kept[q];
+    const kbest *best = &b->candidates->best[q];
     int k = s->task->k, known = kept->count + best->size;
     if (known < k)
         return;
@@ -74,24 +73,24 @@ static void raise_threshold(level_scratch *s, level_block *b, int q)
     b->tau[q] = simd->reached_by(lows, known, k, b->tau[q] > 0.0f ? b->tau[q] : 0.0f);
 }
 
-static void drop_hopeless(level_block *b, int q)
+static void drop_hopeless(block *b, int q)
 {
-    candidates *kept = &b->kept[q];
+    candidates *kept = &b->candidates->kept[q];
     kept->count = simd->drop_intervals(kept->count, b->tau[q], kept->id, kept->low, kept->high);
 }
 
-static void settle(level_scratch *s, level_block *b, int q)
+static void settle(level_scratch *s, block *b, int q)
 {
     raise_threshold(s, b, q);
     drop_hopeless(b, q);
-    b->settled[q] = b->kept[q].count;
+    b->candidates->settled[q] = b->candidates->kept[q].count;
 }
 
 /* Where much is still in play, puts those that make the threshold last and returns where they start:
  * evaluated first, they spare about half of the others. */
-static int make_threshold(level_scratch *s, level_block *b, int q)
+static int make_threshold(level_scratch *s, block *b, int q)
 {
-    candidates *kept = &b->kept[q];
+    candidates *kept = &b->candidates->kept[q];
     if ((kept->count - 1) / 2 < s->task->k)
         return kept->count;
     int below = 0;
@@ -110,7 +109,7 @@ static int make_threshold(level_scratch *s, level_block *b, int q)
 }
 
 /* Leaves a query of a block to brute force; 0 without memory. */
-static int defer(level_scratch *s, const level_block *b, int q)
+static int defer(level_scratch *s, const block *b, int q)
 {
     if (s->deferrals == s->deferral_room) {
         int room = 2 * s->deferral_room + 64;
@@ -120,77 +119,94 @@ static int defer(level_scratch *s, const level_block *b, int q)
         s->deferred = more;
         s->deferral_room = room;
     }
-    s->deferred[s->deferrals++] = (int)b->query[q];
+    s->deferred[s->deferrals++] = (int)b->candidates->query[q];
     return 1;
 }
 
 /* Evaluates candidates first .. count - 1 to make room, and raises the threshold; but a query that intervals do not
  * serve is given up, where that costs too much. Returns whether more may be done for it. */
-static int make_room(level_scratch *s, level_block *b, int q, int first)
+static int make_room(level_scratch *s, block *b, int q, int first)
 {
-    candidates *kept = &b->kept[q];
-    int share = s->task->index->form == INDEX_EXPANSIONS ? GIVE_UP_LATE : GIVE_UP;
-    if ((int64_t)share * (b->spent[q] + kept->count - first) > b->limit[q] && defer(s, b, q)) {
+    candidates *kept = &b->candidates->kept[q];
+    int share = s->task->index->form->give_up;
+    if ((int64_t)share * (b->candidates->spent[q] + kept->count - first) > b->limit[q] && defer(s, b, q)) {
         bitset_remove(&b->active, q);
         b->tau[q] = INFINITY;
-        kept->count = b->settled[q] = b->best[q].size = 0;
+        kept->count = b->candidates->settled[q] = b->candidates->best[q].size = 0;
         return 0;
     }
     resolve(s, b, q, first);
     settle(s, b, q);
-    return kept->count > b->capacity / 2;
+    return kept->count > b->candidates->capacity / 2;
 }
 
 /* Makes room: by raising the threshold, then by making it exact, then by evaluating everything. */
-static void compact(level_scratch *s, level_block *b, int q)
+static void compact(level_scratch *s, block *b, int q)
 {
     if (b->tau[q] == INFINITY) { /* given up before */
-        b->kept[q].count = 0;
+        b->candidates->kept[q].count = 0;
         return;
     }
     settle(s, b, q);
-    if (b->kept[q].count > b->capacity / 2 && make_room(s, b, q, make_threshold(s, b, q)))
+    if (b->candidates->kept[q].count > b->candidates->capacity / 2 && make_room(s, b, q, make_threshold(s, b, q)))
         make_room(s, b, q, 0);
 }
 
 /* After something was kept: raises the threshold from time to time, and makes room where it must. */
-static void keep_in_bounds(level_scratch *s, level_block *b, int q)
+static void keep_in_bounds(level_scratch *s, block *b, int q)
 {
-    int count = b->kept[q].count, k = s->task->k;
-    int fresh = count - b->settled[q];
+    int count = b->candidates->kept[q].count, k = s->task->k;
+    int fresh = count - b->candidates->settled[q];
     int first = b->tau[q] < 0.0f && count / 2 >= k, /* as early as possible */
-        more = (s->task->index->form == INDEX_INTEGERS ? fresh : fresh / 2) >= k;
-    if (count >= b->capacity)
+        more = fresh / s->task->index->form->settle >= k;
+    if (count >= b->candidates->capacity)
         compact(s, b, q);
     else if (first || more)
         settle(s, b, q);
 }
 
-void level_keep(level_scratch *s, level_block *b, int q, const int *ids, uint32_t mask,
+void level_keep(level_scratch *s, block *b, int q, const int *ids, uint32_t mask,
                 const simd_interval_row *row)
 {
-    candidates *kept = &b->kept[q];
+    candidates *kept = &b->candidates->kept[q];
     int at = kept->count;
     kept->count += simd->append_intervals(mask, ids, b->limit[q], s->task->self ? b->row[q] : -1,
                                           row, kept->id + at, kept->low + at, kept->high + at);
     keep_in_bounds(s, b, q);
 }
 
-void level_keep_one(level_scratch *s, level_block *b, int q, int id, float low, float high)
+void level_keep_one(level_scratch *s, block *b, int q, int id, float low, float high)
 {
-    candidates *kept = &b->kept[q];
+    candidates *kept = &b->candidates->kept[q];
     kept->id[kept->count] = id;
     kept->low[kept->count] = low > 0.0f ? low : 0.0f;
     kept->high[kept->count++] = high;
     keep_in_bounds(s, b, q);
 }
 
+static void sink_keep(form_sink *self, int q, const int *ids, uint32_t mask, const simd_interval_row *row)
+{
+    level_sink *to = (level_sink *)self;
+    level_keep(to->scratch, to->into, q, ids, mask, row);
+}
+
+static void sink_keep_one(form_sink *self, int q, int id, float low, float high)
+{
+    level_sink *to = (level_sink *)self;
+    level_keep_one(to->scratch, to->into, q, id, low, high);
+}
+
+level_sink level_sink_of(level_scratch *s, block *into)
+{
+    return (level_sink){{sink_keep, sink_keep_one, &s->counters}, s, into};
+}
+
 void level_raise_thresholds(level_scratch *s, int count, const int *members)
 {
-    level_block *b = s->block;
+    block *b = s->block;
     for (int i = 0; i < count; i++) {
         int q = members[i];
-        if (b->kept[q].count != b->settled[q])
+        if (b->candidates->kept[q].count != b->candidates->settled[q])
             settle(s, b, q);
     }
 }
@@ -208,14 +224,14 @@ static void fetch_ahead(const metric_points *points, const candidates *kept)
  * that follow each other want much the same candidates. */
 void level_finish(level_scratch *s, const int *members, int count)
 {
-    level_block *b = s->block;
+    block *b = s->block;
     for (int i = 0; i < count; i++) {
         int q = members[i];
         if (i + 1 < count)
-            fetch_ahead(s->task->points, &b->kept[members[i + 1]]);
+            fetch_ahead(s->task->points, &b->candidates->kept[members[i + 1]]);
         settle(s, b, q);
         int first = make_threshold(s, b, q);
-        if (first < b->kept[q].count) {
+        if (first < b->candidates->kept[q].count) {
             resolve(s, b, q, first);
             settle(s, b, q);
         }
@@ -225,17 +241,33 @@ void level_finish(level_scratch *s, const int *members, int count)
 
 /* ---- special queries ------------------------------------------------------------------------ */
 
+/* Raises the threshold by the k-best alone. */
+static void set_threshold(block *b, int q)
+{
+    const kbest *best = &b->candidates->best[q];
+    if (kbest_full(best))
+        b->tau[q] = (float)(1.0 - pow(best->dist[kbest_worst(best)], 2.0)) - 1e-6f;
+}
+
+void level_take(level_scratch *s, int q, int id)
+{
+    block *b = s->block;
+    candidates *kept = &b->candidates->kept[q];
+    kept->id[kept->count] = id;
+    kept->count += id >= 0 && id < b->limit[q] && !(s->task->self && id == b->row[q]);
+}
+
+void level_resolve(level_scratch *s, int q)
+{
+    resolve(s, s->block, q, 0);
+    set_threshold(s->block, q);
+}
+
 static void resolve_panel(level_scratch *s, int q, int panel)
 {
-    level_block *b = s->block;
-    const int *ids = s->task->index->points.order.ids + (size_t)panel * SCREEN_COLS;
-    int self = s->task->self ? b->row[q] : -1;
-    candidates *kept = &b->kept[q];
-    for (int j = 0; j < SCREEN_COLS; j++) {
-        kept->id[kept->count] = ids[j];
-        kept->count += ids[j] >= 0 && ids[j] < b->limit[q] && ids[j] != self;
-    }
-    resolve(s, b, q, 0);
+    for (int j = 0; j < SCREEN_COLS; j++)
+        level_take(s, q, s->task->index->points->order.ids[(size_t)panel * SCREEN_COLS + j]);
+    level_resolve(s, q);
 }
 
 /* The same where panels keep terms: rho is a weight of the points, but for its size. `lows` has the k largest lower
@@ -243,8 +275,8 @@ static void resolve_panel(level_scratch *s, int q, int panel)
  * whether there is room for more. */
 static int keep_special_panel(level_scratch *s, int q, int input, int panel, kbest *lows)
 {
-    level_block *b = s->block;
-    const index_set *points = &s->task->index->points;
+    block *b = s->block;
+    const point_set *points = s->task->index->points;
     const bounds *bound = &points->bound;
     const bounds_terms *terms = &bound->terms;
     const int *ids = points->order.ids + (size_t)panel * SCREEN_COLS;
@@ -253,7 +285,7 @@ static int keep_special_panel(level_scratch *s, int q, int input, int panel, kbe
     const float *weights = terms->weights + ((size_t)panel * terms->most + place) * SCREEN_COLS;
     float upper = s->special_upper[panel], size = (float)(b->gain[q] * bounds_special_size(bound)),
           error = 1.001f * b->noise[q] * (float)bound->most_noise + 4e-6f * upper;
-    candidates *kept = &b->kept[q];
+    candidates *kept = &b->candidates->kept[q];
     for (int j = 0; j < SCREEN_COLS; j++) {
         float value = place < 0 ? 0.0f : size * fabsf(weights[j]),
               low = place < 0 || value < error ? 0.0f : value - error,
@@ -267,17 +299,17 @@ static int keep_special_panel(level_scratch *s, int q, int input, int panel, kbe
         kept->low[kept->count] = low;
         kept->high[kept->count++] = high;
     }
-    if (kept->count >= b->capacity)
+    if (kept->count >= b->candidates->capacity)
         drop_hopeless(b, q);
-    return kept->count < b->capacity;
+    return kept->count < b->candidates->capacity;
 }
 
 /* Leaves a query to brute force if it would take too many panels below `high`: tiles are some times
  * faster for each pair. Returns whether it has. */
 static int defer_special(level_scratch *s, int q, float needed, float high)
 {
-    const level_block *b = s->block;
-    int panels = s->task->index->points.order.panels, left = 0;
+    const block *b = s->block;
+    int panels = s->task->index->points->order.panels, left = 0;
     for (int p = 0; p < panels; p++)
         left += s->special_upper[p] >= needed && s->special_upper[p] < high;
     if (DENSE_PAYS * left < panels)
@@ -290,7 +322,7 @@ static int defer_special(level_scratch *s, int q, float needed, float high)
  * gain of a panel bounds their products. */
 static float bound_panels(level_scratch *s, int input, double size, double slack)
 {
-    const index_set *points = &s->task->index->points;
+    const point_set *points = s->task->index->points;
     const bounds *b = &points->bound;
     const cells *order = &points->order;
     const float *reach = b->special_reach ? b->special_reach + (size_t)input * order->panels : NULL;
@@ -309,10 +341,9 @@ static float bound_panels(level_scratch *s, int input, double size, double slack
 /* A query on an inducing input: panels by their bound, in bands of falling height. */
 void level_search_special(level_scratch *s, int q)
 {
-    level_block *b = s->block;
-    const index_set *points = &s->task->index->points;
-    const bounds *from = &s->task->index->from->bound;
-    const kbest *best = &b->best[q];
+    block *b = s->block;
+    const point_set *points = s->task->index->points;
+    const bounds *from = &s->task->index->on.from->bound;
     int input = from->special.inputs[from->special.rank[b->row[q]]], panels = points->order.panels,
         taken = 0;
     double up = 1.0 + 1e-6, slack = b->noise[q] * points->bound.most_noise * up,
@@ -323,10 +354,7 @@ void level_search_special(level_scratch *s, int q)
     kbest lows = {s->task->k, 0, s->low_dist, s->low_id, 0};
     b->tau[q] = -1.0f;
     for (float high = INFINITY, low = 0.5f * most;; high = low, low *= 0.5f) {
-        float needed = terms ? b->tau[q]
-                       : kbest_full(best)
-                           ? (float)(1.0 - pow(best->dist[kbest_worst(best)], 2.0)) - 1e-6f
-                           : -1.0f;
+        float needed = b->tau[q];
         if (high < needed)
             break;
         low = low < 1e-6f * most ? -1.0f : low;

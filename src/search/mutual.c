@@ -1,7 +1,7 @@
-/* All points as queries, screened by integers: blocks meet in pairs, and the product of two points serves
+/* All points as queries, a form that can screen both ways: blocks meet in pairs, and the product of two points serves
  * both of them. That wants thresholds and candidates of all queries at once, so it is done in waves of
  * PAIRS_WAVE blocks: within a wave a product serves twice, with cells outside of it once. */
-#include "search/query_level.h"
+#include "search/level.h"
 
 #include "base/scratch.h"
 
@@ -20,7 +20,7 @@ typedef struct {
 } meeting;
 
 typedef struct {
-    level_block *blocks;
+    block *blocks;
     int first, count; /* cells of the wave */
     meeting *meetings;
     int total, next; /* meetings; blocks that were taken, or meetings: all before are */
@@ -33,7 +33,7 @@ int level_pairs_capacity(const query_task *task) { return level_room_for(task, 3
 int level_pairs_blocks(const query_task *task)
 {
     size_t lists = 3 * sizeof(float) * BITSET_SIZE * LEVEL_ROOM(level_pairs_capacity(task)),
-           most = PAIRS_BYTES / lists, count = (size_t)task->index->points.order.count;
+           most = PAIRS_BYTES / lists, count = (size_t)task->index->points->order.count;
     most = most < PAIRS_WAVE ? most : PAIRS_WAVE;
     return (int)(count < most ? count : most);
 }
@@ -41,7 +41,7 @@ int level_pairs_blocks(const query_task *task)
 int level_pairs_serve(const query_task *task)
 {
     const index_search *index = task->index;
-    return index->form == INDEX_INTEGERS && task->self && !task->predecessors && !task->rows &&
+    return index->form->screen_both && task->self && !task->predecessors && !task->rows &&
            level_pairs_blocks(task) >= PAIRS_SPARE * task->threads;
 }
 
@@ -60,7 +60,7 @@ static int take_block(level_scratch *s, wave *w)
 static int open_block(level_scratch *s, void *context)
 {
     wave *w = context;
-    const cells *order = &s->task->index->points.order;
+    const cells *order = &s->task->index->points->order;
     if (!take_block(s, w))
         return 0;
     int cell = w->first + (int)(s->block - w->blocks), first = order->first[cell];
@@ -100,23 +100,26 @@ static int meet(level_scratch *s, void *context)
     meeting *pair = take_meeting(w);
     if (!pair)
         return 0;
-    level_block *sides[2] = {&w->blocks[pair->a], &w->blocks[pair->b]};
-    int members[2][BITSET_SIZE], count[2];
+    block *sides[2] = {&w->blocks[pair->a], &w->blocks[pair->b]};
+    int everyone[BITSET_SIZE], count[2];
+    bitset left[2];
     for (int side = 0; side < 2; side++) {
         s->block = sides[side];
-        bitset left = level_bound(s, sides[1 - side]->cell);
-        count[side] = bitset_members(&left, members[side]);
+        left[side] = level_bound(s, sides[1 - side]->cell);
+        count[side] = bitset_count(&left[side]);
     }
     int64_t all = (int64_t)sides[0]->count * sides[1]->count;
     if ((int64_t)count[0] * sides[1]->count + (int64_t)count[1] * sides[0]->count > all) {
+        const index_search *index = s->task->index;
+        level_sink one = level_sink_of(s, sides[0]), other = level_sink_of(s, sides[1]);
         for (int q = 0; q < sides[0]->count; q++)
-            members[0][q] = q;
-        s->block = sides[0];
-        level_integers_screen(s, sides[1]->cell, members[0], sides[0]->count, sides[1]);
+            everyone[q] = q;
+        index->form->screen_both(&index->on, sides[0], sides[1], everyone, sides[0]->count, &one.sink,
+                                 &other.sink, s->work);
     } else {
         for (int side = 0; side < 2; side++) {
             s->block = sides[side];
-            level_integers_screen(s, sides[1 - side]->cell, members[side], count[side], NULL);
+            level_screen(s, sides[1 - side]->cell, &left[side]);
         }
     }
     free_blocks(w, pair);
@@ -154,7 +157,7 @@ static void arrange(const index_search *index, wave *w)
     for (int a = 0; a < w->count; a++)
         for (int b = a + 1; b < w->count; b++)
             w->meetings[w->total++] =
-                (meeting){level_away(index, w->first + a, w->first + b), a, b, 0};
+                (meeting){level_away(&index->on, w->first + a, w->first + b), a, b, 0};
     qsort(w->meetings, w->total, sizeof(meeting), nearer);
     int near = PAIRS_NEAR * w->count;
     if (near < w->total)
@@ -165,7 +168,7 @@ static status run_wave(level_scratch *scratch, wave *w)
 {
     level_piece *stages[] = {open_block, meet, close_block};
     int totals[] = {w->count, w->total, w->count};
-    double all = scratch->task->index->points.order.count, from = w->first / all,
+    double all = scratch->task->index->points->order.count, from = w->first / all,
            shares[] = {1.0, 0.5 * w->count, all - w->count + 1.0},
            sum = shares[0] + shares[1] + shares[2];
     status outcome = status_ok();
@@ -178,12 +181,12 @@ static status run_wave(level_scratch *scratch, wave *w)
     return outcome;
 }
 
-status level_search_pairs(level_scratch *scratch, level_block *blocks, void *unused,
+status level_search_pairs(level_scratch *scratch, block *blocks, void *unused,
                           query_result *result)
 {
     (void)unused;
     const index_search *index = scratch->task->index;
-    int cells = index->points.order.count, most = level_pairs_blocks(scratch->task);
+    int cells = index->points->order.count, most = level_pairs_blocks(scratch->task);
     wave w = {.blocks = blocks, .result = result};
     w.meetings = scratch_alloc(PAIRS_WAVE * PAIRS_WAVE / 2, sizeof(meeting));
     status outcome = w.meetings ? status_ok() : status_fail(STATUS_MEMORY);

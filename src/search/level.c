@@ -1,4 +1,4 @@
-#include "search/query_level.h"
+#include "search/level.h"
 
 #include "base/scratch.h"
 #include "base/threads.h"
@@ -7,95 +7,136 @@
 
 #define POLL_SECONDS 0.1
 
-static void scratch_release(level_scratch *s)
+/* ---- blocks --------------------------------------------------------------------------------- */
+
+static void blocks_free(level_blocks *blocks)
 {
-    void *held[] = {s->work,
-                    s->special_upper,
-                    s->lows,
-                    s->low_dist,
-                    s->low_id,
-                    s->dist,
-                    s->own,
-                    s->spans[0].weights,
-                    s->spans[1].weights,
-                    s->products,
-                    s->psi,
-                    s->P,
-                    s->inverse,
-                    s->rows,
-                    s->sight_psi,
-                    s->panel_rho,
-                    s->axis_rho,
-                    s->lengths,
-                    s->value,
-                    s->relative,
-                    s->span_x,
-                    s->group,
-                    s->row_at,
-                    s->column_at,
-                    s->intervals,
-                    s->row_tiles};
+    void *held[] = {blocks->each,      blocks->lists,   blocks->intervals,
+                    blocks->best_dist, blocks->best_id, blocks->rows};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
 
-static int reserve_subspaces(level_scratch *s, size_t cells)
+/* Room for `count` blocks of which every query may have `capacity` candidates in play; 0 without memory. */
+static int blocks_new(const query_task *task, size_t count, int capacity, level_blocks *blocks)
 {
-    size_t room = BITSET_SIZE * LEVEL_WIDTH;
-    s->own = scratch_alloc(room, sizeof(float));
-    s->spans[0].weights = scratch_alloc(SUBSPACE_RANK * LEVEL_STRIDE, sizeof(float));
-    s->spans[1].weights = scratch_alloc(SUBSPACE_RANK * LEVEL_STRIDE, sizeof(float));
-    s->products = scratch_alloc(room, sizeof(float));
-    s->psi = scratch_alloc(room, sizeof(float));
-    s->P = scratch_alloc(SUBSPACE_RANK * LEVEL_WIDTH, sizeof(float));
-    s->inverse = scratch_alloc(SUBSPACE_RANK * LEVEL_WIDTH, sizeof(float));
-    s->rows = scratch_alloc(BITSET_SIZE, sizeof(float *));
-    s->lengths = scratch_alloc(LEVEL_CHUNK * BITSET_SIZE, sizeof(float));
-    s->sight_psi = scratch_alloc(LEVEL_SIGHT * LEVEL_STRIDE, sizeof(float));
-    s->panel_rho = scratch_alloc(LEVEL_SIGHT * SIMD_MAX_COLS, sizeof(float));
-    s->axis_rho = scratch_alloc(cells * LEVEL_SIGHT + 1, sizeof(float));
-    return s->lengths && s->sight_psi && s->panel_rho && s->axis_rho && s->own &&
-           s->spans[0].weights && s->spans[1].weights && s->products && s->psi && s->P &&
-           s->inverse && s->rows;
+    const index_search *index = task->index;
+    size_t width = task->count < BITSET_SIZE ? task->count : BITSET_SIZE, queries = count * width,
+           k = task->k, room = LEVEL_ROOM(capacity),
+           bytes = index->form->row_bytes ? index->form->row_bytes(&index->on) : 0;
+    memset(blocks, 0, sizeof(*blocks));
+    blocks->each = scratch_alloc(count, sizeof(block));
+    blocks->lists = scratch_alloc(count, sizeof(struct block_candidates));
+    blocks->intervals = scratch_alloc(3 * queries * room, sizeof(float)); /* ids are as long */
+    blocks->best_dist = scratch_alloc(queries * k, sizeof(double));
+    blocks->best_id = scratch_alloc(queries * k, sizeof(int));
+    blocks->rows = scratch_alloc(queries * bytes + 1, 1);
+    if (!blocks->each || !blocks->lists || !blocks->intervals || !blocks->best_dist || !blocks->best_id ||
+        !blocks->rows)
+        return 0;
+    for (size_t i = 0; i < count; i++) {
+        struct block_candidates *lists = blocks->each[i].candidates = &blocks->lists[i];
+        lists->capacity = capacity;
+        blocks->each[i].rows = blocks->rows + i * width * bytes;
+        for (size_t q = 0, at = i * width; q < width; q++, at++) {
+            float *start = blocks->intervals + 3 * at * room;
+            lists->kept[q] =
+                (candidates){.id = (int *)start, .low = start + room, .high = start + 2 * room};
+            lists->best[q] =
+                (kbest){task->k, 0, blocks->best_dist + at * k, blocks->best_id + at * k, 0};
+        }
+    }
+    return 1;
 }
 
-static int reserve_integers(level_scratch *s, size_t d)
+/* The k-best of a query that is 1 from all: the first k candidates. */
+static void take_first(const query_task *task, block *b, int q)
 {
-    s->relative = scratch_alloc(BITSET_SIZE * d, sizeof(float));
-    s->intervals = scratch_alloc(1, sizeof(simd_intervals));
-    s->row_tiles = scratch_alloc(BITSET_SIZE / SCREEN_ROWS, sizeof(simd_rows));
-    return s->relative && s->intervals && s->row_tiles;
+    kbest *best = &b->candidates->best[q];
+    for (int j = 0; j < b->limit[q] && best->size < task->k; j++)
+        if (!task->self || j != b->row[q])
+            kbest_push(best, 1.0, j);
 }
 
-static int reserve_expansions(level_scratch *s, size_t d, size_t m)
+static int is_special(const query_task *task, int row)
 {
-    s->group = scratch_alloc(LEVEL_GROUPS, sizeof(level_group));
-    s->relative = scratch_alloc(BITSET_SIZE * d, sizeof(float));
-    s->row_at = scratch_alloc(m + SIMD_WIDTH, sizeof(int));
-    s->column_at = scratch_alloc(m + SIMD_WIDTH, sizeof(int));
-    s->span_x = scratch_alloc(LEVEL_GROUPS * SCREEN_ROWS * d, sizeof(float));
-    return s->relative && s->group && s->span_x && s->row_at && s->column_at;
+    return task->index->on.from->bound.special.rank[row] >= 0;
+}
+
+void level_block_set(const query_task *task, block *b, int cell, const int *queries, int count)
+{
+    const point_set *from = task->index->on.from;
+    struct block_candidates *lists = b->candidates;
+    b->cell = cell;
+    b->count = count;
+    b->most_limit = 0;
+    memset(&b->active, 0, sizeof(b->active));
+    for (int q = 0; q < BITSET_SIZE; q++)
+        b->tau[q] = INFINITY;
+    for (int q = 0; q < count; q++) {
+        int row = b->row[q] = query_row(task, queries[q]);
+        int limit = b->limit[q] = query_limit(task, queries[q]);
+        lists->query[q] = queries[q];
+        b->most_limit = limit > b->most_limit ? limit : b->most_limit;
+        b->column[q] = from->order.column[row];
+        b->gain[q] = (float)(task->from->scale[row] * (1.0 + 1e-6));
+        b->noise[q] = from->bound.noise[row];
+        lists->kept[q].count = lists->settled[q] = lists->spent[q] = 0;
+        lists->best[q].size = lists->best[q].sorted = 0;
+        if (task->from->scale[row] == 0.0) {
+            take_first(task, b, q);
+        } else if (limit > 0 && !is_special(task, row)) {
+            b->tau[q] = -1.0f;
+            bitset_add(&b->active, q);
+        }
+    }
+}
+
+void level_block_answer(level_scratch *s, query_result *result)
+{
+    const query_task *task = s->task;
+    block *b = s->block;
+    struct block_candidates *lists = b->candidates;
+    int members[BITSET_SIZE], count = bitset_members(&b->active, members);
+    if (count)
+        level_finish(s, members, count);
+    for (int q = 0; q < b->count; q++)
+        if (is_special(task, b->row[q]) && b->gain[q] > 0.0f && b->limit[q] > 0)
+            level_search_special(s, q);
+    for (int q = 0; q < b->count && result->given; q++)
+        answers_expect(result->given, query_slot(task, lists->query[q]));
+    for (int q = 0; q < b->count; q++)
+        query_close(task, lists->query[q], &lists->best[q], result);
+}
+
+/* ---- what a thread works with ----------------------------------------------------------------- */
+
+static void scratch_release(level_scratch *s)
+{
+    void *held[] = {s->leaves, s->special_upper, s->lows, s->low_dist, s->low_id, s->dist};
+    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
+        scratch_free(held[i]);
+    if (s->work)
+        s->task->index->form->work_free(s->work);
 }
 
 static int scratch_reserve(const query_task *task, int capacity, level_scratch *s)
 {
     const index_search *index = task->index;
-    size_t d = task->points->d, m = task->points->m, k = task->k, room = LEVEL_ROOM(capacity);
+    size_t k = task->k, room = LEVEL_ROOM(capacity);
     memset(s, 0, sizeof(*s));
     s->task = task;
-    s->work = scratch_alloc((size_t)index->points.order.count + 1, sizeof(work_item));
-    s->special_upper = scratch_alloc(index->points.order.panels, sizeof(float));
+    s->leaves = scratch_alloc((size_t)index->points->order.count + 1, sizeof(leaf));
+    s->special_upper = scratch_alloc(index->points->order.panels, sizeof(float));
     s->lows = scratch_alloc(room + k + SIMD_WIDTH, sizeof(float));
     s->low_dist = scratch_alloc(k, sizeof(double));
     s->low_id = scratch_alloc(k, sizeof(int));
     s->dist = scratch_alloc(room, sizeof(double));
-    s->value = scratch_alloc(SCREEN_ROWS * SCREEN_COLS, sizeof(float));
-    return s->work && s->special_upper && s->lows && s->low_dist && s->low_id && s->dist &&
-           s->value &&
-           (index->form == INDEX_SUBSPACES  ? reserve_subspaces(s, index->points.order.count)
-            : index->form == INDEX_INTEGERS ? reserve_integers(s, d)
-                                            : reserve_expansions(s, d, m));
+    s->work = index->form->work_new(&index->on);
+    return s->leaves && s->special_upper && s->lows && s->low_dist && s->low_id && s->dist && s->work;
 }
+
+/* ---- the schedule ------------------------------------------------------------------------------ */
 
 /* The queries in the order of the columns, and where each block starts: at a cell, or after BITSET_SIZE
  * of them. */
@@ -112,7 +153,7 @@ static void schedule_free(schedule *plan)
 
 static int schedule_new(const query_task *task, schedule *plan)
 {
-    const cells *order = &task->index->from->order;
+    const cells *order = &task->index->on.from->order;
     size_t columns = (size_t)order->panels * SCREEN_COLS,
            most = order->count + task->count / BITSET_SIZE + 2;
     memset(plan, 0, sizeof(*plan));
@@ -177,7 +218,7 @@ static status search_deferred(const query_task *task, level_scratch *scratch, qu
 
 int level_capacity(const query_task *task)
 {
-    return level_room_for(task, 4, task->index->form == INDEX_INTEGERS ? 1024 : 512);
+    return level_room_for(task, 4, task->index->form->room);
 }
 
 status level_run(level_scratch *scratch, level_piece *piece, void *context, level_progress *p)
@@ -216,7 +257,7 @@ static int search_next_block(level_scratch *s, void *context)
     return 1;
 }
 
-static status search_blocks(level_scratch *scratch, level_block *blocks, void *unused,
+static status search_blocks(level_scratch *scratch, block *blocks, void *unused,
                             query_result *result)
 {
     (void)blocks;
@@ -239,7 +280,7 @@ status level_search(const query_task *task, int count, int most, level_method *m
     status outcome = status_ok();
     level_blocks blocks;
     level_scratch *scratch = scratch_zeros(threads, sizeof(*scratch));
-    if (!level_blocks_new(task, count, most, &blocks) || !scratch)
+    if (!blocks_new(task, count, most, &blocks) || !scratch)
         outcome = status_fail(STATUS_MEMORY);
     for (int t = 0; t < threads && !outcome.code; t++) {
         if (!scratch_reserve(task, most, &scratch[t]))
@@ -256,7 +297,7 @@ status level_search(const query_task *task, int count, int most, level_method *m
         scratch_free(scratch[t].deferred);
         scratch_release(&scratch[t]);
     }
-    level_blocks_free(&blocks);
+    blocks_free(&blocks);
     scratch_free(scratch);
     return outcome;
 }

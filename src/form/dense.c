@@ -1,0 +1,72 @@
+/* Dense: the trivial form. Nothing is kept of the points: every pair of a cell is evaluated as it comes. It serves searches within
+ * a budget, which ask for cells and bounds only, and the tests of the contract, as what the other forms are compared with. */
+#include "base/scratch.h"
+#include "form/form.h"
+
+#include <float.h>
+
+static status build(const metric_source *source, const point_set *like, int threads, const monitor *mon,
+                    point_set *set)
+{
+    (void)source, (void)like, (void)threads, (void)mon, (void)set;
+    return status_ok();
+}
+
+static void release(void *kept) { (void)kept; }
+
+static void fields(point_set *set, field_visitor *walk) { (void)set, (void)walk; }
+
+static void *work_new(const form_sides *on)
+{
+    (void)on;
+    return scratch_alloc(1, 1);
+}
+
+static void begin(const form_sides *on, const block *b, void *work) { (void)on, (void)b, (void)work; }
+
+static void screen(const form_sides *on, const block *b, const leaf *item, int at, int turn,
+                   form_sink *sink, void *work)
+{
+    const cells *order = &on->points->order;
+    static const float none[SCREEN_COLS];
+    int members[BITSET_SIZE], count = bitset_members(&item->alive, members);
+    (void)at, (void)turn, (void)work;
+    for (int i = 0; i < count; i++)
+        for (int p = order->panel[item->cell]; p < order->panel[item->cell + 1]; p++) {
+            const int *ids = order->ids + (size_t)p * SCREEN_COLS;
+            double rho[SCREEN_COLS];
+            float value[SCREEN_COLS] = {0.0f};
+            uint32_t mask = 0;
+            int there = 0;
+            while (there < SCREEN_COLS && ids[there] >= 0)
+                there++;
+            metric_list(on->kern, on->from->points, b->row[members[i]], on->points->points, ids, there, rho);
+            for (int j = 0; j < there; j++) {
+                value[j] = (float)rho[j];
+                mask |= (uint32_t)(fabsf(value[j]) + FLT_EPSILON >= b->tau[members[i]]) << j;
+            }
+            simd_interval_row row = {.value = value, .tail = none, .base = FLT_EPSILON};
+            sink->counters->screened += there;
+            if (mask)
+                sink->keep(sink, members[i], ids, mask, &row);
+        }
+}
+
+const screening_form form_dense = {
+    .name = "dense",
+    .note = "every pair evaluated",
+    .chunk = 1,
+    .turns = 1,
+    .refine = FORM_NEARLY,
+    .room = 512,
+    .settle = 1,
+    .give_up = 32,
+    .kept_bytes = 1,
+    .build = build,
+    .release = release,
+    .fields = fields,
+    .work_new = work_new,
+    .work_free = scratch_free,
+    .begin = begin,
+    .screen = screen,
+};

@@ -1,0 +1,388 @@
+/* Expansions: the form of short lengthscales in few dimensions. Panels of queries meet panels of candidates that the expansion
+ * bound and spans (spans.h) leave, and a sum of a few terms is rho itself but for a small error (bounds.h, terms). */
+#include "base/scratch.h"
+#include "bound/spans.h"
+#include "form/form.h"
+#include "form/frames.h"
+
+#include <string.h>
+
+/* What a term may be, times the largest gain of the queries, for it to be left out. */
+#define NEGLIGIBLE 0.0006f
+/* From so many queries on that the expansion bound leaves a panel, the span of theirs is asked about it, */
+#define SPANS_PAY 12
+/* unless the first so many answers have spared too few. */
+#define SPANS_TRIED 4
+/* Panels of the own cell that are met before spans are asked: they make the thresholds. */
+#define OWN_FIRST 4
+/* A block has no more groups: one for each panel of a cell, and one for each whole panel of queries. */
+#define GROUPS ((CELLS_MOST + BITSET_SIZE) / SCREEN_COLS)
+
+typedef struct {
+    frames frame;
+    spans span;
+} expansions;
+
+static const frames *frame_of(const point_set *set) { return &((const expansions *)set->kept)->frame; }
+static const spans *spans_of(const point_set *set) { return &((const expansions *)set->kept)->span; }
+
+/* Queries of a block that stand in one panel, up to SCREEN_COLS of them, and the points that span the panel. */
+typedef struct {
+    int panel, count;
+    const int *members;                                  /* of the block */
+    const float *x[SCREEN_COLS], *features[SCREEN_COLS]; /* by member: as a row of a tile, */
+    float gain[SCREEN_COLS];                             /* which knows its own gain; */
+    float most_gain;                                     /* upwards, of all */
+    simd_group limit;                                    /* by member */
+    int spans;                                           /* how many points span the panel, in rows */
+    simd_rows rows;
+    float *span_x;             /* SCREEN_ROWS x d: where they stand in the frame of a cell, */
+    int frame_of, relative_to; /* that one, and the cell that the members' positions are relative to; -1 for none */
+    int asked, spared;         /* how often they were asked about a panel of it, and members that this took off */
+} group;
+
+typedef struct {
+    const form_sides *on;
+    const block *b;
+    form_sink *sink;        /* of the cell at hand */
+    float *relative;        /* BITSET_SIZE x d: positions from the centre of a cell */
+    int *row_at, *column_at; /* m: terms of two panels */
+    float no_tail[SCREEN_COLS];
+    int groups, grouped[BITSET_SIZE]; /* members of the groups */
+    group *group;
+    float *span_x, *value; /* of all groups; SCREEN_ROWS x SCREEN_COLS */
+} expansions_work;
+
+/* Columns that a group meets, and the terms that it meets them with. */
+typedef struct {
+    int cell, panel;
+    simd_columns columns;
+    int terms;
+    float error; /* of a correlation, but for the query's gain */
+} encounter;
+
+/* ---- what is kept, and the workspace ----------------------------------------------------------- */
+
+static status build(const metric_source *source, const point_set *like, int threads, const monitor *mon,
+                    point_set *set)
+{
+    expansions *kept = set->kept;
+    (void)like;
+    status result = frames_build(source->kern, set->points, &set->order, &set->bound.special, threads, mon,
+                                 &kept->frame);
+    return result.code ? result : spans_build(&set->bound, threads, mon, &kept->span);
+}
+
+static void release(void *kept)
+{
+    frames_free(&((expansions *)kept)->frame);
+    spans_free(&((expansions *)kept)->span);
+}
+
+static void fields(point_set *set, field_visitor *walk)
+{
+    spans *s = &((expansions *)set->kept)->span;
+    size_t panels = set->order.panels, rows = panels * SCREEN_ROWS, columns = panels * SCREEN_COLS;
+    frames_fields(&((expansions *)set->kept)->frame, &set->order, walk);
+    walk->visit(walk, "spans.rank", &s->rank, panels * sizeof(int));
+    walk->visit(walk, "spans.column", &s->column, rows * sizeof(int));
+    walk->visit(walk, "spans.inverse", &s->inverse, rows * SCREEN_ROWS * sizeof(float));
+    walk->visit(walk, "spans.amplify", &s->amplify, panels * sizeof(float));
+    walk->visit(walk, "spans.noise", &s->noise, panels * sizeof(float));
+    walk->visit(walk, "spans.rounding", &s->rounding, panels * sizeof(float));
+    walk->visit(walk, "spans.cosine", &s->cosine, columns * sizeof(float));
+    walk->visit(walk, "spans.sine", &s->sine, columns * sizeof(float));
+}
+
+static void work_free(void *work)
+{
+    expansions_work *w = work;
+    if (!w)
+        return;
+    void *held[] = {w->relative, w->row_at, w->column_at, w->group, w->span_x, w->value, w};
+    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
+        scratch_free(held[i]);
+}
+
+static void *work_new(const form_sides *on)
+{
+    size_t d = on->points->points->d, m = on->points->points->m;
+    expansions_work *w = scratch_alloc(1, sizeof(*w));
+    if (!w)
+        return NULL;
+    memset(w, 0, sizeof(*w));
+    w->relative = scratch_alloc(BITSET_SIZE * d, sizeof(float));
+    w->row_at = scratch_alloc(m + SIMD_WIDTH, sizeof(int));
+    w->column_at = scratch_alloc(m + SIMD_WIDTH, sizeof(int));
+    w->group = scratch_alloc(GROUPS, sizeof(group));
+    w->span_x = scratch_alloc(GROUPS * SCREEN_ROWS * d, sizeof(float));
+    w->value = scratch_alloc(SCREEN_ROWS * SCREEN_COLS, sizeof(float));
+    if (w->relative && w->row_at && w->column_at && w->group && w->span_x && w->value)
+        return w;
+    work_free(w);
+    return NULL;
+}
+
+/* ---- groups of queries ------------------------------------------------------------------------- */
+
+/* What stands in a column of the panel of a group, as a row of a tile. */
+static const float *row_features(const expansions_work *w, const group *g, int column)
+{
+    const bounds_terms *terms = &w->on->from->bound.terms;
+    return terms->weights + (size_t)g->panel * terms->most * SCREEN_COLS + column % SCREEN_COLS;
+}
+
+/* The points that span the panel of a group, but for where they stand in the frame of a cell. */
+static void set_span(const expansions_work *w, group *g)
+{
+    const point_set *from = w->on->from;
+    const spans *s = spans_of(from);
+    g->spans = s->rank[g->panel];
+    for (int a = 0; a < SCREEN_ROWS; a++) {
+        int column = g->panel * SCREEN_COLS + s->column[g->panel * SCREEN_ROWS + a];
+        g->rows.x[a] = g->span_x + (size_t)a * from->points->d;
+        g->rows.features[a] = row_features(w, g, column);
+        g->rows.gain[a] = frame_of(from)->gain[column];
+        g->rows.tau[a] = INFINITY;
+    }
+}
+
+/* The first of some queries that stand in one panel. */
+static void set_group(const expansions_work *w, const int *members, int count, group *g)
+{
+    const block *b = w->b;
+    const point_set *from = w->on->from;
+    float most_noise = (float)w->on->points->bound.most_noise * 1.00001f;
+    g->panel = b->column[members[0]] / SCREEN_COLS;
+    g->members = members;
+    g->count = 0;
+    g->frame_of = g->relative_to = -1;
+    g->most_gain = 0.0f;
+    set_span(w, g);
+    for (int i = 0; i < count && i < SCREEN_COLS; i++) {
+        int q = members[i], column = b->column[q];
+        if (column / SCREEN_COLS != g->panel)
+            break;
+        g->count++;
+        g->x[i] = w->relative + (size_t)q * from->points->d;
+        g->features[i] = row_features(w, g, column);
+        g->gain[i] = frame_of(from)->gain[column];
+        g->most_gain = b->gain[q] > g->most_gain ? b->gain[q] : g->most_gain;
+        g->limit.noise[i] = b->noise[q] * most_noise;
+        g->limit.inverse[i] = 0.99999f / b->gain[q];
+        g->limit.cosine[i] = spans_of(from)->cosine[column];
+        g->limit.sine[i] = spans_of(from)->sine[column];
+    }
+    for (int i = g->count; i < SCREEN_COLS; i++)
+        g->limit.noise[i] = g->limit.cosine[i] = g->limit.sine[i] = g->limit.inverse[i] = 1.0f;
+}
+
+/* The active queries in groups. */
+static void begin(const form_sides *on, const block *b, void *work)
+{
+    expansions_work *w = work;
+    int count = bitset_members(&b->active, w->grouped), d = on->from->points->d;
+    w->on = on;
+    w->b = b;
+    w->groups = 0;
+    for (int i = 0; i < count; i += w->group[w->groups++].count) {
+        group *g = &w->group[w->groups];
+        g->span_x = w->span_x + (size_t)w->groups * SCREEN_ROWS * d;
+        set_group(w, w->grouped + i, count - i, g);
+    }
+}
+
+/* Takes note of the thresholds; returns the smallest bound that matters. */
+static float note_thresholds(const expansions_work *w, group *g)
+{
+    for (int i = 0; i < SCREEN_COLS; i++)
+        g->limit.tau[i] = i < g->count ? w->b->tau[g->members[i]] : INFINITY;
+    return simd->group_limits(&g->limit);
+}
+
+/* ---- panel to panel ---------------------------------------------------------------------------- */
+
+/* The terms of a group and of a panel whose expansion bound is known. */
+static void choose_terms(expansions_work *w, const group *g, float upper, encounter *e)
+{
+    const bounds *points = &w->on->points->bound, *from = &w->on->from->bound;
+    size_t m = points->m, row = g->panel * m, column = e->panel * m;
+    float left = 0.0f;
+    e->terms = 0;
+    if (m)
+        e->terms =
+            simd->choose_terms((int)m, from->panels.weight + row, points->panels.reach + column,
+                               from->terms.weight_place + row, points->terms.kernel_place + column,
+                               NEGLIGIBLE / g->most_gain, w->row_at, w->column_at, &left);
+    e->error = left * (1.0f + 0x1p-23f * (float)(m + 16)) +
+               0x1p-23f * (float)(e->terms + 8) * upper +
+               frame_of(w->on->points)->slack[e->cell] *
+                   (float)(points->panels.gain[e->panel] * points->kern->variance);
+    e->error *= 1.0001f;
+}
+
+/* Puts the points that span the panel of a group into the frame of a cell. */
+static void place_span(const expansions_work *w, int cell, group *g)
+{
+    const point_set *from = w->on->from;
+    int d = from->points->d;
+    g->frame_of = cell;
+    for (int a = 0; a < SCREEN_ROWS; a++) {
+        int place = spans_of(from)->column[g->panel * SCREEN_ROWS + a];
+        size_t id = from->order.ids[(size_t)g->panel * SCREEN_COLS + place];
+        frames_relative(frame_of(w->on->points), cell, from->points->x + id * d,
+                        g->span_x + (size_t)a * d);
+    }
+}
+
+/* The members of a mask, `asked` of them, that the span of their panel does not finish with a panel. */
+static uint32_t ask_span(expansions_work *w, const encounter *e, group *g, int asked, uint32_t members)
+{
+    const frames *frame = frame_of(w->on->points);
+    const spans *span = spans_of(w->on->from);
+    query_counters *counters = w->sink->counters;
+    int rank = g->spans;
+    uint32_t mask[SCREEN_ROWS];
+    if (!rank || (g->asked >= SPANS_TRIED && g->spared < rank * g->asked))
+        return members;
+    if (g->frame_of != e->cell)
+        place_span(w, e->cell, g);
+    simd->expansion_tile(frame->pieces, rank, frame->d, e->terms, w->row_at, w->column_at, &g->rows,
+                         &e->columns, w->value, mask);
+    const float *inverse = span->inverse + (size_t)g->panel * SCREEN_ROWS * SCREEN_ROWS;
+    float most_noise = (float)w->on->points->bound.most_noise,
+          length = sqrtf(simd->span_length(rank, inverse, w->value)),
+          error = span->amplify[g->panel] * e->error + span->noise[g->panel] * most_noise +
+                  span->rounding[g->panel];
+    members &= simd->within(g->limit.must, 1.00001f * length + 1.001f * error);
+    int left = __builtin_popcount(members);
+    g->asked++;
+    g->spared += asked - left;
+    counters->screened += (double)rank * SCREEN_COLS;
+    counters->bounds += asked;
+    counters->pruned += asked - left;
+    return members;
+}
+
+/* Up to SCREEN_ROWS members against a panel; idle rows repeat the first. */
+static void screen_tile(expansions_work *w, group *g, const encounter *e, int count, const int *some)
+{
+    const block *b = w->b;
+    const frames *frame = frame_of(w->on->points);
+    const metric_points *from = w->on->from->points;
+    simd_rows rows;
+    uint32_t mask[SCREEN_ROWS];
+    float base[SCREEN_ROWS];
+    if (g->relative_to != e->cell) {
+        for (int i = 0; i < g->count; i++)
+            frames_relative(frame, e->cell, from->x + (size_t)b->row[g->members[i]] * from->d,
+                            w->relative + (size_t)g->members[i] * from->d);
+        g->relative_to = e->cell;
+    }
+    for (int a = 0; a < SCREEN_ROWS; a++) {
+        int i = some[a < count ? a : 0], q = g->members[i];
+        rows.x[a] = g->x[i];
+        rows.features[a] = g->features[i];
+        rows.gain[a] = g->gain[i];
+        base[a] = g->limit.noise[i] + b->gain[q] * e->error;
+        rows.tau[a] = b->tau[q] - base[a];
+    }
+    simd->expansion_tile(frame->pieces, count, frame->d, e->terms, w->row_at, w->column_at, &rows,
+                         &e->columns, w->value, mask);
+    w->sink->counters->screened += (double)count * SCREEN_COLS;
+    for (int a = 0; a < count; a++)
+        if (mask[a]) {
+            simd_interval_row row = {
+                .value = w->value + a * SCREEN_COLS, .tail = w->no_tail, .base = base[a]};
+            w->sink->keep(w->sink, g->members[some[a]],
+                          w->on->points->order.ids + (size_t)e->panel * SCREEN_COLS, mask[a], &row);
+        }
+}
+
+/* A group against a panel of a cell: those members that the bounds leave. */
+static void screen_panel(expansions_work *w, int cell, int panel, float upper, int ask, group *g)
+{
+    const frames *frame = frame_of(w->on->points);
+    const bounds_terms *terms = &w->on->points->bound.terms;
+    size_t column = (size_t)panel * SCREEN_COLS;
+    uint32_t members = simd->within(g->limit.least, upper) & (UINT32_MAX >> (SCREEN_COLS - g->count));
+    int some[SCREEN_COLS], count = 0, left = __builtin_popcount(members);
+    w->sink->counters->pruned += g->count - left;
+    if (!members)
+        return;
+    encounter e = {.cell = cell,
+                   .panel = panel,
+                   .columns = {.x = frame->x + column * frame->d,
+                               .gain = frame->gain + column,
+                               .features = terms->kernels + column * terms->most}};
+    choose_terms(w, g, upper, &e);
+    if (ask && left >= SPANS_PAY)
+        members = ask_span(w, &e, g, left, members);
+    for (; members; members &= members - 1)
+        some[count++] = __builtin_ctz(members);
+    for (int i = 0; i < count; i += SCREEN_ROWS)
+        screen_tile(w, g, &e, count - i < SCREEN_ROWS ? count - i : SCREEN_ROWS, some + i);
+}
+
+/* A group against the panels of a cell that the bounds leave. */
+static void screen_group(expansions_work *w, int cell, group *g)
+{
+    const cells *order = &w->on->points->order;
+    const bounds *points = &w->on->points->bound;
+    const bounds_level *from = &w->on->from->bound.panels;
+    query_counters *counters = w->sink->counters;
+    int first = order->panel[cell], panels = order->panel[cell + 1] - first,
+        own = form_is_own(w->on, w->b, cell);
+    float upper[SIMD_WIDTH], least = note_thresholds(w, g);
+    counters->bounds++;
+    if (bounds_expansion(points, from, g->panel, &points->cells, cell) < least) {
+        counters->pruned++;
+        return;
+    }
+    bounds_of_panels(points, from, g->panel, cell, upper);
+    g->asked = g->spared = 0;
+    for (int step = 0; step < panels; step++) {
+        int p = own ? form_nth_nearest(g->panel - first, step, panels) : step;
+        if (order->least[first + p] >= w->b->most_limit)
+            continue;
+        if (own)
+            least = note_thresholds(w, g);
+        counters->bounds += g->count;
+        if (upper[p] < least)
+            counters->pruned += g->count;
+        else
+            screen_panel(w, cell, first + p, upper[p], !own || step >= OWN_FIRST, g);
+    }
+}
+
+static void screen(const form_sides *on, const block *b, const leaf *item, int at, int turn,
+                   form_sink *sink, void *work)
+{
+    expansions_work *w = work;
+    (void)on, (void)b, (void)at, (void)turn; /* they are those of begin, and nothing is pruned before */
+    w->sink = sink;
+    for (int i = 0; i < w->groups; i++)
+        screen_group(w, item->cell, &w->group[i]);
+}
+
+const screening_form form_expansions = {
+    .name = "expansions",
+    .note = "auto: panels skipped and pairs screened by kernel expansions",
+    .chunk = 1,
+    .turns = 1,
+    .refine = 0.0f, /* it bounds panels itself */
+    .room = 512,
+    .settle = 2,
+    .give_up = 4, /* few queries come to it, which share no tiles */
+    .one_by_one = 1,
+    .kept_bytes = sizeof(expansions),
+    .terms = 1,
+    .compact = 1,
+    .build = build,
+    .release = release,
+    .fields = fields,
+    .work_new = work_new,
+    .work_free = work_free,
+    .begin = begin,
+    .screen = screen,
+};

@@ -1,0 +1,147 @@
+/* Screening forms: the contract between the traversal of a search and what screens pairs for it.
+ *
+ * The traversal (search/) alone owns the order of cells, the thresholds, the candidates in play and their exact evaluation.
+ * A form keeps something of the points of each cell, in memory that it alone knows, and is asked two things about a block of
+ * queries: which of them are done with a cell, and in which interval |rho| of a query and a point lies. It sees the block as
+ * const and writes intervals to a sink. Forms share no state; each is one row, defined in its file and listed in
+ * search/index.c.
+ *
+ * Two laws hold for every form (tests/testthat/test-form.R checks them with the form forced; search/laws.h):
+ *   1. skim and prune never clear a query for which some |rho| of the cell reaches its threshold;
+ *   2. every interval that screen emits contains |rho|, and a pair that it does not emit does not reach the threshold.
+ * Thresholds rise while a form screens: it may read them again from the block at any time. */
+#ifndef VECCHIANN_FORM_H
+#define VECCHIANN_FORM_H
+
+#include "base/bitset.h"
+#include "bound/bounds.h"
+#include "partition/cells.h"
+#include "simd/simd.h"
+
+#define FORM_NEARLY 50.0f /* an expansion bound of so many thresholds is not refined, as a rule */
+
+/* What a search counts. */
+typedef struct {
+    double nodes;        /* parts of the candidates visited: groups, cells, panels */
+    double bounds;       /* bounds evaluated on a part and a query */
+    double pruned;       /* of these, those that skipped the part */
+    double screened;     /* pairs screened by an interval for their correlation */
+    double correlations; /* residual correlations evaluated in double precision */
+    double scattered;    /* of these, those of candidates that few queries share */
+} query_counters;
+
+/* Points in cells, their bounds and what a form keeps of them. */
+typedef struct {
+    const metric_points *points;
+    cells order;
+    bounds bound;
+    void *kept;
+} point_set;
+
+/* Candidates and queries; one and the same set where the queries are candidates. */
+typedef struct {
+    const kernel *kern;
+    const point_set *points, *from;
+} form_sides;
+
+/* The queries that descend together, of one cell, and what is known of each. */
+typedef struct {
+    int count, cell; /* of the queries' set */
+    int row[BITSET_SIZE], limit[BITSET_SIZE], column[BITSET_SIZE];
+    int most_limit;
+    bitset active;                        /* those that the traversal serves */
+    float tau[BITSET_SIZE];               /* threshold on |rho|, infinite for the others */
+    float gain[BITSET_SIZE];              /* 1 / sqrt(p), upwards */
+    float noise[BITSET_SIZE];             /* noise_q, see bounds.h */
+    void *rows;                           /* the form's: row_bytes for each query */
+    struct block_candidates *candidates; /* the traversal's */
+} block;
+
+/* A cell of the frontier. */
+typedef struct {
+    float key;      /* squared distance of the boxes, for the order of work */
+    float upper;    /* expansion bound for the hardest query; 1 is what must be reached */
+    int cell;
+    uint32_t parts; /* what skim said of it */
+    bitset alive;   /* the queries that it may still serve */
+} leaf;
+
+/* Where intervals go: for query q of the block that is screened, the points of a mask of a panel. */
+typedef struct form_sink {
+    void (*keep)(struct form_sink *self, int q, const int *ids, uint32_t mask,
+                 const simd_interval_row *row);
+    void (*keep_one)(struct form_sink *self, int q, int id, float low, float high);
+    query_counters *counters;
+} form_sink;
+
+/* A visitor of the arrays of a form, in one order for packing, opening and listing an index: `field` is the address of a
+ * pointer to `bytes` bytes. What the lengths of later arrays depend on is visited first. */
+typedef struct field_visitor {
+    void (*visit)(struct field_visitor *self, const char *name, void *field, size_t bytes);
+    size_t end; /* for opening: how much memory there is, 0 otherwise, */
+    int beyond; /* and whether an array would not lie in it: what was visited is not to be read then */
+} field_visitor;
+
+typedef struct screening_form {
+    const char *name, *note; /* short; and what `auto` says when it takes it */
+    /* How the traversal serves it. */
+    int chunk;     /* cells that are pruned at once, nearest first */
+    int turns;     /* how often screen is called for a cell that is left; thresholds rise in between */
+    float refine;  /* bounds of panels are asked up to so many thresholds */
+    int room;      /* candidates that a query may have in play, at least */
+    int settle;    /* times k new candidates raise the threshold */
+    int give_up;   /* one of so many points evaluated alone to make room: brute force serves the query better */
+    int one_by_one; /* whether few queries that are far apart are searched best first */
+
+    size_t kept_bytes; /* of what is kept of a set, without its arrays */
+    int terms;         /* whether panels keep terms of the expansion bound (bounds.h) */
+    int compact;       /* whether cells of queries that are not candidates have to be as small as those of the candidates */
+    /* Optional: the cells of candidates, none (count 0) where the form does not serve them. */
+    status (*divide)(const metric_source *source, const metric_points *points, int threads, cells *out);
+    /* What is kept of the points of a set whose cells and bounds are there; `like` is the set of the candidates where the
+     * set is one of queries. */
+    status (*build)(const metric_source *source, const point_set *like, int threads,
+                    const monitor *mon, point_set *set);
+    void (*release)(void *kept); /* its arrays, which are borrowed where an index was opened */
+    void (*fields)(point_set *set, field_visitor *walk); /* sets what is borrowed of the set, too */
+
+    /* What a thread works with; NULL without memory. Its size does not depend on n, but for lists of cells. */
+    void *(*work_new)(const form_sides *on);
+    void (*work_free)(void *work);
+    size_t (*row_bytes)(const form_sides *on); /* of a query of a block; NULL for none */
+
+    void (*begin)(const form_sides *on, const block *b, void *work);
+    /* Optional: parts of the block, in bits that the form gives a meaning, that may want something of a cell; 0 skips it.
+     * Called in the order of the cells, before they are sorted. */
+    uint32_t (*skim)(const form_sides *on, const block *b, int cell, query_counters *c, void *work);
+    /* Optional: clears queries of `count` cells, at most `chunk`, that are done with them. */
+    void (*prune)(const form_sides *on, const block *b, leaf *leaves, int count, query_counters *c,
+                  void *work);
+    /* Intervals of the queries alive with the points of a cell; `at` is its place in the last prune, -1 for none. */
+    void (*screen)(const form_sides *on, const block *b, const leaf *leaf, int at, int turn,
+                   form_sink *sink, void *work);
+    /* Optional: the same for two blocks whose cells meet, all of whose points are queries: the products of `count` members of
+     * the one with all of the other serve both. */
+    void (*screen_both)(const form_sides *on, const block *b, const block *other, const int *members,
+                        int count, form_sink *sink, form_sink *to_other, void *work);
+} screening_form;
+
+extern const screening_form form_landmarks, form_integers, form_expansions, form_dense;
+
+/* The numbers 0 .. count - 1 in the order of their distance from one of them: panels of the queries' own cell come
+ * nearest first, for thresholds to rise early. */
+static inline int form_nth_nearest(int from, int n, int count)
+{
+    int spare = from < count - 1 - from ? from : count - 1 - from; /* on the shorter side */
+    if (n > 2 * spare)
+        return from == spare ? n : count - 1 - n;
+    return n % 2 ? from - (n + 1) / 2 : from + n / 2;
+}
+
+/* Whether a cell is the queries' own. */
+static inline int form_is_own(const form_sides *on, const block *b, int cell)
+{
+    return on->from == on->points && cell == b->cell;
+}
+
+#endif

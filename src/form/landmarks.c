@@ -1,0 +1,723 @@
+/* Landmarks: the form of smooth kernels and dense points (subspace.h has its bounds).
+ *
+ * Cells are asked in three steps, each for what the one before has left.
+ *   skim   queries around a landmark of their cell, and all that they may still want, lie within an angle of it: a ball. Cells
+ *          lie in balls too (cones.h), and two balls that are too far apart have nothing for each other
+ *   prune  the landmarks of the queries' cell and those of another give |P b|, coarse ones before all: first for balls, with
+ *          the span of the cell's landmarks in place of its axis, then for single queries
+ *   screen a query is projected on the landmarks of a cell, some at a time while it is not done with it, and intervals are
+ *          formed with all points of the cell; in the first turn of the cells that may hold most */
+#include "base/scratch.h"
+#include "bound/cones.h"
+#include "form/form.h"
+#include "form/subspace.h"
+
+#include <string.h>
+
+#define CHUNK 128 /* cells that are pruned at once */
+/* All landmarks are asked where coarse ones leave so many times as many queries. */
+#define FINE_PAYS 3
+/* |P b|^2 of cells that come first: they raise the thresholds before the turn of the others. */
+#define NEAR_LENGTH 0.3f
+/* Of rows of numbers by query: not a power of two, for which all of them would share the same places of a cache. */
+#define STRIDE (BITSET_SIZE + SIMD_WIDTH)
+/* The longest row of psi. */
+#define WIDTH ((SUBSPACE_RANK + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH)
+/* Landmarks of a cell that its queries stand around; where so many say enough, they are all that is asked at first, and
+ * take one tile. */
+#define BALLS 8
+#define CAREFUL 1e-5f    /* more than single precision does to the cosine of a sum of angles */
+#define CELLS_LEAST 64   /* smallest of the largest numbers of points of a cell that are tried */
+#define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
+#define RANK_SHARE 0.5   /* of the points of a cell: more landmarks say no more than the points */
+
+typedef struct {
+    subspaces space;
+    cones cone;
+} landmarks;
+
+static const subspaces *space_of(const point_set *set) { return &((const landmarks *)set->kept)->space; }
+
+/* A ball of queries: those that a landmark of their cell is nearest to, and the angle from it within which lies all that they
+ * may still want, the largest sum of the angle to a query and of the angle of its threshold. */
+typedef struct {
+    int landmark;
+    float noise;        /* of the landmark */
+    float cosine, sine; /* of the angle, downwards and upwards; the cosine may be negative */
+    bitset members;
+} ball;
+
+/* The queries of a block from the landmarks of their own cell, coarse ones or all. */
+typedef struct {
+    int rank;
+    float *weights;                                                 /* rank x STRIDE: b */
+    float tail[BITSET_SIZE], size[BITSET_SIZE], noisy[BITSET_SIZE]; /* tail, |b|_1, sum noise |b| */
+} span;
+
+typedef struct {
+    int ready; /* whether spans and balls are those of the block */
+    /* rows of a block, of its landmarks, of what is left of it for a cell */
+    float *own, *products, *psi; /* rows x width: psi in the own cell, P b, psi */
+    span spans[2];               /* coarse landmarks, all */
+    float *P;                    /* rank x width of another cell */
+    float *inverse;              /* of the own cell, not transposed */
+    const float **rows;
+    const double *row_x[BITSET_SIZE], *row_v[BITSET_SIZE]; /* queries that are projected */
+    double row_scale[BITSET_SIZE];
+    const double *landmark_x[SUBSPACE_RANK], *landmark_v[SUBSPACE_RANK]; /* of the own cell */
+    double landmark_scale[SUBSPACE_RANK];
+    float *value; /* SCREEN_ROWS x SCREEN_COLS */
+    float least[BITSET_SIZE], must[BITSET_SIZE];
+    /* balls; by query, which one it belongs to, and cosine and sine of the angle between them */
+    int balls, ball_of[BITSET_SIZE];
+    ball ball[BALLS];
+    float ball_cosine[BITSET_SIZE], ball_sine[BITSET_SIZE];
+    int panel; /* of axes, the last that was asked, and which balls reach each of its cells */
+    uint32_t reach[SIMD_MAX_COLS];
+    float axis_rho[BALLS * SIMD_MAX_COLS];
+    /* cells that were pruned last */
+    float *lengths;                 /* CHUNK x BITSET_SIZE: |P b|^2 */
+    float most[CHUNK];              /* the largest; negative where landmarks were not asked */
+    char fine[CHUNK];               /* whether all landmarks were asked, not the coarse ones only */
+} landmarks_work;
+
+/* ---- what is kept ---------------------------------------------------------------------------- */
+
+/* The largest cells whose subspaces are still small: ranks grow with cells, but slower in smooth processes and low dimension,
+ * where large cells pay. The parts of large cells stand for smaller ones. */
+static status divide(const metric_source *source, const metric_points *points, int threads, cells *order)
+{
+    status result = cells_build(points->d, points->n, points->x, CELLS_MOST, INFINITY, threads, order);
+    for (int parts = 1; CELLS_MOST / parts >= CELLS_LEAST && !result.code; parts *= 2) {
+        double share, rank = subspaces_sample_rank(source->kern, points, order, parts, &share);
+        if (rank < 0.0) {
+            result = status_fail(STATUS_MEMORY);
+            break;
+        }
+        if (rank > RANK_WANTED || share > RANK_SHARE)
+            continue;
+        if (parts > 1) {
+            cells_free(order);
+            result = cells_build(points->d, points->n, points->x, CELLS_MOST / parts, INFINITY, threads,
+                                 order);
+        }
+        return result;
+    }
+    cells_free(order);
+    return result;
+}
+
+/* A set of more points has no smaller rank: with a rank of at most RANK_WANTED in a larger cell, one of twice the least
+ * size would have that too, and less than RANK_SHARE of its points. */
+status landmarks_outlook(const metric_source *source, const metric_points *points, int *hopeful)
+{
+    *hopeful = 0;
+    for (int number = CELLS_LEAST; number <= 2 * CELLS_LEAST && !*hopeful; number *= 2) {
+        double share, rank = subspaces_near_rank(source->kern, points, number, &share);
+        if (rank < 0.0)
+            return status_fail(STATUS_MEMORY);
+        *hopeful = rank <= RANK_WANTED && share <= RANK_SHARE;
+    }
+    return status_ok();
+}
+
+static status build(const metric_source *source, const point_set *like, int threads, const monitor *mon,
+                    point_set *set)
+{
+    landmarks *kept = set->kept;
+    (void)like;
+    status result = subspaces_build(source->kern, set->points, &set->order, set->bound.noise, threads,
+                                    mon, &kept->space);
+    return result.code ? result : cones_build(&set->bound, threads, mon, &kept->cone);
+}
+
+static void release(void *kept)
+{
+    subspaces_free(&((landmarks *)kept)->space);
+    cones_free(&((landmarks *)kept)->cone);
+}
+
+static void fields(point_set *set, field_visitor *walk)
+{
+    subspaces *s = &((landmarks *)set->kept)->space;
+    cones *k = &((landmarks *)set->kept)->cone;
+    size_t count = set->order.count, d = set->points->d, m = set->points->m,
+           columns = (size_t)set->order.panels * SCREEN_COLS, axes = cones_columns(&set->order);
+    s->kern = set->bound.kern;
+    s->points = set->points;
+    s->order = &set->order;
+    s->noise = set->bound.noise;
+    walk->visit(walk, "subspace.rank", &s->rank, count * sizeof(int));
+    walk->visit(walk, "subspace.coarse", &s->coarse, count * sizeof(int));
+    walk->visit(walk, "subspace.landmark", &s->landmark, (count + 1) * sizeof(size_t));
+    walk->visit(walk, "subspace.inverse_at", &s->inverse_at, (count + 1) * sizeof(size_t));
+    walk->visit(walk, "subspace.psi_at", &s->psi_at, (count + 1) * sizeof(size_t));
+    if (walk->end && (walk->beyond || s->landmark[count] > walk->end || s->inverse_at[count] > walk->end ||
+                      s->psi_at[count] > walk->end)) {
+        walk->beyond = 1;
+        return;
+    }
+    walk->visit(walk, "subspace.ids", &s->ids, s->landmark[count] * sizeof(int));
+    walk->visit(walk, "subspace.x", &s->x, s->landmark[count] * d * sizeof(double));
+    walk->visit(walk, "subspace.v", &s->v, s->landmark[count] * m * sizeof(double));
+    walk->visit(walk, "subspace.scale", &s->scale, s->landmark[count] * sizeof(double));
+    walk->visit(walk, "subspace.inverse", &s->inverse, s->inverse_at[count] * sizeof(float));
+    walk->visit(walk, "subspace.psi", &s->psi, s->psi_at[count] * sizeof(float));
+    walk->visit(walk, "subspace.tail", &s->tail, columns * sizeof(float));
+    walk->visit(walk, "subspace.stage_tail", &s->stage_tail, count * SUBSPACE_STAGES * sizeof(float));
+    walk->visit(walk, "subspace.cell_noise", &s->cell_noise, count * sizeof(float));
+    walk->visit(walk, "subspace.cell_rounding", &s->cell_rounding, count * sizeof(float));
+    walk->visit(walk, "subspace.cell_most", &s->cell_most, count * sizeof(float));
+    walk->visit(walk, "cones.x", &k->x, axes * d * sizeof(double));
+    walk->visit(walk, "cones.v", &k->v, axes * m * sizeof(double));
+    walk->visit(walk, "cones.scale", &k->scale, axes * sizeof(double));
+    walk->visit(walk, "cones.cosine", &k->cosine, axes * sizeof(float));
+    walk->visit(walk, "cones.sine", &k->sine, axes * sizeof(float));
+    walk->visit(walk, "cones.noise", &k->noise, axes * sizeof(float));
+}
+
+/* ---- workspace ------------------------------------------------------------------------------- */
+
+static void work_free(void *work)
+{
+    landmarks_work *w = work;
+    if (!w)
+        return;
+    void *held[] = {w->own, w->products, w->psi,     w->spans[0].weights, w->spans[1].weights, w->P,
+                    w->rows, w->value,   w->inverse, w->lengths,          w};
+    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
+        scratch_free(held[i]);
+}
+
+static void *work_new(const form_sides *on)
+{
+    landmarks_work *w = scratch_alloc(1, sizeof(*w));
+    size_t room = (size_t)BITSET_SIZE * WIDTH;
+    (void)on;
+    if (!w)
+        return NULL;
+    memset(w, 0, sizeof(*w));
+    w->own = scratch_alloc(room, sizeof(float));
+    w->products = scratch_alloc(room, sizeof(float));
+    w->psi = scratch_alloc(room, sizeof(float));
+    w->spans[0].weights = scratch_alloc(SUBSPACE_RANK * STRIDE, sizeof(float));
+    w->spans[1].weights = scratch_alloc(SUBSPACE_RANK * STRIDE, sizeof(float));
+    w->P = scratch_alloc(SUBSPACE_RANK * WIDTH, sizeof(float));
+    w->inverse = scratch_alloc(SUBSPACE_RANK * WIDTH, sizeof(float));
+    w->rows = scratch_alloc(BITSET_SIZE, sizeof(float *));
+    w->value = scratch_alloc(SCREEN_ROWS * SCREEN_COLS, sizeof(float));
+    w->lengths = scratch_alloc(CHUNK * BITSET_SIZE, sizeof(float));
+    if (w->own && w->products && w->psi && w->spans[0].weights && w->spans[1].weights && w->P &&
+        w->inverse && w->rows && w->value && w->lengths)
+        return w;
+    work_free(w);
+    return NULL;
+}
+
+/* ---- the block in its own cell ----------------------------------------------------------------- */
+
+/* The coordinates of the queries in the span of the landmarks of their own cell. */
+static void begin(const form_sides *on, const block *b, void *work)
+{
+    landmarks_work *w = work;
+    const subspaces *space = space_of(on->from);
+    int cell = b->cell, rank = space->rank[cell], width = subspace_width(space, cell);
+    int first = on->from->order.panel[cell] * SCREEN_COLS;
+    for (int q = 0; q < b->count; q++) {
+        const float *source = subspace_psi(space, cell, b->column[q] - first);
+        float *own = w->own + (size_t)q * width;
+        for (int r = 0; r < rank; r++)
+            own[r] = source[r * SCREEN_COLS];
+    }
+    w->ready = 0;
+}
+
+/* What the first `rank` landmarks of their own cell say of the queries. */
+static void set_span(landmarks_work *w, const subspaces *space, const block *b, int rank, span *out)
+{
+    const int *ids = space->ids + space->landmark[b->cell];
+    int all = space->rank[b->cell], stride = subspace_width(space, b->cell);
+    out->rank = rank;
+    for (int q = 0; q < b->count; q++)
+        w->rows[q] = w->own + (size_t)q * stride;
+    simd->multiply32(b->count, w->rows, rank, w->inverse, stride,
+                     (rank + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH, w->products);
+    for (int r = 0; r < rank; r++)
+        for (int q = 0; q < b->count; q++)
+            out->weights[r * STRIDE + q] = w->products[(size_t)q * stride + r];
+    for (int q = 0; q < b->count; q++) {
+        const float *weight = w->products + (size_t)q * stride;
+        float size = 0.0f, noisy = 0.0f, rest = space->tail[b->column[q]];
+        for (int r = 0; r < rank; r++) {
+            size += fabsf(weight[r]);
+            noisy += fabsf(weight[r]) * space->noise[ids[r]];
+        }
+        rest *= rest;
+        for (int r = rank; r < all; r++)
+            rest += w->rows[q][r] * w->rows[q][r];
+        out->size[q] = size * 1.0001f;
+        out->noisy[q] = noisy * 1.0001f;
+        out->tail[q] = sqrtf(rest) * 1.0001f;
+    }
+}
+
+static float largest_tail(const block *b, const span *own)
+{
+    int members[BITSET_SIZE], count = bitset_members(&b->active, members);
+    float largest = 0.0f;
+    for (int i = 0; i < count; i++)
+        largest = fmaxf(largest, own->tail[members[i]]);
+    return largest;
+}
+
+/* ---- balls of queries -------------------------------------------------------------------------- */
+
+static float between(float x, float low, float high) { return x < low ? low : x > high ? high : x; }
+
+/* The coordinates of the first landmarks of the queries' cell, a column for each, and their tails; returns how many. */
+static int gather_landmarks(const point_set *from, int cell, float *psi, float *tails)
+{
+    const subspaces *space = space_of(from);
+    int rank = space->rank[cell], count = rank < BALLS ? rank : BALLS,
+        first = from->order.panel[cell] * SCREEN_COLS;
+    for (int c = 0; c < count; c++) {
+        int column = from->order.column[space->ids[space->landmark[cell] + c]];
+        const float *of = subspace_psi(space, cell, column - first);
+        for (int r = 0; r < rank; r++)
+            psi[r * SIMD_WIDTH + c] = of[r * SCREEN_COLS];
+        tails[c] = space->tail[column];
+    }
+    return count;
+}
+
+/* Only balls with queries stay. */
+static void drop_empty(landmarks_work *w, int count, int queries)
+{
+    int place[BALLS];
+    w->balls = 0;
+    for (int c = 0; c < count; c++) {
+        place[c] = w->balls;
+        if (bitset_any(&w->ball[c].members))
+            w->ball[w->balls++] = w->ball[c];
+    }
+    for (int q = 0; q < queries; q++)
+        w->ball_of[q] = place[w->ball_of[q]];
+}
+
+/* Which landmark of their own cell each query is nearest to. */
+static void set_balls(landmarks_work *w, const point_set *from, const block *b)
+{
+    const subspaces *space = space_of(from);
+    int cell = b->cell, rank = space->rank[cell], width = subspace_width(space, cell);
+    float psi[SUBSPACE_RANK * SIMD_WIDTH] = {0.0f}, tails[BALLS];
+    int count = gather_landmarks(from, cell, psi, tails);
+    w->balls = 0;
+    if (!count) /* nor are there active queries */
+        return;
+    for (int c = 0; c < count; c++)
+        w->ball[c] = (ball){.landmark = c, .noise = space->noise[space->ids[space->landmark[cell] + c]]};
+    for (int q = 0; q < b->count; q++)
+        w->rows[q] = w->own + (size_t)q * width;
+    simd->multiply32(b->count, w->rows, rank, psi, SIMD_WIDTH, SIMD_WIDTH, w->products);
+    for (int q = 0; q < b->count; q++) {
+        const float *rho = w->products + (size_t)q * SIMD_WIDTH;
+        int nearest = 0;
+        float most = fabsf(rho[0]);
+        for (int c = 1; c < count; c++) {
+            float size = fabsf(rho[c]);
+            nearest = size > most ? c : nearest;
+            most = size > most ? size : most;
+        }
+        float error = subspace_pair_error(space, cell, b->noise[q]) +
+                      tails[nearest] * space->tail[b->column[q]] + CAREFUL,
+              cosine = between(most - error, 0.0f, 1.0f);
+        w->ball_of[q] = nearest;
+        w->ball_cosine[q] = cosine;
+        w->ball_sine[q] = sqrtf(1.0f - cosine * cosine);
+        bitset_add(&w->ball[nearest].members, q);
+    }
+    drop_empty(w, count, b->count);
+}
+
+/* Their angles by the present thresholds. */
+static void draw_balls(landmarks_work *w, const form_sides *on, const block *b)
+{
+    float most_noise = (float)on->points->bound.most_noise * 1.001f;
+    for (int c = 0; c < w->balls; c++)
+        w->ball[c].cosine = 1.0f;
+    for (int q = 0; q < b->count && w->balls; q++) {
+        if (b->tau[q] == INFINITY)
+            continue;
+        float tau = between(b->tau[q] - b->noise[q] * most_noise - CAREFUL, 0.0f, 1.0f),
+              sine = sqrtf(1.0f - tau * tau), cosine = w->ball_cosine[q] * tau - w->ball_sine[q] * sine,
+              *least = &w->ball[w->ball_of[q]].cosine;
+        *least = cosine < *least ? cosine : *least;
+    }
+    for (int c = 0; c < w->balls; c++) {
+        float cosine = w->ball[c].cosine - CAREFUL;
+        w->ball[c].cosine = cosine;
+        w->ball[c].sine = sqrtf(between(1.0f - cosine * cosine, 0.0f, 1.0f)) + CAREFUL;
+    }
+}
+
+/* The angle bound of two balls. Which balls of queries reach the points within an angle, given by cosine and sine, of an axis
+ * or a space: near[c] is at least the cosine of the angle between it and the landmark of ball c. */
+static uint32_t balls_reaching(const landmarks_work *w, const float *near, float cosine, float sine)
+{
+    uint32_t reach = 0;
+    for (int c = 0; c < w->balls; c++) {
+        int beyond = near[c] + CAREFUL < cosine * w->ball[c].cosine - sine * w->ball[c].sine;
+        reach |= (uint32_t)!beyond << c;
+    }
+    return reach;
+}
+
+static bitset members_of(const landmarks_work *w, uint32_t some)
+{
+    bitset all = {{0}};
+    for (; some; some &= some - 1)
+        for (int i = 0; i < BITSET_WORDS; i++)
+            all.word[i] |= w->ball[__builtin_ctz(some)].members.word[i];
+    return all;
+}
+
+/* Spans and balls of a block that meets more than a few cells. */
+static void prepare(landmarks_work *w, const form_sides *on, const block *b)
+{
+    const metric_points *from = on->from->points;
+    const subspaces *space = space_of(on->from);
+    int cell = b->cell, rank = space->rank[cell], width = subspace_width(space, cell);
+    const int *ids = space->ids + space->landmark[cell];
+    if (w->ready)
+        return;
+    for (int r = 0; r < rank; r++) {
+        w->landmark_x[r] = from->x + (size_t)ids[r] * from->d;
+        w->landmark_v[r] = from->v + (size_t)ids[r] * from->m;
+        w->landmark_scale[r] = from->scale[ids[r]];
+    }
+    const float *inverse = space->inverse + space->inverse_at[cell];
+    for (int i = 0; i < rank; i++)
+        for (int j = 0; j < width; j++)
+            w->inverse[i * width + j] = j < rank ? inverse[j * width + i] : 0.0f;
+    int coarse = space->coarse[cell], few = coarse < BALLS ? coarse : BALLS;
+    set_span(w, space, b, few, &w->spans[0]);
+    if (few < coarse && largest_tail(b, &w->spans[0]) > SUBSPACE_COARSE)
+        set_span(w, space, b, coarse, &w->spans[0]);
+    set_span(w, space, b, rank, &w->spans[1]);
+    set_balls(w, on->from, b);
+    draw_balls(w, on, b);
+    w->panel = -1;
+    w->ready = 1;
+}
+
+/* For each cell of a panel of axes, which balls reach it. */
+static void ask_axes(landmarks_work *w, const form_sides *on, int panel, query_counters *counters)
+{
+    const cones *cone = &((const landmarks *)on->points->kept)->cone;
+    const metric_points *points = on->points->points;
+    int cols = simd->cols, some = 0, asked = 0;
+    size_t first = (size_t)panel * cols;
+    const float *cosine = cone->cosine + first, *sine = cone->sine + first;
+    float near[BALLS] = {0.0f};
+    uint32_t all = (UINT32_C(1) << w->balls) - 1;
+    w->panel = panel;
+    for (int j = 0; j < cols; j++) {
+        w->reach[j] = balls_reaching(w, near, cosine[j], sine[j]);
+        some |= w->reach[j] != all;
+    }
+    if (!some) /* whatever the correlations are */
+        return;
+    radial rad = kernel_radial(on->kern);
+    for (int c = 0; c < w->balls; c++)
+        asked = w->ball[c].landmark + 1;
+    simd->correlations(&rad, points->d, points->m, asked, w->landmark_x, w->landmark_v,
+                       w->landmark_scale, cone->x + first * points->d, cone->v + first * points->m,
+                       cone->scale + first, w->axis_rho, cols);
+    counters->correlations += asked * cols;
+    for (int j = 0; j < cols; j++) {
+        for (int c = 0; c < w->balls; c++)
+            near[c] = fabsf(w->axis_rho[w->ball[c].landmark * cols + j]) +
+                      1.001f * w->ball[c].noise * cone->noise[first + j];
+        w->reach[j] = balls_reaching(w, near, cosine[j], sine[j]);
+    }
+}
+
+static uint32_t skim(const form_sides *on, const block *b, int cell, query_counters *c, void *work)
+{
+    landmarks_work *w = work;
+    prepare(w, on, b);
+    if (cell / simd->cols != w->panel)
+        ask_axes(w, on, cell / simd->cols, c);
+    return w->reach[cell % simd->cols];
+}
+
+/* ---- cell to cell ------------------------------------------------------------------------------ */
+
+/* For each query of the block the smallest |psi| in the first `to` landmarks of a cell at which it is not done
+ * with it; and the smallest |P b|, from some landmarks of its own. */
+static void set_limits(landmarks_work *w, const subspaces *space, const block *b, int cell, int to,
+                       const span *own)
+{
+    float tail = subspace_stage_tail(space, cell, to), rounding = space->cell_rounding[cell],
+          most = space->cell_most[cell];
+    simd_skip_cell skip = {
+        .noise = space->cell_noise[cell],
+        .rounding = rounding,
+        .most = most,
+        .dot = ldexpf(space->rank[cell] + 4, -23),
+        .product = rounding + ldexpf(own->rank + 4, -24),
+        .cosine = tail < 1.0f ? sqrtf(1.0f - tail * tail) * 0.99999f : 0.0f,
+        .sine = tail < 1.0f ? tail : 1.0f,
+    };
+    simd_skip queries = {b->tau, b->noise, own->tail, own->size, own->noisy};
+    simd->skip_limits(b->count, &queries, &skip, w->must, w->least);
+}
+
+/* How many landmarks of a cell those of another are asked for, padded. */
+static int asked(const subspaces *space, int cell, int fine)
+{
+    int rank = fine ? space->rank[cell] : space->coarse[cell];
+    return (rank + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
+}
+
+/* The balls that reach a cell, by the landmarks of the queries' cell in the span of its first `to`. */
+static uint32_t balls_reaching_span(const landmarks_work *w, const subspaces *space, int cell, int to)
+{
+    int width = subspace_width(space, cell);
+    float near[BALLS], length, sine = fminf(subspace_stage_tail(space, cell, to), 1.0f);
+    for (int c = 0; c < w->balls; c++) {
+        simd->squared_lengths(1, width, to, w->P + (size_t)w->ball[c].landmark * width, &length);
+        near[c] = sqrtf(length * 1.0001f) + subspace_psi_error(space, cell, w->ball[c].noise);
+    }
+    return balls_reaching(w, near, sqrtf(1.0f - sine * sine), sine);
+}
+
+/* Asks the landmarks of the queries' cell and of another for |P b|^2 of the queries alive, and clears those that are done
+ * with the cell, by balls first. Returns how many are left. */
+static int ask_landmarks(landmarks_work *w, const subspaces *space, const block *b, leaf *item, int at,
+                         int fine, query_counters *counters)
+{
+    const span *own = &w->spans[fine];
+    float *lengths = w->lengths + (size_t)at * BITSET_SIZE;
+    int cell = item->cell, width = subspace_width(space, cell), members[BITSET_SIZE];
+    int rank = fine ? space->rank[cell] : space->coarse[cell], to = asked(space, cell, fine);
+    int count = bitset_count(&item->alive);
+    subspaces_project(space, cell, 0, to, own->rank, w->landmark_x, w->landmark_v, w->landmark_scale,
+                      w->rows, w->products, w->P);
+    counters->correlations += (double)rank * own->rank;
+    bitset reached = members_of(w, balls_reaching_span(w, space, cell, to));
+    bitset_keep(&item->alive, &reached);
+    if (bitset_any(&item->alive)) {
+        set_limits(w, space, b, cell, to, own);
+        simd->product_lengths(b->count, own->rank, own->weights, STRIDE, w->P, width, to, w->least,
+                              item->alive.word, lengths);
+    }
+    int left = bitset_members(&item->alive, members);
+    w->fine[at] = (char)fine;
+    w->most[at] = 0.0f;
+    for (int i = 0; i < left; i++)
+        w->most[at] = fmaxf(w->most[at], lengths[members[i]]);
+    counters->bounds += count;
+    counters->pruned += count - left;
+    return left;
+}
+
+static void prune(const form_sides *on, const block *b, leaf *leaves, int count, query_counters *counters,
+                  void *work)
+{
+    landmarks_work *w = work;
+    const subspaces *space = space_of(on->points);
+    prepare(w, on, b);
+    draw_balls(w, on, b); /* smaller, as thresholds have risen */
+    int coarse = w->spans[0].rank, rank = w->spans[1].rank;
+    for (int at = 0; at < count; at++) {
+        bitset reached = members_of(w, leaves[at].parts);
+        bitset_keep(&leaves[at].alive, &reached);
+        int active = bitset_count(&leaves[at].alive);
+        w->most[at] = -1.0f;
+        if (active <= coarse) /* few queries: they are near */
+            continue;
+        active = ask_landmarks(w, space, b, &leaves[at], at, 0, counters);
+        if (active > FINE_PAYS * rank && coarse < rank)
+            ask_landmarks(w, space, b, &leaves[at], at, 1, counters);
+    }
+}
+
+/* ---- query to points --------------------------------------------------------------------------- */
+
+/* Intervals of some queries with all points of a cell. Each has its psi, tail and error. */
+static void screen_rows(landmarks_work *w, const form_sides *on, const block *b, int cell, int count,
+                        const int *members, const float *tails, const float *errors, form_sink *sink)
+{
+    const subspaces *space = space_of(on->points);
+    const cells *order = &on->points->order;
+    int rank = space->rank[cell], first = order->panel[cell], panels = order->panel[cell + 1] - first,
+        own = form_is_own(on, b, cell);
+    const float *rows[SCREEN_ROWS], *psi_of_cell = space->psi + space->psi_at[cell];
+    float row_tail[SCREEN_ROWS], limit[SCREEN_ROWS];
+    uint32_t mask[SCREEN_ROWS];
+    for (int i = 0; i < count; i += SCREEN_ROWS) {
+        int filled = count - i < SCREEN_ROWS ? count - i : SCREEN_ROWS;
+        for (int a = 0; a < SCREEN_ROWS; a++) {
+            int at = a < filled ? i + a : i;
+            rows[a] = w->rows[at];
+            row_tail[a] = tails[at];
+            limit[a] = a < filled ? b->tau[members[at]] - errors[at] : INFINITY;
+        }
+        int start = own ? b->column[members[i]] / SCREEN_COLS - first : 0;
+        for (int step = 0; step < panels; step++) {
+            int p = form_nth_nearest(start, step, panels), panel = first + p;
+            if (order->least[panel] >= b->most_limit)
+                continue;
+            const float *columns = psi_of_cell + (size_t)p * rank * SCREEN_COLS;
+            const float *tail = space->tail + (size_t)panel * SCREEN_COLS;
+            simd->subspace_tile(rank, rows, row_tail, limit, columns, tail, w->value, mask);
+            sink->counters->screened += (double)filled * SCREEN_COLS;
+            for (int a = 0; a < filled; a++)
+                if (mask[a]) {
+                    simd_interval_row row = {.value = w->value + a * SCREEN_COLS,
+                                             .tail = tail,
+                                             .row_tail = row_tail[a],
+                                             .base = errors[i + a]};
+                    sink->keep(sink, members[i + a], order->ids + (size_t)panel * SCREEN_COLS, mask[a],
+                               &row);
+                    limit[a] = b->tau[members[i + a]] - errors[i + a];
+                }
+        }
+    }
+}
+
+/* The queries' own cell, where psi and tails are those of its points. */
+static void screen_own(landmarks_work *w, const form_sides *on, const block *b, form_sink *sink)
+{
+    const subspaces *space = space_of(on->points);
+    int members[BITSET_SIZE], count = bitset_members(&b->active, members);
+    int width = subspace_width(space, b->cell);
+    float errors[BITSET_SIZE], tails[BITSET_SIZE];
+    for (int i = 0; i < count; i++) {
+        errors[i] = subspace_pair_error(space, b->cell, b->noise[members[i]]);
+        tails[i] = space->tail[b->column[members[i]]];
+        w->rows[i] = w->own + (size_t)members[i] * width;
+    }
+    screen_rows(w, on, b, b->cell, count, members, tails, errors, sink);
+}
+
+/* Projects `count` queries on landmarks `from` to `to` - 1 of a cell and keeps, in place, those that are not
+ * done with it then; `lengths` are |psi|^2 so far. Returns how many. */
+static int project(landmarks_work *w, const subspaces *space, const block *b, int cell, int from, int to,
+                   int count, int *members, float *lengths, query_counters *counters)
+{
+    int width = subspace_width(space, cell), left = 0;
+    int last = to < space->rank[cell] ? to : space->rank[cell];
+    float found[BITSET_SIZE];
+    static const span none; /* limits of psi do not ask for it */
+    subspaces_project(space, cell, from, to, count, w->row_x, w->row_v, w->row_scale, w->rows,
+                      w->products, w->psi);
+    simd->squared_lengths(count, width, to - from, w->psi + from, found);
+    set_limits(w, space, b, cell, to, w->ready ? &w->spans[1] : &none);
+    counters->correlations += (double)(last - from) * count;
+    counters->bounds += count;
+    for (int i = 0; i < count; i++) {
+        int q = members[i];
+        float length = lengths[i] + found[i];
+        if (length * 1.0001f < w->must[q] * w->must[q])
+            continue;
+        lengths[left] = length;
+        members[left] = q;
+        if (left < i) {
+            w->row_x[left] = w->row_x[i];
+            w->row_v[left] = w->row_v[i];
+            w->row_scale[left] = w->row_scale[i];
+            memcpy(w->psi + (size_t)left * width, w->psi + (size_t)i * width, to * sizeof(float));
+            memcpy(w->products + (size_t)left * width, w->products + (size_t)i * width,
+                   to * sizeof(float));
+        }
+        left++;
+    }
+    counters->pruned += count - left;
+    return left;
+}
+
+/* The queries whose turn it is: where landmarks were asked, those that |P b| leaves now, the longest in the first turn.
+ * Returns how many. */
+static int take_turn(landmarks_work *w, const form_sides *on, const block *b, const leaf *item, int at,
+                     int turn, int *members, query_counters *counters)
+{
+    int some[BITSET_SIZE], count = bitset_members(&item->alive, some), left = 0,
+        known = at >= 0 && w->most[at] >= 0.0f;
+    const metric_points *from = on->from->points;
+    const float *lengths = w->lengths + (size_t)(known ? at : 0) * BITSET_SIZE;
+    float low = turn ? 0.0f : NEAR_LENGTH, high = turn ? NEAR_LENGTH : INFINITY;
+    if (known ? w->most[at] < low : turn)
+        return 0;
+    if (known)
+        set_limits(w, space_of(on->points), b, item->cell,
+                   asked(space_of(on->points), item->cell, w->fine[at]), &w->spans[(int)w->fine[at]]);
+    for (int i = 0; i < count; i++) {
+        int q = some[i];
+        if (known) {
+            if (!(lengths[q] >= low && lengths[q] < high))
+                continue;
+            counters->bounds++;
+            if (lengths[q] * 1.0001f < w->least[q] * w->least[q]) {
+                counters->pruned++;
+                continue;
+            }
+        }
+        w->row_x[left] = from->x + (size_t)b->row[q] * from->d;
+        w->row_v[left] = from->v + (size_t)b->row[q] * from->m;
+        w->row_scale[left] = from->scale[b->row[q]];
+        members[left++] = q;
+    }
+    return left;
+}
+
+static void screen(const form_sides *on, const block *b, const leaf *item, int at, int turn,
+                   form_sink *sink, void *work)
+{
+    landmarks_work *w = work;
+    const subspaces *space = space_of(on->points);
+    int cell = item->cell, members[BITSET_SIZE], width = subspace_width(space, cell);
+    float errors[BITSET_SIZE], tails[BITSET_SIZE], found[BITSET_SIZE] = {0.0f};
+    if (form_is_own(on, b, cell)) {
+        screen_own(w, on, b, sink);
+        return;
+    }
+    int count = take_turn(w, on, b, item, at, turn, members, sink->counters);
+    for (int first = 0, to; first < width && count; first = to) {
+        to = subspace_stage(space, cell, first);
+        count = project(w, space, b, cell, first, to, count, members, found, sink->counters);
+    }
+    for (int i = 0; i < count; i++) {
+        float noise = b->noise[members[i]];
+        w->rows[i] = w->psi + (size_t)i * width;
+        errors[i] = subspace_pair_error(space, cell, noise);
+        tails[i] = subspace_tail(space, cell, noise, found[i]);
+    }
+    if (count)
+        screen_rows(w, on, b, cell, count, members, tails, errors, sink);
+}
+
+const screening_form form_landmarks = {
+    .name = "landmarks",
+    .note = "auto: cells skipped and screened by subspaces of landmarks",
+    .chunk = CHUNK,
+    .turns = 2,
+    .refine = 2.0f, /* asking landmarks takes less than the bounds of all panels */
+    .room = 512,
+    .settle = 2,
+    .give_up = 32,
+    .one_by_one = 1,
+    .kept_bytes = sizeof(landmarks),
+    .compact = 1,
+    .divide = divide,
+    .build = build,
+    .release = release,
+    .fields = fields,
+    .work_new = work_new,
+    .work_free = work_free,
+    .begin = begin,
+    .skim = skim,
+    .prune = prune,
+    .screen = screen,
+};

@@ -1,0 +1,163 @@
+#include "form/laws.h"
+
+#include "base/scratch.h"
+
+#include <string.h>
+
+static const screening_form *inner;
+static screening_form checked;
+static laws_count *counts;
+static char *emitted; /* BITSET_SIZE x candidates: pairs of the block with an interval */
+static size_t candidates;
+
+typedef struct {
+    form_sink sink;
+    form_sink *to;
+    const form_sides *on;
+    const block *b;
+} law_sink;
+
+static double correlation(const form_sides *on, const block *b, int q, int id)
+{
+    double rho;
+    metric_list(on->kern, on->from->points, b->row[q], on->points->points, &id, 1, &rho);
+    return fabs(rho);
+}
+
+static int admissible(const form_sides *on, const block *b, int q, int id)
+{
+    return id >= 0 && id < b->limit[q] && !(on->from == on->points && id == b->row[q]);
+}
+
+/* Queries that are done with a cell. */
+static void check_cleared(const form_sides *on, const block *b, int cell, const bitset *before,
+                          const bitset *after)
+{
+    const cells *order = &on->points->order;
+    int members[BITSET_SIZE], count = bitset_members(before, members);
+    for (int i = 0; i < count; i++) {
+        int q = members[i], wrong = 0;
+        if (after->word[q / 64] >> (q % 64) & 1 || b->tau[q] == INFINITY)
+            continue;
+        for (int at = order->first[cell]; at < order->first[cell + 1]; at++)
+            wrong |= admissible(on, b, q, order->perm[at]) &&
+                     correlation(on, b, q, order->perm[at]) >= b->tau[q];
+        counts->cleared++;
+        counts->wrong_cleared += wrong;
+    }
+}
+
+static void check_interval(const law_sink *s, int q, int id, float low, float high)
+{
+    double rho = correlation(s->on, s->b, q, id);
+    counts->intervals++;
+    counts->wrong_intervals += !(low <= rho && rho <= high);
+    emitted[q * candidates + id] = 1;
+}
+
+static void keep(form_sink *self, int q, const int *ids, uint32_t mask, const simd_interval_row *row)
+{
+    const law_sink *s = (law_sink *)self;
+    for (uint32_t left = mask; left; left &= left - 1) {
+        int j = __builtin_ctz(left);
+        float value = fabsf(row->value[j]),
+              error = row->tail ? row->base + row->row_tail * row->tail[j]
+                                : row->base + row->slope * row->norm[j] + row->row_norm * row->error[j];
+        if (admissible(s->on, s->b, q, ids[j]))
+            check_interval(s, q, ids[j], value - error, value + error);
+    }
+    s->to->keep(s->to, q, ids, mask, row);
+}
+
+static void keep_one(form_sink *self, int q, int id, float low, float high)
+{
+    const law_sink *s = (law_sink *)self;
+    check_interval(s, q, id, low, high);
+    s->to->keep_one(s->to, q, id, low, high);
+}
+
+static law_sink sink_of(const form_sides *on, const block *b, form_sink *to)
+{
+    return (law_sink){{keep, keep_one, to->counters}, to, on, b};
+}
+
+/* Pairs without an interval. */
+static void check_silent(const form_sides *on, const block *b, int cell, const bitset *alive)
+{
+    const cells *order = &on->points->order;
+    int members[BITSET_SIZE], count = bitset_members(alive, members);
+    for (int i = 0; i < count; i++)
+        for (int at = order->first[cell]; at < order->first[cell + 1]; at++) {
+            int q = members[i], id = order->perm[at];
+            if (b->tau[q] == INFINITY || emitted[q * candidates + id] || !admissible(on, b, q, id))
+                continue;
+            counts->silent++;
+            counts->wrong_silent += correlation(on, b, q, id) >= b->tau[q];
+        }
+}
+
+static void begin(const form_sides *on, const block *b, void *work)
+{
+    memset(emitted, 0, BITSET_SIZE * candidates);
+    inner->begin(on, b, work);
+}
+
+static uint32_t skim(const form_sides *on, const block *b, int cell, query_counters *c, void *work)
+{
+    static const bitset none;
+    uint32_t parts = inner->skim(on, b, cell, c, work);
+    if (!parts)
+        check_cleared(on, b, cell, &b->active, &none);
+    return parts;
+}
+
+static void prune(const form_sides *on, const block *b, leaf *leaves, int count, query_counters *c,
+                  void *work)
+{
+    bitset before[BITSET_SIZE]; /* no form prunes more cells at once */
+    for (int i = 0; i < count; i++)
+        before[i] = leaves[i].alive;
+    inner->prune(on, b, leaves, count, c, work);
+    for (int i = 0; i < count; i++)
+        check_cleared(on, b, leaves[i].cell, &before[i], &leaves[i].alive);
+}
+
+static void screen(const form_sides *on, const block *b, const leaf *item, int at, int turn,
+                   form_sink *sink, void *work)
+{
+    law_sink to = sink_of(on, b, sink);
+    inner->screen(on, b, item, at, turn, &to.sink, work);
+    if (at < 0 || turn == inner->turns - 1)
+        check_silent(on, b, item->cell, &item->alive);
+}
+
+/* Blocks that meet are many: only the intervals are checked. */
+static void screen_both(const form_sides *on, const block *b, const block *other, const int *members,
+                        int count, form_sink *sink, form_sink *to_other, void *work)
+{
+    law_sink to = sink_of(on, b, sink), too = sink_of(on, other, to_other);
+    inner->screen_both(on, b, other, members, count, &to.sink, &too.sink, work);
+}
+
+const screening_form *laws_of(const screening_form *form, size_t points, laws_count *count)
+{
+    emitted = scratch_alloc(BITSET_SIZE * points, 1);
+    if (!emitted)
+        return NULL;
+    inner = form;
+    counts = count;
+    candidates = points;
+    checked = *form;
+    checked.begin = begin;
+    checked.skim = form->skim ? skim : NULL;
+    checked.prune = form->prune ? prune : NULL;
+    checked.screen = screen;
+    checked.screen_both = form->screen_both ? screen_both : NULL;
+    return &checked;
+}
+
+void laws_end(void)
+{
+    scratch_free(emitted);
+    emitted = NULL;
+}

@@ -1,0 +1,372 @@
+/* Best-first search: one query at a time, by the parts of the candidates that promise most.
+ *
+ * A heap holds groups of cells, cells and panels by their bound on |rho|, the largest first, ties by distance. A group is
+ * replaced by its cells. A cell that the bounds of its panels leave is screened as a block screens it (level.h), for
+ * one query. The search ends when no bound left reaches the threshold. Few queries that are far apart go this way: they share
+ * nothing, and hardly a cell is opened that the final threshold does not ask for.
+ *
+ * A finite budget is the largest number of correlations for a query. Then a cell is replaced by its panels, a panel by its
+ * points, and points are evaluated in the order of their distance: bounds only say what can be skipped. */
+#include "base/scratch.h"
+#include "base/threads.h"
+#include "search/level.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define FEW_QUERIES 8      /* so many may be too few for blocks */
+#define POINTS_WAITING 4   /* times the budget: points that may wait; those of other panels are evaluated at once */
+#define POINTS_AT_ONCE 16  /* correlations are fastest some at a time */
+
+/* A part by its number: cells come first, then groups, panels and columns. */
+typedef struct {
+    double upper, away;
+    int part;
+} promise;
+
+typedef struct {
+    promise *waiting;
+    int size, room; /* room for points */
+} promise_heap;
+
+static int promise_before(const promise *a, const promise *b)
+{
+    if (a->upper != b->upper)
+        return a->upper > b->upper;
+    return a->away < b->away || (a->away == b->away && a->part < b->part);
+}
+
+static void promise_push(promise_heap *heap, promise item)
+{
+    promise *waiting = heap->waiting;
+    int at = heap->size++;
+    for (int parent; at > 0 && promise_before(&item, &waiting[parent = (at - 1) / 2]); at = parent)
+        waiting[at] = waiting[parent];
+    waiting[at] = item;
+}
+
+static promise promise_pop(promise_heap *heap)
+{
+    promise *waiting = heap->waiting, top = waiting[0], held = waiting[--heap->size];
+    int at = 0;
+    for (int child; (child = 2 * at + 1) < heap->size; at = child) {
+        if (child + 1 < heap->size && promise_before(&waiting[child + 1], &waiting[child]))
+            child++;
+        if (!promise_before(&waiting[child], &held))
+            break;
+        waiting[at] = waiting[child];
+    }
+    waiting[at] = held;
+    return top;
+}
+
+/* ---- bounds of the one query of a block ------------------------------------------------------- */
+
+/* What makes of an expansion bound a bound on |rho| of the query. A query on an inducing input has no such bound. */
+static double as_correlation(const level_scratch *s, float upper)
+{
+    const block *block = s->block;
+    const bounds *b = &s->task->index->points->bound;
+    int special = s->task->index->on.from->bound.special.rank[block->row[0]] >= 0;
+    return special || !b->expands ? INFINITY
+                                  : upper * block->gain[0] * 1.00001 + block->noise[0] * b->most_noise;
+}
+
+static double upper_of(const level_scratch *s, const bounds_level *level, int at)
+{
+    const index_search *index = s->task->index;
+    const bounds *b = &index->points->bound;
+    int panel = s->block->column[0] / SCREEN_COLS;
+    return b->expands ? as_correlation(s, bounds_expansion(b, &index->on.from->bound.panels, panel,
+                                                           level, at))
+                      : INFINITY;
+}
+
+/* The same of each panel of a cell, in SIMD_WIDTH places; returns the largest. */
+static double uppers_of_panels(const level_scratch *s, int cell, double *uppers)
+{
+    const index_search *index = s->task->index;
+    const bounds *b = &index->points->bound;
+    float of_panels[SIMD_WIDTH] = {0.0f}, most = 0.0f;
+    if (b->expands)
+        most = bounds_of_panels(b, &index->on.from->bound.panels, s->block->column[0] / SCREEN_COLS,
+                                cell, of_panels);
+    for (int j = 0; j < SIMD_WIDTH && uppers; j++)
+        uppers[j] = as_correlation(s, of_panels[j]);
+    return as_correlation(s, most);
+}
+
+/* Squared distance of a query from the nearest point of a box. */
+static double gap(const query_task *task, size_t row, const bounds_level *level, int at)
+{
+    const metric_points *from = task->from;
+    const double *x = from->x + row * from->d, *low = level->low + (size_t)at * from->d,
+                 *high = level->high + (size_t)at * from->d;
+    double s2 = 0.0;
+    for (int u = 0; u < from->d; u++) {
+        double outside = fmax(0.0, fmax(low[u] - x[u], x[u] - high[u]));
+        s2 += outside * outside;
+    }
+    return s2;
+}
+
+/* And from its middle. */
+static double away(const query_task *task, size_t row, const bounds_level *level, int at)
+{
+    const metric_points *from = task->from;
+    const double *x = from->x + row * from->d, *low = level->low + (size_t)at * from->d,
+                 *high = level->high + (size_t)at * from->d;
+    double s2 = 0.0;
+    for (int u = 0; u < from->d; u++) {
+        double gap = x[u] - 0.5 * (low[u] + high[u]);
+        s2 += gap * gap;
+    }
+    return s2;
+}
+
+static int admissible(const cells *order, int cell, int limit)
+{
+    for (int panel = order->panel[cell]; panel < order->panel[cell + 1]; panel++)
+        if (order->least[panel] < limit)
+            return 1;
+    return 0;
+}
+
+/* ---- opening parts ---------------------------------------------------------------------------- */
+
+/* Lets a part wait if its bound reaches the threshold. No correlation is above 1: of parts that may hold that much, and of
+ * all within a budget, the nearest comes first. */
+static void offer(level_scratch *s, promise_heap *heap, int part, double upper, double far)
+{
+    s->counters.bounds++;
+    if (upper < s->block->tau[0])
+        s->counters.pruned++;
+    else
+        promise_push(heap, (promise){isinf(s->task->budget) && upper < 1.0 ? upper : 1.0, far, part});
+}
+
+static void open_group(level_scratch *s, promise_heap *heap, int group, int own)
+{
+    const index_search *index = s->task->index;
+    const bounds_level *level = &index->points->bound.cells;
+    int first = group * BOUNDS_GROUP,
+        last = first + BOUNDS_GROUP < level->count ? first + BOUNDS_GROUP : level->count;
+    for (int c = first; c < last; c++)
+        if (c != own && admissible(&index->points->order, c, s->block->limit[0]))
+            offer(s, heap, c, upper_of(s, level, c) * 1.0001,
+                  (isfinite(s->task->budget) ? gap : away)(s->task, s->block->row[0], level, c));
+}
+
+/* Screens a cell if the bounds of its panels leave it. */
+static void open_cell(level_scratch *s, int cell, double upper)
+{
+    float tau = s->block->tau[0];
+    if (upper < FORM_NEARLY * tau && tau > 0.0f) {
+        int reached = uppers_of_panels(s, cell, NULL) >= tau;
+        s->counters.bounds++;
+        s->counters.pruned += !reached;
+        if (!reached)
+            return;
+    }
+    level_screen(s, cell, &s->block->active);
+}
+
+static void search(level_scratch *s, promise_heap *heap)
+{
+    const index_search *index = s->task->index;
+    const bounds_level *groups = &index->points->bound.groups;
+    int cells = index->points->order.count, self = 0, own = -1;
+    index->form->begin(&index->on, s->block, s->work);
+    if (index->on.from == index->on.points) {
+        own = s->block->cell;
+        level_screen(s, own, &s->block->active);
+    }
+    level_raise_thresholds(s, 1, &self);
+    for (int g = 0; g < groups->count; g++)
+        offer(s, heap, cells + g, upper_of(s, groups, g),
+              away(s->task, s->block->row[0], groups, g));
+    while (heap->size && heap->waiting[0].upper >= s->block->tau[0]) {
+        promise top = promise_pop(heap);
+        s->counters.nodes++;
+        if (top.part >= cells)
+            open_group(s, heap, top.part - cells, own);
+        else
+            open_cell(s, top.part, top.upper);
+        level_raise_thresholds(s, 1, &self);
+    }
+    s->counters.pruned += heap->size;
+}
+
+/* ---- within a budget -------------------------------------------------------------------------- */
+
+/* The panels of a cell wait. */
+static void open_panels(level_scratch *s, promise_heap *heap, int cell, int panels_from)
+{
+    const index_search *index = s->task->index;
+    const cells *order = &index->points->order;
+    double uppers[SIMD_WIDTH];
+    uppers_of_panels(s, cell, uppers);
+    for (int p = order->panel[cell], j = 0; p < order->panel[cell + 1]; p++, j++)
+        if (order->least[p] < s->block->limit[0])
+            offer(s, heap, panels_from + p, uppers[j],
+                  gap(s->task, s->block->row[0], &index->points->bound.panels, p));
+}
+
+/* The points of a panel wait, or are taken where there is no room. */
+static void open_points(level_scratch *s, promise_heap *heap, int panel, int points_from)
+{
+    const query_task *task = s->task;
+    const cells *order = &task->index->points->order;
+    const int *ids = order->ids + (size_t)panel * SCREEN_COLS;
+    int count = 0, waits = heap->room >= SCREEN_COLS;
+    double far[SCREEN_COLS];
+    while (count < SCREEN_COLS && ids[count] >= 0)
+        count++;
+    simd->distance_list(task->from->d, task->from->x + (size_t)s->block->row[0] * task->from->d,
+                        task->points->x, ids, count, far);
+    heap->room -= waits ? count : 0;
+    for (int j = 0; j < count; j++)
+        if (waits)
+            promise_push(heap, (promise){1.0, far[j], points_from + panel * SCREEN_COLS + j});
+        else
+            level_take(s, 0, ids[j]);
+}
+
+/* Evaluates the nearest points that bounds leave until the budget is spent. */
+static void search_limited(level_scratch *s, promise_heap *heap)
+{
+    const index_search *index = s->task->index;
+    const cells *order = &index->points->order;
+    const bounds_level *groups = &index->points->bound.groups;
+    const block *block = s->block;
+    const struct block_candidates *lists = block->candidates;
+    int panels_from = order->count + groups->count, points_from = panels_from + order->panels;
+    for (int g = 0; g < groups->count; g++)
+        offer(s, heap, order->count + g, upper_of(s, groups, g),
+              gap(s->task, block->row[0], groups, g));
+    while (heap->size && lists->spent[0] + lists->kept[0].count < s->task->budget) {
+        promise top = promise_pop(heap);
+        s->counters.nodes += top.part < points_from;
+        heap->room += top.part >= points_from;
+        if (top.part >= points_from)
+            level_take(s, 0, order->ids[top.part - points_from]);
+        else if (top.part >= panels_from)
+            open_points(s, heap, top.part - panels_from, points_from);
+        else if (top.part >= order->count)
+            open_group(s, heap, top.part - order->count, -1);
+        else
+            open_panels(s, heap, top.part, panels_from);
+        if (lists->kept[0].count >= POINTS_AT_ONCE)
+            level_resolve(s, 0);
+    }
+    level_resolve(s, 0);
+}
+
+/* ---- all queries ------------------------------------------------------------------------------ */
+
+typedef struct {
+    promise_heap *heaps; /* threads */
+    size_t next;
+    int room;
+    query_result *result;
+} query_queue;
+
+static int cell_of(const cells *order, int panel)
+{
+    int low = 0, high = order->count;
+    while (high - low > 1) {
+        int middle = (low + high) / 2;
+        if (order->panel[middle] <= panel)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static int search_next_query(level_scratch *s, void *context)
+{
+    query_queue *queue = context;
+    const cells *order = &s->task->index->on.from->order;
+    size_t next = __atomic_fetch_add(&queue->next, 1, __ATOMIC_RELAXED);
+    if (next >= s->task->count)
+        return 0;
+    int q = (int)next, column = order->column[query_row(s->task, q)];
+    block *block = s->block;
+    level_block_set(s->task, block, cell_of(order, column / SCREEN_COLS), &q, 1);
+    promise_heap *heap = &queue->heaps[threads_id()];
+    heap->size = 0;
+    heap->room = queue->room;
+    if (isfinite(s->task->budget)) {
+        block->tau[0] = -1.0f; /* on an inducing input too */
+        if (block->gain[0] > 0.0f && block->limit[0] > 0)
+            search_limited(s, heap);
+        query_close(s->task, next, &block->candidates->best[0], queue->result);
+        return 1;
+    }
+    if (bitset_any(&block->active))
+        search(s, heap);
+    level_block_answer(s, queue->result);
+    return 1;
+}
+
+static status search_queries(level_scratch *scratch, block *blocks, void *context,
+                             query_result *result)
+{
+    (void)blocks;
+    (void)result;
+    level_progress progress = {.total = (int)scratch->task->count, .share = 1.0};
+    return level_run(scratch, search_next_query, context, &progress);
+}
+
+status query_best(const query_task *task, query_result *result)
+{
+    const point_set *points = task->index->points;
+    size_t parts = points->order.count + points->bound.groups.count, room = 0;
+    if (isfinite(task->budget)) {
+        room = POINTS_WAITING * (size_t)fmin(task->budget, (double)task->points->n) + SCREEN_COLS;
+        parts += points->order.panels + room;
+    }
+    promise *waiting = scratch_alloc(task->threads * parts, sizeof(promise));
+    query_queue queue = {scratch_alloc(task->threads, sizeof(promise_heap)), 0, (int)room, result};
+    status outcome = status_fail(STATUS_MEMORY);
+    if (waiting && queue.heaps) {
+        for (int t = 0; t < task->threads; t++)
+            queue.heaps[t] = (promise_heap){waiting + t * parts, 0, 0};
+        outcome =
+            level_search(task, task->threads, level_capacity(task), search_queries, &queue, result);
+    }
+    scratch_free(waiting);
+    scratch_free(queue.heaps);
+    return outcome;
+}
+
+/* ---- whether it should ------------------------------------------------------------------------ */
+
+static int nearest_cell(const query_task *task, size_t q)
+{
+    const bounds_level *level = &task->index->points->bound.cells;
+    int nearest = 0;
+    double least = INFINITY;
+    for (int c = 0; c < level->count; c++) {
+        double here = away(task, query_row(task, q), level, c);
+        nearest = here < least ? c : nearest;
+        least = here < least ? here : least;
+    }
+    return nearest;
+}
+
+int query_best_serves(const query_task *task)
+{
+    int cell[FEW_QUERIES], distinct = 0;
+    if (!task->index->form->one_by_one || task->count > FEW_QUERIES)
+        return 0;
+    for (size_t q = 0; q < task->count; q++) {
+        int found = nearest_cell(task, q), seen = 0;
+        for (int i = 0; i < distinct; i++)
+            seen |= cell[i] == found;
+        if (!seen)
+            cell[distinct++] = found;
+    }
+    return 3 * distinct >= 2 * (int)task->count;
+}
