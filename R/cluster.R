@@ -24,8 +24,8 @@
 #' after interrupts, which wait for the end of what the workers are doing: a step of a fit, or 50,000 points. (A limit
 #' of `setTimeLimit()` does not wait, and may leave half a message behind.)
 #'
-#' Small work stays in the session: fits and stages of fits with up to 4,000 observations, and families other than
-#' `gaussian()`.
+#' Small work stays in the session: fits and stages of fits with up to 4,000 observations. `vif_fit()` refuses a
+#' cluster for families other than `gaussian()`.
 #'
 #' @name vecchiann_cluster
 #' @aliases cluster
