@@ -31,11 +31,13 @@ static int *unpack_pools(SEXP pools, size_t count, int *width)
     return out;
 }
 
-/* What both routines ask for; `points` and `from` must outlive the task. */
+/* What both routines ask for, in units in which squares of variances neither over- nor underflow; `points` and `from` must
+ * outlive the task. */
 static select_task unpack_task(frame *fr, SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries,
                                SEXP fresh, metric_points *points, metric_points *from, SEXP threads)
 {
-    *fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
+    *fr = r_frame_in_units(r_element(gp, "x"), r_element(gp, "kernel"));
+    double inverse = 1.0 / fr->unit / fr->unit;
     *from = *points = r_points(fr, gp, 0.0);
     SEXP own = fresh == R_NilValue ? gp : fresh;
     if (fresh != R_NilValue)
@@ -43,10 +45,10 @@ static select_task unpack_task(frame *fr, SEXP gp, SEXP noise, SEXP pools, SEXP 
     select_task task = {
         .kern = &fr->kern,
         .points = points,
-        .residual = r_doubles(r_element(gp, "variance"), "variance", points->n),
-        .noise = r_doubles(noise, "noise", points->n),
+        .residual = r_in_units(r_element(gp, "variance"), "variance", points->n, inverse),
+        .noise = r_in_units(noise, "noise", points->n, inverse),
         .from = from,
-        .own = r_doubles(r_element(own, "variance"), "variance", from->n),
+        .own = r_in_units(r_element(own, "variance"), "variance", from->n, inverse),
         .count = queries == R_NilValue ? from->n : (size_t)XLENGTH(queries),
         .rows = r_rows(queries, from->n),
         .self = fresh == R_NilValue,
@@ -77,6 +79,8 @@ SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SE
     double *dist = REAL(VECTOR_ELT(out, 1));
     select_result result = {.id = id, .dist = dist, .variance = REAL(VECTOR_ELT(out, 2))};
     r_raise(select_run(&task, &result));
+    r_scale(result.variance, task.count, fr.unit);
+    r_scale(result.variance, task.count, fr.unit);
     for (size_t at = 0; at < task.count * task.k; at++)
         if (id[at] == 0) {
             id[at] = NA_INTEGER;
@@ -97,7 +101,7 @@ SEXP vif_prediction(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP 
     task.mon = r_interrupts();
     task.self = 0; /* the noise-free value at an observation has that observation as a candidate */
     R_xlen_t m = points.m;
-    predict_state state = {r_doubles(centred, "centred", points.n), r_doubles(b, "b", m), NULL};
+    predict_state state = {r_doubles(centred, "centred", points.n), r_in_units(b, "b", m, fr.unit), NULL};
     double *variance = NULL, *coef = NULL;
     int *id = NULL;
     SEXP out = PROTECT(r_list(4, names));
@@ -114,6 +118,10 @@ SEXP vif_prediction(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP 
         coef = REAL(VECTOR_ELT(out, 3));
     }
     r_raise(predict_run(&task, &state, REAL(VECTOR_ELT(out, 0)), variance, id, coef));
+    if (variance) {
+        r_scale(variance, task.count, fr.unit);
+        r_scale(variance, task.count, fr.unit);
+    }
     UNPROTECT(1);
     return out;
 }
