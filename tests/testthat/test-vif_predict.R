@@ -169,7 +169,9 @@ selected_fit$neighbours <- "selected"
 test_that("a fit with selected sets predicts the conditional of these", {
   # candidates: the nearest of all, of the first quarter and of the first sixteenth
   nearest <- function(rows, k) {
-    residual_knn(residual_gp(fit$gp$x[seq_len(rows), ], fit$kernel, inducing = 0), k, newdata = new)$id
+    nn <- residual_knn(residual_gp(fit$gp$x[seq_len(rows), ], fit$kernel, inducing = 0), k, newdata = new)
+    nn$x <- fit$gp$x
+    vecchiann:::sealed_neighbours(unclass(nn), class(nn))
   }
   sets <- conditioning_sets(fit$gp, 7, fit$nugget + known[fit$order], newdata = new,
                             pool = list(nearest(n, 14), nearest(n %/% 4, 7), nearest(n %/% 16, 7)))
