@@ -127,15 +127,14 @@ structure_of <- function(theta, data, settings, at = on_grid(theta, settings)) {
 # Sets of all points, or of some, among the points before them. Selection takes its candidates from the nearest in
 # space: those by residual correlation would add little (bench/divergence.md).
 neighbours_of <- function(gp, noise, settings, queries = NULL) {
-  threads <- threads_or_null(settings$threads)
   selected <- settings$neighbours == "selected"
-  candidates <- if (selected) candidates_for(gp$x) else 1
-  pool <- residual_knn(searched_process(settings$neighbours, gp), settings$k * candidates, predecessors = TRUE,
-                       queries = queries, method = if (settings$neighbours == "residual") "auto" else "level",
-                       threads = threads, progress = FALSE)
-  if (!selected) return(unname(pool$id))
-  unname(conditioning_sets(gp, settings$k, nugget = noise, pool = pool, queries = queries, threads = threads,
-                           progress = FALSE)$id)
+  width <- settings$k * if (selected) candidates_for(gp$x) else 1
+  method <- if (settings$neighbours == "residual") "auto" else "level"
+  id <- .Call(C_residual_knn, searched_process(settings$neighbours, gp), NULL, as.integer(min(width, nrow(gp$x))),
+              queries, NULL, TRUE, method, Inf, settings$threads, FALSE)$id
+  if (!selected) return(id)
+  .Call(C_conditioning_sets, gp, rep_len(noise, nrow(gp$x)), list(id), as.integer(min(settings$k, nrow(gp$x))), queries,
+        NULL, TRUE, settings$threads, FALSE)$id
 }
 
 # Candidates for each place of a set.
