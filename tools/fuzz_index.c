@@ -24,7 +24,7 @@ typedef struct {
     kernel kern;
     metric_source source;
     metric_points points;
-    index_form form;
+    const screening_form *form;
     void *packed;
     size_t bytes;
 } problem;
@@ -37,7 +37,7 @@ static void fail(const char *what)
     abort();
 }
 
-static void make(problem *p, const char *family, double lengthscale, int d, index_form form)
+static void make(problem *p, const char *family, double lengthscale, int d, const screening_form *form)
 {
     double *raw = calloc((size_t)POINTS * d, sizeof(double)), *x = calloc((size_t)POINTS * d, sizeof(double));
     double scale[8], centre[8] = {0.0};
@@ -60,7 +60,7 @@ static void make(problem *p, const char *family, double lengthscale, int d, inde
     p->source = (metric_source){&p->kern, x, L, 1e-6};
     p->points = (metric_points){POINTS, d, INDUCING, x, V, variance, variance + POINTS};
     index_search built;
-    if (index_build(&p->source, NULL, &p->points, form, 1, NULL, &built).code || built.form != form)
+    if (index_build(&p->source, &p->points, form, 1, NULL, &built).code || built.form != form)
         fail("no index");
     p->form = form;
     p->bytes = index_packed_bytes(&built);
@@ -97,9 +97,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     (void)argc;
     (void)argv;
     simd_init(getenv("VECCHIANN_SIMD"));
-    make(&problems[0], "matern52", 0.3, 2, INDEX_SUBSPACES);
-    make(&problems[1], "matern32", 0.5, 5, INDEX_INTEGERS);
-    make(&problems[2], "matern12", 0.05, 2, INDEX_EXPANSIONS);
+    make(&problems[0], "matern52", 0.3, 2, &form_landmarks);
+    make(&problems[1], "matern32", 0.5, 5, &form_integers);
+    make(&problems[2], "matern12", 0.05, 2, &form_expansions);
     return 0;
 }
 
@@ -135,7 +135,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     metric_points points = p->points;
     index_points(kept, &points);
     index_search opened;
-    if (index_open(&p->source, &p->points, kept, &opened)) {
+    if (index_open(&p->source, &p->points, kept, &opened).code)
+        fail("no memory");
+    if (opened.opened) {
         volatile char last = ((char *)memory)[bytes - 1];
         (void)last;
         index_free(&opened);

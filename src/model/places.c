@@ -49,13 +49,14 @@ static int table_new(size_t entries, table *t)
     return t->number != NULL;
 }
 
-int places_likely(size_t n, int d, const double *x)
+status places_likely(size_t n, int d, const double *x, int *likely)
 {
     size_t tried = (size_t)(8.0 * sqrt((double)n)) + 64, pairs = 0;
     tried = tried < n ? tried : n;
     table t;
+    *likely = 0;
     if (!table_new(tried, &t))
-        return 0;
+        return status_fail(STATUS_MEMORY);
     uint64_t draw = 0; /* spread over all, without a period that the points may have too */
     for (size_t i = 0; i < tried && pairs < LIKELY_PAIRS; i++) {
         draw += 0x9e3779b97f4a7c15;
@@ -73,7 +74,8 @@ int places_likely(size_t n, int d, const double *x)
         }
     }
     scratch_free(t.number);
-    return pairs >= LIKELY_PAIRS;
+    *likely = pairs >= LIKELY_PAIRS;
+    return status_ok();
 }
 
 static int same(const metric_points *points, size_t i, size_t j)

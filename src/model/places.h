@@ -19,7 +19,7 @@ typedef struct {
 
 /* Whether points may have so many copies that it pays to find them all: by their coordinates, on about 8 sqrt(n) of them. It
  * sees twice as many points as places almost surely, and a few copies hardly ever. */
-int places_likely(size_t n, int d, const double *x);
+status places_likely(size_t n, int d, const double *x, int *likely);
 
 /* By coordinates alone where points->v is NULL. */
 status places_find(const metric_points *points, places *out);

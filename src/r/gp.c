@@ -81,7 +81,10 @@ static void set_features(const frame *fr, int m, const double *z, const double *
     double *points = r_scaled(fr, x), *v = REAL(V), *r = REAL(variance);
     metric_points all = {.n = n, .d = fr->d, .x = points};
     places at = {0};
-    status outcome = places_likely(n, fr->d, points) ? places_find(&all, &at) : status_ok();
+    int likely;
+    status outcome = places_likely(n, fr->d, points, &likely);
+    if (!outcome.code && likely)
+        outcome = places_find(&all, &at);
     if (!outcome.code && at.n && (size_t)at.count <= n / 2) {
         count = at.count;
         places_gather(&at, fr->d, points);

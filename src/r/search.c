@@ -132,7 +132,8 @@ SEXP form_laws(SEXP tree_list, SEXP k, SEXP fresh, SEXP predecessors, SEXP one_b
                        .source = &problem.source,
                        .index = &index,
                        .mon = r_interrupts()};
-    if (!index_open(&problem.source, &problem.points, problem.kept, &index) || !index.form)
+    r_raise(index_open(&problem.source, &problem.points, problem.kept, &index));
+    if (!index.form)
         error("the tree keeps no index that searches read");
     const screening_form *form = index.form;
     status outcome = status_ok();

@@ -157,38 +157,48 @@ SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads, SEXP form)
     return out;
 }
 
-/* Fields of a tree's index while they are listed: names, first bytes, lengths. */
+#define FIELDS_MOST 128
+
+/* Fields of a tree's index: names, first bytes, lengths. */
 typedef struct {
     int count;
-    SEXP out;
+    const char *name[FIELDS_MOST];
+    double at[FIELDS_MOST], bytes[FIELDS_MOST];
 } field_list;
 
 static void list_field(void *context, const char *name, size_t at, size_t bytes)
 {
     field_list *list = context;
-    if (list->out != R_NilValue) {
-        SET_STRING_ELT(VECTOR_ELT(list->out, 0), list->count, mkChar(name));
-        REAL(VECTOR_ELT(list->out, 1))[list->count] = (double)at;
-        REAL(VECTOR_ELT(list->out, 2))[list->count] = (double)bytes;
-    }
-    list->count++;
+    if (list->count == FIELDS_MOST)
+        return;
+    list->name[list->count] = name;
+    list->at[list->count] = (double)at;
+    list->bytes[list->count++] = (double)bytes;
 }
 
+/* NULL where there is none, or one of another process. */
 SEXP tree_index_fields(SEXP gp, SEXP tree_list)
 {
     static const char *names[] = {"name", "at", "bytes"};
     search_problem problem;
-    index_search opened;
+    index_search index;
+    field_list list = {.count = 0};
     r_problem(gp, tree_list, &problem);
-    if (!index_open(&problem.source, &problem.points, problem.kept, &opened))
-        return R_NilValue; /* none, or one of another process */
-    field_list list = {0, R_NilValue};
-    index_packed_list(&opened, list_field, &list);
+    r_raise(index_open(&problem.source, &problem.points, problem.kept, &index));
+    int opened = index.opened;
+    if (opened)
+        index_packed_list(&index, list_field, &list);
+    index_free(&index); /* before R allocates, and may jump */
+    if (!opened)
+        return R_NilValue;
     SEXP out = PROTECT(r_list(3, names));
     for (int f = 0; f < 3; f++)
         SET_VECTOR_ELT(out, f, allocVector(f ? REALSXP : STRSXP, list.count));
-    list = (field_list){0, out};
-    index_packed_list(&opened, list_field, &list);
+    for (int i = 0; i < list.count; i++) {
+        SET_STRING_ELT(VECTOR_ELT(out, 0), i, mkChar(list.name[i]));
+        REAL(VECTOR_ELT(out, 1))[i] = list.at[i];
+        REAL(VECTOR_ELT(out, 2))[i] = list.bytes[i];
+    }
     UNPROTECT(1);
     return out;
 }

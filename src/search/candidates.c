@@ -108,14 +108,16 @@ static int make_threshold(level_scratch *s, block *b, int q)
     return below;
 }
 
-/* Leaves a query of a block to brute force; 0 without memory. */
+/* Leaves a query of a block to brute force; 0 without memory, and the search will end in that error. */
 static int defer(level_scratch *s, const block *b, int q)
 {
     if (s->deferrals == s->deferral_room) {
         int room = 2 * s->deferral_room + 64;
         int *more = scratch_resize(s->deferred, room, sizeof(int));
-        if (!more)
+        if (!more) {
+            s->out_of_memory = 1;
             return 0;
+        }
         s->deferred = more;
         s->deferral_room = room;
     }

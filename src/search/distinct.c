@@ -19,10 +19,12 @@
 /* The places of points, or none where they hardly have copies. */
 static status find_places(const metric_points *points, int crowds, places *out)
 {
+    int likely;
     *out = (places){0};
-    if (!places_likely(points->n, points->d, points->x))
-        return status_ok();
-    status outcome = places_find(points, out);
+    status outcome = places_likely(points->n, points->d, points->x, &likely);
+    if (outcome.code || !likely)
+        return outcome;
+    outcome = places_find(points, out);
     if (!outcome.code && (size_t)out->count > points->n / SHARE &&
         !(crowds && places_crowding(out) >= CROWDED))
         places_free(out);

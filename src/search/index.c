@@ -368,22 +368,23 @@ int index_points(index_pack kept, metric_points *points)
     return 1;
 }
 
-int index_open(const metric_source *source, const metric_points *points, index_pack kept,
-               index_search *out)
+status index_open(const metric_source *source, const metric_points *points, index_pack kept,
+                  index_search *out)
 {
     index_none(points, out);
     header head;
     if (!read_header(kept, points, &head))
-        return 0;
+        return status_ok();
     out->cost = head.cost;
     out->opened = 1;
     if (head.form == FORMS)
-        return 1;
+        return status_ok();
     out->form = forms[head.form];
     point_set *set = out->points = set_new(out->form, points);
     if (!set || !set->kept) {
         index_free(out);
-        return 0;
+        index_none(points, out);
+        return status_fail(STATUS_MEMORY);
     }
     set->order = (cells){.n = head.n, .d = head.d, .count = head.count, .panels = head.panels};
     set->bound = (bounds){.kern = source->kern,
@@ -402,10 +403,11 @@ int index_open(const metric_source *source, const metric_points *points, index_p
     walk_set(&w, &head, &same, set);
     if (w.visitor.beyond || w.at + AFTER != kept.bytes) {
         index_free(out);
-        return 0;
+        index_none(points, out);
+        return status_ok();
     }
     set_sides(source->kern, out);
-    return 1;
+    return status_ok();
 }
 
 /* ---- building ------------------------------------------------------------------------------- */

@@ -53,9 +53,10 @@ void index_seal(void *memory, size_t bytes);
  * Points lie where the index does. */
 int index_points(index_pack kept, metric_points *points);
 
-/* The same as index_build from what was kept; 0 if it was made of other points or by other vector routines. */
-int index_open(const metric_source *source, const metric_points *points, index_pack kept,
-               index_search *out);
+/* The same as index_build from what was kept: `out` is opened then. It is an index of nothing, and not opened, where
+ * what was kept was made of other points or by other vector routines, and without memory. */
+status index_open(const metric_source *source, const metric_points *points, index_pack kept,
+                  index_search *out);
 
 /* Adds queries that are not candidates. */
 status index_add_queries(const metric_source *source, const metric_points *from, int threads,

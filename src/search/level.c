@@ -290,6 +290,9 @@ status level_search(const query_task *task, int count, int most, level_method *m
     }
     if (!outcome.code)
         outcome = method(scratch, blocks.each, context, result);
+    for (int t = 0; t < threads && !outcome.code; t++)
+        if (scratch[t].out_of_memory)
+            outcome = status_fail(STATUS_MEMORY);
     if (!outcome.code)
         outcome = search_deferred(task, scratch, result);
     for (int t = 0; t < threads && scratch; t++) {

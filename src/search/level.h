@@ -56,7 +56,8 @@ typedef struct {
     void *work;   /* the form's */
     leaf *leaves; /* the frontier */
     float *special_upper;                    /* by panel, of one special query */
-    int *deferred, deferrals, deferral_room; /* queries that are left to brute force */
+    int *deferred, deferrals, deferral_room; /* queries that are left to brute force; */
+    int out_of_memory;                       /* set where one could not be noted: the search has failed */
     float *lows;                             /* of one query, for its threshold */
     double *low_dist;                        /* k, the next too: the same of a special query */
     int *low_id;

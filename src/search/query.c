@@ -331,12 +331,12 @@ static status run_indexed(const char *method, const query_task *task, query_resu
 {
     index_search index;
     query_task indexed = *task;
-    status outcome = status_ok();
     int choose = strcmp(method, "auto") == 0, *rest = NULL;
     sampled seen = {.given = all_are_queries(task) ? result->given : NULL};
-    if (!index_open(task->source, task->points, task->kept, &index))
+    status outcome = index_open(task->source, task->points, task->kept, &index);
+    if (!outcome.code && !index.opened)
         outcome = make_index(task, !choose, &seen, &index);
-    else if (task->predecessors && index.form &&
+    else if (!outcome.code && task->predecessors && index.form &&
              task->count > SAMPLE_CELLS * CELLS_MOST) /* it was settled for searches of all */
         outcome = settle_index(task, !choose, INFINITY, &seen, &index);
     if (outcome.code)
@@ -383,9 +383,9 @@ static status run_limited(const query_task *task, query_result *result)
 {
     index_search index;
     query_task indexed = *task;
-    status outcome = status_ok();
     result->method = "best_first";
-    if (!index_open(task->source, task->points, task->kept, &index) || !index.form)
+    status outcome = index_open(task->source, task->points, task->kept, &index);
+    if (!outcome.code && !index.form)
         outcome = index_build(task->source, task->points, &form_dense,
                               task->threads, task->mon, &index);
     if (!outcome.code && task->from != task->points)

@@ -52,12 +52,13 @@ test_that("a time limit stops every long piece of work as the error that it is",
   x <- matrix(runif(6e5), ncol = 2)
   kernel <- gp_kernel("matern12", lengthscale = 0.1)
   gp <- residual_gp(x[1:1e5, ], kernel, inducing = x[1:100, ])
+  large <- residual_gp(x, kernel, inducing = x[1:100, ])
   long <- expression(
     kmeans = residual_gp(x, kernel, inducing = 3000),
     maxmin = residual_gp(x, kernel, inducing = 3000, selection = "maxmin"),
     factor = residual_gp(x[1:100, ], kernel, inducing = x[1:5000, ], jitter = 1e-3),
     features = residual_gp(x, kernel, inducing = x[1:500, ]),
-    index = cover_tree(gp),
+    index = cover_tree(large, threads = 1),
     search = residual_knn(gp, 30, method = "brute"),
     correlation = residual_correlation(gp, 1:300),
     order = order_maxmin(matrix(runif(4e6), ncol = 8))

@@ -43,16 +43,6 @@ on_threads <- function(threads) {
 # The names of parts that differ.
 other_parts <- function(a, b) names(a)[!unlist(Map(identical, a, b))]
 
-test_that("1, 2, 7 and 16 threads, a forked child and a fresh process give the same bits", {
-  skip_on_cran()
-  here <- on_threads(1)
-  for (threads in c(2, 7, 16)) expect_identical(other_parts(here, on_threads(threads)), character(), label = paste(threads, "threads"))
-  skip_on_os("windows")
-  child <- parallel::mccollect(parallel::mcparallel(on_threads(2)))[[1]]
-  expect_identical(other_parts(here, child), character(), label = "a forked child")
-  expect_identical(other_parts(here, fresh_process()), character(), label = "a fresh process")
-})
-
 # on_threads(2) of a process of its own.
 fresh_process <- function(variable = "VECCHIANN_SIMD=") {
   file <- tempfile(fileext = ".rds")
@@ -64,6 +54,16 @@ fresh_process <- function(variable = "VECCHIANN_SIMD=") {
           env = c(paste0("R_LIBS=", paste(.libPaths(), collapse = .Platform$path.sep)), variable))
   readRDS(file)
 }
+
+test_that("1, 2, 7 and 16 threads, a forked child and a fresh process give the same bits", {
+  skip_on_cran()
+  here <- on_threads(1)
+  for (threads in c(2, 7, 16)) expect_identical(other_parts(here, on_threads(threads)), character(), label = paste(threads, "threads"))
+  skip_on_os("windows")
+  child <- parallel::mccollect(parallel::mcparallel(on_threads(2)))[[1]]
+  expect_identical(other_parts(here, child), character(), label = "a forked child")
+  expect_identical(other_parts(here, fresh_process()), character(), label = "a fresh process")
+})
 
 test_that("instruction sets give the same neighbours", {
   skip_on_cran()
