@@ -110,14 +110,16 @@ sparse_system <- function(gp, id, latent) {
     w <- 1 / noise
     Q <- Matrix::Cholesky(Matrix::forceSymmetric(P + Matrix::Diagonal(x = w)), perm = TRUE, LDL = FALSE)
     residual <- function(r) w * r - w * as.matrix(Matrix::solve(Q, w * r))
-    TV <- residual(t(V))
-    root <- t(chol(diag(nrow(V)) + V %*% TV))
+    if (nrow(V)) {
+      TV <- residual(t(V))
+      root <- t(chol(diag(nrow(V)) + V %*% TV))
+    }
     list(
-      solve = function(r) drop(residual(r) - TV %*% solve_root(root, crossprod(TV, r))),
+      solve = function(r) drop(residual(r) - if (nrow(V)) TV %*% solve_root(root, crossprod(TV, r)) else 0),
       logdet = function() {
         # half the log-determinant, whatever package Matrix makes of its arguments
         half <- sum(log(Matrix::diag(methods::as(Q, "CsparseMatrix"))))
-        2 * half + sum(log(latent$D)) - sum(log(w)) + 2 * sum(log(diag(root)))
+        2 * half + sum(log(latent$D)) - sum(log(w)) + if (nrow(V)) 2 * sum(log(diag(root))) else 0
       })
   }
 }

@@ -38,6 +38,18 @@ test_that("with all neighbours fit and predictions are those of the dense Laplac
   expect_equal(response$se.obs, sqrt(response$se.fit^2 + response$fit), tolerance = 1e-5)
 })
 
+test_that("fits without inducing inputs, exact and iterative, agree", {
+  set.seed(61)
+  x <- matrix(runif(600), 300)
+  y <- rbinom(300, 1, plogis(sin(6 * x[, 1]) + 2 * cos(5 * x[, 2])))
+  fits <- lapply(c("exact", "iterative"), function(how) {
+    vif_fit(y, x, X = 1, family = binomial(), inducing = 0, k = 20, laplace = how, progress = FALSE)
+  })
+  expect_lt(abs(fits[[1]]$loglik - fits[[2]]$loglik), 0.1)
+  expect_lt(abs(as.numeric(latent_loglik(fits[[1]], "exact")) - fits[[1]]$loglik), 0.02)
+  expect_true(all(is.finite(predict(fits[[1]], x[1:5, ] + 0.01, newX = matrix(1, 5))$se.fit)))
+})
+
 test_that("the fit is a maximum of the dense approximation", {
   on_one_thread()
   rows <- count_fit$order
