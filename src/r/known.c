@@ -236,6 +236,9 @@ static int tree_shape(SEXP list)
     if (TYPEOF(list) != VECSXP || TYPEOF(r_element(list, "gp")) != VECSXP ||
         TYPEOF(r_element(list, "lengthscale")) != REALSXP)
         return 0;
+    SEXP turn = r_element(list, "anisotropy");
+    if (turn != R_NilValue && (TYPEOF(turn) != REALSXP || XLENGTH(turn) != 2))
+        return 0;
     for (int f = 0; f < R_TREE_FIELDS; f++) {
         int type = TYPEOF(r_element(list, r_tree_fields[f]));
         if (type != INTSXP && type != REALSXP)

@@ -172,6 +172,11 @@ test_that("a tree that was edited is refused, by the name of the part, with its 
     tree$index <- NULL
     expect_error(residual_knn(tree, 3), "must be as it was made", label = paste(part, "without index"))
   }
+  turned <- whole
+  for (value in list("north", 1, c(30, -1))) {
+    turned$anisotropy <- value
+    refused(turned, "anisotropy")
+  }
   swapped <- whole
   swapped$perm[1:2] <- whole$perm[2:1] # still a permutation
   refused(swapped, "perm")
