@@ -39,8 +39,8 @@
 #'   \item{stats}{counters of the search: `nodes` (groups, cells and panels of points) visited, `bounds` tried and
 #'     nodes `pruned` by them, pairs `screened` by an interval, `correlations` evaluated in double precision}
 #'   \item{x, newdata, inducing}{the inputs, for [plot][plot.residual_knn]}
-#'   \item{checksum}{of these numbers: an object whose numbers were changed, in memory or in a file, is refused wherever it is
-#'     used. A neighbour table of your own is a matrix, see [vif_factor()]}
+#'   \item{checksum}{of these numbers: an object whose numbers were changed, in memory or in a file, is refused wherever
+#'     it is used. A neighbour table of your own is a matrix, see [vif_factor()]}
 #'   Row names of the inputs are kept.
 #' @section Errors:
 #' `queries` and `predecessors` speak of the rows of `x`: together with `newdata` they are an error.

@@ -76,8 +76,8 @@ sealed_neighbours <- function(parts, class) {
   structure(parts, class = class)
 }
 
-neighbours_parts <- c("id", "dist", "variance", "k", "nugget", "pool", "queries", "predecessors", "budget", "x", "newdata",
-                      "inducing", "method", "note", "stats")
+neighbours_parts <- c("id", "dist", "variance", "k", "nugget", "pool", "queries", "predecessors", "budget", "x",
+                      "newdata", "inducing", "method", "note", "stats")
 
 neighbours_checksum <- function(nn) .Call(C_numbers_print, unclass(nn)[neighbours_parts])
 

@@ -1,9 +1,9 @@
 # Families of responses: what the Laplace approximation asks of one. A family is a row of functions:
 #   value(y, eta, w, phi)        log density of each observation
 #   slopes(y, eta, w, phi)       list of its first derivative `d1` in eta, a positive `curvature` (minus the second
-#                                derivative, or its expectation), the derivative `turn` of the curvature in eta, and
-#                                `own`, minus the second derivative, where the curvature is an expectation, and `search`,
-#                                a curvature for the steps to the mode, if another one brings them there sooner
+#                                derivative, or its expectation), the derivative `turn` of the curvature in eta,
+#                                `own`, minus the second derivative, where the curvature is an expectation, and
+#                                `search`, a curvature for the steps to the mode, if another one brings them there sooner
 #   phi_slopes(y, eta, w, phi)   for each parameter of phi a list of the derivatives of value, d1 and curvature to
 #                                its log
 #   mean, deviation(eta, w, phi) mean and standard deviation of a response

@@ -71,6 +71,7 @@ test_that("an evaluation in steps, as clusters make it, loses nothing either", {
 
 test_that("calls beyond a limit on memory end in an error, and the session goes on", {
   skip_on_cran()
+  skip_if(nzchar(Sys.getenv("ASAN_OPTIONS")), "a sanitizer takes terabytes of addresses")
   skip_on_os(c("windows", "mac"))
   script <- tempfile(fileext = ".R")
   on.exit(unlink(script))
