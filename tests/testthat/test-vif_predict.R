@@ -259,3 +259,22 @@ test_that("predictions of a fit with weights know them", {
   expected <- S[61:62, 1:60] %*% solve(S[1:60, 1:60] + diag(weighted$nugget / weights), z)
   expect_equal(predict(weighted, points[61:62, ], k = 60)$fit, drop(expected), tolerance = 1e-8)
 })
+
+test_that("predictions from noisy observations take more of them", {
+  set.seed(71)
+  x <- matrix(runif(3000), ncol = 2)
+  field <- sin(5 * x[, 1]) + cos(4 * x[, 2])
+  new <- matrix(runif(40), ncol = 2)
+  for (noise in c(0.05, 3)) {
+    fit <- vif_fit(field + rnorm(1500, sd = sqrt(noise)), x, X = 1, inducing = 0, k = 30, progress = FALSE)
+    # means of the exact conditional distribution
+    K <- oracle_covariance(fit$kernel, rbind(x, new), rbind(x, new))
+    S <- K[1:1500, 1:1500] + diag(fit$nugget, 1500)
+    centred <- fit$y - fit$coefficients
+    exact <- fit$coefficients + drop(K[-(1:1500), 1:1500] %*% solve(S, centred))
+    off <- function(k) sqrt(mean((predict(fit, new, k = k, se.fit = FALSE) - exact)^2)) / sd(exact)
+    expect_identical(vecchiann:::default_size(fit, 1L), if (noise > 1) 120L else 50L)
+    expect_lt(off(NULL), 0.05)
+    if (noise > 1) expect_lt(off(NULL), off(50) / 2)
+  }
+})
