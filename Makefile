@@ -26,7 +26,7 @@ check: $(INSTALLED) ## install what is missing and run all tests
 	@$(RSCRIPT) tools/install.R testthat
 	@$(RSCRIPT) tools/test.R
 
-suggested: | .lib ## install the suggested packages, for the tests that use them (not gpboost)
+suggested: | .lib ## install the suggested packages, for the tests that use them (not arrow and gpboost)
 	@$(RSCRIPT) tools/install.R --suggested
 
 lint: | .lib ## the house rules that a script can check

@@ -66,8 +66,8 @@ dir.create(".lib", showWarnings = FALSE)
 
 arguments <- commandArgs(trailingOnly = TRUE)
 if ("--suggested" %in% arguments) {
-  # gpboost takes half an hour to compile
-  arguments <- c(setdiff(arguments, "--suggested"), setdiff(names(dependencies("Suggests")), "gpboost"))
+  # arrow and gpboost take half an hour or more to compile
+  arguments <- c(setdiff(arguments, "--suggested"), setdiff(names(dependencies("Suggests")), c("arrow", "gpboost")))
 }
 wanted <- unique(c(names(dependencies("Imports")), arguments))
 packages <- missing_packages(wanted)
