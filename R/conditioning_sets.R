@@ -8,6 +8,9 @@
 #' Vecchia approximation from these sets is several times closer to the exact process than from as many nearest
 #' neighbours.
 #'
+#' [vif_fit()] and [predict()][predict.vif] choose such sets themselves. Call it for likelihoods of your own
+#' ([vif_loglik()]), to look at the sets, or to give them to another package ([as_nnarray()]).
+#'
 #' Candidates are the `pool / 2` points nearest to the query in units of the lengthscales and the `pool / 2` of
 #' largest residual correlation, noise included ([residual_knn()] finds both exactly); points that are both count once.
 #' With `c_j` the residual covariance of the query and candidate `j`, and `D_j` the residual variance of `j` plus its

@@ -112,7 +112,8 @@ distinct_rows <- function(x) {
 #' A residual process that was computed elsewhere
 #'
 #' Makes a [residual_gp()] from whitened features and residual variances of your own, without
-#' inducing inputs. Residual correlations are `(k(x, y) - v_x . v_y) / sqrt(p_x p_y)` with
+#' inducing inputs: for neighbours and conditioning sets under a low-rank part that another program made, such as
+#' another package's inducing points or basis functions. Residual correlations are `(k(x, y) - v_x . v_y) / sqrt(p_x p_y)` with
 #' `p = variance + nugget`. As the features of other points are not known, `newdata` is refused wherever
 #' such a process is used.
 #'
@@ -122,6 +123,9 @@ distinct_rows <- function(x) {
 #' @param variance The n residual variances, none below `kernel$variance - colSums(V^2)` (but for
 #'   rounding), as anything less makes no correlation.
 #' @return A list of class `"residual_gp"` whose `inducing`, `jitter` and `chol` are `NULL`.
+#' @section Errors:
+#' `V` with another number of columns than `x` has rows; `variance` of another length, or below what `V` leaves.
+#' @seealso [residual_gp()], which computes the features itself; [residual_knn()], [conditioning_sets()]
 #' @examples
 #' x <- matrix(runif(200), ncol = 2)
 #' gp <- residual_gp(x, gp_kernel("rbf", lengthscale = 0.3), inducing = 10, seed = 1)

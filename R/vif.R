@@ -8,11 +8,14 @@
 #' `t(B) %*% diag(1 / D) %*% B`, and the covariance of the observations
 #' `crossprod(gp$V) + solve(B) %*% diag(D) %*% t(solve(B))`.
 #'
+#' For work of your own with the precision matrix: sampling, preconditioning, or a check of what [vif_fit()] does.
+#' Fits and predictions do not need it.
+#'
 #' Points are taken in the row order of `gp$x`; order them first, for example by [order_maxmin()]. The
 #' cost is O(n (k^3 + k^2 m)).
 #'
 #' @param gp A [residual_gp()]. Its own `nugget`, which belongs to the search, is not used.
-#' @param nn Neighbours of every row among the rows before it: a result of
+#' @param nn Neighbours of every row among the rows before it: a result of [conditioning_sets()] or of
 #'   `residual_knn(gp, k, predecessors = TRUE)`, or a table as GpGp's `find_ordered_nn()` makes it: an
 #'   integer matrix with n rows, row i starting with i itself and filled with `NA`.
 #' @param nugget Variance of the noise of the observations, not negative.
@@ -22,8 +25,8 @@
 #' @return A list of `B`, an n x n sparse unit lower triangular matrix (`dgCMatrix`) holding the negative
 #'   regression coefficients, and `D`, the n conditional variances.
 #' @section Errors:
-#' A residual covariance that is not positive definite, as duplicated inputs without noise have: the
-#' message names the row.
+#' Neighbours of another number of rows, or that are not rows before their own; a nugget that is negative. A residual
+#' covariance that is not positive definite, as duplicated inputs without noise have: the message names the row.
 #' @references Gyger, T., Furrer, R. and Sigrist, F. (2025). Vecchia-inducing-points full-scale
 #'   approximations for Gaussian processes, section 2. \doi{10.48550/arXiv.2507.05064}.
 #' @seealso [vif_loglik()], [vif_fit()]
@@ -57,6 +60,9 @@ contrast_matrix <- function(id, coef) {
 #' (`vif_loglik()`) and under the exact process (`gp_loglik()`, for checks: O(n^3)). Both include the
 #' constant `-n/2 log(2 pi)`. The two agree where the approximation is exact: with n - 1 neighbours, and,
 #' as the jitter goes to zero, with the inputs themselves as inducing inputs.
+#'
+#' [vif_fit()] maximises `vif_loglik()`; call it yourself to look at the likelihood at parameters of your choice, or
+#' to put it into an optimiser or sampler of your own.
 #'
 #' With `X` the coefficients are profiled out: the density is taken at the generalised least squares
 #' estimate `beta`, which is its maximum over `beta` (maximum likelihood, not REML).
