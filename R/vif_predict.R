@@ -98,7 +98,7 @@ predict.vif <- function(object, newdata, newX = NULL, k = NULL, se.fit = TRUE,
   laplace <- is_laplace(object)
   want_variance <- se.fit || interval != "none" || laplace && type == "response"
   given <- if (missing(newdata)) fitted_inputs(object) else new_inputs(object, newdata, newX)
-  labels <- rownames(given$x)
+  labels <- (if (missing(newdata)) names(object$y)) %or% rownames(given$x)
   if (anyDuplicated(labels)) labels <- NULL
   rows <- if (missing(newdata)) seq_len(object$n) else which(given$complete)
   new <- some_inputs(given, rows)

@@ -278,3 +278,12 @@ test_that("predictions from noisy observations take more of them", {
     if (noise > 1) expect_lt(off(NULL), off(50) / 2)
   }
 })
+
+test_that("predictions of the observations have the names that fitted values have", {
+  rows <- data.frame(z = unname(drop(y)), a = x[, 1], b = x[, 2])[1:40, ]
+  rows$z[3] <- NA
+  by_formula <- vif_fit(z ~ 1, rows, coords = ~ a + b, progress = FALSE)
+  expect_named(predict(by_formula, se.fit = FALSE), names(fitted(by_formula)))
+  expect_identical(rownames(predict(by_formula)), names(fitted(by_formula)))
+  expect_identical(names(fitted(by_formula)), rownames(rows)[-3])
+})
