@@ -19,8 +19,9 @@ void *scratch_zeros(size_t count, size_t size);
 void *scratch_resize(void *aligned, size_t count, size_t size);
 void scratch_free(void *aligned);
 
-/* A pool: buffers that wait to be used again, because what touches large memory for the first time waits for the system to
- * clear it. Of one caller at a time. NULL in its place is no pool: buffers come from scratch_alloc and go by scratch_free. */
+/* A pool: buffers that wait to be used again, because what touches large memory for the first time waits for the system
+ * to clear it. Of one caller at a time. NULL in its place is no pool: buffers come from scratch_alloc and go by
+ * scratch_free. */
 typedef struct scratch_pool scratch_pool;
 
 scratch_pool *scratch_pool_new(void);

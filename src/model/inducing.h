@@ -5,8 +5,8 @@
  *   r   k(x, x) - |v_x|^2, the residual variances                   (n)
  *   w   L^-T v, the kriging weights                                 (m x n)
  *
- * All in double; all poll a monitor, which may be NULL. The work is done by the package's own blocked code, so that none of it depends on a
- * fast BLAS. Banerjee et al. (2008), section 2; Gyger, Furrer and Sigrist (2025), section 2. */
+ * All in double; all poll a monitor, which may be NULL. The work is done by the package's own blocked code, so that
+ * none of it depends on a fast BLAS. Banerjee et al. (2008), section 2; Gyger, Furrer and Sigrist (2025), section 2. */
 #ifndef VECCHIANN_INDUCING_H
 #define VECCHIANN_INDUCING_H
 

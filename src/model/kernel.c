@@ -5,8 +5,9 @@
 
 #define TABLES 8 /* of smoothnesses that are kept, the latest */
 
-/* A family of kernels. `scale` makes scaled coordinates of coordinates in lengthscales (kernel.h). Bounds want a value that
- * falls with the distance, and pieces one that is convex in its square; Matern and rbf are both (Schoenberg, 1938). */
+/* A family of kernels. `scale` makes scaled coordinates of coordinates in lengthscales (kernel.h). Bounds want a value
+ * that falls with the distance, and pieces one that is convex in its square; Matern and rbf are both (Schoenberg,
+ * 1938). */
 typedef struct {
     const char *name;
     double scale;

@@ -1,8 +1,8 @@
 /* Places: which points are copies of each other.
  *
- * Two points are at one place if their coordinates, features and variances are the same bits; whatever is computed of one is
- * then true of the other. Places are numbered in the order in which the points show them, so that their first points rise:
- * an order by (distance, place) is one by (distance, lowest index). */
+ * Two points are at one place if their coordinates, features and variances are the same bits; whatever is computed of
+ * one is then true of the other. Places are numbered in the order in which the points show them, so that their first
+ * points rise: an order by (distance, place) is one by (distance, lowest index). */
 #ifndef VECCHIANN_PLACES_H
 #define VECCHIANN_PLACES_H
 
@@ -17,8 +17,8 @@ typedef struct {
     int *member; /* n: the points by place, rising */
 } places;
 
-/* Whether points may have so many copies that it pays to find them all: by their coordinates, on about 8 sqrt(n) of them. It
- * sees twice as many points as places almost surely, and a few copies hardly ever. */
+/* Whether points may have so many copies that it pays to find them all: by their coordinates, on about 8 sqrt(n) of
+ * them. It sees twice as many points as places almost surely, and a few copies hardly ever. */
 status places_likely(size_t n, int d, const double *x, int *likely);
 
 /* By coordinates alone where points->v is NULL. */
@@ -31,7 +31,8 @@ double places_crowding(const places *p);
 /* How many places have their first point below index i. */
 int places_before(const places *p, size_t i);
 
-/* The first point of every place, in memory of one piece, the caller's to free with scratch_free; NULL without memory. */
+/* The first point of every place, in memory of one piece, the caller's to free with scratch_free; NULL without
+ * memory. */
 double *places_points(const places *p, const metric_points *points, int threads,
                       metric_points *out);
 

@@ -1,9 +1,9 @@
 /* Cells: an order of points that keeps neighbours together, cut into cells, and cells into panels.
  *
- * All points are halved along the widest side of their box (a k-d partition), down to cells of at most `most` points and no
- * side above `widest`, panels of SCREEN_COLS and, inside a panel, handfuls of CELLS_HANDFUL in increasing index: bounds want
- * compact sets and tiles want full ones. Points of one cell stand at consecutive positions. A column
- * is a place in a panel; the last panel of a cell is padded by columns without a point. */
+ * All points are halved along the widest side of their box (a k-d partition), down to cells of at most `most` points
+ * and no side above `widest`, panels of SCREEN_COLS and, inside a panel, handfuls of CELLS_HANDFUL in increasing index:
+ * bounds want compact sets and tiles want full ones. Points of one cell stand at consecutive positions. A column is a
+ * place in a panel; the last panel of a cell is padded by columns without a point. */
 #ifndef VECCHIANN_CELLS_H
 #define VECCHIANN_CELLS_H
 

@@ -25,8 +25,8 @@ kernel r_kernel(SEXP kern);
 /* A value for each of d columns, from one for all or from d. */
 double *r_spread(const double *value, R_xlen_t length, int d);
 
-/* Geometric anisotropy of a kernel in the plane of the first two columns: the direction of largest correlation, clockwise
- * from the second column, and by how much correlations reach less far across it. */
+/* Geometric anisotropy of a kernel in the plane of the first two columns: the direction of largest correlation,
+ * clockwise from the second column, and by how much correlations reach less far across it. */
 typedef struct {
     int there;
     double sine, cosine, ratio;
@@ -34,11 +34,12 @@ typedef struct {
 
 /* From c(angle in degrees, ratio); none from NULL. */
 anisotropy r_anisotropy(SEXP values);
-/* Scaled points (d x n) in the coordinates along and across, in place; the coordinate across in units of its own lengthscale. */
+/* Scaled points (d x n) in the coordinates along and across, in place; the coordinate across in units of its own
+ * lengthscale. */
 void r_turn(const anisotropy *turn, int d, size_t n, double *points);
 
-/* Everything that scaling needs: lengthscales spread over the columns, and the centre of gp$x; anisotropy; and the unit of
- * features, whose square is the unit of variances. */
+/* Everything that scaling needs: lengthscales spread over the columns, and the centre of gp$x; anisotropy; and the unit
+ * of features, whose square is the unit of variances. */
 typedef struct {
     kernel kern;
     int d;
@@ -48,9 +49,9 @@ typedef struct {
 } frame;
 
 frame r_frame(SEXP x, SEXP kern);
-/* The same in a unit in which the kernel's variance is neither huge nor tiny, for what does not depend on the variance: searches
- * would lose squares and single-precision numbers to over- and underflow. The unit is a power of two, so that changing
- * to it rounds nothing, and 1 for usual variances, whose features are then used where they stand. */
+/* The same in a unit in which the kernel's variance is neither huge nor tiny, for what does not depend on the variance:
+ * searches would lose squares and single-precision numbers to over- and underflow. The unit is a power of two, so that
+ * changing to it rounds nothing, and 1 for usual variances, whose features are then used where they stand. */
 frame r_frame_in_units(SEXP x, SEXP kern);
 /* values * factor, in place. */
 void r_scale(double *values, size_t count, double factor);
@@ -58,7 +59,8 @@ void r_scale(double *values, size_t count, double factor);
 const double *r_in_units(SEXP object, const char *what, R_xlen_t length, double factor);
 /* Scaled points (d x n) of a matrix. */
 double *r_scaled(const frame *fr, SEXP x);
-/* Points (d x n) in units of the lengthscales, for what does not depend on the kernel; `turn` is an anisotropy or NULL. */
+/* Points (d x n) in units of the lengthscales, for what does not depend on the kernel; `turn` is an anisotropy or
+ * NULL. */
 double *r_lengthscale_scaled(const kernel *unit, SEXP x, SEXP lengthscale, SEXP turn, int *d);
 /* The points of a residual_gp, or of list(x, V, variance) for new ones, in the unit of the frame. */
 metric_points r_points(const frame *fr, SEXP holder, double nugget);

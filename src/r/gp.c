@@ -72,8 +72,8 @@ SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP unif
     return out;
 }
 
-/* Features and residual variances of the rows of x, from inducing inputs and their factor in the unit of the frame. Where at
- * least half of the rows are copies of others, those of the others serve them. */
+/* Features and residual variances of the rows of x, from inducing inputs and their factor in the unit of the frame.
+ * Where at least half of the rows are copies of others, those of the others serve them. */
 static void set_features(const frame *fr, int m, const double *z, const double *L, SEXP x,
                          int threads, SEXP V, SEXP variance)
 {

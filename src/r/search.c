@@ -104,8 +104,8 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
     return out;
 }
 
-/* The laws of the form that a tree's index is in (form/laws.h), on a search of all points or of new ones: what was checked and
- * what was wrong. For tests. */
+/* The laws of the form that a tree's index is in (form/laws.h), on a search of all points or of new ones: what was
+ * checked and what was wrong. For tests. */
 SEXP form_laws(SEXP tree_list, SEXP k, SEXP fresh, SEXP predecessors, SEXP one_by_one)
 {
     static const char *names[] = {"cleared",       "intervals",       "silent",

@@ -1,12 +1,12 @@
 /* Best-first search: one query at a time, by the parts of the candidates that promise most.
  *
- * A heap holds groups of cells, cells and panels by their bound on |rho|, the largest first, ties by distance. A group is
- * replaced by its cells. A cell that the bounds of its panels leave is screened as a block screens it (level.h), for
- * one query. The search ends when no bound left reaches the threshold. Few queries that are far apart go this way: they share
- * nothing, and hardly a cell is opened that the final threshold does not ask for.
+ * A heap holds groups of cells, cells and panels by their bound on |rho|, the largest first, ties by distance. A group
+ * is replaced by its cells. A cell that the bounds of its panels leave is screened as a block screens it (level.h), for
+ * one query. The search ends when no bound left reaches the threshold. Few queries that are far apart go this way: they
+ * share nothing, and hardly a cell is opened that the final threshold does not ask for.
  *
- * A finite budget is the largest number of correlations for a query. Then a cell is replaced by its panels, a panel by its
- * points, and points are evaluated in the order of their distance: bounds only say what can be skipped. */
+ * A finite budget is the largest number of correlations for a query. Then a cell is replaced by its panels, a panel by
+ * its points, and points are evaluated in the order of their distance: bounds only say what can be skipped. */
 #include "base/scratch.h"
 #include "base/threads.h"
 #include "search/level.h"
@@ -134,8 +134,8 @@ static int admissible(const cells *order, int cell, int limit)
 
 /* ---- opening parts ---------------------------------------------------------------------------- */
 
-/* Lets a part wait if its bound reaches the threshold. No correlation is above 1: of parts that may hold that much, and of
- * all within a budget, the nearest comes first. */
+/* Lets a part wait if its bound reaches the threshold. No correlation is above 1: of parts that may hold that much, and
+ * of all within a budget, the nearest comes first. */
 static void offer(level_scratch *s, promise_heap *heap, int part, double upper, double far)
 {
     s->counters.bounds++;

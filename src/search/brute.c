@@ -4,10 +4,10 @@
  * while a strip passes over them; kernel, feature product, scaling and the comparison with the k-best
  * are fused tile by tile, so that nothing larger than a tile of correlations ever exists.
  *
- * Answers are those of lists (simd.h), as of every engine. A product in a tile differs from that of a list by no more than
- * 2 m u |v_q| |v_y| (Higham 2002, section 3.1), hence |rho| by 2 (m + 2) u s2 g_q g_y but for METRIC_SLACK. Candidates that
- * come so near to the worst of the k-best that this may decide are kept open, and lists compare them with the k-best: at the
- * end, or, where there are many, as they come. */
+ * Answers are those of lists (simd.h), as of every engine. A product in a tile differs from that of a list by no more
+ * than 2 m u |v_q| |v_y| (Higham 2002, section 3.1), hence |rho| by 2 (m + 2) u s2 g_q g_y but for METRIC_SLACK.
+ * Candidates that come so near to the worst of the k-best that this may decide are kept open, and lists compare them
+ * with the k-best: at the end, or, where there are many, as they come. */
 #include "search/query.h"
 #include "base/scratch.h"
 #include "simd/simd.h"

@@ -213,7 +213,8 @@ void level_raise_thresholds(level_scratch *s, int count, const int *members)
     }
 }
 
-/* Fetches what is small and stands anywhere of a query's candidates; rows of features are fetched one after the other. */
+/* Fetches what is small and stands anywhere of a query's candidates; rows of features are fetched one after the
+ * other. */
 static void fetch_ahead(const metric_points *points, const candidates *kept)
 {
     for (int i = 0; i < kept->count; i++) {
@@ -222,8 +223,8 @@ static void fetch_ahead(const metric_points *points, const candidates *kept)
     }
 }
 
-/* All that is still in play: first what makes the threshold of a query with many candidates. Query by query, since those
- * that follow each other want much the same candidates. */
+/* All that is still in play: first what makes the threshold of a query with many candidates. Query by query, since
+ * those that follow each other want much the same candidates. */
 void level_finish(level_scratch *s, const int *members, int count)
 {
     block *b = s->block;
@@ -319,9 +320,9 @@ static int defer_special(level_scratch *s, int q, float needed, float high)
     return defer(s, b, q);
 }
 
-/* Bounds of all panels for a special query on an input, up to its own factor `size` and `slack`; returns the largest. They
- * are attained where special_reach is there. Where no point is special it is not, and the largest weight times the largest
- * gain of a panel bounds their products. */
+/* Bounds of all panels for a special query on an input, up to its own factor `size` and `slack`; returns the largest.
+ * They are attained where special_reach is there. Where no point is special it is not, and the largest weight times the
+ * largest gain of a panel bounds their products. */
 static float bound_panels(level_scratch *s, int input, double size, double slack)
 {
     const point_set *points = s->task->index->points;

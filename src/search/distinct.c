@@ -58,8 +58,8 @@ static void merged_free(merged *all)
 /* The place of a row, and its own where places are none. */
 static int place_of(const places *p, int row) { return p->n ? p->place[row] : row; }
 
-/* `at` are the places of the queries; those of the candidates, `of`, are the same where queries are points. Rows are places
- * in that case, and first points otherwise. */
+/* `at` are the places of the queries; those of the candidates, `of`, are the same where queries are points. Rows are
+ * places in that case, and first points otherwise. */
 static int merge_queries(const query_task *task, const places *at, const places *of, merged *out)
 {
     size_t count = task->count, places = at->n ? (size_t)at->count : task->from->n;

@@ -412,8 +412,8 @@ status index_open(const metric_source *source, const metric_points *points, inde
 
 /* ---- building ------------------------------------------------------------------------------- */
 
-/* `like` is the set of candidates when the set is one of queries, NULL for the candidates. The set stays empty where the form
- * serves no cells. */
+/* `like` is the set of candidates when the set is one of queries, NULL for the candidates. The set stays empty where
+ * the form serves no cells. */
 static status set_build(const metric_source *source, const screening_form *form, const point_set *like,
                         int threads, const monitor *mon, point_set *set)
 {

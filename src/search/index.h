@@ -1,7 +1,7 @@
 /* Index: what a search needs besides the points themselves.
  *
- * For the candidates, and for queries that are not candidates, an order in cells, bounds, and what a form of screening keeps
- * (form.h). Built again whenever hyperparameters change. */
+ * For the candidates, and for queries that are not candidates, an order in cells, bounds, and what a form of screening
+ * keeps (form.h). Built again whenever hyperparameters change. */
 #ifndef VECCHIANN_INDEX_H
 #define VECCHIANN_INDEX_H
 
@@ -30,8 +30,8 @@ typedef struct {
  * the same shape, so those who keep it tell processes apart by all that these are made of. */
 uint64_t index_print(uint64_t print, size_t count, const double *values);
 
-/* The index of candidates that are the queries too. The form becomes NULL, with nothing built, where it serves no cells. All
- * arguments are borrowed and must outlive the index. */
+/* The index of candidates that are the queries too. The form becomes NULL, with nothing built, where it serves no
+ * cells. All arguments are borrowed and must outlive the index. */
 status index_build(const metric_source *source, const metric_points *points,
                    const screening_form *form, int threads, const monitor *mon, index_search *out);
 

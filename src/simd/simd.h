@@ -6,10 +6,11 @@
  *
  * Panels. A panel holds `width` points side by side, index-major: element u of point j stands at
  * panel[u * width + j]. Row panels are `rows` wide (queries, broadcast), column panels `cols` wide
- * (candidates, one lane each). Tiles accumulate a dot product over u = 0, 1, .. in one accumulator. Lists read points where
- * they stand; element u goes to chain u mod 8, and chains are added in pairs, whatever the width of a vector. So a pair has
- * one value in all tiles and one, which differs by rounding, in all lists, bit for bit, in either order of its two points.
- * Answers to users are evaluated by lists; norms are added up like them, for duplicates to be exactly 0 apart. */
+ * (candidates, one lane each). Tiles accumulate a dot product over u = 0, 1, .. in one accumulator. Lists read points
+ * where they stand; element u goes to chain u mod 8, and chains are added in pairs, whatever the width of a vector. So
+ * a pair has one value in all tiles and one, which differs by rounding, in all lists, bit for bit, in either order of
+ * its two points. Answers to users are evaluated by lists; norms are added up like them, for duplicates to be exactly 0
+ * apart. */
 #ifndef VECCHIANN_SIMD_H
 #define VECCHIANN_SIMD_H
 
@@ -105,7 +106,8 @@ typedef struct {
 } simd_skip_cell;
 
 /* Queries of a panel: threshold, noise_q times the largest, 1 / gain, and cosine and sine of the angle with their span
- * (spans.h). From these come the smallest bound and the smallest max_y |psi_y| that matter to each, negative where all do. */
+ * (spans.h). From these come the smallest bound and the smallest max_y |psi_y| that matter to each, negative where all
+ * do. */
 typedef struct {
     float tau[SCREEN_COLS], noise[SCREEN_COLS], inverse[SCREEN_COLS], cosine[SCREEN_COLS],
         sine[SCREEN_COLS], least[SCREEN_COLS], must[SCREEN_COLS];
@@ -201,9 +203,9 @@ typedef struct {
     /* lengths[i] = sum_u rows[i * stride + u]^2, u < width. */
     void (*squared_lengths)(int count, int stride, int width, const float *rows, float *lengths);
 
-    /* lengths[q] = |P b_q|^2, in single precision, of those of `count` queries that are active in a bit set, and maybe of
-     * others: P b_q has elements sum_s P[s * width + r] b[s * stride + q], r < to, a multiple of SIMD_WIDTH, s < rank. Those
-     * whose length is below least[q] are active no longer. */
+    /* lengths[q] = |P b_q|^2, in single precision, of those of `count` queries that are active in a bit set, and maybe
+     * of others: P b_q has elements sum_s P[s * width + r] b[s * stride + q], r < to, a multiple of SIMD_WIDTH, s <
+     * rank. Those whose length is below least[q] are active no longer. */
     void (*product_lengths)(int count, int rank, const float *b, size_t stride, const float *P,
                             int width, int to, const float *least, uint64_t *active,
                             float *lengths);
@@ -213,8 +215,8 @@ typedef struct {
     void (*skip_limits)(int count, const simd_skip *queries, const simd_skip_cell *cell,
                         float *limit, float *least);
 
-    /* upper[j] = up (gain[j] radial(s2_j) + sum_u weight[u] reach[u * SIMD_WIDTH + j]), j < SIMD_WIDTH, s2_j the squared
-     * distance between the box (low, high) and that of column j, lows[u * SIMD_WIDTH + j] and so on. */
+    /* upper[j] = up (gain[j] radial(s2_j) + sum_u weight[u] reach[u * SIMD_WIDTH + j]), j < SIMD_WIDTH, s2_j the
+     * squared distance between the box (low, high) and that of column j, lows[u * SIMD_WIDTH + j] and so on. */
     void (*box_bounds)(const radial *rad, int d, const double *low, const double *high,
                        const double *lows, const double *highs, const double *gain, int m,
                        const float *weight, const float *reach, float up, float *upper);
@@ -299,8 +301,8 @@ typedef struct {
     void (*dot_rows)(int m, const double *q, int count, const double *const *rows, double *out);
 
     /* w = sum_p weight[p] rows[p] and dw = sum_p weight[p] changes[p] (m values each), and
-     * out[p] = dw . rows[p] + w . changes[p]: every row is read once. `sums` is scratch of lanes values for each row, and for
-     * what fills their number up to whole vectors. */
+     * out[p] = dw . rows[p] + w . changes[p]: every row is read once. `sums` is scratch of lanes values for each row,
+     * and for what fills their number up to whole vectors. */
     void (*contrast_rows)(int m, int count, const double *weight, const double *const *rows,
                           const double *const *changes, double *w, double *dw, double *sums,
                           double *out);
@@ -315,8 +317,9 @@ typedef struct {
     void (*radial_slopes)(const radial *rad, size_t count, const double *s2, double *value,
                           double *slope);
 
-    /* Small systems, one in each lane: element e of a vector of values stands at [e * lanes + lane]. Points x are size x d.
-     * Symmetric and lower triangular matrices of order `size` are packed: (p, q), q <= p, is element p (p + 1) / 2 + q. */
+    /* Small systems, one in each lane: element e of a vector of values stands at [e * lanes + lane]. Points x are size
+     * x d. Symmetric and lower triangular matrices of order `size` are packed: (p, q), q <= p, is element p (p + 1) / 2
+     * + q. */
 
     /* s2 (p, q) = the squared distance of points p and q. */
     void (*lane_distances)(int d, int size, const double *x, double *s2);
@@ -324,8 +327,8 @@ typedef struct {
     /* out (p, q) = A (p, q) (x_pl - x_ql)^2; out may be A. */
     void (*lane_axis)(int d, int l, int size, const double *x, const double *A, double *out);
 
-    /* R <- its Cholesky factor, inverse <- the inverses of its diagonal; `size` is even. Bit `lane` of the answer is set
-     * where a system is not positive definite; its values are of no use then. */
+    /* R <- its Cholesky factor, inverse <- the inverses of its diagonal; `size` is even. Bit `lane` of the answer is
+     * set where a system is not positive definite; its values are of no use then. */
     unsigned (*lane_factor)(int size, double *R, double *inverse);
 
     /* b <- L^-1 b and b <- L^-T b with the leading block of order `size` of a factor. */
@@ -342,7 +345,8 @@ extern const simd_table *simd;
 void simd_init(const char *limit);
 
 /* In the calling thread numbers below the normal range are taken for zero, where the processor can do that, until
- * simd_restore() with the answer: many processors are slow with them, and products of small features are full of them. */
+ * simd_restore() with the answer: many processors are slow with them, and products of small features are full of
+ * them. */
 unsigned simd_flush(void);
 void simd_restore(unsigned state);
 

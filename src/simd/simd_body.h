@@ -418,8 +418,8 @@ static inline void NAME(add_chains)(vd sum[DOT_POINTS][DOT_VECTORS], int count, 
 #endif
 }
 
-/* Some points at a time share the loads of q, and no sum waits for another. The rows of the next ones are fetched meanwhile,
- * because they stand anywhere in memory; longer ones would push each other out of the first cache. */
+/* Some points at a time share the loads of q, and no sum waits for another. The rows of the next ones are fetched
+ * meanwhile, because they stand anywhere in memory; longer ones would push each other out of the first cache. */
 static void NAME(dot_list)(int m, const double *q, const double *v, const int *ids, size_t count,
                            double *out)
 {
