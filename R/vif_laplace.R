@@ -161,7 +161,6 @@ feature_slopes <- function(slope, vbar, gp, threads) {
     adjoint <- -t(backsolve(gp$chol, t(half), upper.tri = FALSE, transpose = TRUE))
     slope <- slope + .Call(C_laplace_inducing, gp, adjoint, threads)
   }
-  if (length(gp$kernel$lengthscale) == 1) slope <- sum(slope)
   stats::setNames(slope, if (length(slope) > 1) paste0("lengthscale", seq_along(slope)) else "lengthscale")
 }
 

@@ -175,11 +175,12 @@ latent_gradient <- function(mode, drawn, gp, id, wide, latent, slack, data, fami
   own <- .Call(C_laplace_pair_sums, id, weight, up_left, up_right, down(up_left), down(up_right), threads)
   V_left <- .Call(C_laplace_crossproduct, gp$V, left, NULL, threads)
   V_right <- .Call(C_laplace_crossproduct, gp$V, right, NULL, threads)
-  more <- V_left %*% (weight * right) + V_right %*% (weight * left)
   W <- .Call(C_vif_contrasts, id, latent$coef, gp$V, gp$V, threads)
-  parts <- .Call(C_laplace_derivative, gp, slack, id, c(latent, own, list(W = W)), threads)
+  parts <- .Call(C_laplace_derivative, gp, slack, id,
+                 c(latent, own, list(W = W, before = control$vbar, left = cbind(V_left, V_right),
+                                     right = weight[c(seq_along(weight), seq_along(weight))] * rbind(right, left))), threads)
   signal <- sum(weight * (colSums(V_left * V_right) + drop((up_left * up_right) %*% latent$D)))
-  slope <- feature_slopes(parts$slope + control$slope, parts$vbar + control$vbar + more, gp, threads)
+  slope <- feature_slopes(parts$slope + control$slope, parts$vbar, gp, threads)
   of_phi <- vapply(family$phi_slopes(data$y, mode$eta, data$w, phi), function(own) {
     sum(own$value - spread * own$curvature / 2 + noise * (back$l - back$q) * own$d1)
   }, 0)

@@ -14,8 +14,10 @@ static const int *unpack_ids(SEXP id, R_xlen_t rows)
     return INTEGER(id);
 }
 
-/* state: coef, D, W, and either root, weight, b (m x q), error and centred (q x n), or to_D and to_coef; see laplace.h.
- * Answers what laplace_adjoint() finds. */
+static int has_axes(SEXP gp) { return LENGTH(r_element(r_element(gp, "kernel"), "lengthscale")) > 1; }
+
+/* state: coef, D, W, and either root, weight, b (m x q), error and centred (q x n), or to_D and to_coef; before, left and
+ * right where they are wanted; see laplace.h. Answers what laplace_adjoint() finds. */
 SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
 {
     static const char *names[] = {"signal", "noise", "slope", "vbar"};
@@ -34,6 +36,7 @@ SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
         .d = fr.d,
         .m = m,
         .k = k,
+        .axes = has_axes(gp),
         .n = n,
         .x = r_scaled(&fr, x),
         .v = r_doubles(r_element(gp, "V"), "V", size),
@@ -56,10 +59,18 @@ SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
         problem.to_D = r_doubles(to_D, "to_D", n);
         problem.to_coef = r_doubles(r_element(state, "to_coef"), "to_coef", (R_xlen_t)k * n);
     }
+    SEXP before = r_element(state, "before"), left = r_element(state, "left");
+    if (before != R_NilValue)
+        problem.before = r_doubles(before, "before", size);
+    if (left != R_NilValue) {
+        problem.products = ncols(left);
+        problem.left = r_doubles(left, "left", (R_xlen_t)m * problem.products);
+        problem.right = r_doubles(r_element(state, "right"), "right", problem.products * n);
+    }
     SEXP out = PROTECT(r_list(4, names));
     SET_VECTOR_ELT(out, 0, allocVector(REALSXP, 1));
     SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
-    SET_VECTOR_ELT(out, 2, allocVector(REALSXP, fr.d));
+    SET_VECTOR_ELT(out, 2, allocVector(REALSXP, problem.axes ? fr.d : 1));
     SET_VECTOR_ELT(out, 3, allocMatrix(REALSXP, m, (int)n));
     r_raise(laplace_adjoint(&problem, team, REAL(VECTOR_ELT(out, 0)), REAL(VECTOR_ELT(out, 1)),
                             REAL(VECTOR_ELT(out, 2)), REAL(VECTOR_ELT(out, 3))));
@@ -74,12 +85,12 @@ SEXP laplace_features(SEXP gp, SEXP vbar, SEXP threads)
     SEXP x = r_element(gp, "x"), z = r_element(gp, "inducing");
     R_xlen_t n = nrows(x);
     int m = nrows(z), team = r_threads(threads);
+    slopes sl = slopes_new(&fr.kern, fr.d, has_axes(gp), 0);
     double *weights = (double *)R_alloc((R_xlen_t)m * n + 1, sizeof(double));
-    SEXP out = PROTECT(allocVector(REALSXP, fr.d));
+    SEXP out = PROTECT(allocVector(REALSXP, slopes_count(&sl)));
     r_raise(inducing_weights(m, r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m), n,
                              r_doubles(vbar, "vbar", (R_xlen_t)m * n), team, r_interrupts(), weights));
-    r_raise(laplace_slopes(&fr.kern, fr.d, m, r_scaled(&fr, z), n, r_scaled(&fr, x), weights, team,
-                           REAL(out)));
+    r_raise(laplace_slopes(&sl, m, r_scaled(&fr, z), n, r_scaled(&fr, x), weights, team, REAL(out)));
     UNPROTECT(1);
     return out;
 }
@@ -90,10 +101,10 @@ SEXP laplace_inducing(SEXP gp, SEXP A, SEXP threads)
     frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
     SEXP z = r_element(gp, "inducing");
     int m = nrows(z);
+    slopes sl = slopes_new(&fr.kern, fr.d, has_axes(gp), 0);
     const double *points = r_scaled(&fr, z);
-    SEXP out = PROTECT(allocVector(REALSXP, fr.d));
-    r_raise(laplace_slopes(&fr.kern, fr.d, m, points, m, points, r_doubles(A, "A", (R_xlen_t)m * m),
-                           r_threads(threads), REAL(out)));
+    SEXP out = PROTECT(allocVector(REALSXP, slopes_count(&sl)));
+    r_raise(laplace_slopes(&sl, m, points, m, points, r_doubles(A, "A", (R_xlen_t)m * m), r_threads(threads), REAL(out)));
     UNPROTECT(1);
     return out;
 }
