@@ -15,11 +15,10 @@
 
 # Factors of S for noise variances of the points.
 working_state <- function(gp, id, noise, threads) {
-  f <- .Call(C_vif_regression, gp, noise, id, NULL, NULL, threads)
-  W <- .Call(C_vif_contrasts, id, f$coef, gp$V, gp$V, threads)
-  M <- .Call(C_laplace_crossproduct, W, W, 1 / f$D, threads)
+  f <- .Call(C_laplace_regression, gp, noise, id, threads)
+  M <- .Call(C_laplace_crossproduct, f$W, f$W, 1 / f$D, threads)
   diag(M) <- diag(M) + 1
-  list(coef = f$coef, D = f$D, W = W, root = if (nrow(M)) t(chol(M)) else M, noise = noise)
+  c(f, list(root = if (nrow(M)) t(chol(M)) else M, noise = noise))
 }
 
 solve_root <- function(root, x) {

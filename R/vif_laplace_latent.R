@@ -15,7 +15,7 @@ latent_jitter <- 1e-8
 latent_evaluate <- function(gp, id, wide, data, family, phi, beta, eta = NULL, threads = NA_integer_, gradient = FALSE,
                             tolerance = 1e-4, probes = 20, seed = 1, jitter = latent_jitter, refine = FALSE) {
   slack <- rep(jitter * gp$kernel$variance, length(data$y))
-  latent <- .Call(C_vif_regression, gp, slack, id, NULL, NULL, threads)
+  latent <- .Call(C_laplace_regression, gp, slack, id, threads)
   mode <- latent_mode(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance)
   if (!mode$settled) return(c(mode, loglik = -Inf))
   drawn <- latent_draws(mode, wide, gp, probes, seed, threads)
@@ -175,9 +175,8 @@ latent_gradient <- function(mode, drawn, gp, id, wide, latent, slack, data, fami
   own <- .Call(C_laplace_pair_sums, id, weight, up_left, up_right, down(up_left), down(up_right), threads)
   V_left <- .Call(C_laplace_crossproduct, gp$V, left, NULL, threads)
   V_right <- .Call(C_laplace_crossproduct, gp$V, right, NULL, threads)
-  W <- .Call(C_vif_contrasts, id, latent$coef, gp$V, gp$V, threads)
   parts <- .Call(C_laplace_derivative, gp, slack, id,
-                 c(latent, own, list(W = W, before = control$vbar, left = cbind(V_left, V_right),
+                 c(latent, own, list(before = control$vbar, left = cbind(V_left, V_right),
                                      right = weight[c(seq_along(weight), seq_along(weight))] * rbind(right, left))), threads)
   signal <- sum(weight * (colSums(V_left * V_right) + drop((up_left * up_right) %*% latent$D)))
   slope <- feature_slopes(parts$slope + control$slope, parts$vbar, gp, threads)

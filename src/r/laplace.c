@@ -3,6 +3,7 @@
 #include "model/inducing.h"
 #include "r/glue.h"
 #include "vif/laplace.h"
+#include "vif/vif.h"
 
 #include <R.h>
 #include <math.h>
@@ -12,6 +13,25 @@ static const int *unpack_ids(SEXP id, R_xlen_t rows)
     if (!isInteger(id) || nrows(id) != rows)
         error("internal: neighbours must be an integer matrix of %lld rows", (long long)rows);
     return INTEGER(id);
+}
+
+/* list(coef, D, W) of the points among themselves. */
+SEXP laplace_regression(SEXP gp, SEXP noise, SEXP id, SEXP threads)
+{
+    static const char *names[] = {"coef", "D", "W"};
+    frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
+    vif_points points = r_vif_points(&fr, gp, noise);
+    int n = (int)points.n, k = ncols(id), m = nrows(r_element(gp, "V"));
+    SEXP out = PROTECT(r_list(3, names));
+    SET_VECTOR_ELT(out, 0, allocMatrix(REALSXP, k, n));
+    SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
+    SET_VECTOR_ELT(out, 2, allocMatrix(REALSXP, m, n));
+    r_raise_vif(vif_regress(&fr.kern, fr.d, m, &points, &points, k, unpack_ids(id, n), r_threads(threads),
+                            r_interrupts(), REAL(VECTOR_ELT(out, 0)), REAL(VECTOR_ELT(out, 1)),
+                            REAL(VECTOR_ELT(out, 2))),
+                n);
+    UNPROTECT(1);
+    return out;
 }
 
 static int has_axes(SEXP gp) { return LENGTH(r_element(r_element(gp, "kernel"), "lengthscale")) > 1; }

@@ -485,30 +485,36 @@ status laplace_combine(int m, int q, size_t n, const double *C, const double *V,
         combine_few(m, q, n, C, V, threads, out);
         return status_ok();
     }
-    int rows = simd->rows, cols = simd->cols;
-    size_t strips = (q + rows - 1) / rows, panel = (size_t)m * cols;
-    double *left = scratch_alloc(strips * rows * m + 1, sizeof(double));
-    double *right = scratch_alloc(panel * threads + 1, sizeof(double));
-    if (!left || !right) {
-        scratch_free(left);
+    int rows = simd->rows, cols = simd->cols, stride = products_stride(q);
+    size_t last = n / rows * rows; /* from here on tiles would read beyond V */
+    double *right = products_rows(NULL, m, q, 1), *rest = products_rows(NULL, n - last, m, 1);
+    if (!right || !rest) {
         scratch_free(right);
+        scratch_free(rest);
         return status_fail(STATUS_MEMORY);
     }
-    simd_pack(m, rows, q, C, m, 1, left);
+    for (int u = 0; u < m; u++)
+        for (int c = 0; c < q; c++)
+            right[(size_t)u * stride + c] = C[u + (size_t)c * m];
+    for (size_t i = last; i < n; i++)
+        memcpy(rest + (i - last) * products_stride(m), V + i * m, m * sizeof(double));
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (size_t first = 0; first < n; first += cols) {
-        double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS], *own = right + panel * threads_id();
-        int width = n - first < (size_t)cols ? (int)(n - first) : cols;
-        simd_pack(m, cols, width, V + first * m, m, 1, own);
-        for (int top = 0; top < q; top += rows) {
-            simd->dot_tile(m, left + (size_t)top * m, own, tile);
-            for (int b = 0; b < width; b++)
-                for (int a = 0; a < rows && top + a < q; a++)
-                    out[top + a + (first + b) * q] = tile[a * cols + b];
+    for (size_t i = 0; i < n; i += rows) {
+        double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
+        unsigned state = simd_flush();
+        for (int v = 0; v < q; v += cols) {
+            if (i < last)
+                simd->strided_tile(m, V + i * m, m, 1, right + v, stride, tile);
+            else
+                simd->strided_tile(m, rest, products_stride(m), 1, right + v, stride, tile);
+            for (int r = 0; r < rows && i + r < n; r++)
+                for (int c = 0; c < cols && v + c < q; c++)
+                    out[v + c + (i + r) * q] = tile[r * cols + c];
         }
+        simd_restore(state);
     }
-    scratch_free(left);
     scratch_free(right);
+    scratch_free(rest);
     return status_ok();
 }
 
@@ -541,23 +547,26 @@ status laplace_cross(int p, int q, size_t n, const double *A, const double *B, c
 {
     if (q <= 4)
         return cross_few(p, q, n, A, B, weight, threads, out);
+    /* tiles read a little beyond a row: into the next ones, but for the last rows */
+    size_t tail = n < 2 * SIMD_MAX_ROWS ? n : SIMD_MAX_ROWS, first = n - tail;
     int lda = products_stride(p), ldb = products_stride(q);
-    double *left = products_rows(NULL, n, p, 0), *right = products_rows(NULL, n, q, 0);
-    double *C = scratch_alloc((size_t)p * ldb + 1, sizeof(double));
-    status result = left && right && C ? status_ok() : status_fail(STATUS_MEMORY);
+    double *rest = products_rows(NULL, tail, p, 0), *right = products_rows(NULL, n, q, 0);
+    double *C = scratch_alloc(2 * (size_t)p * ldb + 1, sizeof(double)), *more = C + (size_t)p * ldb;
+    status result = rest && right && C ? status_ok() : status_fail(STATUS_MEMORY);
     if (!result.code) {
-        for (size_t i = 0; i < n; i++) {
-            memset(left + i * lda, 0, p * sizeof(double));
-            add_scaled(p, weight ? weight[i] : 1, A + i * p, left + i * lda);
-            memcpy(right + i * ldb, B + i * q, q * sizeof(double));
-        }
-        products_cross(n, p, left, lda, q, right, ldb, 0, threads, C, ldb);
+        for (size_t i = 0; i < n; i++)
+            for (int c = 0; c < q; c++)
+                right[i * ldb + c] = (weight ? weight[i] : 1) * B[i * q + c];
+        for (size_t i = 0; i < tail; i++)
+            memcpy(rest + i * lda, A + (first + i) * p, p * sizeof(double));
+        products_cross(first, p, A, p, q, right, ldb, 0, threads, C, ldb);
+        products_cross(tail, p, rest, lda, q, right + first * ldb, ldb, 0, threads, more, ldb);
         for (int u = 0; u < p; u++)
             for (int v = 0; v < q; v++)
-                out[u + (size_t)v * p] = C[(size_t)u * ldb + v];
+                out[u + (size_t)v * p] = C[(size_t)u * ldb + v] + more[(size_t)u * ldb + v];
     }
-    scratch_give(NULL, left);
-    scratch_give(NULL, right);
+    scratch_free(rest);
+    scratch_free(right);
     scratch_free(C);
     return result;
 }
