@@ -102,8 +102,8 @@ laplace_start <- function(start, data, settings, progress) {
     stage <- if (size == 2000) "subset" else "part"
     found <- laplace_climb(begin[c("theta", "phi")], part$data, part$settings, limit = 30, tolerance = 1e-2,
                            stage = stage, progress = progress)
-    begin <- list(theta = found$theta, phi = found$phi, history = rbind(begin$history, found$history),
-                  beta = if (is.null(part$data$X) == is.null(data$X)) found$mode$beta)
+    begin <- list(theta = found$last$theta, phi = found$last$phi, history = rbind(begin$history, found$history),
+                  beta = if (is.null(part$data$X) == is.null(data$X)) found$last$beta %or% found$mode$beta)
   }
   begin
 }
@@ -130,8 +130,11 @@ best_of_grid <- function(phi, part) {
     inside(to_theta(kernel, 0, settings), theta_bounds(settings))
   })
   structure <- laplace_structure(thetas[[2]], part$data, settings)
+  eta <- NULL
   value <- vapply(thetas, function(theta) {
-    laplace_at(list(theta = theta, phi = phi), structure, part$data, settings)$loglik
+    at <- laplace_at(list(theta = theta, phi = phi), structure, part$data, settings, eta, tolerance = 1e-2)
+    eta <<- at$eta
+    at$loglik
   }, 0)
   thetas[[if (any(is.finite(value))) which.max(value) else 3]]
 }
@@ -207,7 +210,7 @@ laplace_maximise <- function(begin, data, settings, iterations, progress, search
   history <- begin$history
   noise <- NULL
   for (search in seq_len(searches)) {
-    tolerance <- min(max(2e-4, 2e-7 * length(data$y)), 5e-3)
+    tolerance <- min(max(2e-4, 2e-6 * length(data$y)), 0.02)
     found <- laplace_climb(at, data, settings, iterations - done, tolerance, "all", progress, noise, done)
     done <- found$iterations
     history <- rbind(history, found$history)
@@ -216,10 +219,10 @@ laplace_maximise <- function(begin, data, settings, iterations, progress, search
     if (!found$settled || !off_grid(found$theta, found$structure$at, settings)) break
   }
   # the last mode is that of predictions, and found to more digits
-  mode <- laplace_final(found[c("theta", "phi", "beta")], found$structure, data, settings, found$eta)
+  mode <- laplace_final(found$last, found$structure, data, settings, found$eta)
   if (!is.finite(mode$loglik)) mode <- found$mode
   found$structure$gp <- mode$gp
-  list(theta = found$theta, phi = found$phi, mode = mode, structure = found$structure, converged = found$settled,
+  list(theta = mode$par$theta, phi = mode$par$phi, mode = mode, structure = found$structure, converged = found$settled,
        message = found$message, iterations = done, history = history)
 }
 
@@ -236,7 +239,8 @@ exact_loglik <- function(mode, id, data, family, phi, threads) {
 }
 
 # One climb with sets held fixed, by the method of Broyden, Fletcher, Goldfarb and Shanno from the information of the
-# working responses. It ends where the next step promises less than `tolerance`.
+# working responses. It ends where the next step promises less than `tolerance`: `last` are the parameters after this
+# step, which is not worth an evaluation.
 laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progress, noise = NULL, done = 0) {
   clock <- proc.time()[["elapsed"]]
   bounds <- theta_bounds(settings)
@@ -253,10 +257,12 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
     list(theta = par[seq_len(count[[1]])], phi = exp(par[count[[1]] + seq_len(count[[2]])]),
          beta = unname(par[-seq_len(sum(count))]))
   }
+  inside_bounds <- function(own) {
+    all(own$theta >= bounds$lower & own$theta <= bounds$upper) && all(abs(log(own$phi)) <= 15)
+  }
   evaluate_at <- function(par, eta) {
     own <- unpack(par)
-    outside <- any(own$theta < bounds$lower | own$theta > bounds$upper) || any(abs(log(own$phi)) > 15)
-    if (outside) return(list(loglik = -Inf))
+    if (!inside_bounds(own)) return(list(loglik = -Inf))
     laplace_at(own, structure, data, settings, eta, gradient = TRUE)
   }
   current <- evaluate_at(par, from$eta)
@@ -277,10 +283,12 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
   note()
   last <- done + limit
   settled <- FALSE
+  last_par <- NULL
   repeat {
     step <- drop(inverse %*% g)
     if (sum(step * g) / 2 < tolerance) {
       settled <- TRUE
+      if (inside_bounds(unpack(par + step))) last_par <- par + step
       break
     }
     if (done >= last) break
@@ -310,7 +318,7 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
     g <- g_new
     note()
   }
-  c(unpack(par), list(mode = current, eta = current$eta, structure = structure, settled = settled, iterations = done,
+  c(unpack(par), list(last = unpack(last_par %or% par), mode = current, eta = current$eta, structure = structure, settled = settled, iterations = done,
                       history = history, curve = tryCatch(solve(inverse), error = function(e) NULL),
                       message = if (settled) "converged" else if (done >= last) {
                         paste("the limit of", counted(last, "iteration"), "is reached")

@@ -18,7 +18,7 @@ latent_evaluate <- function(gp, id, wide, data, family, phi, beta, eta = NULL, t
   latent <- .Call(C_laplace_regression, gp, slack, id, threads)
   mode <- latent_mode(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance)
   if (!mode$settled) return(c(mode, loglik = -Inf))
-  drawn <- latent_draws(mode, wide, gp, probes, seed, threads)
+  drawn <- latent_draws(mode, wide, gp, probes, seed, threads, min(1e-4, tolerance))
   rest <- if (refine) refined_rest(mode, drawn, gp, id, wide, latent, threads) else {
     list(value = mean(drawn$log), se = stats::sd(drawn$log) / sqrt(probes))
   }
@@ -30,17 +30,19 @@ latent_evaluate <- function(gp, id, wide, data, family, phi, beta, eta = NULL, t
   mode
 }
 
-# A x for A = V'V + B^-1 D B'^-1 + noise, x with a vector in each row.
-latent_multiply <- function(gp, id, latent, x, threads) {
+# x to A x for A = V'V + B^-1 D B'^-1 + noise, x with a vector in each row.
+latent_system <- function(gp, id, latent, noise, threads) function(x) {
   up <- .Call(C_laplace_solves, id, latent$coef, x, TRUE) * rep(latent$D, each = nrow(x))
-  .Call(C_laplace_solves, id, latent$coef, up, FALSE) +
+  .Call(C_laplace_solves, id, latent$coef, up, FALSE) + x * rep(noise, each = nrow(x)) +
     .Call(C_laplace_combination, .Call(C_laplace_crossproduct, gp$V, x, NULL, threads), gp$V, threads)
 }
 
-# The mode b of the latent process and a = A^-1 (z - mean), which is the inverse of its covariance times b, by Newton's
-# method (with expected curvatures: scoring). For families whose log density is not concave, such as Student's t, or
-# whose expansions overshoot, steps are halved until the joint log density rises, so that the search ends at a maximum
-# from any start (Vanhatalo, Jylanki and Vehtari, 2009). If the first step is worse than b = 0 the search starts there.
+# The mode b of the latent process and a, the inverse of its covariance times b, by Newton's method (with expected
+# curvatures: scoring). Linear systems are solved to a hundredth of what a step changes, with b made from a, so that
+# they are a pair however exact; the mode is where a is the slope of the log density of the responses. For families whose
+# log density is not concave, such as Student's t, or whose expansions overshoot, steps are halved until the joint log
+# density rises, so that the search ends at a maximum from any start (Vanhatalo, Jylanki and Vehtari, 2009). If the first
+# step is worse than b = 0 the search starts there.
 latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance, iterations = 100) {
   p <- NCOL(data$X) * !is.null(data$X)
   fixed <- data$offset + if (p) drop(data$X %*% beta) else 0
@@ -48,39 +50,23 @@ latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, thre
   from <- if (is.null(eta)) family_guess(family, data) else eta
   here <- list(a = 0 * from, b = 0 * from)
   height <- joint(here)
-  state <- NULL
+  state <- inverse <- NULL
+  renew <- function(noise) {
+    state <<- working_state(gp, wide, noise, threads)
+    inverse <<- if (nrow(state$root)) chol2inv(t(state$root))
+  }
+  precondition <- function(r) working_solve(state, wide, r, threads, inverse)$solved
   for (iteration in seq_len(iterations)) {
     s <- family$slopes(data$y, from, data$w, phi)
     noise <- 1 / (s$search %or% s$curvature)
+    if (anyNA(noise)) break
+    if (iteration > 1 && max(abs(s$d1 - here$a) / sqrt(s$curvature)) < tolerance) break
     # an old preconditioner serves as long as the noise is about the same
-    if (is.null(state) || max(abs(log(noise / state$noise))) > 0.3) {
-      state <- working_state(gp, wide, noise, threads)
-      inverse <- if (nrow(state$root)) chol2inv(t(state$root))
-    }
-    multiply <- function(x) latent_multiply(gp, id, latent, x, threads) + x * rep(noise, each = nrow(x))
-    precondition <- function(r) working_solve(state, wide, r, threads, inverse)$solved
-    solve <- function(r, start = NULL) conjugate_gradients(multiply, precondition, r, 1e-7, start = start)$x
+    if (is.null(state) || mean(log(noise / state$noise)^2) > 0.1) renew(noise)
+    multiply <- latent_system(gp, id, latent, noise, threads)
     z <- from - fixed + noise * s$d1
-    a <- drop(solve(rbind(z), rbind(s$d1)))
-    size <- max(abs(fixed + z - noise * a - from) * sqrt(s$curvature))
-    if (is.na(size)) break
-    if (size < tolerance) {
-      noise <- 1 / s$curvature
-      z <- from - fixed + noise * s$d1
-      if (!identical(noise, state$noise)) {
-        state <- working_state(gp, wide, noise, threads)
-        inverse <- if (nrow(state$root)) chol2inv(t(state$root))
-      }
-      if (!is.null(s$search)) a <- drop(solve(rbind(z), rbind(s$d1)))
-      solved <- working_solve(state, wide, rbind(z, if (p) t(data$X)), threads)
-      kept <- list(b = solved$b[, 1, drop = FALSE], error = solved$error[1, , drop = FALSE],
-                   B = solved$b[, -1, drop = FALSE])
-      return(list(eta = from, beta = beta, slopes = s, noise = noise, state = state, a = a,
-                  b = from - fixed, response = z,
-                  solve = solve, multiply = multiply, precondition = precondition, solved = kept, settled = TRUE,
-                  information = if (p) crossprod(data$X, t(solved$solved[-1, , drop = FALSE])), iterations = iteration))
-    }
-    new <- list(a = a, b = z - noise * a)
+    found <- conjugate_gradients(multiply, precondition, rbind(z), 0.01, start = rbind(s$d1))
+    new <- list(a = drop(found$x), b = z - noise * drop(found$x) - drop(found$left))
     reached <- joint(new)
     rises <- function() isTRUE(reached >= height - 1e-8 * (1 + abs(height))) # rounding must not stop the last steps
     halvings <- 0
@@ -93,16 +79,31 @@ latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, thre
       new <- list(a = (new$a + here$a) / 2, b = (new$b + here$b) / 2)
       reached <- joint(new)
     }
-    if (halvings == 30) break
+    if (halvings == 30) return(list(eta = from, settled = FALSE))
     here <- new
     height <- reached
     from <- fixed + here$b
   }
-  list(eta = from, settled = FALSE)
+  if (anyNA(noise) || iteration == iterations) return(list(eta = from, settled = FALSE))
+  noise <- 1 / s$curvature
+  # with other noise than that of the mode the draws say a little less
+  if (sum(log(noise / state$noise)^2) > (if (tolerance >= 1e-4) 1 else 0)) renew(noise)
+  z <- here$b + noise * s$d1
+  multiply <- latent_system(gp, id, latent, noise, threads)
+  solved <- working_solve(state, wide, rbind(z, if (p) t(data$X)), threads)
+  c(here, list(
+    eta = from, beta = beta, slopes = s, noise = noise, state = state, response = z, multiply = multiply,
+    precondition = precondition, settled = TRUE, iterations = iteration,
+    solve = function(r, start = NULL) {
+      conjugate_gradients(multiply, precondition, r, min(1e-5, 0.1 * tolerance), start = start)$x
+    },
+    solved = list(b = solved$b[, 1, drop = FALSE], error = solved$error[1, , drop = FALSE],
+                  B = solved$b[, -1, drop = FALSE]),
+    information = if (p) crossprod(data$X, t(solved$solved[-1, , drop = FALSE]))))
 }
 
 # Draws y from N(0, S), S^-1 y, A^-1 y, and the terms of the quadrature.
-latent_draws <- function(mode, wide, gp, probes, seed, threads) {
+latent_draws <- function(mode, wide, gp, probes, seed, threads, tolerance) {
   n <- length(mode$noise)
   m <- nrow(gp$V)
   y <- with_seed(seed, {
@@ -110,7 +111,7 @@ latent_draws <- function(mode, wide, gp, probes, seed, threads) {
     .Call(C_laplace_solves, wide, mode$state$coef, e, FALSE) +
       .Call(C_laplace_combination, matrix(stats::rnorm(m * probes), m, probes), gp$V, threads)
   })
-  found <- conjugate_gradients(mode$multiply, mode$precondition, y, 1e-6)
+  found <- conjugate_gradients(mode$multiply, mode$precondition, y, max(tolerance, 1e-6))
   list(y = y, by_A = found$x, log = found$log, linear = found$linear)
 }
 
@@ -159,7 +160,7 @@ latent_gradient <- function(mode, drawn, gp, id, wide, latent, slack, data, fami
   probes <- nrow(drawn$y)
   solved <- working_solve(mode$state, wide, drawn$y, threads)
   # of -log det S / 2 and the average of the same over the draws
-  control <- .Call(C_laplace_derivative, gp, noise, wide,
+  control <- .Call(C_laplace_derivative, gp, mode$state$noise, wide,
                    c(mode$state[c("coef", "D", "W", "root")],
                      list(weight = rep(1 / probes, probes), b = solved$b, error = solved$error,
                           centred = drawn$y - .Call(C_laplace_combination, solved$b, gp$V, threads))), threads)
@@ -184,7 +185,7 @@ latent_gradient <- function(mode, drawn, gp, id, wide, latent, slack, data, fami
     sum(own$value - spread * own$curvature / 2 + noise * (back$l - back$q) * own$d1)
   }, 0)
   of_beta <- if (!is.null(data$X)) drop(crossprod(data$X, s$d1 + back$q))
-  c(variance = signal + control$signal - sum(control$noise * noise), slope,
+  c(variance = signal + control$signal - sum(control$noise * mode$state$noise), slope,
     of_phi[setdiff(names(phi), names(family$fixed))], of_beta)
 }
 
@@ -204,18 +205,16 @@ latent_through_mode <- function(mode, h) {
 }
 
 # Solutions of A x = r, a right-hand side in each row, and for each of them with z = S^-1/2 r and E = S^-1/2 A S^-1/2 -
-# I the terms log = z' log(I + E) z, by the Lanczos matrix that the steps make, and linear = z' E z.
+# I the terms log = z' log(I + E) z, by the Lanczos matrix that the steps make, and linear = z' E z. `left` is r - A x,
+# smaller by `tolerance` than at the start.
 conjugate_gradients <- function(multiply, precondition, r, tolerance, most = 200, start = NULL) {
   x <- 0 * r
-  z <- precondition(r)
-  first <- rowSums(r * z)
   if (!is.null(start)) {
     x <- start
     r <- r - multiply(x)
-    z <- precondition(r)
   }
-  p <- z
-  rz <- rowSums(r * z)
+  p <- z <- precondition(r)
+  first <- rz <- rowSums(r * z)
   alphas <- betas <- NULL
   for (step in seq_len(most)) {
     Ap <- multiply(p)
@@ -231,7 +230,7 @@ conjugate_gradients <- function(multiply, precondition, r, tolerance, most = 200
     if (all(rz <= tolerance^2 * first)) break
     p <- z + beta * p
   }
-  list(x = x, steps = step, linear = first * ifelse(alphas[, 1] > 0, 1 / alphas[, 1] - 1, 0),
+  list(x = x, left = r, steps = step, linear = first * ifelse(alphas[, 1] > 0, 1 / alphas[, 1] - 1, 0),
        log = first * vapply(seq_len(nrow(x)), function(i) lanczos_log(alphas[i, ], betas[i, ]), 0))
 }
 
