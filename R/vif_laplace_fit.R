@@ -150,10 +150,11 @@ laplace_structure <- function(theta, data, settings, noise = NULL) {
     phi <- all_phi(settings$family, family_start(settings$family, data))
     noise <- 1 / settings$family$slopes(data$y, (guess + mean(guess)) / 2, data$w, phi)$curvature
   }
-  wide <- neighbours_of(gp, pmin(noise, 1e3 * settings$spread), settings)
+  pool <- candidates_of(gp, settings)
+  wide <- neighbours_of(gp, pmin(noise, 1e3 * settings$spread), settings, pool = pool)
   # sets of the process itself, as good as noise-free
   id <- if (settings$laplace == "noisy") wide else {
-    neighbours_of(gp, rep(1e-6 * gp$kernel$variance, nrow(data$x)), settings)
+    neighbours_of(gp, rep(1e-6 * gp$kernel$variance, nrow(data$x)), settings, pool = pool)
   }
   list(at = at, inducing = gp$inducing, id = id, wide = wide)
 }
@@ -193,7 +194,7 @@ is_time_limit <- function(e) {
 laplace_final <- function(par, structure, data, settings, eta, gradient = FALSE) {
   exact <- settings$laplace == "exact" || settings$laplace == "auto" && factors_well(structure$id, data$x)
   found <- laplace_at(par, structure, data, settings, eta, gradient, 1e-7, refine = !exact,
-                      probes = if (exact && !gradient) 2 else 50)
+                      probes = if (gradient) 50 else if (exact) 2 else 20)
   if (exact && is.finite(found$loglik)) {
     phi <- all_phi(settings$family, par$phi)
     found$loglik <- exact_loglik(found, structure$id, data, settings$family, phi, settings$threads)

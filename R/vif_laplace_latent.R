@@ -11,15 +11,17 @@ latent_jitter <- 1e-8
 
 # As laplace_evaluate(), with `id` the sets of the latent process and `wide` those of the noisy one. Random numbers
 # are the same in every evaluation. `refine` takes nearly all of their variance out of the log-likelihood, not of the
-# gradient, at about the cost of another evaluation without it.
+# gradient, at about the cost of another evaluation without it; there are more draws then, up to five times as many,
+# where the standard error of the log-likelihood is above `most_se`.
 latent_evaluate <- function(gp, id, wide, data, family, phi, beta, eta = NULL, threads = NA_integer_, gradient = FALSE,
-                            tolerance = 1e-4, probes = 20, seed = 1, jitter = latent_jitter, refine = FALSE) {
+                            tolerance = 1e-4, probes = 20, seed = 1, jitter = latent_jitter, refine = FALSE, most_se = 0.03) {
   slack <- rep(jitter * gp$kernel$variance, length(data$y))
   latent <- .Call(C_laplace_regression, gp, slack, id, threads)
   mode <- latent_mode(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance)
   if (!mode$settled) return(c(mode, loglik = -Inf))
-  drawn <- latent_draws(mode, wide, gp, probes, seed, threads, min(1e-4, tolerance))
-  rest <- if (refine) refined_rest(mode, drawn, gp, id, wide, latent, threads) else {
+  draw <- function(probes, seed) latent_draws(mode, wide, gp, probes, seed, threads, tolerance)
+  drawn <- draw(probes, seed)
+  rest <- if (refine) refined_rest(mode, drawn, draw, seed, gp, id, wide, latent, threads, 2 * most_se) else {
     list(value = mean(drawn$log), se = stats::sd(drawn$log) / sqrt(probes))
   }
   logdet <- sum(log(mode$state$D)) + 2 * sum(log(diag(mode$state$root))) + rest$value
@@ -65,7 +67,8 @@ latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, thre
     if (is.null(state) || mean(log(noise / state$noise)^2) > 0.1) renew(noise)
     multiply <- latent_system(gp, id, latent, noise, threads)
     z <- from - fixed + noise * s$d1
-    found <- conjugate_gradients(multiply, precondition, rbind(z), 0.01, start = rbind(s$d1))
+    start <- if (iteration > 1) here$a else s$d1
+    found <- conjugate_gradients(multiply, precondition, rbind(z), 0.01, start = rbind(start))
     new <- list(a = drop(found$x), b = z - noise * drop(found$x) - drop(found$left))
     reached <- joint(new)
     rises <- function() isTRUE(reached >= height - 1e-8 * (1 + abs(height))) # rounding must not stop the last steps
@@ -111,7 +114,7 @@ latent_draws <- function(mode, wide, gp, probes, seed, threads, tolerance) {
     .Call(C_laplace_solves, wide, mode$state$coef, e, FALSE) +
       .Call(C_laplace_combination, matrix(stats::rnorm(m * probes), m, probes), gp$V, threads)
   })
-  found <- conjugate_gradients(mode$multiply, mode$precondition, y, max(tolerance, 1e-6))
+  found <- conjugate_gradients(mode$multiply, mode$precondition, y, min(max(tolerance, 1e-6), 1e-4))
   list(y = y, by_A = found$x, log = found$log, linear = found$linear)
 }
 
@@ -121,7 +124,7 @@ latent_draws <- function(mode, wide, gp, probes, seed, threads, tolerance) {
 #   tr E = tr P (R + N) - n + m - tr M^-1 - tr M^-1 Y (R + N) Y'.
 # A row of B, which is regression on a set, has variance 1 under the process plus noise; under R, its approximation, a
 # little more or less: tr P (R + N) - n is the sum of these differences, of which some rows, evenly spaced, say enough.
-refined_rest <- function(mode, drawn, gp, id, wide, latent, threads, rows = 300, chunk = 50) {
+refined_rest <- function(mode, drawn, draw, seed, gp, id, wide, latent, threads, most_se, rows = 300, chunk = 50) {
   n <- length(mode$noise)
   m <- nrow(gp$V)
   state <- mode$state
@@ -150,6 +153,11 @@ refined_rest <- function(mode, drawn, gp, id, wide, latent, threads, rows = 300,
     }))
   }
   rest <- drawn$log - drawn$linear
+  more <- min(ceiling(length(rest) * (stats::var(rest) / length(rest) / most_se^2 - 1)), 4 * length(rest))
+  if (more > 0) {
+    drawn <- draw(more, seed + 1)
+    rest <- c(rest, drawn$log - drawn$linear)
+  }
   sampled <- if (length(pick) < n) n * stats::sd(excess) / sqrt(length(pick)) else 0
   list(value = known + mean(rest), se = sqrt(stats::var(rest) / length(rest) + sampled^2))
 }

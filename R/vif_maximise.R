@@ -126,15 +126,21 @@ structure_of <- function(theta, data, settings, at = on_grid(theta, settings)) {
 
 # Sets of all points, or of some, among the points before them. Selection takes its candidates from the nearest in
 # space: those by residual correlation would add little (bench/divergence.md).
-neighbours_of <- function(gp, noise, settings, queries = NULL) {
+neighbours_of <- function(gp, noise, settings, queries = NULL, pool = NULL) {
+  selected <- settings$neighbours == "selected"
+  if (!selected || is.null(pool)) pool <- candidates_of(gp, settings, queries)
+  if (!selected) return(pool)
+  .Call(C_conditioning_sets, gp, rep_len(noise, nrow(gp$x)), list(pool), as.integer(min(settings$k, nrow(gp$x))), queries,
+        NULL, TRUE, settings$threads, FALSE)$id
+}
+
+# What sets are selected from, or the sets themselves where nothing is selected.
+candidates_of <- function(gp, settings, queries = NULL) {
   selected <- settings$neighbours == "selected"
   width <- settings$k * if (selected) candidates_for(gp$x) else 1
   method <- if (settings$neighbours == "residual") "auto" else "level"
-  id <- .Call(C_residual_knn, searched_process(settings$neighbours, gp), NULL, as.integer(min(width, nrow(gp$x))),
-              queries, NULL, TRUE, method, Inf, settings$threads, FALSE)$id
-  if (!selected) return(id)
-  .Call(C_conditioning_sets, gp, rep_len(noise, nrow(gp$x)), list(id), as.integer(min(settings$k, nrow(gp$x))), queries,
-        NULL, TRUE, settings$threads, FALSE)$id
+  .Call(C_residual_knn, searched_process(settings$neighbours, gp), NULL, as.integer(min(width, nrow(gp$x))),
+        queries, NULL, TRUE, method, Inf, settings$threads, FALSE)$id
 }
 
 # Candidates for each place of a set.
