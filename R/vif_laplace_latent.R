@@ -62,7 +62,7 @@ latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, thre
     s <- family$slopes(data$y, from, data$w, phi)
     noise <- 1 / (s$search %or% s$curvature)
     if (anyNA(noise)) break
-    if (iteration > 1 && max(abs(s$d1 - here$a) / sqrt(s$curvature)) < tolerance) break
+    if (iteration > 1 && max(abs(s$d1 - here$a) / sqrt(s$curvature)) < 0.1 * tolerance) break
     # an old preconditioner serves as long as the noise is about the same
     if (is.null(state) || mean(log(noise / state$noise)^2) > 0.1) renew(noise)
     multiply <- latent_system(gp, id, latent, noise, threads)
@@ -89,8 +89,8 @@ latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, thre
   }
   if (anyNA(noise) || iteration == iterations) return(list(eta = from, settled = FALSE))
   noise <- 1 / s$curvature
-  # with other noise than that of the mode the draws say a little less
-  if (sum(log(noise / state$noise)^2) > (if (tolerance >= 1e-4) 1 else 0)) renew(noise)
+  # draws from a process of other noise than the mode's would make the log-likelihood a rough function
+  if (!identical(noise, state$noise)) renew(noise)
   z <- here$b + noise * s$d1
   multiply <- latent_system(gp, id, latent, noise, threads)
   solved <- working_solve(state, wide, rbind(z, if (p) t(data$X)), threads)
@@ -168,7 +168,7 @@ latent_gradient <- function(mode, drawn, gp, id, wide, latent, slack, data, fami
   probes <- nrow(drawn$y)
   solved <- working_solve(mode$state, wide, drawn$y, threads)
   # of -log det S / 2 and the average of the same over the draws
-  control <- .Call(C_laplace_derivative, gp, mode$state$noise, wide,
+  control <- .Call(C_laplace_derivative, gp, noise, wide,
                    c(mode$state[c("coef", "D", "W", "root")],
                      list(weight = rep(1 / probes, probes), b = solved$b, error = solved$error,
                           centred = drawn$y - .Call(C_laplace_combination, solved$b, gp$V, threads))), threads)
@@ -193,7 +193,7 @@ latent_gradient <- function(mode, drawn, gp, id, wide, latent, slack, data, fami
     sum(own$value - spread * own$curvature / 2 + noise * (back$l - back$q) * own$d1)
   }, 0)
   of_beta <- if (!is.null(data$X)) drop(crossprod(data$X, s$d1 + back$q))
-  c(variance = signal + control$signal - sum(control$noise * mode$state$noise), slope,
+  c(variance = signal + control$signal - sum(control$noise * noise), slope,
     of_phi[setdiff(names(phi), names(family$fixed))], of_beta)
 }
 
