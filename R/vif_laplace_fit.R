@@ -150,18 +150,15 @@ laplace_structure <- function(theta, data, settings, noise = NULL) {
     phi <- all_phi(settings$family, family_start(settings$family, data))
     noise <- 1 / settings$family$slopes(data$y, (guess + mean(guess)) / 2, data$w, phi)$curvature
   }
-  pool <- candidates_of(gp, settings)
-  wide <- neighbours_of(gp, pmin(noise, 1e3 * settings$spread), settings, pool = pool)
-  # sets of the process itself, as good as noise-free
-  id <- if (settings$laplace == "noisy") wide else {
-    neighbours_of(gp, rep(1e-6 * gp$kernel$variance, nrow(data$x)), settings, pool = pool)
-  }
-  list(at = at, inducing = gp$inducing, id = id, wide = wide)
+  # sets of the process itself are as good as noise-free
+  noises <- list(pmin(noise, 1e3 * settings$spread), rep(1e-6 * gp$kernel$variance, nrow(data$x)))
+  sets <- neighbours_of_each(gp, if (settings$laplace == "noisy") noises[1] else noises, settings)
+  list(at = at, inducing = gp$inducing, id = sets[[length(sets)]], wide = sets[[1]])
 }
 
 # The likelihood at parameters par (theta, phi, beta); without beta it is taken from the mode.
 laplace_at <- function(par, structure, data, settings, eta = NULL, gradient = FALSE, tolerance = 1e-4,
-                       noisy = settings$laplace == "noisy", probes = 10, refine = FALSE) {
+                       noisy = settings$laplace == "noisy", probes = 10, refine = FALSE, state = NULL) {
   tryCatch({
     whole <- make_gp(par$theta, data$x, structure$inducing, settings)
     gp <- if (estimates_plane(settings)) in_plane_directions(whole) else whole
@@ -171,7 +168,7 @@ laplace_at <- function(par, structure, data, settings, eta = NULL, gradient = FA
                        gradient, tolerance)
     } else {
       latent_evaluate(gp, structure$id, structure$wide, data, settings$family, phi, par$beta, eta,
-                      settings$threads, gradient, tolerance, probes, settings$seed, refine = refine)
+                      settings$threads, gradient, tolerance, probes, settings$seed, refine = refine, state = state)
     }
     if (!is.finite(found$loglik)) found$loglik <- -Inf
     if (gradient && estimates_plane(settings)) names(found$gradient) <- plane_labels(names(found$gradient))
@@ -191,10 +188,10 @@ is_time_limit <- function(e) {
 
 # The same for a log-likelihood that is shown and compared, with a mode to more digits: by a sparse factor, or by
 # conjugate gradients with little left to the random vectors.
-laplace_final <- function(par, structure, data, settings, eta, gradient = FALSE) {
+laplace_final <- function(par, structure, data, settings, eta, gradient = FALSE, state = NULL) {
   exact <- settings$laplace == "exact" || settings$laplace == "auto" && factors_well(structure$id, data$x)
   found <- laplace_at(par, structure, data, settings, eta, gradient, 1e-7, refine = !exact,
-                      probes = if (gradient) 50 else if (exact) 2 else 20)
+                      probes = if (gradient) 50 else if (exact) 2 else 20, state = state)
   if (exact && is.finite(found$loglik)) {
     phi <- all_phi(settings$family, par$phi)
     found$loglik <- exact_loglik(found, structure$id, data, settings$family, phi, settings$threads)
@@ -220,7 +217,7 @@ laplace_maximise <- function(begin, data, settings, iterations, progress, search
     if (!found$settled || !off_grid(found$theta, found$structure$at, settings)) break
   }
   # the last mode is that of predictions, and found to more digits
-  mode <- laplace_final(found$last, found$structure, data, settings, found$eta)
+  mode <- laplace_final(found$last, found$structure, data, settings, found$eta, state = found$mode$state)
   if (!is.finite(mode$loglik)) mode <- found$mode
   found$structure$gp <- mode$gp
   list(theta = mode$par$theta, phi = mode$par$phi, mode = mode, structure = found$structure, converged = found$settled,
@@ -261,12 +258,12 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
   inside_bounds <- function(own) {
     all(own$theta >= bounds$lower & own$theta <= bounds$upper) && all(abs(log(own$phi)) <= 15)
   }
-  evaluate_at <- function(par, eta) {
+  evaluate_at <- function(par, from) {
     own <- unpack(par)
     if (!inside_bounds(own)) return(list(loglik = -Inf))
-    laplace_at(own, structure, data, settings, eta, gradient = TRUE)
+    laplace_at(own, structure, data, settings, from$eta, gradient = TRUE, state = from$state)
   }
-  current <- evaluate_at(par, from$eta)
+  current <- evaluate_at(par, from)
   check_evaluation(current)
   curve <- begin$curve %or% working_information(current, structure, data, settings)
   inverse <- tryCatch(solve(curve), error = function(e) diag(1 / pmax(diag(curve), 1e-8), nrow(curve)))
@@ -297,7 +294,7 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
     step <- step * min(1, 1.5 / max(abs(step[seq_len(sum(count))])))
     trial <- NULL
     for (attempt in 1:12) {
-      trial <- evaluate_at(par + step, current$eta)
+      trial <- evaluate_at(par + step, current)
       if (is.finite(trial$loglik) && trial$loglik >= current$loglik + 1e-4 * sum(step * g) - 0.1 * tolerance) break
       step <- step / if (is.finite(trial$loglik)) 2.5 else 4
       trial <- NULL

@@ -10,14 +10,15 @@
 latent_jitter <- 1e-8
 
 # As laplace_evaluate(), with `id` the sets of the latent process and `wide` those of the noisy one. Random numbers
-# are the same in every evaluation. `refine` takes nearly all of their variance out of the log-likelihood, not of the
+# are the same in every evaluation. `state` is a working state for parameters close by, with which the mode is found.
+# `refine` takes nearly all of their variance out of the log-likelihood, not of the
 # gradient, at about the cost of another evaluation without it; there are more draws then, up to five times as many,
 # where the standard error of the log-likelihood is above `most_se`.
 latent_evaluate <- function(gp, id, wide, data, family, phi, beta, eta = NULL, threads = NA_integer_, gradient = FALSE,
-                            tolerance = 1e-4, probes = 20, seed = 1, jitter = latent_jitter, refine = FALSE, most_se = 0.03) {
+                            tolerance = 1e-4, probes = 20, seed = 1, jitter = latent_jitter, refine = FALSE, most_se = 0.03, state = NULL) {
   slack <- rep(jitter * gp$kernel$variance, length(data$y))
   latent <- .Call(C_laplace_regression, gp, slack, id, threads)
-  mode <- latent_mode(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance)
+  mode <- latent_mode(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance, state)
   if (!mode$settled) return(c(mode, loglik = -Inf))
   draw <- function(probes, seed) latent_draws(mode, wide, gp, probes, seed, threads, tolerance)
   drawn <- draw(probes, seed)
@@ -45,18 +46,21 @@ latent_system <- function(gp, id, latent, noise, threads) function(x) {
 # log density is not concave, such as Student's t, or whose expansions overshoot, steps are halved until the joint log
 # density rises, so that the search ends at a maximum from any start (Vanhatalo, Jylanki and Vehtari, 2009). If the first
 # step is worse than b = 0 the search starts there.
-latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance, iterations = 100) {
+latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance, state = NULL,
+                        iterations = 100) {
   p <- NCOL(data$X) * !is.null(data$X)
   fixed <- data$offset + if (p) drop(data$X %*% beta) else 0
   joint <- function(at) sum(family$value(data$y, fixed + at$b, data$w, phi)) - sum(at$a * at$b) / 2
   from <- if (is.null(eta)) family_guess(family, data) else eta
   here <- list(a = 0 * from, b = 0 * from)
   height <- joint(here)
-  state <- inverse <- NULL
-  renew <- function(noise) {
-    state <<- working_state(gp, wide, noise, threads)
+  renew <- function(new) {
+    own <<- is.null(new$state)
+    state <<- new$state %or% working_state(gp, wide, new$noise, threads)
     inverse <<- if (nrow(state$root)) chol2inv(t(state$root))
   }
+  own <- inverse <- NULL
+  if (!is.null(state)) renew(list(state = state))
   precondition <- function(r) working_solve(state, wide, r, threads, inverse)$solved
   for (iteration in seq_len(iterations)) {
     s <- family$slopes(data$y, from, data$w, phi)
@@ -64,7 +68,7 @@ latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, thre
     if (anyNA(noise)) break
     if (iteration > 1 && max(abs(s$d1 - here$a) / sqrt(s$curvature)) < 0.1 * tolerance) break
     # an old preconditioner serves as long as the noise is about the same
-    if (is.null(state) || mean(log(noise / state$noise)^2) > 0.1) renew(noise)
+    if (is.null(state) || mean(log(noise / state$noise)^2) > 0.1) renew(list(noise = noise))
     multiply <- latent_system(gp, id, latent, noise, threads)
     z <- from - fixed + noise * s$d1
     start <- if (iteration > 1) here$a else s$d1
@@ -90,7 +94,7 @@ latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, thre
   if (anyNA(noise) || iteration == iterations) return(list(eta = from, settled = FALSE))
   noise <- 1 / s$curvature
   # draws from a process of other noise than the mode's would make the log-likelihood a rough function
-  if (!identical(noise, state$noise)) renew(noise)
+  if (!own || !identical(noise, state$noise)) renew(list(noise = noise))
   z <- here$b + noise * s$d1
   multiply <- latent_system(gp, id, latent, noise, threads)
   solved <- working_solve(state, wide, rbind(z, if (p) t(data$X)), threads)
