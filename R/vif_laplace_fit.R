@@ -158,7 +158,7 @@ laplace_structure <- function(theta, data, settings, noise = NULL) {
 
 # The likelihood at parameters par (theta, phi, beta); without beta it is taken from the mode.
 laplace_at <- function(par, structure, data, settings, eta = NULL, gradient = FALSE, tolerance = 1e-4,
-                       noisy = settings$laplace == "noisy", probes = 10, refine = FALSE, state = NULL) {
+                       noisy = settings$laplace == "noisy", probes = 8, refine = FALSE, state = NULL) {
   tryCatch({
     whole <- make_gp(par$theta, data$x, structure$inducing, settings)
     gp <- if (estimates_plane(settings)) in_plane_directions(whole) else whole
@@ -191,7 +191,7 @@ is_time_limit <- function(e) {
 laplace_final <- function(par, structure, data, settings, eta, gradient = FALSE, state = NULL) {
   exact <- settings$laplace == "exact" || settings$laplace == "auto" && factors_well(structure$id, data$x)
   found <- laplace_at(par, structure, data, settings, eta, gradient, 1e-7, refine = !exact,
-                      probes = if (gradient) 50 else if (exact) 2 else 20, state = state)
+                      probes = if (gradient) 48 else if (exact) 2 else 24, state = state)
   if (exact && is.finite(found$loglik)) {
     phi <- all_phi(settings$family, par$phi)
     found$loglik <- exact_loglik(found, structure$id, data, settings$family, phi, settings$threads)

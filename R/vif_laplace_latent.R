@@ -15,7 +15,8 @@ latent_jitter <- 1e-8
 # gradient, at about the cost of another evaluation without it; there are more draws then, up to five times as many,
 # where the standard error of the log-likelihood is above `most_se`.
 latent_evaluate <- function(gp, id, wide, data, family, phi, beta, eta = NULL, threads = NA_integer_, gradient = FALSE,
-                            tolerance = 1e-4, probes = 20, seed = 1, jitter = latent_jitter, refine = FALSE, most_se = 0.03, state = NULL) {
+                            tolerance = 1e-4, probes = 24, seed = 1, jitter = latent_jitter, refine = FALSE,
+                            most_se = 0.03, state = NULL) {
   slack <- rep(jitter * gp$kernel$variance, length(data$y))
   latent <- .Call(C_laplace_regression, gp, slack, id, threads)
   mode <- latent_mode(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance, state)
@@ -102,7 +103,7 @@ latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, thre
     eta = from, beta = beta, slopes = s, noise = noise, state = state, response = z, multiply = multiply,
     precondition = precondition, settled = TRUE, iterations = iteration,
     solve = function(r, start = NULL) {
-      conjugate_gradients(multiply, precondition, r, min(1e-5, 0.1 * tolerance), start = start)$x
+      conjugate_gradients(multiply, precondition, r, max(10 * tolerance, 1e-9), start = start)$x
     },
     solved = list(b = solved$b[, 1, drop = FALSE], error = solved$error[1, , drop = FALSE],
                   B = solved$b[, -1, drop = FALSE]),
@@ -118,7 +119,7 @@ latent_draws <- function(mode, wide, gp, probes, seed, threads, tolerance) {
     .Call(C_laplace_solves, wide, mode$state$coef, e, FALSE) +
       .Call(C_laplace_combination, matrix(stats::rnorm(m * probes), m, probes), gp$V, threads)
   })
-  found <- conjugate_gradients(mode$multiply, mode$precondition, y, min(max(tolerance, 1e-6), 1e-4))
+  found <- conjugate_gradients(mode$multiply, mode$precondition, y, max(10 * tolerance, 1e-6))
   list(y = y, by_A = found$x, log = found$log, linear = found$linear)
 }
 
@@ -128,7 +129,7 @@ latent_draws <- function(mode, wide, gp, probes, seed, threads, tolerance) {
 #   tr E = tr P (R + N) - n + m - tr M^-1 - tr M^-1 Y (R + N) Y'.
 # A row of B, which is regression on a set, has variance 1 under the process plus noise; under R, its approximation, a
 # little more or less: tr P (R + N) - n is the sum of these differences, of which some rows, evenly spaced, say enough.
-refined_rest <- function(mode, drawn, draw, seed, gp, id, wide, latent, threads, most_se, rows = 300, chunk = 50) {
+refined_rest <- function(mode, drawn, draw, seed, gp, id, wide, latent, threads, most_se, rows = 100, chunk = 48) {
   n <- length(mode$noise)
   m <- nrow(gp$V)
   state <- mode$state
@@ -157,8 +158,9 @@ refined_rest <- function(mode, drawn, draw, seed, gp, id, wide, latent, threads,
     }))
   }
   rest <- drawn$log - drawn$linear
-  more <- min(ceiling(length(rest) * (stats::var(rest) / length(rest) / most_se^2 - 1)), 4 * length(rest))
+  more <- min(length(rest) * (stats::var(rest) / length(rest) / most_se^2 - 1), 4 * length(rest))
   if (more > 0) {
+    more <- 8 * ceiling(more / 8) # whole vectors of numbers cost least
     drawn <- draw(more, seed + 1)
     rest <- c(rest, drawn$log - drawn$linear)
   }
