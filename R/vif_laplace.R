@@ -15,10 +15,7 @@
 
 # Factors of S for noise variances of the points.
 working_state <- function(gp, id, noise, threads) {
-  f <- .Call(C_laplace_regression, gp, noise, id, threads)
-  M <- .Call(C_laplace_crossproduct, f$W, f$W, 1 / f$D, threads)
-  diag(M) <- diag(M) + 1
-  c(f, list(root = if (nrow(M)) t(chol(M)) else M, noise = noise))
+  c(.Call(C_laplace_regression, gp, noise, id, TRUE, threads), list(noise = noise))
 }
 
 solve_root <- function(root, x) {

@@ -18,7 +18,7 @@ latent_evaluate <- function(gp, id, wide, data, family, phi, beta, eta = NULL, t
                             tolerance = 1e-4, probes = 24, seed = 1, jitter = latent_jitter, refine = FALSE,
                             most_se = 0.03, state = NULL) {
   slack <- rep(jitter * gp$kernel$variance, length(data$y))
-  latent <- .Call(C_laplace_regression, gp, slack, id, threads)
+  latent <- .Call(C_laplace_regression, gp, slack, id, FALSE, threads)
   mode <- latent_mode(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance, state)
   if (!mode$settled) return(c(mode, loglik = -Inf))
   draw <- function(probes, seed) latent_draws(mode, wide, gp, probes, seed, threads, tolerance)

@@ -53,7 +53,7 @@ static const R_CallMethodDef routines[] = {
     CALLDEF(shard_finish, 4),
     CALLDEF(shard_close, 1),
     CALLDEF(laplace_derivative, 5),
-    CALLDEF(laplace_regression, 4),
+    CALLDEF(laplace_regression, 5),
     CALLDEF(laplace_features, 3),
     CALLDEF(laplace_inducing, 3),
     CALLDEF(laplace_solves, 4),

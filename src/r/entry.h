@@ -61,7 +61,7 @@ SEXP shard_finish(SEXP sizes_vector, SEXP step, SEXP known, SEXP sums);
 SEXP shard_close(SEXP pointer);
 
 /* Non-Gaussian responses; see laplace.h. */
-SEXP laplace_regression(SEXP gp, SEXP noise, SEXP id, SEXP threads);
+SEXP laplace_regression(SEXP gp, SEXP noise, SEXP id, SEXP with_root, SEXP threads);
 SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads);
 SEXP laplace_features(SEXP gp, SEXP vbar, SEXP threads);
 SEXP laplace_inducing(SEXP gp, SEXP A, SEXP threads);

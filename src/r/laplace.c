@@ -7,6 +7,7 @@
 
 #include <R.h>
 #include <math.h>
+#include <string.h>
 
 static const int *unpack_ids(SEXP id, R_xlen_t rows)
 {
@@ -15,21 +16,25 @@ static const int *unpack_ids(SEXP id, R_xlen_t rows)
     return INTEGER(id);
 }
 
-/* list(coef, D, W) of the points among themselves. */
-SEXP laplace_regression(SEXP gp, SEXP noise, SEXP id, SEXP threads)
+/* list(coef, D, W) of the points among themselves, and the factor `root` of M where it is wanted. */
+SEXP laplace_regression(SEXP gp, SEXP noise, SEXP id, SEXP with_root, SEXP threads)
 {
-    static const char *names[] = {"coef", "D", "W"};
+    static const char *names[] = {"coef", "D", "W", "root"};
     frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
     vif_points points = r_vif_points(&fr, gp, noise);
-    int n = (int)points.n, k = ncols(id), m = nrows(r_element(gp, "V"));
-    SEXP out = PROTECT(r_list(3, names));
+    int n = (int)points.n, k = ncols(id), m = nrows(r_element(gp, "V")), team = r_threads(threads);
+    SEXP out = PROTECT(r_list(4, names));
     SET_VECTOR_ELT(out, 0, allocMatrix(REALSXP, k, n));
     SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
     SET_VECTOR_ELT(out, 2, allocMatrix(REALSXP, m, n));
-    r_raise_vif(vif_regress(&fr.kern, fr.d, m, &points, &points, k, unpack_ids(id, n), r_threads(threads),
-                            r_interrupts(), REAL(VECTOR_ELT(out, 0)), REAL(VECTOR_ELT(out, 1)),
-                            REAL(VECTOR_ELT(out, 2))),
+    double *D = REAL(VECTOR_ELT(out, 1)), *W = REAL(VECTOR_ELT(out, 2));
+    r_raise_vif(vif_regress(&fr.kern, fr.d, m, &points, &points, k, unpack_ids(id, n), team, r_interrupts(),
+                            REAL(VECTOR_ELT(out, 0)), D, W),
                 n);
+    if (asLogical(with_root) == TRUE) {
+        SET_VECTOR_ELT(out, 3, allocMatrix(REALSXP, m, m));
+        r_raise(laplace_root(m, n, W, D, team, REAL(VECTOR_ELT(out, 3))));
+    }
     UNPROTECT(1);
     return out;
 }
@@ -98,7 +103,10 @@ SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
     return out;
 }
 
-/* What a derivative vbar (m x n) to the features adds to the slope through k(z, x), whose own is L^-T vbar. */
+/* What a derivative vbar (m x n) to the features adds to the slope through k(z, x), whose own is L^-T vbar: so many points
+ * at a time. */
+#define FEATURE_POINTS 2048
+
 SEXP laplace_features(SEXP gp, SEXP vbar, SEXP threads)
 {
     frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
@@ -106,11 +114,20 @@ SEXP laplace_features(SEXP gp, SEXP vbar, SEXP threads)
     R_xlen_t n = nrows(x);
     int m = nrows(z), team = r_threads(threads);
     slopes sl = slopes_new(&fr.kern, fr.d, has_axes(gp), 0);
-    double *weights = (double *)R_alloc((R_xlen_t)m * n + 1, sizeof(double));
-    SEXP out = PROTECT(allocVector(REALSXP, slopes_count(&sl)));
-    r_raise(inducing_weights(m, r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m), n,
-                             r_doubles(vbar, "vbar", (R_xlen_t)m * n), team, r_interrupts(), weights));
-    r_raise(laplace_slopes(&sl, m, r_scaled(&fr, z), n, r_scaled(&fr, x), weights, team, REAL(out)));
+    int count = slopes_count(&sl);
+    const double *bar = r_doubles(vbar, "vbar", (R_xlen_t)m * n), *points = r_scaled(&fr, x), *from = r_scaled(&fr, z);
+    const double *L = r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m);
+    double *weights = (double *)R_alloc((size_t)m * FEATURE_POINTS + 1, sizeof(double));
+    double *part = (double *)R_alloc(count, sizeof(double));
+    SEXP out = PROTECT(allocVector(REALSXP, count));
+    memset(REAL(out), 0, count * sizeof(double));
+    for (R_xlen_t first = 0; first < n; first += FEATURE_POINTS) {
+        R_xlen_t some = n - first < FEATURE_POINTS ? n - first : FEATURE_POINTS;
+        r_raise(inducing_weights(m, L, some, bar + first * m, team, r_interrupts(), weights));
+        r_raise(laplace_slopes(&sl, m, from, some, points + first * fr.d, weights, team, part));
+        for (int l = 0; l < count; l++)
+            REAL(out)[l] += part[l];
+    }
     UNPROTECT(1);
     return out;
 }

@@ -571,6 +571,28 @@ status laplace_cross(int p, int q, size_t n, const double *A, const double *B, c
     return result;
 }
 
+status laplace_root(int m, size_t n, const double *W, const double *D, int threads, double *root)
+{
+    int stride = products_stride(m);
+    double *scaled = products_rows(NULL, n, m, 0), *M = products_rows(NULL, m, m, 0);
+    status result = scaled && M ? status_ok() : status_fail(STATUS_MEMORY);
+    if (!result.code) {
+        for (size_t i = 0; i < n; i++) {
+            double scale = 1 / sqrt(D[i]);
+            for (int u = 0; u < m; u++)
+                scaled[i * stride + u] = scale * W[i * m + u];
+        }
+        products_cross(n, m, scaled, stride, m, scaled, stride, 1, threads, M, stride);
+        for (int v = 0; v < m; v++)
+            for (int u = 0; u < m; u++)
+                root[u + (size_t)v * m] = u < v ? 0 : M[(size_t)u * stride + v] + (u == v);
+        result = linalg_cholesky(m, NULL, root);
+    }
+    scratch_free(scaled);
+    scratch_free(M);
+    return result;
+}
+
 status laplace_collect(int k, size_t n, const int *id, const double *coef, int q, const double *X,
                        const monitor *mon, double *out)
 {

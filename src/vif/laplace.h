@@ -72,6 +72,9 @@ status laplace_combine(int m, int q, size_t n, const double *C, const double *V,
 status laplace_cross(int p, int q, size_t n, const double *A, const double *B, const double *weight,
                      int threads, double *out);
 
+/* root (m x m) <- the lower Cholesky factor of M = I + sum_i w_i w_i' / D_i for W (m x n). */
+status laplace_root(int m, size_t n, const double *W, const double *D, int threads, double *root);
+
 /* out (q x n) <- B' X. */
 status laplace_collect(int k, size_t n, const int *id, const double *coef, int q, const double *X,
                        const monitor *mon, double *out);
