@@ -316,8 +316,9 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
     g <- g_new
     note()
   }
-  c(unpack(par), list(last = unpack(last_par %or% par), mode = current, eta = current$eta, structure = structure, settled = settled, iterations = done,
-                      history = history, curve = tryCatch(solve(inverse), error = function(e) NULL),
+  c(unpack(par), list(last = unpack(last_par %or% par), mode = current, eta = current$eta, structure = structure,
+                      settled = settled, iterations = done, history = history,
+                      curve = tryCatch(solve(inverse), error = function(e) NULL),
                       message = if (settled) "converged" else if (done >= last) {
                         paste("the limit of", counted(last, "iteration"), "is reached")
                       } else "the likelihood rises no more along its gradient"))

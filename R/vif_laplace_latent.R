@@ -43,10 +43,10 @@ latent_system <- function(gp, id, latent, noise, threads) function(x) {
 
 # The mode b of the latent process and a, the inverse of its covariance times b, by Newton's method (with expected
 # curvatures: scoring). Linear systems are solved to a hundredth of what a step changes, with b made from a, so that
-# they are a pair however exact; the mode is where a is the slope of the log density of the responses. For families whose
-# log density is not concave, such as Student's t, or whose expansions overshoot, steps are halved until the joint log
-# density rises, so that the search ends at a maximum from any start (Vanhatalo, Jylanki and Vehtari, 2009). If the first
-# step is worse than b = 0 the search starts there.
+# they are a pair however exact; the mode is where a is the slope of the log density of the responses. For families
+# whose log density is not concave, such as Student's t, or whose expansions overshoot, steps are halved until the joint
+# log density rises, so that the search ends at a maximum from any start (Vanhatalo, Jylanki and Vehtari, 2009). If the
+# first step is worse than b = 0 the search starts there.
 latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance, state = NULL,
                         iterations = 100) {
   p <- NCOL(data$X) * !is.null(data$X)
@@ -55,13 +55,14 @@ latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, thre
   from <- if (is.null(eta)) family_guess(family, data) else eta
   here <- list(a = 0 * from, b = 0 * from)
   height <- joint(here)
-  renew <- function(new) {
-    own <<- is.null(new$state)
-    state <<- new$state %or% working_state(gp, wide, new$noise, threads)
-    inverse <<- if (nrow(state$root)) chol2inv(t(state$root))
+  inverse_of <- function(state) if (!is.null(state) && nrow(state$root)) chol2inv(t(state$root))
+  inverse <- inverse_of(state)
+  own <- FALSE # whether `state` is one of these parameters
+  renew <- function(noise) {
+    own <<- TRUE
+    state <<- working_state(gp, wide, noise, threads)
+    inverse <<- inverse_of(state)
   }
-  own <- inverse <- NULL
-  if (!is.null(state)) renew(list(state = state))
   precondition <- function(r) working_solve(state, wide, r, threads, inverse)$solved
   for (iteration in seq_len(iterations)) {
     s <- family$slopes(data$y, from, data$w, phi)
@@ -69,7 +70,7 @@ latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, thre
     if (anyNA(noise)) break
     if (iteration > 1 && max(abs(s$d1 - here$a) / sqrt(s$curvature)) < 0.1 * tolerance) break
     # an old preconditioner serves as long as the noise is about the same
-    if (is.null(state) || mean(log(noise / state$noise)^2) > 0.1) renew(list(noise = noise))
+    if (is.null(state) || mean(log(noise / state$noise)^2) > 0.1) renew(noise)
     multiply <- latent_system(gp, id, latent, noise, threads)
     z <- from - fixed + noise * s$d1
     start <- if (iteration > 1) here$a else s$d1
@@ -95,7 +96,7 @@ latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, thre
   if (anyNA(noise) || iteration == iterations) return(list(eta = from, settled = FALSE))
   noise <- 1 / s$curvature
   # draws from a process of other noise than the mode's would make the log-likelihood a rough function
-  if (!own || !identical(noise, state$noise)) renew(list(noise = noise))
+  if (!own || !identical(noise, state$noise)) renew(noise)
   z <- here$b + noise * s$d1
   multiply <- latent_system(gp, id, latent, noise, threads)
   solved <- working_solve(state, wide, rbind(z, if (p) t(data$X)), threads)
@@ -190,9 +191,9 @@ latent_gradient <- function(mode, drawn, gp, id, wide, latent, slack, data, fami
   own <- .Call(C_laplace_pair_sums, id, weight, up_left, up_right, down(up_left), down(up_right), threads)
   V_left <- .Call(C_laplace_crossproduct, gp$V, left, NULL, threads)
   V_right <- .Call(C_laplace_crossproduct, gp$V, right, NULL, threads)
-  parts <- .Call(C_laplace_derivative, gp, slack, id,
-                 c(latent, own, list(before = control$vbar, left = cbind(V_left, V_right),
-                                     right = weight[c(seq_along(weight), seq_along(weight))] * rbind(right, left))), threads)
+  more <- list(before = control$vbar, left = cbind(V_left, V_right),
+               right = rbind(weight * right, weight * left))
+  parts <- .Call(C_laplace_derivative, gp, slack, id, c(latent, own, more), threads)
   signal <- sum(weight * (colSums(V_left * V_right) + drop((up_left * up_right) %*% latent$D)))
   slope <- feature_slopes(parts$slope + control$slope, parts$vbar, gp, threads)
   of_phi <- vapply(family$phi_slopes(data$y, mode$eta, data$w, phi), function(own) {

@@ -167,7 +167,8 @@ status linalg_inverse(int m, const double *L, int stride, double *out)
         linalg_solve_panel(&lower, panel);
         linalg_solve_panel(&upper, panel);
         for (int u = 0; u < m; u++)
-            memcpy(out + (size_t)u * stride + first, panel + (size_t)u * cols, cols * sizeof(double));
+            memcpy(out + (size_t)u * stride + first, panel + (size_t)u * cols,
+                   cols * sizeof(double));
     }
     linalg_triangle_free(&lower);
     linalg_triangle_free(&upper);

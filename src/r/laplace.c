@@ -28,8 +28,8 @@ SEXP laplace_regression(SEXP gp, SEXP noise, SEXP id, SEXP with_root, SEXP threa
     SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
     SET_VECTOR_ELT(out, 2, allocMatrix(REALSXP, m, n));
     double *D = REAL(VECTOR_ELT(out, 1)), *W = REAL(VECTOR_ELT(out, 2));
-    r_raise_vif(vif_regress(&fr.kern, fr.d, m, &points, &points, k, unpack_ids(id, n), team, r_interrupts(),
-                            REAL(VECTOR_ELT(out, 0)), D, W),
+    r_raise_vif(vif_regress(&fr.kern, fr.d, m, &points, &points, k, unpack_ids(id, n), team,
+                            r_interrupts(), REAL(VECTOR_ELT(out, 0)), D, W),
                 n);
     if (asLogical(with_root) == TRUE) {
         SET_VECTOR_ELT(out, 3, allocMatrix(REALSXP, m, m));
@@ -39,7 +39,10 @@ SEXP laplace_regression(SEXP gp, SEXP noise, SEXP id, SEXP with_root, SEXP threa
     return out;
 }
 
-static int has_axes(SEXP gp) { return LENGTH(r_element(r_element(gp, "kernel"), "lengthscale")) > 1; }
+static int has_axes(SEXP gp)
+{
+    return LENGTH(r_element(r_element(gp, "kernel"), "lengthscale")) > 1;
+}
 
 /* state: coef, D, W, and either root, weight, b (m x q), error and centred (q x n), or to_D and to_coef; before, left and
  * right where they are wanted; see laplace.h. Answers what laplace_adjoint() finds. */
@@ -115,7 +118,8 @@ SEXP laplace_features(SEXP gp, SEXP vbar, SEXP threads)
     int m = nrows(z), team = r_threads(threads);
     slopes sl = slopes_new(&fr.kern, fr.d, has_axes(gp), 0);
     int count = slopes_count(&sl);
-    const double *bar = r_doubles(vbar, "vbar", (R_xlen_t)m * n), *points = r_scaled(&fr, x), *from = r_scaled(&fr, z);
+    const double *bar = r_doubles(vbar, "vbar", (R_xlen_t)m * n), *points = r_scaled(&fr, x),
+                 *from = r_scaled(&fr, z);
     const double *L = r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m);
     double *weights = (double *)R_alloc((size_t)m * FEATURE_POINTS + 1, sizeof(double));
     double *part = (double *)R_alloc(count, sizeof(double));
@@ -141,7 +145,8 @@ SEXP laplace_inducing(SEXP gp, SEXP A, SEXP threads)
     slopes sl = slopes_new(&fr.kern, fr.d, has_axes(gp), 0);
     const double *points = r_scaled(&fr, z);
     SEXP out = PROTECT(allocVector(REALSXP, slopes_count(&sl)));
-    r_raise(laplace_slopes(&sl, m, points, m, points, r_doubles(A, "A", (R_xlen_t)m * m), r_threads(threads), REAL(out)));
+    r_raise(laplace_slopes(&sl, m, points, m, points, r_doubles(A, "A", (R_xlen_t)m * m),
+                           r_threads(threads), REAL(out)));
     UNPROTECT(1);
     return out;
 }

@@ -26,18 +26,19 @@ typedef struct {
     double *G;       /* m x n */
     double *beta;    /* k x n, */
     double *own;     /* and what belongs to the point itself, n */
-    size_t *start, *place; /* for each neighbour the places (k i + slot) where it is used, points ascending */
+    size_t *start,
+        *place; /* for each neighbour the places (k i + slot) where it is used, points ascending */
 } adjoint;
 
 /* Scratch of one thread. */
 typedef struct {
     batch *b;
-    double **dK;              /* triangles, a direction each */
-    double *beta, *F;         /* vectors of lanes */
-    double *weight, *dots;    /* of one lane */
-    double *W, *G, *z;        /* rows of a batch, and one more */
-    const double **rows;      /* GATHER */
-    double *share;            /* GATHER */
+    double **dK;           /* triangles, a direction each */
+    double *beta, *F;      /* vectors of lanes */
+    double *weight, *dots; /* of one lane */
+    double *W, *G, *z;     /* rows of a batch, and one more */
+    const double **rows;   /* GATHER */
+    double *share;         /* GATHER */
 } workspace;
 
 static void add_scaled(size_t count, double weight, const double *x, double *y)
@@ -59,7 +60,8 @@ static void workspace_free(workspace *all, int threads)
 
 static workspace *workspace_new(const adjoint *a, batch *batches, int threads)
 {
-    size_t size = batches[0].size, vector = size * simd->lanes, triangle = batch_triangle(batches[0].size);
+    size_t size = batches[0].size, vector = size * simd->lanes,
+           triangle = batch_triangle(batches[0].size);
     size_t few = (size_t)SIMD_MAX_COLS * (a->stride + SIMD_MAX_COLS);
     int count = slopes_count(&a->sl);
     workspace *all = scratch_alloc(threads, sizeof(workspace));
@@ -71,7 +73,8 @@ static workspace *workspace_new(const adjoint *a, batch *batches, int threads)
         own->b = batches + t;
         own->dK = scratch_alloc(count, sizeof(double *));
         own->rows = scratch_alloc(GATHER, sizeof(double *));
-        own->beta = scratch_alloc(2 * vector + count * triangle + 2 * size + 2 * few + a->p->m + GATHER, sizeof(double));
+        own->beta = scratch_alloc(
+            2 * vector + count * triangle + 2 * size + 2 * few + a->p->m + GATHER, sizeof(double));
         if (!own->dK || !own->rows || !own->beta) {
             workspace_free(all, threads);
             return NULL;
@@ -130,7 +133,8 @@ static status adjoint_new(adjoint *a)
 {
     const laplace_problem *p = a->p;
     size_t n = p->n, m = p->m, k = p->k;
-    status result = batch_problem_new(p->kern, p->d, p->m, &a->points, &a->points, p->k, p->id, &a->problem);
+    status result =
+        batch_problem_new(p->kern, p->d, p->m, &a->points, &a->points, p->k, p->id, &a->problem);
     if (result.code)
         return result;
     a->stride = products_stride(p->m);
@@ -150,12 +154,15 @@ static void weigh_batch(const adjoint *a, workspace *own)
     int m = a->p->m, stride = a->stride, rows = simd->rows, cols = simd->cols;
     double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
     for (int lane = 0; lane < b->count; lane++)
-        memcpy(own->W + (size_t)lane * stride, a->p->W + (size_t)b->child[lane] * m, m * sizeof(double));
+        memcpy(own->W + (size_t)lane * stride, a->p->W + (size_t)b->child[lane] * m,
+               m * sizeof(double));
     for (int first = 0; first < b->count; first += rows)
         for (int v = 0; v < m; v += cols) {
-            simd->strided_tile(m, own->W + (size_t)first * stride, stride, 1, a->inverse + v, stride, tile);
+            simd->strided_tile(m, own->W + (size_t)first * stride, stride, 1, a->inverse + v,
+                               stride, tile);
             for (int r = 0; r < rows && first + r < b->count; r++)
-                memcpy(own->G + (size_t)(first + r) * stride + v, tile + r * cols, cols * sizeof(double));
+                memcpy(own->G + (size_t)(first + r) * stride + v, tile + r * cols,
+                       cols * sizeof(double));
         }
 }
 
@@ -192,8 +199,8 @@ static double to_regression(const adjoint *a, workspace *own, int lane)
     return -0.5 * (1 - (squares + norm) / D) / D;
 }
 
-/* With alpha = (-a, 1) and R the covariance of the neighbours and the point, the derivative is beta' dR alpha, but for what
- * comes through the features: beta = lambda alpha + C^-1 t, where lambda and t are the derivatives to D and to the
+/* With alpha = (-a, 1) and R the covariance of the neighbours and the point, the derivative is
+ * beta' dR alpha, but for what comes through the features: beta = lambda alpha + C^-1 t, where lambda and t are the derivatives to D and to the
  * coefficients. G becomes what multiplies alpha_j dv_j, up to sign. */
 static void batch_adjoint(const adjoint *a, workspace *own, double *sums)
 {
@@ -246,11 +253,13 @@ static void batch_adjoint(const adjoint *a, workspace *own, double *sums)
 /* One block of points: beta, own and G, and their parts of the sums. Returns 1 on failure. */
 static int block_adjoint(const adjoint *a, workspace *own, size_t block, double *sums)
 {
-    size_t n = a->p->n, end = (block + 1) * BLOCK < n ? (block + 1) * BLOCK : n, lanes = simd->lanes;
+    size_t n = a->p->n, end = (block + 1) * BLOCK < n ? (block + 1) * BLOCK : n,
+           lanes = simd->lanes;
     int failed = 0;
     unsigned state = simd_flush();
     for (size_t at = block * BLOCK; at < end && !failed; at += lanes) {
-        batch_load(&a->problem, a->problem.order + at, (int)(end - at < lanes ? end - at : lanes), own->b);
+        batch_load(&a->problem, a->problem.order + at, (int)(end - at < lanes ? end - at : lanes),
+                   own->b);
         batch_covariance(&a->problem, &a->sl, own->dK, own->b);
         if (batch_factor(own->b))
             failed = 1;
@@ -262,7 +271,8 @@ static int block_adjoint(const adjoint *a, workspace *own, size_t block, double 
 }
 
 /* Adds a row to those that are waiting, after all that wait are added up in `bar` where there is no room. */
-static void wait_row(workspace *own, int m, double weight, const double *row, int *count, int *begun, double *bar)
+static void wait_row(workspace *own, int m, double weight, const double *row, int *count,
+                     int *begun, double *bar)
 {
     if (*count == GATHER || !row) {
         simd->combine_rows(m, *count, own->share, own->rows, *begun ? own->z : bar);
@@ -292,7 +302,8 @@ static void collect_point(const adjoint *a, workspace *own, size_t j, double *no
     if (p->before)
         wait_row(own, p->m, 1, p->before + j * m, &count, &begun, bar);
     for (int s = 0; s < p->products; s++)
-        wait_row(own, p->m, p->right[j * p->products + s], p->left + (size_t)s * m, &count, &begun, bar);
+        wait_row(own, p->m, p->right[j * p->products + s], p->left + (size_t)s * m, &count, &begun,
+                 bar);
     wait_row(own, p->m, -a->own[j], p->W + j * m, &count, &begun, bar);
     wait_row(own, p->m, -1, a->G + j * m, &count, &begun, bar);
     for (size_t at = a->start[j]; at < a->start[j + 1]; at++) {
@@ -303,7 +314,8 @@ static void collect_point(const adjoint *a, workspace *own, size_t j, double *no
     wait_row(own, p->m, 0, NULL, &count, &begun, bar);
 }
 
-static status both_passes(const adjoint *a, workspace *all, int threads, double *partial, double *noise, double *vbar)
+static status both_passes(const adjoint *a, workspace *all, int threads, double *partial,
+                          double *noise, double *vbar)
 {
     size_t n = a->p->n, blocks = (n + BLOCK - 1) / BLOCK, width = 1 + slopes_count(&a->sl);
     size_t step = (size_t)POLL_BLOCKS * threads;
@@ -332,7 +344,9 @@ static status both_passes(const adjoint *a, workspace *all, int threads, double 
 status laplace_adjoint(const laplace_problem *p, int threads, double *signal, double *noise,
                        double *slope, double *vbar)
 {
-    adjoint a = {.p = p, .points = {p->n, p->x, p->v, p->variance}, .sl = slopes_new(p->kern, p->d, p->axes, 0)};
+    adjoint a = {.p = p,
+                 .points = {p->n, p->x, p->v, p->variance},
+                 .sl = slopes_new(p->kern, p->d, p->axes, 0)};
     size_t blocks = (p->n + BLOCK - 1) / BLOCK;
     int count = slopes_count(&a.sl), width = 1 + count;
     status result = adjoint_new(&a);
@@ -340,7 +354,8 @@ status laplace_adjoint(const laplace_problem *p, int threads, double *signal, do
     workspace *all = batches ? workspace_new(&a, batches, threads) : NULL;
     double *partial = scratch_zeros(blocks * width + 1, sizeof(double));
     if (!result.code)
-        result = all && partial ? both_passes(&a, all, threads, partial, noise, vbar) : status_fail(STATUS_MEMORY);
+        result = all && partial ? both_passes(&a, all, threads, partial, noise, vbar)
+                                : status_fail(STATUS_MEMORY);
     if (!result.code) {
         *signal = 0;
         memset(slope, 0, count * sizeof(double));
@@ -533,7 +548,8 @@ static status cross_few(int p, int q, size_t n, const double *A, const double *B
         memset(own, 0, size * sizeof(double));
         for (size_t i = block * height; i < end; i++)
             for (int c = 0; c < q; c++)
-                add_scaled(p, (weight ? weight[i] : 1) * B[c + i * q], A + i * p, own + (size_t)c * p);
+                add_scaled(p, (weight ? weight[i] : 1) * B[c + i * q], A + i * p,
+                           own + (size_t)c * p);
     }
     memset(out, 0, size * sizeof(double));
     for (size_t block = 0; block < blocks; block++)
