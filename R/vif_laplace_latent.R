@@ -130,7 +130,7 @@ latent_draws <- function(mode, wide, gp, probes, seed, threads, tolerance) {
 #   tr E = tr P (R + N) - n + m - tr M^-1 - tr M^-1 Y (R + N) Y'.
 # A row of B, which is regression on a set, has variance 1 under the process plus noise; under R, its approximation, a
 # little more or less: tr P (R + N) - n is the sum of these differences, of which some rows, evenly spaced, say enough.
-refined_rest <- function(mode, drawn, draw, seed, gp, id, wide, latent, threads, most_se, rows = 100, chunk = 48) {
+refined_rest <- function(mode, drawn, draw, seed, gp, id, wide, latent, threads, most_se, rows = 200, chunk = 48) {
   n <- length(mode$noise)
   m <- nrow(gp$V)
   state <- mode$state

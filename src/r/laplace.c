@@ -44,8 +44,9 @@ static int has_axes(SEXP gp)
     return LENGTH(r_element(r_element(gp, "kernel"), "lengthscale")) > 1;
 }
 
-/* state: coef, D, W, and either root, weight, b (m x q), error and centred (q x n), or to_D and to_coef; before, left and
- * right where they are wanted; see laplace.h. Answers what laplace_adjoint() finds. */
+/* state: coef, D, W, and either root, weight, b (m x q), error and centred (q x n), or to_D and
+ * to_coef; before, left and right where they are wanted; see laplace.h. Answers what
+ * laplace_adjoint() finds. */
 SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
 {
     static const char *names[] = {"signal", "noise", "slope", "vbar"};
@@ -106,8 +107,8 @@ SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
     return out;
 }
 
-/* What a derivative vbar (m x n) to the features adds to the slope through k(z, x), whose own is L^-T vbar: so many points
- * at a time. */
+/* What a derivative vbar (m x n) to the features adds to the slope through k(z, x), whose own is
+ * L^-T vbar: so many points at a time. */
 #define FEATURE_POINTS 2048
 
 SEXP laplace_features(SEXP gp, SEXP vbar, SEXP threads)

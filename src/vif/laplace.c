@@ -200,8 +200,9 @@ static double to_regression(const adjoint *a, workspace *own, int lane)
 }
 
 /* With alpha = (-a, 1) and R the covariance of the neighbours and the point, the derivative is
- * beta' dR alpha, but for what comes through the features: beta = lambda alpha + C^-1 t, where lambda and t are the derivatives to D and to the
- * coefficients. G becomes what multiplies alpha_j dv_j, up to sign. */
+ * beta' dR alpha, but for what comes through the features: beta = lambda alpha + C^-1 t, where lambda
+ * and t are the derivatives to D and to the coefficients. G becomes what multiplies alpha_j dv_j, up to
+ * sign. */
 static void batch_adjoint(const adjoint *a, workspace *own, double *sums)
 {
     const laplace_problem *p = a->p;
