@@ -15,11 +15,7 @@
 
 # Factors of S for noise variances of the points.
 working_state <- function(gp, id, noise, threads) {
-  f <- .Call(C_vif_regression, gp, noise, id, NULL, NULL, threads)
-  W <- .Call(C_vif_contrasts, id, f$coef, gp$V, gp$V, threads)
-  M <- .Call(C_laplace_crossproduct, W, W, 1 / f$D, threads)
-  diag(M) <- diag(M) + 1
-  list(coef = f$coef, D = f$D, W = W, root = if (nrow(M)) t(chol(M)) else M, noise = noise)
+  c(.Call(C_laplace_regression, gp, noise, id, TRUE, threads), list(noise = noise))
 }
 
 solve_root <- function(root, x) {
@@ -161,7 +157,6 @@ feature_slopes <- function(slope, vbar, gp, threads) {
     adjoint <- -t(backsolve(gp$chol, t(half), upper.tri = FALSE, transpose = TRUE))
     slope <- slope + .Call(C_laplace_inducing, gp, adjoint, threads)
   }
-  if (length(gp$kernel$lengthscale) == 1) slope <- sum(slope)
   stats::setNames(slope, if (length(slope) > 1) paste0("lengthscale", seq_along(slope)) else "lengthscale")
 }
 

@@ -60,7 +60,7 @@ latent_loglik <- function(object, method = c("auto", "exact", "iterative"), prob
     latent_laplace(sparse_system(object$gp, object$latent_id, latent), family, data, phi, fixed, from)
   } else {
     latent_evaluate(object$gp, object$latent_id, object$id, data, family, phi, object$coefficients, from, threads,
-                    tolerance = 1e-7, probes = probes, seed = seed, jitter = jitter, refine = TRUE)
+                    tolerance = 1e-7, probes = probes, seed = seed, jitter = jitter, refine = TRUE, most_se = Inf)
   }
   if (!is.finite(found$loglik)) stop_mode()
   eta <- found$eta

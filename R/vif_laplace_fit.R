@@ -102,8 +102,8 @@ laplace_start <- function(start, data, settings, progress) {
     stage <- if (size == 2000) "subset" else "part"
     found <- laplace_climb(begin[c("theta", "phi")], part$data, part$settings, limit = 30, tolerance = 1e-2,
                            stage = stage, progress = progress)
-    begin <- list(theta = found$theta, phi = found$phi, history = rbind(begin$history, found$history),
-                  beta = if (is.null(part$data$X) == is.null(data$X)) found$mode$beta)
+    begin <- list(theta = found$last$theta, phi = found$last$phi, history = rbind(begin$history, found$history),
+                  beta = if (is.null(part$data$X) == is.null(data$X)) found$last$beta %or% found$mode$beta)
   }
   begin
 }
@@ -130,8 +130,11 @@ best_of_grid <- function(phi, part) {
     inside(to_theta(kernel, 0, settings), theta_bounds(settings))
   })
   structure <- laplace_structure(thetas[[2]], part$data, settings)
+  eta <- NULL
   value <- vapply(thetas, function(theta) {
-    laplace_at(list(theta = theta, phi = phi), structure, part$data, settings)$loglik
+    at <- laplace_at(list(theta = theta, phi = phi), structure, part$data, settings, eta, tolerance = 1e-2)
+    eta <<- at$eta
+    at$loglik
   }, 0)
   thetas[[if (any(is.finite(value))) which.max(value) else 3]]
 }
@@ -147,17 +150,15 @@ laplace_structure <- function(theta, data, settings, noise = NULL) {
     phi <- all_phi(settings$family, family_start(settings$family, data))
     noise <- 1 / settings$family$slopes(data$y, (guess + mean(guess)) / 2, data$w, phi)$curvature
   }
-  wide <- neighbours_of(gp, pmin(noise, 1e3 * settings$spread), settings)
-  # sets of the process itself, as good as noise-free
-  id <- if (settings$laplace == "noisy") wide else {
-    neighbours_of(gp, rep(1e-6 * gp$kernel$variance, nrow(data$x)), settings)
-  }
-  list(at = at, inducing = gp$inducing, id = id, wide = wide)
+  # sets of the process itself are as good as noise-free
+  noises <- list(pmin(noise, 1e3 * settings$spread), rep(1e-6 * gp$kernel$variance, nrow(data$x)))
+  sets <- neighbours_of_each(gp, if (settings$laplace == "noisy") noises[1] else noises, settings)
+  list(at = at, inducing = gp$inducing, id = sets[[length(sets)]], wide = sets[[1]])
 }
 
 # The likelihood at parameters par (theta, phi, beta); without beta it is taken from the mode.
 laplace_at <- function(par, structure, data, settings, eta = NULL, gradient = FALSE, tolerance = 1e-4,
-                       noisy = settings$laplace == "noisy", probes = 10, refine = FALSE) {
+                       noisy = settings$laplace == "noisy", probes = 8, refine = FALSE, state = NULL) {
   tryCatch({
     whole <- make_gp(par$theta, data$x, structure$inducing, settings)
     gp <- if (estimates_plane(settings)) in_plane_directions(whole) else whole
@@ -167,7 +168,7 @@ laplace_at <- function(par, structure, data, settings, eta = NULL, gradient = FA
                        gradient, tolerance)
     } else {
       latent_evaluate(gp, structure$id, structure$wide, data, settings$family, phi, par$beta, eta,
-                      settings$threads, gradient, tolerance, probes, settings$seed, refine = refine)
+                      settings$threads, gradient, tolerance, probes, settings$seed, refine = refine, state = state)
     }
     if (!is.finite(found$loglik)) found$loglik <- -Inf
     if (gradient && estimates_plane(settings)) names(found$gradient) <- plane_labels(names(found$gradient))
@@ -187,10 +188,10 @@ is_time_limit <- function(e) {
 
 # The same for a log-likelihood that is shown and compared, with a mode to more digits: by a sparse factor, or by
 # conjugate gradients with little left to the random vectors.
-laplace_final <- function(par, structure, data, settings, eta, gradient = FALSE) {
+laplace_final <- function(par, structure, data, settings, eta, gradient = FALSE, state = NULL) {
   exact <- settings$laplace == "exact" || settings$laplace == "auto" && factors_well(structure$id, data$x)
   found <- laplace_at(par, structure, data, settings, eta, gradient, 1e-7, refine = !exact,
-                      probes = if (exact && !gradient) 2 else 50)
+                      probes = if (gradient) 48 else if (exact) 2 else 24, state = state)
   if (exact && is.finite(found$loglik)) {
     phi <- all_phi(settings$family, par$phi)
     found$loglik <- exact_loglik(found, structure$id, data, settings$family, phi, settings$threads)
@@ -207,7 +208,7 @@ laplace_maximise <- function(begin, data, settings, iterations, progress, search
   history <- begin$history
   noise <- NULL
   for (search in seq_len(searches)) {
-    tolerance <- min(max(2e-4, 2e-7 * length(data$y)), 5e-3)
+    tolerance <- min(max(2e-4, 2e-6 * length(data$y)), 0.02)
     found <- laplace_climb(at, data, settings, iterations - done, tolerance, "all", progress, noise, done)
     done <- found$iterations
     history <- rbind(history, found$history)
@@ -216,10 +217,10 @@ laplace_maximise <- function(begin, data, settings, iterations, progress, search
     if (!found$settled || !off_grid(found$theta, found$structure$at, settings)) break
   }
   # the last mode is that of predictions, and found to more digits
-  mode <- laplace_final(found[c("theta", "phi", "beta")], found$structure, data, settings, found$eta)
+  mode <- laplace_final(found$last, found$structure, data, settings, found$eta, state = found$mode$state)
   if (!is.finite(mode$loglik)) mode <- found$mode
   found$structure$gp <- mode$gp
-  list(theta = found$theta, phi = found$phi, mode = mode, structure = found$structure, converged = found$settled,
+  list(theta = mode$par$theta, phi = mode$par$phi, mode = mode, structure = found$structure, converged = found$settled,
        message = found$message, iterations = done, history = history)
 }
 
@@ -236,7 +237,8 @@ exact_loglik <- function(mode, id, data, family, phi, threads) {
 }
 
 # One climb with sets held fixed, by the method of Broyden, Fletcher, Goldfarb and Shanno from the information of the
-# working responses. It ends where the next step promises less than `tolerance`.
+# working responses. It ends where the next step promises less than `tolerance`: `last` are the parameters after this
+# step, which is not worth an evaluation.
 laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progress, noise = NULL, done = 0) {
   clock <- proc.time()[["elapsed"]]
   bounds <- theta_bounds(settings)
@@ -253,13 +255,15 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
     list(theta = par[seq_len(count[[1]])], phi = exp(par[count[[1]] + seq_len(count[[2]])]),
          beta = unname(par[-seq_len(sum(count))]))
   }
-  evaluate_at <- function(par, eta) {
-    own <- unpack(par)
-    outside <- any(own$theta < bounds$lower | own$theta > bounds$upper) || any(abs(log(own$phi)) > 15)
-    if (outside) return(list(loglik = -Inf))
-    laplace_at(own, structure, data, settings, eta, gradient = TRUE)
+  inside_bounds <- function(own) {
+    all(own$theta >= bounds$lower & own$theta <= bounds$upper) && all(abs(log(own$phi)) <= 15)
   }
-  current <- evaluate_at(par, from$eta)
+  evaluate_at <- function(par, from) {
+    own <- unpack(par)
+    if (!inside_bounds(own)) return(list(loglik = -Inf))
+    laplace_at(own, structure, data, settings, from$eta, gradient = TRUE, state = from$state)
+  }
+  current <- evaluate_at(par, from)
   check_evaluation(current)
   curve <- begin$curve %or% working_information(current, structure, data, settings)
   inverse <- tryCatch(solve(curve), error = function(e) diag(1 / pmax(diag(curve), 1e-8), nrow(curve)))
@@ -277,10 +281,12 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
   note()
   last <- done + limit
   settled <- FALSE
+  last_par <- NULL
   repeat {
     step <- drop(inverse %*% g)
     if (sum(step * g) / 2 < tolerance) {
       settled <- TRUE
+      if (inside_bounds(unpack(par + step))) last_par <- par + step
       break
     }
     if (done >= last) break
@@ -288,7 +294,7 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
     step <- step * min(1, 1.5 / max(abs(step[seq_len(sum(count))])))
     trial <- NULL
     for (attempt in 1:12) {
-      trial <- evaluate_at(par + step, current$eta)
+      trial <- evaluate_at(par + step, current)
       if (is.finite(trial$loglik) && trial$loglik >= current$loglik + 1e-4 * sum(step * g) - 0.1 * tolerance) break
       step <- step / if (is.finite(trial$loglik)) 2.5 else 4
       trial <- NULL
@@ -310,8 +316,9 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
     g <- g_new
     note()
   }
-  c(unpack(par), list(mode = current, eta = current$eta, structure = structure, settled = settled, iterations = done,
-                      history = history, curve = tryCatch(solve(inverse), error = function(e) NULL),
+  c(unpack(par), list(last = unpack(last_par %or% par), mode = current, eta = current$eta, structure = structure,
+                      settled = settled, iterations = done, history = history,
+                      curve = tryCatch(solve(inverse), error = function(e) NULL),
                       message = if (settled) "converged" else if (done >= last) {
                         paste("the limit of", counted(last, "iteration"), "is reached")
                       } else "the likelihood rises no more along its gradient"))

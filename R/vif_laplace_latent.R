@@ -10,16 +10,20 @@
 latent_jitter <- 1e-8
 
 # As laplace_evaluate(), with `id` the sets of the latent process and `wide` those of the noisy one. Random numbers
-# are the same in every evaluation. `refine` takes nearly all of their variance out of the log-likelihood, not of the
-# gradient, at about the cost of another evaluation without it.
+# are the same in every evaluation. `state` is a working state for parameters close by, with which the mode is found.
+# `refine` takes nearly all of their variance out of the log-likelihood, not of the
+# gradient, at about the cost of another evaluation without it; there are more draws then, up to five times as many,
+# where the standard error of the log-likelihood is above `most_se`.
 latent_evaluate <- function(gp, id, wide, data, family, phi, beta, eta = NULL, threads = NA_integer_, gradient = FALSE,
-                            tolerance = 1e-4, probes = 20, seed = 1, jitter = latent_jitter, refine = FALSE) {
+                            tolerance = 1e-4, probes = 24, seed = 1, jitter = latent_jitter, refine = FALSE,
+                            most_se = 0.03, state = NULL) {
   slack <- rep(jitter * gp$kernel$variance, length(data$y))
-  latent <- .Call(C_vif_regression, gp, slack, id, NULL, NULL, threads)
-  mode <- latent_mode(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance)
+  latent <- .Call(C_laplace_regression, gp, slack, id, FALSE, threads)
+  mode <- latent_mode(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance, state)
   if (!mode$settled) return(c(mode, loglik = -Inf))
-  drawn <- latent_draws(mode, wide, gp, probes, seed, threads)
-  rest <- if (refine) refined_rest(mode, drawn, gp, id, wide, latent, threads) else {
+  draw <- function(probes, seed) latent_draws(mode, wide, gp, probes, seed, threads, tolerance)
+  drawn <- draw(probes, seed)
+  rest <- if (refine) refined_rest(mode, drawn, draw, seed, gp, id, wide, latent, threads, 2 * most_se) else {
     list(value = mean(drawn$log), se = stats::sd(drawn$log) / sqrt(probes))
   }
   logdet <- sum(log(mode$state$D)) + 2 * sum(log(diag(mode$state$root))) + rest$value
@@ -30,57 +34,48 @@ latent_evaluate <- function(gp, id, wide, data, family, phi, beta, eta = NULL, t
   mode
 }
 
-# A x for A = V'V + B^-1 D B'^-1 + noise, x with a vector in each row.
-latent_multiply <- function(gp, id, latent, x, threads) {
+# x to A x for A = V'V + B^-1 D B'^-1 + noise, x with a vector in each row.
+latent_system <- function(gp, id, latent, noise, threads) function(x) {
   up <- .Call(C_laplace_solves, id, latent$coef, x, TRUE) * rep(latent$D, each = nrow(x))
-  .Call(C_laplace_solves, id, latent$coef, up, FALSE) +
+  .Call(C_laplace_solves, id, latent$coef, up, FALSE) + x * rep(noise, each = nrow(x)) +
     .Call(C_laplace_combination, .Call(C_laplace_crossproduct, gp$V, x, NULL, threads), gp$V, threads)
 }
 
-# The mode b of the latent process and a = A^-1 (z - mean), which is the inverse of its covariance times b, by Newton's
-# method (with expected curvatures: scoring). For families whose log density is not concave, such as Student's t, or
-# whose expansions overshoot, steps are halved until the joint log density rises, so that the search ends at a maximum
-# from any start (Vanhatalo, Jylanki and Vehtari, 2009). If the first step is worse than b = 0 the search starts there.
-latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance, iterations = 100) {
+# The mode b of the latent process and a, the inverse of its covariance times b, by Newton's method (with expected
+# curvatures: scoring). Linear systems are solved to a hundredth of what a step changes, with b made from a, so that
+# they are a pair however exact; the mode is where a is the slope of the log density of the responses. For families
+# whose log density is not concave, such as Student's t, or whose expansions overshoot, steps are halved until the joint
+# log density rises, so that the search ends at a maximum from any start (Vanhatalo, Jylanki and Vehtari, 2009). If the
+# first step is worse than b = 0 the search starts there.
+latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance, state = NULL,
+                        iterations = 100) {
   p <- NCOL(data$X) * !is.null(data$X)
   fixed <- data$offset + if (p) drop(data$X %*% beta) else 0
   joint <- function(at) sum(family$value(data$y, fixed + at$b, data$w, phi)) - sum(at$a * at$b) / 2
   from <- if (is.null(eta)) family_guess(family, data) else eta
   here <- list(a = 0 * from, b = 0 * from)
   height <- joint(here)
-  state <- NULL
+  inverse_of <- function(state) if (!is.null(state) && nrow(state$root)) chol2inv(t(state$root))
+  inverse <- inverse_of(state)
+  own <- FALSE # whether `state` is one of these parameters
+  renew <- function(noise) {
+    own <<- TRUE
+    state <<- working_state(gp, wide, noise, threads)
+    inverse <<- inverse_of(state)
+  }
+  precondition <- function(r) working_solve(state, wide, r, threads, inverse)$solved
   for (iteration in seq_len(iterations)) {
     s <- family$slopes(data$y, from, data$w, phi)
     noise <- 1 / (s$search %or% s$curvature)
+    if (anyNA(noise)) break
+    if (iteration > 1 && max(abs(s$d1 - here$a) / sqrt(s$curvature)) < 0.1 * tolerance) break
     # an old preconditioner serves as long as the noise is about the same
-    if (is.null(state) || max(abs(log(noise / state$noise))) > 0.3) {
-      state <- working_state(gp, wide, noise, threads)
-      inverse <- if (nrow(state$root)) chol2inv(t(state$root))
-    }
-    multiply <- function(x) latent_multiply(gp, id, latent, x, threads) + x * rep(noise, each = nrow(x))
-    precondition <- function(r) working_solve(state, wide, r, threads, inverse)$solved
-    solve <- function(r, start = NULL) conjugate_gradients(multiply, precondition, r, 1e-7, start = start)$x
+    if (is.null(state) || mean(log(noise / state$noise)^2) > 0.1) renew(noise)
+    multiply <- latent_system(gp, id, latent, noise, threads)
     z <- from - fixed + noise * s$d1
-    a <- drop(solve(rbind(z), rbind(s$d1)))
-    size <- max(abs(fixed + z - noise * a - from) * sqrt(s$curvature))
-    if (is.na(size)) break
-    if (size < tolerance) {
-      noise <- 1 / s$curvature
-      z <- from - fixed + noise * s$d1
-      if (!identical(noise, state$noise)) {
-        state <- working_state(gp, wide, noise, threads)
-        inverse <- if (nrow(state$root)) chol2inv(t(state$root))
-      }
-      if (!is.null(s$search)) a <- drop(solve(rbind(z), rbind(s$d1)))
-      solved <- working_solve(state, wide, rbind(z, if (p) t(data$X)), threads)
-      kept <- list(b = solved$b[, 1, drop = FALSE], error = solved$error[1, , drop = FALSE],
-                   B = solved$b[, -1, drop = FALSE])
-      return(list(eta = from, beta = beta, slopes = s, noise = noise, state = state, a = a,
-                  b = from - fixed, response = z,
-                  solve = solve, multiply = multiply, precondition = precondition, solved = kept, settled = TRUE,
-                  information = if (p) crossprod(data$X, t(solved$solved[-1, , drop = FALSE])), iterations = iteration))
-    }
-    new <- list(a = a, b = z - noise * a)
+    start <- if (iteration > 1) here$a else s$d1
+    found <- conjugate_gradients(multiply, precondition, rbind(z), 0.01, start = rbind(start))
+    new <- list(a = drop(found$x), b = z - noise * drop(found$x) - drop(found$left))
     reached <- joint(new)
     rises <- function() isTRUE(reached >= height - 1e-8 * (1 + abs(height))) # rounding must not stop the last steps
     halvings <- 0
@@ -93,16 +88,31 @@ latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, thre
       new <- list(a = (new$a + here$a) / 2, b = (new$b + here$b) / 2)
       reached <- joint(new)
     }
-    if (halvings == 30) break
+    if (halvings == 30) return(list(eta = from, settled = FALSE))
     here <- new
     height <- reached
     from <- fixed + here$b
   }
-  list(eta = from, settled = FALSE)
+  if (anyNA(noise) || iteration == iterations) return(list(eta = from, settled = FALSE))
+  noise <- 1 / s$curvature
+  # draws from a process of other noise than the mode's would make the log-likelihood a rough function
+  if (!own || !identical(noise, state$noise)) renew(noise)
+  z <- here$b + noise * s$d1
+  multiply <- latent_system(gp, id, latent, noise, threads)
+  solved <- working_solve(state, wide, rbind(z, if (p) t(data$X)), threads)
+  c(here, list(
+    eta = from, beta = beta, slopes = s, noise = noise, state = state, response = z, multiply = multiply,
+    precondition = precondition, settled = TRUE, iterations = iteration,
+    solve = function(r, start = NULL) {
+      conjugate_gradients(multiply, precondition, r, max(10 * tolerance, 1e-9), start = start)$x
+    },
+    solved = list(b = solved$b[, 1, drop = FALSE], error = solved$error[1, , drop = FALSE],
+                  B = solved$b[, -1, drop = FALSE]),
+    information = if (p) crossprod(data$X, t(solved$solved[-1, , drop = FALSE]))))
 }
 
 # Draws y from N(0, S), S^-1 y, A^-1 y, and the terms of the quadrature.
-latent_draws <- function(mode, wide, gp, probes, seed, threads) {
+latent_draws <- function(mode, wide, gp, probes, seed, threads, tolerance) {
   n <- length(mode$noise)
   m <- nrow(gp$V)
   y <- with_seed(seed, {
@@ -110,7 +120,7 @@ latent_draws <- function(mode, wide, gp, probes, seed, threads) {
     .Call(C_laplace_solves, wide, mode$state$coef, e, FALSE) +
       .Call(C_laplace_combination, matrix(stats::rnorm(m * probes), m, probes), gp$V, threads)
   })
-  found <- conjugate_gradients(mode$multiply, mode$precondition, y, 1e-6)
+  found <- conjugate_gradients(mode$multiply, mode$precondition, y, max(10 * tolerance, 1e-6))
   list(y = y, by_A = found$x, log = found$log, linear = found$linear)
 }
 
@@ -120,7 +130,7 @@ latent_draws <- function(mode, wide, gp, probes, seed, threads) {
 #   tr E = tr P (R + N) - n + m - tr M^-1 - tr M^-1 Y (R + N) Y'.
 # A row of B, which is regression on a set, has variance 1 under the process plus noise; under R, its approximation, a
 # little more or less: tr P (R + N) - n is the sum of these differences, of which some rows, evenly spaced, say enough.
-refined_rest <- function(mode, drawn, gp, id, wide, latent, threads, rows = 300, chunk = 50) {
+refined_rest <- function(mode, drawn, draw, seed, gp, id, wide, latent, threads, most_se, rows = 200, chunk = 48) {
   n <- length(mode$noise)
   m <- nrow(gp$V)
   state <- mode$state
@@ -149,6 +159,12 @@ refined_rest <- function(mode, drawn, gp, id, wide, latent, threads, rows = 300,
     }))
   }
   rest <- drawn$log - drawn$linear
+  more <- min(length(rest) * (stats::var(rest) / length(rest) / most_se^2 - 1), 4 * length(rest))
+  if (more > 0) {
+    more <- 8 * ceiling(more / 8) # whole vectors of numbers cost least
+    drawn <- draw(more, seed + 1)
+    rest <- c(rest, drawn$log - drawn$linear)
+  }
   sampled <- if (length(pick) < n) n * stats::sd(excess) / sqrt(length(pick)) else 0
   list(value = known + mean(rest), se = sqrt(stats::var(rest) / length(rest) + sampled^2))
 }
@@ -175,11 +191,11 @@ latent_gradient <- function(mode, drawn, gp, id, wide, latent, slack, data, fami
   own <- .Call(C_laplace_pair_sums, id, weight, up_left, up_right, down(up_left), down(up_right), threads)
   V_left <- .Call(C_laplace_crossproduct, gp$V, left, NULL, threads)
   V_right <- .Call(C_laplace_crossproduct, gp$V, right, NULL, threads)
-  more <- V_left %*% (weight * right) + V_right %*% (weight * left)
-  W <- .Call(C_vif_contrasts, id, latent$coef, gp$V, gp$V, threads)
-  parts <- .Call(C_laplace_derivative, gp, slack, id, c(latent, own, list(W = W)), threads)
+  more <- list(before = control$vbar, left = cbind(V_left, V_right),
+               right = rbind(weight * right, weight * left))
+  parts <- .Call(C_laplace_derivative, gp, slack, id, c(latent, own, more), threads)
   signal <- sum(weight * (colSums(V_left * V_right) + drop((up_left * up_right) %*% latent$D)))
-  slope <- feature_slopes(parts$slope + control$slope, parts$vbar + control$vbar + more, gp, threads)
+  slope <- feature_slopes(parts$slope + control$slope, parts$vbar, gp, threads)
   of_phi <- vapply(family$phi_slopes(data$y, mode$eta, data$w, phi), function(own) {
     sum(own$value - spread * own$curvature / 2 + noise * (back$l - back$q) * own$d1)
   }, 0)
@@ -204,18 +220,16 @@ latent_through_mode <- function(mode, h) {
 }
 
 # Solutions of A x = r, a right-hand side in each row, and for each of them with z = S^-1/2 r and E = S^-1/2 A S^-1/2 -
-# I the terms log = z' log(I + E) z, by the Lanczos matrix that the steps make, and linear = z' E z.
+# I the terms log = z' log(I + E) z, by the Lanczos matrix that the steps make, and linear = z' E z. `left` is r - A x,
+# smaller by `tolerance` than at the start.
 conjugate_gradients <- function(multiply, precondition, r, tolerance, most = 200, start = NULL) {
   x <- 0 * r
-  z <- precondition(r)
-  first <- rowSums(r * z)
   if (!is.null(start)) {
     x <- start
     r <- r - multiply(x)
-    z <- precondition(r)
   }
-  p <- z
-  rz <- rowSums(r * z)
+  p <- z <- precondition(r)
+  first <- rz <- rowSums(r * z)
   alphas <- betas <- NULL
   for (step in seq_len(most)) {
     Ap <- multiply(p)
@@ -231,7 +245,7 @@ conjugate_gradients <- function(multiply, precondition, r, tolerance, most = 200
     if (all(rz <= tolerance^2 * first)) break
     p <- z + beta * p
   }
-  list(x = x, steps = step, linear = first * ifelse(alphas[, 1] > 0, 1 / alphas[, 1] - 1, 0),
+  list(x = x, left = r, steps = step, linear = first * ifelse(alphas[, 1] > 0, 1 / alphas[, 1] - 1, 0),
        log = first * vapply(seq_len(nrow(x)), function(i) lanczos_log(alphas[i, ], betas[i, ]), 0))
 }
 

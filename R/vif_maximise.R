@@ -127,14 +127,20 @@ structure_of <- function(theta, data, settings, at = on_grid(theta, settings)) {
 # Sets of all points, or of some, among the points before them. Selection takes its candidates from the nearest in
 # space: those by residual correlation would add little (bench/divergence.md).
 neighbours_of <- function(gp, noise, settings, queries = NULL) {
+  neighbours_of_each(gp, list(noise), settings, queries)[[1]]
+}
+
+# The same for each of a list of noises.
+neighbours_of_each <- function(gp, noises, settings, queries = NULL) {
   selected <- settings$neighbours == "selected"
   width <- settings$k * if (selected) candidates_for(gp$x) else 1
   method <- if (settings$neighbours == "residual") "auto" else "level"
-  id <- .Call(C_residual_knn, searched_process(settings$neighbours, gp), NULL, as.integer(min(width, nrow(gp$x))),
-              queries, NULL, TRUE, method, Inf, settings$threads, FALSE)$id
-  if (!selected) return(id)
-  .Call(C_conditioning_sets, gp, rep_len(noise, nrow(gp$x)), list(id), as.integer(min(settings$k, nrow(gp$x))), queries,
-        NULL, TRUE, settings$threads, FALSE)$id
+  n <- nrow(gp$x)
+  id <- .Call(C_residual_knn, searched_process(settings$neighbours, gp), NULL, as.integer(min(width, n)), queries, NULL,
+              TRUE, method, Inf, settings$threads, FALSE)$id
+  if (!selected) return(rep(list(id), length(noises)))
+  .Call(C_selected_sets, gp, lapply(noises, rep_len, n), list(id), as.integer(min(settings$k, n)), queries,
+        settings$threads)
 }
 
 # Candidates for each place of a set.

@@ -14,8 +14,8 @@
 #' outside, more of them have something to say. By default a fit with `neighbours = "selected"` selects 5/3 of its own
 #' `k` observations for each new point, 30 at least, from fewer candidates; and 30 more, 90 at least, where the nearest
 #' observation is more than three times as far away as observations typically are from each other. Noisy observations
-#' say little each: where the variance of the noise is above half of that of the process, of which inducing inputs
-#' explain less than half, 4 `k` are selected, 120 at least.
+#' say little each: where the variance of the noise is above half of that of the process, 4 `k` are selected, 120 at
+#' least.
 #'
 #' The variances take the covariance parameters as known. They also take `beta` as known, as other
 #' packages do, unless `beta_uncertainty = TRUE` adds the variance of its estimate (universal kriging).
@@ -225,7 +225,7 @@ selected_predictor <- function(object, k, many, threads) {
   state <- object$state
   observed <- with_features(object)
   pools <- candidate_search(gp, many, threads)
-  size <- if (is.null(k)) min(default_size(object, threads), object$n) else k
+  size <- if (is.null(k)) min(default_size(object), object$n) else k
   far <- if (is.null(k)) 3 * typical_distance(gp, threads) else Inf
   predict_some <- function(x, X, k, slim, want_variance, beta_uncertainty) {
     new <- new_points(gp, x, threads)
@@ -257,14 +257,10 @@ selected_predictor <- function(object, k, many, threads) {
   }
 }
 
-# Where noise hides most of what inducing inputs leave, neighbours say little each, and many say much.
-default_size <- function(object, threads) {
-  gp <- object$gp
-  half <- gp$kernel$variance / 2
-  few <- max(30L, (5L * object$k) %/% 3L)
-  if (stats::median(observation_noise(object)) <= half) return(few)
-  some <- unique(round(seq(1, object$n, length.out = min(object$n, 1000))))
-  if (mean(new_points(gp, gp$x[some, , drop = FALSE], threads)$variance) > half) max(120L, 4L * object$k) else few
+# Noisy observations say little each, and many say much.
+default_size <- function(object) {
+  noisy <- stats::median(observation_noise(object)) > object$gp$kernel$variance / 2
+  if (noisy) max(120L, 4L * object$k) else max(30L, (5L * object$k) %/% 3L)
 }
 
 # A function that gives the observations with their features: all of them, or where the fit keeps none, those among the

@@ -151,3 +151,27 @@ void linalg_solve_panel(const linalg_triangle *triangle, double *B)
     if (triangle->transposed)
         reverse_rows(m, cols, B);
 }
+
+status linalg_inverse(int m, const double *L, int stride, double *out)
+{
+    int cols = simd->cols;
+    linalg_triangle lower = {0}, upper = {0};
+    double *panel = scratch_alloc((size_t)(m + simd->rows) * cols, sizeof(double));
+    status outcome = panel ? linalg_triangle_pack(m, L, 0, &lower) : status_fail(STATUS_MEMORY);
+    if (!outcome.code)
+        outcome = linalg_triangle_pack(m, L, 1, &upper);
+    for (int first = 0; first < m && !outcome.code; first += cols) {
+        memset(panel, 0, (size_t)m * cols * sizeof(double));
+        for (int j = 0; j < cols && first + j < m; j++)
+            panel[(size_t)(first + j) * cols + j] = 1;
+        linalg_solve_panel(&lower, panel);
+        linalg_solve_panel(&upper, panel);
+        for (int u = 0; u < m; u++)
+            memcpy(out + (size_t)u * stride + first, panel + (size_t)u * cols,
+                   cols * sizeof(double));
+    }
+    linalg_triangle_free(&lower);
+    linalg_triangle_free(&upper);
+    scratch_free(panel);
+    return outcome;
+}

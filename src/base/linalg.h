@@ -24,4 +24,7 @@ void linalg_triangle_free(linalg_triangle *triangle);
 /* B <- L^-1 B (or L'^-1 B) for one column panel B (m x simd->cols, index-major). */
 void linalg_solve_panel(const linalg_triangle *triangle, double *B);
 
+/* out <- (L L')^-1, a row every `stride` values, which are a multiple of simd->cols. */
+status linalg_inverse(int m, const double *L, int stride, double *out);
+
 #endif

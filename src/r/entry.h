@@ -35,6 +35,7 @@ SEXP tree_invariant(SEXP list, SEXP x, SEXP lengthscale);
 SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
                   SEXP method, SEXP budget, SEXP threads, SEXP progress);
 
+SEXP selected_sets(SEXP gp, SEXP noises, SEXP pools, SEXP k, SEXP queries, SEXP threads);
 SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh,
                        SEXP predecessors, SEXP threads, SEXP progress);
 
@@ -60,6 +61,7 @@ SEXP shard_finish(SEXP sizes_vector, SEXP step, SEXP known, SEXP sums);
 SEXP shard_close(SEXP pointer);
 
 /* Non-Gaussian responses; see laplace.h. */
+SEXP laplace_regression(SEXP gp, SEXP noise, SEXP id, SEXP with_root, SEXP threads);
 SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads);
 SEXP laplace_features(SEXP gp, SEXP vbar, SEXP threads);
 SEXP laplace_inducing(SEXP gp, SEXP A, SEXP threads);

@@ -3,9 +3,11 @@
 #include "model/inducing.h"
 #include "r/glue.h"
 #include "vif/laplace.h"
+#include "vif/vif.h"
 
 #include <R.h>
 #include <math.h>
+#include <string.h>
 
 static const int *unpack_ids(SEXP id, R_xlen_t rows)
 {
@@ -14,8 +16,37 @@ static const int *unpack_ids(SEXP id, R_xlen_t rows)
     return INTEGER(id);
 }
 
-/* state: coef, D, W, and either root, weight, b (m x q), error and centred (q x n), or to_D and to_coef; see laplace.h.
- * Answers what laplace_adjoint() finds. */
+/* list(coef, D, W) of the points among themselves, and the factor `root` of M where it is wanted. */
+SEXP laplace_regression(SEXP gp, SEXP noise, SEXP id, SEXP with_root, SEXP threads)
+{
+    static const char *names[] = {"coef", "D", "W", "root"};
+    frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
+    vif_points points = r_vif_points(&fr, gp, noise);
+    int n = (int)points.n, k = ncols(id), m = nrows(r_element(gp, "V")), team = r_threads(threads);
+    SEXP out = PROTECT(r_list(4, names));
+    SET_VECTOR_ELT(out, 0, allocMatrix(REALSXP, k, n));
+    SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
+    SET_VECTOR_ELT(out, 2, allocMatrix(REALSXP, m, n));
+    double *D = REAL(VECTOR_ELT(out, 1)), *W = REAL(VECTOR_ELT(out, 2));
+    r_raise_vif(vif_regress(&fr.kern, fr.d, m, &points, &points, k, unpack_ids(id, n), team,
+                            r_interrupts(), REAL(VECTOR_ELT(out, 0)), D, W),
+                n);
+    if (asLogical(with_root) == TRUE) {
+        SET_VECTOR_ELT(out, 3, allocMatrix(REALSXP, m, m));
+        r_raise(laplace_root(m, n, W, D, team, REAL(VECTOR_ELT(out, 3))));
+    }
+    UNPROTECT(1);
+    return out;
+}
+
+static int has_axes(SEXP gp)
+{
+    return LENGTH(r_element(r_element(gp, "kernel"), "lengthscale")) > 1;
+}
+
+/* state: coef, D, W, and either root, weight, b (m x q), error and centred (q x n), or to_D and
+ * to_coef; before, left and right where they are wanted; see laplace.h. Answers what
+ * laplace_adjoint() finds. */
 SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
 {
     static const char *names[] = {"signal", "noise", "slope", "vbar"};
@@ -34,6 +65,7 @@ SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
         .d = fr.d,
         .m = m,
         .k = k,
+        .axes = has_axes(gp),
         .n = n,
         .x = r_scaled(&fr, x),
         .v = r_doubles(r_element(gp, "V"), "V", size),
@@ -56,10 +88,18 @@ SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
         problem.to_D = r_doubles(to_D, "to_D", n);
         problem.to_coef = r_doubles(r_element(state, "to_coef"), "to_coef", (R_xlen_t)k * n);
     }
+    SEXP before = r_element(state, "before"), left = r_element(state, "left");
+    if (before != R_NilValue)
+        problem.before = r_doubles(before, "before", size);
+    if (left != R_NilValue) {
+        problem.products = ncols(left);
+        problem.left = r_doubles(left, "left", (R_xlen_t)m * problem.products);
+        problem.right = r_doubles(r_element(state, "right"), "right", problem.products * n);
+    }
     SEXP out = PROTECT(r_list(4, names));
     SET_VECTOR_ELT(out, 0, allocVector(REALSXP, 1));
     SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
-    SET_VECTOR_ELT(out, 2, allocVector(REALSXP, fr.d));
+    SET_VECTOR_ELT(out, 2, allocVector(REALSXP, problem.axes ? fr.d : 1));
     SET_VECTOR_ELT(out, 3, allocMatrix(REALSXP, m, (int)n));
     r_raise(laplace_adjoint(&problem, team, REAL(VECTOR_ELT(out, 0)), REAL(VECTOR_ELT(out, 1)),
                             REAL(VECTOR_ELT(out, 2)), REAL(VECTOR_ELT(out, 3))));
@@ -67,19 +107,32 @@ SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
     return out;
 }
 
-/* What a derivative vbar (m x n) to the features adds to the slope through k(z, x), whose own is L^-T vbar. */
+/* What a derivative vbar (m x n) to the features adds to the slope through k(z, x), whose own is
+ * L^-T vbar: so many points at a time. */
+#define FEATURE_POINTS 2048
+
 SEXP laplace_features(SEXP gp, SEXP vbar, SEXP threads)
 {
     frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
     SEXP x = r_element(gp, "x"), z = r_element(gp, "inducing");
     R_xlen_t n = nrows(x);
     int m = nrows(z), team = r_threads(threads);
-    double *weights = (double *)R_alloc((R_xlen_t)m * n + 1, sizeof(double));
-    SEXP out = PROTECT(allocVector(REALSXP, fr.d));
-    r_raise(inducing_weights(m, r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m), n,
-                             r_doubles(vbar, "vbar", (R_xlen_t)m * n), team, r_interrupts(), weights));
-    r_raise(laplace_slopes(&fr.kern, fr.d, m, r_scaled(&fr, z), n, r_scaled(&fr, x), weights, team,
-                           REAL(out)));
+    slopes sl = slopes_new(&fr.kern, fr.d, has_axes(gp), 0);
+    int count = slopes_count(&sl);
+    const double *bar = r_doubles(vbar, "vbar", (R_xlen_t)m * n), *points = r_scaled(&fr, x),
+                 *from = r_scaled(&fr, z);
+    const double *L = r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m);
+    double *weights = (double *)R_alloc((size_t)m * FEATURE_POINTS + 1, sizeof(double));
+    double *part = (double *)R_alloc(count, sizeof(double));
+    SEXP out = PROTECT(allocVector(REALSXP, count));
+    memset(REAL(out), 0, count * sizeof(double));
+    for (R_xlen_t first = 0; first < n; first += FEATURE_POINTS) {
+        R_xlen_t some = n - first < FEATURE_POINTS ? n - first : FEATURE_POINTS;
+        r_raise(inducing_weights(m, L, some, bar + first * m, team, r_interrupts(), weights));
+        r_raise(laplace_slopes(&sl, m, from, some, points + first * fr.d, weights, team, part));
+        for (int l = 0; l < count; l++)
+            REAL(out)[l] += part[l];
+    }
     UNPROTECT(1);
     return out;
 }
@@ -90,9 +143,10 @@ SEXP laplace_inducing(SEXP gp, SEXP A, SEXP threads)
     frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
     SEXP z = r_element(gp, "inducing");
     int m = nrows(z);
+    slopes sl = slopes_new(&fr.kern, fr.d, has_axes(gp), 0);
     const double *points = r_scaled(&fr, z);
-    SEXP out = PROTECT(allocVector(REALSXP, fr.d));
-    r_raise(laplace_slopes(&fr.kern, fr.d, m, points, m, points, r_doubles(A, "A", (R_xlen_t)m * m),
+    SEXP out = PROTECT(allocVector(REALSXP, slopes_count(&sl)));
+    r_raise(laplace_slopes(&sl, m, points, m, points, r_doubles(A, "A", (R_xlen_t)m * m),
                            r_threads(threads), REAL(out)));
     UNPROTECT(1);
     return out;

@@ -5,6 +5,7 @@
 
 #include <R.h>
 #include <limits.h>
+#include <string.h>
 
 /* Neighbour tables, one row a query and 1-based, side by side in one table of candidates, row by row and 0-based. */
 static int *unpack_pools(SEXP pools, size_t count, int *width)
@@ -90,6 +91,37 @@ SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SE
     return out;
 }
 
+/* The sets alone of points among predecessors, a table for each vector of noise in the list `noises`. */
+SEXP selected_sets(SEXP gp, SEXP noises, SEXP pools, SEXP k, SEXP queries, SEXP threads)
+{
+    frame fr;
+    metric_points points, from;
+    select_task task = unpack_task(&fr, gp, VECTOR_ELT(noises, 0), pools, k, queries, R_NilValue,
+                                   &points, &from, threads);
+    R_xlen_t n = points.n, count = XLENGTH(noises), size = (R_xlen_t)task.count * task.k;
+    double *noise = (double *)R_alloc(count * n + 1, sizeof(double));
+    int *id = (int *)R_alloc(count * size + 1, sizeof(int));
+    for (R_xlen_t s = 0; s < count; s++)
+        memcpy(noise + s * n,
+               r_in_units(VECTOR_ELT(noises, s), "noise", n, 1.0 / fr.unit / fr.unit),
+               n * sizeof(double));
+    task.noise = noise;
+    task.more_noises = (int)count - 1;
+    task.predecessors = 1;
+    task.mon = r_interrupts();
+    select_result result = {.id = id};
+    r_raise(select_run(&task, &result));
+    SEXP out = PROTECT(allocVector(VECSXP, count));
+    for (R_xlen_t s = 0; s < count; s++, id += size) {
+        SET_VECTOR_ELT(out, s, allocMatrix(INTSXP, (int)task.count, task.k));
+        int *to = INTEGER(VECTOR_ELT(out, s));
+        for (R_xlen_t at = 0; at < size; at++)
+            to[at] = id[at] ? id[at] : NA_INTEGER;
+    }
+    UNPROTECT(1);
+    return out;
+}
+
 SEXP vif_prediction(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh, SEXP centred,
                     SEXP b, SEXP root, SEXP sets, SEXP threads)
 {
@@ -101,7 +133,8 @@ SEXP vif_prediction(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP 
     task.mon = r_interrupts();
     task.self = 0; /* the noise-free value at an observation has that observation as a candidate */
     R_xlen_t m = points.m;
-    predict_state state = {r_doubles(centred, "centred", points.n), r_in_units(b, "b", m, fr.unit), NULL};
+    predict_state state = {r_doubles(centred, "centred", points.n), r_in_units(b, "b", m, fr.unit),
+                           NULL};
     double *variance = NULL, *coef = NULL;
     int *id = NULL;
     SEXP out = PROTECT(r_list(4, names));

@@ -21,7 +21,7 @@ SEXP vif_regression(SEXP gp, SEXP noise, SEXP id, SEXP children, SEXP child_nois
     const monitor *mon = r_interrupts();
     r_raise_vif(vif_regress(&fr.kern, fr.d, nrows(r_element(gp, "V")), &parents, &own, k,
                           r_ids(id, own.n), r_threads(threads), mon, REAL(VECTOR_ELT(out, 0)),
-                          REAL(VECTOR_ELT(out, 1))),
+                          REAL(VECTOR_ELT(out, 1)), NULL),
               own.n);
     UNPROTECT(1);
     return out;

@@ -484,8 +484,15 @@ static void run_block(workspace *own, const select_task *task, const radial *rad
     for (int first = 0, size; first < count; first += size) {
         size = choose_group(own, task, order + first, count - first);
         fill_covariance(own, task, rad, order + first, size);
-        for (int g = 0; g < size; g++)
-            select_one(own, task, rad, order[first + g], own->cross + g * own->stride, result);
+        select_task with = *task;
+        select_result to = *result;
+        for (int s = 0; s <= task->more_noises; s++) {
+            for (int g = 0; g < size; g++)
+                select_one(own, &with, rad, order[first + g], own->cross + g * own->stride, &to);
+            with.noise += task->points->n;
+            if (to.id)
+                to.id += task->count * task->k;
+        }
     }
 }
 

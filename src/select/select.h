@@ -42,11 +42,13 @@ typedef struct {
     int predecessors; /* nonzero: candidates are the points before the query */
     const int *pool;  /* count x width, row by row: indices of candidates; below 0 is none */
     int width, k, threads;
+    int more_noises; /* sets for so many other noises too: the values of each follow those before, and so do its id */
     const monitor *mon;
 } select_task;
 
 /* id and dist are count x k by columns, id from 1 and 0 where there is none, dist NULL or the residual-correlation
- * distance by the variances of `points` and `from`; variance has length count. Each may be NULL, as may `listen`. */
+ * distance by the variances of `points` and `from`; variance has length count. Each may be NULL, as may `listen`; with
+ * more_noises all but id are. */
 typedef struct {
     int *id;
     double *dist, *variance;

@@ -4,6 +4,7 @@
 #include "base/scratch.h"
 #include "base/threads.h"
 #include "simd/simd.h"
+#include "vif/batch.h"
 #include "vif/products.h"
 
 #include <math.h>
@@ -12,135 +13,33 @@
 #define BLOCK 256     /* points whose partial sums are kept apart, so that sums have one order */
 #define POLL_BLOCKS 8 /* for each thread, between two polls */
 #define FEW 16        /* points whose dot products are taken together */
+#define GATHER 128    /* rows that are added up at once */
 
-/* Scratch of one thread: a point and its neighbours, the point last. */
+/* What the passes share. */
 typedef struct {
-    int *ids, *slots;         /* 0-based neighbours, and their columns in the table */
-    double *x, *v;            /* gathered */
-    double *rows, *cols;      /* the same v in panels */
-    double *R;                /* covariance, then its Cholesky factor */
-    double *alpha, *beta, *z; /* k + 1, k + 1, m */
-    double *line;             /* k + 1 */
+    const laplace_problem *p;
+    const vif_points points;
+    slopes sl;
+    batch_problem problem;
+    int stride;      /* values of a row of `inverse` */
+    double *inverse; /* M^-1 */
+    double *G;       /* m x n */
+    double *beta;    /* k x n, */
+    double *own;     /* and what belongs to the point itself, n */
+    size_t *start,
+        *place; /* for each neighbour the places (k i + slot) where it is used, points ascending */
+} adjoint;
+
+/* Scratch of one thread. */
+typedef struct {
+    batch *b;
+    double **dK;           /* triangles, a direction each */
+    double *beta, *F;      /* vectors of lanes */
+    double *weight, *dots; /* of one lane */
+    double *W, *G, *z;     /* rows of a batch, and one more */
+    const double **rows;   /* GATHER */
+    double *share;         /* GATHER */
 } workspace;
-
-static void workspace_free(workspace *work, int threads)
-{
-    for (int t = 0; work && t < threads; t++) {
-        scratch_free(work[t].ids);
-        scratch_free(work[t].x);
-    }
-    scratch_free(work);
-}
-
-static workspace *workspace_new(int d, int m, int k, int threads)
-{
-    workspace *work = scratch_alloc(threads, sizeof(workspace));
-    if (!work)
-        return NULL;
-    memset(work, 0, threads * sizeof(workspace));
-    size_t points = (size_t)k + 1 + SIMD_MAX_COLS, size = (k + 1) * (size_t)(k + 1);
-    for (int t = 0; t < threads; t++) {
-        workspace *own = work + t;
-        own->ids = scratch_alloc(2 * points, sizeof(int));
-        own->x = scratch_alloc(points * (d + 3 * (size_t)m + 3) + size + m, sizeof(double));
-        if (!own->ids || !own->x) {
-            workspace_free(work, threads);
-            return NULL;
-        }
-        own->slots = own->ids + points;
-        own->v = own->x + points * d;
-        own->rows = own->v + points * m;
-        own->cols = own->rows + points * m;
-        own->alpha = own->cols + points * m;
-        own->beta = own->alpha + points;
-        own->line = own->beta + points;
-        own->R = own->line + points;
-        own->z = own->R + size;
-    }
-    return work;
-}
-
-/* Collects point i and its neighbours; returns how many neighbours it has. */
-static int gather(workspace *work, const laplace_problem *p, size_t i)
-{
-    int count = 0;
-    size_t d = p->d, m = p->m;
-    for (int slot = 0; slot <= p->k; slot++) {
-        int id = slot < p->k ? p->id[i + slot * p->n] : (int)i + 1;
-        if (id < 1)
-            continue;
-        size_t at = (size_t)id - 1;
-        memcpy(work->x + count * d, p->x + at * d, d * sizeof(double));
-        memcpy(work->v + count * m, p->v + at * m, m * sizeof(double));
-        work->ids[count] = (int)at;
-        work->slots[count++] = slot;
-    }
-    return count - 1;
-}
-
-/* Lower triangle of the covariance of the gathered points, noise included. */
-static void covariance(workspace *work, const laplace_problem *p, int size)
-{
-    int d = p->d, m = p->m, rows = simd->rows, cols = simd->cols;
-    double *R = work->R, tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
-    for (int i = 0; i < size; i++) {
-        kernel_row(p->kern, d, work->x + (size_t)i * d, i, work->x, work->line);
-        for (int j = 0; j < i; j++)
-            R[i + (size_t)j * size] = work->line[j];
-        R[i + (size_t)i * size] = p->variance[work->ids[i]];
-    }
-    if (m == 0)
-        return;
-    simd_pack(m, rows, size, work->v, m, 1, work->rows);
-    simd_pack(m, cols, size, work->v, m, 1, work->cols);
-    for (int i = 0; i < size; i += rows)
-        for (int j = 0; j < i + rows && j < size; j += cols) {
-            simd->dot_tile(m, work->rows + (size_t)i * m, work->cols + (size_t)j * m, tile);
-            for (int b = 0; b < cols && j + b < size; b++)
-                for (int a = 0; a < rows && i + a < size; a++)
-                    if (i + a > j + b)
-                        R[i + a + (size_t)(j + b) * size] -= tile[a * cols + b];
-        }
-}
-
-/* R <- the lower Cholesky factor of its leading block; 0 on success. */
-static int factor(double *R, int size, int count)
-{
-    for (int j = 0; j < count; j++) {
-        double *column = R + (size_t)j * size;
-        if (!(column[j] > 0))
-            return 1;
-        double pivot = sqrt(column[j]);
-        column[j] = pivot;
-        for (int i = j + 1; i < count; i++)
-            column[i] /= pivot;
-        for (int l = j + 1; l < count; l++) {
-            double *target = R + (size_t)l * size, weight = column[l];
-#pragma omp simd
-            for (int i = l; i < count; i++)
-                target[i] -= weight * column[i];
-        }
-    }
-    return 0;
-}
-
-/* x <- (L L')^-1 x for the leading block of the factor. */
-static void solve(const double *L, int size, int count, double *x)
-{
-    for (int j = 0; j < count; j++) {
-        const double *column = L + (size_t)j * size;
-        x[j] /= column[j];
-        for (int i = j + 1; i < count; i++)
-            x[i] -= column[i] * x[j];
-    }
-    for (int j = count - 1; j >= 0; --j) {
-        const double *column = L + (size_t)j * size;
-        double sum = x[j];
-        for (int i = j + 1; i < count; i++)
-            sum -= column[i] * x[i];
-        x[j] = sum / column[j];
-    }
-}
 
 static void add_scaled(size_t count, double weight, const double *x, double *y)
 {
@@ -149,256 +48,377 @@ static void add_scaled(size_t count, double weight, const double *x, double *y)
         y[u] += weight * x[u];
 }
 
-/* For each neighbour the places (k i + slot) where it is used, points ascending: the transpose of the table. */
-static int transpose(const laplace_problem *p, size_t **start, size_t **place)
+static void workspace_free(workspace *all, int threads)
 {
-    size_t n = p->n, total = 0;
-    *start = scratch_zeros(n + 2, sizeof(size_t));
-    if (!*start)
+    for (int t = 0; all && t < threads; t++) {
+        scratch_free(all[t].dK);
+        scratch_free(all[t].rows);
+        scratch_free(all[t].beta);
+    }
+    scratch_free(all);
+}
+
+static workspace *workspace_new(const adjoint *a, batch *batches, int threads)
+{
+    size_t size = batches[0].size, vector = size * simd->lanes,
+           triangle = batch_triangle(batches[0].size);
+    size_t few = (size_t)SIMD_MAX_COLS * (a->stride + SIMD_MAX_COLS);
+    int count = slopes_count(&a->sl);
+    workspace *all = scratch_alloc(threads, sizeof(workspace));
+    if (!all)
+        return NULL;
+    memset(all, 0, threads * sizeof(workspace));
+    for (int t = 0; t < threads; t++) {
+        workspace *own = all + t;
+        own->b = batches + t;
+        own->dK = scratch_alloc(count, sizeof(double *));
+        own->rows = scratch_alloc(GATHER, sizeof(double *));
+        own->beta = scratch_alloc(
+            2 * vector + count * triangle + 2 * size + 2 * few + a->p->m + GATHER, sizeof(double));
+        if (!own->dK || !own->rows || !own->beta) {
+            workspace_free(all, threads);
+            return NULL;
+        }
+        own->F = own->beta + vector;
+        for (int c = 0; c < count; c++)
+            own->dK[c] = own->F + vector + c * triangle;
+        own->weight = own->F + vector + count * triangle;
+        own->dots = own->weight + size;
+        own->W = own->dots + size;
+        own->G = own->W + few;
+        own->z = own->G + few;
+        own->share = own->z + a->p->m;
+        memset(own->W, 0, few * sizeof(double));
+    }
+    return all;
+}
+
+static int transpose(adjoint *a)
+{
+    const laplace_problem *p = a->p;
+    size_t n = p->n, k = p->k, total = 0;
+    const int *parent = a->problem.parent;
+    a->start = scratch_zeros(n + 2, sizeof(size_t));
+    if (!a->start)
         return 1;
-    size_t *count = *start + 1;
-    for (size_t cell = 0; cell < n * p->k; cell++)
-        if (p->id[cell] >= 1) {
-            count[p->id[cell]]++;
+    size_t *count = a->start + 1;
+    for (size_t cell = 0; cell < n * k; cell++)
+        if (parent[cell] >= 0) {
+            count[parent[cell] + 1]++;
             total++;
         }
-    *place = scratch_alloc(total + 1, sizeof(size_t));
-    if (!*place)
+    a->place = scratch_alloc(total + 1, sizeof(size_t));
+    if (!a->place)
         return 1;
     for (size_t i = 0; i < n; i++)
         count[i + 1] += count[i];
     /* count[j] is where row j begins; filling moves it to where the row ends */
-    for (size_t i = 0; i < n; i++)
-        for (int slot = 0; slot < p->k; slot++) {
-            int parent = p->id[i + slot * n];
-            if (parent >= 1)
-                (*place)[count[parent - 1]++] = i * p->k + slot;
-        }
+    for (size_t cell = 0; cell < n * k; cell++)
+        if (parent[cell] >= 0)
+            a->place[count[parent[cell]]++] = cell;
     return 0;
 }
 
-/* With alpha = (-a, 1) and R the covariance of the neighbours and the point, the derivative is beta' dR alpha, but for what
- * comes through the features. Returns 1 if R is not positive definite any more. */
-static int point_adjoint(workspace *work, const laplace_problem *p, size_t i, const double *g,
-                         double norm, int count)
+static void adjoint_free(adjoint *a)
 {
-    int size = count + 1;
-    double D = p->D[i], squares = 0, lambda;
-    covariance(work, p, size);
-    if (factor(work->R, size, count))
-        return 1;
-    /* beta = lambda alpha + C^-1 t, where t is the derivative to the coefficients */
+    batch_problem_free(&a->problem);
+    scratch_free(a->inverse);
+    scratch_free(a->G);
+    scratch_free(a->beta);
+    scratch_free(a->start);
+    scratch_free(a->place);
+}
+
+static status adjoint_new(adjoint *a)
+{
+    const laplace_problem *p = a->p;
+    size_t n = p->n, m = p->m, k = p->k;
+    status result =
+        batch_problem_new(p->kern, p->d, p->m, &a->points, &a->points, p->k, p->id, &a->problem);
+    if (result.code)
+        return result;
+    a->stride = products_stride(p->m);
+    a->inverse = products_rows(NULL, m, p->m, 1);
+    a->G = scratch_alloc(n * m + 1, sizeof(double));
+    a->beta = scratch_zeros(n * (k + 1) + 1, sizeof(double));
+    a->own = a->beta + n * k;
+    if (!a->inverse || !a->G || !a->beta || transpose(a))
+        return status_fail(STATUS_MEMORY);
+    return p->to_D ? status_ok() : linalg_inverse(p->m, p->root, a->stride, a->inverse);
+}
+
+/* own->G <- M^-1 w for the points of a batch. */
+static void weigh_batch(const adjoint *a, workspace *own)
+{
+    const batch *b = own->b;
+    int m = a->p->m, stride = a->stride, rows = simd->rows, cols = simd->cols;
+    double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
+    for (int lane = 0; lane < b->count; lane++)
+        memcpy(own->W + (size_t)lane * stride, a->p->W + (size_t)b->child[lane] * m,
+               m * sizeof(double));
+    for (int first = 0; first < b->count; first += rows)
+        for (int v = 0; v < m; v += cols) {
+            simd->strided_tile(m, own->W + (size_t)first * stride, stride, 1, a->inverse + v,
+                               stride, tile);
+            for (int r = 0; r < rows && first + r < b->count; r++)
+                memcpy(own->G + (size_t)(first + r) * stride + v, tile + r * cols,
+                       cols * sizeof(double));
+        }
+}
+
+/* The derivatives of one lane to its coefficients, in beta, and to D. */
+static double to_regression(const adjoint *a, workspace *own, int lane)
+{
+    const laplace_problem *p = a->p;
+    const batch *b = own->b;
+    int lanes = simd->lanes, last = b->size - 1, first = last - p->k;
+    size_t i = b->child[lane];
     if (p->to_D) {
-        lambda = p->to_D[i];
-        for (int j = 0; j < count; j++)
-            work->beta[j] = p->to_coef[i * p->k + work->slots[j]];
-    } else {
-        for (int s = 0; s < p->q; s++)
-            squares += p->weight[s] * p->error[i * p->q + s] * p->error[i * p->q + s];
-        lambda = -0.5 * (1 - (squares + norm) / D) / D;
-        simd->dot_list(p->m, g, p->v, work->ids, count, work->beta);
-        for (int j = 0; j < count; j++) {
+        for (int slot = 0; slot < p->k; slot++)
+            own->beta[(first + slot) * lanes + lane] =
+                b->id[(first + slot) * lanes + lane] < 0 ? 0 : p->to_coef[i * p->k + slot];
+        return p->to_D[i];
+    }
+    const double *g = own->G + (size_t)lane * a->stride, *error = p->error + i * p->q;
+    double D = p->D[i], squares = 0, norm = 0;
+    memset(own->dots, 0, b->size * sizeof(double));
+    if (p->m) {
+        const double *w = own->W + (size_t)lane * a->stride;
+        simd->dot_rows(p->m, g, last, b->rows + (size_t)lane * b->size, own->dots);
+        simd->dot_rows(p->m, g, 1, &w, &norm);
+    }
+    for (int s = 0; s < p->q; s++)
+        squares += p->weight[s] * error[s] * error[s];
+    for (int place = first; place < last; place++) {
+        int parent = b->id[place * lanes + lane];
+        double sum = own->dots[place];
+        for (int s = 0; s < p->q && parent >= 0; s++)
+            sum += p->weight[s] * error[s] * p->centred[(size_t)parent * p->q + s];
+        own->beta[place * lanes + lane] = parent < 0 ? 0 : sum / D;
+    }
+    return -0.5 * (1 - (squares + norm) / D) / D;
+}
+
+/* With alpha = (-a, 1) and R the covariance of the neighbours and the point, the derivative is
+ * beta' dR alpha, but for what comes through the features: beta = lambda alpha + C^-1 t, where lambda
+ * and t are the derivatives to D and to the coefficients. G becomes what multiplies alpha_j dv_j, up to
+ * sign. */
+static void batch_adjoint(const adjoint *a, workspace *own, double *sums)
+{
+    const laplace_problem *p = a->p;
+    batch *b = own->b;
+    int lanes = simd->lanes, size = b->size, last = size - 1, first = last - p->k, m = p->m;
+    double lambda[SIMD_MAX_COLS];
+    memset(own->beta, 0, (size_t)size * lanes * sizeof(double));
+    if (!p->to_D)
+        weigh_batch(a, own);
+    for (int lane = 0; lane < b->count; lane++)
+        lambda[lane] = to_regression(a, own, lane);
+    simd->lane_solve(last, b->R, b->inverse, own->beta);
+    simd->lane_solve_back(last, b->R, b->inverse, own->beta);
+    for (int lane = 0; lane < b->count; lane++) {
+        size_t i = b->child[lane];
+        double *g = a->G + i * m, dv = 0;
+        for (int place = 0; place < size; place++) {
+            double *beta = own->beta + place * lanes + lane;
+            *beta += lambda[lane] * b->alpha[place * lanes + lane];
+            own->weight[place] = *beta;
+            if (place >= first && place < last)
+                a->beta[i * p->k + place - first] = *beta;
+        }
+        a->own[i] = lambda[lane];
+        if (m)
+            simd->combine_rows(m, size, own->weight, b->rows + (size_t)lane * size, g);
+        if (!p->to_D && m) {
+            double *to_w = own->G + (size_t)lane * a->stride;
+            const double *w = own->W + (size_t)lane * a->stride;
             for (int s = 0; s < p->q; s++)
-                work->beta[j] += p->weight[s] * p->error[i * p->q + s] *
-                                 p->centred[(size_t)work->ids[j] * p->q + s];
-            work->beta[j] /= D;
-        }
-    }
-    solve(work->R, size, count, work->beta);
-    for (int j = 0; j < count; j++) {
-        work->alpha[j] = -p->coef[i * p->k + work->slots[j]];
-        work->beta[j] += lambda * work->alpha[j];
-    }
-    work->alpha[count] = 1;
-    work->beta[count] = lambda;
-    memset(work->z, 0, p->m * sizeof(double));
-    for (int j = 0; j < size; j++)
-        add_scaled(p->m, work->beta[j], work->v + (size_t)j * p->m, work->z);
-    return 0;
-}
-
-/* slope[l] += sum_{a, b} beta_a alpha_b d k(x_a, x_b) / d log lengthscale_l. */
-static void pair_slopes(const workspace *work, const kernel *kern, int d, int size, double *slope)
-{
-    for (int p = 1; p < size; p++)
-        for (int q = 0; q < p; q++) {
-            const double *a = work->x + (size_t)p * d, *b = work->x + (size_t)q * d;
-            double s2 = 0;
-            for (int l = 0; l < d; l++)
-                s2 += (a[l] - b[l]) * (a[l] - b[l]);
-            double weight = -kernel_slope(kern, s2) *
-                            (work->beta[p] * work->alpha[q] + work->beta[q] * work->alpha[p]);
-            for (int l = 0; l < d; l++)
-                slope[l] += weight * (a[l] - b[l]) * (a[l] - b[l]);
-        }
-}
-
-/* One block of points: beta and own, their parts of the sums, and G, which becomes what multiplies alpha_j dv_j, up to
- * sign. Returns 1 on failure. */
-static int block_adjoint(workspace *work, const laplace_problem *p, size_t first,
-                         const double *norm, double *G, double *sums, double *beta, double *own)
-{
-    int failed = 0;
-    for (size_t i = first; i < p->n && i < first + BLOCK; i++) {
-        double *g = G + i * p->m, dv = 0;
-        int count = gather(work, p, i);
-        if (point_adjoint(work, p, i, g, norm[i], count)) {
-            failed = 1;
-            continue;
-        }
-        for (int j = 0; j < count; j++)
-            beta[i * p->k + work->slots[j]] = work->beta[j];
-        own[i] = work->beta[count];
-        for (int s = 0; s < p->q && !p->to_D; s++)
-            add_scaled(p->m, -p->weight[s] * p->error[i * p->q + s], p->b + (size_t)s * p->m, g);
-        for (int u = 0; u < p->m; u++) {
-            double to_w = g[u] / p->D[i];
-            dv += to_w * p->W[i * p->m + u];
-            g[u] = work->z[u] + to_w;
+                add_scaled(m, -p->weight[s] * p->error[i * p->q + s], p->b + (size_t)s * m, to_w);
+            simd->dot_rows(m, to_w, 1, &w, &dv);
+            dv /= p->D[i];
+            add_scaled(m, 1 / p->D[i], to_w, g);
         }
         /* R alpha = (0, .., 0, D), so beta' R alpha is beta's last entry times D */
-        sums[p->d] += own[i] * p->D[i] - 0.5 * dv;
-        pair_slopes(work, p->kern, p->d, count + 1, sums);
+        sums[0] += lambda[lane] * p->D[i] - 0.5 * dv;
     }
+    for (int c = 0; c < slopes_count(&a->sl); c++) {
+        simd->lane_multiply(size, own->dK[c], b->alpha, own->F);
+        for (int place = 0; place < size; place++)
+            for (int lane = 0; lane < b->count; lane++) {
+                int at = place * lanes + lane;
+                sums[1 + c] += b->id[at] < 0 ? 0 : own->beta[at] * own->F[at];
+            }
+    }
+}
+
+/* One block of points: beta, own and G, and their parts of the sums. Returns 1 on failure. */
+static int block_adjoint(const adjoint *a, workspace *own, size_t block, double *sums)
+{
+    size_t n = a->p->n, end = (block + 1) * BLOCK < n ? (block + 1) * BLOCK : n,
+           lanes = simd->lanes;
+    int failed = 0;
+    unsigned state = simd_flush();
+    for (size_t at = block * BLOCK; at < end && !failed; at += lanes) {
+        batch_load(&a->problem, a->problem.order + at, (int)(end - at < lanes ? end - at : lanes),
+                   own->b);
+        batch_covariance(&a->problem, &a->sl, own->dK, own->b);
+        if (batch_factor(own->b))
+            failed = 1;
+        else
+            batch_adjoint(a, own, sums);
+    }
+    simd_restore(state);
     return failed;
 }
 
-/* G <- M^-1 W and norm_i <- w_i' M^-1 w_i. */
-static status precision(const laplace_problem *p, int threads, double *norm, double *G)
+/* Adds a row to those that are waiting, after all that wait are added up in `bar` where there is no room. */
+static void wait_row(workspace *own, int m, double weight, const double *row, int *count,
+                     int *begun, double *bar)
 {
-    size_t n = p->n, m = p->m, cols = simd->cols;
-    linalg_triangle lower = {0}, upper = {0};
-    double *scratch = scratch_alloc((m + 1) * cols * threads, sizeof(double));
-    status result =
-        scratch ? linalg_triangle_pack(p->m, p->root, 0, &lower) : status_fail(STATUS_MEMORY);
-    if (!result.code)
-        result = linalg_triangle_pack(p->m, p->root, 1, &upper);
-    if (result.code)
-        goto done;
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 16)
-    for (size_t first = 0; first < n; first += cols) {
-        double *B = scratch + (m + 1) * cols * threads_id();
-        size_t width = n - first < cols ? n - first : cols;
-        simd_pack(p->m, (int)cols, width, p->W + first * m, m, 1, B);
-        linalg_solve_panel(&lower, B);
-        linalg_solve_panel(&upper, B);
-        for (size_t j = 0; j < width; j++) {
-            double *g = G + (first + j) * m, sum = 0;
-            const double *w = p->W + (first + j) * m;
-            for (size_t u = 0; u < m; u++) {
-                g[u] = B[u * cols + j];
-                sum += g[u] * w[u];
-            }
-            norm[first + j] = sum;
-        }
+    if (*count == GATHER || !row) {
+        simd->combine_rows(m, *count, own->share, own->rows, *begun ? own->z : bar);
+        if (*begun)
+            add_scaled(m, 1, own->z, bar);
+        *begun = 1;
+        *count = 0;
     }
-done:
-    linalg_triangle_free(&lower);
-    linalg_triangle_free(&upper);
-    scratch_free(scratch);
-    return result;
+    if (row) {
+        own->share[*count] = weight;
+        own->rows[(*count)++] = row;
+    }
+}
+
+/* Point j collects from those that use it, in their order. */
+static void collect_point(const adjoint *a, workspace *own, size_t j, double *noise, double *vbar)
+{
+    const laplace_problem *p = a->p;
+    size_t m = p->m;
+    int count = 0, begun = 0;
+    double *bar = vbar + j * m;
+    noise[j] = a->own[j];
+    for (size_t at = a->start[j]; at < a->start[j + 1]; at++)
+        noise[j] -= a->beta[a->place[at]] * p->coef[a->place[at]];
+    if (!m)
+        return;
+    if (p->before)
+        wait_row(own, p->m, 1, p->before + j * m, &count, &begun, bar);
+    for (int s = 0; s < p->products; s++)
+        wait_row(own, p->m, p->right[j * p->products + s], p->left + (size_t)s * m, &count, &begun,
+                 bar);
+    wait_row(own, p->m, -a->own[j], p->W + j * m, &count, &begun, bar);
+    wait_row(own, p->m, -1, a->G + j * m, &count, &begun, bar);
+    for (size_t at = a->start[j]; at < a->start[j + 1]; at++) {
+        size_t cell = a->place[at], i = cell / p->k;
+        wait_row(own, p->m, p->coef[cell], a->G + i * m, &count, &begun, bar);
+        wait_row(own, p->m, -a->beta[cell], p->W + i * m, &count, &begun, bar);
+    }
+    wait_row(own, p->m, 0, NULL, &count, &begun, bar);
+}
+
+static status both_passes(const adjoint *a, workspace *all, int threads, double *partial,
+                          double *noise, double *vbar)
+{
+    size_t n = a->p->n, blocks = (n + BLOCK - 1) / BLOCK, width = 1 + slopes_count(&a->sl);
+    size_t step = (size_t)POLL_BLOCKS * threads;
+    int failed = 0;
+    for (size_t from = 0; from < blocks; from += step) {
+        size_t end = from + step < blocks ? from + step : blocks;
+#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(| : failed)
+        for (size_t block = from; block < end; block++)
+            failed |= block_adjoint(a, all + threads_id(), block, partial + block * width);
+        if (failed)
+            return status_fail(STATUS_NOT_POSITIVE_DEFINITE);
+        if (monitor_poll(a->p->mon, 0.7 * (double)end / (double)blocks))
+            return status_fail(STATUS_INTERRUPTED);
+    }
+    for (size_t from = 0; from < n; from += step * BLOCK) {
+        size_t end = from + step * BLOCK < n ? from + step * BLOCK : n;
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 64)
+        for (size_t at = from; at < end; at++)
+            collect_point(a, all + threads_id(), a->problem.order[at], noise, vbar);
+        if (monitor_poll(a->p->mon, 0.7 + 0.3 * (double)end / (double)n))
+            return status_fail(STATUS_INTERRUPTED);
+    }
+    return status_ok();
 }
 
 status laplace_adjoint(const laplace_problem *p, int threads, double *signal, double *noise,
                        double *slope, double *vbar)
 {
-    size_t n = p->n, m = p->m, k = p->k, blocks = (n + BLOCK - 1) / BLOCK, width = p->d + 1;
-    int failed = 0;
-    status result = status_fail(STATUS_MEMORY);
-    workspace *all = workspace_new(p->d, p->m, p->k, threads);
-    double *partial = scratch_alloc(blocks * width, sizeof(double));
-    double *beta = scratch_alloc(n * (k + 1), sizeof(double)); /* k x n, then the points' own */
-    double *norm = scratch_alloc(n, sizeof(double)), *G = scratch_alloc(n * m + 1, sizeof(double));
-    size_t *start = NULL, *place = NULL;
-    if (!all || !partial || !beta || !norm || !G || transpose(p, &start, &place))
-        goto done;
-    memset(norm, 0, n * sizeof(double));
-    memset(G, 0, n * m * sizeof(double));
-    result = p->to_D ? status_ok() : precision(p, threads, norm, G);
-    if (result.code)
-        goto done;
-    memset(partial, 0, blocks * width * sizeof(double));
-    memset(beta, 0, n * (k + 1) * sizeof(double));
-    double *own = beta + n * k;
-    size_t step = (size_t)POLL_BLOCKS * threads;
-    for (size_t from = 0; from < blocks; from += step) {
-        size_t end = from + step < blocks ? from + step : blocks;
-#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(| : failed)
-        for (size_t block = from; block < end; block++)
-            failed |= block_adjoint(all + threads_id(), p, block * BLOCK, norm, G,
-                                    partial + block * width, beta, own);
-        if (failed || monitor_poll(p->mon, 0.7 * (double)end / (double)blocks)) {
-            result = status_fail(failed ? STATUS_NOT_POSITIVE_DEFINITE : STATUS_INTERRUPTED);
-            goto done;
+    adjoint a = {.p = p,
+                 .points = {p->n, p->x, p->v, p->variance},
+                 .sl = slopes_new(p->kern, p->d, p->axes, 0)};
+    size_t blocks = (p->n + BLOCK - 1) / BLOCK;
+    int count = slopes_count(&a.sl), width = 1 + count;
+    status result = adjoint_new(&a);
+    batch *batches = result.code ? NULL : batch_new(&a.problem, threads);
+    workspace *all = batches ? workspace_new(&a, batches, threads) : NULL;
+    double *partial = scratch_zeros(blocks * width + 1, sizeof(double));
+    if (!result.code)
+        result = all && partial ? both_passes(&a, all, threads, partial, noise, vbar)
+                                : status_fail(STATUS_MEMORY);
+    if (!result.code) {
+        *signal = 0;
+        memset(slope, 0, count * sizeof(double));
+        for (size_t block = 0; block < blocks; block++) {
+            *signal += partial[block * width];
+            add_scaled(count, 1, partial + block * width + 1, slope);
         }
     }
-    *signal = 0;
-    memset(slope, 0, p->d * sizeof(double));
-    for (size_t block = 0; block < blocks; block++) {
-        *signal += partial[block * width + p->d];
-        add_scaled(p->d, 1, partial + block * width, slope);
-    }
-    /* every point collects from those that use it, in their order */
-    for (size_t from = 0; from < n; from += step * BLOCK) {
-        size_t end = from + step * BLOCK < n ? from + step * BLOCK : n;
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 64)
-        for (size_t j = from; j < end; j++) {
-            double *bar = vbar + j * m;
-            memset(bar, 0, m * sizeof(double));
-            add_scaled(m, -own[j], p->W + j * m, bar);
-            add_scaled(m, -1, G + j * m, bar);
-            noise[j] = own[j];
-            for (size_t at = start[j]; at < start[j + 1]; at++) {
-                size_t cell = place[at], i = cell / k;
-                add_scaled(m, p->coef[cell], G + i * m, bar);
-                add_scaled(m, -beta[cell], p->W + i * m, bar);
-                noise[j] -= beta[cell] * p->coef[cell];
-            }
-        }
-        if (monitor_poll(p->mon, 0.7 + 0.3 * (double)end / (double)n)) {
-            result = status_fail(STATUS_INTERRUPTED);
-            goto done;
-        }
-    }
-    result = status_ok();
-done:
     workspace_free(all, threads);
+    batch_free(batches, threads);
     scratch_free(partial);
-    scratch_free(beta);
-    scratch_free(norm);
-    scratch_free(G);
-    scratch_free(start);
-    scratch_free(place);
+    adjoint_free(&a);
     return result;
 }
 
-status laplace_slopes(const kernel *kern, int d, int p, const double *z, size_t n, const double *x,
+status laplace_slopes(const slopes *sl, int p, const double *z, size_t n, const double *x,
                       const double *A, int threads, double *out)
 {
+    int d = sl->d, count = slopes_count(sl), rows = simd->rows, cols = simd->cols;
     size_t blocks = (n + BLOCK - 1) / BLOCK;
-    double *partial = scratch_alloc(blocks * d, sizeof(double));
-    if (!partial)
-        return status_fail(STATUS_MEMORY);
-    memset(partial, 0, blocks * d * sizeof(double));
+    double *partial = scratch_zeros(blocks * count + 1, sizeof(double));
+    double *left = scratch_alloc((size_t)(p + rows) * d + 1, sizeof(double));
+    double *right = scratch_alloc((size_t)threads * d * cols + 1, sizeof(double));
+    status result = partial && left && right ? status_ok() : status_fail(STATUS_MEMORY);
+    if (!result.code)
+        simd_pack(d, rows, p, z, d, 1, left);
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
-    for (size_t block = 0; block < blocks; block++) {
-        double *sums = partial + block * d;
-        for (size_t j = block * BLOCK; j < n && j < (block + 1) * BLOCK; j++)
-            for (int u = 0; u < p; u++) {
-                const double *a = z + (size_t)u * d, *b = x + j * d;
-                double s2 = 0;
-                for (int l = 0; l < d; l++)
-                    s2 += (a[l] - b[l]) * (a[l] - b[l]);
-                double weight = -A[u + j * p] * kernel_slope(kern, s2);
-                for (int l = 0; l < d; l++)
-                    sums[l] += weight * (a[l] - b[l]) * (a[l] - b[l]);
+    for (size_t block = 0; block < (result.code ? 0 : blocks); block++) {
+        double *sums = partial + block * count, *points = right + (size_t)threads_id() * d * cols;
+        size_t end = (block + 1) * BLOCK < n ? (block + 1) * BLOCK : n;
+        for (size_t first = block * BLOCK; first < end; first += cols) {
+            int wide = end - first < (size_t)cols ? (int)(end - first) : cols;
+            simd_pack(d, cols, wide, x + first * d, d, 1, points);
+            for (int u = 0; u < p; u += rows) {
+                int high = p - u < rows ? p - u : rows;
+                double s2[SIMD_MAX_ROWS * SIMD_MAX_COLS], value[SIMD_MAX_ROWS * SIMD_MAX_COLS],
+                    common[SIMD_MAX_ROWS * SIMD_MAX_COLS];
+                const double *own = left + (size_t)u * d;
+                simd->distance_tile(d, own, points, s2);
+                slopes_values(sl, (size_t)high * cols, s2, value, common, NULL);
+                for (int a = 0; a < high; a++)
+                    for (int j = 0; j < wide; j++) {
+                        double weight = A[u + a + (first + j) * p] * common[a * cols + j];
+                        if (!sl->axes)
+                            sums[0] += weight;
+                        for (int l = 0; sl->axes && l < d; l++) {
+                            double gap = own[l * rows + a] - points[l * cols + j];
+                            sums[l] += weight * gap * gap;
+                        }
+                    }
             }
+        }
     }
-    memset(out, 0, d * sizeof(double));
-    for (size_t block = 0; block < blocks; block++)
-        add_scaled(d, 1, partial + block * d, out);
+    if (!result.code) {
+        memset(out, 0, count * sizeof(double));
+        for (size_t block = 0; block < blocks; block++)
+            add_scaled(count, 1, partial + block * count, out);
+    }
     scratch_free(partial);
-    return status_ok();
+    scratch_free(left);
+    scratch_free(right);
+    return result;
 }
 
 /* Whether it is time to poll, and the monitor asks to stop, after `done` of n points of k products with q numbers each. */
@@ -481,30 +501,36 @@ status laplace_combine(int m, int q, size_t n, const double *C, const double *V,
         combine_few(m, q, n, C, V, threads, out);
         return status_ok();
     }
-    int rows = simd->rows, cols = simd->cols;
-    size_t strips = (q + rows - 1) / rows, panel = (size_t)m * cols;
-    double *left = scratch_alloc(strips * rows * m + 1, sizeof(double));
-    double *right = scratch_alloc(panel * threads + 1, sizeof(double));
-    if (!left || !right) {
-        scratch_free(left);
+    int rows = simd->rows, cols = simd->cols, stride = products_stride(q);
+    size_t last = n / rows * rows; /* from here on tiles would read beyond V */
+    double *right = products_rows(NULL, m, q, 1), *rest = products_rows(NULL, n - last, m, 1);
+    if (!right || !rest) {
         scratch_free(right);
+        scratch_free(rest);
         return status_fail(STATUS_MEMORY);
     }
-    simd_pack(m, rows, q, C, m, 1, left);
+    for (int u = 0; u < m; u++)
+        for (int c = 0; c < q; c++)
+            right[(size_t)u * stride + c] = C[u + (size_t)c * m];
+    for (size_t i = last; i < n; i++)
+        memcpy(rest + (i - last) * products_stride(m), V + i * m, m * sizeof(double));
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (size_t first = 0; first < n; first += cols) {
-        double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS], *own = right + panel * threads_id();
-        int width = n - first < (size_t)cols ? (int)(n - first) : cols;
-        simd_pack(m, cols, width, V + first * m, m, 1, own);
-        for (int top = 0; top < q; top += rows) {
-            simd->dot_tile(m, left + (size_t)top * m, own, tile);
-            for (int b = 0; b < width; b++)
-                for (int a = 0; a < rows && top + a < q; a++)
-                    out[top + a + (first + b) * q] = tile[a * cols + b];
+    for (size_t i = 0; i < n; i += rows) {
+        double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
+        unsigned state = simd_flush();
+        for (int v = 0; v < q; v += cols) {
+            if (i < last)
+                simd->strided_tile(m, V + i * m, m, 1, right + v, stride, tile);
+            else
+                simd->strided_tile(m, rest, products_stride(m), 1, right + v, stride, tile);
+            for (int r = 0; r < rows && i + r < n; r++)
+                for (int c = 0; c < cols && v + c < q; c++)
+                    out[v + c + (i + r) * q] = tile[r * cols + c];
         }
+        simd_restore(state);
     }
-    scratch_free(left);
     scratch_free(right);
+    scratch_free(rest);
     return status_ok();
 }
 
@@ -523,7 +549,8 @@ static status cross_few(int p, int q, size_t n, const double *A, const double *B
         memset(own, 0, size * sizeof(double));
         for (size_t i = block * height; i < end; i++)
             for (int c = 0; c < q; c++)
-                add_scaled(p, (weight ? weight[i] : 1) * B[c + i * q], A + i * p, own + (size_t)c * p);
+                add_scaled(p, (weight ? weight[i] : 1) * B[c + i * q], A + i * p,
+                           own + (size_t)c * p);
     }
     memset(out, 0, size * sizeof(double));
     for (size_t block = 0; block < blocks; block++)
@@ -537,24 +564,49 @@ status laplace_cross(int p, int q, size_t n, const double *A, const double *B, c
 {
     if (q <= 4)
         return cross_few(p, q, n, A, B, weight, threads, out);
+    /* tiles read a little beyond a row: into the next ones, but for the last rows */
+    size_t tail = n < 2 * SIMD_MAX_ROWS ? n : SIMD_MAX_ROWS, first = n - tail;
     int lda = products_stride(p), ldb = products_stride(q);
-    double *left = products_rows(NULL, n, p, 0), *right = products_rows(NULL, n, q, 0);
-    double *C = scratch_alloc((size_t)p * ldb + 1, sizeof(double));
-    status result = left && right && C ? status_ok() : status_fail(STATUS_MEMORY);
+    double *rest = products_rows(NULL, tail, p, 0), *right = products_rows(NULL, n, q, 0);
+    double *C = scratch_alloc(2 * (size_t)p * ldb + 1, sizeof(double)), *more = C + (size_t)p * ldb;
+    status result = rest && right && C ? status_ok() : status_fail(STATUS_MEMORY);
     if (!result.code) {
-        for (size_t i = 0; i < n; i++) {
-            memset(left + i * lda, 0, p * sizeof(double));
-            add_scaled(p, weight ? weight[i] : 1, A + i * p, left + i * lda);
-            memcpy(right + i * ldb, B + i * q, q * sizeof(double));
-        }
-        products_cross(n, p, left, lda, q, right, ldb, 0, threads, C, ldb);
+        for (size_t i = 0; i < n; i++)
+            for (int c = 0; c < q; c++)
+                right[i * ldb + c] = (weight ? weight[i] : 1) * B[i * q + c];
+        for (size_t i = 0; i < tail; i++)
+            memcpy(rest + i * lda, A + (first + i) * p, p * sizeof(double));
+        products_cross(first, p, A, p, q, right, ldb, 0, threads, C, ldb);
+        products_cross(tail, p, rest, lda, q, right + first * ldb, ldb, 0, threads, more, ldb);
         for (int u = 0; u < p; u++)
             for (int v = 0; v < q; v++)
-                out[u + (size_t)v * p] = C[(size_t)u * ldb + v];
+                out[u + (size_t)v * p] = C[(size_t)u * ldb + v] + more[(size_t)u * ldb + v];
     }
-    scratch_give(NULL, left);
-    scratch_give(NULL, right);
+    scratch_free(rest);
+    scratch_free(right);
     scratch_free(C);
+    return result;
+}
+
+status laplace_root(int m, size_t n, const double *W, const double *D, int threads, double *root)
+{
+    int stride = products_stride(m);
+    double *scaled = products_rows(NULL, n, m, 0), *M = products_rows(NULL, m, m, 0);
+    status result = scaled && M ? status_ok() : status_fail(STATUS_MEMORY);
+    if (!result.code) {
+        for (size_t i = 0; i < n; i++) {
+            double scale = 1 / sqrt(D[i]);
+            for (int u = 0; u < m; u++)
+                scaled[i * stride + u] = scale * W[i * m + u];
+        }
+        products_cross(n, m, scaled, stride, m, scaled, stride, 1, threads, M, stride);
+        for (int v = 0; v < m; v++)
+            for (int u = 0; u < m; u++)
+                root[u + (size_t)v * m] = u < v ? 0 : M[(size_t)u * stride + v] + (u == v);
+        result = linalg_cholesky(m, NULL, root);
+    }
+    scratch_free(scaled);
+    scratch_free(M);
     return result;
 }
 

@@ -14,12 +14,13 @@
 #define VECCHIANN_LAPLACE_H
 
 #include "base/status.h"
-#include "model/kernel.h"
+#include "vif/slopes.h"
 
 /* Everything is borrowed. */
 typedef struct {
     const kernel *kern;
     int d, m, k, q;
+    int axes; /* whether each column has a lengthscale, see slopes.h */
     size_t n;
     const double *x;        /* d x n, scaled coordinates */
     const double *v;        /* m x n, whitened inducing features */
@@ -35,18 +36,22 @@ typedef struct {
     const double *centred;  /* q x n, y_i - v_i . b */
     /* instead of root, weight, b, error and centred: derivatives of any function to D (n) and coef (k x n), or NULL */
     const double *to_D, *to_coef;
+    /* more derivatives to the features, which vbar is to have too: `before` (m x n, or NULL) and left right, of `products`
+     * columns (m x products, products x n) */
+    const double *before, *left, *right;
+    int products;
     const monitor *mon;
 } laplace_problem;
 
 /* Derivatives with the neighbours held fixed: to the log of a factor of all covariances, noise included (signal), to the
- * noise variance of each point (noise, n), to the log lengthscale of each column through k(x_i, x_j) (slope, d), and to
- * the features (vbar, m x n). With to_D and to_coef
- * signal is not set, and vbar lacks what the function has of V beside D and coef. */
+ * noise variance of each point (noise, n), to the log lengthscales through k(x_i, x_j) (slope, one or d), and to the
+ * features (vbar, m x n). With to_D and to_coef signal means nothing, and vbar lacks what the function has of V beside D
+ * and coef. */
 status laplace_adjoint(const laplace_problem *problem, int threads, double *signal, double *noise,
                        double *slope, double *vbar);
 
 /* out[l] <- sum_uj A_uj d k(z_u, x_j) / d log lengthscale_l for A (p x n), z (d x p), x (d x n). */
-status laplace_slopes(const kernel *kern, int d, int p, const double *z, size_t n, const double *x,
+status laplace_slopes(const slopes *sl, int p, const double *z, size_t n, const double *x,
                       const double *A, int threads, double *out);
 
 /* X (q x n) <- B^-1 X, or with `transposed` B'^-1 X, for B = I - (a_ij): many right-hand sides at once, side by side. */
@@ -66,6 +71,9 @@ status laplace_combine(int m, int q, size_t n, const double *C, const double *V,
 /* out (p x q) <- sum_i w_i a_i b_i' for A (p x n), B (q x n) and weights w (n), NULL for 1. */
 status laplace_cross(int p, int q, size_t n, const double *A, const double *B, const double *weight,
                      int threads, double *out);
+
+/* root (m x m) <- the lower Cholesky factor of M = I + sum_i w_i w_i' / D_i for W (m x n). */
+status laplace_root(int m, size_t n, const double *W, const double *D, int threads, double *root);
 
 /* out (q x n) <- B' X. */
 status laplace_collect(int k, size_t n, const int *id, const double *coef, int q, const double *X,

@@ -406,32 +406,6 @@ static status make_root(int m, int q, const monitor *mon, const double *M, const
     return outcome;
 }
 
-/* M^-1 in rows, from its factor. */
-static status make_inverse(const evaluation *e, const double *root)
-{
-    int m = e->task->m, cols = simd->cols;
-    linalg_triangle lower = {0}, upper = {0};
-    double *panel = scratch_alloc((size_t)(m + simd->rows) * cols, sizeof(double));
-    status outcome =
-        panel ? linalg_triangle_pack(m, root, 0, &lower) : status_fail(STATUS_MEMORY);
-    if (!outcome.code)
-        outcome = linalg_triangle_pack(m, root, 1, &upper);
-    for (int first = 0; first < m && !outcome.code; first += cols) {
-        memset(panel, 0, (size_t)m * cols * sizeof(double));
-        for (int j = 0; j < cols && first + j < m; j++)
-            panel[(size_t)(first + j) * cols + j] = 1;
-        linalg_solve_panel(&lower, panel);
-        linalg_solve_panel(&upper, panel);
-        for (int u = 0; u < m; u++)
-            memcpy(e->inverse + (size_t)u * e->stride + first, panel + (size_t)u * cols,
-                   cols * sizeof(double));
-    }
-    linalg_triangle_free(&lower);
-    linalg_triangle_free(&upper);
-    scratch_free(panel);
-    return outcome;
-}
-
 /* Generalised least squares: beta and its information from Q = E' C^-1 E (q x q). */
 static status profile(const double *Q, int q, double *beta, double *information, double *root)
 {
@@ -803,7 +777,7 @@ status likelihood_evaluate(const likelihood_task *task, likelihood_result *resul
     if (!task->gradient)
         goto done;
     if (m)
-        outcome = make_inverse(&e, result->root);
+        outcome = linalg_inverse(task->m, result->root, e.stride, e.inverse);
     make_centred(&e, result->b);
     if (!outcome.code)
         outcome = run_pass(&e, all, 2, 0.6, 0.9);
@@ -980,7 +954,7 @@ static status third_step(likelihood *open, const double *known, double *sums)
         return outcome;
     memcpy(open->result.b, b, m * sizeof(double));
     if (m)
-        outcome = make_inverse(e, root);
+        outcome = linalg_inverse(e->task->m, root, e->stride, e->inverse);
     make_centred(e, b);
     if (!outcome.code)
         outcome = run_pass(e, open->all, 2, 0.6, 0.9);

@@ -13,7 +13,7 @@
 
 /* The regressions of the children of a batch. */
 static void batch_children(const batch_problem *problem, size_t at, size_t end, batch *b,
-                           double *coef, double *D, size_t *worst)
+                           double *coef, double *D, double *W, size_t *worst)
 {
     int lanes = simd->lanes, size = b->size, k = problem->k, first = size - 1 - k;
     const int *child = problem->order + at;
@@ -29,12 +29,18 @@ static void batch_children(const batch_problem *problem, size_t at, size_t end, 
             coef[i * k + slot] = b->id[place] < 0 ? 0 : -b->alpha[place];
         }
         D[i] = batch_variance(b, lane);
+        if (!W || problem->m == 0)
+            continue;
+        for (int place = 0; place < size; place++)
+            b->dots[place] = b->alpha[place * lanes + lane];
+        simd->combine_rows(problem->m, size, b->dots, b->rows + (size_t)lane * size,
+                           W + i * problem->m);
     }
 }
 
 status vif_regress(const kernel *kern, int d, int m, const vif_points *parents,
                    const vif_points *children, int k, const int *id, int threads,
-                   const monitor *mon, double *coef, double *D)
+                   const monitor *mon, double *coef, double *D, double *W)
 {
     batch_problem problem;
     status outcome = batch_problem_new(kern, d, m, parents, children, k, id, &problem);
@@ -52,7 +58,7 @@ status vif_regress(const kernel *kern, int d, int m, const vif_points *parents,
             size_t end = from + step < stop ? from + step : stop;
             unsigned state = simd_flush();
             for (size_t at = from; at < end; at += lanes)
-                batch_children(&problem, at, end, all + threads_id(), coef, D, &worst);
+                batch_children(&problem, at, end, all + threads_id(), coef, D, W, &worst);
             simd_restore(state);
         }
         if (monitor_poll(mon, (double)stop / (double)n))

@@ -26,11 +26,12 @@ typedef struct {
     const double *coef; /* k x children, a_ij; 0 where there is no neighbour */
 } vif_table;
 
-/* Regressions of all children on their parents; D has length children->n. A residual covariance that
+/* Regressions of all children on their parents; D has length children->n, and W, unless it is NULL, gets the contrasts
+ * w_i of the features (m x children->n). A residual covariance that
  * is not positive definite, as duplicates without noise have, fails with `where` the child. */
 status vif_regress(const kernel *kern, int d, int m, const vif_points *parents,
                    const vif_points *children, int k, const int *id, int threads,
-                   const monitor *mon, double *coef, double *D);
+                   const monitor *mon, double *coef, double *D, double *W);
 
 /* out_i <- children_i - sum_j a_ij parents_j for q values a point (q x n arrays). */
 void vif_contrast(const vif_table *table, int q, const double *parents, size_t n,

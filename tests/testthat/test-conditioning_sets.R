@@ -121,6 +121,19 @@ test_that("sets are those of the definition: queries, new inputs, all other poin
   expect_sets(conditioning_sets(one, 4, 0.01), plain_sets(one, 4, 0.01), "one column")
 })
 
+test_that("sets for several noises are those for each", {
+  on_one_thread()
+  set.seed(12)
+  gp <- residual_gp(matrix(runif(600), 300), gp_kernel("matern32", 1, 0.2), inducing = 15, seed = 1)
+  settings <- list(neighbours = "selected", k = 6, threads = 1L)
+  noises <- list(runif(300, 0, 0.3), 1e-6, 2)
+  found <- neighbours_of_each(gp, noises, settings)
+  expect_identical(found, lapply(noises, function(noise) neighbours_of(gp, noise, settings)))
+  pool <- residual_knn(residual_gp(gp$x, gp$kernel, 0), 18, predecessors = TRUE, progress = FALSE)
+  expect_identical(found[[1]], conditioning_sets(gp, 6, noises[[1]], pool = list(pool$id), predecessors = TRUE)$id)
+  expect_false(identical(found[[1]], found[[3]]))
+})
+
 test_that("a pool too wide for all its covariances gives the same sets", {
   set.seed(3)
   gp <- problem("matern32", 2, n = 900)

@@ -59,7 +59,7 @@ test_that("with all predecessors as neighbours mode and likelihood are those of 
 test_that("the gradient is that of the likelihood, what comes through the mode included", {
   on_one_thread()
   for (name in names(laplace_cases)) {
-    problem <- laplace_problem(laplace_cases[[name]], n = 60)
+    problem <- laplace_problem(laplace_cases[[name]], n = if (name == "poisson") 100 else 60) # sums of rows in two parts
     par <- c(log(0.8), log(0.3), log(problem$phi), problem$beta)
     at <- function(par) evaluate_laplace(problem, par)$loglik
     numeric <- vapply(seq_along(par), function(j) {
@@ -70,6 +70,36 @@ test_that("the gradient is that of the likelihood, what comes through the mode i
     expect_named(found, c("variance", "lengthscale", names(problem$phi), "one", "east"))
     expect_equal(unname(found), numeric, tolerance = 1e-5, label = name)
   }
+})
+
+test_that("products of matrices of any size are those of R", {
+  on_one_thread()
+  set.seed(5)
+  for (n in c(1, 17, 50)) for (m in c(1, 7, 20)) for (q in c(1, 4, 5, 11)) {
+    V <- matrix(rnorm(m * n), m)
+    B <- matrix(rnorm(q * n), q)
+    C <- matrix(rnorm(m * q), m)
+    w <- runif(n)
+    label <- paste(n, m, q)
+    expect_equal(.Call(C_laplace_crossproduct, V, B, w, 1L), V %*% (w * t(B)), tolerance = 1e-12, label = label)
+    expect_equal(.Call(C_laplace_crossproduct, V, B, NULL, 1L), V %*% t(B), tolerance = 1e-12, label = label)
+    expect_equal(.Call(C_laplace_combination, C, V, 1L), t(C) %*% V, tolerance = 1e-12, label = label)
+  }
+})
+
+test_that("a working state is that of the regressions", {
+  on_one_thread()
+  set.seed(6)
+  x <- matrix(runif(120), 60)
+  gp <- residual_gp(x, gp_kernel("matern32", 1, 0.3), inducing = 9, seed = 1)
+  id <- unname(residual_knn(gp, 6, predecessors = TRUE, progress = FALSE)$id)
+  noise <- runif(60, 0.1, 1)
+  state <- working_state(gp, id, noise, 1L)
+  f <- .Call(C_vif_regression, gp, noise, id, NULL, NULL, 1L)
+  W <- .Call(C_vif_contrasts, id, f$coef, gp$V, gp$V, 1L)
+  expect_identical(state[c("coef", "D")], f)
+  expect_equal(state$W, W, tolerance = 1e-12)
+  expect_equal(tcrossprod(state$root), diag(9) + W %*% (t(W) / f$D), tolerance = 1e-12)
 })
 
 test_that("a Gaussian family is the Gaussian likelihood, whatever the neighbours", {

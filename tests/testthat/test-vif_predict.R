@@ -273,7 +273,7 @@ test_that("predictions from noisy observations take more of them", {
     centred <- fit$y - fit$coefficients
     exact <- fit$coefficients + drop(K[-(1:1500), 1:1500] %*% solve(S, centred))
     off <- function(k) sqrt(mean((predict(fit, new, k = k, se.fit = FALSE) - exact)^2)) / sd(exact)
-    expect_identical(vecchiann:::default_size(fit, 1L), if (noise > 1) 120L else 50L)
+    expect_identical(vecchiann:::default_size(fit), if (noise > 1) 120L else 50L)
     expect_lt(off(NULL), 0.05)
     if (noise > 1) expect_lt(off(NULL), off(50) / 2)
   }

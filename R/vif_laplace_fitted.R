@@ -1,5 +1,5 @@
-# Fits of non-Gaussian responses evaluated again: standard errors of covariance parameters, log-likelihoods on common
-# sets, the mode without some observations.
+# Fitted models of non-Gaussian responses evaluated again at their parameters: standard errors of covariance parameters,
+# log-likelihoods on common sets, the mode without some observations.
 
 # Parameters, data in some order, settings and linear predictors of a fit, as laplace_at() takes them.
 laplace_again <- function(fit, order = fit$order) {
