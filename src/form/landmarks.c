@@ -164,6 +164,7 @@ static void fields(point_set *set, field_visitor *walk)
     walk->visit(walk, "subspace.inverse", &s->inverse, s->inverse_at[count] * sizeof(float));
     walk->visit(walk, "subspace.psi", &s->psi, s->psi_at[count] * sizeof(float));
     walk->visit(walk, "subspace.tail", &s->tail, columns * sizeof(float));
+    walk->visit(walk, "subspace.square", &s->square, columns * sizeof(float));
     walk->visit(walk, "subspace.stage_tail", &s->stage_tail, count * SUBSPACE_STAGES * sizeof(float));
     walk->visit(walk, "subspace.cell_noise", &s->cell_noise, count * sizeof(float));
     walk->visit(walk, "subspace.cell_rounding", &s->cell_rounding, count * sizeof(float));
@@ -692,7 +693,7 @@ static void screen(const form_sides *on, const block *b, const leaf *item, int a
         float noise = b->noise[members[i]];
         w->rows[i] = w->psi + (size_t)i * width;
         errors[i] = subspace_pair_error(space, cell, noise);
-        tails[i] = subspace_tail(space, cell, noise, found[i]);
+        tails[i] = subspace_tail(space, cell, noise, space_of(on->from)->square[b->column[members[i]]], found[i]);
     }
     if (count)
         screen_rows(w, on, b, cell, count, members, tails, errors, sink);

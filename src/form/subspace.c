@@ -11,8 +11,8 @@ void subspaces_free(subspaces *s)
 {
     void *held[] = {s->rank,  s->landmark,   s->inverse_at, s->psi_at,        s->ids,
                     s->x,     s->v,          s->scale,      s->inverse,       s->psi,
-                    s->tail,  s->stage_tail, s->cell_noise, s->cell_rounding, s->cell_most,
-                    s->coarse};
+                    s->tail,  s->square,     s->stage_tail, s->cell_noise,    s->cell_rounding,
+                    s->cell_most, s->coarse};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
     memset(s, 0, sizeof(*s));
@@ -27,7 +27,7 @@ typedef struct {
     const int *ids; /* of a cell, or of a part of one */
     int number;
     double *x, *v; /* these points as column panels */
-    double *scale; /* CELLS_MOST */
+    double *scale, *square; /* CELLS_MOST */
     double *rows;  /* CELLS_MOST x CELLS_MOST: correlations of some points with all */
     int count, row_of[CELLS_MOST]; /* how many; where the row of a point stands, -1 for none */
     double *tile;                  /* ROWS_AT_ONCE x SIMD_MAX_COLS */
@@ -40,7 +40,7 @@ typedef struct {
 
 static void builder_free(builder *b)
 {
-    void *held[] = {b->x, b->v, b->scale, b->rows, b->tile, b->factor, b->left, b->inverse};
+    void *held[] = {b->x, b->v, b->scale, b->square, b->rows, b->tile, b->factor, b->left, b->inverse};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
@@ -52,23 +52,29 @@ static int builder_new(int d, int m, builder *b)
     b->x = scratch_alloc(room * d, sizeof(double));
     b->v = scratch_alloc(room * m + 1, sizeof(double));
     b->scale = scratch_alloc(room, sizeof(double));
+    b->square = scratch_alloc(room, sizeof(double));
     b->rows = scratch_alloc(room * CELLS_MOST, sizeof(double));
     b->tile = scratch_alloc(ROWS_AT_ONCE * SIMD_MAX_COLS, sizeof(double));
     b->factor = scratch_alloc((size_t)SUBSPACE_RANK * CELLS_MOST, sizeof(double));
     b->left = scratch_alloc(CELLS_MOST, sizeof(double));
     b->inverse = scratch_alloc((size_t)SUBSPACE_RANK * SUBSPACE_RANK, sizeof(double));
-    return b->x && b->v && b->scale && b->rows && b->tile && b->factor && b->left && b->inverse;
+    return b->x && b->v && b->scale && b->square && b->rows && b->tile && b->factor && b->left && b->inverse;
 }
 
 /* Points that are close together, with no rows yet. */
-static void set_points(const metric_points *points, const int *ids, int number, builder *b)
+static void set_points(const kernel *kern, const metric_points *points, const int *ids, int number,
+                       builder *b)
 {
     b->ids = ids;
     b->number = number;
     simd->pack_rows(points->d, simd->cols, number, points->x, ids, b->x);
     simd->pack_rows(points->m, simd->cols, number, points->v, ids, b->v);
-    for (int i = 0; i < number; i++)
-        b->scale[i] = points->scale[ids[i]];
+    for (int i = 0; i < number; i++) {
+        double scale = points->scale[ids[i]], explained;
+        simd->dot_list(points->m, points->v + (size_t)ids[i] * points->m, points->v, ids + i, 1, &explained);
+        b->scale[i] = scale;
+        b->square[i] = fmin(fmax((kern->variance - explained) * scale * scale, 0.0), 1.0);
+    }
     memset(b->row_of, 0xff, sizeof(b->row_of));
     b->count = 0;
 }
@@ -122,8 +128,7 @@ static const double *row_of(const metric_points *points, const radial *rad, doub
 static int choose(const metric_points *points, const radial *rad, double ridge, builder *b)
 {
     int count = b->number;
-    for (int i = 0; i < count; i++)
-        b->left[i] = b->scale[i] > 0.0 ? 1.0 : 0.0;
+    memcpy(b->left, b->square, count * sizeof(double));
     for (int s = 0; s < SUBSPACE_RANK; s++) {
         int pivot = 0;
         for (int i = 1; i < count; i++)
@@ -139,7 +144,7 @@ static int choose(const metric_points *points, const radial *rad, double ridge, 
             b->stage_left[s / SIMD_WIDTH - 1] = b->left[pivot];
         double *row = b->factor + (size_t)s * CELLS_MOST;
         memcpy(row, row_of(points, rad, wanted, pivot, b), count * sizeof(double));
-        row[pivot] = 1.0 + ridge;
+        row[pivot] = b->square[pivot] + ridge;
         for (int r = 0; r < s; r++)
             simd->add_multiple(count, -b->factor[(size_t)r * CELLS_MOST + pivot],
                                b->factor + (size_t)r * CELLS_MOST, row);
@@ -194,7 +199,7 @@ static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found 
     float cell_tail = 0.0f;
     for (int i = 0; i < count; i++)
         most = fmax(most, s->noise[order->perm[first + i]]);
-    set_points(s->points, order->perm + first, count, b);
+    set_points(s->kern, s->points, order->perm + first, count, b);
     int rank = choose(s->points, rad, SUBSPACE_RANK * most * most + 1e-10, b);
     double spread = invert(rank, b);
     for (int r = 0; r < rank; r++) {
@@ -219,10 +224,13 @@ static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found 
         float *psi = out->psi + (size_t)(i / SCREEN_COLS) * rank * SCREEN_COLS + i % SCREEN_COLS;
         for (int r = 0; r < rank; r++)
             psi[r * SCREEN_COLS] = i < count ? (float)b->factor[(size_t)r * CELLS_MOST + i] : 0.0f;
-        float tail = 0.0f;
-        if (i < count && b->scale[i] > 0.0)
+        float tail = 0.0f, square = 0.0f;
+        if (i < count && b->scale[i] > 0.0) {
             tail = tail_of(s, c, spread, b->left[i], s->noise[order->perm[first + i]]);
+            square = (float)(b->square[i] * up);
+        }
         s->tail[(size_t)order->panel[c] * SCREEN_COLS + i] = tail;
+        s->square[(size_t)order->panel[c] * SCREEN_COLS + i] = square;
         cell_tail = fmaxf(cell_tail, tail);
     }
     s->coarse[c] = rank;
@@ -294,6 +302,7 @@ status subspaces_build(const kernel *kern, const metric_points *points, const ce
     s->inverse_at = scratch_alloc((size_t)count + 1, sizeof(size_t));
     s->psi_at = scratch_alloc((size_t)count + 1, sizeof(size_t));
     s->tail = scratch_alloc((size_t)order->panels * SCREEN_COLS, sizeof(float));
+    s->square = scratch_alloc((size_t)order->panels * SCREEN_COLS, sizeof(float));
     s->stage_tail = scratch_alloc((size_t)count * SUBSPACE_STAGES, sizeof(float));
     s->cell_noise = scratch_alloc(count, sizeof(float));
     s->cell_rounding = scratch_alloc(count, sizeof(float));
@@ -301,7 +310,7 @@ status subspaces_build(const kernel *kern, const metric_points *points, const ce
     s->coarse = scratch_alloc(count, sizeof(int));
     found *parts = scratch_zeros(count, sizeof(*parts));
     builder *scratch = scratch_zeros(threads, sizeof(*scratch));
-    ok = s->rank && s->landmark && s->inverse_at && s->psi_at && s->tail && s->stage_tail &&
+    ok = s->rank && s->landmark && s->inverse_at && s->psi_at && s->tail && s->square && s->stage_tail &&
          s->cell_noise && s->cell_rounding && s->cell_most && s->coarse && parts && scratch;
     for (int t = 0; t < threads && ok; t++)
         ok = builder_new(points->d, points->m, &scratch[t]);
@@ -342,7 +351,7 @@ double subspaces_sample_rank(const kernel *kern, const metric_points *points, co
     for (int c = step / 2 < order->count ? step / 2 : order->count / 2; c < order->count && ok;
          c += step, tried++) {
         int count = order->first[c + 1] - order->first[c], part = (count + parts - 1) / parts;
-        set_points(points, order->perm + order->first[c], part, &b);
+        set_points(kern, points, order->perm + order->first[c], part, &b);
         sum += choose(points, &rad, 1e-10, &b);
         number += part;
     }
@@ -369,7 +378,7 @@ double subspaces_near_rank(const kernel *kern, const metric_points *points, int 
         simd->distance_list(points->d, centre, points->x, ids, n, all);
         for (int i = 0; i < n; i++)
             kbest_push(&best, all[i], i);
-        set_points(points, near, number, &b);
+        set_points(kern, points, near, number, &b);
         sum += choose(points, &rad, 1e-10, &b);
     }
     builder_free(&b);

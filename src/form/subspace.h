@@ -62,7 +62,7 @@ typedef struct {
     double *x, *v, *scale; /* column panels of the landmarks, scale 0 for padding */
     float *inverse;        /* rank x subspace_width: the transpose of M^-1, row-major */
     float *psi;            /* panels of the cell x rank x SCREEN_COLS */
-    float *tail;           /* panels x SCREEN_COLS */
+    float *tail, *square;  /* panels x SCREEN_COLS; h, upwards */
     /* cells */
     float
         *stage_tail; /* cells x SUBSPACE_STAGES: the largest tail after each stage, or after all */
@@ -132,10 +132,10 @@ static inline float subspace_pair_error(const subspaces *s, int cell, float nois
     return 1.1f * error + noise * most;
 }
 
-/* The tail of a query, upwards, from its computed |psi|^2. */
-static inline float subspace_tail(const subspaces *s, int cell, float noise, float length)
+/* The tail of a query, upwards, from its h and its computed |psi|^2. */
+static inline float subspace_tail(const subspaces *s, int cell, float noise, float square, float length)
 {
-    float tail2 = 1.0001f - length + noise * noise + 2.0f * subspace_psi_error(s, cell, noise);
+    float tail2 = square + 0.0001f - length + noise * noise + 2.0f * subspace_psi_error(s, cell, noise);
     return tail2 > 0.0f ? sqrtf(tail2) : 0.0f;
 }
 
