@@ -68,6 +68,7 @@ typedef struct {
     double landmark_scale[SUBSPACE_RANK];
     float *value; /* SCREEN_ROWS x SCREEN_COLS */
     float least[BITSET_SIZE], must[BITSET_SIZE];
+    float length[BITSET_SIZE]; /* of the queries */
     /* balls; by query, which one it belongs to, and cosine and sine of the angle between them */
     int balls, ball_of[BITSET_SIZE];
     ball ball[BALLS];
@@ -164,11 +165,12 @@ static void fields(point_set *set, field_visitor *walk)
     walk->visit(walk, "subspace.inverse", &s->inverse, s->inverse_at[count] * sizeof(float));
     walk->visit(walk, "subspace.psi", &s->psi, s->psi_at[count] * sizeof(float));
     walk->visit(walk, "subspace.tail", &s->tail, columns * sizeof(float));
-    walk->visit(walk, "subspace.square", &s->square, columns * sizeof(float));
+    walk->visit(walk, "subspace.length", &s->length, columns * sizeof(float));
     walk->visit(walk, "subspace.stage_tail", &s->stage_tail, count * SUBSPACE_STAGES * sizeof(float));
     walk->visit(walk, "subspace.cell_noise", &s->cell_noise, count * sizeof(float));
     walk->visit(walk, "subspace.cell_rounding", &s->cell_rounding, count * sizeof(float));
     walk->visit(walk, "subspace.cell_most", &s->cell_most, count * sizeof(float));
+    walk->visit(walk, "subspace.cell_length", &s->cell_length, count * sizeof(float));
     walk->visit(walk, "cones.x", &k->x, axes * d * sizeof(double));
     walk->visit(walk, "cones.v", &k->v, axes * m * sizeof(double));
     walk->visit(walk, "cones.scale", &k->scale, axes * sizeof(double));
@@ -229,6 +231,7 @@ static void begin(const form_sides *on, const block *b, void *work)
         float *own = w->own + (size_t)q * width;
         for (int r = 0; r < rank; r++)
             own[r] = source[r * SCREEN_COLS];
+        w->length[q] = space->length[b->column[q]];
     }
     w->ready = 0;
 }
@@ -459,18 +462,19 @@ static uint32_t skim(const form_sides *on, const block *b, int cell, query_count
 static void set_limits(landmarks_work *w, const subspaces *space, const block *b, int cell, int to,
                        const span *own)
 {
-    float tail = subspace_stage_tail(space, cell, to), rounding = space->cell_rounding[cell],
-          most = space->cell_most[cell];
+    float length = space->cell_length[cell], tail = subspace_stage_tail(space, cell, to) / length,
+          rounding = space->cell_rounding[cell], most = space->cell_most[cell];
     simd_skip_cell skip = {
         .noise = space->cell_noise[cell],
         .rounding = rounding,
         .most = most,
         .dot = ldexpf(space->rank[cell] + 4, -23),
         .product = rounding + ldexpf(own->rank + 4, -24),
+        .length = length,
         .cosine = tail < 1.0f ? sqrtf(1.0f - tail * tail) * 0.99999f : 0.0f,
         .sine = tail < 1.0f ? tail : 1.0f,
     };
-    simd_skip queries = {b->tau, b->noise, own->tail, own->size, own->noisy};
+    simd_skip queries = {b->tau, b->noise, w->length, own->tail, own->size, own->noisy};
     simd->skip_limits(b->count, &queries, &skip, w->must, w->least);
 }
 
@@ -693,7 +697,7 @@ static void screen(const form_sides *on, const block *b, const leaf *item, int a
         float noise = b->noise[members[i]];
         w->rows[i] = w->psi + (size_t)i * width;
         errors[i] = subspace_pair_error(space, cell, noise);
-        tails[i] = subspace_tail(space, cell, noise, space_of(on->from)->square[b->column[members[i]]], found[i]);
+        tails[i] = subspace_tail(space, cell, noise, w->length[members[i]], found[i]);
     }
     if (count)
         screen_rows(w, on, b, cell, count, members, tails, errors, sink);

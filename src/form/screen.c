@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define NORM16 46000.0 /* norms that keep a sum of 16-bit products inside 32 bits */
-#define ERROR8 0.1     /* largest typical error of a correlation that 8 bits may have */
+#define ERROR8 0.05    /* largest typical error of a correlation that 8 bits may have */
 #define ERROR16 0.03   /* the same for 16 bits */
 #define SAMPLE_QUERIES 24
 #define SAMPLE_POINTS 512  /* at least, and at most twice as many, */

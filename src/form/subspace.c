@@ -11,8 +11,8 @@ void subspaces_free(subspaces *s)
 {
     void *held[] = {s->rank,  s->landmark,   s->inverse_at, s->psi_at,        s->ids,
                     s->x,     s->v,          s->scale,      s->inverse,       s->psi,
-                    s->tail,  s->square,     s->stage_tail, s->cell_noise,    s->cell_rounding,
-                    s->cell_most, s->coarse};
+                    s->tail,  s->length,     s->stage_tail, s->cell_noise,    s->cell_rounding,
+                    s->cell_most, s->cell_length, s->coarse};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
     memset(s, 0, sizeof(*s));
@@ -207,6 +207,7 @@ static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found 
         gather += noise * noise;
     }
     s->rank[c] = rank;
+    s->cell_length[c] = 1e-6f;
     s->cell_most[c] = (float)(most * up);
     s->cell_noise[c] = (float)(spread * sqrt(gather) * up);
     s->cell_rounding[c] = (float)((rank + 4) * unit * spread * sqrt(rank) * up);
@@ -224,14 +225,16 @@ static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found 
         float *psi = out->psi + (size_t)(i / SCREEN_COLS) * rank * SCREEN_COLS + i % SCREEN_COLS;
         for (int r = 0; r < rank; r++)
             psi[r * SCREEN_COLS] = i < count ? (float)b->factor[(size_t)r * CELLS_MOST + i] : 0.0f;
-        float tail = 0.0f, square = 0.0f;
+        float tail = 0.0f, length = 0.0f;
         if (i < count && b->scale[i] > 0.0) {
             tail = tail_of(s, c, spread, b->left[i], s->noise[order->perm[first + i]]);
-            square = (float)(b->square[i] * up);
+            double noise = s->noise[order->perm[first + i]];
+            length = (float)(sqrt(b->square[i] + noise * noise) * up);
         }
         s->tail[(size_t)order->panel[c] * SCREEN_COLS + i] = tail;
-        s->square[(size_t)order->panel[c] * SCREEN_COLS + i] = square;
+        s->length[(size_t)order->panel[c] * SCREEN_COLS + i] = length;
         cell_tail = fmaxf(cell_tail, tail);
+        s->cell_length[c] = fmaxf(s->cell_length[c], length);
     }
     s->coarse[c] = rank;
     for (int i = SUBSPACE_STAGES; i-- > 0;) {
@@ -302,16 +305,17 @@ status subspaces_build(const kernel *kern, const metric_points *points, const ce
     s->inverse_at = scratch_alloc((size_t)count + 1, sizeof(size_t));
     s->psi_at = scratch_alloc((size_t)count + 1, sizeof(size_t));
     s->tail = scratch_alloc((size_t)order->panels * SCREEN_COLS, sizeof(float));
-    s->square = scratch_alloc((size_t)order->panels * SCREEN_COLS, sizeof(float));
+    s->length = scratch_alloc((size_t)order->panels * SCREEN_COLS, sizeof(float));
     s->stage_tail = scratch_alloc((size_t)count * SUBSPACE_STAGES, sizeof(float));
     s->cell_noise = scratch_alloc(count, sizeof(float));
     s->cell_rounding = scratch_alloc(count, sizeof(float));
     s->cell_most = scratch_alloc(count, sizeof(float));
+    s->cell_length = scratch_alloc(count, sizeof(float));
     s->coarse = scratch_alloc(count, sizeof(int));
     found *parts = scratch_zeros(count, sizeof(*parts));
     builder *scratch = scratch_zeros(threads, sizeof(*scratch));
-    ok = s->rank && s->landmark && s->inverse_at && s->psi_at && s->tail && s->square && s->stage_tail &&
-         s->cell_noise && s->cell_rounding && s->cell_most && s->coarse && parts && scratch;
+    ok = s->rank && s->landmark && s->inverse_at && s->psi_at && s->tail && s->length && s->stage_tail &&
+         s->cell_noise && s->cell_rounding && s->cell_most && s->cell_length && s->coarse && parts && scratch;
     for (int t = 0; t < threads && ok; t++)
         ok = builder_new(points->d, points->m, &scratch[t]);
     pace slice = pace_over(mon, count, threads);
@@ -406,16 +410,4 @@ void subspaces_project(const subspaces *s, int cell, int from, int to, int count
         simd->multiply32(count, rows, next < rank ? next : rank, inverse + j, width, next - j,
                          psi + j);
     }
-}
-
-double subspace_upper(const subspaces *s, int cell, int to, float noise, float length)
-{
-    double tail = subspace_stage_tail(s, cell, to);
-    double reach = sqrt(length) * (1.0 + 1e-4) + subspace_psi_error(s, cell, noise);
-    double cosine = tail < 1.0 ? sqrt(1.0 - tail * tail) : 0.0;
-    if (reach >= cosine * (1.0 - 1e-5))
-        return 1.0;
-    double upper = reach * cosine + sqrt(1.0 - reach * reach) * tail +
-                   subspace_pair_error(s, cell, noise) + 1e-6;
-    return upper < 1.0 ? upper : 1.0;
 }

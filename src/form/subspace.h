@@ -62,13 +62,14 @@ typedef struct {
     double *x, *v, *scale; /* column panels of the landmarks, scale 0 for padding */
     float *inverse;        /* rank x subspace_width: the transpose of M^-1, row-major */
     float *psi;            /* panels of the cell x rank x SCREEN_COLS */
-    float *tail, *square;  /* panels x SCREEN_COLS; h, upwards */
+    float *tail, *length;  /* panels x SCREEN_COLS; |u|, upwards */
     /* cells */
     float
         *stage_tail; /* cells x SUBSPACE_STAGES: the largest tail after each stage, or after all */
     float *cell_noise;    /* spread gather */
     float *cell_rounding; /* rounding */
     float *cell_most;     /* the largest noise_x */
+    float *cell_length;   /* the largest |u| */
 } subspaces;
 
 status subspaces_build(const kernel *kern, const metric_points *points, const cells *order,
@@ -132,16 +133,12 @@ static inline float subspace_pair_error(const subspaces *s, int cell, float nois
     return 1.1f * error + noise * most;
 }
 
-/* The tail of a query, upwards, from its h and its computed |psi|^2. */
-static inline float subspace_tail(const subspaces *s, int cell, float noise, float square, float length)
+/* The tail of a query, upwards, from its length and its computed |psi|^2. */
+static inline float subspace_tail(const subspaces *s, int cell, float noise, float length, float psi2)
 {
-    float tail2 = square + 0.0001f - length + noise * noise + 2.0f * subspace_psi_error(s, cell, noise);
+    float tail2 = length * length + 1e-4f - psi2 + 2.0f * subspace_psi_error(s, cell, noise);
     return tail2 > 0.0f ? sqrtf(tail2) : 0.0f;
 }
-
-/* The subspace bound: upper >= |rho| of a query with all points of a cell, from its computed |psi|^2 in the span
- * of the first `to` landmarks. simd->skip_limits turns it around. */
-double subspace_upper(const subspaces *s, int cell, int to, float noise, float length);
 
 /* Coordinates `from` to `to` - 1 in the span of a cell's landmarks of `count` points, given by pointers and
  * their 1 / sqrt(p): psi (count x subspace_width). `room`, as large as psi, holds correlations with the

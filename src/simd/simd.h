@@ -92,16 +92,16 @@ typedef struct {
     float row_tail, base, slope, row_norm;
 } simd_interval_row;
 
-/* Queries of a block, for the bounds of subspace.h: threshold and noise; tail, |b|_1 and
+/* Queries of a block, for the bounds of subspace.h: threshold, noise and length; tail, |b|_1 and
  * sum_s noise_s |b_s| in the own cell. Whole vectors are read. */
 typedef struct {
-    const float *tau, *noise, *tail, *size, *noisy;
+    const float *tau, *noise, *length, *tail, *size, *noisy;
 } simd_skip;
 
-/* A cell: spread gather, rounding, largest noise, rounding of an inner product and of P b; cosine and
- * sine of its largest angle. */
+/* A cell: spread gather, rounding, largest noise, rounding of an inner product and of P b; the largest length;
+ * cosine and sine of what its largest tail is of that. */
 typedef struct {
-    float noise, rounding, most, dot, product, cosine, sine;
+    float noise, rounding, most, dot, product, length, cosine, sine;
 } simd_skip_cell;
 
 /* Queries of a panel: threshold, noise_q times the largest, 1 / gain, and cosine and sine of the angle with their span

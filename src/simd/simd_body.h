@@ -822,10 +822,12 @@ static void NAME(skip_limits)(int count, const simd_skip *queries, const simd_sk
         vf of_psi = more * FMA32(FSPLAT(cell->noise), noise, FSPLAT(cell->rounding));
         vf error = FMA32(noise, FSPLAT(cell->most),
                          FSPLAT(1.1f) * (of_psi + FSPLAT(cell->noise * cell->most + cell->dot)));
-        tau = tau - error;
+        vf length = FLOAD(queries->length + q);
+        tau = (tau - error) * FSPLAT(0.99999f) / (length * FSPLAT(cell->length));
         vs low = tau < one;
         tau = (vf)(((vs)tau & low) | ((vs)one & ~low));
-        vf reach = FSPLAT(cell->cosine) * tau - FSPLAT(cell->sine) * NAME(root32)(one - tau * tau) -
+        vf reach = length * (FSPLAT(cell->cosine) * tau -
+                             FSPLAT(cell->sine) * NAME(root32)(one - tau * tau)) -
                    of_psi - FSPLAT(1e-4f); /* for the rounding of this line */
         vs can = (tau > FSPLAT(cell->sine)) & (reach > zero);
         reach = (vf)((vs)reach & can);
