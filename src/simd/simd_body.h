@@ -1397,10 +1397,34 @@ static float NAME(reached_by)(const float *values, int count, int k, float low)
     return low;
 }
 
-static double NAME(select_step)(int count, int done, const double *factor, size_t stride,
-                                const double *weight, double scale, double pull,
-                                const double *least, double *row, double *c, double *left,
-                                double *score)
+#define NEARLY (1.0 - 0x1p-12) /* scores err by 2^-14, of two that are compared */
+#define TINY 1e-200            /* reciprocals of less may not be finite */
+
+static inline vd NAME(gather)(const double *values, const int *at)
+{
+#if VECTOR_BYTES == 64
+    return (vd)_mm512_i32gather_pd(_mm256_loadu_si256((const __m256i *)at), values, 8);
+#else
+    vd out;
+    for (int l = 0; l < LANES; l++)
+        out[l] = values[at[l]];
+    return out;
+#endif
+}
+
+static inline vd NAME(quotient)(vd a, vd b)
+{
+#if VECTOR_BYTES == 64
+    if (!_mm512_cmp_pd_mask((__m512d)b, _mm512_set1_pd(TINY), _CMP_NGE_UQ))
+        return a * (vd)_mm512_rcp14_pd((__m512d)b);
+#endif
+    return a / b;
+}
+
+static int NAME(select_step)(int count, int done, const double *factor, size_t stride,
+                             const double *weight, double scale, double pull, const double *least,
+                             const double *covariance, const int *place, double *row, double *c,
+                             double *left, double *score, int *near)
 {
     enum { WIDE = 4 };
     vd best = SPLAT(-1.0);
@@ -1408,7 +1432,7 @@ static double NAME(select_step)(int count, int done, const double *factor, size_
         int vectors = (count - first) / LANES < WIDE ? (count - first) / LANES : WIDE;
         vd sum[WIDE];
         for (int i = 0; i < vectors; i++)
-            sum[i] = LOAD(row + first + i * LANES);
+            sum[i] = NAME(gather)(covariance, place + first + i * LANES);
         const double *from = factor + first;
         if (vectors == WIDE) {
             for (int u = 0; u < done; u++, from += stride) {
@@ -1430,7 +1454,7 @@ static double NAME(select_step)(int count, int done, const double *factor, size_
             STORE(left + at, rest);
             STORE(c + at, cross);
             vi there = rest > LOAD(least + at);
-            vd worth = cross * cross / rest;
+            vd worth = NAME(quotient)(cross * cross, (vd)(((vi)rest & there) | ((vi)SPLAT(1.0) & ~there)));
             worth = (vd)(((vi)worth & there) | ((vi)SPLAT(-1.0) & ~there));
             STORE(score + at, worth);
             vi more = worth > best;
@@ -1440,8 +1464,24 @@ static double NAME(select_step)(int count, int done, const double *factor, size_
     double most = best[0];
     for (int l = 1; l < LANES; l++)
         most = best[l] > most ? best[l] : most;
-    return most;
+    int found = 0;
+    most *= NEARLY;
+    for (int j = 0; j < count && most >= 0.0; j += LANES) {
+#if VECTOR_BYTES == 64
+        uint32_t some = _mm512_cmp_pd_mask((__m512d)LOAD(score + j), _mm512_set1_pd(most), _CMP_GE_OQ);
+        for (; some; some &= some - 1)
+            near[found++] = j + __builtin_ctz(some);
+#else
+        for (int l = 0; l < LANES; l++)
+            if (score[j + l] >= most)
+                near[found++] = j + l;
+#endif
+    }
+    return found;
 }
+
+#undef NEARLY
+#undef TINY
 
 #include "simd/simd_lanes.h"
 
