@@ -1421,46 +1421,66 @@ static inline vd NAME(quotient)(vd a, vd b)
     return a / b;
 }
 
+/* The first half of a step for a constant number of vectors of candidates, up to 4, from `first` on. */
+static inline __attribute__((always_inline)) vd
+NAME(select_some)(int vectors, int first, int done, const double *factor, size_t stride,
+                  const double *weight, double scale, double pull, const double *least,
+                  const double *covariance, const int *place, double *row, double *c, double *left,
+                  double *score, vd best)
+{
+    vd sum[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < vectors; i++)
+        sum[i] = NAME(gather)(covariance, place + first + i * LANES);
+    const double *from = factor + first;
+    for (int u = 0; u < done; u++, from += stride) {
+        vd minus = SPLAT(-weight[u]);
+#pragma GCC unroll 4
+        for (int i = 0; i < vectors; i++)
+            sum[i] = FMA(minus, LOAD(from + i * LANES), sum[i]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < vectors; i++) {
+        int at = first + i * LANES;
+        vd value = sum[i] * SPLAT(scale), rest = FMA(-value, value, LOAD(left + at)),
+           cross = FMA(SPLAT(-pull), value, LOAD(c + at));
+        STORE(row + at, value);
+        STORE(left + at, rest);
+        STORE(c + at, cross);
+        vi there = rest > LOAD(least + at);
+        vd some = (vd)(((vi)rest & there) | ((vi)SPLAT(1.0) & ~there)),
+           worth = NAME(quotient)(cross * cross, some);
+        worth = (vd)(((vi)worth & there) | ((vi)SPLAT(-1.0) & ~there));
+        STORE(score + at, worth);
+        vi more = worth > best;
+        best = (vd)(((vi)worth & more) | ((vi)best & ~more));
+    }
+    return best;
+}
+
 static int NAME(select_step)(int count, int done, const double *factor, size_t stride,
                              const double *weight, double scale, double pull, const double *least,
                              const double *covariance, const int *place, double *row, double *c,
                              double *left, double *score, int *near)
 {
-    enum { WIDE = 4 };
+#define SOME(vectors)                                                                              \
+    best = NAME(select_some)(vectors, first, done, factor, stride, weight, scale, pull, least,     \
+                             covariance, place, row, c, left, score, best)
     vd best = SPLAT(-1.0);
-    for (int first = 0; first < count; first += WIDE * LANES) {
-        int vectors = (count - first) / LANES < WIDE ? (count - first) / LANES : WIDE;
-        vd sum[WIDE];
-        for (int i = 0; i < vectors; i++)
-            sum[i] = NAME(gather)(covariance, place + first + i * LANES);
-        const double *from = factor + first;
-        if (vectors == WIDE) {
-            for (int u = 0; u < done; u++, from += stride) {
-                vd minus = SPLAT(-weight[u]);
-#pragma GCC unroll 4
-                for (int i = 0; i < WIDE; i++)
-                    sum[i] = FMA(minus, LOAD(from + i * LANES), sum[i]);
-            }
-        } else {
-            for (int u = 0; u < done; u++, from += stride)
-                for (int i = 0; i < vectors; i++)
-                    sum[i] = FMA(SPLAT(-weight[u]), LOAD(from + i * LANES), sum[i]);
-        }
-        for (int i = 0; i < vectors; i++) {
-            int at = first + i * LANES;
-            vd value = sum[i] * SPLAT(scale), rest = FMA(-value, value, LOAD(left + at)),
-               cross = FMA(SPLAT(-pull), value, LOAD(c + at));
-            STORE(row + at, value);
-            STORE(left + at, rest);
-            STORE(c + at, cross);
-            vi there = rest > LOAD(least + at);
-            vd worth = NAME(quotient)(cross * cross, (vd)(((vi)rest & there) | ((vi)SPLAT(1.0) & ~there)));
-            worth = (vd)(((vi)worth & there) | ((vi)SPLAT(-1.0) & ~there));
-            STORE(score + at, worth);
-            vi more = worth > best;
-            best = (vd)(((vi)worth & more) | ((vi)best & ~more));
-        }
+    int first = 0;
+    for (; first + 4 * LANES <= count; first += 4 * LANES)
+        SOME(4);
+    switch ((count - first) / LANES) {
+    case 3:
+        SOME(3);
+        break;
+    case 2:
+        SOME(2);
+        break;
+    case 1:
+        SOME(1);
     }
+#undef SOME
     double most = best[0];
     for (int l = 1; l < LANES; l++)
         most = best[l] > most ? best[l] : most;
