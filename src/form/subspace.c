@@ -124,11 +124,12 @@ static const double *row_of(const metric_points *points, const radial *rad, doub
     return b->rows + (size_t)b->row_of[pivot] * CELLS_MOST;
 }
 
-/* Pivoted Cholesky factor of all their correlations; returns the rank. */
+/* Pivoted Cholesky factor of all their correlations; returns the rank, at least 1 where not all of them have vanished. */
 static int choose(const metric_points *points, const radial *rad, double ridge, builder *b)
 {
     int count = b->number;
-    memcpy(b->left, b->square, count * sizeof(double));
+    for (int i = 0; i < count; i++)
+        b->left[i] = b->scale[i] > 0.0 ? b->square[i] : -1.0;
     for (int s = 0; s < SUBSPACE_RANK; s++) {
         int pivot = 0;
         for (int i = 1; i < count; i++)
@@ -138,7 +139,7 @@ static int choose(const metric_points *points, const radial *rad, double ridge, 
                         : s < SUBSPACE_MANY ? SUBSPACE_TAIL
                                             : SUBSPACE_TAIL_MANY;
         wanted *= wanted;
-        if (b->left[pivot] <= wanted)
+        if (b->left[pivot] <= wanted && (s || b->left[pivot] < 0.0))
             return s;
         if (s && s % SIMD_WIDTH == 0)
             b->stage_left[s / SIMD_WIDTH - 1] = b->left[pivot];

@@ -6,8 +6,6 @@
 #include "form/subspace.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Costs in units of one double-precision product in the tiles of brute force, measured on one machine:
@@ -210,13 +208,11 @@ static status sample_cost(const query_task *task, int eager, sampled *seen, inde
     if (outcome.code)
         return outcome;
     index->cost = counted_cost(task, index, &c, queries);
-    if (getenv("DBG")) fprintf(stderr, "n %zu %s sample cost %g (%g queries) screened %g corr %g brute %g\n", task->points->n, index->form->name, index->cost, queries, c.screened/queries, c.correlations/queries, brute_cost(task));
     if (index->form == &form_landmarks &&
         index->cost < (eager ? SPARSE_EAGER : SPARSE) * brute_cost(task)) {
         outcome = sample_search(task, index, 0, seen, &c, &queries);
         if (!outcome.code)
             index->cost = counted_cost(task, index, &c, queries);
-    if (getenv("DBG")) fprintf(stderr, "n %zu %s sample cost %g (%g queries) screened %g corr %g\n", task->points->n, index->form->name, index->cost, queries, c.screened/queries, c.correlations/queries);
     }
     return outcome;
 }
@@ -346,7 +342,6 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     if (outcome.code)
         goto done;
     /* asked for by name, the level engine may lose a little: what it counts is then what it does */
-    if (getenv("DBG")) fprintf(stderr, "n %zu settled %s cost %g\n", task->points->n, index.form ? index.form->name : "none", index.cost);
     int dense = index.cost > (choose ? 0.85 : 2.0) * brute_cost(task) + (choose ? 0.0 : COST_QUERY);
     indexed.index = &index;
     int one_by_one = strcmp(method, "best_first") == 0,
