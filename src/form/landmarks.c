@@ -2,7 +2,8 @@
  *
  * Cells are asked in three steps, each for what the one before has left.
  *   skim   queries around a landmark of their cell, and all that they may still want, lie within an angle of it: a ball. Cells
- *          lie in balls too (cones.h), and two balls that are too far apart have nothing for each other
+ *          lie in balls too (cones.h), and two balls that are too far apart have nothing for each other. Angles are those of
+ *          points with their noise, which are unit vectors
  *   prune  the landmarks of the queries' cell and those of another give |P b|, coarse ones before all: first for balls, with
  *          the span of the cell's landmarks in place of its axis, then for single queries
  *   screen a query is projected on the landmarks of a cell, some at a time while it is not done with it, and intervals are
@@ -316,7 +317,7 @@ static void set_balls(landmarks_work *w, const point_set *from, const block *b)
     float psi[SUBSPACE_RANK * SIMD_WIDTH] = {0.0f}, tails[BALLS];
     int count = gather_landmarks(from, cell, psi, tails);
     w->balls = 0;
-    if (!count) /* nor are there active queries */
+    if (!count) /* all points have vanished: nor are there active queries */
         return;
     for (int c = 0; c < count; c++)
         w->ball[c] = (ball){.landmark = c, .noise = space->noise[space->ids[space->landmark[cell] + c]]};
@@ -365,7 +366,9 @@ static void draw_balls(landmarks_work *w, const form_sides *on, const block *b)
 }
 
 /* The angle bound of two balls. Which balls of queries reach the points within an angle, given by cosine and sine, of an axis
- * or a space: near[c] is at least the cosine of the angle between it and the landmark of ball c. */
+ * or a space: near[c] is at least the cosine of the angle between it and the landmark of ball c. Of a space, the length of the
+ * landmark's projection, without its noise, will do, and the sine is that of tails: by the subspace bound, all lengths
+ * taken for 1, no |rho| of the landmark and the points exceeds the cosine of the difference of the two angles. */
 static uint32_t balls_reaching(const landmarks_work *w, const float *near, float cosine, float sine)
 {
     uint32_t reach = 0;

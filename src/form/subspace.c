@@ -27,7 +27,7 @@ typedef struct {
     const int *ids; /* of a cell, or of a part of one */
     int number;
     double *x, *v; /* these points as column panels */
-    double *scale, *square; /* CELLS_MOST */
+    double *scale, *square; /* CELLS_MOST: 1 / sqrt(p), |u|^2 */
     double *rows;  /* CELLS_MOST x CELLS_MOST: correlations of some points with all */
     int count, row_of[CELLS_MOST]; /* how many; where the row of a point stands, -1 for none */
     double *tile;                  /* ROWS_AT_ONCE x SIMD_MAX_COLS */
