@@ -17,7 +17,10 @@ c_layers <- list(
     c("answers", "index"), "query", c("brute", "distinct", "level"), c("best_first", "candidates", "frontier", "mutual")
   ),
   select = list("select"),
-  vif = list(c("products", "slopes"), c("batch", "information"), c("laplace", "likelihood", "vif"), "predict"),
+  vif = list(
+    c("products", "slopes"), c("batch", "information"), c("evaluation", "laplace"), c("passes", "mean", "derivatives"),
+    c("likelihood", "steps", "vif"), "predict"
+  ),
   r = list(c("entry", "glue"), "known", "problem", c("gp", "laplace", "search", "select", "shard", "tree", "vif")),
   . = list("init") # R CMD check wants a source file in src/ itself
 )

@@ -2,7 +2,8 @@
  *
  * Cells are asked in three steps, each for what the one before has left.
  *   skim   queries around a landmark of their cell, and all that they may still want, lie within an angle of it: a ball. Cells
- *          lie in balls too (cones.h), and two balls that are too far apart have nothing for each other
+ *          lie in balls too (cones.h), and two balls that are too far apart have nothing for each other. Angles are those of
+ *          points with their noise, which are unit vectors
  *   prune  the landmarks of the queries' cell and those of another give |P b|, coarse ones before all: first for balls, with
  *          the span of the cell's landmarks in place of its axis, then for single queries
  *   screen a query is projected on the landmarks of a cell, some at a time while it is not done with it, and intervals are
@@ -68,6 +69,7 @@ typedef struct {
     double landmark_scale[SUBSPACE_RANK];
     float *value; /* SCREEN_ROWS x SCREEN_COLS */
     float least[BITSET_SIZE], must[BITSET_SIZE];
+    float length[BITSET_SIZE]; /* of the queries */
     /* balls; by query, which one it belongs to, and cosine and sine of the angle between them */
     int balls, ball_of[BITSET_SIZE];
     ball ball[BALLS];
@@ -164,10 +166,12 @@ static void fields(point_set *set, field_visitor *walk)
     walk->visit(walk, "subspace.inverse", &s->inverse, s->inverse_at[count] * sizeof(float));
     walk->visit(walk, "subspace.psi", &s->psi, s->psi_at[count] * sizeof(float));
     walk->visit(walk, "subspace.tail", &s->tail, columns * sizeof(float));
+    walk->visit(walk, "subspace.length", &s->length, columns * sizeof(float));
     walk->visit(walk, "subspace.stage_tail", &s->stage_tail, count * SUBSPACE_STAGES * sizeof(float));
     walk->visit(walk, "subspace.cell_noise", &s->cell_noise, count * sizeof(float));
     walk->visit(walk, "subspace.cell_rounding", &s->cell_rounding, count * sizeof(float));
     walk->visit(walk, "subspace.cell_most", &s->cell_most, count * sizeof(float));
+    walk->visit(walk, "subspace.cell_length", &s->cell_length, count * sizeof(float));
     walk->visit(walk, "cones.x", &k->x, axes * d * sizeof(double));
     walk->visit(walk, "cones.v", &k->v, axes * m * sizeof(double));
     walk->visit(walk, "cones.scale", &k->scale, axes * sizeof(double));
@@ -228,6 +232,7 @@ static void begin(const form_sides *on, const block *b, void *work)
         float *own = w->own + (size_t)q * width;
         for (int r = 0; r < rank; r++)
             own[r] = source[r * SCREEN_COLS];
+        w->length[q] = space->length[b->column[q]];
     }
     w->ready = 0;
 }
@@ -312,7 +317,7 @@ static void set_balls(landmarks_work *w, const point_set *from, const block *b)
     float psi[SUBSPACE_RANK * SIMD_WIDTH] = {0.0f}, tails[BALLS];
     int count = gather_landmarks(from, cell, psi, tails);
     w->balls = 0;
-    if (!count) /* nor are there active queries */
+    if (!count) /* all points have vanished: nor are there active queries */
         return;
     for (int c = 0; c < count; c++)
         w->ball[c] = (ball){.landmark = c, .noise = space->noise[space->ids[space->landmark[cell] + c]]};
@@ -361,7 +366,9 @@ static void draw_balls(landmarks_work *w, const form_sides *on, const block *b)
 }
 
 /* The angle bound of two balls. Which balls of queries reach the points within an angle, given by cosine and sine, of an axis
- * or a space: near[c] is at least the cosine of the angle between it and the landmark of ball c. */
+ * or a space: near[c] is at least the cosine of the angle between it and the landmark of ball c. Of a space, the length of the
+ * landmark's projection, without its noise, will do, and the sine is that of tails: by the subspace bound, all lengths
+ * taken for 1, no |rho| of the landmark and the points exceeds the cosine of the difference of the two angles. */
 static uint32_t balls_reaching(const landmarks_work *w, const float *near, float cosine, float sine)
 {
     uint32_t reach = 0;
@@ -458,18 +465,19 @@ static uint32_t skim(const form_sides *on, const block *b, int cell, query_count
 static void set_limits(landmarks_work *w, const subspaces *space, const block *b, int cell, int to,
                        const span *own)
 {
-    float tail = subspace_stage_tail(space, cell, to), rounding = space->cell_rounding[cell],
-          most = space->cell_most[cell];
+    float length = space->cell_length[cell], tail = subspace_stage_tail(space, cell, to) / length,
+          rounding = space->cell_rounding[cell], most = space->cell_most[cell];
     simd_skip_cell skip = {
         .noise = space->cell_noise[cell],
         .rounding = rounding,
         .most = most,
         .dot = ldexpf(space->rank[cell] + 4, -23),
         .product = rounding + ldexpf(own->rank + 4, -24),
+        .length = length,
         .cosine = tail < 1.0f ? sqrtf(1.0f - tail * tail) * 0.99999f : 0.0f,
         .sine = tail < 1.0f ? tail : 1.0f,
     };
-    simd_skip queries = {b->tau, b->noise, own->tail, own->size, own->noisy};
+    simd_skip queries = {b->tau, b->noise, w->length, own->tail, own->size, own->noisy};
     simd->skip_limits(b->count, &queries, &skip, w->must, w->least);
 }
 
@@ -692,7 +700,7 @@ static void screen(const form_sides *on, const block *b, const leaf *item, int a
         float noise = b->noise[members[i]];
         w->rows[i] = w->psi + (size_t)i * width;
         errors[i] = subspace_pair_error(space, cell, noise);
-        tails[i] = subspace_tail(space, cell, noise, found[i]);
+        tails[i] = subspace_tail(space, cell, noise, w->length[members[i]], found[i]);
     }
     if (count)
         screen_rows(w, on, b, cell, count, members, tails, errors, sink);

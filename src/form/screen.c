@@ -9,9 +9,10 @@
 #include <string.h>
 
 #define NORM16 46000.0 /* norms that keep a sum of 16-bit products inside 32 bits */
-#define ERROR8 0.1     /* largest typical error of a correlation that 8 bits may have */
 #define ERROR16 0.03   /* the same for 16 bits */
 #define SAMPLE_QUERIES 24
+#define SAMPLE_K 60        /* neighbours that are wanted, where that is not known yet */
+#define REFINED_PAYS 0.06  /* of all pairs: where 8 bits leave more to 16, these come first */
 #define SAMPLE_POINTS 512  /* at least, and at most twice as many, */
 #define SAMPLE_DEPTH 2     /* so that as many neighbours of a query are among them */
 #define SAMPLE_HOPELESS 32 /* one of so many points is too much to be left of them */
@@ -161,20 +162,6 @@ static void build_cell(screen *s, int c, double *f, int16_t *integers)
     }
 }
 
-static int bits8_suffice(const screen *s, double *f, int16_t *integers)
-{
-    int rough = 0, tried = 0;
-    size_t n = s->points->n, stride = n / 97 + 1;
-    for (size_t i = 0; i < n; i += stride, tried++) {
-        double rounded[3];
-        point_features(s, i, f);
-        rotate(s->width, f);
-        round_features(s->width, 8, f, integers, rounded);
-        rough += 2.0 * rounded[1] * rounded[2] > ERROR8;
-    }
-    return 2 * rough <= tried;
-}
-
 int screen_is_fine(const metric_source *source, const metric_points *points)
 {
     /* |f|^2 is about s2 / p, the step |f| / NORM16, and the error of a product 0.6 |f| step m^(1/2) */
@@ -282,7 +269,7 @@ status screen_sample(const metric_source *source, const metric_points *points, i
     *out = (screen_outlook){.bits = 16, .hopeless = 1.0};
     if (ok && part.count) {
         radial_pieces pieces;
-        double ratio[2], served = 0.0, rough = 0.0, left[2] = {0.0}, reached[2],
+        double ratio[2], served = 0.0, left[2] = {0.0}, reached[2],
                          share = (double)part.count / (double)points->n;
         int halved = points->d / 2,
             early = halved < 1              ? 1
@@ -295,16 +282,15 @@ status screen_sample(const metric_source *source, const metric_points *points, i
             int own = (int)((q + 0.5) * part.count / SAMPLE_QUERIES);
             sample_query(source, points, &part, own, rank, pieces.error + SAMPLE_COARSE, ratio,
                          reached);
-            rough += 2.0 * ratio[0] * part.size[own] * part.size[own] > ERROR8;
             if (SAMPLE_HOPELESS * (reached[1] - rank) > part.count)
                 continue;
             served++;
             left[0] += reached[0];
             left[1] += reached[1];
         }
-        out->bits = simd->dot_tile8 && 2 * rough <= SAMPLE_QUERIES ? 8 : 16;
         out->hopeless = 1.0 - served / SAMPLE_QUERIES;
         if (served > 0.0) {
+            out->bits = simd->dot_tile8 && left[0] <= REFINED_PAYS * served * part.count ? 8 : 16;
             out->refined = out->bits == 8 ? left[0] / served / share : 0.0;
             out->left = k + fmax(left[1] / served - rank, 0.0) / share;
         }
@@ -366,7 +352,14 @@ status screen_build(const metric_source *source, const metric_points *points, co
     result = special_features(source, s);
     if (result.code)
         goto done;
-    s->bits = bits ? bits : simd->dot_tile8 && bits8_suffice(s, f, integers) ? 8 : 16;
+    s->bits = bits;
+    if (!bits) {
+        screen_outlook sight;
+        result = screen_sample(source, points, SAMPLE_K, &sight);
+        if (result.code)
+            goto done;
+        s->bits = sight.bits;
+    }
     s->steps = s->width / (s->bits == 8 ? 4 : 2);
     s->fine_width = s->bits == 8 ? (s->width + 31) / 32 * 32 : 0;
     s->shape = scratch_alloc(1, sizeof(*s->shape));

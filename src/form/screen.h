@@ -65,8 +65,8 @@ typedef struct {
 status screen_sample(const metric_source *source, const metric_points *points, int k,
                      screen_outlook *out);
 
-/* `bits` 0 chooses: 8 where the instruction set has them and their error is small on a sample of the
- * points, else 16. A screen of queries is built with the bits of the candidates'. */
+/* `bits` 0 chooses: 8 where the instruction set has them and they leave few pairs on a sample of the points,
+ * else 16. A screen of queries is built with the bits of the candidates'. */
 status screen_build(const metric_source *source, const metric_points *points, const cells *order,
                     const specials *special, const frames *frame, int bits, int threads,
                     const monitor *mon, screen *out);

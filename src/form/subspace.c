@@ -11,8 +11,8 @@ void subspaces_free(subspaces *s)
 {
     void *held[] = {s->rank,  s->landmark,   s->inverse_at, s->psi_at,        s->ids,
                     s->x,     s->v,          s->scale,      s->inverse,       s->psi,
-                    s->tail,  s->stage_tail, s->cell_noise, s->cell_rounding, s->cell_most,
-                    s->coarse};
+                    s->tail,  s->length,     s->stage_tail, s->cell_noise,    s->cell_rounding,
+                    s->cell_most, s->cell_length, s->coarse};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
     memset(s, 0, sizeof(*s));
@@ -27,7 +27,7 @@ typedef struct {
     const int *ids; /* of a cell, or of a part of one */
     int number;
     double *x, *v; /* these points as column panels */
-    double *scale; /* CELLS_MOST */
+    double *scale, *square; /* CELLS_MOST: 1 / sqrt(p), |u|^2 */
     double *rows;  /* CELLS_MOST x CELLS_MOST: correlations of some points with all */
     int count, row_of[CELLS_MOST]; /* how many; where the row of a point stands, -1 for none */
     double *tile;                  /* ROWS_AT_ONCE x SIMD_MAX_COLS */
@@ -40,7 +40,7 @@ typedef struct {
 
 static void builder_free(builder *b)
 {
-    void *held[] = {b->x, b->v, b->scale, b->rows, b->tile, b->factor, b->left, b->inverse};
+    void *held[] = {b->x, b->v, b->scale, b->square, b->rows, b->tile, b->factor, b->left, b->inverse};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
@@ -52,23 +52,29 @@ static int builder_new(int d, int m, builder *b)
     b->x = scratch_alloc(room * d, sizeof(double));
     b->v = scratch_alloc(room * m + 1, sizeof(double));
     b->scale = scratch_alloc(room, sizeof(double));
+    b->square = scratch_alloc(room, sizeof(double));
     b->rows = scratch_alloc(room * CELLS_MOST, sizeof(double));
     b->tile = scratch_alloc(ROWS_AT_ONCE * SIMD_MAX_COLS, sizeof(double));
     b->factor = scratch_alloc((size_t)SUBSPACE_RANK * CELLS_MOST, sizeof(double));
     b->left = scratch_alloc(CELLS_MOST, sizeof(double));
     b->inverse = scratch_alloc((size_t)SUBSPACE_RANK * SUBSPACE_RANK, sizeof(double));
-    return b->x && b->v && b->scale && b->rows && b->tile && b->factor && b->left && b->inverse;
+    return b->x && b->v && b->scale && b->square && b->rows && b->tile && b->factor && b->left && b->inverse;
 }
 
 /* Points that are close together, with no rows yet. */
-static void set_points(const metric_points *points, const int *ids, int number, builder *b)
+static void set_points(const kernel *kern, const metric_points *points, const int *ids, int number,
+                       builder *b)
 {
     b->ids = ids;
     b->number = number;
     simd->pack_rows(points->d, simd->cols, number, points->x, ids, b->x);
     simd->pack_rows(points->m, simd->cols, number, points->v, ids, b->v);
-    for (int i = 0; i < number; i++)
-        b->scale[i] = points->scale[ids[i]];
+    for (int i = 0; i < number; i++) {
+        double scale = points->scale[ids[i]], explained;
+        simd->dot_list(points->m, points->v + (size_t)ids[i] * points->m, points->v, ids + i, 1, &explained);
+        b->scale[i] = scale;
+        b->square[i] = fmin(fmax((kern->variance - explained) * scale * scale, 0.0), 1.0);
+    }
     memset(b->row_of, 0xff, sizeof(b->row_of));
     b->count = 0;
 }
@@ -118,12 +124,12 @@ static const double *row_of(const metric_points *points, const radial *rad, doub
     return b->rows + (size_t)b->row_of[pivot] * CELLS_MOST;
 }
 
-/* Pivoted Cholesky factor of all their correlations; returns the rank. */
+/* Pivoted Cholesky factor of all their correlations; returns the rank, at least 1 where not all of them have vanished. */
 static int choose(const metric_points *points, const radial *rad, double ridge, builder *b)
 {
     int count = b->number;
     for (int i = 0; i < count; i++)
-        b->left[i] = b->scale[i] > 0.0 ? 1.0 : 0.0;
+        b->left[i] = b->scale[i] > 0.0 ? b->square[i] : -1.0;
     for (int s = 0; s < SUBSPACE_RANK; s++) {
         int pivot = 0;
         for (int i = 1; i < count; i++)
@@ -133,13 +139,13 @@ static int choose(const metric_points *points, const radial *rad, double ridge, 
                         : s < SUBSPACE_MANY ? SUBSPACE_TAIL
                                             : SUBSPACE_TAIL_MANY;
         wanted *= wanted;
-        if (b->left[pivot] <= wanted)
+        if (b->left[pivot] <= wanted && (s || b->left[pivot] < 0.0))
             return s;
         if (s && s % SIMD_WIDTH == 0)
             b->stage_left[s / SIMD_WIDTH - 1] = b->left[pivot];
         double *row = b->factor + (size_t)s * CELLS_MOST;
         memcpy(row, row_of(points, rad, wanted, pivot, b), count * sizeof(double));
-        row[pivot] = 1.0 + ridge;
+        row[pivot] = b->square[pivot] + ridge;
         for (int r = 0; r < s; r++)
             simd->add_multiple(count, -b->factor[(size_t)r * CELLS_MOST + pivot],
                                b->factor + (size_t)r * CELLS_MOST, row);
@@ -194,7 +200,7 @@ static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found 
     float cell_tail = 0.0f;
     for (int i = 0; i < count; i++)
         most = fmax(most, s->noise[order->perm[first + i]]);
-    set_points(s->points, order->perm + first, count, b);
+    set_points(s->kern, s->points, order->perm + first, count, b);
     int rank = choose(s->points, rad, SUBSPACE_RANK * most * most + 1e-10, b);
     double spread = invert(rank, b);
     for (int r = 0; r < rank; r++) {
@@ -202,6 +208,7 @@ static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found 
         gather += noise * noise;
     }
     s->rank[c] = rank;
+    s->cell_length[c] = 1e-6f;
     s->cell_most[c] = (float)(most * up);
     s->cell_noise[c] = (float)(spread * sqrt(gather) * up);
     s->cell_rounding[c] = (float)((rank + 4) * unit * spread * sqrt(rank) * up);
@@ -219,11 +226,16 @@ static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found 
         float *psi = out->psi + (size_t)(i / SCREEN_COLS) * rank * SCREEN_COLS + i % SCREEN_COLS;
         for (int r = 0; r < rank; r++)
             psi[r * SCREEN_COLS] = i < count ? (float)b->factor[(size_t)r * CELLS_MOST + i] : 0.0f;
-        float tail = 0.0f;
-        if (i < count && b->scale[i] > 0.0)
+        float tail = 0.0f, length = 0.0f;
+        if (i < count && b->scale[i] > 0.0) {
             tail = tail_of(s, c, spread, b->left[i], s->noise[order->perm[first + i]]);
+            double noise = s->noise[order->perm[first + i]];
+            length = (float)(sqrt(b->square[i] + noise * noise) * up);
+        }
         s->tail[(size_t)order->panel[c] * SCREEN_COLS + i] = tail;
+        s->length[(size_t)order->panel[c] * SCREEN_COLS + i] = length;
         cell_tail = fmaxf(cell_tail, tail);
+        s->cell_length[c] = fmaxf(s->cell_length[c], length);
     }
     s->coarse[c] = rank;
     for (int i = SUBSPACE_STAGES; i-- > 0;) {
@@ -294,15 +306,17 @@ status subspaces_build(const kernel *kern, const metric_points *points, const ce
     s->inverse_at = scratch_alloc((size_t)count + 1, sizeof(size_t));
     s->psi_at = scratch_alloc((size_t)count + 1, sizeof(size_t));
     s->tail = scratch_alloc((size_t)order->panels * SCREEN_COLS, sizeof(float));
+    s->length = scratch_alloc((size_t)order->panels * SCREEN_COLS, sizeof(float));
     s->stage_tail = scratch_alloc((size_t)count * SUBSPACE_STAGES, sizeof(float));
     s->cell_noise = scratch_alloc(count, sizeof(float));
     s->cell_rounding = scratch_alloc(count, sizeof(float));
     s->cell_most = scratch_alloc(count, sizeof(float));
+    s->cell_length = scratch_alloc(count, sizeof(float));
     s->coarse = scratch_alloc(count, sizeof(int));
     found *parts = scratch_zeros(count, sizeof(*parts));
     builder *scratch = scratch_zeros(threads, sizeof(*scratch));
-    ok = s->rank && s->landmark && s->inverse_at && s->psi_at && s->tail && s->stage_tail &&
-         s->cell_noise && s->cell_rounding && s->cell_most && s->coarse && parts && scratch;
+    ok = s->rank && s->landmark && s->inverse_at && s->psi_at && s->tail && s->length && s->stage_tail &&
+         s->cell_noise && s->cell_rounding && s->cell_most && s->cell_length && s->coarse && parts && scratch;
     for (int t = 0; t < threads && ok; t++)
         ok = builder_new(points->d, points->m, &scratch[t]);
     pace slice = pace_over(mon, count, threads);
@@ -342,7 +356,7 @@ double subspaces_sample_rank(const kernel *kern, const metric_points *points, co
     for (int c = step / 2 < order->count ? step / 2 : order->count / 2; c < order->count && ok;
          c += step, tried++) {
         int count = order->first[c + 1] - order->first[c], part = (count + parts - 1) / parts;
-        set_points(points, order->perm + order->first[c], part, &b);
+        set_points(kern, points, order->perm + order->first[c], part, &b);
         sum += choose(points, &rad, 1e-10, &b);
         number += part;
     }
@@ -369,7 +383,7 @@ double subspaces_near_rank(const kernel *kern, const metric_points *points, int 
         simd->distance_list(points->d, centre, points->x, ids, n, all);
         for (int i = 0; i < n; i++)
             kbest_push(&best, all[i], i);
-        set_points(points, near, number, &b);
+        set_points(kern, points, near, number, &b);
         sum += choose(points, &rad, 1e-10, &b);
     }
     builder_free(&b);
@@ -397,16 +411,4 @@ void subspaces_project(const subspaces *s, int cell, int from, int to, int count
         simd->multiply32(count, rows, next < rank ? next : rank, inverse + j, width, next - j,
                          psi + j);
     }
-}
-
-double subspace_upper(const subspaces *s, int cell, int to, float noise, float length)
-{
-    double tail = subspace_stage_tail(s, cell, to);
-    double reach = sqrt(length) * (1.0 + 1e-4) + subspace_psi_error(s, cell, noise);
-    double cosine = tail < 1.0 ? sqrt(1.0 - tail * tail) : 0.0;
-    if (reach >= cosine * (1.0 - 1e-5))
-        return 1.0;
-    double upper = reach * cosine + sqrt(1.0 - reach * reach) * tail +
-                   subspace_pair_error(s, cell, noise) + 1e-6;
-    return upper < 1.0 ? upper : 1.0;
 }

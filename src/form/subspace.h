@@ -1,23 +1,28 @@
 /* Subspaces: what a few landmarks of a cell say of correlations with all of its points.
  *
- * Correlations are inner products of unit vectors in the Hilbert space of the process. With landmarks
- * S among the points of a cell, C = rho(S, S) + ridge I = M M' and, for any point x,
- *     psi_x = M^-1 rho(S, x),        tail_x^2 = 1 - |psi_x|^2,
- * the Schur complement of C is positive semidefinite, so for every pair
+ * Noise of a point is its own, so between different points rho is an inner product of what the points have without their
+ * noise: vectors u_x of the Hilbert space of the residual process, divided by sqrt(p_x), of the length
+ *     |u_x|^2 = r_xx / p_x <= 1,
+ * 1 where there is no noise. With landmarks S among the points of a cell, C = (u_s . u_t) + ridge I = M M' and, for any
+ * point x,
+ *     psi_x = M^-1 rho(S, x),        tail_x^2 = |u_x|^2 - |psi_x|^2
+ * (a landmark's product with itself is its |u|^2), the Schur complement of C is positive semidefinite, so for every pair
  *     |rho(q, y) - psi_q . psi_y| <= tail_q tail_y:
  * psi are coordinates in the span of S, tail the distance from it. Landmarks are pivots of a Cholesky
- * factorisation of all correlations of the cell, taken until every tail is small. In few
- * dimensions a cell of 256 points needs 10 to 50, and neighbouring points have small tails however
- * far from an inducing input they are. (Williams and Seeger, 2001, for one global set of landmarks.)
+ * factorisation of all products of the cell, taken until every tail is small; one at least, unless all points
+ * have vanished. In few dimensions a cell of 256 points needs 10 to 50, fewer where there is noise, and
+ * neighbouring points have small tails however far from an inducing input they are. (Williams and Seeger, 2001, for one
+ * global set of landmarks.)
  *
- * Subspace bound. Let alpha be the angle of q to the span, cos(alpha) = |psi_q|, and beta the largest
- * angle of a point of the cell, sin(beta) = tail. Then for all its points
- *     |rho(q, y)| <= cos(max(0, alpha - beta)):
- * the angle bound of a metric tree with a space in place of its pivot. A far query is nearly orthogonal
- * to all landmarks together, which a single pivot cannot tell.
+ * Subspace bound. For all points y of a cell, with |u_y| <= H and tail_y <= t, by Cauchy and Schwarz in the span and outside
+ *     |rho(q, y)| <= |psi_q| (H^2 - t^2)^(1/2) + (|u_q|^2 - |psi_q|^2)^(1/2) t
+ *                  = |u_q| H cos(max(0, alpha - beta)),     cos(alpha) = |psi_q| / |u_q|,  sin(beta) = t / H:
+ * the angle bound of a metric tree with a space in place of its pivot. (The sum grows with t up to t = H sin(alpha), so that it
+ * holds for points of smaller tails.) A far query is nearly orthogonal to all landmarks together, which a single pivot
+ * cannot tell. Any larger numbers may stand for lengths, 1 for all of them.
  *
- * Bound from cell to cell. With landmarks T of the cell of q and b = M_T^-T psi_q, the point q is
- * sum_s b_s s + e with |e| <= its own tail, so
+ * Bound from cell to cell. With landmarks T of the cell of q and b = M_T^-T psi_q, u_q is
+ * sum_s b_s u_s + e with |e| <= its own tail, so
  *     |psi_q| <= |P b| + tail_q,     P = M^-1 rho(S, T),
  * |S| |T| correlations for all queries of a cell together.
  *
@@ -26,12 +31,12 @@
  * stages, a few landmarks at a time, and from cell to cell some 16 or 32 coarse landmarks finish
  * most of what can be finished.
  *
- * Rounding. Computed correlations are those of a process up to noise_x noise_y (bounds.h). With
- * spread = ||M^-1||_F and gather = (sum_S noise_s^2)^(1/2), u = 2^-24:
- * - the ridge is at least gather^2, so that C is not below the true correlations of S;
+ * Rounding. Computed correlations are those of a process up to noise_x noise_y (bounds.h; that noise is of
+ * arithmetic), and so are squared lengths. With spread = ||M^-1||_F and gather = (sum_S noise_s^2)^(1/2), u = 2^-24:
+ * - the ridge is at least gather^2, so that C is not below the true products of S;
  * - psi_x errs by at most spread gather noise_x from noise, and, as M^-1 and the products are in single
  *   precision and |rho(S, x)| <= sqrt(rank), by at most rounding = (rank + 4) u spread sqrt(rank);
- * - a tail is stored as (1 + noise_x^2 - |psi_x|^2 + 2 (what psi_x errs by))^(1/2), upwards;
+ * - a tail is stored as (|u_x|^2 + noise_x^2 - |psi_x|^2 + 2 (what psi_x errs by))^(1/2), upwards;
  * - P b errs by spread gather sum_s noise_s |b_s| + (rounding + (rank_T + 4) u) |b|_1.
  * The sum of `rank` products in single precision errs by at most (rank + 2) u |psi_q| |psi_y|. */
 #ifndef VECCHIANN_SUBSPACE_H
@@ -62,13 +67,14 @@ typedef struct {
     double *x, *v, *scale; /* column panels of the landmarks, scale 0 for padding */
     float *inverse;        /* rank x subspace_width: the transpose of M^-1, row-major */
     float *psi;            /* panels of the cell x rank x SCREEN_COLS */
-    float *tail;           /* panels x SCREEN_COLS */
+    float *tail, *length;  /* panels x SCREEN_COLS; |u|, upwards */
     /* cells */
     float
         *stage_tail; /* cells x SUBSPACE_STAGES: the largest tail after each stage, or after all */
     float *cell_noise;    /* spread gather */
     float *cell_rounding; /* rounding */
     float *cell_most;     /* the largest noise_x */
+    float *cell_length;   /* the largest |u| */
 } subspaces;
 
 status subspaces_build(const kernel *kern, const metric_points *points, const cells *order,
@@ -132,16 +138,12 @@ static inline float subspace_pair_error(const subspaces *s, int cell, float nois
     return 1.1f * error + noise * most;
 }
 
-/* The tail of a query, upwards, from its computed |psi|^2. */
-static inline float subspace_tail(const subspaces *s, int cell, float noise, float length)
+/* The tail of a query, upwards, from its length and its computed |psi|^2. */
+static inline float subspace_tail(const subspaces *s, int cell, float noise, float length, float psi2)
 {
-    float tail2 = 1.0001f - length + noise * noise + 2.0f * subspace_psi_error(s, cell, noise);
+    float tail2 = length * length + 1e-4f - psi2 + 2.0f * subspace_psi_error(s, cell, noise);
     return tail2 > 0.0f ? sqrtf(tail2) : 0.0f;
 }
-
-/* The subspace bound: upper >= |rho| of a query with all points of a cell, from its computed |psi|^2 in the span
- * of the first `to` landmarks. simd->skip_limits turns it around. */
-double subspace_upper(const subspaces *s, int cell, int to, float noise, float length);
 
 /* Coordinates `from` to `to` - 1 in the span of a cell's landmarks of `count` points, given by pointers and
  * their 1 / sqrt(p): psi (count x subspace_width). `room`, as large as psi, holds correlations with the

@@ -1,7 +1,7 @@
 #include "r/entry.h"
 
 #include "r/glue.h"
-#include "vif/likelihood.h"
+#include "vif/steps.h"
 
 #include <R.h>
 #include <string.h>

@@ -124,16 +124,18 @@ typedef struct {
     int *ids;                         /* by place */
     int *keys, *places;               /* a table of ids by open addressing, */
     unsigned *used, turn;             /* in use where `used` is the present turn */
-    unsigned *seen, query;            /* places that are of the present query's pool */
+    unsigned *seen, query;            /* by place: the last query that had it in its pool */
+    int *lists, sizes[GROUP];         /* places of the candidates of each query, padded to whole vectors */
     size_t stride;                    /* of R */
     double *panels_x, *panels_v;      /* candidates in column panels */
     const double **x, **v;            /* candidates, then queries */
     double *R, *cross;                /* candidates; queries and candidates */
-    int *place;                       /* of each candidate of a query */
+    double *start, *gone;             /* by place: variance with noise, and below what it has vanished */
     double *factor;                   /* k rows */
-    double *c, *left, *least, *score; /* a value each candidate */
+    double *c, *left, *least, *score; /* a value each candidate of a query */
     double *weight, *pivot, *explain; /* k */
     int *taken, *taken_id;            /* k */
+    int *near;                        /* candidates that may be the next */
     double *tile, *dist;
 } workspace;
 
@@ -170,29 +172,32 @@ static int workspace_open(workspace *own, const select_task *task)
     for (own->mask = 1; own->mask < 2 * (own->room + task->width); own->mask *= 2)
         ;
     size_t table = own->mask--, room = own->room, pool = padded(task->width);
-    size_t panels = (room + SIMD_MAX_COLS) * (d + (size_t)m);
-    size_t rows = wide_pool(task) ? 1 : room;
+    size_t panels = (room + SIMD_MAX_COLS) * (d + (size_t)m), tried = room + task->width;
+    size_t rows = wide_pool(task) ? 1 : room, lists = (wide_pool(task) ? 1 : GROUP) * pool;
     own->stride = room + SIMD_MAX_COLS;
-    own->ids = scratch_alloc(
-        2 * room + 3 * table + 2 * (size_t)k + pool + task->width + SIMD_MAX_COLS, sizeof(int));
+    own->ids = scratch_alloc(2 * tried + 3 * table + 2 * (size_t)k + pool + lists + SIMD_MAX_COLS,
+                             sizeof(int));
     own->x = scratch_alloc(2 * (room + GROUP), sizeof(double *));
     own->R =
-        scratch_alloc((rows + GROUP) * own->stride + SIMD_MAX_ROWS * SIMD_MAX_COLS, sizeof(double));
+        scratch_alloc((rows + GROUP + 2) * own->stride + SIMD_MAX_ROWS * SIMD_MAX_COLS, sizeof(double));
     own->panels_x = scratch_alloc(panels, sizeof(double));
     own->factor = scratch_alloc(k * pool + 4 * pool + 4 * (size_t)k, sizeof(double));
     if (!own->ids || !own->x || !own->R || !own->panels_x || !own->factor)
         return 0;
-    own->keys = own->ids + room + task->width + SIMD_MAX_COLS;
+    own->keys = own->ids + tried + SIMD_MAX_COLS;
     own->places = own->keys + table;
     own->used = (unsigned *)own->places + table;
     own->seen = own->used + table;
-    own->place = (int *)own->seen + room;
-    own->taken = own->place + pool;
+    own->lists = (int *)own->seen + tried;
+    own->near = own->lists + lists;
+    own->taken = own->near + pool;
     own->taken_id = own->taken + k;
-    memset(own->used, 0, (table + room) * sizeof(unsigned));
+    memset(own->used, 0, (table + tried) * sizeof(unsigned));
     own->v = own->x + room + GROUP;
     own->cross = own->R + rows * own->stride;
-    own->tile = own->cross + GROUP * own->stride;
+    own->start = own->cross + GROUP * own->stride;
+    own->gone = own->start + own->stride;
+    own->tile = own->gone + own->stride;
     own->panels_v = own->panels_x + (room + SIMD_MAX_COLS) * d;
     own->c = own->factor + k * pool;
     own->left = own->c + pool;
@@ -246,12 +251,31 @@ static int admissible(const select_task *task, size_t q, int id)
     return task->predecessors ? id < row : id != row;
 }
 
-static void add_query(workspace *own, const select_task *task, size_t q)
+static int *list_of(const workspace *own, const select_task *task, int g)
+{
+    return own->lists + g * padded(task->width);
+}
+
+/* The candidates of the next query of a group, each once. */
+static void add_query(workspace *own, const select_task *task, size_t q, int g)
 {
     const int *pool = task->pool + q * task->width;
-    for (int j = 0; j < task->width; j++)
-        if (admissible(task, q, pool[j]))
-            find_place(own, pool[j]);
+    int *list = list_of(own, task, g), count = 0;
+    if (++own->query == 0) {
+        memset(own->seen, 0, ((size_t)own->room + task->width) * sizeof(unsigned));
+        own->query = 1;
+    }
+    for (int j = 0; j < task->width; j++) {
+        if (!admissible(task, q, pool[j]))
+            continue;
+        int place = find_place(own, pool[j]);
+        if (own->seen[place] != own->query)
+            list[count++] = place;
+        own->seen[place] = own->query;
+    }
+    own->sizes[g] = count;
+    for (int j = count; j < (int)padded(count); j++)
+        list[j] = 0;
 }
 
 static void start_group(workspace *own)
@@ -263,30 +287,41 @@ static void start_group(workspace *own)
     }
 }
 
-/* How many of the next queries make a group: the covariances of U candidates of G queries cost U^2 / 2 + G U, and the
- * cost of one query should be least. */
+/* Takes some of the next queries for a group and returns how many: the covariances of U candidates of G queries cost U^2 / 2
+ * + G U, and the cost of one query should be least. Places of queries that were tried in vain come last, and are left. */
 static int choose_group(workspace *own, const select_task *task, const int *order, int most)
 {
-    if (most > GROUP)
-        most = GROUP;
-    if (wide_pool(task))
-        return 1;
-    int best = 1;
+    int best = 1, count = 0;
     double least = INFINITY;
+    most = wide_pool(task) ? 1 : most < GROUP ? most : GROUP;
     start_group(own);
     for (int g = 0; g < most; g++) {
-        add_query(own, task, order[g]);
+        add_query(own, task, order[g], g);
         if (g > 0 && own->count > own->room)
             break;
         double cost = own->count * (0.5 * own->count / (g + 1) + 1.0);
-        if (cost < least) {
+        if (cost < least || g == 0) {
             least = cost;
             best = g + 1;
+            count = own->count;
         } else if (cost > PATIENCE * least) {
             break;
         }
     }
+    own->count = count;
     return best;
+}
+
+/* The variances that selection starts from, of all candidates of a group. */
+static void start_values(workspace *own, const select_task *task)
+{
+    for (int i = 0; i < own->count; i++) {
+        double residual = fmax(task->residual[own->ids[i]], 0.0), noise = task->noise[own->ids[i]];
+        own->start[i] = residual + noise;
+        own->gone[i] = noise == 0.0 && residual <= GONE * task->kern->variance
+                           ? INFINITY
+                           : GONE * (residual + noise);
+    }
 }
 
 /* Residual covariances of all candidates of a group, and of its queries with them. */
@@ -296,10 +331,6 @@ static void fill_covariance(workspace *own, const select_task *task, const radia
     const metric_points *points = task->points, *from = task->from;
     int d = points->d, m = points->m, cols = simd->cols, count = own->count;
     size_t stride = own->stride;
-    start_group(own);
-    for (int g = 0; g < size; g++)
-        add_query(own, task, order[g]);
-    count = own->count;
     for (int i = 0; i < count; i++) {
         own->x[i] = points->x + (size_t)own->ids[i] * d;
         own->v[i] = points->v + (size_t)own->ids[i] * m;
@@ -349,63 +380,48 @@ static const double *covariance_row(workspace *own, const select_task *task, con
 
 /* ---- one query ---------------------------------------------------------------------------------- */
 
-/* The candidates of a query: their places, and the values that selection starts from; returns how many. */
-static int gather(workspace *own, const select_task *task, size_t q, const double *cross)
+/* The values that selection starts from, by place in the list of a query. */
+static void gather(workspace *own, int count, const int *list, const double *cross)
 {
-    const int *pool = task->pool + q * task->width;
-    int count = 0;
-    if (++own->query == 0) {
-        memset(own->seen, 0, own->room * sizeof(unsigned));
-        own->query = 1;
-    }
-    for (int j = 0; j < task->width; j++) {
-        if (!admissible(task, q, pool[j]))
-            continue;
-        int place = find_place(own, pool[j]);
-        if (own->seen[place] == own->query)
-            continue;
-        own->seen[place] = own->query;
-        double residual = task->residual[pool[j]], noise = task->noise[pool[j]];
-        residual = residual > 0.0 ? residual : 0.0;
-        int gone = noise == 0.0 && residual <= GONE * task->kern->variance;
-        own->place[count] = place;
-        own->c[count] = cross[place];
-        own->left[count] = residual + noise;
-        own->least[count++] = gone ? INFINITY : GONE * (residual + noise);
+    for (int j = 0; j < count; j++) {
+        own->c[j] = cross[list[j]];
+        own->left[j] = own->start[list[j]];
+        own->least[j] = own->gone[list[j]];
     }
     for (int j = count; j < (int)padded(count); j++) {
         own->c[j] = 0.0;
         own->left[j] = 1.0;
         own->least[j] = INFINITY;
     }
-    return count;
 }
 
-static int before(const workspace *own, int i, int j)
+static int before(const workspace *own, const int *list, int i, int j)
 {
-    return own->ids[own->place[i]] < own->ids[own->place[j]];
+    return own->ids[list[i]] < own->ids[list[j]];
 }
 
-/* The candidate of the largest score, ties to the lower index; -1 for none. */
-static int pick(const workspace *own, int count, double most)
+/* The candidate of the largest score of those that may have it, ties to the lower index; -1 for none. */
+static int pick(const workspace *own, const int *list, int near)
 {
-    int best = 0;
-    if (!(most >= 0.0))
-        return -1;
-    while (own->score[best] != most)
-        best++;
-    for (int j = best + 1; j < count; j++)
-        if (own->score[j] == most && before(own, j, best))
+    int best = -1;
+    double most = 0.0;
+    for (int i = 0; i < near; i++) {
+        int j = own->near[i];
+        double score = own->c[j] * own->c[j] / own->left[j];
+        if (best < 0 || score > most || (score == most && before(own, list, j, best))) {
             best = j;
+            most = score;
+        }
+    }
     return best;
 }
 
 /* The same where all candidates are worth nothing. */
-static int pick_any(const workspace *own, int count)
+static int pick_any(const workspace *own, const int *list, int count)
 {
     int best = -1;
     for (int j = 0; j < count; j++)
-        if (own->score[j] >= 0.0 && (best < 0 || before(own, j, best)))
+        if (own->score[j] >= 0.0 && (best < 0 || before(own, list, j, best)))
             best = j;
     return best;
 }
@@ -421,21 +437,23 @@ static void regress(workspace *own, int taken, size_t stride)
     }
 }
 
-static void select_one(workspace *own, const select_task *task, const radial *rad, size_t q,
-                       const double *cross, const select_result *result)
+/* Query q, the g-th of a group. */
+static void select_one(workspace *own, const select_task *task, const radial *rad, size_t q, int g,
+                       const select_result *result)
 {
-    int count = gather(own, task, q, cross), wide = (int)padded(count), taken = 0;
+    const int *list = list_of(own, task, g);
+    const double *cross = own->cross + g * own->stride, *covariance = cross;
+    int count = own->sizes[g], wide = (int)padded(count), taken = 0;
     size_t row = query_row(task, q), stride = wide;
     double gone = GONE * task->kern->variance, left = fmax(task->own[row], 0.0), scale = 0.0,
-           pull = 0.0;
-    double *line = own->factor;
-    memset(line, 0, wide * sizeof(double));
+           pull = 0.0, *line = own->factor;
+    gather(own, count, list, cross);
     for (;;) {
         /* the first step takes nothing away: it only finds the scores */
-        double most =
-            simd->select_step(wide, taken ? taken - 1 : 0, own->factor, stride, own->weight, scale,
-                              pull, own->least, line, own->c, own->left, own->score);
-        int best = left > gone ? pick(own, count, most) : pick_any(own, count);
+        int near = simd->select_step(wide, taken ? taken - 1 : 0, own->factor, stride, own->weight,
+                                     scale, pull, own->least, covariance, list, line, own->c,
+                                     own->left, own->score, own->near);
+        int best = left > gone ? pick(own, list, near) : pick_any(own, list, count);
         if (best < 0)
             break;
         double pivot = sqrt(own->left[best]);
@@ -444,7 +462,7 @@ static void select_one(workspace *own, const select_task *task, const radial *ra
         left -= left <= gone ? 0.0 : pull * pull;
         own->least[best] = INFINITY;
         own->taken[taken] = best;
-        own->taken_id[taken] = own->ids[own->place[best]];
+        own->taken_id[taken] = own->ids[list[best]];
         own->pivot[taken] = pivot;
         own->explain[taken] = pull;
         if (taken + 1 == task->k) {
@@ -453,12 +471,8 @@ static void select_one(workspace *own, const select_task *task, const radial *ra
         }
         for (int u = 0; u < taken; u++)
             own->weight[u] = own->factor[u * stride + best];
-        const double *covariance = covariance_row(own, task, rad, own->place[best]);
+        covariance = covariance_row(own, task, rad, list[best]);
         line = own->factor + taken++ * stride;
-        for (int j = 0; j < count; j++)
-            line[j] = covariance[own->place[j]];
-        for (int j = count; j < wide; j++)
-            line[j] = 0.0;
     }
     if (left <= gone)
         left = 0.0;
@@ -487,8 +501,9 @@ static void run_block(workspace *own, const select_task *task, const radial *rad
         select_task with = *task;
         select_result to = *result;
         for (int s = 0; s <= task->more_noises; s++) {
+            start_values(own, &with);
             for (int g = 0; g < size; g++)
-                select_one(own, &with, rad, order[first + g], own->cross + g * own->stride, &to);
+                select_one(own, &with, rad, order[first + g], g, &to);
             with.noise += task->points->n;
             if (to.id)
                 to.id += task->count * task->k;

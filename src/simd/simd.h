@@ -93,16 +93,16 @@ typedef struct {
     float row_tail, base, slope, row_norm;
 } simd_interval_row;
 
-/* Queries of a block, for the bounds of subspace.h: threshold and noise; tail, |b|_1 and
+/* Queries of a block, for the bounds of subspace.h: threshold, noise and length; tail, |b|_1 and
  * sum_s noise_s |b_s| in the own cell. Whole vectors are read. */
 typedef struct {
-    const float *tau, *noise, *tail, *size, *noisy;
+    const float *tau, *noise, *length, *tail, *size, *noisy;
 } simd_skip;
 
-/* A cell: spread gather, rounding, largest noise, rounding of an inner product and of P b; cosine and
- * sine of its largest angle. */
+/* A cell: spread gather, rounding, largest noise, rounding of an inner product and of P b; the largest length;
+ * cosine and sine of what its largest tail is of that. */
 typedef struct {
-    float noise, rounding, most, dot, product, cosine, sine;
+    float noise, rounding, most, dot, product, length, cosine, sine;
 } simd_skip_cell;
 
 /* Queries of a panel: threshold, noise_q times the largest, 1 / gain, and cosine and sine of the angle with their span
@@ -274,13 +274,14 @@ typedef struct {
     float (*reached_by)(const float *values, int count, int k, float low);
 
     /* One step of a greedy selection by a partial Cholesky factor, for `count` candidates, whole vectors of them:
-     *   row_j  <- (row_j - sum_{u < done} weight[u] factor[u * stride + j]) scale,
+     *   row_j  <- (covariance[place_j] - sum_{u < done} weight[u] factor[u * stride + j]) scale,
      *   left_j <- left_j - row_j^2,  c_j <- c_j - pull row_j,
-     *   score_j = c_j^2 / left_j where left_j > least_j, otherwise -1.
-     * Returns the largest score. */
-    double (*select_step)(int count, int done, const double *factor, size_t stride,
-                          const double *weight, double scale, double pull, const double *least,
-                          double *row, double *c, double *left, double *score);
+     *   score_j = c_j^2 / left_j, roughly, where left_j > least_j, otherwise -1.
+     * near <- the candidates of which one has the largest c_j^2 / left_j; returns how many. */
+    int (*select_step)(int count, int done, const double *factor, size_t stride,
+                       const double *weight, double scale, double pull, const double *least,
+                       const double *covariance, const int *place, double *row, double *c,
+                       double *left, double *score, int *near);
 
     /* Mixes the bits of values into SIMD_MIXED lanes, value i into lane i % SIMD_MIXED by
      * lane = (lane ^ bits ^ bits >> 32) SIMD_MIX, modulo 2^64; what is left of `count` is the caller's. */

@@ -822,10 +822,12 @@ static void NAME(skip_limits)(int count, const simd_skip *queries, const simd_sk
         vf of_psi = more * FMA32(FSPLAT(cell->noise), noise, FSPLAT(cell->rounding));
         vf error = FMA32(noise, FSPLAT(cell->most),
                          FSPLAT(1.1f) * (of_psi + FSPLAT(cell->noise * cell->most + cell->dot)));
-        tau = tau - error;
+        vf length = FLOAD(queries->length + q);
+        tau = (tau - error) * FSPLAT(0.99999f) / (length * FSPLAT(cell->length));
         vs low = tau < one;
         tau = (vf)(((vs)tau & low) | ((vs)one & ~low));
-        vf reach = FSPLAT(cell->cosine) * tau - FSPLAT(cell->sine) * NAME(root32)(one - tau * tau) -
+        vf reach = length * (FSPLAT(cell->cosine) * tau -
+                             FSPLAT(cell->sine) * NAME(root32)(one - tau * tau)) -
                    of_psi - FSPLAT(1e-4f); /* for the rounding of this line */
         vs can = (tau > FSPLAT(cell->sine)) & (reach > zero);
         reach = (vf)((vs)reach & can);
@@ -1395,51 +1397,111 @@ static float NAME(reached_by)(const float *values, int count, int k, float low)
     return low;
 }
 
-static double NAME(select_step)(int count, int done, const double *factor, size_t stride,
-                                const double *weight, double scale, double pull,
-                                const double *least, double *row, double *c, double *left,
-                                double *score)
+#define NEARLY (1.0 - 0x1p-12) /* scores err by 2^-14, of two that are compared */
+#define TINY 1e-200            /* reciprocals of less may not be finite */
+
+static inline vd NAME(gather)(const double *values, const int *at)
 {
-    enum { WIDE = 4 };
-    vd best = SPLAT(-1.0);
-    for (int first = 0; first < count; first += WIDE * LANES) {
-        int vectors = (count - first) / LANES < WIDE ? (count - first) / LANES : WIDE;
-        vd sum[WIDE];
-        for (int i = 0; i < vectors; i++)
-            sum[i] = LOAD(row + first + i * LANES);
-        const double *from = factor + first;
-        if (vectors == WIDE) {
-            for (int u = 0; u < done; u++, from += stride) {
-                vd minus = SPLAT(-weight[u]);
+#if VECTOR_BYTES == 64
+    return (vd)_mm512_i32gather_pd(_mm256_loadu_si256((const __m256i *)at), values, 8);
+#else
+    vd out;
+    for (int l = 0; l < LANES; l++)
+        out[l] = values[at[l]];
+    return out;
+#endif
+}
+
+static inline vd NAME(quotient)(vd a, vd b)
+{
+#if VECTOR_BYTES == 64
+    if (!_mm512_cmp_pd_mask((__m512d)b, _mm512_set1_pd(TINY), _CMP_NGE_UQ))
+        return a * (vd)_mm512_rcp14_pd((__m512d)b);
+#endif
+    return a / b;
+}
+
+/* The first half of a step for a constant number of vectors of candidates, up to 4, from `first` on. */
+static inline __attribute__((always_inline)) vd
+NAME(select_some)(int vectors, int first, int done, const double *factor, size_t stride,
+                  const double *weight, double scale, double pull, const double *least,
+                  const double *covariance, const int *place, double *row, double *c, double *left,
+                  double *score, vd best)
+{
+    vd sum[4];
 #pragma GCC unroll 4
-                for (int i = 0; i < WIDE; i++)
-                    sum[i] = FMA(minus, LOAD(from + i * LANES), sum[i]);
-            }
-        } else {
-            for (int u = 0; u < done; u++, from += stride)
-                for (int i = 0; i < vectors; i++)
-                    sum[i] = FMA(SPLAT(-weight[u]), LOAD(from + i * LANES), sum[i]);
-        }
-        for (int i = 0; i < vectors; i++) {
-            int at = first + i * LANES;
-            vd value = sum[i] * SPLAT(scale), rest = FMA(-value, value, LOAD(left + at)),
-               cross = FMA(SPLAT(-pull), value, LOAD(c + at));
-            STORE(row + at, value);
-            STORE(left + at, rest);
-            STORE(c + at, cross);
-            vi there = rest > LOAD(least + at);
-            vd worth = cross * cross / rest;
-            worth = (vd)(((vi)worth & there) | ((vi)SPLAT(-1.0) & ~there));
-            STORE(score + at, worth);
-            vi more = worth > best;
-            best = (vd)(((vi)worth & more) | ((vi)best & ~more));
-        }
+    for (int i = 0; i < vectors; i++)
+        sum[i] = NAME(gather)(covariance, place + first + i * LANES);
+    const double *from = factor + first;
+    for (int u = 0; u < done; u++, from += stride) {
+        vd minus = SPLAT(-weight[u]);
+#pragma GCC unroll 4
+        for (int i = 0; i < vectors; i++)
+            sum[i] = FMA(minus, LOAD(from + i * LANES), sum[i]);
     }
+#pragma GCC unroll 4
+    for (int i = 0; i < vectors; i++) {
+        int at = first + i * LANES;
+        vd value = sum[i] * SPLAT(scale), rest = FMA(-value, value, LOAD(left + at)),
+           cross = FMA(SPLAT(-pull), value, LOAD(c + at));
+        STORE(row + at, value);
+        STORE(left + at, rest);
+        STORE(c + at, cross);
+        vi there = rest > LOAD(least + at);
+        vd some = (vd)(((vi)rest & there) | ((vi)SPLAT(1.0) & ~there)),
+           worth = NAME(quotient)(cross * cross, some);
+        worth = (vd)(((vi)worth & there) | ((vi)SPLAT(-1.0) & ~there));
+        STORE(score + at, worth);
+        vi more = worth > best;
+        best = (vd)(((vi)worth & more) | ((vi)best & ~more));
+    }
+    return best;
+}
+
+static int NAME(select_step)(int count, int done, const double *factor, size_t stride,
+                             const double *weight, double scale, double pull, const double *least,
+                             const double *covariance, const int *place, double *row, double *c,
+                             double *left, double *score, int *near)
+{
+#define SOME(vectors)                                                                              \
+    best = NAME(select_some)(vectors, first, done, factor, stride, weight, scale, pull, least,     \
+                             covariance, place, row, c, left, score, best)
+    vd best = SPLAT(-1.0);
+    int first = 0;
+    for (; first + 4 * LANES <= count; first += 4 * LANES)
+        SOME(4);
+    switch ((count - first) / LANES) {
+    case 3:
+        SOME(3);
+        break;
+    case 2:
+        SOME(2);
+        break;
+    case 1:
+        SOME(1);
+    }
+#undef SOME
     double most = best[0];
     for (int l = 1; l < LANES; l++)
         most = best[l] > most ? best[l] : most;
-    return most;
+    int found = 0;
+    most *= NEARLY;
+    for (int j = 0; j < count && most >= 0.0; j += LANES) {
+#if VECTOR_BYTES == 64
+        uint32_t some = _mm512_cmp_pd_mask((__m512d)LOAD(score + j), _mm512_set1_pd(most), _CMP_GE_OQ);
+        for (; some; some &= some - 1)
+            near[found++] = j + __builtin_ctz(some);
+#else
+        for (int l = 0; l < LANES; l++)
+            if (score[j + l] >= most)
+                near[found++] = j + l;
+#endif
+    }
+    return found;
 }
+
+#undef NEARLY
+#undef TINY
 
 #include "simd/simd_lanes.h"
 

@@ -137,7 +137,8 @@ static void sweep_down(const information_task *task, probes *own, int low, int w
     }
 }
 
-/* t_a <- t_a + N_a' q: D^1/2 B^-T dA' D^-1/2 q. The rows g_a of a point are complete once those after it are done. */
+/* g_a, from zeros: N_a' q = D^1/2 g_a = D^1/2 B^-T dA' D^-1/2 q. The rows of a point are complete once those after it are
+ * done. */
 static void sweep_up(const information_task *task, probes *own, int low, int width, double **rows)
 {
     int k = task->k, stride = own->stride, count = task->count;
@@ -152,9 +153,6 @@ static void sweep_up(const information_task *task, probes *own, int low, int wid
             scaled[p] = here ? q[p] / deviation : 0;
         for (int a = 0; a < count; a++) {
             double *g = own->g + (i * count + a) * stride + low;
-            double *t = own->t + (a * task->n + i) * stride + low;
-            for (int p = 0; p < width; p++)
-                t[p] += deviation * g[p];
             for (used = 0; used < k && parent[used] >= 0; used++)
                 rows[used] = own->g + ((size_t)parent[used] * count + a) * stride + low;
             simd->spread_rows(width, used, task->coef + i * k, g, task->dcoef[a] + i * k, scaled,
@@ -176,21 +174,37 @@ static void draw_units(const information_task *task, probes *own, size_t first)
         own->q[(first + p) * own->stride + p] = 1;
 }
 
-/* h and t_a from q, threads sharing out the probes. */
+/* t_a <- t_a + N_a' q, from g. */
+static void add_up(const information_task *task, probes *own)
+{
+    int stride = own->stride, count = task->count;
+#pragma omp parallel for num_threads(task->threads) schedule(static)
+    for (size_t i = 0; i < task->n; i++)
+        for (int a = 0; a < count; a++)
+            simd->add_multiple(stride, sqrt(task->D[i]), own->g + (i * count + a) * stride,
+                               own->t + (a * task->n + i) * stride);
+}
+
+/* h, g and t_a from q. Sweeps down and up do not wait for each other; further threads share out the probes. */
 static void sweep(const information_task *task, probes *own)
 {
-    int parts = task->threads < own->probes / SPLIT ? task->threads : own->probes / SPLIT;
-    memset(own->g, 0, task->count * task->n * own->stride * sizeof(double));
+    int most = own->probes / SPLIT, parts = task->threads < 2 * most ? (task->threads + 1) / 2 : most;
+    size_t row = (size_t)task->count * own->stride;
 #pragma omp parallel for num_threads(task->threads) schedule(static)
-    for (int part = 0; part < parts; part++) {
-        int low = own->probes / SPLIT * part / parts * SPLIT;
-        int high = own->probes / SPLIT * (part + 1) / parts * SPLIT;
-        double **rows = own->rows + (size_t)(task->k + 1) * part;
+    for (size_t i = 0; i < task->n; i++)
+        memset(own->g + i * row, 0, row * sizeof(double));
+#pragma omp parallel for num_threads(task->threads) schedule(static, 1)
+    for (int piece = 0; piece < 2 * parts; piece++) {
+        int low = most * (piece / 2) / parts * SPLIT, high = most * (piece / 2 + 1) / parts * SPLIT;
+        double **rows = own->rows + (size_t)(task->k + 1) * piece;
         unsigned state = simd_flush();
-        sweep_down(task, own, low, high - low, rows);
-        sweep_up(task, own, low, high - low, rows);
+        if (piece % 2)
+            sweep_up(task, own, low, high - low, rows);
+        else
+            sweep_down(task, own, low, high - low, rows);
         simd_restore(state);
     }
+    add_up(task, own);
 }
 
 /* From u in q: q <- R u, t_a <- E_a q, y_a and along; nonzero when the monitor asks to stop. */

@@ -26,28 +26,35 @@ double *products_rows(scratch_pool *pool, size_t n, int count, int zero)
     return rows;
 }
 
+/* The first tile down column v that is wanted. */
+static size_t first_tile(int rows, int lower, size_t v) { return lower ? v / rows * rows : 0; }
+
+/* Threads share out tiles column by column, so that each reads its part of B only. */
 void products_cross(size_t n, int p, const double *A, int lda, int q, const double *B, int ldb,
                     int lower, int threads, double *C, int ldc)
 {
-    int rows = simd->rows, cols = simd->cols;
-    size_t high = (p + rows - 1) / rows, wide = (q + cols - 1) / cols, tiles = high * wide;
+    size_t rows = simd->rows, cols = simd->cols, high = p, wide = q, tiles = 0;
+    for (size_t v = 0; v < wide; v += cols)
+        for (size_t u = first_tile(rows, lower, v); u < high; u += rows)
+            tiles++;
     for (int i = 0; i < p; i++)
         memset(C + (size_t)i * ldc, 0, ldc * sizeof(double));
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int part = 0; part < threads; part++) {
         double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
+        size_t from = tiles * part / threads, to = tiles * (part + 1) / threads;
         unsigned state = simd_flush();
-        for (size_t first = 0; first < n; first += CROSS_ROWS) {
-            size_t count = n - first < CROSS_ROWS ? n - first : CROSS_ROWS;
-            for (size_t at = part; at < tiles; at += threads) {
-                size_t u = at / wide * rows, v = at % wide * cols;
-                if (lower && v >= u + rows)
-                    continue;
-                simd->strided_tile(count, A + first * lda + u, 1, lda, B + first * ldb + v, ldb,
-                                   tile);
-                for (int a = 0; a < rows && u + a < (size_t)p; a++)
-                    simd->add_multiple(cols, 1, tile + a * cols, C + (u + a) * ldc + v);
-            }
+        for (size_t first = 0; first < n && from < to; first += CROSS_ROWS) {
+            size_t count = n - first < CROSS_ROWS ? n - first : CROSS_ROWS, at = 0;
+            for (size_t v = 0; v < wide && at < to; v += cols)
+                for (size_t u = first_tile(rows, lower, v); u < high && at < to; u += rows, at++) {
+                    if (at < from)
+                        continue;
+                    simd->strided_tile(count, A + first * lda + u, 1, lda, B + first * ldb + v, ldb,
+                                       tile);
+                    for (size_t a = 0; a < rows && u + a < high; a++)
+                        simd->add_multiple(cols, 1, tile + a * cols, C + (u + a) * ldc + v);
+                }
         }
         simd_restore(state);
     }

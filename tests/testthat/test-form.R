@@ -53,6 +53,23 @@ test_that("the laws hold where residual variances are small, weights large and q
   }
 })
 
+test_that("the laws hold where noise is nearly all that points have, or differs from point to point", {
+  on_one_thread()
+  set.seed(44)
+  x <- inputs("uniform", 1500, 2)
+  noises <- list(most = rep(0.05, 1500), some = rep(c(0, 0.05), 750), few = 10^runif(1500, -9, 0))
+  for (family in c("rbf", "matern32")) for (noise in names(noises)) {
+    gp <- noisy_process(residual_gp(x, gp_kernel(family, lengthscale = 0.7), inducing = 100, seed = 1), noises[[noise]])
+    exact <- residual_knn(gp, 8, method = "brute")
+    for (form in forms) {
+      label <- paste(family, noise, form)
+      expect_laws(gp, form, inputs("uniform", 20, 2), label)
+      tree <- in_form(gp, form)
+      if (!is.null(laws(tree))) expect_identical(residual_knn(tree, 8, method = "level")$id, exact$id, label = label)
+    }
+  }
+})
+
 test_that("a form that breaks a law is seen", {
   on_one_thread()
   set.seed(43)
