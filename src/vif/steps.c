@@ -1,5 +1,6 @@
 #include "vif/steps.h"
 
+#include "base/linalg.h"
 #include "vif/derivatives.h"
 #include "vif/mean.h"
 #include "vif/passes.h"
