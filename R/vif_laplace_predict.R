@@ -12,7 +12,7 @@ prediction_laplace <- function(object, found, w, type, names, rows, n, se.fit, i
   if (!se.fit && interval == "none") return(stats::setNames(whole$fit, names))
   columns <- c("fit", if (se.fit) c("se.fit", if (type == "response") "se.obs"),
                if (interval != "none") c("lwr", "upr"))
-  data.frame(whole[columns], row.names = names)
+  data.frame(whole[columns], row.names = row_names(names))
 }
 
 # Means, standard errors and limits from the mean and standard error of the linear predictor. se.fit is the standard

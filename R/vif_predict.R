@@ -158,6 +158,9 @@ predict_chunks <- function(object, new, k, want_variance, beta_uncertainty, chun
 # Among very many neighbours there is little to choose: the nearest do.
 selects <- function(object, k) object$neighbours == "selected" && (is.null(k) || k <= 200)
 
+# Names of rows, NULL where they are what rows are called without names.
+row_names <- function(names) if (!identical(names, as.character(seq_along(names)))) names
+
 # What predict() returns, from what was found for `rows` of all n rows; NA in the others.
 prediction <- function(found, names, rows, n, se.fit, interval, level, nugget) {
   whole <- function(values) {
@@ -169,7 +172,7 @@ prediction <- function(found, names, rows, n, se.fit, interval, level, nugget) {
   if (!se.fit && interval == "none") return(fit)
   variance <- whole(found$variance)
   se <- list(latent = sqrt(variance), observation = sqrt(variance + nugget))
-  out <- data.frame(fit = unname(fit), row.names = names)
+  out <- data.frame(fit = unname(fit), row.names = row_names(names))
   if (se.fit) out[c("se.fit", "se.obs")] <- se
   if (interval != "none") {
     half <- stats::qnorm((1 + level) / 2) * se[[if (interval == "prediction") 2 else 1]]

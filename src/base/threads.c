@@ -22,7 +22,25 @@
 
 static int home_process = 0;
 
-void threads_init(void) { home_process = (int)getpid(); }
+/* LLVM's runtime (version 14) ends the process at its first call where the environment asks for more threads than it has
+ * room to count. Such a number is lowered here, before any call. */
+static void lower_absurd(const char *name)
+{
+#ifndef _WIN32
+    const char *text = getenv(name);
+    if (text && strtod(text, NULL) > 32768.0)
+        setenv(name, "32768", 1);
+#else
+    (void)name;
+#endif
+}
+
+void threads_init(void)
+{
+    home_process = (int)getpid();
+    lower_absurd("OMP_NUM_THREADS");
+    lower_absurd("OMP_THREAD_LIMIT");
+}
 
 static int environment_cap(const char *name, int cap)
 {

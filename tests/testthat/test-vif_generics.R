@@ -42,7 +42,7 @@ test_that("fitted() and predict() without new data agree, and are exact for the 
   excluded$y[3] <- NA
   padded <- quick(y ~ z, coords = ~ a + b, data = excluded, na.action = na.exclude)
   expect_identical(which(is.na(predict(padded)$fit)), 3L)
-  expect_identical(which(is.na(predict(padded, se = FALSE))), 3L)
+  expect_identical(unname(which(is.na(predict(padded, se = FALSE)))), 3L)
 })
 
 test_that("samples keep to their rows", {
