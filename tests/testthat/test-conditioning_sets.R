@@ -130,7 +130,7 @@ test_that("sets for several noises are those for each", {
   found <- neighbours_of_each(gp, noises, settings)
   expect_identical(found, lapply(noises, function(noise) neighbours_of(gp, noise, settings)))
   pool <- residual_knn(residual_gp(gp$x, gp$kernel, 0), 18, predecessors = TRUE, progress = FALSE)
-  expect_identical(found[[1]], conditioning_sets(gp, 6, noises[[1]], pool = list(pool$id), predecessors = TRUE)$id)
+  expect_identical(found[[1]], conditioning_sets(gp, 6, noises[[1]], pool = pool, predecessors = TRUE)$id)
   expect_false(identical(found[[1]], found[[3]]))
 })
 
