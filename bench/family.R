@@ -18,7 +18,8 @@ simulate_field <- function(x, kernel) {
   gp <- residual_gp(x, kernel, inducing = min(300, nrow(x)), seed = 1)
   nn <- residual_knn(gp, 40, predecessors = TRUE, progress = FALSE)
   f <- vif_factor(gp, nn, nugget = 1e-8)
-  drop(crossprod(gp$V, rnorm(nrow(gp$V)))) + as.vector(Matrix::solve(f$B, sqrt(f$D) * rnorm(nrow(x))))
+  drop(crossprod(gp$V, rnorm(nrow(gp$V)))) +
+    as.vector(Matrix::solve(methods::as(f$B, "triangularMatrix"), sqrt(f$D) * rnorm(nrow(x))))
 }
 
 seconds <- function(code) {
