@@ -1,6 +1,7 @@
 # What a fit costs, beside GpGp and gpboost where these are installed.
 #
 #   Rscript bench/fit.R likelihood [n] [repeats]   the likelihood with its gradient and the expected information
+#   Rscript bench/fit.R sets [n] [repeats]         conditioning sets beside likelihoods, on one thread
 #   Rscript bench/fit.R fit [n] [threads]          whole fits, predictions and scores
 #   Rscript bench/fit.R growth [power] [threads]   fits of 10^4 to 10^power points, with memory
 #   Rscript bench/fit.R optimiser                  scoring against nlminb()
@@ -65,6 +66,21 @@ likelihood_part <- function(n, repeats, k = 30) {
         if ("GpGp, ungrouped" %in% names(best)) round(best[["GpGp, ungrouped"]] / best[[name]], 2) else "",
         round(n * operations(m, k, 3) / best[[name]] / 1e9, 1))
   }
+}
+
+# Selected sets with their default pool beside likelihoods with gradient and information, which take turns.
+sets_part <- function(n, repeats, k = 30, m = 200) {
+  problem <- likelihood_problem(n, m, gp_kernel("matern32", 1, 0.1), k)
+  runs <- list(
+    "conditioning_sets()" = function() conditioning_sets(problem$gp, k, problem$nugget, threads = 1, progress = FALSE),
+    "four likelihoods" = function() for (i in 1:4) our_likelihood(problem, 1)
+  )
+  for (run in runs) run()
+  time <- vapply(seq_len(repeats), function(turn) vapply(runs, function(run) seconds(run()), 0), numeric(length(runs)))
+  cat("\nSets and likelihoods: n = ", n, ", k = ", k, ", m = ", m, ", matern32 0.1, nugget 0.1, one thread\n\n", sep = "")
+  heading("", "us a point")
+  best <- apply(time, 1, min)
+  for (name in names(best)) row(name, round(1e6 * best[[name]] / n, 1))
 }
 
 # Data of a process close to the exact one: a VIF approximation with more inducing inputs and neighbours than the fits have.
@@ -215,6 +231,7 @@ optimiser_part <- function(count = 20, n = 1000) {
 
 parts <- list(
   likelihood = function() likelihood_part(as.numeric(given(2, 50000)), as.numeric(given(3, 5))),
+  sets = function() sets_part(as.numeric(given(2, 50000)), as.numeric(given(3, 2))),
   fit = function() fit_part(as.numeric(given(2, 10000)), as.integer(given(3, 1))),
   growth = function() growth_part(10^(4:as.numeric(given(2, 5))), as.integer(given(3, 2))),
   optimiser = function() optimiser_part()

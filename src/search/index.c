@@ -6,7 +6,7 @@
 
 #define ALIGN 64
 #define AFTER 16 /* bytes after the arrays: no multiple of ALIGN, see who asks for the memory */
-#define MAGIC 0x76616e6e32303042 /* changes with the layout */
+#define MAGIC 0x76616e6e32303043 /* changes with the layout */
 
 /* Every form there is; an index that was kept knows its own by the place. */
 static const screening_form *const forms[] = {&form_landmarks, &form_integers, &form_expansions, &form_dense};
