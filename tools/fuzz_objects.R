@@ -230,7 +230,7 @@ fuzz_object <- function() {
   if (kind == "tree" && runif(1) < 0.4) { # most of a tree is its process: the index and the structure have their turn
     name <- sample(setdiff(names(object), c("gp", "lengthscale")), 1)
     hit <- list(object = object, place = name)
-    hit$object[[name]] <- damage_values(object[[name]])
+    hit$object[[name]] <- if (is.null(object[[name]])) 1 else damage_values(object[[name]])
   }
   damaged <- if (runif(1) < 0.5) through_file(hit$object) else hit$object
   use_name <- sample(names(fuzz_uses[[kind]]), 1)

@@ -183,8 +183,11 @@ static uint64_t print_bytes(uint64_t print, size_t bytes, const void *memory)
 
 uint64_t known_numbers(SEXP object, uint64_t print)
 {
-    const double shape[] = {(double)TYPEOF(object), (double)xlength(object)};
-    print = index_print(print, 2, shape);
+    SEXP dims = getAttrib(object, R_DimSymbol);
+    const double shape[] = {(double)TYPEOF(object), (double)xlength(object), (double)xlength(dims)};
+    print = index_print(print, 3, shape);
+    if (dims != R_NilValue)
+        print = known_numbers(dims, print);
     switch (TYPEOF(object)) {
     case VECSXP:
         for (R_xlen_t i = 0; i < XLENGTH(object); i++)
