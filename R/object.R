@@ -55,13 +55,13 @@ check_tree <- function(tree, arg = "tree") {
   if (.Call(C_tree_known, tree)) return(tree)
   remedy <- sprintf("cover_tree(%s$gp)", arg)
   nodes <- length(tree$first)
-  whole <- function(length) function(x) is.integer(x) && length(x) == length
+  whole <- function(length) function(x) is.integer(x) && is.null(dim(x)) && length(x) == length
   wanted <- stats::setNames(lapply(c(nrow(gp$x), rep(nodes, 7)), whole), tree_fields)
   check_elements(tree, c(list(
     lengthscale = function(x) is.double(x) && length(x) %in% c(1, ncol(gp$x)) && all(is.finite(x) & x > 0),
     anisotropy = function(a) is.null(a) || is.double(a) && length(a) == 2 && all(is.finite(a)) && a[2] > 0,
-    first = function(first) is.integer(first) && nodes > 0,
-    radius = function(radius) is.double(radius) && length(radius) == nodes,
+    first = function(first) is.integer(first) && is.null(dim(first)) && nodes > 0,
+    radius = function(radius) is.double(radius) && is.null(dim(radius)) && length(radius) == nodes,
     index = function(index) is.null(index) || is.raw(index)
   ), wanted), arg, remedy)
   part <- .Call(C_tree_damage, tree)
@@ -114,7 +114,8 @@ check_neighbours <- function(nn, arg = "nn") {
 # What a fit holds beside its process, with a checksum of it.
 fit_parts <- c("kernel", "nugget", "noise_variance", "weights", "coefficients", "n", "k", "y", "X", "offset", "order",
                "id", "theta", "fisher", "state", "vcov", "loglik", "loglik_se", "df", "iterations", "settings", "at",
-               "model", "na.action", "nugget_fixed", "converged", "message")
+               "model", "na.action", "nugget_fixed", "converged", "message",
+               "bounded")
 
 sealed <- function(fit) {
   fit$checksum <- fit_checksum(fit)

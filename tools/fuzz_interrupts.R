@@ -82,10 +82,14 @@ ended <- function(work, way, moment) {
   caught <- function(e) if (inherits(e, "interrupt")) "interrupt" else conditionMessage(e)
   if (way == "signal") {
     file <- tempfile()
-    on.exit(unlink(file))
+    ready <- tempfile()
+    on.exit(unlink(c(file, ready)))
     own <- Sys.getpid()
     came <- suspendInterrupts({
-      system(sprintf("(sleep %.3f; cat /proc/%d/stat > %s; kill -INT %d) &", moment, own, file, own))
+      # system() ignores signals while it runs
+      system(sprintf("(while [ ! -e %s ]; do sleep 0.002; done; sleep %.3f; cat /proc/%d/stat > %s; kill -INT %d) &", ready,
+                     moment, own, file, own))
+      file.create(ready)
       what <- tryCatch(allowInterrupts({ work(s); "done" }), interrupt = caught, error = caught)
       at <- own_seconds()
       if (what == "done") tryCatch(allowInterrupts(Sys.sleep(600)), interrupt = caught)

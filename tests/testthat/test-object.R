@@ -54,7 +54,7 @@ test_that("shapes, flags and families count as numbers do", {
   counts <- vif_fit(round(exp(y)), x, inducing = 6, k = 4, family = poisson(), iterations = 3, progress = FALSE)
   expect_refused <- function(object, part, value, use) {
     object[[part]] <- value
-    expect_error(use(object), "`object` must be as it was made", label = paste(part, deparse1(value)))
+    expect_error(use(object), "`(object|x)` must be as it was made", label = paste(part, deparse1(value)))
   }
   expect_refused(fit, "y", matrix(fit$y, 1), residuals)
   for (part in c("nugget_fixed", "converged")) {
@@ -65,6 +65,9 @@ test_that("shapes, flags and families count as numbers do", {
   expect_refused(counts, "family", family, residuals)
   family$family <- "Gamma"
   expect_refused(counts, "family", family, residuals)
+  expect_refused(counts, "bounded", mean, print)
+  tree <- cover_tree(gp)
+  for (part in c("level", "first", "radius")) expect_refused(tree, part, matrix(tree[[part]], 1), summary)
   nn <- residual_knn(gp, 4)
   nn$stats <- matrix(nn$stats, 1)
   expect_error(summary(nn), "must be as it was made")
