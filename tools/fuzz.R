@@ -23,9 +23,9 @@ for (part in c("searches", "objects", "calls", "interrupts")) {
 # slice: cases of a child.
 kinds <- list(
   searches = list(one = fuzz_search, environments = paste0("VECCHIANN_SIMD=", c("portable", "avx2", "avx512")), slice = 100),
-  objects = list(one = fuzz_object, environments = "VECCHIANN_SIMD=", slice = 500),
-  calls = list(one = fuzz_call, environments = "VECCHIANN_SIMD=", slice = 500),
-  interrupts = list(one = fuzz_interrupt, environments = "VECCHIANN_SIMD=", slice = 50)
+  objects = list(one = fuzz_object, environments = "VECCHIANN_SIMD=", slice = 200),
+  calls = list(one = fuzz_call, environments = "VECCHIANN_SIMD=", slice = 200),
+  interrupts = list(one = fuzz_interrupt, environments = "VECCHIANN_SIMD=", slice = 25)
 )
 
 nothing <- list(cases = 0, checks = 0, queries = 0, faults = 0, forms = integer())
@@ -65,7 +65,7 @@ run_environment <- function(kind, environment, first, last, until) {
     end <- min(last, first + kinds[[kind]]$slice - 1)
     unlink(file)
     system2(file.path(R.home("bin"), "Rscript"), c(script, "--child", kind, first, end, sprintf("%.0f", until), file),
-            env = environment, timeout = 600 + 5 * (end - first + 1))
+            env = environment, timeout = 600 + 20 * (end - first + 1))
     if (!file.exists(file)) stop("a child process did not start", call. = FALSE)
     done <- readRDS(file)
     for (count in c("cases", "checks", "queries", "faults")) all[[count]] <- all[[count]] + done[[count]]
