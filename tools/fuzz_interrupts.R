@@ -67,6 +67,14 @@ interrupt_seconds <- function(name) {
   })
 }
 
+prepare_interrupts <- function() {
+  small <- interrupt_setting("small")
+  for (name in names(interrupt_works)) {
+    stored(paste("right", name), function() interrupt_works[[name]](small))
+    interrupt_seconds(name)
+  }
+}
+
 own_seconds <- function() sum(proc.time()[1:2])
 
 # The processor time of this process when a signal was sent to it, from /proc.

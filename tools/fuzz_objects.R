@@ -54,6 +54,13 @@ fuzz_object_of <- function(kind, form) {
   )
 }
 
+prepare_objects <- function() {
+  for (form in c("landmarks", "integers", "smooth", "plain", "own")) {
+    for (kind in c("gp", "tree", "counts")) fuzz_object_of(kind, form)
+  }
+  for (kind in c("neighbours", "sets", "fit")) fuzz_object_of(kind, "smooth")
+}
+
 # ---- damage -----------------------------------------------------------------------------------------------------------
 
 flip_bits <- function(x) {
