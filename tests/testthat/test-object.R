@@ -132,3 +132,8 @@ test_that("more draws than memory holds are an error that says so", {
   fit <- vif_fit(sin(6 * x[, 1]), x, inducing = 8, k = 5, progress = FALSE)
   expect_error(simulate(fit, nsim = .Machine$integer.max), "cannot allocate")
 })
+
+test_that("a jitter beyond the variance is refused", {
+  counts <- suppressWarnings(vif_fit(rep(0:2, 50), x, inducing = 6, k = 4, family = poisson(), iterations = 2, progress = FALSE))
+  for (jitter in c(0, 1e300)) expect_error(latent_loglik(counts, "iterative", jitter = jitter), "`jitter` must be a share")
+})
