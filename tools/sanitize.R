@@ -2,8 +2,9 @@
 #
 #   Rscript tools/sanitize.R [short|long]
 #
-# 1. A build with AddressSanitizer and UndefinedBehaviorSanitizer in .sanitize/lib, whose runtime is loaded before R: every
-#    allocation of every routine fails once, damaged objects, hostile calls, searches; `long` adds the whole suite of tests.
+# 1. A build with AddressSanitizer and UndefinedBehaviorSanitizer in .sanitize/lib, whose runtime is loaded before R: a call of
+#    every routine, damaged objects, hostile calls, searches; `long` has more of them, lets every allocation of every routine
+#    fail once, and runs the whole suite of tests.
 # 2. valgrind's memcheck over a call of every routine (tests/testthat/helper-entries.R), by AVX2, because it knows no AVX-512
 #    (the calls are recorded so: indices are laid out for an instruction set).
 # 3. gctorture() over the same calls: R's collector runs at each allocation, and answers stay the same.
@@ -87,8 +88,10 @@ under_sanitizers <- function(long, file) {
                            "quit(status = sum(r$failed) + sum(r$error) > 0)"), files)
     run(paste("sanitizers, tests", files), rscript, c("-e", shQuote(code)), watched)
   }
-  failed <- c(failed, tests("^scratch$"))
-  counts <- if (long) c(searches = 1500, objects = 3000, calls = 3000) else c(searches = 45, objects = 150, calls = 150)
+  failed <- c(failed, run("sanitizers, a call of every routine", rscript, c(script, "--child", "replay", file),
+                          c(watched, "VECCHIANN_SIMD=avx2")))
+  if (long) failed <- c(failed, tests("^scratch$"))
+  counts <- if (long) c(searches = 1500, objects = 5000, calls = 5000) else c(searches = 30, objects = 200, calls = 200)
   for (kind in names(counts)) {
     failed <- c(failed, run(paste("sanitizers,", counts[[kind]], kind), rscript,
                             c("tools/fuzz.R", kind, counts[[kind]], 70000), watched))
@@ -107,7 +110,6 @@ under_valgrind_and_torture <- function(long, file) {
 }
 
 parent <- function(long) {
-  if (!nzchar(Sys.which("valgrind"))) stop("valgrind is needed: apt-get install valgrind", call. = FALSE)
   dir.create(folder, showWarnings = FALSE)
   file <- file.path(folder, "calls.rds")
   if (run("calls of every routine", rscript, c(script, "--child", "record", file), plain())) quit(status = 1)
