@@ -80,7 +80,8 @@ under_sanitizers <- function(long, file) {
     system2("gcc", paste0("-print-file-name=", name), stdout = TRUE)
   }, "")
   watched <- c(paste0("LD_PRELOAD=", paste(normalizePath(runtime), collapse = ":")), installed(lib), "NOT_CRAN=true",
-               "OMP_NUM_THREADS=2", "ASAN_OPTIONS=detect_leaks=0:abort_on_error=0:detect_stack_use_after_return=1",
+               "OMP_NUM_THREADS=2",
+               "ASAN_OPTIONS=detect_leaks=0:abort_on_error=0:allocator_may_return_null=1:detect_stack_use_after_return=1",
                "UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1")
   tests <- function(files) {
     code <- sprintf(paste0("r <- as.data.frame(testthat::test_dir('tests/testthat', filter = '%s', package = 'vecchiann', ",

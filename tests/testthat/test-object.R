@@ -137,3 +137,18 @@ test_that("a jitter beyond the variance is refused", {
   counts <- suppressWarnings(vif_fit(rep(0:2, 50), x, inducing = 6, k = 4, family = poisson(), iterations = 2, progress = FALSE))
   for (jitter in c(0, 1e300)) expect_error(latent_loglik(counts, "iterative", jitter = jitter), "`jitter` must be a share")
 })
+
+test_that("pointers to other things are refused", {
+  nn <- residual_knn(gp, 3, predecessors = TRUE)$id
+  memory <- vif_memory()
+  expect_error(.Call(C_shard_state, memory), "no pointer to a shard")
+  expect_error(.Call(C_shard_close, memory), "no pointer to a shard")
+  expect_error(.Call(C_shard_state, NULL), "no pointer to a shard")
+  shard <- list(own = as.raw(rep(1, 150)), place = 0:149, apart = FALSE)
+  noise <- rep(0.1, 150)
+  open <- function(memory) .Call(C_shard_open, gp, noise, noise, unname(nn), rbind(sin(1:150)), shard, 0L, FALSE, memory, 1L)
+  held <- open(memory)$pointer
+  expect_error(open(held), "no pointer to a vif_memory")
+  .Call(C_shard_close, held)
+  expect_error(.Call(C_shard_state, held), "no evaluation is open")
+})
