@@ -50,12 +50,15 @@ fuzz: $(INSTALLED) ## 2,000 adversarial cases: damaged objects and hostile calls
 	@$(RSCRIPT) tools/fuzz.R calls 1000 1 120
 
 sanitize: $(INSTALLED) ## the core under sanitizers, valgrind and gctorture, all tests included
+	@$(RSCRIPT) tools/install.R testthat program:valgrind
 	@$(RSCRIPT) tools/sanitize.R long
 
-sanitize-short: $(INSTALLED) ## the same in a few minutes
+sanitize-short: $(INSTALLED) ## the same in two minutes
+	@$(RSCRIPT) tools/install.R program:valgrind
 	@$(RSCRIPT) tools/sanitize.R short
 
 nightly: $(INSTALLED) ## 100,000 adversarial cases, and more, for some hours; the result is docs/nightly.md
+	@$(RSCRIPT) tools/install.R program:clang
 	@$(RSCRIPT) tools/nightly.R
 
 check-variants: | .lib ## as CRAN, other compilers, locales, no OpenMP, no suggested packages (VARIANTS="clang latin1")

@@ -56,6 +56,9 @@ check_points <- function(x, arg, columns = NULL, least = 1) {
   check_finite(matrix(as.double(x), nrow(x), ncol(x), dimnames = dimnames(x)), arg)
 }
 
+# colnames(), also of arrays of one dimension, which have none.
+column_names <- function(x) if (length(dim(x)) == 2) colnames(x)
+
 # Names of the columns of inputs, made up where there are none.
 input_names <- function(x) if (is.null(colnames(x))) paste0("x", seq_len(ncol(x))) else colnames(x)
 
@@ -79,7 +82,7 @@ check_like <- function(x, like, arg, least = 1, holes = FALSE) {
 }
 
 match_columns <- function(x, wanted, arg) {
-  given <- if (is.data.frame(x)) names(x) else colnames(x)
+  given <- if (is.data.frame(x)) names(x) else column_names(x)
   if (is.null(given) || is.null(wanted) || anyDuplicated(wanted) || !any(nzchar(given))) return(x)
   # columns without a name take the places that the others leave, in their order
   blank <- which(is.na(given) | !nzchar(given))
@@ -140,6 +143,16 @@ check_finite <- function(x, arg) {
   refuse(arg, "finite everywhere", paste0(x[bad[1]], " (", at, ")"))
 }
 
+# Squared distances must be numbers, those from other points, too. Missing values aside.
+check_spread <- function(x, kernel, arg = "x", from = NULL) {
+  ends <- vapply(seq_len(ncol(x)), function(l) range(x[, l], from[, l], na.rm = TRUE), numeric(2))
+  spread <- (ends[2, ] / 2 - ends[1, ] / 2) / kernel$lengthscale
+  if (!is.null(kernel$anisotropy)) spread <- spread / kernel$anisotropy[["ratio"]]
+  if (!all(spread < 1e150)) {
+    refuse(arg, "spread over less than 1e150 lengthscales", paste("over", format(2 * max(spread), digits = 3)))
+  }
+}
+
 check_number <- function(x, arg, wanted, valid) {
   if (!is.numeric(x) || is.object(x) || length(x) != 1 || is.na(x) || !valid(x)) {
     refuse(arg, wanted, describe(x))
@@ -160,8 +173,10 @@ check_whole <- function(x, arg, least) {
   as.integer(check_number(x, arg, paste("a whole number of at least", least), whole))
 }
 
+is_flag <- function(x) isTRUE(x) || isFALSE(x)
+
 check_flag <- function(x, arg) {
-  if (!isTRUE(x) && !isFALSE(x)) refuse(arg, "TRUE or FALSE", describe(x))
+  if (!is_flag(x)) refuse(arg, "TRUE or FALSE", describe(x))
   x
 }
 

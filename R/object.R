@@ -34,6 +34,7 @@ check_gp <- function(gp, arg = "gp") {
     variance = function(variance) is.double(variance) && length(variance) == nrow(gp$x)
   ), arg, remake_gp)
   if (!identical(check_kernel(gp$kernel, ncol(gp$x)), gp$kernel)) damaged(arg, "kernel", remake_gp)
+  if (all(is.finite(gp$x))) check_spread(gp$x, gp$kernel, paste0(arg, "$x"))
   part <- .Call(C_gp_damage, gp, thread_count(NULL))
   if (!is.null(part)) damaged(arg, part, remake_gp)
   gp
@@ -54,13 +55,13 @@ check_tree <- function(tree, arg = "tree") {
   if (.Call(C_tree_known, tree)) return(tree)
   remedy <- sprintf("cover_tree(%s$gp)", arg)
   nodes <- length(tree$first)
-  whole <- function(length) function(x) is.integer(x) && length(x) == length
+  whole <- function(length) function(x) is.integer(x) && is.null(dim(x)) && length(x) == length
   wanted <- stats::setNames(lapply(c(nrow(gp$x), rep(nodes, 7)), whole), tree_fields)
   check_elements(tree, c(list(
     lengthscale = function(x) is.double(x) && length(x) %in% c(1, ncol(gp$x)) && all(is.finite(x) & x > 0),
     anisotropy = function(a) is.null(a) || is.double(a) && length(a) == 2 && all(is.finite(a)) && a[2] > 0,
-    first = function(first) is.integer(first) && nodes > 0,
-    radius = function(radius) is.double(radius) && length(radius) == nodes,
+    first = function(first) is.integer(first) && is.null(dim(first)) && nodes > 0,
+    radius = function(radius) is.double(radius) && is.null(dim(radius)) && length(radius) == nodes,
     index = function(index) is.null(index) || is.raw(index)
   ), wanted), arg, remedy)
   part <- .Call(C_tree_damage, tree)
@@ -90,7 +91,7 @@ check_neighbours <- function(nn, arg = "nn") {
     id = function(id) is.matrix(id) && is.integer(id) && ncol(id) > 0,
     dist = function(dist) is_table(dist) && identical(dim(dist), dim(nn$id)) && identical(is.na(dist), is.na(nn$id)),
     k = function(k) is.numeric(k) && identical(as.double(k), as.double(ncol(nn$id))),
-    predecessors = function(flag) isTRUE(flag) || isFALSE(flag),
+    predecessors = is_flag,
     budget = function(budget) is.double(budget) && length(budget) == 1 && !is.na(budget),
     queries = function(queries) {
       is.null(queries) || is.integer(queries) && length(queries) == nrow(nn$id) && within(queries, 1, nrow(nn$x))
@@ -113,7 +114,8 @@ check_neighbours <- function(nn, arg = "nn") {
 # What a fit holds beside its process, with a checksum of it.
 fit_parts <- c("kernel", "nugget", "noise_variance", "weights", "coefficients", "n", "k", "y", "X", "offset", "order",
                "id", "theta", "fisher", "state", "vcov", "loglik", "loglik_se", "df", "iterations", "settings", "at",
-               "model", "na.action")
+               "model", "na.action", "nugget_fixed", "converged", "message",
+               "bounded")
 
 sealed <- function(fit) {
   fit$checksum <- fit_checksum(fit)
@@ -121,7 +123,7 @@ sealed <- function(fit) {
 }
 
 # and beside that a fit of another family than gaussian().
-laplace_parts <- c("phi", "latent_id", "linear.predictors")
+laplace_parts <- c("phi", "latent_id", "linear.predictors", "family")
 
 is_laplace <- function(object) !is.null(object$linear.predictors)
 
@@ -137,14 +139,16 @@ check_fit <- function(fit, arg = "object") {
     gp = function(gp) inherits(gp, "residual_gp"), state = is.list, n = is_whole_number, k = is_whole_number,
     id = function(id) is.matrix(id) && is.integer(id), order = is.integer, nugget = is_number, neighbours = is_text,
     loglik = is_number, df = is_whole_number, iterations = is_whole_number, message = is_text,
-    converged = is.logical, nugget_fixed = is.logical
+    converged = is_flag, nugget_fixed = is_flag
   ), arg, remedy)
   # a large fit is kept without features, see lean_fit()
   if (!is.null(fit$gp$V)) check_gp(fit$gp, paste0(arg, "$gp"))
   if (!identical(fit$checksum, fit_checksum(fit))) {
     damaged(arg, paste(c(fit_parts, "gp"), collapse = "`, `"), remedy)
   }
-  if (is_laplace(fit)) check_elements(fit, list(family = function(family) inherits(family, "family")), arg, remedy)
+  if (is_laplace(fit)) check_elements(fit, list(family = function(family) {
+    inherits(family, "family") && is_text(family$family) && is_text(family$link)
+  }), arg, remedy)
   if (nrow(fit$gp$x) != fit$n || nrow(fit$gp$inducing) != length(fit$state$b)) damaged(arg, "gp", remedy)
   fit
 }

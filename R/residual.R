@@ -57,20 +57,14 @@ residual_gp <- function(x, kernel, inducing = 200, nugget = 0, jitter = 1e-6,
     m <- check_whole(inducing, "inducing", 0)
     with_seed(seed, choose_inducing(x, kernel, m, selection, threads))
   } else {
-    if (setequal(colnames(inducing), colnames(x))) inducing <- match_columns(inducing, colnames(x), "inducing")
-    check_points(inducing, "inducing", ncol(x), least = 0)
+    check_inducing(inducing, x)
   }
   new_residual_gp(x, kernel, inducing, nugget, jitter, threads)
 }
 
-# Squared distances must be numbers.
-check_spread <- function(x, kernel, arg = "x") {
-  ends <- apply(x, 2, range)
-  spread <- (ends[2, ] / 2 - ends[1, ] / 2) / kernel$lengthscale
-  if (!is.null(kernel$anisotropy)) spread <- spread / kernel$anisotropy[["ratio"]]
-  if (!all(spread < 1e150)) {
-    refuse(arg, "spread over less than 1e150 lengthscales", paste("over", format(2 * max(spread), digits = 3)))
-  }
+check_inducing <- function(inducing, x) {
+  if (setequal(column_names(inducing), colnames(x))) inducing <- match_columns(inducing, colnames(x), "inducing")
+  check_points(inducing, "inducing", ncol(x), least = 0)
 }
 
 # The object from arguments that were checked.
@@ -204,7 +198,9 @@ check_newdata <- function(gp, newdata) {
     refuse("newdata", "NULL for a residual_process(), which cannot make features of new points",
            describe(newdata))
   }
-  check_like(newdata, gp$x, "newdata")
+  newdata <- check_like(newdata, gp$x, "newdata")
+  check_spread(newdata, gp$kernel, "newdata", gp$x)
+  newdata
 }
 
 # Checked inputs with their features and residual variances, as the C core takes new points.

@@ -55,5 +55,8 @@ with_seed <- function(seed, code) {
   code
 }
 
+# Standard normal draws; their number may be larger than the largest integer.
+normals <- function(rows, columns) matrix(stats::rnorm(as.double(rows) * columns), rows, columns)
+
 # A count of thread_count(), for functions that take the argument of users.
 threads_or_null <- function(threads) if (is.na(threads)) NULL else threads

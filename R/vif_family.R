@@ -62,7 +62,7 @@ laplace_family <- function(family) {
   if (is.character(family) && length(family) == 1) {
     family <- get0(family, mode = "function") %or% refuse("family", "a family such as binomial()", describe(family))
   }
-  if (is.function(family)) family <- family()
+  if (is.function(family)) family <- family_of(family)
   if (!inherits(family, "family")) refuse("family", "a family such as binomial() or poisson()", describe(family))
   known <- c(gaussian.identity = "gaussian", binomial.logit = "logit", binomial.probit = "probit",
              poisson.log = "poisson", Gamma.log = "gamma", nbinom2.log = "nbinom2", beta.logit = "beta",
@@ -82,8 +82,13 @@ laplace_family <- function(family) {
   row
 }
 
+# What a function gives that makes families, without arguments.
+family_of <- function(make) {
+  tryCatch(make(), error = function(e) refuse("family", "a family such as binomial() or poisson()", describe(make)))
+}
+
 is_gaussian <- function(family) {
-  if (is.function(family)) family <- family()
+  if (is.function(family)) family <- family_of(family)
   identical(family, "gaussian") ||
     (inherits(family, "family") && family$family == "gaussian" && family$link == "identity")
 }

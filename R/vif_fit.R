@@ -290,10 +290,7 @@ cap <- function(value, most, arg, what, tell) {
 }
 
 cap_inducing <- function(inducing, x, tell) {
-  if (!is.numeric(inducing) && (is.null(inducing) || !is.object(inducing))) {
-    refuse("inducing", "a number of inducing inputs, or a matrix of them", describe(inducing))
-  }
-  if (!is.null(dim(inducing)) || length(inducing) != 1) return(inducing)
+  if (!is.null(dim(inducing)) || length(inducing) != 1) return(check_inducing(inducing, x))
   cap(check_whole(inducing, "inducing", 0), length(distinct_rows(x)), "inducing", "the distinct inputs", tell)
 }
 

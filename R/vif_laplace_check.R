@@ -43,7 +43,7 @@ latent_loglik <- function(object, method = c("auto", "exact", "iterative"), prob
   if (!is_laplace(object)) refuse("object", "a fit with a family other than gaussian()", "a Gaussian one")
   method <- check_choice(method, c("auto", "exact", "iterative"), "method")
   probes <- check_whole(probes, "probes", 2)
-  jitter <- check_positive(jitter, "jitter")
+  jitter <- check_number(jitter, "jitter", "a share of the variance, above 0 and at most 1", function(x) x > 0 && x <= 1)
   seed <- check_whole(seed, "seed", -.Machine$integer.max)
   if (method == "auto") method <- if (object$n <= 5000) "exact" else "iterative"
   threads <- thread_count(NULL)

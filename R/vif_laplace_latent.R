@@ -116,9 +116,9 @@ latent_draws <- function(mode, wide, gp, probes, seed, threads, tolerance) {
   n <- length(mode$noise)
   m <- nrow(gp$V)
   y <- with_seed(seed, {
-    e <- matrix(stats::rnorm(probes * n), probes) * rep(sqrt(mode$state$D), each = probes)
+    e <- normals(probes, n) * rep(sqrt(mode$state$D), each = probes)
     .Call(C_laplace_solves, wide, mode$state$coef, e, FALSE) +
-      .Call(C_laplace_combination, matrix(stats::rnorm(m * probes), m, probes), gp$V, threads)
+      .Call(C_laplace_combination, normals(m, probes), gp$V, threads)
   })
   found <- conjugate_gradients(mode$multiply, mode$precondition, y, max(10 * tolerance, 1e-6))
   list(y = y, by_A = found$x, log = found$log, linear = found$linear)

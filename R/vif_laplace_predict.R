@@ -165,9 +165,9 @@ simulate_laplace <- function(object, nsim, seed) {
   f <- .Call(C_vif_regression, gp, slack, object$latent_id, NULL, NULL, threads)
   draws <- with_seed(seed, {
     m <- nrow(gp$V)
-    noise <- t(sqrt(f$D) * matrix(stats::rnorm(n * nsim), n))
+    noise <- t(sqrt(f$D) * normals(n, nsim))
     latent <- t(.Call(C_laplace_solves, object$latent_id, f$coef, noise, FALSE)) +
-      crossprod(gp$V, matrix(stats::rnorm(m * nsim), m))
+      crossprod(gp$V, normals(m, nsim))
     latent[object$order, ] <- latent
     fixed <- (object$offset %or% 0) + if (is.null(object$X)) 0 else drop(object$X %*% object$coefficients)
     apply(latent + fixed, 2, function(eta) family$draw(eta, object$weights, phi))

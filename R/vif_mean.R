@@ -3,7 +3,7 @@
 # Covariates as a double matrix with names, of full rank.
 check_covariates <- function(X, n, arg = "X") {
   if (is.null(X)) return(NULL)
-  if (is.numeric(X) && length(X) == 1 && X == 1 && n > 1) return(constant_mean(n))
+  if (is.numeric(X) && length(X) == 1 && isTRUE(X == 1) && n > 1) return(constant_mean(n))
   X <- check_points(X, arg)
   if (nrow(X) != n) {
     refuse(arg, paste0("of ", counted(n, "row"), ", one for each observation"), paste("of", nrow(X)))

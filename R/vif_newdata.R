@@ -14,6 +14,7 @@ new_inputs <- function(object, newdata, newX = NULL) {
     if (!is.null(newX)) refuse("newX", "NULL, as the fit has a formula", describe(newX))
     inputs_by_formula(object, newdata)
   }
+  check_spread(new$x, object$gp$kernel, "newdata", object$gp$x)
   new$complete <- rowSums(is.na(new$x)) == 0
   if (!is.null(new$X)) new$complete <- new$complete & rowSums(is.na(new$X)) == 0
   if (!is.null(new$offset)) new$complete <- new$complete & !is.na(new$offset)

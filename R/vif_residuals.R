@@ -130,9 +130,9 @@ simulate.vif <- function(object, nsim = 1, seed = NULL, ...) {
   m <- nrow(object$gp$V)
   B <- methods::as(contrast_matrix(object$id, state$coef), "triangularMatrix")
   draws <- with_seed(seed, {
-    z <- matrix(stats::rnorm(m * nsim), m, nsim)
+    z <- normals(m, nsim)
     crossprod(object$gp$V, z) +
-      as.matrix(Matrix::solve(B, sqrt(state$D) * matrix(stats::rnorm(object$n * nsim), object$n)))
+      as.matrix(Matrix::solve(B, sqrt(state$D) * normals(object$n, nsim)))
   })
   draws[object$order, ] <- draws
   if (!is.null(object$X)) draws <- draws + drop(object$X %*% object$coefficients)

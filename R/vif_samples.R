@@ -37,9 +37,9 @@ joint_samples <- function(object, new, k, nsim, threads) {
   B <- methods::as(contrast_matrix(new_id - n, f$coef), "triangularMatrix")
 
   m <- length(object$state$b)
-  z <- matrix(stats::rnorm(m * nsim), m, nsim)
+  z <- normals(m, nsim)
   if (m) z <- object$state$b + backsolve(object$state$root, z, upper.tri = FALSE, transpose = TRUE)
-  noise <- sqrt(f$D) * matrix(stats::rnorm(count * nsim), count, nsim)
+  noise <- sqrt(f$D) * normals(count, nsim)
   samples <- as.matrix(Matrix::solve(B, drop(known) + crossprod(W, z) + noise))
   samples <- samples[place, , drop = FALSE]
   if (!is.null(new$X)) samples <- samples + drop(new$X %*% object$coefficients)

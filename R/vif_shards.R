@@ -28,7 +28,7 @@
 #' @param threads Number of threads of each worker.
 #' @return `vif_shards()` gives an object of class `"vif_shards"`. `vif_fit()` of it gives one of class
 #'   `"vif_sharded"`, with the elements `kernel`, `nugget`, `coefficients`, `vcov`, `loglik`, `converged` and
-#'   `history` of a fit, and methods `coef`, `logLik`, `predict` and `print`. It serves as long as the workers hold
+#'   `history` of a fit, and methods `coef`, `logLik`, `predict`, `print` and `vcov`. It serves as long as the workers hold
 #'   the shards; its numbers outlast them.
 #' @section Errors:
 #' Shards without rows or with other columns of the mean than others; fewer sources than workers. Rows with missing
@@ -166,11 +166,22 @@ coef.vif_sharded <- function(object, ...) object$coefficients
 logLik.vif_sharded <- function(object, ...) structure(object$loglik, df = object$df, nobs = object$n, class = "logLik")
 
 #' @rdname vif_shards
+#' @param which `"mean"` or `"covariance"`: of the coefficients of the mean, or of the covariance parameters that were
+#'   estimated, by the information of their logarithms.
+#' @export
+vcov.vif_sharded <- function(object, which = c("mean", "covariance"), ...) {
+  check_dots(...)
+  if (check_choice(which, c("mean", "covariance"), "which") == "mean") return(object$vcov)
+  spread <- tryCatch(chol2inv(chol(object$fisher)), error = function(e) NA)
+  estimate <- exp(object$theta)
+  structure(spread * outer(estimate, estimate), dimnames = list(names(estimate), names(estimate)))
+}
+
+#' @rdname vif_shards
 #' @param object A fit of shards.
 #' @param newdata A data frame with the variables of the right-hand side of the formula and of `coords`. Every row is
 #'   predicted by the worker whose box it is in or nearest to.
 #' @param se.fit,interval,level,chunk As in [predict][predict.vif].
-#' @export
 #' @export
 predict.vif_sharded <- function(object, newdata, se.fit = TRUE, interval = c("none", "prediction", "confidence"),
                                 level = 0.95, chunk = 50000, ...) {

@@ -8,8 +8,9 @@
 #   calls        every exported function, with arguments of wrong types, sizes and values
 #   interrupts   interrupts, time limits and errors from progress, at random moments of long work
 # Each case has a seed of its own: SEED, SEED + 1, ... A case that fails prints its seed, and
-# `Rscript tools/fuzz.R KIND 1 THAT_SEED` repeats it. Cases run in child processes, some hundred in each; one that ends
-# its process, or hangs, is a fault, and the next process goes on behind it. After SECONDS no more are begun.
+# `Rscript tools/fuzz.R KIND 1 THAT_SEED` repeats it. Cases run in forks of a process that holds what they work on, some
+# hundred in each; one that ends its fork, or hangs, is a fault, and the next fork goes on behind it. After SECONDS no more
+# are begun.
 
 suppressPackageStartupMessages(library(vecchiann))
 
@@ -19,16 +20,23 @@ for (part in c("searches", "objects", "calls", "interrupts")) {
 }
 
 # one: a function of one case, with the seed set, that returns a list of `form` (any label to count by), `checks` (how many
-# it made), `queries` (neighbours of how many were compared, if any), and `faults` (texts); environments: of the child processes;
-# slice: cases of a child.
+# it made), `queries` (neighbours of how many were compared, if any), and `faults` (texts); prepare: makes what the cases of
+# all forks share; environments: of the child processes; slice: cases of a fork.
 kinds <- list(
-  searches = list(one = fuzz_search, environments = paste0("VECCHIANN_SIMD=", c("portable", "avx2", "avx512")), slice = 100),
-  objects = list(one = fuzz_object, environments = "VECCHIANN_SIMD=", slice = 500),
-  calls = list(one = fuzz_call, environments = "VECCHIANN_SIMD=", slice = 500),
-  interrupts = list(one = fuzz_interrupt, environments = "VECCHIANN_SIMD=", slice = 50)
+  searches = list(one = fuzz_search, prepare = function() NULL, slice = 100,
+                  environments = paste0("VECCHIANN_SIMD=", c("portable", "avx2", "avx512"))),
+  objects = list(one = fuzz_object, prepare = prepare_objects, environments = "VECCHIANN_SIMD=", slice = 500),
+  calls = list(one = fuzz_call, prepare = call_setting, environments = "VECCHIANN_SIMD=", slice = 500),
+  interrupts = list(one = fuzz_interrupt, prepare = prepare_interrupts, environments = "VECCHIANN_SIMD=", slice = 50)
 )
 
 nothing <- list(cases = 0, checks = 0, queries = 0, faults = 0, forms = integer())
+
+add_counts <- function(all, more) {
+  for (count in c("cases", "checks", "queries", "faults")) all[[count]] <- all[[count]] + more[[count]]
+  all$forms <- add_forms(all$forms, more$forms)
+  all
+}
 
 add_forms <- function(all, more) {
   for (form in names(more)) all[form] <- sum(all[form], more[form], na.rm = TRUE)
@@ -37,9 +45,8 @@ add_forms <- function(all, more) {
 
 # ---- the children ---------------------------------------------------------------------------------------------------
 
-# Cases of seeds first .. last, none begun after `until`; leaves what was done in a file after each, for the parent to find.
-run_child <- function(kind, first, last, until, file) {
-  options(vecchiann.threads = 1)
+# Cases of seeds first .. last, none begun after `until`; leaves what was done in a file after each, for others to find.
+run_cases <- function(kind, first, last, until, file) {
   done <- c(nothing, seed = first - 1)
   for (seed in first:last) {
     if (as.numeric(Sys.time()) > until) break
@@ -57,26 +64,51 @@ run_child <- function(kind, first, last, until, file) {
   saveRDS(c(done, ended = TRUE), file, compress = FALSE)
 }
 
-# Runs cases of seeds first .. last in children; returns the counts.
-run_environment <- function(kind, environment, first, last, until) {
-  file <- tempfile(fileext = ".rds")
+# The same in a fork, which starts with all that cases work on. One without news for ten minutes hangs.
+run_fork <- function(kind, first, last, until, file) {
+  if (.Platform$OS.type == "windows") return(run_cases(kind, first, last, until, file))
+  saveRDS(c(nothing, seed = first, ended = FALSE), file)
+  job <- parallel::mcparallel(run_cases(kind, first, last, until, file), silent = FALSE)
+  while (is.null(parallel::mccollect(job, wait = FALSE, timeout = 5))) {
+    if (difftime(Sys.time(), file.mtime(file), units = "secs") > 600) {
+      tools::pskill(job$pid, tools::SIGKILL)
+      break
+    }
+  }
+}
+
+# Cases of seeds first .. last in forks; leaves the counts in a file.
+run_child <- function(kind, first, last, until, file) {
+  options(vecchiann.threads = 1)
+  set.seed(1)
+  suppressMessages(kinds[[kind]]$prepare())
+  environment <- paste0("VECCHIANN_SIMD=", Sys.getenv("VECCHIANN_SIMD"))
   all <- nothing
+  now <- tempfile(fileext = ".rds")
   while (first <= last && as.numeric(Sys.time()) < until) {
-    end <- min(last, first + kinds[[kind]]$slice - 1)
-    unlink(file)
-    system2(file.path(R.home("bin"), "Rscript"), c(script, "--child", kind, first, end, sprintf("%.0f", until), file),
-            env = environment, timeout = 600 + 5 * (end - first + 1))
-    if (!file.exists(file)) stop("a child process did not start", call. = FALSE)
-    done <- readRDS(file)
-    for (count in c("cases", "checks", "queries", "faults")) all[[count]] <- all[[count]] + done[[count]]
-    all$forms <- add_forms(all$forms, done$forms)
+    run_fork(kind, first, min(last, first + kinds[[kind]]$slice - 1), until, now)
+    done <- readRDS(now)
+    all <- add_counts(all, done)
     if (!done$ended) {
       all$faults <- all$faults + 1
       cat("seed ", done$seed, ": the process ended, or hung (", environment, ")\n", sep = "")
     }
     first <- done$seed + 1
+    saveRDS(all, file)
   }
-  all
+}
+
+# Runs cases of seeds first .. last in a process of that environment; returns the counts.
+run_environment <- function(kind, environment, first, last, until) {
+  file <- tempfile(fileext = ".rds")
+  failed <- system2(file.path(R.home("bin"), "Rscript"), c(script, "--child", kind, first, last, sprintf("%.0f", until), file),
+                    env = environment)
+  done <- if (file.exists(file)) readRDS(file) else nothing
+  if (failed) {
+    done$faults <- done$faults + 1
+    cat("a child process failed (", environment, ")\n", sep = "")
+  }
+  done
 }
 
 run_parent <- function(kind, count, seed, seconds) {
@@ -89,8 +121,7 @@ run_parent <- function(kind, count, seed, seconds) {
     done <- run_environment(kind, environments[at], seed, seed + each - 1, until)
     seed <- seed + if (count > 1) each else 0
     if (length(environments) > 1) cat(environments[at], ": ", summary_line(done), "\n", sep = "")
-    for (count_of in c("cases", "checks", "queries", "faults")) total[[count_of]] <- total[[count_of]] + done[[count_of]]
-    total$forms <- add_forms(total$forms, done$forms)
+    total <- add_counts(total, done)
   }
   cat(kind, ": ", summary_line(total), "\n", sep = "")
   if (total$faults || !total$cases) quit(status = 1)

@@ -103,7 +103,7 @@ fuzz_call <- function() {
   label <- paste0(name, " ", at, ", argument ", paste0(hit, " = odd ", picks, collapse = ", "), ": ")
   grDevices::pdf(NULL)
   on.exit(grDevices::dev.off())
-  setTimeLimit(elapsed = 60, transient = TRUE)
+  setTimeLimit(cpu = 60, transient = TRUE)
   failed <- function(e) structure(list(message = conditionMessage(e)), class = "failed")
   answer <- tryCatch({
     utils::capture.output(value <- suppressWarnings(suppressMessages(do.call(name, arguments, quote = TRUE))))

@@ -67,6 +67,14 @@ interrupt_seconds <- function(name) {
   })
 }
 
+prepare_interrupts <- function() {
+  small <- interrupt_setting("small")
+  for (name in names(interrupt_works)) {
+    stored(paste("right", name), function() interrupt_works[[name]](small))
+    interrupt_seconds(name)
+  }
+}
+
 own_seconds <- function() sum(proc.time()[1:2])
 
 # The processor time of this process when a signal was sent to it, from /proc.
@@ -82,10 +90,14 @@ ended <- function(work, way, moment) {
   caught <- function(e) if (inherits(e, "interrupt")) "interrupt" else conditionMessage(e)
   if (way == "signal") {
     file <- tempfile()
-    on.exit(unlink(file))
+    ready <- tempfile()
+    on.exit(unlink(c(file, ready)))
     own <- Sys.getpid()
     came <- suspendInterrupts({
-      system(sprintf("(sleep %.3f; cat /proc/%d/stat > %s; kill -INT %d) &", moment, own, file, own))
+      # system() ignores signals while it runs
+      system(sprintf("(while [ ! -e %s ]; do sleep 0.002; done; sleep %.3f; cat /proc/%d/stat > %s; kill -INT %d) &", ready,
+                     moment, own, file, own))
+      file.create(ready)
       what <- tryCatch(allowInterrupts({ work(s); "done" }), interrupt = caught, error = caught)
       at <- own_seconds()
       if (what == "done") tryCatch(allowInterrupts(Sys.sleep(600)), interrupt = caught)

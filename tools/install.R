@@ -1,6 +1,6 @@
-# Installs what is missing: the package's hard dependencies and the packages named as arguments.
+# Installs what is missing: the package's hard dependencies, and the packages and programs named as arguments.
 #
-#   Rscript tools/install.R [--suggested] [package ...]
+#   Rscript tools/install.R [--suggested] [package | program:name ...]
 #
 # Root on a Debian-like system takes the distribution's prebuilt packages first, which need no compiling. What they
 # do not cover comes from R's configured repositories into .lib, the checkout's own library, so that no other library
@@ -28,10 +28,7 @@ missing_packages <- function(packages) {
   packages[!vapply(packages, usable, NA)]
 }
 
-missing_programs <- function(packages) {
-  needed <- unlist(programs[packages])
-  needed[!nzchar(Sys.which(needed))]
-}
+missing_programs <- function(needed) needed[!nzchar(Sys.which(needed))]
 
 # The distribution's packages serve its own R only, which Debian and its kin keep in /usr/lib/R.
 has_apt <- function() {
@@ -69,14 +66,16 @@ if ("--suggested" %in% arguments) {
   # arrow and gpboost take half an hour or more to compile
   arguments <- c(setdiff(arguments, "--suggested"), setdiff(names(dependencies("Suggests")), c("arrow", "gpboost")))
 }
-wanted <- unique(c(names(dependencies("Imports")), arguments))
+program <- startsWith(arguments, "program:")
+wanted <- unique(c(names(dependencies("Imports")), arguments[!program]))
+needed <- c(unlist(programs[wanted]), sub("program:", "", arguments[program]))
 packages <- missing_packages(wanted)
-tools <- missing_programs(wanted)
+tools <- missing_programs(needed)
 
 if (length(c(packages, tools)) > 0 && has_apt()) {
   install_system(c(if (length(packages) > 0) paste0("r-cran-", tolower(packages)), tools))
   packages <- missing_packages(packages)
-  tools <- missing_programs(wanted)
+  tools <- missing_programs(needed)
 }
 if (length(packages) > 0) {
   install_source(packages)

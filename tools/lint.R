@@ -44,6 +44,8 @@ rooms <- list(
     "#\\s*pragma\\s+(GCC\\s+(target|push_options)|clang\\s+attribute)", "\\btarget(_clones)?\\s*\\(", sep = "|")),
   list(name = "malloc, calloc, realloc or free", homes = "base/scratch",
        pattern = "(?<![\\w.>])(malloc|calloc|realloc|free|posix_memalign|aligned_alloc|strdup)\\s*\\("),
+  list(name = "a monitor_poll() whose answer, an interrupt, is lost,", homes = character(),
+       pattern = "^\\s*(\\(void\\)\\s*)?monitor_poll\\("),
   list(name = "the type long, 32 bits wide on Windows,", homes = character(),
        pattern = "(?<!long )\\blong\\b(?! long)")
 )

@@ -8,7 +8,7 @@ share <- as.numeric(c(commandArgs(TRUE), "1")[1])
 count <- function(whole) format(max(ceiling(whole * share), 1), scientific = FALSE)
 seed <- as.integer(Sys.Date()) * 1000L %% 1000000000L # new cases every day
 rscript <- file.path(R.home("bin"), "Rscript")
-kinds <- c(objects = 50000, calls = 50000, searches = 3000, interrupts = 1000)
+kinds <- c(objects = 50000, calls = 50000, searches = 900, interrupts = 1000)
 rows <- lapply(names(kinds), function(kind) {
   arguments <- c("tools/fuzz.R", kind, count(kinds[[kind]]), seed)
   started <- proc.time()[[3]]

@@ -2,9 +2,11 @@
 #
 #   Rscript tools/sanitize.R [short|long]
 #
-# 1. A build with AddressSanitizer and UndefinedBehaviorSanitizer in .sanitize/lib, whose runtime is loaded before R: every
-#    allocation of every routine fails once, damaged objects, hostile calls, searches; `long` adds the whole suite of tests.
-# 2. valgrind's memcheck over a call of every routine (tests/testthat/helper-entries.R), by AVX2, because it knows no AVX-512.
+# 1. A build with AddressSanitizer and UndefinedBehaviorSanitizer in .sanitize/lib, whose runtime is loaded before R: a call of
+#    every routine, damaged objects, hostile calls, searches; `long` has more of them, lets every allocation of every routine
+#    fail once, and runs the whole suite of tests.
+# 2. valgrind's memcheck over a call of every routine (tests/testthat/helper-entries.R), by AVX2, because it knows no AVX-512
+#    (the calls are recorded so: indices are laid out for an instruction set).
 # 3. gctorture() over the same calls: R's collector runs at each allocation, and answers stay the same.
 # Linux with gcc. Leaks are counted by the core itself, in tests/testthat/test-scratch.R: R's own would hide them.
 
@@ -48,14 +50,17 @@ children <- list(
 )
 
 run <- function(label, command, args, env = character(), timeout = 0) {
-  started <- proc.time()[[3]]
+  started <- proc.time()
   status <- system2(command, args, env = env, timeout = timeout)
-  cat(sprintf("%s: %s, %.0f s\n", label, if (status) paste("FAILED, status", status) else "clean", proc.time()[[3]] - started))
+  spent <- proc.time() - started
+  cat(sprintf("%s: %s, %.0f s, %.0f s of the processor\n", label, if (status) paste("FAILED, status", status) else "clean",
+              spent[[3]], sum(spent[4:5])))
   status != 0
 }
 
 rscript <- file.path(R.home("bin"), "Rscript")
 installed <- function(lib) paste0("R_LIBS=", paste(c(normalizePath(lib), .libPaths()), collapse = ":"))
+plain <- function() c(installed(".lib"), "VECCHIANN_SIMD=avx2", "OMP_NUM_THREADS=1")
 
 sanitized_build <- function(lib) {
   dir.create(lib, recursive = TRUE, showWarnings = FALSE)
@@ -68,20 +73,15 @@ sanitized_build <- function(lib) {
       env = c(paste0("R_MAKEVARS_USER=", normalizePath(makevars)), "MAKEFLAGS=-j2"))
 }
 
-parent <- function(long) {
-  if (!nzchar(Sys.which("valgrind"))) stop("valgrind is needed: apt-get install valgrind", call. = FALSE)
-  dir.create(folder, showWarnings = FALSE)
-  file <- file.path(folder, "calls.rds")
-  plain <- installed(".lib")
-  failed <- run("calls of every routine", rscript, c(script, "--child", "record", file), plain)
-  if (failed) quit(status = 1)
+under_sanitizers <- function(long, file) {
   lib <- file.path(folder, "lib")
   failed <- sanitized_build(lib)
   runtime <- vapply(c("libasan.so", "libubsan.so"), function(name) {
     system2("gcc", paste0("-print-file-name=", name), stdout = TRUE)
   }, "")
   watched <- c(paste0("LD_PRELOAD=", paste(normalizePath(runtime), collapse = ":")), installed(lib), "NOT_CRAN=true",
-               "OMP_NUM_THREADS=2", "ASAN_OPTIONS=detect_leaks=0:abort_on_error=0:detect_stack_use_after_return=1",
+               "OMP_NUM_THREADS=2",
+               "ASAN_OPTIONS=detect_leaks=0:abort_on_error=0:allocator_may_return_null=1:detect_stack_use_after_return=1",
                "UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1")
   tests <- function(files) {
     code <- sprintf(paste0("r <- as.data.frame(testthat::test_dir('tests/testthat', filter = '%s', package = 'vecchiann', ",
@@ -89,22 +89,35 @@ parent <- function(long) {
                            "quit(status = sum(r$failed) + sum(r$error) > 0)"), files)
     run(paste("sanitizers, tests", files), rscript, c("-e", shQuote(code)), watched)
   }
-  failed <- c(failed, tests("^scratch$"))
-  counts <- if (long) c(searches = 1500, objects = 3000, calls = 3000) else c(searches = 45, objects = 150, calls = 150)
+  failed <- c(failed, run("sanitizers, a call of every routine", rscript, c(script, "--child", "replay", file),
+                          c(watched, "VECCHIANN_SIMD=avx2")))
+  if (long) failed <- c(failed, tests("^scratch$"))
+  counts <- if (long) c(searches = 1500, objects = 5000, calls = 5000) else c(searches = 30, objects = 200, calls = 200)
   for (kind in names(counts)) {
     failed <- c(failed, run(paste("sanitizers,", counts[[kind]], kind), rscript,
                             c("tools/fuzz.R", kind, counts[[kind]], 70000), watched))
   }
   if (long) failed <- c(failed, tests(""))
-  failed <- c(
-    failed,
+  failed
+}
+
+under_valgrind_and_torture <- function(long, file) {
+  c(
     run("valgrind", file.path(R.home("bin"), "R"),
         c("-d", shQuote("valgrind --error-exitcode=9 -q --leak-check=no"), "--vanilla", "-s", "-f", script, "--args", "--child",
-          "replay", file),
-        c(plain, "VECCHIANN_SIMD=avx2", "OMP_NUM_THREADS=1")),
-    run("gctorture", rscript, c(script, "--child", "torture", file, if (!long) "short"), plain)
+          "replay", file), plain()),
+    run("gctorture", rscript, c(script, "--child", "torture", file, if (!long) "short"), plain())
   )
-  quit(status = any(failed))
+}
+
+parent <- function(long) {
+  dir.create(folder, showWarnings = FALSE)
+  file <- file.path(folder, "calls.rds")
+  if (run("calls of every routine", rscript, c(script, "--child", "record", file), plain())) quit(status = 1)
+  # side by side, as neither uses more than one processor for long
+  works <- list(under_sanitizers, under_valgrind_and_torture)
+  failed <- parallel::mclapply(works, function(work) work(long, file), mc.cores = 2)
+  quit(status = !all(vapply(failed, is.logical, NA)) || any(unlist(failed)))
 }
 
 if (length(arguments) && arguments[1] == "--child") {

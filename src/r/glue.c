@@ -21,6 +21,13 @@ SEXP r_element(SEXP list, const char *name)
     return R_NilValue;
 }
 
+void *r_pointer(SEXP object, const char *tag)
+{
+    if (TYPEOF(object) != EXTPTRSXP || R_ExternalPtrTag(object) != install(tag))
+        error("internal: no pointer to a %s", tag);
+    return R_ExternalPtrAddr(object);
+}
+
 const double *r_doubles(SEXP object, const char *what, R_xlen_t length)
 {
     if (!isReal(object) || (length >= 0 && XLENGTH(object) != length))

@@ -13,6 +13,8 @@
 
 /* The element of a list by its name, or R_NilValue. */
 SEXP r_element(SEXP list, const char *name);
+/* The address of an external pointer that has this tag. */
+void *r_pointer(SEXP object, const char *tag);
 /* A list of `count` elements, all NULL, with names. */
 SEXP r_list(int count, const char *const *names);
 /* The values of a double vector; an error unless its length is the one given (-1: any). */

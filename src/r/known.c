@@ -183,8 +183,11 @@ static uint64_t print_bytes(uint64_t print, size_t bytes, const void *memory)
 
 uint64_t known_numbers(SEXP object, uint64_t print)
 {
-    const double shape[] = {(double)TYPEOF(object), (double)xlength(object)};
-    print = index_print(print, 2, shape);
+    SEXP dims = getAttrib(object, R_DimSymbol);
+    const double shape[] = {(double)TYPEOF(object), (double)xlength(object), (double)xlength(dims)};
+    print = index_print(print, 3, shape);
+    if (dims != R_NilValue)
+        print = known_numbers(dims, print);
     switch (TYPEOF(object)) {
     case VECSXP:
         for (R_xlen_t i = 0; i < XLENGTH(object); i++)
@@ -216,12 +219,8 @@ static uint64_t rest_of_tree(SEXP list)
     SEXP lengthscale = r_element(list, "lengthscale"), index = r_element(list, "index");
     uint64_t print = index_print(1, XLENGTH(lengthscale), REAL(lengthscale));
     print = print_turn(print, list);
-    for (int f = 0; f < R_TREE_FIELDS; f++) {
-        SEXP field = r_element(list, r_tree_fields[f]);
-        int real = TYPEOF(field) == REALSXP;
-        const void *memory = real ? (const void *)REAL(field) : (const void *)INTEGER(field);
-        print = print_bytes(print, (real ? sizeof(double) : sizeof(int)) * XLENGTH(field), memory);
-    }
+    for (int f = 0; f < R_TREE_FIELDS; f++)
+        print = known_numbers(r_element(list, r_tree_fields[f]), print);
     if (TYPEOF(index) != RAWSXP)
         return print;
     size_t bytes = (size_t)XLENGTH(index), stride = bytes / SAMPLED / 8 * 8;

@@ -35,6 +35,7 @@ static void close_pointer(SEXP pointer)
 
 SEXP shard_close(SEXP pointer)
 {
+    r_pointer(pointer, "shard");
     close_pointer(pointer);
     R_SetExternalPtrProtected(pointer, R_NilValue);
     return R_NilValue;
@@ -42,7 +43,7 @@ SEXP shard_close(SEXP pointer)
 
 static waiting *r_waiting(SEXP pointer)
 {
-    waiting *held = TYPEOF(pointer) == EXTPTRSXP ? R_ExternalPtrAddr(pointer) : NULL;
+    waiting *held = r_pointer(pointer, "shard");
     if (!held || !held->open)
         error("internal: no evaluation is open");
     return held;
@@ -149,7 +150,7 @@ SEXP shard_open(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP sha
         .smoothness = fr.kern.family == KERNEL_MATERN,
         .shard = &held->shard,
         .threads = r_threads(threads),
-        .pool = memory == R_NilValue ? NULL : R_ExternalPtrAddr(memory),
+        .pool = memory == R_NilValue ? NULL : r_pointer(memory, "vif_memory"),
         .mon = r_interrupts(),
     };
     if (derivatives)

@@ -90,7 +90,7 @@ SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP
         .axes = asLogical(axes) == TRUE,
         .smoothness = fr.kern.family == KERNEL_MATERN,
         .threads = r_threads(threads),
-        .pool = memory == R_NilValue ? NULL : R_ExternalPtrAddr(memory),
+        .pool = memory == R_NilValue ? NULL : r_pointer(memory, "vif_memory"),
         .mon = mon,
     };
     if (task.gradient) {

@@ -535,8 +535,8 @@ status select_run(const select_task *task, const select_result *result)
             run_block(all + threads_id(), task, &rad, order + first, count, result);
         }
     }
-    if (!outcome.code)
-        monitor_poll(task->mon, 1.0);
+    if (!outcome.code && monitor_poll(task->mon, 1.0))
+        outcome = status_fail(STATUS_INTERRUPTED);
     workspace_free(all, task->threads);
     scratch_free(order);
     return outcome;

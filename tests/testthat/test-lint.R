@@ -70,6 +70,8 @@ test_that("each foreign interface stays in its room", {
   expect_violation(lint_of("src/partition/tree.c" = "#include <immintrin.h>"), "instruction-set code")
   expect_violation(lint_of("src/partition/tree.c" = "#pragma GCC target(\"avx2\")"), "instruction-set code")
   expect_violation(lint_of("src/partition/tree.c" = "__attribute__((target(\"avx2\"))) void f(void);"), "instruction-set code")
+  expect_violation(lint_of("src/partition/tree.c" = c("if (monitor_poll(mon, 0.5))", "    return 1;", "  monitor_poll(mon, 1.0);")),
+                   "tree.c:3: a monitor_poll.* belongs nowhere")
   expect_violation(lint_of("src/partition/tree.c" = "unsigned long n;"), "the type long.* belongs nowhere")
   expect_identical(lint_of(
     "src/partition/tree.c" = c("unsigned long long n;", "/* a long SEXP", " * in <omp.h> */",

@@ -48,10 +48,38 @@ test_that("fits whose numbers were changed are refused by all that answers with 
   expect_identical(logLik(through_file(fit)), logLik(fit))
 })
 
+test_that("shapes, flags and families count as numbers do", {
+  y <- sin(6 * x[, 1])
+  fit <- vif_fit(y, x, inducing = 8, k = 5, progress = FALSE)
+  counts <- vif_fit(round(exp(y)), x, inducing = 6, k = 4, family = poisson(), iterations = 3, progress = FALSE)
+  expect_refused <- function(object, part, value, use) {
+    object[[part]] <- value
+    expect_error(use(object), "`(object|x)` must be as it was made", label = paste(part, deparse1(value)))
+  }
+  expect_refused(fit, "y", matrix(fit$y, 1), residuals)
+  for (part in c("nugget_fixed", "converged")) {
+    for (value in list(NULL, NA, !fit[[part]], logical(), c(FALSE, FALSE))) expect_refused(fit, part, value, confint)
+  }
+  family <- counts$family
+  family$family <- mean
+  expect_refused(counts, "family", family, residuals)
+  family$family <- "Gamma"
+  expect_refused(counts, "family", family, residuals)
+  expect_refused(counts, "bounded", mean, print)
+  tree <- cover_tree(gp)
+  for (part in c("level", "first", "radius")) expect_refused(tree, part, matrix(tree[[part]], 1), summary)
+  nn <- residual_knn(gp, 4)
+  nn$stats <- matrix(nn$stats, 1)
+  expect_error(summary(nn), "must be as it was made")
+})
+
 test_that("arguments without any value are refused by name", {
   y <- exp(x[, 1])
   expect_error(vif_fit(y, x, inducing = list(), family = Gamma("log")), "`inducing` must be")
   expect_error(vif_fit(y, x, inducing = NULL), "`inducing` must be")
+  expect_error(vif_fit(y, x, inducing = data.frame(f = factor(1:9))), "`inducing` must be numeric")
+  expect_error(vif_fit(y, x, family = mean), "`family` must be a family.*not a function")
+  expect_error(vif_fit(y, x, X = NA), "`X` must be")
   expect_error(vif_fit(y ~ a, character(), data = data.frame(y, a = x[, 1], b = x[, 2])), "`coords` must be")
 })
 
@@ -74,4 +102,53 @@ test_that("an index of wild sizes is not opened, whatever its checksum says", {
       expect_identical(residual_knn(other, 5, method = "level", queries = 1:40)$id, exact, label = paste(at, change))
     }
   }
+})
+
+test_that("points too far for their distances to be numbers are refused, of processes, searches and predictions", {
+  far <- x * 1e300
+  expect_error(residual_knn(gp, 3, far), "`newdata` must be spread over less than 1e150 lengthscales")
+  expect_error(conditioning_sets(gp, 3, newdata = far), "`newdata` must be spread")
+  for (family in list(gaussian(), poisson())) {
+    fit <- suppressWarnings(vif_fit(rpois(nrow(x), 2), x, X = NULL, inducing = 6, k = 4, family = family, iterations = 3,
+                                    progress = FALSE))
+    expect_error(predict(fit, far), "`newdata` must be spread over less than 1e150 lengthscales")
+    expect_error(predict(fit, rbind(NA, x[1, ] * 1e200)), "`newdata` must be spread")
+    # the prior holds as far as distances go
+    there <- predict(fit, rbind(NA, c(1e100, 0)), type = "link")
+    expect_equal(there$se.fit[2]^2, fit$kernel$variance, tolerance = 1e-6)
+  }
+  gp$x <- far
+  expect_error(residual_knn(gp, 3), "must be")
+})
+
+test_that("inputs in a table of one dimension have no columns to choose from", {
+  named <- residual_gp(cbind(a = x[, 1], b = x[, 2]), gp_kernel(), inducing = 4, seed = 1)
+  expect_error(residual_knn(named, 2, table(1:3)), "`newdata` must be of 2 columns")
+  expect_error(residual_gp(named$x, gp_kernel(), inducing = table(1:3)), "`inducing` must be of 2 columns")
+})
+
+test_that("more draws than memory holds are an error that says so", {
+  skip_on_os(c("windows", "mac"))
+  fit <- vif_fit(sin(6 * x[, 1]), x, inducing = 8, k = 5, progress = FALSE)
+  expect_error(simulate(fit, nsim = .Machine$integer.max), "cannot allocate")
+})
+
+test_that("a jitter beyond the variance is refused", {
+  counts <- suppressWarnings(vif_fit(rep(0:2, 50), x, inducing = 6, k = 4, family = poisson(), iterations = 2, progress = FALSE))
+  for (jitter in c(0, 1e300)) expect_error(latent_loglik(counts, "iterative", jitter = jitter), "`jitter` must be a share")
+})
+
+test_that("pointers to other things are refused", {
+  nn <- residual_knn(gp, 3, predecessors = TRUE)$id
+  memory <- vif_memory()
+  expect_error(.Call(C_shard_state, memory), "no pointer to a shard")
+  expect_error(.Call(C_shard_close, memory), "no pointer to a shard")
+  expect_error(.Call(C_shard_state, NULL), "no pointer to a shard")
+  shard <- list(own = as.raw(rep(1, 150)), place = 0:149, apart = FALSE)
+  noise <- rep(0.1, 150)
+  open <- function(memory) .Call(C_shard_open, gp, noise, noise, unname(nn), rbind(sin(1:150)), shard, 0L, FALSE, memory, 1L)
+  held <- open(memory)$pointer
+  expect_error(open(held), "no pointer to a vif_memory")
+  .Call(C_shard_close, held)
+  expect_error(.Call(C_shard_state, held), "no evaluation is open")
 })

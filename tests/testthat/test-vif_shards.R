@@ -48,6 +48,13 @@ test_that("fits of shards maximise the likelihood of their order and sets, and p
   expect_equal(coef(fit)[["z"]], 0.5, tolerance = 0.05)
   expect_equal(attr(logLik(fit), "nobs"), 5000)
   expect_output(print(fit), "5,000 observations in shards of 2 workers")
+  # about those of one process, whose estimates differ a little
+  expect_identical(vcov(fit), fit$vcov)
+  expect_equal(vcov(fit)["z", "z"], vcov(whole)["z", "z"], tolerance = 0.05)
+  errors <- sqrt(diag(vcov(fit, "covariance"))) / c(fit$kernel$variance, fit$kernel$lengthscale, fit$nugget)
+  expected <- sqrt(diag(vcov(whole, "covariance"))) / coef(whole, "covariance")
+  expect_named(errors, c("variance", "lengthscale", "nugget"))
+  expect_equal(unname(errors), unname(expected), tolerance = 0.25)
   new <- data.frame(east = runif(300), north = runif(300), z = c(NA, rep(0, 299)))
   truth <- sin(6 * new$east) * cos(7 * new$north)
   predicted <- predict(fit, new, interval = "prediction")
