@@ -91,7 +91,7 @@ grid_modes <- function(data, settings) {
   thetas <- lapply(seq_along(shares), function(i) lapply(noises, function(noise) {
     kernel <- list(variance = (1 - noise) * settings$spread, smoothness = settings$kernel$smoothness,
                    lengthscale = shares[i] * settings$scale * sqrt(ncol(data$x)))
-    inside(to_theta(kernel, noise * settings$spread, settings), theta_bounds(settings))
+    inside(to_theta(kernel, noise * noise_spread(settings), settings), theta_bounds(settings))
   }))
   # without inducing inputs Euclidean neighbours are the same for lengthscales in the same proportions
   structure <- structure_of(thetas[[1]][[1]], data, settings)
@@ -284,22 +284,47 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
        message = if (settled) "converged" else paste("the limit of", counted(last, "iteration"), "is reached"))
 }
 
-# The scoring step from an evaluation, and half of the slope along it, which is what it promises. Parameters at a bound
-# that want to leave stay there; damping is relative to the information of each. A parameter of which the data say next
-# to nothing, such as a nugget on its way to zero, has a huge step of its own, which must not hold the others up.
+# The scoring step from an evaluation, and what it promises. Parameters at a bound that want to leave stay there; damping
+# is relative to the information of each. A parameter of which the data say next to nothing, such as a nugget on its way
+# to zero, has a huge step of its own, which must not hold the others up.
 scoring_step <- function(current, bounds, damping = 0, longest = 2) {
   slope <- current$gradient
   free <- !(current$theta <= bounds$lower & slope < 0 | current$theta >= bounds$upper & slope > 0)
   step <- 0 * slope
-  if (any(free)) {
-    information <- (current$curvature %or% current$fisher)[free, free, drop = FALSE]
-    scale <- pmax(diag(information), 1e-10 * max(diag(information)), 1e-8)
-    diag(information) <- diag(information) + (damping + 1e-7) * scale
-    step[free] <- tryCatch(solve(information, slope[free]), error = function(e) slope[free] / scale)
-    step <- pmin(pmax(step, -longest), longest)
-    step <- inside(current$theta + step, bounds) - current$theta
+  if (!any(free)) return(list(step = step, gain = 0))
+  slope <- slope[free]
+  information <- (current$curvature %or% current$fisher)[free, free, drop = FALSE]
+  scale <- pmax(diag(information), 1e-10 * max(diag(information)), 1e-8)
+  diag(information) <- diag(information) + (damping + 1e-7) * scale
+  lowest <- pmax(-longest, bounds$lower - current$theta)[free]
+  highest <- pmin(longest, bounds$upper - current$theta)[free]
+  gain_of <- function(own) sum(slope * own) - sum(own * (information %*% own)) / 2
+  own <- box_step(information, slope, lowest, highest)
+  if (is.null(own) || !(gain_of(own) > 0)) {
+    own <- pmin(pmax(slope / scale, lowest), highest)
+    own <- own * min(1, sum(slope * own) / sum(own * (information %*% own)))
   }
-  list(step = step, gain = sum(slope * step) / 2)
+  step[free] <- own
+  list(step = step, gain = max(gain_of(own), 0))
+}
+
+# The step that is best by slope and information, each element within its limits: the one that would go beyond them
+# by most stays at its limit, and the others go on from there. NULL if the information is singular.
+box_step <- function(information, slope, lowest, highest) {
+  step <- 0 * slope
+  open <- rep(TRUE, length(slope))
+  while (any(open)) {
+    left <- slope[open] - drop(information[open, !open, drop = FALSE] %*% step[!open])
+    own <- tryCatch(solve(information[open, open, drop = FALSE], left), error = function(e) NULL)
+    if (is.null(own)) return(NULL)
+    step[open] <- own
+    beyond <- ifelse(open, pmax(step - highest, lowest - step), -Inf)
+    if (max(beyond) <= 0) return(step)
+    worst <- which.max(beyond)
+    open[worst] <- FALSE
+    step[worst] <- if (step[worst] > highest[worst]) highest[worst] else lowest[worst]
+  }
+  step
 }
 
 # The BFGS update of an information matrix by a step and the fall of the gradient along it, damped as by Powell (1978)

@@ -196,7 +196,7 @@ to_theta <- function(kernel, nugget, settings) {
       own[match(seq_along(groups$names), groups$of)]
     }
   }
-  nugget <- max(nugget, 1e-8 * settings$spread)
+  nugget <- max(nugget, 1e-8 * noise_spread(settings))
   # the geometric mean of the lengthscales along and across serves a model without anisotropy, too
   if (is.null(settings$kernel$anisotropy) && !is.null(kernel$anisotropy)) {
     own[1] <- own[1] * sqrt(kernel$anisotropy[["ratio"]])
@@ -239,7 +239,7 @@ estimates_smoothness <- function(settings) identical(settings$smoothness, "estim
 theta_bounds <- function(settings) {
   limits <- function(variance, lengthscale, nugget, smoothness) {
     to_theta(list(variance = variance * settings$spread, lengthscale = lengthscale * settings$scale,
-                  smoothness = smoothness), nugget * settings$spread, settings)
+                  smoothness = smoothness), nugget * noise_spread(settings), settings)
   }
   bounds <- list(lower = limits(1e-6, 1e-5, 1e-8, 0.1), upper = limits(1e6, 1e3, 1e2, 5))
   stretch <- is_stretch(names(bounds$lower))
@@ -247,6 +247,9 @@ theta_bounds <- function(settings) {
   bounds$upper[stretch] <- 5
   bounds
 }
+
+# The nugget by which noise has the variance of the observations: with weights it is in their units.
+noise_spread <- function(settings) settings$noise_spread %or% settings$spread
 
 inside <- function(theta, bounds) pmin(pmax(theta, bounds$lower), bounds$upper)
 
@@ -266,7 +269,8 @@ on_grid <- function(theta, settings) {
   }
   out[["variance"]] <- nearest(theta[["variance"]], "noise")
   if (is.null(settings$fixed)) {
-    out[["nugget"]] <- out[["variance"]] + nearest(theta[["nugget"]] - theta[["variance"]], "noise")
+    unit <- log(noise_spread(settings) / settings$spread)
+    out[["nugget"]] <- out[["variance"]] + unit + nearest(theta[["nugget"]] - unit - theta[["variance"]], "noise")
   }
   if (estimates_smoothness(settings)) out[["smoothness"]] <- nearest(theta[["smoothness"]], "smoothness")
   out
