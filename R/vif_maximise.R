@@ -309,7 +309,8 @@ scoring_step <- function(current, bounds, damping = 0, longest = 2) {
 }
 
 # The step that is best by slope and information, each element within its limits: the one that would go beyond them
-# by most stays at its limit, and the others go on from there. NULL if the information is singular.
+# by most stays at its limit, and the others go on from there. Then each by itself goes on as far as it rises, as some may
+# have been held in vain. NULL if the information is singular.
 box_step <- function(information, slope, lowest, highest) {
   step <- 0 * slope
   open <- rep(TRUE, length(slope))
@@ -319,10 +320,17 @@ box_step <- function(information, slope, lowest, highest) {
     if (is.null(own)) return(NULL)
     step[open] <- own
     beyond <- ifelse(open, pmax(step - highest, lowest - step), -Inf)
-    if (max(beyond) <= 0) return(step)
+    if (max(beyond) <= 0) break
     worst <- which.max(beyond)
     open[worst] <- FALSE
-    step[worst] <- if (step[worst] > highest[worst]) highest[worst] else lowest[worst]
+    step[worst] <- min(max(step[worst], lowest[worst]), highest[worst])
+  }
+  if (all(open)) return(step)
+  for (sweep in 1:50) {
+    for (i in seq_along(step)) {
+      best <- step[i] + (slope[i] - sum(information[i, ] * step)) / information[i, i]
+      step[i] <- min(max(best, lowest[i]), highest[i])
+    }
   }
   step
 }

@@ -25,6 +25,10 @@ run_tests <- function(core) {
     system2(rscript, c("tools/test.R", paste0("tests-", setting), shQuote(filter)), env = env)
     filter <- core
   }
+  # processes that a test ends in the middle leave broken records behind
+  for (record in list.files(.libPaths()[[1]], "^covr_trace_", full.names = TRUE)) {
+    if (inherits(try(readRDS(record), silent = TRUE), "try-error")) unlink(record)
+  }
 }
 
 copy <- tempfile("coverage")

@@ -115,6 +115,7 @@ test_that("intervals of the mean are Wald's, those of covariance parameters from
   expect_equal(covariance_table(known)[, "Std. Error"], estimate * sqrt(diag(V)))
   # what is at a bound is held there
   known$bounded <- c(nugget = "lower")
+  known <- sealed(known)
   expect_equal(unname(vcov(known, "covariance")[1:2, 1:2]), unname(solve(known$fisher[1:2, 1:2]) * outer(estimate, estimate)[1:2, 1:2]))
   expect_true(is.na(confint(known)["nugget", 1]))
 })

@@ -152,3 +152,47 @@ test_that("the smoothness of family matern is estimated on request", {
   expect_true("smoothness" %in% rownames(fit$fisher))
   expect_error(quick(y, x, smoothness = "estimate"), '`smoothness` must be "fixed" for family "matern32"')
 })
+
+test_that("a nugget on its way to zero does not hold the others up", {
+  skip_if_not_installed("MASS")
+  freely <- vif_fit(z ~ 1, coords = ~ x + y, data = MASS::topo, kernel = "exponential", progress = FALSE)
+  without <- vif_fit(z ~ 1, coords = ~ x + y, data = MASS::topo, kernel = "exponential", nugget = 0, progress = FALSE)
+  expect_lt(abs(freely$loglik - without$loglik), 0.01)
+  set.seed(1)
+  some <- sample(length(volcano), 110)
+  heights <- data.frame(which(volcano > 0, arr.ind = TRUE)[some, ], z = volcano[some])
+  freely <- suppressWarnings(vif_fit(z ~ 1, ~ row + col, heights, kernel = "exponential", progress = FALSE))
+  without <- vif_fit(z ~ 1, ~ row + col, heights, kernel = "exponential", nugget = 0, progress = FALSE)
+  expect_lt(abs(freely$loglik - without$loglik), 0.01)
+})
+
+test_that("a step within limits is the best of all within them", {
+  set.seed(4)
+  for (trial in 1:50) {
+    root <- matrix(rnorm(9), 3)
+    information <- crossprod(root) + 0.01 * diag(3)
+    slope <- 5 * rnorm(3)
+    limit <- c(0.5, 1, 2)
+    step <- box_step(information, slope, -limit, limit)
+    gain <- function(s) sum(slope * s) - sum(s * (information %*% s)) / 2
+    best <- -optim(0 * slope, function(s) -gain(s), method = "L-BFGS-B", lower = -limit, upper = limit)$value
+    expect_true(all(abs(step) <= limit))
+    expect_gt(gain(step), 0.99 * best)
+  }
+  current <- list(theta = c(a = 0, b = 0), gradient = c(-20.2, 21.6), fisher = matrix(c(2, 1.99, 1.99, 2), 2))
+  expect_gt(scoring_step(current, list(lower = c(-9, -9), upper = c(9, 9)))$gain, 1)
+})
+
+test_that("weights may have any unit", {
+  skip_if_not_installed("sp")
+  data(meuse, package = "sp", envir = environment())
+  fits <- lapply(c(1, 1e-6, 1e5), function(unit) {
+    meuse$w <- unit * rep(1:5, 31)
+    vif_fit(log(zinc) ~ 1, ~ x + y, meuse, weights = w, progress = FALSE)
+  })
+  for (i in 2:3) {
+    expect_equal(fits[[i]]$loglik, fits[[1]]$loglik, tolerance = 1e-6)
+    expect_equal(fits[[i]]$nugget, fits[[1]]$nugget * c(1, 1e-6, 1e5)[i], tolerance = 1e-3)
+    expect_identical(fits[[i]]$id, fits[[1]]$id)
+  }
+})
