@@ -8,7 +8,7 @@ sf_inputs <- function(data) {
   column <- attr(data, "sf_column")
   crs <- sf::st_crs(geometry)
   sphere <- isTRUE(sf::st_is_longlat(geometry))
-  high <- !is.null(attr(geometry, "z_range"))
+  high <- has_dimension(geometry, "Z")
   if (sphere) {
     tell("sphere", "longitude and latitude are taken to the sphere: inputs are x, y and z in kilometres.",
          if (high) " Heights are not used.")
@@ -24,10 +24,13 @@ check_sf_points <- function(geometry, arg) {
   if (!all(kind == "POINT")) {
     refuse(arg, "an sf object of points (see sf::st_centroid())", paste("of", tolower(setdiff(kind, "POINT")[1])))
   }
-  if (!is.null(attr(geometry, "m_range"))) {
+  if (has_dimension(geometry, "M")) {
     refuse(arg, "of points without a measure m (sf::st_zm() drops it)", "with one")
   }
 }
+
+# Points are XY, XYZ, XYM or XYZM, all of a column the same.
+has_dimension <- function(geometry, letter) length(geometry) > 0 && grepl(letter, class(geometry[[1]])[1])
 
 sf_frame <- function(data, column, origin) {
   at <- sf::st_coordinates(sf::st_geometry(data))

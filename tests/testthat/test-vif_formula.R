@@ -144,11 +144,11 @@ test_that("inputs are plain numbers, and a sum of variables", {
 test_that("an offset may be an argument", {
   d$e <- runif(n)
   term <- quick(y ~ height + offset(e), coords = ~ lon + lat, data = d)
-  argument <- quick(y ~ height, coords = ~ lon + lat, data = d, offset = e)
+  argument <- vif_fit(y ~ height, coords = ~ lon + lat, data = d, offset = e, inducing = 20, k = 10, progress = FALSE)
   expect_equal(coef(argument), coef(term))
   expect_equal(predict(argument, d[1:3, ]), predict(term, d[1:3, ]))
   expect_error(predict(argument, new), "with column e")
-  outside <- quick(y ~ height, coords = ~ lon + lat, data = d, offset = d$e)
+  outside <- vif_fit(y ~ height, coords = ~ lon + lat, data = d, offset = d$e, inducing = 20, k = 10, progress = FALSE)
   expect_equal(coef(outside), coef(term))
   expect_error(predict(outside, d[1:3, ]), "with the variables of `offset`")
 })
