@@ -21,7 +21,8 @@
 #' takes working responses as they are.
 #'
 #' @param fit A [vif_fit()].
-#' @param folds Number of folds, by default 10 or that of the observations; or a vector with the fold of each observation; or `"loo"` to leave out one at a time.
+#' @param folds Number of folds, by default 10 or that of the observations; or a vector with the fold of each
+#'   observation; or `"loo"` to leave out one at a time.
 #' @param blocks `NULL` for random folds; a number of compact blocks of equal size, cut across the inputs in units of
 #'   the lengthscales, which are dealt out to the folds; or a vector with the block of each observation, such as a
 #'   region.

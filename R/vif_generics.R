@@ -135,8 +135,8 @@ by_formula <- function(object) {
 #' @section Errors:
 #' A single fit (its coefficients are tested by [summary()][summary.vif], its terms by [stats::drop1()]), objects of
 #' another class and fits of other observations or of another family. Fits with other inputs, weights, neighbours, `k` or
-#' numbers of inducing inputs draw a warning of class `"vif_comparison"`, and so does a
-#' larger model with a lower log-likelihood.
+#' numbers of inducing inputs draw a warning of class `"vif_comparison"`, and so does a larger model with a lower
+#' log-likelihood.
 #' @examples
 #' set.seed(1)
 #' d <- data.frame(x = runif(300), z = rnorm(300))
