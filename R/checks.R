@@ -42,6 +42,7 @@ counted <- function(n, what) {
 
 # Points as a plain double matrix, one row a point; a vector is one column.
 check_points <- function(x, arg, columns = NULL, least = 1) {
+  refuse_units(x, arg)
   if (is.data.frame(x)) x <- as_numeric_frame(x, arg)
   if (!is.numeric(x) || is.factor(x) || length(dim(x)) > 2) {
     refuse(arg, "a numeric matrix, data frame or vector", describe(x))
@@ -132,6 +133,15 @@ as_numeric_frame <- function(x, arg) {
            sprintf('%s in column "%s"', class(x[[odd[1]]])[1], names(x)[odd[1]]))
   }
   data.matrix(x)
+}
+
+# Numbers would be taken as they are, in whatever units.
+refuse_units <- function(x, arg) {
+  columns <- if (is.data.frame(x)) x else list(x)
+  odd <- which(vapply(columns, inherits, NA, "units"))
+  if (!length(odd)) return(invisible())
+  refuse(arg, "of plain numbers, in units of your choice (units::drop_units() makes them)",
+         paste0('of class "units"', if (is.data.frame(x)) paste(" in", names(x)[odd[1]])))
 }
 
 check_finite <- function(x, arg) {

@@ -78,9 +78,11 @@ augment.vif <- function(x, data = NULL, newdata = NULL, se_fit = FALSE,
   out <- if (!is.null(newdata)) {
     newdata
   } else if (!is.null(data)) {
-    data
+    # rows that na.omit() has left out are left out here, too
+    whole <- inherits(x$na.action, "omit") && NROW(data) == x$n + length(x$na.action)
+    if (whole) data[-x$na.action, , drop = FALSE] else data
   } else if (!is.null(x$model)) {
-    x$model
+    pad_excluded(x$model, x)
   } else {
     data.frame(y = x$y, fitted_inputs(x)$x)
   }
@@ -156,5 +158,5 @@ emm_basis.vif <- function(object, trms, xlev, grid, ...) {
   frame <- stats::model.frame(trms, grid, na.action = stats::na.pass, xlev = xlev)
   X <- stats::model.matrix(trms, frame, contrasts.arg = object$contrasts)
   list(X = X, bhat = unname(object$coefficients), nbasis = matrix(NA), V = object$vcov,
-       dffun = function(k, dfargs) Inf, dfargs = list(), misc = list())
+       dffun = function(k, dfargs) Inf, dfargs = list(), misc = emmeans::.std.link.labels(family.vif(object), list()))
 }

@@ -21,7 +21,8 @@
 #' takes working responses as they are.
 #'
 #' @param fit A [vif_fit()].
-#' @param folds Number of folds; or a vector with the fold of each observation; or `"loo"` to leave out one at a time.
+#' @param folds Number of folds, by default 10 or that of the observations; or a vector with the fold of each
+#'   observation; or `"loo"` to leave out one at a time.
 #' @param blocks `NULL` for random folds; a number of compact blocks of equal size, cut across the inputs in units of
 #'   the lengthscales, which are dealt out to the folds; or a vector with the block of each observation, such as a
 #'   region.
@@ -50,7 +51,7 @@
 #' vif_cv(fit, blocks = 20)
 #' vif_cv(fit, folds = "loo")
 #' @export
-vif_cv <- function(fit, folds = 10, blocks = NULL, level = 0.95, refit = FALSE, k = 2 * fit$k, seed = 1,
+vif_cv <- function(fit, folds = min(10, fit$n), blocks = NULL, level = 0.95, refit = FALSE, k = 2 * fit$k, seed = 1,
                    threads = NULL) {
   fit <- whole_fit(check_fit(fit, "fit"), threads)
   level <- check_number(level, "level", "a number between 0 and 1", function(p) p > 0 && p < 1)
@@ -58,6 +59,7 @@ vif_cv <- function(fit, folds = 10, blocks = NULL, level = 0.95, refit = FALSE, 
   k <- check_whole(k, "k", 1)
   seed <- check_whole(seed, "seed", -.Machine$integer.max)
   threads <- thread_count(threads)
+  if (identical(folds, "LOO")) folds <- "loo"
   if (identical(folds, "loo")) {
     if (!is.null(blocks)) refuse("blocks", 'NULL with folds = "loo"', describe(blocks))
     if (refit) refuse("refit", 'FALSE with folds = "loo"', "TRUE")
@@ -91,7 +93,7 @@ vif_cv <- function(fit, folds = 10, blocks = NULL, level = 0.95, refit = FALSE, 
 # The fold of each observation.
 folds_of <- function(fit, folds, blocks, seed) {
   n <- fit$n
-  if (length(folds) > 1) {
+  if (length(folds) > 1 || is.character(folds)) {
     if (length(folds) != n || anyNA(folds)) {
       refuse("folds", paste("a number, \"loo\" or one fold for each of", counted(n, "observation")), describe(folds))
     }
@@ -156,9 +158,8 @@ predict_held <- function(fit, held, refit, k, threads) {
   found <- predict_chunks(kept, some_inputs(inputs, held), min(k, kept$n), TRUE, FALSE, 50000, threads, FALSE)
   offset <- if (is.null(fit$offset)) 0 else fit$offset[held]
   if (is_laplace(fit)) return(list(fit = found$fit + offset, se = sqrt(found$variance)))
-  # the noise of the observations that are held out, beside that of weight 1 which predict_chunks() knows
-  known <- (fit_noise(fit) + fit$nugget * (1 / fit_weights(fit) - 1))[held]
-  list(fit = found$fit + offset, se = sqrt(found$variance + kept$nugget + known))
+  noise <- fit_noise(fit)[held] + kept$nugget / fit_weights(fit)[held]
+  list(fit = found$fit + offset, se = sqrt(found$variance + noise))
 }
 
 # The fit at the same covariance parameters without some of the observations.

@@ -113,7 +113,7 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #'   by Laplace's approximation, see [families][nbinom2]; they have no `nugget`, no `noise_variance` and no `smoothness`
 #'   to estimate.
 #' @param offset Known part of the linear predictor of families other than `gaussian()`, such as the log of an exposure;
-#'   in a formula `offset()`.
+#'   in a formula `offset()`, to which this argument is added.
 #' @param laplace How the log-likelihood of a family other than `gaussian()` is found. `"iterative"`: by conjugate
 #'   gradients and stochastic Lanczos quadrature, with the same random vectors, by `seed`, in every step; they leave a
 #'   standard error `loglik_se` in the log-likelihood of the fit. `"exact"`: the same steps, and at the maximum a

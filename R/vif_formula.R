@@ -10,12 +10,18 @@
 #'   longitude and latitude. Name the geometry column to add others: `~ geometry + day`.
 #' @param data Data frame, tibble or sf object with the variables of both formulas.
 #' @param subset,na.action As in [stats::lm()]; by default rows with missing values are left out. The
-#'   formula method looks up `noise_variance` and `weights` in `data` too, so that they lose the same rows.
+#'   formula method looks up `noise_variance`, `weights` and `offset` in `data` too, so that they lose the same rows.
 #' @export
 vif_fit.formula <- function(formula, coords, data = environment(formula), subset, na.action = stats::na.omit,
-                            noise_variance = NULL, weights = NULL, family = stats::gaussian(), ...) {
+                            noise_variance = NULL, weights = NULL, offset = NULL, family = stats::gaussian(), ...) {
   if (!is.data.frame(data) && !is.environment(data) && !(is.list(data) && !is.object(data)) && !is.null(data)) {
     refuse("data", "a data frame, or missing", describe(data))
+  }
+  if (missing(coords) && !inherits(data, "sf")) {
+    odd <- setdiff(...names(), c("", "neighbors", names(formals(vif_fit.default))))
+    if (length(odd)) do.call(check_dots, c(list(...)[odd[1]], list(hint = `names<-`("did you mean `coords`?", odd[1]))))
+  } else if (missing(data) && is.data.frame(coords) && all(all.vars(formula[[2]]) %in% names(coords))) {
+    refuse("coords", "a formula of the inputs, their names or a matrix", "the data (did you mean `data =`?)")
   }
   place <- place_of(if (missing(coords)) NULL else coords, data, formula)
   data <- place$data
@@ -25,9 +31,15 @@ vif_fit.formula <- function(formula, coords, data = environment(formula), subset
   }
   full <- stats::terms(formula, data = if (is.data.frame(data)) data[setdiff(names(data), place$column)])
   if (!attr(full, "response")) refuse("formula", "one with a response, such as y ~ 1", deparse1(formula))
+  is_random <- function(term) is.call(term) && deparse1(term[[1]]) %in% c("|", "||")
+  random <- Filter(is_random, as.list(attr(full, "variables")))
+  if (length(random)) {
+    refuse("formula", "without random effects, which are not offered (a factor is a fixed effect)",
+           paste0("one with (", deparse1(random[[1]]), ")"))
+  }
   check_variables(stats::formula(full), place$coords, data)
   call <- match.call(expand.dots = FALSE)
-  frame <- call[c(1, match(c("subset", "noise_variance", "weights"), names(call), 0))]
+  frame <- call[c(1, match(c("subset", "noise_variance", "weights", "offset"), names(call), 0))]
   frame[[1]] <- quote(stats::model.frame)
   frame$formula <- joint_formula(stats::formula(full), place$coords)
   frame$data <- data
@@ -37,6 +49,7 @@ vif_fit.formula <- function(formula, coords, data = environment(formula), subset
   if (nrow(frame) < 2) {
     refuse("data", "of two complete rows or more", paste("of", nrow(frame), "after missing values are left out"))
   }
+  refuse_units(frame[-1], "data")
   terms <- remember(full, frame)
   X <- stats::model.matrix(terms, frame)
   y <- stats::model.response(frame)
@@ -54,7 +67,8 @@ vif_fit.formula <- function(formula, coords, data = environment(formula), subset
   fit$formula <- stats::formula(full)
   fit$coords <- place$coords
   fit$place <- place[c("column", "origin")]
-  fit$columns <- intersect(c(all.vars(full), all.vars(place$coords)), if (is.data.frame(data)) names(data))
+  fit$columns <- intersect(c(all.vars(full), all.vars(place$coords), all.vars(call$offset)),
+                           if (is.data.frame(data)) names(data))
   fit$terms <- terms
   fit$coords_terms <- remember(stats::terms(place$coords), frame)
   fit$xlevels <- stats::.getXlevels(terms, frame)
@@ -95,6 +109,10 @@ place_of <- function(coords, data, formula) {
     others <- setdiff(names(data), all.vars(formula[[2]]))
     coords <- stats::formula(stats::terms(coords, data = data[others]))
   }
+  uses <- attr(stats::terms(coords), "factors") > 0
+  if (length(uses) && (any(rowSums(uses) != 1) || any(colSums(uses) != 1))) {
+    refuse("coords", "a sum of variables, such as ~ lon + lat (operators go into I())", deparse1(coords))
+  }
   list(coords = coords, data = data, column = column, origin = origin, sphere = isTRUE(origin$sphere))
 }
 
@@ -115,6 +133,7 @@ check_variables <- function(formula, coords, data) {
 # Inputs given as a matrix become a column of the data, so that subset and missing values meet the same rows.
 given_inputs <- function(coords, data) {
   if (inherits(coords, "sf")) refuse("coords", "missing, with the sf object as `data`", "an sf object")
+  refuse_units(coords, "coords")
   x <- as.matrix(coords)
   if (!is.numeric(x)) refuse("coords", "numeric in every column", describe(coords))
   names <- colnames(x)
@@ -162,7 +181,8 @@ coordinates <- function(coords, frame) {
     part <- frame[[name]]
     if (!is.numeric(part)) {
       refuse("coords", "a formula of numeric variables",
-             paste0(deparse1(coords), ", where ", name, " is ", describe_kind(part)))
+             paste0(deparse1(coords), ", where ", name, " is ", describe_kind(part),
+                    if (inherits(part, c("Date", "POSIXt", "difftime"))) " (as.numeric() makes numbers of it)"))
     }
     part <- as.matrix(unclass(part))
     if (is.null(colnames(part))) {

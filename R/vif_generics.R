@@ -134,8 +134,9 @@ by_formula <- function(object) {
 #'   fit.
 #' @section Errors:
 #' A single fit (its coefficients are tested by [summary()][summary.vif], its terms by [stats::drop1()]), objects of
-#' another class and fits of other observations. Fits with other neighbours, `k` or numbers of inducing inputs draw a
-#' warning of class `"vif_comparison"`.
+#' another class and fits of other observations or of another family. Fits with other inputs, weights, neighbours, `k` or
+#' numbers of inducing inputs draw a warning of class `"vif_comparison"`, and so does a larger model with a lower
+#' log-likelihood.
 #' @examples
 #' set.seed(1)
 #' d <- data.frame(x = runif(300), z = rnorm(300))
@@ -159,14 +160,21 @@ anova.vif <- function(object, ...) {
       refuse("...", "fits of the same observations", sprintf("one of %s others", format(fit$n, big.mark = ",")))
     }
   }
+  families <- vapply(fits, function(fit) paste(family.vif(fit)[c("family", "link")], collapse = " "), "")
+  if (any(families != families[1])) {
+    refuse("...", paste("fits of one family,", families[1]), families[families != families[1]][1])
+  }
+  data <- lapply(fits, function(fit) list(unname(fitted_inputs(fit)$x), fit_weights(fit), fit_noise(fit)))
+  if (!all(vapply(data, identical, NA, data[[1]]))) {
+    warn_comparison("the fits differ in inputs, weights or noise variances, so that they are not nested")
+  }
   same <- vapply(fits, function(fit) {
     identical(list(fit$k, fit$neighbours, nrow(fit$gp$inducing)),
               list(object$k, object$neighbours, nrow(object$gp$inducing)))
   }, NA)
   if (!all(same)) {
-    warning(warningCondition(paste("anova(): the fits differ in k, in the kind of neighbours or in the number of",
-                                   "inducing inputs, so that their log-likelihoods are approximated differently"),
-                             class = "vif_comparison", call = NULL))
+    warn_comparison("the fits differ in k, in the kind of neighbours or in the number of inducing inputs, so that ",
+                    "their log-likelihoods are approximated differently")
   }
   order <- order(vapply(fits, `[[`, 0, "df"))
   fits <- fits[order]
@@ -175,6 +183,11 @@ anova.vif <- function(object, ...) {
   chisq <- c(NA, 2 * diff(loglik))
   df <- c(NA, diff(npar))
   chisq[df == 0] <- NA
+  nested <- c(FALSE, mapply(is_nested, fits[-length(fits)], fits[-1]))
+  if (any(low <- nested & chisq < -0.1 & !is.na(chisq))) {
+    warn_comparison("the log-likelihood of ", labels[order][low][1], " is below that of a smaller model: it was not ",
+                    "fitted to its maximum (try another `start` or a larger `k`)")
+  }
   table <- data.frame(npar = npar, AIC = 2 * (npar - loglik), BIC = log(object$n) * npar - 2 * loglik, logLik = loglik,
                       Chisq = pmax(chisq, 0), Df = df,
                       "Pr(>Chisq)" = ifelse(df == 0, NA, stats::pchisq(pmax(chisq, 0), df, lower.tail = FALSE)),
@@ -185,4 +198,15 @@ anova.vif <- function(object, ...) {
   }, "")
   structure(table, heading = c("Likelihood-ratio tests of Gaussian processes", paste0(labels[order], ": ", what)),
             class = c("anova", "data.frame"))
+}
+
+# Whether a fit is a special case of another, as far as names say.
+is_nested <- function(small, large) {
+  small$kernel$family == large$kernel$family && all(colnames(small$X) %in% colnames(large$X)) &&
+    identical(dim(small$gp$x), dim(large$gp$x)) &&
+    length(small$kernel$lengthscale) <= length(large$kernel$lengthscale)
+}
+
+warn_comparison <- function(...) {
+  warning(warningCondition(paste0("anova(): ", ...), class = "vif_comparison", call = NULL))
 }

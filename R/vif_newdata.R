@@ -58,7 +58,8 @@ inputs_by_matrix <- function(object, newdata, newX) {
 inputs_by_formula <- function(object, newdata) {
   newdata <- placed(object, newdata)
   terms <- stats::delete.response(object$terms)
-  absent <- setdiff(intersect(c(all.vars(object$coords), all.vars(terms)), object$columns), names(newdata))
+  needed <- c(all.vars(object$coords), all.vars(terms), all.vars(object$call$offset))
+  absent <- setdiff(intersect(needed, object$columns), names(newdata))
   if (length(absent)) {
     # functions that read a raster by its layers know no coordinates
     place <- all(absent %in% all.vars(object$coords))
@@ -66,6 +67,7 @@ inputs_by_formula <- function(object, newdata) {
     refuse("newdata", paste0("with column ", absent[1], hint), paste("one of", paste(names(newdata), collapse = ", ")))
   }
   frame <- new_frame(terms, newdata, object$xlevels)
+  check_kinds(frame, terms)
   X <- stats::model.matrix(terms, frame, contrasts.arg = object$contrasts)
   inputs <- new_frame(object$coords_terms, newdata)
   x <- coordinates(object$coords, inputs)
@@ -73,7 +75,19 @@ inputs_by_formula <- function(object, newdata) {
   empty <- object$gp$x
   list(x = check_like(unnamed(x), unnamed(empty), "newdata", least = 0, holes = TRUE),
        X = if (ncol(X)) check_like(unname(X), unname(object$X), "newdata", least = 0, holes = TRUE),
-       offset = stats::model.offset(frame))
+       offset = new_offset(object, frame, newdata))
+}
+
+# Offsets of the formula and of the argument `offset`, which is evaluated in the new data.
+new_offset <- function(object, frame, newdata) {
+  offset <- stats::model.offset(frame)
+  if (is.null(object$call$offset)) return(offset)
+  more <- eval(object$call$offset, newdata, environment(object$formula))
+  if (length(more) != nrow(newdata)) {
+    refuse("newdata", "with the variables of `offset` (write it as a term offset() of columns of the data)",
+           paste("of", counted(nrow(newdata), "row"), "where `offset` has", length(more)))
+  }
+  (offset %or% 0) + more
 }
 
 unnamed <- function(x) {
@@ -83,9 +97,30 @@ unnamed <- function(x) {
 
 # The model frame of new data. Its errors, on new levels of a factor above all, are told as errors of `newdata`.
 new_frame <- function(terms, newdata, levels = NULL) {
-  tryCatch(stats::model.frame(terms, newdata, na.action = stats::na.pass, xlev = levels), error = function(e) {
+  # what should be a factor and is none is left to check_kinds()
+  levels <- levels[vapply(names(levels), function(name) {
+    given <- newdata[[name]]
+    is.null(given) || is.factor(given) || is.character(given)
+  }, NA)]
+  frame <- tryCatch(stats::model.frame(terms, newdata, na.action = stats::na.pass, xlev = levels), error = function(e) {
     stop(user_call(), "`newdata` does not fit the model: ", conditionMessage(e), ".", call. = FALSE)
   })
+  refuse_units(frame, "newdata")
+  frame
+}
+
+# Covariates must be of the kind that was fitted. A column of missing values is of any kind but a factor.
+check_kinds <- function(frame, terms) {
+  fitted <- attr(terms, "dataClasses")
+  for (name in intersect(names(frame), names(fitted))) {
+    same <- c(ordered = "factor", character = "factor")
+    kinds <- c(fitted[[name]], stats::.MFclass(frame[[name]]))
+    alike <- ifelse(kinds %in% names(same), same[kinds], kinds)
+    empty <- is.logical(frame[[name]]) && all(is.na(frame[[name]])) && alike[1] != "factor"
+    if (alike[1] != alike[2] && !empty) {
+      refuse("newdata", paste0("with ", name, " of the kind that was fitted, ", kinds[1]), kinds[2])
+    }
+  }
 }
 
 # New data with the matrix column that holds the inputs, where the fit has one.

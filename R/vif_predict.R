@@ -51,7 +51,8 @@
 #'   `fit`, with `se.fit` the columns `se.fit` (standard error of the noise-free process) and `se.obs`
 #'   (standard deviation of a new observation, `sqrt(se.fit^2 + nugget)`), and with an interval `lwr` and
 #'   `upr`. With `nsim` the attribute `"samples"`, an n* x nsim matrix, which keeps to its rows when rows of the data
-#'   frame are picked. For sf points an sf object with these columns.
+#'   frame are picked. With an sf object as `newdata` an sf object with these
+#'   columns.
 #'
 #'   Without `newdata` the result is exact for the approximation that was fitted: the mean of the noise-free process at
 #'   every observation given all of them, as `fitted()` has it, and its standard error. With

@@ -3,8 +3,9 @@
 #' Residuals and fitted values of a fitted Gaussian process
 #'
 #' Fitted values are the conditional mean of `X beta + f` at the observations, given all of them, as `predict(object)`
-#' without new data has it. The
-#' leave-one-out residuals are exact for the VIF approximation at the fitted parameters: each
+#' without new data has it; for families other than `gaussian()` the mean response at the mode of the linear predictor,
+#' where `predict()` integrates over its uncertainty. The leave-one-out
+#' residuals are exact for the VIF approximation at the fitted parameters: each
 #' observation minus its conditional mean given all others, `(S^-1 (y - X beta))_i / (S^-1)_ii`, computed
 #' from the factor in O(n (k m + m^2)).
 #'
@@ -113,7 +114,8 @@ pad_excluded <- function(out, object) {
 #' @param nsim Number of draws.
 #' @param seed Seed of the draws; `NULL` uses the session's random numbers.
 #' @param ... Not used; any other argument is an error.
-#' @return A data frame with n rows and `nsim` columns, as [stats::simulate()] gives.
+#' @return A data frame with n rows (after `na.action = na.exclude` with rows of `NA`) and `nsim` columns, as
+#'   [stats::simulate()] gives.
 #' @examples
 #' x <- runif(200)
 #' fit <- vif_fit(sin(8 * x) + rnorm(200, sd = 0.2), x, inducing = 20, k = 10)
@@ -125,7 +127,7 @@ simulate.vif <- function(object, nsim = 1, seed = NULL, ...) {
   object <- whole_fit(check_fit(object))
   nsim <- check_whole(nsim, "nsim", 1)
   if (!is.null(seed)) seed <- check_whole(seed, "seed", -.Machine$integer.max)
-  if (is_laplace(object)) return(simulate_laplace(object, nsim, seed))
+  if (is_laplace(object)) return(pad_excluded(simulate_laplace(object, nsim, seed), object))
   state <- object$state
   m <- nrow(object$gp$V)
   B <- methods::as(contrast_matrix(object$id, state$coef), "triangularMatrix")
@@ -137,5 +139,5 @@ simulate.vif <- function(object, nsim = 1, seed = NULL, ...) {
   draws[object$order, ] <- draws
   if (!is.null(object$X)) draws <- draws + drop(object$X %*% object$coefficients)
   if (!is.null(object$offset)) draws <- draws + object$offset
-  stats::setNames(as.data.frame(draws), paste0("sim_", seq_len(nsim)))
+  pad_excluded(stats::setNames(as.data.frame(draws), paste0("sim_", seq_len(nsim))), object)
 }

@@ -8,7 +8,13 @@ sf_inputs <- function(data) {
   column <- attr(data, "sf_column")
   crs <- sf::st_crs(geometry)
   sphere <- isTRUE(sf::st_is_longlat(geometry))
-  if (sphere) tell("sphere", "longitude and latitude are taken to the sphere: inputs are x, y and z in kilometres.")
+  high <- has_dimension(geometry, "Z")
+  if (sphere) {
+    tell("sphere", "longitude and latitude are taken to the sphere: inputs are x, y and z in kilometres.",
+         if (high) " Heights are not used.")
+  } else if (high) {
+    tell("height", "the third coordinate is an input, too (sf::st_zm() drops it).")
+  }
   origin <- list(kind = "sf", crs = crs, sphere = sphere)
   list(data = sf_frame(data, column, origin), column = column, origin = origin)
 }
@@ -18,7 +24,13 @@ check_sf_points <- function(geometry, arg) {
   if (!all(kind == "POINT")) {
     refuse(arg, "an sf object of points (see sf::st_centroid())", paste("of", tolower(setdiff(kind, "POINT")[1])))
   }
+  if (has_dimension(geometry, "M")) {
+    refuse(arg, "of points without a measure m (sf::st_zm() drops it)", "with one")
+  }
 }
+
+# Points are XY, XYZ, XYM or XYZM, all of a column the same.
+has_dimension <- function(geometry, letter) length(geometry) > 0 && grepl(letter, class(geometry[[1]])[1])
 
 sf_frame <- function(data, column, origin) {
   at <- sf::st_coordinates(sf::st_geometry(data))
@@ -41,8 +53,11 @@ sf_newdata <- function(newdata, place) {
   need("sf", "data of class sf")
   origin <- place$origin
   check_sf_points(sf::st_geometry(newdata), "newdata")
-  known <- !is.na(sf::st_crs(newdata)) && !is.na(origin$crs)
-  if (known && sf::st_crs(newdata) != origin$crs) newdata <- sf::st_transform(newdata, origin$crs)
+  if (is.na(sf::st_crs(newdata)) && !is.na(origin$crs)) {
+    refuse("newdata", "with the coordinate reference system of its points, as the data of the fit (sf::st_set_crs())",
+           "without")
+  }
+  if (!is.na(origin$crs) && sf::st_crs(newdata) != origin$crs) newdata <- sf::st_transform(newdata, origin$crs)
   sf_frame(newdata, place$column, origin)
 }
 
@@ -55,7 +70,12 @@ sf_from_columns <- function(newdata, place) {
     refuse("newdata", "an sf object, or with columns x and y in the coordinates of the data of the fit",
            paste("one of", paste(names(newdata), collapse = ", ")))
   }
-  at <- as.matrix(as.data.frame(newdata)[pairs[[which(there)[1]]]])
+  pair <- pairs[[which(there)[1]]]
+  if (pair[1] == "lon" && !place$origin$sphere && !is.na(place$origin$crs)) {
+    refuse("newdata", "in the coordinates of the fit, which are projected: an sf object, or with columns x and y",
+           "in lon and lat")
+  }
+  at <- as.matrix(as.data.frame(newdata)[pair])
   newdata[[place$column]] <- sf_matrix(at, place$origin$sphere)
   newdata
 }

@@ -50,3 +50,26 @@ test_that("augment() keeps new sf points, and predicts them", {
   expect_s3_class(out, "sf")
   expect_identical(out$.fitted, predict(fit, points[1:4, ])$fit)
 })
+
+test_that("emmeans are back-transformed to responses", {
+  skip_if_not_installed("emmeans")
+  d$count <- rep(0:4, 30)
+  counts <- suppressWarnings(vif_fit(count ~ kind, coords = ~ x, data = d, family = poisson(), inducing = 10, k = 5,
+                                     progress = FALSE))
+  rates <- as.data.frame(emmeans::emmeans(counts, ~ kind, type = "response"))
+  expect_equal(rates$rate, exp(as.data.frame(emmeans::emmeans(counts, ~ kind))$emmean))
+})
+
+test_that("rows that were left out are left out, or empty, in augment() and simulate()", {
+  holes <- d
+  holes$y[c(2, 9)] <- NA
+  omitted <- update(fit, data = holes)
+  padded <- update(fit, data = holes, na.action = na.exclude)
+  expect_identical(dim(simulate(padded, 2)), c(150L, 2L))
+  expect_identical(which(is.na(simulate(padded)[[1]])), c(2L, 9L))
+  skip_if_not_installed("generics")
+  expect_equal(generics::augment(omitted, data = holes)$.fitted, unname(fitted(omitted)))
+  expect_equal(generics::augment(omitted, data = holes)$x, d$x[-c(2, 9)])
+  expect_equal(generics::augment(padded)$.fitted, unname(fitted(padded)))
+  expect_equal(generics::augment(padded, data = holes)$x, d$x)
+})

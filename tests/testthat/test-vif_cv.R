@@ -102,3 +102,16 @@ test_that("bad arguments are refused by name", {
   expect_error(vif_cv(fit, blocks = 1:3), "`blocks`")
   expect_error(vif_cv(fit, "loo", blocks = 4), "`blocks` must be NULL")
 })
+
+test_that("weights of all observations alike change no score", {
+  quick <- function(...) vif_fit(y, x, X = 1, inducing = 10, k = 8, progress = FALSE, ...)
+  scores <- function(fit) vif_cv(fit, folds = 3, refit = TRUE)$scores
+  expect_equal(scores(quick(weights = rep(20, n))), scores(quick()), tolerance = 0.01)
+})
+
+test_that("few observations are as many folds, and LOO is loo", {
+  few <- suppressWarnings(vif_fit(y[1:7], x[1:7, 1], X = 1, inducing = 2, k = 3, progress = FALSE))
+  expect_identical(vif_cv(few)$folds, 7L)
+  expect_identical(vif_cv(few, folds = "LOO"), vif_cv(few, folds = "loo"))
+  expect_error(vif_cv(few, folds = "one"), 'a number, "loo" or')
+})

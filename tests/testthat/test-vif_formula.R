@@ -125,3 +125,37 @@ test_that("a family name, its smoothness and the beginnings of choices are under
   expect_error(predict(rough, d, interval = "p1"), "`interval` must be one of")
   expect_identical(formula(step(rough, trace = 0)), y ~ 1, ignore_formula_env = TRUE)
 })
+
+test_that("inputs are plain numbers, and a sum of variables", {
+  for (odd in list(~ lon:lat, ~ lon * lat, ~ lon + lat - lat)) {
+    expect_error(quick(y ~ 1, coords = odd, data = d), "`coords` must be a sum of variables")
+  }
+  dated <- transform(d, day = as.Date("2020-01-01") + seq_len(n))
+  expect_error(quick(y ~ 1, coords = ~ lon + day, data = dated), "day is of class Date (as.numeric() makes", fixed = TRUE)
+  skip_if_not_installed("units")
+  measured <- d
+  measured$lon <- units::set_units(d$lon, "km")
+  expect_error(quick(y ~ 1, coords = ~ lon + lat, data = measured), '`data` must be of plain numbers.* "units" in lon')
+  expect_error(quick(d$y, measured[c("lon", "lat")], X = 1), '`x` must be of plain numbers.* "units" in lon')
+  expect_error(quick(d$y, d$lon, X = measured$lon), '`X` must be of plain numbers')
+  expect_error(predict(fit, measured[1:3, ]), '`newdata` must be of plain numbers.* "units" in lon')
+})
+
+test_that("an offset may be an argument", {
+  d$e <- runif(n)
+  term <- quick(y ~ height + offset(e), coords = ~ lon + lat, data = d)
+  argument <- vif_fit(y ~ height, coords = ~ lon + lat, data = d, offset = e, inducing = 20, k = 10, progress = FALSE)
+  expect_equal(coef(argument), coef(term))
+  expect_equal(predict(argument, d[1:3, ]), predict(term, d[1:3, ]))
+  expect_error(predict(argument, new), "with column e")
+  outside <- vif_fit(y ~ height, coords = ~ lon + lat, data = d, offset = d$e, inducing = 20, k = 10, progress = FALSE)
+  expect_equal(coef(outside), coef(term))
+  expect_error(predict(outside, d[1:3, ]), "with the variables of `offset`")
+})
+
+test_that("what other packages take is told what it is here", {
+  d$g <- gl(3, n / 3)
+  expect_error(quick(y ~ height + (1 | g), coords = ~ lon + lat, data = d), "without random effects.*one with \\(1 \\| g\\)")
+  expect_error(quick(y ~ 1, locations = ~ lon + lat, data = d), "`locations` is not an argument.*did you mean `coords`\\?$")
+  expect_error(quick(y ~ height, d), "did you mean `data =`?", fixed = TRUE)
+})

@@ -139,3 +139,14 @@ test_that("lengthscales have the names of their columns everywhere", {
   expect_output(print(each), "lengthscale \\(a = ")
   expect_identical(rownames(summary(each)$covariance), names(coef(each, "covariance")))
 })
+
+test_that("anova() compares what can be compared", {
+  d$count <- rep(0:4, 40)
+  gaussian <- quick(count ~ 1, coords = ~ a + b, data = d)
+  poisson <- suppressWarnings(quick(count ~ 1, coords = ~ a + b, data = d, family = poisson()))
+  expect_error(anova(gaussian, poisson), "`...` must be fits of one family, gaussian identity, not poisson log", fixed = TRUE)
+  expect_warning(anova(fit, update(fit, . ~ z, weights = rep(1:2, 100))), "differ in inputs, weights", class = "vif_comparison")
+  expect_warning(anova(fit, update(fit, . ~ z, coords = ~ b + a)), "differ in inputs, weights", class = "vif_comparison")
+  poor <- suppressWarnings(update(fit, start = list(kernel = gp_kernel("matern32", 1, 50), nugget = 1), iterations = 1))
+  expect_warning(anova(update(fit, . ~ z), poor), "below that of a smaller model", class = "vif_comparison")
+})

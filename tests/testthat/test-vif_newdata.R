@@ -64,3 +64,20 @@ test_that("a fit by formula treats missing values, empty data and new levels as 
   lon <- 1:4 # a variable of that name elsewhere is not the data's
   expect_error(predict(fit, new[, -1]), "`newdata` must be with column lon")
 })
+
+test_that("covariates of new data are of the kind that was fitted", {
+  d <- data.frame(x = runif(80), z = rnorm(80), g = gl(2, 40, labels = c("a", "b")))
+  d$y <- sin(8 * d$x) + d$z + rnorm(80, sd = 0.2)
+  by_formula <- vif_fit(y ~ z + g, coords = ~ x, data = d, inducing = 10, k = 5, progress = FALSE)
+  new <- d[1:3, ]
+  with <- function(name, value) {
+    new[[name]] <- value
+    predict(by_formula, new, se.fit = FALSE)
+  }
+  for (odd in list(c("1", "2", "3"), c(TRUE, FALSE, TRUE), gl(3, 1))) {
+    expect_error(with("z", odd), "`newdata` must be with z of the kind that was fitted, numeric, not ")
+  }
+  expect_error(with("g", 1:3), "with g of the kind that was fitted, factor, not numeric")
+  expect_identical(with("g", as.character(new$g)), predict(by_formula, new, se.fit = FALSE))
+  expect_true(all(is.na(with("z", NA))))
+})

@@ -88,3 +88,17 @@ test_that("stars maps a fit, and rasters given in the wrong place are told the r
   names(layers) <- c("dist", "x", "y")
   expect_equal(terra::values(terra::predict(layers, fit)), terra::values(terra::interpolate(raster, fit)))
 })
+
+test_that("new points are in the coordinates of the fit", {
+  skip_if_not_installed("sf")
+  d <- data.frame(x = runif(60), y = runif(60), z = rnorm(60), m = 1)
+  points <- sf::st_as_sf(d, coords = c("x", "y"), crs = 32631)
+  fit <- suppressWarnings(vif_fit(z ~ 1, data = points, inducing = 5, k = 5, progress = FALSE))
+  expect_error(predict(fit, sf::st_set_crs(points, NA)), "`newdata` must be with the coordinate reference system")
+  expect_error(predict(fit, data.frame(lon = 3, lat = 40)), "which are projected: .*not in lon and lat")
+  measured <- sf::st_as_sf(d, coords = c("x", "y", "m"), dim = "XYM", crs = 32631)
+  expect_error(vif_fit(z ~ 1, data = measured), "`data` must be of points without a measure m")
+  high <- sf::st_as_sf(d, coords = c("x", "y", "m"), crs = 4326)
+  expect_message(suppressWarnings(vif_fit(z ~ 1, data = high, inducing = 5, k = 5, progress = FALSE)),
+                 "Heights are not used", class = "vif_sphere")
+})
