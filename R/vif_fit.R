@@ -199,7 +199,8 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   data <- list(y = y, x = x, X = basis$Q, extra = extra, share = share)
   settings <- list(kernel = kernel, inducing = inducing, k = k, fixed = nugget, spread = stats::var(flat),
                    noise_spread = stats::var(flat) / mean(share), neighbours = neighbours, jitter = jitter,
-                   seed = seed, threads = threads, groups = groups, scale = input_scale(x, groups), smoothness = smoothness, plane = plane)
+                   seed = seed, threads = threads, groups = groups, scale = input_scale(x, groups),
+                   smoothness = smoothness, plane = plane)
   if (!is.null(cluster)) {
     settings$workers <- group_open(cluster, each)
     on.exit(group_close(settings$workers), add = TRUE)

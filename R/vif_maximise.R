@@ -284,8 +284,8 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
        message = if (settled) "converged" else paste("the limit of", counted(last, "iteration"), "is reached"))
 }
 
-# The scoring step from an evaluation, and what it promises. Parameters at a bound that want to leave stay there; damping
-# is relative to the information of each. A parameter of which the data say next to nothing, such as a nugget on its way
+# The scoring step from an evaluation, and what it promises. Parameters at a bound that want to leave stay there;
+# damping is relative to the information of each. A parameter of which the data say next to nothing, such as a nugget on its way
 # to zero, has a huge step of its own, which must not hold the others up.
 scoring_step <- function(current, bounds, damping = 0, longest = 2) {
   slope <- current$gradient
@@ -309,8 +309,8 @@ scoring_step <- function(current, bounds, damping = 0, longest = 2) {
 }
 
 # The step that is best by slope and information, each element within its limits: the one that would go beyond them
-# by most stays at its limit, and the others go on from there. Then each by itself goes on as far as it rises, as some may
-# have been held in vain. NULL if the information is singular.
+# by most stays at its limit, and the others go on from there. Then each by itself goes on as far as it rises, as some
+# may have been held in vain. NULL if the information is singular.
 box_step <- function(information, slope, lowest, highest) {
   step <- 0 * slope
   open <- rep(TRUE, length(slope))

@@ -22,8 +22,8 @@
 
 static int home_process = 0;
 
-/* LLVM's runtime (version 14) ends the process at its first call where the environment asks for more threads than it has
- * room to count. Such a number is lowered here, before any call. */
+/* LLVM's runtime (version 14) ends the process at its first call where the environment asks for more threads than it
+ * has room to count. Such a number is lowered here, before any call. */
 static void lower_absurd(const char *name)
 {
 #ifndef _WIN32

@@ -5,8 +5,9 @@
  * largest angle of any of its points to that. So for a point t at an angle of at most A from queries q and from all
  * that they may still want (form/landmarks.c, balls), the cell holds nothing for them if
  *     |rho(t, axis)| < cos(A + opening).
- * This is the bound of a metric tree, for cells. They are too wide for it unless they are small beside the lengthscale, which
- * openings tell before anything is evaluated; where they are, in large data, sums of sizes (bounds.h) are least sharp.
+ * This is the bound of a metric tree, for cells. They are too wide for it unless they are small beside the lengthscale,
+ * which openings tell before anything is evaluated; where they are, in large data, sums of sizes (bounds.h) are least
+ * sharp.
  *
  * Computed correlations are those of a process up to noise_x noise_y (bounds.h): that comes off the cosine of the
  * opening, and is added to |rho(t, axis)| by who compares it. */

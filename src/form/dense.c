@@ -1,5 +1,6 @@
-/* Dense: the trivial form. Nothing is kept of the points: every pair of a cell is evaluated as it comes. It serves searches within
- * a budget, which ask for cells and bounds only, and the tests of the contract, as what the other forms are compared with. */
+/* Dense: the trivial form. Nothing is kept of the points: every pair of a cell is evaluated as it comes. It serves
+ * searches within a budget, which ask for cells and bounds only, and the tests of the contract, as what the other forms
+ * are compared with. */
 #include "base/scratch.h"
 #include "form/form.h"
 

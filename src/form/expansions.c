@@ -1,5 +1,6 @@
-/* Expansions: the form of short lengthscales in few dimensions. Panels of queries meet panels of candidates that the expansion
- * bound and spans (spans.h) leave, and a sum of a few terms is rho itself but for a small error (bounds.h, terms). */
+/* Expansions: the form of short lengthscales in few dimensions. Panels of queries meet panels of candidates that the
+ * expansion bound and spans (spans.h) leave, and a sum of a few terms is rho itself but for a small error (bounds.h,
+ * terms). */
 #include "base/scratch.h"
 #include "bound/spans.h"
 #include "form/form.h"

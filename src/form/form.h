@@ -1,10 +1,10 @@
 /* Screening forms: the contract between the traversal of a search and what screens pairs for it.
  *
- * The traversal (search/) alone owns the order of cells, the thresholds, the candidates in play and their exact evaluation.
- * A form keeps something of the points of each cell, in memory that it alone knows, and is asked two things about a block of
- * queries: which of them are done with a cell, and in which interval |rho| of a query and a point lies. It sees the block as
- * const and writes intervals to a sink. Forms share no state; each is one row, defined in its file and listed in
- * search/index.c.
+ * The traversal (search/) alone owns the order of cells, the thresholds, the candidates in play and their exact
+ * evaluation. A form keeps something of the points of each cell, in memory that it alone knows, and is asked two things
+ * about a block of queries: which of them are done with a cell, and in which interval |rho| of a query and a point
+ * lies. It sees the block as const and writes intervals to a sink. Forms share no state; each is one row, defined in
+ * its file and listed in search/index.c.
  *
  * Two laws hold for every form (tests/testthat/test-form.R checks them with the form forced; search/laws.h):
  *   1. skim and prune never clear a query for which some |rho| of the cell reaches its threshold;
@@ -74,8 +74,8 @@ typedef struct form_sink {
     query_counters *counters;
 } form_sink;
 
-/* A visitor of the arrays of a form, in one order for packing, opening and listing an index: `field` is the address of a
- * pointer to `bytes` bytes. What the lengths of later arrays depend on is visited first. */
+/* A visitor of the arrays of a form, in one order for packing, opening and listing an index: `field` is the address of
+ * a pointer to `bytes` bytes. What the lengths of later arrays depend on is visited first. */
 typedef struct field_visitor {
     void (*visit)(struct field_visitor *self, const char *name, void *field, size_t bytes);
     size_t end; /* for opening: how much memory there is, 0 otherwise, */
@@ -95,11 +95,11 @@ typedef struct screening_form {
 
     size_t kept_bytes; /* of what is kept of a set, without its arrays */
     int terms;         /* whether panels keep terms of the expansion bound (bounds.h) */
-    int compact;       /* whether cells of queries that are not candidates have to be as small as those of the candidates */
+    int compact;       /* whether cells of queries that are no candidates must be as small as those of candidates */
     /* Optional: the cells of candidates, none (count 0) where the form does not serve them. */
     status (*divide)(const metric_source *source, const metric_points *points, int threads, cells *out);
-    /* What is kept of the points of a set whose cells and bounds are there; `like` is the set of the candidates where the
-     * set is one of queries. */
+    /* What is kept of the points of a set whose cells and bounds are there; `like` is the set of the candidates where
+     * the set is one of queries. */
     status (*build)(const metric_source *source, const point_set *like, int threads,
                     const monitor *mon, point_set *set);
     void (*release)(void *kept); /* its arrays, which are borrowed where an index was opened */
@@ -111,8 +111,8 @@ typedef struct screening_form {
     size_t (*row_bytes)(const form_sides *on); /* of a query of a block; NULL for none */
 
     void (*begin)(const form_sides *on, const block *b, void *work);
-    /* Optional: parts of the block, in bits that the form gives a meaning, that may want something of a cell; 0 skips it.
-     * Called in the order of the cells, before they are sorted. */
+    /* Optional: parts of the block, in bits that the form gives a meaning, that may want something of a cell; 0 skips
+     * it. Called in the order of the cells, before they are sorted. */
     uint32_t (*skim)(const form_sides *on, const block *b, int cell, query_counters *c, void *work);
     /* Optional: clears queries of `count` cells, at most `chunk`, that are done with them. */
     void (*prune)(const form_sides *on, const block *b, leaf *leaves, int count, query_counters *c,
@@ -120,8 +120,8 @@ typedef struct screening_form {
     /* Intervals of the queries alive with the points of a cell; `at` is its place in the last prune, -1 for none. */
     void (*screen)(const form_sides *on, const block *b, const leaf *leaf, int at, int turn,
                    form_sink *sink, void *work);
-    /* Optional: the same for two blocks whose cells meet, all of whose points are queries: the products of `count` members of
-     * the one with all of the other serve both. */
+    /* Optional: the same for two blocks whose cells meet, all of whose points are queries: the products of `count`
+     * members of the one with all of the other serve both. */
     void (*screen_both)(const form_sides *on, const block *b, const block *other, const int *members,
                         int count, form_sink *sink, form_sink *to_other, void *work);
 } screening_form;

@@ -1,5 +1,5 @@
-/* Integers: the form for everything else (screen.h has its intervals). Features in 8 and 16 bits, for all cells that the
- * expansion bound leaves. */
+/* Integers: the form for everything else (screen.h has its intervals). Features in 8 and 16 bits, for all cells that
+ * the expansion bound leaves. */
 #include "base/scratch.h"
 #include "form/form.h"
 #include "form/screen.h"

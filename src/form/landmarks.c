@@ -1,12 +1,15 @@
 /* Landmarks: the form of smooth kernels and dense points (subspace.h has its bounds).
  *
  * Cells are asked in three steps, each for what the one before has left.
- *   skim   queries around a landmark of their cell, and all that they may still want, lie within an angle of it: a ball. Cells
- *          lie in balls too (cones.h), and two balls that are too far apart have nothing for each other. Angles are those of
- *          points with their noise, which are unit vectors
- *   prune  the landmarks of the queries' cell and those of another give |P b|, coarse ones before all: first for balls, with
+ *   skim   queries around a landmark of their cell, and all that they may still want, lie within an angle of it: a
+ *   ball. Cells
+ *          lie in balls too (cones.h), and two balls that are too far apart have nothing for each other. Angles are
+ *          those of points with their noise, which are unit vectors
+ *   prune  the landmarks of the queries' cell and those of another give |P b|, coarse ones before all: first for balls,
+ *   with
  *          the span of the cell's landmarks in place of its axis, then for single queries
- *   screen a query is projected on the landmarks of a cell, some at a time while it is not done with it, and intervals are
+ *   screen a query is projected on the landmarks of a cell, some at a time while it is not done with it, and intervals
+ *   are
  *          formed with all points of the cell; in the first turn of the cells that may hold most */
 #include "base/scratch.h"
 #include "bound/cones.h"
@@ -39,8 +42,8 @@ typedef struct {
 
 static const subspaces *space_of(const point_set *set) { return &((const landmarks *)set->kept)->space; }
 
-/* A ball of queries: those that a landmark of their cell is nearest to, and the angle from it within which lies all that they
- * may still want, the largest sum of the angle to a query and of the angle of its threshold. */
+/* A ball of queries: those that a landmark of their cell is nearest to, and the angle from it within which lies all
+ * that they may still want, the largest sum of the angle to a query and of the angle of its threshold. */
 typedef struct {
     int landmark;
     float noise;        /* of the landmark */
@@ -85,8 +88,8 @@ typedef struct {
 
 /* ---- what is kept ---------------------------------------------------------------------------- */
 
-/* The largest cells whose subspaces are still small: ranks grow with cells, but slower in smooth processes and low dimension,
- * where large cells pay. The parts of large cells stand for smaller ones. */
+/* The largest cells whose subspaces are still small: ranks grow with cells, but slower in smooth processes and low
+ * dimension, where large cells pay. The parts of large cells stand for smaller ones. */
 static status divide(const metric_source *source, const metric_points *points, int threads, cells *order)
 {
     status result = cells_build(points->d, points->n, points->x, CELLS_MOST, INFINITY, threads, order);
@@ -365,10 +368,11 @@ static void draw_balls(landmarks_work *w, const form_sides *on, const block *b)
     }
 }
 
-/* The angle bound of two balls. Which balls of queries reach the points within an angle, given by cosine and sine, of an axis
- * or a space: near[c] is at least the cosine of the angle between it and the landmark of ball c. Of a space, the length of the
- * landmark's projection, without its noise, will do, and the sine is that of tails: by the subspace bound, all lengths
- * taken for 1, no |rho| of the landmark and the points exceeds the cosine of the difference of the two angles. */
+/* The angle bound of two balls. Which balls of queries reach the points within an angle, given by cosine and sine, of
+ * an axis or a space: near[c] is at least the cosine of the angle between it and the landmark of ball c. Of a space,
+ * the length of the landmark's projection, without its noise, will do, and the sine is that of tails: by the subspace
+ * bound, all lengths taken for 1, no |rho| of the landmark and the points exceeds the cosine of the difference of the
+ * two angles. */
 static uint32_t balls_reaching(const landmarks_work *w, const float *near, float cosine, float sine)
 {
     uint32_t reach = 0;
@@ -500,8 +504,8 @@ static uint32_t balls_reaching_span(const landmarks_work *w, const subspaces *sp
     return balls_reaching(w, near, sqrtf(1.0f - sine * sine), sine);
 }
 
-/* Asks the landmarks of the queries' cell and of another for |P b|^2 of the queries alive, and clears those that are done
- * with the cell, by balls first. Returns how many are left. */
+/* Asks the landmarks of the queries' cell and of another for |P b|^2 of the queries alive, and clears those that are
+ * done with the cell, by balls first. Returns how many are left. */
 static int ask_landmarks(landmarks_work *w, const subspaces *space, const block *b, leaf *item, int at,
                          int fine, query_counters *counters)
 {

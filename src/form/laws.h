@@ -1,8 +1,8 @@
 /* Laws: a form whose answers are checked by brute force, for tests.
  *
- * laws_of() wraps a form: everything is handed on to it, and what it clears and emits is compared with correlations that the metric
- * evaluates. The thresholds are those of a search, so that the checks are asked where a search would ask the form. For one
- * thread and one search at a time. */
+ * laws_of() wraps a form: everything is handed on to it, and what it clears and emits is compared with correlations
+ * that the metric evaluates. The thresholds are those of a search, so that the checks are asked where a search would
+ * ask the form. For one thread and one search at a time. */
 #ifndef VECCHIANN_LAWS_H
 #define VECCHIANN_LAWS_H
 
@@ -12,7 +12,7 @@
 typedef struct {
     double cleared;   /* queries that a form took from a cell: no admissible |rho| of it may reach their threshold */
     double intervals; /* that it emitted: each must contain |rho| */
-    double silent;    /* pairs of queries that it kept that it emitted no interval of: |rho| must not reach the threshold */
+    double silent;    /* pairs of queries that it kept without an interval: |rho| must not reach the threshold */
     double wrong_cleared, wrong_intervals, wrong_silent;
 } laws_count;
 

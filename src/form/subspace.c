@@ -124,7 +124,8 @@ static const double *row_of(const metric_points *points, const radial *rad, doub
     return b->rows + (size_t)b->row_of[pivot] * CELLS_MOST;
 }
 
-/* Pivoted Cholesky factor of all their correlations; returns the rank, at least 1 where not all of them have vanished. */
+/* Pivoted Cholesky factor of all their correlations; returns the rank, at least 1 where not all of them have
+ * vanished. */
 static int choose(const metric_points *points, const radial *rad, double ridge, builder *b)
 {
     int count = b->number;

@@ -1,12 +1,13 @@
 /* Subspaces: what a few landmarks of a cell say of correlations with all of its points.
  *
- * Noise of a point is its own, so between different points rho is an inner product of what the points have without their
- * noise: vectors u_x of the Hilbert space of the residual process, divided by sqrt(p_x), of the length
+ * Noise of a point is its own, so between different points rho is an inner product of what the points have without
+ * their noise: vectors u_x of the Hilbert space of the residual process, divided by sqrt(p_x), of the length
  *     |u_x|^2 = r_xx / p_x <= 1,
  * 1 where there is no noise. With landmarks S among the points of a cell, C = (u_s . u_t) + ridge I = M M' and, for any
  * point x,
  *     psi_x = M^-1 rho(S, x),        tail_x^2 = |u_x|^2 - |psi_x|^2
- * (a landmark's product with itself is its |u|^2), the Schur complement of C is positive semidefinite, so for every pair
+ * (a landmark's product with itself is its |u|^2), the Schur complement of C is positive semidefinite, so for every
+ * pair
  *     |rho(q, y) - psi_q . psi_y| <= tail_q tail_y:
  * psi are coordinates in the span of S, tail the distance from it. Landmarks are pivots of a Cholesky
  * factorisation of all products of the cell, taken until every tail is small; one at least, unless all points
@@ -14,12 +15,13 @@
  * neighbouring points have small tails however far from an inducing input they are. (Williams and Seeger, 2001, for one
  * global set of landmarks.)
  *
- * Subspace bound. For all points y of a cell, with |u_y| <= H and tail_y <= t, by Cauchy and Schwarz in the span and outside
+ * Subspace bound. For all points y of a cell, with |u_y| <= H and tail_y <= t, by Cauchy and Schwarz in the span and
+ * outside
  *     |rho(q, y)| <= |psi_q| (H^2 - t^2)^(1/2) + (|u_q|^2 - |psi_q|^2)^(1/2) t
  *                  = |u_q| H cos(max(0, alpha - beta)),     cos(alpha) = |psi_q| / |u_q|,  sin(beta) = t / H:
- * the angle bound of a metric tree with a space in place of its pivot. (The sum grows with t up to t = H sin(alpha), so that it
- * holds for points of smaller tails.) A far query is nearly orthogonal to all landmarks together, which a single pivot
- * cannot tell. Any larger numbers may stand for lengths, 1 for all of them.
+ * the angle bound of a metric tree with a space in place of its pivot. (The sum grows with t up to t = H sin(alpha), so
+ * that it holds for points of smaller tails.) A far query is nearly orthogonal to all landmarks together, which a
+ * single pivot cannot tell. Any larger numbers may stand for lengths, 1 for all of them.
  *
  * Bound from cell to cell. With landmarks T of the cell of q and b = M_T^-T psi_q, u_q is
  * sum_s b_s u_s + e with |e| <= its own tail, so
@@ -91,8 +93,8 @@ double subspaces_sample_rank(const kernel *kern, const metric_points *points, co
 double subspaces_near_rank(const kernel *kern, const metric_points *points, int number,
                            double *share);
 
-/* Whether cells may have small subspaces, by the points nearest to a few: little work. If it says no, landmarks would most
- * likely serve no cells. */
+/* Whether cells may have small subspaces, by the points nearest to a few: little work. If it says no, landmarks would
+ * most likely serve no cells. */
 status landmarks_outlook(const metric_source *source, const metric_points *points, int *hopeful);
 
 /* Length of a row of psi: the rank, padded. */

@@ -32,8 +32,8 @@ static int *unpack_pools(SEXP pools, size_t count, int *width)
     return out;
 }
 
-/* What both routines ask for, in units in which squares of variances neither over- nor underflow; `points` and `from` must
- * outlive the task. */
+/* What both routines ask for, in units in which squares of variances neither over- nor underflow; `points` and `from`
+ * must outlive the task. */
 static select_task unpack_task(frame *fr, SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries,
                                SEXP fresh, metric_points *points, metric_points *from, SEXP threads)
 {

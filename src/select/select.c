@@ -287,8 +287,9 @@ static void start_group(workspace *own)
     }
 }
 
-/* Takes some of the next queries for a group and returns how many: the covariances of U candidates of G queries cost U^2 / 2
- * + G U, and the cost of one query should be least. Places of queries that were tried in vain come last, and are left. */
+/* Takes some of the next queries for a group and returns how many: the covariances of U candidates of G queries cost
+ * U^2 / 2 + G U, and the cost of one query should be least. Places of queries that were tried in vain come last, and
+ * are left. */
 static int choose_group(workspace *own, const select_task *task, const int *order, int most)
 {
     int best = 1, count = 0;

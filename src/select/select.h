@@ -9,9 +9,9 @@
  * the next is the j of largest c_j^2 / D_j, ties to the lower index, and the query's variance falls by so much. The
  * query itself is free of noise.
  *
- * A candidate whose D_j is at most 1e-10 of its start says nothing new and is not taken; one without noise whose residual
- * variance is at most 1e-10 of the kernel's has nothing to say at all. A query whose variance has fallen so far has
- * variance 0: all its candidates are then worth nothing, and ties go to the lower index.
+ * A candidate whose D_j is at most 1e-10 of its start says nothing new and is not taken; one without noise whose
+ * residual variance is at most 1e-10 of the kernel's has nothing to say at all. A query whose variance has fallen so
+ * far has variance 0: all its candidates are then worth nothing, and ties go to the lower index.
  *
  * Queries close to each other share most of their candidates. The residual covariances of a group of queries are
  * computed once, by tiles; a pair has the same value in all tiles, so that the answer does not depend on the groups,
@@ -58,8 +58,8 @@ typedef struct {
 
 status select_run(const select_task *task, const select_result *result);
 
-/* order <- the rows of x (d x n points) that are listed in it, `count` of them, so that those close in space are close in
- * the list: halved along the widest side again and again. */
+/* order <- the rows of x (d x n points) that are listed in it, `count` of them, so that those close in space are close
+ * in the list: halved along the widest side again and again. */
 void select_nearby(int d, const double *x, size_t count, int *order);
 
 #endif

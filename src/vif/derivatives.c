@@ -9,8 +9,8 @@ static double block_sum(const evaluation *e, int at)
     return sum;
 }
 
-/* From directions to parameters: the variance is everything less all noise. `total` is the derivative in the direction of all
- * covariances, trace and across those of the directions. */
+/* From directions to parameters: the variance is everything less all noise. `total` is the derivative in the direction
+ * of all covariances, trace and across those of the directions. */
 void derivatives_to_parameters(const likelihood_sizes *sizes, double total, const double *slope,
                                const double *trace, const double *across, likelihood_result *out)
 {

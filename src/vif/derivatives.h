@@ -11,8 +11,8 @@ void derivatives_sums(const evaluation *e, double *sums);
 /* What the information is made from. */
 information_task derivatives_probes(const evaluation *e, const double *root, const double *trace);
 
-/* From directions to parameters: the variance is everything less all noise. `total` is the derivative in the direction of all
- * covariances, trace and across those of the directions. */
+/* From directions to parameters: the variance is everything less all noise. `total` is the derivative in the direction
+ * of all covariances, trace and across those of the directions. */
 void derivatives_to_parameters(const likelihood_sizes *sizes, double total, const double *slope,
                                const double *trace, const double *across, likelihood_result *out);
 

@@ -137,8 +137,8 @@ static void sweep_down(const information_task *task, probes *own, int low, int w
     }
 }
 
-/* g_a, from zeros: N_a' q = D^1/2 g_a = D^1/2 B^-T dA' D^-1/2 q. The rows of a point are complete once those after it are
- * done. */
+/* g_a, from zeros: N_a' q = D^1/2 g_a = D^1/2 B^-T dA' D^-1/2 q. The rows of a point are complete once those after it
+ * are done. */
 static void sweep_up(const information_task *task, probes *own, int low, int width, double **rows)
 {
     int k = task->k, stride = own->stride, count = task->count;
@@ -237,8 +237,8 @@ static int differentiate(const information_task *task, probes *own)
     return 0;
 }
 
-/* Adds `weight` times the sums over the vectors u that were differentiated, the sum of whose squares is `squares`, to `sums`
- * (count x count). */
+/* Adds `weight` times the sums over the vectors u that were differentiated, the sum of whose squares is `squares`, to
+ * `sums` (count x count). */
 static void add_products(const information_task *task, probes *own, double weight, double squares,
                          double *sums)
 {
@@ -288,8 +288,8 @@ static void orthonormalise(const information_task *task, probes *own)
     }
 }
 
-/* A basis of what the directions move most: some columns R' t_a - c_a u of each, u the random signs `set`; nonzero when the
- * monitor asks to stop. */
+/* A basis of what the directions move most: some columns R' t_a - c_a u of each, u the random signs `set`; nonzero when
+ * the monitor asks to stop. */
 static int find_basis(const information_task *task, probes *own, uint64_t set)
 {
     int stride = own->stride;

@@ -421,7 +421,8 @@ status laplace_slopes(const slopes *sl, int p, const double *z, size_t n, const 
     return result;
 }
 
-/* Whether it is time to poll, and the monitor asks to stop, after `done` of n points of k products with q numbers each. */
+/* Whether it is time to poll, and the monitor asks to stop, after `done` of n points of k products with q numbers
+ * each. */
 static int stopped(const monitor *mon, size_t done, size_t n, int k, int q)
 {
     size_t every = 1 + 20000000 / (1 + (size_t)k * q); /* a few milliseconds */

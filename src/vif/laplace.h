@@ -3,13 +3,13 @@
  * With S the VIF approximation (see vif.h) of the covariance of a process plus noise of known variances, one for each
  * point, and responses y_s with weights c_s of any sign, this is the derivative of
  *   -1/2 log det S - 1/2 sum_s c_s y_s' S^-1 y_s.
- * The Laplace approximation of a non-Gaussian likelihood needs two: its working responses z, and z + t and t with weights
- * 1 and -1, so that z' dS^-1 t, what comes through the mode, is found in the same pass.
+ * The Laplace approximation of a non-Gaussian likelihood needs two: its working responses z, and z + t and t with
+ * weights 1 and -1, so that z' dS^-1 t, what comes through the mode, is found in the same pass.
  *
  * Gyger, Furrer and Sigrist (2025), section 4; Zilber and Katzfuss (2021) for working responses under a Vecchia
- * approximation of the noisy process. Sums over points are taken in a fixed order: results do not depend on the number of
- * threads. Matrices are stored one column a point. What goes point by point polls its monitor; a product of matrices takes
- * a second at most. */
+ * approximation of the noisy process. Sums over points are taken in a fixed order: results do not depend on the number
+ * of threads. Matrices are stored one column a point. What goes point by point polls its monitor; a product of matrices
+ * takes a second at most. */
 #ifndef VECCHIANN_LAPLACE_H
 #define VECCHIANN_LAPLACE_H
 
@@ -36,17 +36,17 @@ typedef struct {
     const double *centred;  /* q x n, y_i - v_i . b */
     /* instead of root, weight, b, error and centred: derivatives of any function to D (n) and coef (k x n), or NULL */
     const double *to_D, *to_coef;
-    /* more derivatives to the features, which vbar is to have too: `before` (m x n, or NULL) and left right, of `products`
-     * columns (m x products, products x n) */
+    /* more derivatives to the features, which vbar is to have too: `before` (m x n, or NULL) and left right, of
+     * `products` columns (m x products, products x n) */
     const double *before, *left, *right;
     int products;
     const monitor *mon;
 } laplace_problem;
 
-/* Derivatives with the neighbours held fixed: to the log of a factor of all covariances, noise included (signal), to the
- * noise variance of each point (noise, n), to the log lengthscales through k(x_i, x_j) (slope, one or d), and to the
- * features (vbar, m x n). With to_D and to_coef signal means nothing, and vbar lacks what the function has of V beside D
- * and coef. */
+/* Derivatives with the neighbours held fixed: to the log of a factor of all covariances, noise included (signal), to
+ * the noise variance of each point (noise, n), to the log lengthscales through k(x_i, x_j) (slope, one or d), and to
+ * the features (vbar, m x n). With to_D and to_coef signal means nothing, and vbar lacks what the function has of V
+ * beside D and coef. */
 status laplace_adjoint(const laplace_problem *problem, int threads, double *signal, double *noise,
                        double *slope, double *vbar);
 
@@ -54,12 +54,13 @@ status laplace_adjoint(const laplace_problem *problem, int threads, double *sign
 status laplace_slopes(const slopes *sl, int p, const double *z, size_t n, const double *x,
                       const double *A, int threads, double *out);
 
-/* X (q x n) <- B^-1 X, or with `transposed` B'^-1 X, for B = I - (a_ij): many right-hand sides at once, side by side. */
+/* X (q x n) <- B^-1 X, or with `transposed` B'^-1 X, for B = I - (a_ij): many right-hand sides at once, side by
+ * side. */
 status laplace_solve(int k, size_t n, const int *id, const double *coef, int transposed, int q,
                      const monitor *mon, double *X);
 
-/* Derivatives to D and coef of sum_s weight_s l_s' R r_s for R = B^-1 D B'^-1, from L = B'^-1 l and H = B'^-1 r, RL = R l
- * and RH = R r (q x n each). */
+/* Derivatives to D and coef of sum_s weight_s l_s' R r_s for R = B^-1 D B'^-1, from L = B'^-1 l and H = B'^-1 r, RL = R
+ * l and RH = R r (q x n each). */
 void laplace_pairs(int k, size_t n, const int *id, int q, const double *weight, const double *L,
                    const double *H, const double *RL, const double *RH, int threads, double *to_D,
                    double *to_coef);

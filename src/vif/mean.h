@@ -1,4 +1,5 @@
-/* Mean: what stands between the passes: M and its factor, the mean by generalised least squares, and the value (likelihood.h). */
+/* Mean: what stands between the passes: M and its factor, the mean by generalised least squares, and the value
+ * (likelihood.h). */
 #ifndef VECCHIANN_MEAN_H
 #define VECCHIANN_MEAN_H
 

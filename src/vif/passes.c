@@ -93,8 +93,8 @@ static void keep_values(const evaluation *e, workspace *own)
     }
 }
 
-/* The contrasts of the features of one lane and of their derivatives, and F <- F - (v . dw + dv . w) in the directions of the
- * kernel. */
+/* The contrasts of the features of one lane and of their derivatives, and F <- F - (v . dw + dv . w) in the directions
+ * of the kernel. */
 static void feature_slopes(const evaluation *e, workspace *own, int lane)
 {
     const likelihood_task *task = e->task;
@@ -152,8 +152,8 @@ static void covariance_slopes(const evaluation *e, workspace *own)
     }
 }
 
-/* The information of regressions (Guinness, 2021): t_a . t_b less half the product of their last elements, t_a the last row
- * of the whitened derivative. */
+/* The information of regressions (Guinness, 2021): t_a . t_b less half the product of their last elements, t_a the last
+ * row of the whitened derivative. */
 static void regression_information(const evaluation *e, const workspace *own, double *sums)
 {
     const batch *b = own->b;

@@ -1,10 +1,10 @@
 /* Steps: an evaluation of a likelihood (likelihood.h) whose points several processes hold.
  *
- * Step 1 has M and W (y, X), step 2 the squares of what the inducing inputs leave, step 3 the errors and derivatives. A process adds
- * up the sums of a step over its children; somebody adds those of all processes and finishes the step, which tells what the next
- * one must know. With information and inducing inputs (always approximate in steps), between steps 1 and 2
- * regressions of the halo must be carried from their owners (likelihood_regressions), and between 2 and 3 what the children of
- * others have to say of the own ones (likelihood_returns). */
+ * Step 1 has M and W (y, X), step 2 the squares of what the inducing inputs leave, step 3 the errors and derivatives. A
+ * process adds up the sums of a step over its children; somebody adds those of all processes and finishes the step,
+ * which tells what the next one must know. With information and inducing inputs (always approximate in steps), between
+ * steps 1 and 2 regressions of the halo must be carried from their owners (likelihood_regressions), and between 2 and 3
+ * what the children of others have to say of the own ones (likelihood_returns). */
 #ifndef VECCHIANN_STEPS_H
 #define VECCHIANN_STEPS_H
 
@@ -35,7 +35,8 @@ status likelihood_finish_last(const likelihood_sizes *sizes, const double *known
 /* Parts of what step 3 knows. */
 void likelihood_parts(const likelihood_sizes *sizes, const double *known, likelihood_result *result);
 
-/* Rows of `likelihood_regression_width` and `likelihood_return_width` numbers, one for each of `count` points, taken or put. */
+/* Rows of `likelihood_regression_width` and `likelihood_return_width` numbers, one for each of `count` points, taken or
+ * put. */
 size_t likelihood_regression_width(const likelihood *open);
 size_t likelihood_return_width(const likelihood *open);
 void likelihood_regressions(likelihood *open, int put, size_t count, const int *points,
