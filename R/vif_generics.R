@@ -134,8 +134,8 @@ by_formula <- function(object) {
 #'   fit.
 #' @section Errors:
 #' A single fit (its coefficients are tested by [summary()][summary.vif], its terms by [stats::drop1()]), objects of
-#' another class and fits of other observations or of another family. Fits with other inputs, weights, neighbours, `k` or
-#' numbers of inducing inputs draw a warning of class `"vif_comparison"`, and so does a larger model with a lower
+#' another class and fits of other observations or of another family. Fits with other inputs, weights, neighbours, `k`
+#' or numbers of inducing inputs draw a warning of class `"vif_comparison"`, and so does a larger model with a lower
 #' log-likelihood.
 #' @examples
 #' set.seed(1)
@@ -164,7 +164,10 @@ anova.vif <- function(object, ...) {
   if (any(families != families[1])) {
     refuse("...", paste("fits of one family,", families[1]), families[families != families[1]][1])
   }
-  data <- lapply(fits, function(fit) list(unname(fitted_inputs(fit)$x), fit_weights(fit), fit_noise(fit)))
+  # the noise variances of other families are those of working responses
+  data <- lapply(fits, function(fit) {
+    list(unname(fitted_inputs(fit)$x), fit_weights(fit), if (!is_laplace(fit)) fit_noise(fit))
+  })
   if (!all(vapply(data, identical, NA, data[[1]]))) {
     warn_comparison("the fits differ in inputs, weights or noise variances, so that they are not nested")
   }

@@ -144,6 +144,8 @@ test_that("anova() compares what can be compared", {
   d$count <- rep(0:4, 40)
   gaussian <- quick(count ~ 1, coords = ~ a + b, data = d)
   poisson <- suppressWarnings(quick(count ~ 1, coords = ~ a + b, data = d, family = poisson()))
+  larger <- suppressWarnings(quick(count ~ z, coords = ~ a + b, data = d, family = stats::poisson()))
+  expect_no_warning(anova(poisson, larger))
   expect_error(anova(gaussian, poisson), "`...` must be fits of one family, gaussian identity, not poisson log", fixed = TRUE)
   expect_warning(anova(fit, update(fit, . ~ z, weights = rep(1:2, 100))), "differ in inputs, weights", class = "vif_comparison")
   expect_warning(anova(fit, update(fit, . ~ z, coords = ~ b + a)), "differ in inputs, weights", class = "vif_comparison")
