@@ -228,7 +228,8 @@ shard_frame <- function(data, formula, coords, response = TRUE) {
   if (!response) terms <- stats::delete.response(terms)
   places <- stats::model.frame(coords, data, na.action = stats::na.pass)
   frame <- stats::model.frame(terms, data, na.action = stats::na.pass)
-  rows <- which(stats::complete.cases(places, frame))
+  if (!length(frame)) frame <- data.frame(row.names = seq_len(nrow(places))) # a constant has no variable
+  rows <- which(stats::complete.cases(cbind(places, frame)))
   x <- as.matrix(places[rows, , drop = FALSE])
   storage.mode(x) <- "double"
   X <- stats::model.matrix(terms, frame[rows, , drop = FALSE])

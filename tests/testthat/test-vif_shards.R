@@ -91,3 +91,10 @@ test_that("points belong to the nearest box", {
   expect_equal(nearest_box(rbind(c(0.5, 0.5), c(1.5, 0.5), c(3, 3), c(-1, 0)), boxes), c(1, 2, 2, 1))
   expect_equal(box_distance(rbind(c(0.5, 0.5), c(4, 5)), boxes[[1]]), c(0, 5))
 })
+
+test_that("new points of a fit with a constant mean need no covariate", {
+  new <- data.frame(east = c(0.5, NA, 0.5), north = c(0.2, 0.8, 0.8))
+  frame <- shard_frame(new, height ~ 1, ~ east + north, response = FALSE)
+  expect_identical(frame$rows, c(1L, 3L))
+  expect_equal(unname(frame$X), matrix(1, 2, 1), ignore_attr = TRUE)
+})
