@@ -234,6 +234,9 @@ void r_raise(status outcome)
 
 #define POLL_SECONDS 0.05
 
+/* R looks at its time limits at every sixth check only (TIME_CHECK_SKIP in its sysutils.c). */
+#define CHECKS_A_POLL 6
+
 /* What R is let in for. */
 typedef struct {
     progress_line *line;
@@ -251,7 +254,8 @@ static SEXP let_in(void *data)
         Rprintf("\rsearching %3d %%%s", percent, percent >= 100 ? "\r                \r" : "");
         R_FlushConsole();
     }
-    R_CheckUserInterrupt();
+    for (int i = 0; i < CHECKS_A_POLL; i++)
+        R_CheckUserInterrupt();
     return R_NilValue;
 }
 
