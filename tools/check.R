@@ -24,7 +24,7 @@ Sys.setenv(
 if (!nzchar(Sys.which("checkbashisms"))) Sys.setenv("_R_CHECK_BASHISMS_" = "false")
 
 options <- commandArgs(trailingOnly = TRUE)
-if (length(options) == 0) options <- c("--no-tests", "--no-manual", "--no-build-vignettes")
+if (length(options) == 0) options <- c("--no-tests", "--no-manual", "--no-build-vignettes", "--run-donttest")
 if (!nzchar(Sys.which("pdflatex"))) options <- union(options, "--no-manual")
 
 r_cmd <- function(...) system2(file.path(R.home("bin"), "R"), c("CMD", ...), stdin = "")
