@@ -46,15 +46,15 @@ cases <- list(
                  density = function(y, eta) dpois(y, exp(eta), log = TRUE))
 )
 
-# Mean log predictive density, the linear predictor being normal.
-log_score <- function(case, y, link, se) {
+# Log predictive densities, the linear predictor being normal.
+log_scores <- function(case, y, link, se) {
   node <- qnorm(((1:200) - 0.5) / 200)
-  mean(log(rowMeans(exp(case$density(y, outer(se, node) + link)))))
+  log(rowMeans(exp(case$density(y, outer(se, node) + link))))
 }
 
-row <- function(package, fit, new, score, variance, range, loglik) {
+row <- function(package, fit, new, scores, variance, range, loglik) {
   data.frame(package, `fit, cpu s` = fit$cpu, `predict, cpu s` = new$cpu, `both, clock s` = fit$wall + new$wall,
-             `log score` = score, variance, range, loglik, check.names = FALSE)
+             `log score` = mean(scores), variance, range, loglik, check.names = FALSE)
 }
 
 own_row <- function(case, data, y, m, k) {
@@ -63,9 +63,16 @@ own_row <- function(case, data, y, m, k) {
                          inducing = m, k = k, progress = FALSE))
   new <- seconds(predict(fit$value, data$x[test, ], newX = matrix(1, length(test)), type = "link"))
   own <- fit$value
-  list(fit = own, row = row(sprintf("vecchiann, m = %d", m), fit, new,
-                            log_score(case, y[test], new$value$fit, new$value$se.fit), own$kernel$variance,
-                            own$kernel$lengthscale, own$loglik))
+  scores <- log_scores(case, y[test], new$value$fit, new$value$se.fit)
+  list(fit = own, scores = scores, row = row(sprintf("vecchiann, m = %d", m), fit, new, scores, own$kernel$variance,
+                                             own$kernel$lengthscale, own$loglik))
+}
+
+# The mean difference of log scores of the same responses, and its standard error.
+compare <- function(title, ours, theirs) {
+  gain <- ours - theirs
+  cat(sprintf("log score, vecchiann less %s: %.5f (standard error %.5f)\n", title, mean(gain),
+              sd(gain) / sqrt(length(gain))))
 }
 
 show <- function(title, table) {
@@ -84,7 +91,8 @@ if (part == "gpboost") {
     y <- case$draw(data$eta)
     table <- NULL
     for (approx in c("full_scale_vecchia", "vecchia")) {
-      table <- rbind(table, own_row(case, data, y, if (approx == "vecchia") 0 else m, k)$row)
+      own <- own_row(case, data, y, if (approx == "vecchia") 0 else m, k)
+      table <- rbind(table, own$row)
       if (!requireNamespace("gpboost", quietly = TRUE)) next
       theirs <- seconds(gpboost::fitGPModel(
         gp_coords = data$x[-test, ], y = y[-test], X = matrix(1, n), likelihood = case$peer, cov_function = "matern",
@@ -93,10 +101,11 @@ if (part == "gpboost") {
       ahead <- seconds(predict(theirs$value, gp_coords_pred = data$x[test, ], X_pred = matrix(1, length(test)),
                                predict_var = TRUE, predict_response = FALSE))
       parameters <- theirs$value$get_cov_pars()
-      table <- rbind(table, row(paste("gpboost,", approx), theirs, ahead,
-                                log_score(case, y[test], ahead$value$mu, sqrt(ahead$value$var)), parameters[[1]],
-                                parameters[[2]], -theirs$value$get_current_neg_log_likelihood()))
+      scores <- log_scores(case, y[test], ahead$value$mu, sqrt(ahead$value$var))
+      table <- rbind(table, row(paste("gpboost,", approx), theirs, ahead, scores, parameters[[1]], parameters[[2]],
+                                -theirs$value$get_current_neg_log_likelihood()))
       show(sprintf("%s, n = %d, k = %d", name, n, k), table)
+      compare(paste("gpboost,", approx), own$scores, scores)
     }
     if (!requireNamespace("gpboost", quietly = TRUE)) show(sprintf("%s, n = %d, k = %d", name, n, k), table)
   }
@@ -109,7 +118,8 @@ if (part == "gpvecchia") {
   test <- data$test
   case <- cases$poisson
   y <- case$draw(data$eta)
-  table <- rbind(own_row(case, data, y, 0, k)$row, own_row(case, data, y, 100, k)$row)
+  own <- lapply(c(0, 100), function(m) own_row(case, data, y, m, k))
+  table <- rbind(own[[1]]$row, own[[2]]$row)
   if (requireNamespace("GPvecchia", quietly = TRUE)) {
     # as its vignette has it: the likelihood over log variance, log range and the mean, by the method of Nelder and Mead
     sets <- GPvecchia::vecchia_specify(data$x[-test, ], k, cond.yz = "zy")
@@ -126,9 +136,9 @@ if (part == "gpvecchia") {
       where <- GPvecchia::vecchia_specify(data$x[-test, ], k, cond.yz = "zy", locs.pred = data$x[test, ])
       GPvecchia::vecchia_laplace_prediction(posterior, where, c(exp(par[1:2]), 1.5))
     })
-    table <- rbind(table, row("GPvecchia", theirs, ahead,
-                              log_score(case, y[test], ahead$value$mu.pred + par[3], sqrt(ahead$value$var.pred)),
-                              exp(par[1]), exp(par[2]), -theirs$value$value))
+    scores <- log_scores(case, y[test], ahead$value$mu.pred + par[3], sqrt(ahead$value$var.pred))
+    table <- rbind(table, row("GPvecchia", theirs, ahead, scores, exp(par[1]), exp(par[2]), -theirs$value$value))
+    compare("GPvecchia", own[[1]]$scores, scores)
   }
   show(sprintf("poisson, n = %d, k = %d", n, k), table)
 }
