@@ -19,7 +19,8 @@ user_call <- function() {
       generic <- get0(".Generic", sys.frame(frame), mode = "character", inherits = FALSE)
       name <- if (is.null(generic)) sys.call(frame)[[1]] else as.name(generic)
     }
-    frame <- parents[frame]
+    # do.call() from an environment that is no frame makes a frame its own parent
+    frame <- if (parents[frame] < frame) parents[frame] else 0
   }
   name <- paste(deparse(name), collapse = "")
   if (grepl("^(vecchiann:::?)?[[:alnum:]._]+$", name)) paste0(sub(".*:", "", name), "(): ")

@@ -82,9 +82,12 @@ group_open <- function(cluster, threads) {
   cores <- vapply(group$workers, `[[`, 1L, "cores")
   share <- pmax(1L, cores %/% as.integer(table(host)[host]))
   group$threads <- if (is.na(threads)) share else rep(threads, length(cluster))
+  open <- FALSE
+  on.exit(if (!open) group_close(group))
   group_map(group, "worker_open", lapply(seq_along(cluster), function(w) {
     list(group$threads[w], at_most = is.na(threads))
   }))
+  open <- TRUE
   group
 }
 
@@ -97,11 +100,11 @@ tokens$last <- 0
 
 # Removes what the workers hold that are still there.
 group_close <- function(group) {
-  for (w in seq_along(group$cluster)) {
+  finish(for (w in seq_along(group$cluster)) {
     node <- some_workers(group$cluster, w)
     tryCatch(parallel::clusterCall(node, worker_call, list(group$token), "worker_close", group$token),
-             interrupt = function(i) settle(node), error = function(e) NULL)
-  }
+             error = function(e) NULL)
+  })
 }
 
 describe_worker <- function(group, w) {
@@ -115,20 +118,33 @@ describe_worker <- function(group, w) {
 group_map <- function(group, what, each) {
   answers <- group_send(group, each, worker_call, what, group$token)
   failed <- which(vapply(answers, function(answer) !is.null(answer$error), NA))
-  if (length(failed)) stop(errorCondition(answers[[failed[1]]]$error, class = answers[[failed[1]]]$class))
+  if (length(failed)) {
+    says <- sub("^worker_[a-z_]+\\(\\): ", "", answers[[failed[1]]]$error)
+    stop(errorCondition(paste0(user_call(), says), class = answers[[failed[1]]]$class))
+  }
   lapply(answers, `[[`, "value")
 }
 
-# Every call sends each worker one message and takes one answer. Interrupts, which R lets in while it waits for an
-# answer, and the end of a worker leave answers behind, which settle() takes before anything else happens.
-group_send <- function(group, each, ...) {
-  gone <- function() which(!vapply(seq_along(group$cluster), function(w) settle(some_workers(group$cluster, w)), NA))
-  tryCatch(parallel::clusterApply(group$cluster, each, ...), interrupt = function(i) {
-    gone()
-    signalCondition(i)
+# Evaluates code that an interrupt lets go on to its end, and is raised then. R lets interrupts in while it waits for a
+# part of a message, also where they are suspended, and would leave the rest of it behind.
+finish <- function(code) {
+  came <- NULL
+  value <- withCallingHandlers(code, interrupt = function(i) {
+    came <<- i
+    invokeRestart("resume")
+  })
+  if (!is.null(came)) {
+    signalCondition(came)
     invokeRestart("abort")
-  }, error = function(e) {
-    dead <- gone()
+  }
+  value
+}
+
+# Every call sends each worker one message and takes one answer. The end of a worker leaves answers of others behind,
+# which settle() takes before anything else happens.
+group_send <- function(group, each, ...) {
+  tryCatch(finish(parallel::clusterApply(group$cluster, each, ...)), error = function(e) {
+    dead <- which(!vapply(seq_along(group$cluster), function(w) settle(some_workers(group$cluster, w)), NA))
     if (!length(dead)) stop(e)
     stop(errorCondition(
       paste0(user_call(), paste(vapply(dead, describe_worker, "", group = group), collapse = " and "),
@@ -141,7 +157,7 @@ group_send <- function(group, each, ...) {
 settle <- function(node) {
   mark <- new_token()
   receive <- utils::getS3method("recvData", class(node[[1]])[1], optional = TRUE, envir = asNamespace("parallel"))
-  attempt <- function(code) tryCatch(code, interrupt = function(i) NULL, error = function(e) FALSE)
+  attempt <- function(code) tryCatch(finish(code), error = function(e) FALSE)
   answer <- attempt(parallel::clusterCall(node, identity, mark)[[1]])
   while (!identical(answer, mark) && !isFALSE(answer)) answer <- attempt(receive(node[[1]])$value)
   identical(answer, mark)

@@ -76,15 +76,17 @@ test_that("what is no cluster is refused, and errors of workers leave the cluste
   # an interrupt waits for the answers
   skip_on_os("windows")
   big <- residual_gp(matrix(runif(20000), 10000), gp_kernel(lengthscale = 0.1), inducing = 20, seed = 1)
-  parallel::clusterCall(cluster[1], function(pid) {
-    system(sprintf("(sleep 0.3; kill -INT %d) &", pid))
-  }, Sys.getpid())
-  ended <- tryCatch({
-    for (i in 1:50) conditioning_sets(big, 10, cluster = cluster, threads = 1)
-    "never"
-  }, interrupt = function(e) "interrupted")
-  expect_identical(ended, "interrupted")
-  expect_clean(cluster)
+  for (moment in c(0.3, runif(9, 0.02, 0.4))) {
+    parallel::clusterCall(cluster[1], function(pid, moment) {
+      system(sprintf("(sleep %f; kill -INT %d) &", moment, pid))
+    }, Sys.getpid(), moment)
+    ended <- tryCatch({
+      for (i in 1:50) conditioning_sets(big, 10, cluster = cluster, threads = 1)
+      "never"
+    }, interrupt = function(e) "interrupted")
+    expect_identical(ended, "interrupted")
+    expect_clean(cluster)
+  }
 })
 
 test_that("threads of workers on one machine share its processors", {

@@ -18,13 +18,14 @@ gather_sets <- function(cluster, token) {
   parts <- parallel::clusterCall(cluster, function(token) {
     own <- asNamespace("vecchiann")$held[[token]]
     list(number = own$number[own$rows], id = matrix(own$number[own$id], nrow(own$id)), spacing = own$spacing, x = own$x,
-         y = own$y, X = own$X)
+         y = own$y, X = own$X, share = own$share, extra = own$extra)
   }, token)
   join <- function(name, f) do.call(f, lapply(parts, `[[`, name))
   order <- order(-join("spacing", c), join("number", c))
   place <- match(join("number", c), join("number", c)[order])
   id <- join("id", rbind)
-  list(x = join("x", rbind)[order, ], y = join("y", c)[order], X = join("X", rbind)[order, ],
+  list(x = join("x", rbind)[order, ], y = join("y", c)[order], share = join("share", c)[order],
+       extra = join("extra", c)[order], X = join("X", rbind)[order, ],
        id = matrix(place[id], nrow(id))[order, ], order = order)
 }
 
@@ -70,6 +71,57 @@ test_that("fits of shards maximise the likelihood of their order and sets, and p
   expect_identical(unlist(left), c(0L, 0L))
 })
 
+test_that("shards take weights, known noise and anisotropy", {
+  skip_on_cran()
+  set.seed(3)
+  n <- 5000
+  data <- data.frame(east = runif(n), north = runif(n), w = rep(c(1, 4), n / 2), v = 0.05 * runif(n))
+  surface <- function(at) sin(9 * at$east + 3 * at$north) * cos(3 * at$north - at$east)
+  data$height <- surface(data) + rnorm(n, sd = sqrt(0.2 / data$w + data$v))
+  data$w[7] <- NA
+  cluster <- parallel::makeCluster(2)
+  on.exit(parallel::stopCluster(cluster))
+  halves <- split(data, data$north > 0.5)
+  shards <- vif_shards(halves, height ~ 1, ~ east + north, cluster, identity, threads = 1, weights = "w",
+                       noise_variance = ~ v)
+  expect_identical(shards$n, 4999L)
+  fit <- vif_fit(shards, inducing = 20, k = 10, anisotropy = TRUE, progress = FALSE)
+  sets <- gather_sets(cluster, shards$group$token)
+  expect_setequal(sets$share, c(1, 0.25))
+  gp <- residual_gp(sets$x, fit$kernel, fit$inducing, jitter = fit$jitter)
+  one <- vif_loglik(sets$y, gp, cbind(seq_len(4999), sets$id), 0, X = sets$X,
+                    noise_variance = fit$nugget * sets$share + sets$extra)
+  expect_equal(fit$loglik, as.vector(one), tolerance = 1e-9)
+  whole <- vif_fit(height ~ 1, coords = ~ east + north, data = data, weights = w, noise_variance = v, inducing = 20,
+                   k = 10, anisotropy = TRUE, progress = FALSE)
+  expect_equal(fit$nugget, whole$nugget, tolerance = 0.02)
+  expect_equal(fit$kernel$anisotropy[["ratio"]], whole$kernel$anisotropy[["ratio"]], tolerance = 0.1)
+  expect_named(sqrt(diag(vcov(fit, "covariance"))), colnames(vcov(whole, "covariance")))
+  # a little along the edge that the two workers share, too
+  new <- data.frame(east = runif(200), north = c(runif(150), rep(0.5, 50)))
+  ours <- predict(fit, new)
+  theirs <- predict(whole, new)
+  error <- function(p) sqrt(mean((p$fit - surface(new))^2))
+  expect_lt(error(ours), 1.1 * error(theirs))
+  expect_equal(mean(ours$se.fit), mean(theirs$se.fit), tolerance = 0.05)
+  close(shards)
+  grouped <- vif_shards(halves, height ~ 1, ~ east + north, cluster, identity, threads = 1, weights = ~ w)
+  fit <- vif_fit(grouped, lengthscale = list(a = "east", b = "north"), inducing = 0, k = 5, progress = FALSE)
+  expect_length(fit$kernel$lengthscale, 2)
+  expect_lt(fit$kernel$lengthscale[1], fit$kernel$lengthscale[2])
+  close(grouped)
+  expect_error(vif_shards(halves, height ~ 1, ~ east + north, cluster, identity, weights = 1), "`weights` must be")
+  expect_error(vif_shards(halves, height ~ 1, ~ east + north, cluster, identity, weights = ~ I(-v)),
+               "^vif_shards\\(\\): `weights` must be positive")
+})
+
+test_that("the box of a turned box holds its corners", {
+  kernel <- gp_kernel("matern32", lengthscale = 2, anisotropy = c(angle = 30, ratio = 0.5))
+  box <- cbind(c(-1, 1), c(0, 3))
+  inside <- cbind(runif(50, -1, 1), runif(50, 0, 3))
+  expect_equal(box_distance(in_lengthscales(inside, kernel), box_in_lengthscales(box, kernel)), rep(0, 50))
+})
+
 test_that("shards are refused by name", {
   skip_on_cran()
   cluster <- parallel::makeCluster(2)
@@ -94,7 +146,7 @@ test_that("points belong to the nearest box", {
 
 test_that("new points of a fit with a constant mean need no covariate", {
   new <- data.frame(east = c(0.5, NA, 0.5), north = c(0.2, 0.8, 0.8))
-  frame <- shard_frame(new, height ~ 1, ~ east + north, response = FALSE)
+  frame <- shard_frame(new, list(formula = height ~ 1, coords = ~ east + north), response = FALSE)
   expect_identical(frame$rows, c(1L, 3L))
   expect_equal(unname(frame$X), matrix(1, 2, 1), ignore_attr = TRUE)
 })
