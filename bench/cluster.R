@@ -1,6 +1,7 @@
 # What workers of a cluster cost and bring.
 #
-#   Rscript bench/cluster.R fit [n]               a fit by two workers of one thread beside one process of two threads
+#   Rscript bench/cluster.R fit [n] [type]        a fit by two workers of one thread beside one process of two threads;
+#                                                 workers of sockets ("PSOCK") or, by packages snow and Rmpi, "MPI"
 #   Rscript bench/cluster.R likelihood [n] [m]    one likelihood with derivatives by 1 to 4 workers of one thread
 #   Rscript bench/cluster.R order [lengthscale]   what the blockwise order of vif_shards() costs in divergence
 #
@@ -34,13 +35,13 @@ count_bytes <- function() {
   utils::assignInNamespace("group_map", counting, "vecchiann")
 }
 
-fit_part <- function(n) {
+fit_part <- function(n, type) {
   set.seed(1)
   x <- matrix(runif(2 * n), n)
   y <- sin(6 * x[, 1]) * cos(7 * x[, 2]) + rnorm(n, sd = 0.3)
   fit <- function(...) vif_fit(y, x, X = 1, progress = FALSE, ...)
-  cluster <- parallel::makePSOCKcluster(2)
-  on.exit(parallel::stopCluster(cluster))
+  cluster <- parallel::makeCluster(2, type)
+  on.exit(if (type == "MPI") snow::stopCluster(cluster) else parallel::stopCluster(cluster))
   one <- seconds(alone <- fit(threads = 2))
   two <- seconds(together <- fit(threads = 1, cluster = cluster))
   cat(sprintf("n = %g: one process, two threads %.1f s; two workers, one thread each %.1f s: %.2f of its speed\n", n, one,
@@ -125,6 +126,7 @@ order_part <- function(lengthscale, n = 2500) {
 
 arguments <- c(commandArgs(trailingOnly = TRUE), "likelihood")
 number <- function(at, default) if (length(arguments) > at) as.numeric(arguments[at]) else default
-switch(arguments[1], fit = fit_part(number(2, 500000)), likelihood = likelihood_part(number(2, 100000), number(3, 200)),
+type <- if (length(arguments) > 3) arguments[3] else "PSOCK"
+switch(arguments[1], fit = fit_part(number(2, 500000), type), likelihood = likelihood_part(number(2, 100000), number(3, 200)),
        order = order_part(number(2, 0.1)),
        stop("the first argument is `fit`, `likelihood` or `order`", call. = FALSE))
