@@ -83,7 +83,9 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #' @param k Number of neighbours that every observation is conditioned on. Where it is not given, it is 45 for up to
 #'   4,000 observations of family `gaussian()`: their log-likelihood is closer to that of the exact process then, and it
 #'   costs little.
-#' @param nugget Variance of the noise: `NULL` to estimate it, a number to hold it fixed.
+#' @param nugget Variance of the noise: `NULL` to estimate it, a number to hold it fixed, such as 0 for observations
+#'   without noise. Kernel `"rbf"`, and Matern kernels smoother than `"matern52"`, have 1e-10 of the variance of `y` at
+#'   least: without noise their covariances are singular to double precision.
 #' @param noise_variance Known variances of the single observations, added to the nugget: a vector of
 #'   length n, or `NULL`.
 #' @param weights Positive weights of the observations: the variance of the noise of one is `nugget / weight`, as for
@@ -101,8 +103,8 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #' @param anisotropy Geometric anisotropy in the plane of the first two columns of the inputs, whose correlations then
 #'   reach further in one direction than across it: `TRUE` estimates its angle and ratio, `c(angle = 30, ratio = 0.5)`
 #'   holds them fixed, see [gp_kernel()]; `FALSE` is for none, and `NULL` for what `kernel` says.
-#' @param smoothness For family `"matern"`: `"estimate"` estimates the smoothness, too; a number holds it fixed;
-#'   `"fixed"` is for that of `kernel`.
+#' @param smoothness For family `"matern"`: `"estimate"` estimates the smoothness, too, between 0.1 and 5; a number holds
+#'   it fixed; `"fixed"` is for that of `kernel`.
 #' @param iterations The largest number of iterations of the optimiser in total.
 #' @param jitter See [residual_gp()].
 #' @param seed Seed of all random choices. The session's random numbers are left untouched.
@@ -177,10 +179,11 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
     if (!is.null(cluster)) refuse("cluster", "NULL with a family other than gaussian()", describe(cluster))
     inducing <- cap_inducing(inducing, x, tell = !missing(inducing))
     groups <- lengthscale_groups(lengthscale, x, kernel, plane)
+    scale <- input_scale(x, groups)
     if (is.null(lengthscale)) tell_units(x, kernel)
     settings <- list(kernel = kernel, inducing = inducing, k = k, neighbours = neighbours, jitter = jitter, seed = seed,
-                     threads = threads, groups = groups, scale = input_scale(x, groups), smoothness = smoothness,
-                     plane = plane,
+                     threads = threads, groups = groups, scale = scale,
+                     close = close_shares(x, groups, scale, threads), smoothness = smoothness, plane = plane,
                      laplace = check_choice(laplace, c("auto", "exact", "iterative", "noisy"), "laplace"))
     call <- as_call(match.call())
     return(fit_laplace(y, x, X, family, weights, offset, settings, order, start, iterations, progress, call))
@@ -191,7 +194,9 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   if (sum(flat^2) <= 1e-20 * sum(y^2) || stats::var(flat) == 0) {
     refuse("y", "varying beyond its mean", if (stats::var(y) == 0) "constant" else "a linear function of `X`")
   }
+  if (!is.null(nugget) && is.null(noise_variance)) nugget <- least_nugget(nugget, kernel, stats::var(flat))
   groups <- lengthscale_groups(lengthscale, x, kernel, plane)
+  scale <- input_scale(x, groups)
   inducing <- cap_inducing(inducing, x, tell = !missing(inducing))
   if (is.null(lengthscale)) tell_units(x, kernel)
 
@@ -199,8 +204,8 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   data <- list(y = y, x = x, X = basis$Q, extra = extra, share = share)
   settings <- list(kernel = kernel, inducing = inducing, k = k, fixed = nugget, spread = stats::var(flat),
                    noise_spread = stats::var(flat) / mean(share), neighbours = neighbours, jitter = jitter,
-                   seed = seed, threads = threads, groups = groups, scale = input_scale(x, groups),
-                   smoothness = smoothness, plane = plane)
+                   seed = seed, threads = threads, groups = groups, scale = scale,
+                   close = close_shares(x, groups, scale, threads), smoothness = smoothness, plane = plane)
   if (!is.null(cluster)) {
     settings$workers <- group_open(cluster, each)
     on.exit(group_close(settings$workers), add = TRUE)
@@ -230,7 +235,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
     fisher = found$fisher,
     state = kept_state(found$evaluation, mean$B)
   ), class = "vif")
-  fit$bounded <- at_bounds(found$theta, settings)
+  fit$bounded <- at_bounds(found$theta, settings, fit$fisher)
   warn_bounds(fit)
   sealed(lean_fit(fit))
 }
@@ -284,6 +289,16 @@ tell <- function(topic, ...) {
                     list(message = paste0(user_call(), ..., "\n"), call = NULL)))
 }
 
+# Covariances of very smooth processes are singular to double precision without some noise.
+least_nugget <- function(nugget, kernel, spread) {
+  smooth <- kernel$family == "rbf" || kernel$family == "matern" && kernel$smoothness > 2.5
+  least <- 1e-10 * spread
+  if (!smooth || nugget >= least) return(nugget)
+  tell("nugget", "so smooth a process cannot be computed with so small a `nugget`: it is ", format(least, digits = 2),
+       ", 1e-10 of the variance of the observations.")
+  least
+}
+
 cap <- function(value, most, arg, what, tell) {
   if (value <= most) return(value)
   if (tell) tell("cap", "`", arg, "` is ", most, ", the number of ", what, ", instead of ", value, ".")
@@ -321,47 +336,6 @@ propose_groups <- function(names, spread) {
     own <- paste0('"', names[group == g], '"')
     if (length(own) == 1) own else paste0("c(", paste(own, collapse = ", "), ")")
   }, ""), collapse = ", ")
-}
-
-# ---- parameters that the data do not determine ----
-
-# Covariance parameters within a factor e of a bound of the search: "lower" or "upper", by name.
-at_bounds <- function(theta, settings) {
-  bounds <- theta_bounds(settings)
-  side <- ifelse(theta < bounds$lower + 1, "lower", ifelse(theta > bounds$upper - 1, "upper", NA))
-  names(side) <- names(theta)
-  stretch <- is_stretch(names(side))
-  side[stretch & !is.na(side)] <- "lower"
-  names(side)[stretch] <- "ratio"
-  side <- side[!is.na(side)]
-  side[!duplicated(names(side))]
-}
-
-warn_bounds <- function(fit) {
-  if (!length(fit$bounded)) return(invisible())
-  flat <- grepl("^lengthscale\\..", names(fit$bounded)) & fit$bounded == "upper"
-  advice <- c(if (any(flat)) "A column with such a lengthscale does not matter and may be left out of the inputs",
-              if (!all(flat)) "The data do not determine it: hold it fixed, or simplify the model")
-  warning(warningCondition(
-    paste0("vif_fit(): ", describe_bounds(fit), ". ", paste(advice, collapse = ". ")),
-    class = "vif_bound", call = NULL))
-}
-
-describe_bounds <- function(fit) {
-  value <- coefficients_of(fit, "covariance")[names(fit$bounded)]
-  paste0(names(fit$bounded), " has run to the ", fit$bounded, " end of its range (", format_each(value), ")",
-         collapse = ", ")
-}
-
-format_each <- function(x, digits = 4) vapply(x, format, "", digits = digits)
-
-# Columns of the inputs that hardly matter: their lengthscale is more than 20 times their range.
-flat_columns <- function(fit) {
-  lengthscale <- fit$kernel$lengthscale
-  x <- fit$gp$x
-  if (length(lengthscale) == 1 || length(lengthscale) != ncol(x)) return(character())
-  spread <- apply(x, 2, function(column) diff(range(column)))
-  input_names(x)[lengthscale > 20 * spread]
 }
 
 # Many short parallel regions cost more than they save, most of all on a busy machine.

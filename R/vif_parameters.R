@@ -110,6 +110,24 @@ input_scale <- function(x, groups) {
   ifelse(spread > 0, spread, 1)
 }
 
+# How far neighbours are apart in the columns of each group, as shares of `scale`: a tenth of those that are apart by less
+# (`least`), and the half (`typical`). In places far from each other, or bursts of readings, they say at which
+# lengthscales to look, which the extent of all does not.
+close_shares <- function(x, groups, scale, threads) {
+  of <- if (is.null(groups$of)) rep(1, ncol(x)) else groups$of
+  unit <- sweep(unname(x), 2, scale[of], `/`)
+  unit <- unit[distinct_rows(unit), , drop = FALSE]
+  queries <- unique(round(seq(1, nrow(unit), length.out = min(nrow(unit), if (nrow(unit) > 20000) 200 else 2000))))
+  process <- euclidean_process(list(x = unit, kernel = gp_kernel()), threads)
+  near <- .Call(C_residual_knn, process, NULL, 1L, as.integer(queries), NULL, FALSE, "auto", Inf, threads, FALSE)$id
+  gaps <- (unit[queries, , drop = FALSE] - unit[near, , drop = FALSE])^2
+  shares <- vapply(seq_along(scale), function(g) {
+    apart <- sqrt(rowSums(gaps[, of == g, drop = FALSE]))
+    if (all(apart == 0)) c(1, 1) else stats::quantile(apart[apart > 0], c(0.1, 0.5), names = FALSE)
+  }, numeric(2))
+  list(least = shares[1, ], typical = shares[2, ])
+}
+
 estimates_plane <- function(settings) isTRUE(settings$plane)
 
 # The angle in degrees and the ratio that two parameters stand for, and back.
@@ -237,11 +255,12 @@ estimates_smoothness <- function(settings) identical(settings$smoothness, "estim
 
 # Wide enough never to matter where the data say anything.
 theta_bounds <- function(settings) {
+  shortest <- pmin(1e-5, settings$close$least %or% 1 / 100)
   limits <- function(variance, lengthscale, nugget, smoothness) {
     to_theta(list(variance = variance * settings$spread, lengthscale = lengthscale * settings$scale,
                   smoothness = smoothness), nugget * noise_spread(settings), settings)
   }
-  bounds <- list(lower = limits(1e-6, 1e-5, 1e-8, 0.1), upper = limits(1e6, 1e3, 1e2, 5))
+  bounds <- list(lower = limits(1e-6, shortest, 1e-8, 0.1), upper = limits(1e6, 1e3, 1e2, 5))
   stretch <- is_stretch(names(bounds$lower))
   bounds$lower[stretch] <- -5
   bounds$upper[stretch] <- 5

@@ -136,11 +136,13 @@ vif_fit.vif_shards <- function(y, kernel = gp_kernel("matern32"), inducing = 200
   basis <- mean_basis(check_covariates(sample$X, nrow(sample$x), "X of the sample"))
   data <- list(y = sample$y, x = sample$x, X = basis$Q, extra = sample$extra, share = sample$share)
   groups <- lengthscale_groups(lengthscale, structure(sample$x, dimnames = list(NULL, shards$inputs)), kernel, plane)
+  scale <- input_scale(sample$x, groups)
   flat <- if (is.null(basis)) sample$y else stats::lm.fit(basis$Q, sample$y)$residuals
   settings <- list(kernel = kernel, inducing = inducing, k = k, fixed = nugget, spread = stats::var(flat),
                    noise_spread = stats::var(flat) / mean(sample$share), neighbours = "selected", jitter = jitter,
-                   seed = seed, threads = thread_count(NULL), groups = groups, scale = input_scale(sample$x, groups),
-                   smoothness = "fixed", plane = plane)
+                   seed = seed, threads = thread_count(NULL), groups = groups, scale = scale,
+                   close = close_shares(sample$x, groups, scale, thread_count(NULL)), smoothness = "fixed",
+                   plane = plane)
   start <- subset_estimate(data, settings, progress)
   start$at <- on_grid(start$theta, settings)
   settings$inducing <- inducing_of(sample$x[sample$even, , drop = FALSE], to_kernel(start$at, settings), settings)

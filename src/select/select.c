@@ -7,7 +7,8 @@
 #include <math.h>
 #include <string.h>
 
-#define GONE 1e-10 /* share of a variance below which it has vanished */
+#define GONE 1e-10    /* share of a candidate's variance below which it is a combination of those taken */
+#define NOTHING 1e-13 /* share of the variance below which what is left of a query is rounding */
 #define BLOCK 128  /* queries of one piece of work */
 #define GROUP 96   /* most queries of a group, */
 #define SHARED                                                                                     \
@@ -446,7 +447,7 @@ static void select_one(workspace *own, const select_task *task, const radial *ra
     const double *cross = own->cross + g * own->stride, *covariance = cross;
     int count = own->sizes[g], wide = (int)padded(count), taken = 0;
     size_t row = query_row(task, q), stride = wide;
-    double gone = GONE * task->kern->variance, left = fmax(task->own[row], 0.0), scale = 0.0,
+    double nothing = NOTHING * task->kern->variance, left = fmax(task->own[row], 0.0), scale = 0.0,
            pull = 0.0, *line = own->factor;
     gather(own, count, list, cross);
     for (;;) {
@@ -454,13 +455,13 @@ static void select_one(workspace *own, const select_task *task, const radial *ra
         int near = simd->select_step(wide, taken ? taken - 1 : 0, own->factor, stride, own->weight,
                                      scale, pull, own->least, covariance, list, line, own->c,
                                      own->left, own->score, own->near);
-        int best = left > gone ? pick(own, list, near) : pick_any(own, list, count);
+        int best = left > nothing ? pick(own, list, near) : pick_any(own, list, count);
         if (best < 0)
             break;
         double pivot = sqrt(own->left[best]);
         pull = own->c[best] / pivot;
         scale = 1.0 / pivot;
-        left -= left <= gone ? 0.0 : pull * pull;
+        left -= left <= nothing ? 0.0 : pull * pull;
         own->least[best] = INFINITY;
         own->taken[taken] = best;
         own->taken_id[taken] = own->ids[list[best]];
@@ -475,7 +476,7 @@ static void select_one(workspace *own, const select_task *task, const radial *ra
         covariance = covariance_row(own, task, rad, list[best]);
         line = own->factor + taken++ * stride;
     }
-    if (left <= gone)
+    if (left <= nothing)
         left = 0.0;
     if (result->variance)
         result->variance[q] = left;

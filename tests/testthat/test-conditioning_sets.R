@@ -29,7 +29,7 @@ plain_select <- function(R, noise, r, own, pool, k, s2) {
     }
     open <- usable & D > 1e-10 * start & !pool %in% taken
     if (!any(open)) break
-    score <- ifelse(open, if (left <= 1e-10 * s2) 0 else c^2 / D, -1)
+    score <- ifelse(open, if (left <= 1e-13 * s2) 0 else c^2 / D, -1)
     best <- which.max(score)
     if (sum(open) > 1) gap[t] <- (score[best] - max(score[-best])) / own
     id[t] <- pool[best]
@@ -38,7 +38,7 @@ plain_select <- function(R, noise, r, own, pool, k, s2) {
   if (length(taken)) {
     left <- own - drop(r[taken] %*% solve(R[taken, taken] + diag(noise[taken], length(taken)), r[taken], tol = 0))
   }
-  list(id = id, gap = gap, variance = if (left <= 1e-10 * s2) 0 else left)
+  list(id = id, gap = gap, variance = if (left <= 1e-13 * s2) 0 else left)
 }
 
 # The sets that a call of conditioning_sets() asks for.

@@ -202,3 +202,40 @@ test_that("up to 4,000 observations have 45 neighbours unless told otherwise, mo
   expect_identical(k_of(), 45L)
   expect_identical(k_of(k = 12), 12L)
 })
+
+test_that("places far from each other do not hide short lengthscales, nor make them a bound", {
+  set.seed(1)
+  x <- matrix(runif(300), 150)
+  S <- gp_covariance(x, gp_kernel(lengthscale = 0.3)) + diag(0.09, 150)
+  y <- drop(t(chol(S)) %*% rnorm(150))
+  fits <- lapply(c(10, 1e6), function(apart) {
+    x[76:150, ] <- x[76:150, ] + apart
+    expect_no_warning(vif_fit(y, x, 1, progress = FALSE), class = "vif_bound")
+  })
+  expect_equal(fits[[2]]$loglik, fits[[1]]$loglik, tolerance = 1e-4)
+  expect_equal(fits[[2]]$kernel$lengthscale, fits[[1]]$kernel$lengthscale, tolerance = 0.02)
+  expect_equal(confint(fits[[2]]), confint(fits[[1]]), tolerance = 0.05)
+  # bursts of readings a minute apart, on some days of a year
+  time <- rep(seq(0, 364, length.out = 20) * 86400, each = 8) + rep(0:7 * 60, 20)
+  kernel <- gp_kernel("matern12", 1, 600)
+  y <- drop(t(chol(gp_covariance(cbind(time), kernel) + diag(0.01, 160))) %*% rnorm(160))
+  fit <- suppressWarnings(vif_fit(y, time, 1, kernel = "matern12", progress = FALSE), classes = "vif_bound")
+  expect_gt(fit$loglik, gp_loglik(y, cbind(time), kernel, 0.01, X = matrix(1, 160)) - 0.1)
+})
+
+test_that("a parameter near a bound that the data determine is not at a bound", {
+  settings <- list(spread = 1, scale = 1, groups = list(of = NULL, names = "lengthscale"), smoothness = "estimate",
+                   kernel = gp_kernel("matern", smoothness = 1.5))
+  theta <- c(variance = 0, lengthscale = 0, nugget = log(0.01), smoothness = log(2.5))
+  fisher <- diag(c(50, 50, 50, 20))
+  dimnames(fisher) <- list(names(theta), names(theta))
+  expect_length(at_bounds(theta, settings, fisher), 0)
+  fisher["smoothness", "smoothness"] <- 0.1
+  expect_identical(at_bounds(theta, settings, fisher), c(smoothness = "upper"))
+  theta[["smoothness"]] <- log(5)
+  fisher["smoothness", "smoothness"] <- 20
+  expect_identical(at_bounds(theta, settings, fisher), c(smoothness = "upper"))
+  theta[c("nugget", "smoothness")] <- c(-9, 0)
+  fisher["nugget", "nugget"] <- 0.001
+  expect_identical(at_bounds(theta, settings, fisher), c(nugget = "lower"))
+})

@@ -287,3 +287,28 @@ test_that("predictions of the observations have the names that fitted values hav
   expect_identical(rownames(predict(by_formula)), names(fitted(by_formula)))
   expect_identical(names(fitted(by_formula)), rownames(rows)[-3])
 })
+
+test_that("standard errors far below the standard deviation of the process are right", {
+  set.seed(9)
+  x <- matrix(runif(240), 120)
+  y <- sin(3 * x[, 1]) * cos(4 * x[, 2])
+  new <- matrix(runif(600), 300)
+  truth <- sin(3 * new[, 1]) * cos(4 * new[, 2])
+  for (family in c("matern52", "rbf")) {
+    told <- NULL
+    fit <- withCallingHandlers(vif_fit(y, x, 1, kernel = family, nugget = 0, progress = FALSE), vif_nugget = function(m) {
+      told <<- conditionMessage(m)
+      invokeRestart("muffleMessage")
+    })
+    if (family == "rbf") expect_match(told, "so smooth a process") else expect_null(told)
+    predicted <- predict(fit, new, k = 119)
+    S <- gp_covariance(x, fit$kernel) + diag(fit$nugget, 120)
+    root <- chol(S)
+    W <- backsolve(root, gp_covariance(x, fit$kernel, new), transpose = TRUE)
+    exact <- sqrt(fit$kernel$variance - colSums(W^2))
+    large <- exact > 1e-6 * sqrt(fit$kernel$variance) # what the dense reference itself has right
+    expect_gt(mean(large), 0.2)
+    expect_equal(predicted$se.fit[large], exact[large], tolerance = 0.02)
+    expect_lt(mean(abs(predict(fit, new)$fit - truth) > 1.96 * predict(fit, new)$se.fit), 0.06)
+  }
+})
