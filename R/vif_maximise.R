@@ -234,7 +234,8 @@ featureless <- function(x, gp) {
 
 # One climb by Fisher scoring with sets held fixed. Where the model does not hold the likelihood curves otherwise than
 # expected: the expected information is corrected along the last steps by what the gradient has shown there. The climb
-# ends where the next step promises less than `tolerance` in log-likelihood. Steps are bounded, shortened and damped as
+# ends where the next step promises less than `tolerance` in log-likelihood, or ten steps have brought less than that each
+# on average, as along the ridge of a process that is noise. Steps are bounded, shortened and damped as
 # long as the likelihood does not rise enough; if that fails nlminb() goes on with the same derivatives. `progress` is a
 # function of progress_line(), or FALSE.
 climb <- function(theta, data, settings, stage, limit, tolerance, progress, at = on_grid(theta, settings), done = 0) {
@@ -266,7 +267,8 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
   repeat {
     current$curvature <- Reduce(secant, seen, current$fisher)
     step <- scoring_step(current, bounds)
-    settled <- step$gain < tolerance
+    rows <- NROW(history)
+    settled <- step$gain < tolerance || rows > 10 && current$value - history$loglik[rows - 10] < 10 * tolerance
     if (settled || done >= last) break
     done <- done + 1
     trial <- rise(current, step, bounds, structure, data, settings)

@@ -196,3 +196,11 @@ test_that("weights may have any unit", {
     expect_identical(fits[[i]]$id, fits[[1]]$id)
   }
 })
+
+test_that("a climb along a ridge ends", {
+  set.seed(13)
+  d <- data.frame(a = runif(200), b = runif(200), z = rnorm(200), noise = rnorm(200), count = rep(0:4, 40))
+  expect_no_warning(fit <- vif_fit(count ~ 1, coords = ~ a + b, data = d, inducing = 20, k = 10, progress = FALSE),
+                    class = "vif_convergence")
+  expect_gte(fit$loglik, as.numeric(logLik(lm(count ~ 1, d))))
+})
