@@ -7,13 +7,15 @@ fitted_inputs <- function(object) {
 }
 
 # The same of new data, with `complete`: which rows have no missing value. The others are left for the caller to fill.
-new_inputs <- function(object, newdata, newX = NULL) {
+new_inputs <- function(object, newdata, newX = NULL, newoffset = NULL) {
   new <- if (is.null(object$formula)) {
     inputs_by_matrix(object, newdata, newX)
   } else {
     if (!is.null(newX)) refuse("newX", "NULL, as the fit has a formula", describe(newX))
+    if (!is.null(newoffset)) refuse("newoffset", "NULL, as the fit has a formula", describe(newoffset))
     inputs_by_formula(object, newdata)
   }
+  if (is.null(object$formula)) new$offset <- offset_by_matrix(object, nrow(new$x), newoffset)
   check_spread(new$x, object$gp$kernel, "newdata", object$gp$x)
   new$complete <- rowSums(is.na(new$x)) == 0
   if (!is.null(new$X)) new$complete <- new$complete & rowSums(is.na(new$X)) == 0
@@ -55,6 +57,21 @@ inputs_by_matrix <- function(object, newdata, newX) {
   list(x = x, X = check_like(newX, X, "newX", least = 0, holes = TRUE))
 }
 
+offset_by_matrix <- function(object, n, newoffset) {
+  if (is.null(object$offset)) {
+    if (!is.null(newoffset)) refuse("newoffset", "NULL, as the fit has no offset", describe(newoffset))
+    return(NULL)
+  }
+  if (is.null(newoffset)) {
+    tell("offset", "the fit has an offset and no `newoffset` is given: predictions are for an offset of 0.")
+    return(NULL)
+  }
+  if (!is.numeric(newoffset) || !length(newoffset) %in% c(1L, n)) {
+    refuse("newoffset", paste("one number or", counted(n, "number")), describe(newoffset))
+  }
+  rep_len(as.double(newoffset), n)
+}
+
 inputs_by_formula <- function(object, newdata) {
   newdata <- placed(object, newdata)
   terms <- stats::delete.response(object$terms)
@@ -68,6 +85,11 @@ inputs_by_formula <- function(object, newdata) {
   }
   frame <- new_frame(terms, newdata, object$xlevels)
   check_kinds(frame, terms)
+  if (length(frame) && nrow(frame) != nrow(newdata)) { # what newdata lacks was found in the session
+    lacking <- setdiff(all.vars(terms), names(newdata))
+    refuse("newdata", paste("with the variables of the formula,", paste(all.vars(terms), collapse = ", ")),
+           paste("without", paste(lacking, collapse = ", ")))
+  }
   X <- stats::model.matrix(terms, frame, contrasts.arg = object$contrasts)
   inputs <- new_frame(object$coords_terms, newdata)
   x <- coordinates(object$coords, inputs)

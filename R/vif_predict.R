@@ -26,6 +26,8 @@
 #'   Rows with missing values give `NA`. Missing: the observations themselves.
 #' @param newX Covariates at the new inputs, n* x p, where the fit has `X` (not for a fit by formula; a constant
 #'   alone need not be given).
+#' @param newoffset Offsets of the new observations, one number or one for each, where a fit from matrices has an
+#'   `offset`; without it predictions are for an offset of 0, with a message. (A fit by formula finds them in `newdata`.)
 #' @param k Number of neighbours for all new points; `NULL` for the default: what is said above, and twice the `k` of
 #'   the fit for fits with other neighbours.
 #'   Above 200 they are the nearest, without a selection.
@@ -78,7 +80,8 @@
 predict.vif <- function(object, newdata, newX = NULL, k = NULL, se.fit = TRUE,
                         interval = c("none", "prediction", "confidence"), level = 0.95,
                         beta_uncertainty = FALSE, nsim = 0, chunk = 50000, threads = NULL,
-                        progress = interactive(), type = c("response", "link"), cluster = NULL, ..., seed = NULL) {
+                        progress = interactive(), type = c("response", "link"), cluster = NULL, ..., seed = NULL,
+                        newoffset = NULL) {
   check_dots(..., hint = c(newx = "new covariates are `newX`", n.samples = "samples are `nsim`"))
   check_fit(object)
   cluster <- if (!missing(newdata)) check_cluster(cluster)
@@ -95,10 +98,11 @@ predict.vif <- function(object, newdata, newX = NULL, k = NULL, se.fit = TRUE,
   progress <- check_flag(progress, "progress")
   type <- check_choice(type, c("response", "link"), "type") # the same thing for Gaussian observations
   if (missing(newdata) && !is.null(newX)) refuse("newX", "NULL without `newdata`", describe(newX))
+  if (missing(newdata) && !is.null(newoffset)) refuse("newoffset", "NULL without `newdata`", describe(newoffset))
 
   laplace <- is_laplace(object)
   want_variance <- se.fit || interval != "none" || laplace && type == "response"
-  given <- if (missing(newdata)) fitted_inputs(object) else new_inputs(object, newdata, newX)
+  given <- if (missing(newdata)) fitted_inputs(object) else new_inputs(object, newdata, newX, newoffset)
   labels <- (if (missing(newdata)) names(object$y)) %or% rownames(given$x)
   if (anyDuplicated(labels)) labels <- NULL
   rows <- if (missing(newdata)) seq_len(object$n) else which(given$complete)

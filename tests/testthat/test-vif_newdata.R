@@ -81,3 +81,26 @@ test_that("covariates of new data are of the kind that was fitted", {
   expect_identical(with("g", as.character(new$g)), predict(by_formula, new, se.fit = FALSE))
   expect_true(all(is.na(with("z", NA))))
 })
+
+test_that("offsets of fits from matrices are given for new data, or missed", {
+  set.seed(1)
+  x <- cbind(runif(120), runif(120))
+  exposure <- runif(120, 1, 100)
+  y <- rpois(120, exposure * 0.1)
+  fit <- vif_fit(y, x, 1, family = poisson(), offset = log(exposure), inducing = 10, k = 8, progress = FALSE)
+  expect_message(without <- predict(fit, x[1:3, ])$fit, "no `newoffset` is given", class = "vif_offset")
+  expect_equal(predict(fit, x[1:3, ], newoffset = log(exposure[1:3]))$fit, without * exposure[1:3])
+  expect_equal(predict(fit, x[1:3, ], newoffset = log(2))$fit, 2 * without)
+  expect_error(predict(fit, x[1:3, ], newoffset = 1:2), "`newoffset` must be one number or 3 numbers")
+  expect_error(predict(fit, newoffset = 1), "`newoffset` must be NULL without `newdata`")
+  plain <- vif_fit(y, x, 1, inducing = 10, k = 8, progress = FALSE)
+  expect_error(predict(plain, x, newoffset = 1), "`newoffset` must be NULL, as the fit has no offset")
+})
+
+test_that("a covariate that only the session has is missed in new data", {
+  set.seed(1)
+  d <- data.frame(a = runif(60), y = rnorm(60))
+  z <- rnorm(60)
+  fit <- vif_fit(y ~ z, coords = ~ a, data = d, inducing = 5, k = 5, progress = FALSE)
+  expect_error(suppressWarnings(predict(fit, data.frame(a = c(0.2, 0.3, 0.4)))), "`newdata` must be with .* not without z")
+})
