@@ -12,15 +12,12 @@
  *   are
  *          formed with all points of the cell; in the first turn of the cells that may hold most */
 #include "base/scratch.h"
-#include "bound/cones.h"
 #include "form/form.h"
 #include "form/subspace.h"
 
 #include <string.h>
 
 #define CHUNK 128 /* cells that are pruned at once */
-/* All landmarks are asked where coarse ones leave so many times as many queries. */
-#define FINE_PAYS 3
 /* |P b|^2 of cells that come first: they raise the thresholds before the turn of the others. */
 #define NEAR_LENGTH 0.3f
 /* Of rows of numbers by query: not a power of two, for which all of them would share the same places of a cache. */
@@ -35,12 +32,7 @@
 #define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
 #define RANK_SHARE 0.5   /* of the points of a cell: more landmarks say no more than the points */
 
-typedef struct {
-    subspaces space;
-    cones cone;
-} landmarks;
-
-static const subspaces *space_of(const point_set *set) { return &((const landmarks *)set->kept)->space; }
+static const subspaces *space_of(const point_set *set) { return set->kept; }
 
 /* A ball of queries: those that a landmark of their cell is nearest to, and the angle from it within which lies all
  * that they may still want, the largest sum of the angle to a query and of the angle of its threshold. */
@@ -51,7 +43,7 @@ typedef struct {
     bitset members;
 } ball;
 
-/* The queries of a block from the landmarks of their own cell, coarse ones or all. */
+/* The queries of a block from the coarse landmarks of their own cell. */
 typedef struct {
     int rank;
     float *weights;                                                 /* rank x STRIDE: b */
@@ -62,7 +54,7 @@ typedef struct {
     int ready; /* whether spans and balls are those of the block */
     /* rows of a block, of its landmarks, of what is left of it for a cell */
     float *own, *products, *psi; /* rows x width: psi in the own cell, P b, psi */
-    span spans[2];               /* coarse landmarks, all */
+    span span;
     float *P;                    /* rank x width of another cell */
     float *inverse;              /* of the own cell, not transposed */
     const float **rows;
@@ -83,7 +75,6 @@ typedef struct {
     /* cells that were pruned last */
     float *lengths;                 /* CHUNK x BITSET_SIZE: |P b|^2 */
     float most[CHUNK];              /* the largest; negative where landmarks were not asked */
-    char fine[CHUNK];               /* whether all landmarks were asked, not the coarse ones only */
 } landmarks_work;
 
 /* ---- what is kept ---------------------------------------------------------------------------- */
@@ -129,31 +120,22 @@ status landmarks_outlook(const metric_source *source, const metric_points *point
 static status build(const metric_source *source, const point_set *like, int threads, const monitor *mon,
                     point_set *set)
 {
-    landmarks *kept = set->kept;
     (void)like;
-    status result = subspaces_build(source->kern, set->points, &set->order, set->bound.noise, threads,
-                                    mon, &kept->space);
-    return result.code ? result : cones_build(&set->bound, threads, mon, &kept->cone);
+    return subspaces_build(source->kern, set->points, &set->order, set->bound.noise, threads, mon, set->kept);
 }
 
-static void release(void *kept)
-{
-    subspaces_free(&((landmarks *)kept)->space);
-    cones_free(&((landmarks *)kept)->cone);
-}
+static void release(void *kept) { subspaces_free(kept); }
 
 static void fields(point_set *set, field_visitor *walk)
 {
-    subspaces *s = &((landmarks *)set->kept)->space;
-    cones *k = &((landmarks *)set->kept)->cone;
+    subspaces *s = set->kept;
     size_t count = set->order.count, d = set->points->d, m = set->points->m,
-           columns = (size_t)set->order.panels * SCREEN_COLS, axes = cones_columns(&set->order);
+           columns = (size_t)set->order.panels * SCREEN_COLS, axes = subspace_axes(&set->order);
     s->kern = set->bound.kern;
     s->points = set->points;
     s->order = &set->order;
     s->noise = set->bound.noise;
     walk->visit(walk, "subspace.rank", &s->rank, count * sizeof(int));
-    walk->visit(walk, "subspace.coarse", &s->coarse, count * sizeof(int));
     walk->visit(walk, "subspace.landmark", &s->landmark, (count + 1) * sizeof(size_t));
     walk->visit(walk, "subspace.inverse_at", &s->inverse_at, (count + 1) * sizeof(size_t));
     walk->visit(walk, "subspace.psi_at", &s->psi_at, (count + 1) * sizeof(size_t));
@@ -175,12 +157,12 @@ static void fields(point_set *set, field_visitor *walk)
     walk->visit(walk, "subspace.cell_rounding", &s->cell_rounding, count * sizeof(float));
     walk->visit(walk, "subspace.cell_most", &s->cell_most, count * sizeof(float));
     walk->visit(walk, "subspace.cell_length", &s->cell_length, count * sizeof(float));
-    walk->visit(walk, "cones.x", &k->x, axes * d * sizeof(double));
-    walk->visit(walk, "cones.v", &k->v, axes * m * sizeof(double));
-    walk->visit(walk, "cones.scale", &k->scale, axes * sizeof(double));
-    walk->visit(walk, "cones.cosine", &k->cosine, axes * sizeof(float));
-    walk->visit(walk, "cones.sine", &k->sine, axes * sizeof(float));
-    walk->visit(walk, "cones.noise", &k->noise, axes * sizeof(float));
+    walk->visit(walk, "axis.x", &s->axis_x, axes * d * sizeof(double));
+    walk->visit(walk, "axis.v", &s->axis_v, axes * m * sizeof(double));
+    walk->visit(walk, "axis.scale", &s->axis_scale, axes * sizeof(double));
+    walk->visit(walk, "axis.cosine", &s->axis_cosine, axes * sizeof(float));
+    walk->visit(walk, "axis.sine", &s->axis_sine, axes * sizeof(float));
+    walk->visit(walk, "axis.noise", &s->axis_noise, axes * sizeof(float));
 }
 
 /* ---- workspace ------------------------------------------------------------------------------- */
@@ -190,8 +172,8 @@ static void work_free(void *work)
     landmarks_work *w = work;
     if (!w)
         return;
-    void *held[] = {w->own, w->products, w->psi,     w->spans[0].weights, w->spans[1].weights, w->P,
-                    w->rows, w->value,   w->inverse, w->lengths,          w};
+    void *held[] = {w->own, w->products, w->psi,     w->span.weights, w->P,
+                    w->rows, w->value,   w->inverse, w->lengths,     w};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
@@ -207,15 +189,13 @@ static void *work_new(const form_sides *on)
     w->own = scratch_alloc(room, sizeof(float));
     w->products = scratch_alloc(room, sizeof(float));
     w->psi = scratch_alloc(room, sizeof(float));
-    w->spans[0].weights = scratch_alloc(SUBSPACE_RANK * STRIDE, sizeof(float));
-    w->spans[1].weights = scratch_alloc(SUBSPACE_RANK * STRIDE, sizeof(float));
+    w->span.weights = scratch_alloc(SUBSPACE_RANK * STRIDE, sizeof(float));
     w->P = scratch_alloc(SUBSPACE_RANK * WIDTH, sizeof(float));
     w->inverse = scratch_alloc(SUBSPACE_RANK * WIDTH, sizeof(float));
     w->rows = scratch_alloc(BITSET_SIZE, sizeof(float *));
     w->value = scratch_alloc(SCREEN_ROWS * SCREEN_COLS, sizeof(float));
     w->lengths = scratch_alloc(CHUNK * BITSET_SIZE, sizeof(float));
-    if (w->own && w->products && w->psi && w->spans[0].weights && w->spans[1].weights && w->P &&
-        w->inverse && w->rows && w->value && w->lengths)
+    if (w->own && w->products && w->psi && w->span.weights && w->P && w->inverse && w->rows && w->value && w->lengths)
         return w;
     work_free(w);
     return NULL;
@@ -240,12 +220,13 @@ static void begin(const form_sides *on, const block *b, void *work)
     w->ready = 0;
 }
 
-/* What the first `rank` landmarks of their own cell say of the queries. */
-static void set_span(landmarks_work *w, const subspaces *space, const block *b, int rank, span *out)
+/* What the coarse landmarks of their own cell say of the queries. */
+static void set_span(landmarks_work *w, const subspaces *space, const block *b)
 {
+    span *out = &w->span;
     const int *ids = space->ids + space->landmark[b->cell];
-    int all = space->rank[b->cell], stride = subspace_width(space, b->cell);
-    out->rank = rank;
+    int rank = out->rank = subspace_coarse(space, b->cell), all = space->rank[b->cell],
+        stride = subspace_width(space, b->cell);
     for (int q = 0; q < b->count; q++)
         w->rows[q] = w->own + (size_t)q * stride;
     simd->multiply32(b->count, w->rows, rank, w->inverse, stride,
@@ -267,15 +248,6 @@ static void set_span(landmarks_work *w, const subspaces *space, const block *b, 
         out->noisy[q] = noisy * 1.0001f;
         out->tail[q] = sqrtf(rest) * 1.0001f;
     }
-}
-
-static float largest_tail(const block *b, const span *own)
-{
-    int members[BITSET_SIZE], count = bitset_members(&b->active, members);
-    float largest = 0.0f;
-    for (int i = 0; i < count; i++)
-        largest = fmaxf(largest, own->tail[members[i]]);
-    return largest;
 }
 
 /* ---- balls of queries -------------------------------------------------------------------------- */
@@ -410,11 +382,7 @@ static void prepare(landmarks_work *w, const form_sides *on, const block *b)
     for (int i = 0; i < rank; i++)
         for (int j = 0; j < width; j++)
             w->inverse[i * width + j] = j < rank ? inverse[j * width + i] : 0.0f;
-    int coarse = space->coarse[cell], few = coarse < BALLS ? coarse : BALLS;
-    set_span(w, space, b, few, &w->spans[0]);
-    if (few < coarse && largest_tail(b, &w->spans[0]) > SUBSPACE_COARSE)
-        set_span(w, space, b, coarse, &w->spans[0]);
-    set_span(w, space, b, rank, &w->spans[1]);
+    set_span(w, space, b);
     set_balls(w, on->from, b);
     draw_balls(w, on, b);
     w->panel = -1;
@@ -424,11 +392,11 @@ static void prepare(landmarks_work *w, const form_sides *on, const block *b)
 /* For each cell of a panel of axes, which balls reach it. */
 static void ask_axes(landmarks_work *w, const form_sides *on, int panel, query_counters *counters)
 {
-    const cones *cone = &((const landmarks *)on->points->kept)->cone;
+    const subspaces *space = space_of(on->points);
     const metric_points *points = on->points->points;
     int cols = simd->cols, some = 0, asked = 0;
     size_t first = (size_t)panel * cols;
-    const float *cosine = cone->cosine + first, *sine = cone->sine + first;
+    const float *cosine = space->axis_cosine + first, *sine = space->axis_sine + first;
     float near[BALLS] = {0.0f};
     uint32_t all = (UINT32_C(1) << w->balls) - 1;
     w->panel = panel;
@@ -442,13 +410,13 @@ static void ask_axes(landmarks_work *w, const form_sides *on, int panel, query_c
     for (int c = 0; c < w->balls; c++)
         asked = w->ball[c].landmark + 1;
     simd->correlations(&rad, points->d, points->m, asked, w->landmark_x, w->landmark_v,
-                       w->landmark_scale, cone->x + first * points->d, cone->v + first * points->m,
-                       cone->scale + first, w->axis_rho, cols);
+                       w->landmark_scale, space->axis_x + first * points->d, space->axis_v + first * points->m,
+                       space->axis_scale + first, w->axis_rho, cols);
     counters->correlations += asked * cols;
     for (int j = 0; j < cols; j++) {
         for (int c = 0; c < w->balls; c++)
             near[c] = fabsf(w->axis_rho[w->ball[c].landmark * cols + j]) +
-                      1.001f * w->ball[c].noise * cone->noise[first + j];
+                      1.001f * w->ball[c].noise * space->axis_noise[first + j];
         w->reach[j] = balls_reaching(w, near, cosine[j], sine[j]);
     }
 }
@@ -465,10 +433,10 @@ static uint32_t skim(const form_sides *on, const block *b, int cell, query_count
 /* ---- cell to cell ------------------------------------------------------------------------------ */
 
 /* For each query of the block the smallest |psi| in the first `to` landmarks of a cell at which it is not done
- * with it; and the smallest |P b|, from some landmarks of its own. */
-static void set_limits(landmarks_work *w, const subspaces *space, const block *b, int cell, int to,
-                       const span *own)
+ * with it; and the smallest |P b|, which counts when the span is that of the block. */
+static void set_limits(landmarks_work *w, const subspaces *space, const block *b, int cell, int to)
 {
+    const span *own = &w->span;
     float length = space->cell_length[cell], tail = subspace_stage_tail(space, cell, to) / length,
           rounding = space->cell_rounding[cell], most = space->cell_most[cell];
     simd_skip_cell skip = {
@@ -486,52 +454,32 @@ static void set_limits(landmarks_work *w, const subspaces *space, const block *b
 }
 
 /* How many landmarks of a cell those of another are asked for, padded. */
-static int asked(const subspaces *space, int cell, int fine)
+static int asked(const subspaces *space, int cell)
 {
-    int rank = fine ? space->rank[cell] : space->coarse[cell];
-    return (rank + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
-}
-
-/* The balls that reach a cell, by the landmarks of the queries' cell in the span of its first `to`. */
-static uint32_t balls_reaching_span(const landmarks_work *w, const subspaces *space, int cell, int to)
-{
-    int width = subspace_width(space, cell);
-    float near[BALLS], length, sine = fminf(subspace_stage_tail(space, cell, to), 1.0f);
-    for (int c = 0; c < w->balls; c++) {
-        simd->squared_lengths(1, width, to, w->P + (size_t)w->ball[c].landmark * width, &length);
-        near[c] = sqrtf(length * 1.0001f) + subspace_psi_error(space, cell, w->ball[c].noise);
-    }
-    return balls_reaching(w, near, sqrtf(1.0f - sine * sine), sine);
+    return (subspace_coarse(space, cell) + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
 }
 
 /* Asks the landmarks of the queries' cell and of another for |P b|^2 of the queries alive, and clears those that are
- * done with the cell, by balls first. Returns how many are left. */
-static int ask_landmarks(landmarks_work *w, const subspaces *space, const block *b, leaf *item, int at,
-                         int fine, query_counters *counters)
+ * done with the cell. */
+static void ask_landmarks(landmarks_work *w, const subspaces *space, const block *b, leaf *item, int at,
+                          query_counters *counters)
 {
-    const span *own = &w->spans[fine];
+    const span *own = &w->span;
     float *lengths = w->lengths + (size_t)at * BITSET_SIZE;
     int cell = item->cell, width = subspace_width(space, cell), members[BITSET_SIZE];
-    int rank = fine ? space->rank[cell] : space->coarse[cell], to = asked(space, cell, fine);
-    int count = bitset_count(&item->alive);
+    int to = asked(space, cell), count = bitset_count(&item->alive);
     subspaces_project(space, cell, 0, to, own->rank, w->landmark_x, w->landmark_v, w->landmark_scale,
                       w->rows, w->products, w->P);
-    counters->correlations += (double)rank * own->rank;
-    bitset reached = members_of(w, balls_reaching_span(w, space, cell, to));
-    bitset_keep(&item->alive, &reached);
-    if (bitset_any(&item->alive)) {
-        set_limits(w, space, b, cell, to, own);
-        simd->product_lengths(b->count, own->rank, own->weights, STRIDE, w->P, width, to, w->least,
-                              item->alive.word, lengths);
-    }
+    counters->correlations += (double)subspace_coarse(space, cell) * own->rank;
+    set_limits(w, space, b, cell, to);
+    simd->product_lengths(b->count, own->rank, own->weights, STRIDE, w->P, width, to, w->least,
+                          item->alive.word, lengths);
     int left = bitset_members(&item->alive, members);
-    w->fine[at] = (char)fine;
     w->most[at] = 0.0f;
     for (int i = 0; i < left; i++)
         w->most[at] = fmaxf(w->most[at], lengths[members[i]]);
     counters->bounds += count;
     counters->pruned += count - left;
-    return left;
 }
 
 static void prune(const form_sides *on, const block *b, leaf *leaves, int count, query_counters *counters,
@@ -541,17 +489,12 @@ static void prune(const form_sides *on, const block *b, leaf *leaves, int count,
     const subspaces *space = space_of(on->points);
     prepare(w, on, b);
     draw_balls(w, on, b); /* smaller, as thresholds have risen */
-    int coarse = w->spans[0].rank, rank = w->spans[1].rank;
     for (int at = 0; at < count; at++) {
         bitset reached = members_of(w, leaves[at].parts);
         bitset_keep(&leaves[at].alive, &reached);
-        int active = bitset_count(&leaves[at].alive);
         w->most[at] = -1.0f;
-        if (active <= coarse) /* few queries: they are near */
-            continue;
-        active = ask_landmarks(w, space, b, &leaves[at], at, 0, counters);
-        if (active > FINE_PAYS * rank && coarse < rank)
-            ask_landmarks(w, space, b, &leaves[at], at, 1, counters);
+        if (bitset_count(&leaves[at].alive) > w->span.rank) /* few queries: they are near */
+            ask_landmarks(w, space, b, &leaves[at], at, counters);
     }
 }
 
@@ -622,11 +565,10 @@ static int project(landmarks_work *w, const subspaces *space, const block *b, in
     int width = subspace_width(space, cell), left = 0;
     int last = to < space->rank[cell] ? to : space->rank[cell];
     float found[BITSET_SIZE];
-    static const span none; /* limits of psi do not ask for it */
     subspaces_project(space, cell, from, to, count, w->row_x, w->row_v, w->row_scale, w->rows,
                       w->products, w->psi);
     simd->squared_lengths(count, width, to - from, w->psi + from, found);
-    set_limits(w, space, b, cell, to, w->ready ? &w->spans[1] : &none);
+    set_limits(w, space, b, cell, to);
     counters->correlations += (double)(last - from) * count;
     counters->bounds += count;
     for (int i = 0; i < count; i++) {
@@ -663,8 +605,7 @@ static int take_turn(landmarks_work *w, const form_sides *on, const block *b, co
     if (known ? w->most[at] < low : turn)
         return 0;
     if (known)
-        set_limits(w, space_of(on->points), b, item->cell,
-                   asked(space_of(on->points), item->cell, w->fine[at]), &w->spans[(int)w->fine[at]]);
+        set_limits(w, space_of(on->points), b, item->cell, asked(space_of(on->points), item->cell));
     for (int i = 0; i < count; i++) {
         int q = some[i];
         if (known) {
@@ -720,7 +661,7 @@ const screening_form form_landmarks = {
     .settle = 2,
     .give_up = 32,
     .one_by_one = 1,
-    .kept_bytes = sizeof(landmarks),
+    .kept_bytes = sizeof(subspaces),
     .compact = 1,
     .divide = divide,
     .build = build,

@@ -62,8 +62,6 @@ typedef struct {
     int *deferred, deferrals, deferral_room; /* queries that are left to brute force; */
     int out_of_memory;                       /* set where one could not be noted: the search has failed */
     float *lows;                             /* of one query, for its threshold */
-    double *low_dist;                        /* k, the next too: the same of a special query */
-    int *low_id;
     double *dist; /* of the candidates of one query */
     query_counters counters;
 } level_scratch;
