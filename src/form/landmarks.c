@@ -1,25 +1,28 @@
 /* Landmarks: the form of smooth kernels and dense points (subspace.h has its bounds).
  *
  * Cells are asked in three steps, each for what the one before has left.
- *   skim   queries around a landmark of their cell, and all that they may still want, lie within an angle of it: a
- *   ball. Cells
- *          lie in balls too (cones.h), and two balls that are too far apart have nothing for each other. Angles are
- *          those of points with their noise, which are unit vectors
- *   prune  the landmarks of the queries' cell and those of another give |P b|, coarse ones before all: first for balls,
- *   with
- *          the span of the cell's landmarks in place of its axis, then for single queries
- *   screen a query is projected on the landmarks of a cell, some at a time while it is not done with it, and intervals
- *   are
- *          formed with all points of the cell; in the first turn of the cells that may hold most */
+ *   skim     queries around a landmark of their cell, and all that they may still want, lie within an angle of it: a
+ *            ball. Cells lie in balls too (below), and two balls that are too far apart have nothing for each other.
+ *            Angles are those of points with their noise, which are unit vectors
+ *   |P b|    the coarse landmarks of the queries' cell and those of another bound the length of all projections
+ *   project  a query is projected on the landmarks of a cell, some at a time while it is not done with it, and
+ *            intervals are formed with all points of the cell
+ *
+ * Balls. Points are unit vectors in the Hilbert space of the process, and the angle between the lines that they span,
+ * acos |rho|, is a metric. A cell lies in a ball around its axis, the landmark of the smallest opening, which is the
+ * largest angle of any of its points to that. So for a point t at an angle of at most A from queries q and from all
+ * that they may still want, the cell holds nothing for them if
+ *     |rho(t, axis)| < cos(A + opening).
+ * This is the bound of a metric tree, for cells. They are too wide for it unless they are small beside the lengthscale,
+ * which openings tell before anything is evaluated; where they are, in large data, sums of sizes (bounds.h) are least
+ * sharp. Computed correlations are those of a process up to noise_x noise_y (bounds.h): that comes off the cosine of
+ * the opening, and is added to |rho(t, axis)|. */
 #include "base/scratch.h"
 #include "form/form.h"
 #include "form/subspace.h"
 
 #include <string.h>
 
-#define CHUNK 128 /* cells that are pruned at once */
-/* |P b|^2 of cells that come first: they raise the thresholds before the turn of the others. */
-#define NEAR_LENGTH 0.3f
 /* Of rows of numbers by query: not a power of two, for which all of them would share the same places of a cache. */
 #define STRIDE (BITSET_SIZE + SIMD_WIDTH)
 /* The longest row of psi. */
@@ -72,9 +75,6 @@ typedef struct {
     int panel; /* of axes, the last that was asked, and which balls reach each of its cells */
     uint32_t reach[SIMD_MAX_COLS];
     float axis_rho[BALLS * SIMD_MAX_COLS];
-    /* cells that were pruned last */
-    float *lengths;                 /* CHUNK x BITSET_SIZE: |P b|^2 */
-    float most[CHUNK];              /* the largest; negative where landmarks were not asked */
 } landmarks_work;
 
 /* ---- what is kept ---------------------------------------------------------------------------- */
@@ -173,7 +173,7 @@ static void work_free(void *work)
     if (!w)
         return;
     void *held[] = {w->own, w->products, w->psi,     w->span.weights, w->P,
-                    w->rows, w->value,   w->inverse, w->lengths,     w};
+                    w->rows, w->value,   w->inverse, w};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
@@ -194,8 +194,7 @@ static void *work_new(const form_sides *on)
     w->inverse = scratch_alloc(SUBSPACE_RANK * WIDTH, sizeof(float));
     w->rows = scratch_alloc(BITSET_SIZE, sizeof(float *));
     w->value = scratch_alloc(SCREEN_ROWS * SCREEN_COLS, sizeof(float));
-    w->lengths = scratch_alloc(CHUNK * BITSET_SIZE, sizeof(float));
-    if (w->own && w->products && w->psi && w->span.weights && w->P && w->inverse && w->rows && w->value && w->lengths)
+    if (w->own && w->products && w->psi && w->span.weights && w->P && w->inverse && w->rows && w->value)
         return w;
     work_free(w);
     return NULL;
@@ -453,49 +452,21 @@ static void set_limits(landmarks_work *w, const subspaces *space, const block *b
     simd->skip_limits(b->count, &queries, &skip, w->must, w->least);
 }
 
-/* How many landmarks of a cell those of another are asked for, padded. */
-static int asked(const subspaces *space, int cell)
-{
-    return (subspace_coarse(space, cell) + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
-}
-
-/* Asks the landmarks of the queries' cell and of another for |P b|^2 of the queries alive, and clears those that are
- * done with the cell. */
-static void ask_landmarks(landmarks_work *w, const subspaces *space, const block *b, leaf *item, int at,
+/* Clears the queries that are done with a cell by |P b|, from the landmarks of their own cell and of this one. */
+static void ask_landmarks(landmarks_work *w, const subspaces *space, const block *b, int cell, bitset *alive,
                           query_counters *counters)
 {
     const span *own = &w->span;
-    float *lengths = w->lengths + (size_t)at * BITSET_SIZE;
-    int cell = item->cell, width = subspace_width(space, cell), members[BITSET_SIZE];
-    int to = asked(space, cell), count = bitset_count(&item->alive);
+    int to = (subspace_coarse(space, cell) + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH,
+        count = bitset_count(alive);
     subspaces_project(space, cell, 0, to, own->rank, w->landmark_x, w->landmark_v, w->landmark_scale,
                       w->rows, w->products, w->P);
-    counters->correlations += (double)subspace_coarse(space, cell) * own->rank;
     set_limits(w, space, b, cell, to);
-    simd->product_lengths(b->count, own->rank, own->weights, STRIDE, w->P, width, to, w->least,
-                          item->alive.word, lengths);
-    int left = bitset_members(&item->alive, members);
-    w->most[at] = 0.0f;
-    for (int i = 0; i < left; i++)
-        w->most[at] = fmaxf(w->most[at], lengths[members[i]]);
+    simd->drop_short(b->count, own->rank, own->weights, STRIDE, w->P, subspace_width(space, cell), to,
+                          w->least, alive->word);
+    counters->correlations += (double)subspace_coarse(space, cell) * own->rank;
     counters->bounds += count;
-    counters->pruned += count - left;
-}
-
-static void prune(const form_sides *on, const block *b, leaf *leaves, int count, query_counters *counters,
-                  void *work)
-{
-    landmarks_work *w = work;
-    const subspaces *space = space_of(on->points);
-    prepare(w, on, b);
-    draw_balls(w, on, b); /* smaller, as thresholds have risen */
-    for (int at = 0; at < count; at++) {
-        bitset reached = members_of(w, leaves[at].parts);
-        bitset_keep(&leaves[at].alive, &reached);
-        w->most[at] = -1.0f;
-        if (bitset_count(&leaves[at].alive) > w->span.rank) /* few queries: they are near */
-            ask_landmarks(w, space, b, &leaves[at], at, counters);
-    }
+    counters->pruned += count - bitset_count(alive);
 }
 
 /* ---- query to points --------------------------------------------------------------------------- */
@@ -592,41 +563,29 @@ static int project(landmarks_work *w, const subspaces *space, const block *b, in
     return left;
 }
 
-/* The queries whose turn it is: where landmarks were asked, those that |P b| leaves now, the longest in the first turn.
- * Returns how many. */
-static int take_turn(landmarks_work *w, const form_sides *on, const block *b, const leaf *item, int at,
-                     int turn, int *members, query_counters *counters)
+/* The queries of a cell of the frontier that balls and landmarks leave; others are taken as they come. */
+static int take(landmarks_work *w, const form_sides *on, const block *b, const leaf *item, int *members,
+                query_counters *counters)
 {
-    int some[BITSET_SIZE], count = bitset_members(&item->alive, some), left = 0,
-        known = at >= 0 && w->most[at] >= 0.0f;
     const metric_points *from = on->from->points;
-    const float *lengths = w->lengths + (size_t)(known ? at : 0) * BITSET_SIZE;
-    float low = turn ? 0.0f : NEAR_LENGTH, high = turn ? NEAR_LENGTH : INFINITY;
-    if (known ? w->most[at] < low : turn)
-        return 0;
-    if (known)
-        set_limits(w, space_of(on->points), b, item->cell, asked(space_of(on->points), item->cell));
-    for (int i = 0; i < count; i++) {
-        int q = some[i];
-        if (known) {
-            if (!(lengths[q] >= low && lengths[q] < high))
-                continue;
-            counters->bounds++;
-            if (lengths[q] * 1.0001f < w->least[q] * w->least[q]) {
-                counters->pruned++;
-                continue;
-            }
-        }
-        w->row_x[left] = from->x + (size_t)b->row[q] * from->d;
-        w->row_v[left] = from->v + (size_t)b->row[q] * from->m;
-        w->row_scale[left] = from->scale[b->row[q]];
-        members[left++] = q;
+    bitset alive = item->alive;
+    if (item->parts) {
+        bitset reached = members_of(w, item->parts);
+        bitset_keep(&alive, &reached);
+        if (bitset_count(&alive) > w->span.rank) /* few queries: they are near */
+            ask_landmarks(w, space_of(on->points), b, item->cell, &alive, counters);
     }
-    return left;
+    int count = bitset_members(&alive, members);
+    for (int i = 0; i < count; i++) {
+        int row = b->row[members[i]];
+        w->row_x[i] = from->x + (size_t)row * from->d;
+        w->row_v[i] = from->v + (size_t)row * from->m;
+        w->row_scale[i] = from->scale[row];
+    }
+    return count;
 }
 
-static void screen(const form_sides *on, const block *b, const leaf *item, int at, int turn,
-                   form_sink *sink, void *work)
+static void screen(const form_sides *on, const block *b, const leaf *item, form_sink *sink, void *work)
 {
     landmarks_work *w = work;
     const subspaces *space = space_of(on->points);
@@ -636,7 +595,7 @@ static void screen(const form_sides *on, const block *b, const leaf *item, int a
         screen_own(w, on, b, sink);
         return;
     }
-    int count = take_turn(w, on, b, item, at, turn, members, sink->counters);
+    int count = take(w, on, b, item, members, sink->counters);
     for (int first = 0, to; first < width && count; first = to) {
         to = subspace_stage(space, cell, first);
         count = project(w, space, b, cell, first, to, count, members, found, sink->counters);
@@ -654,13 +613,8 @@ static void screen(const form_sides *on, const block *b, const leaf *item, int a
 const screening_form form_landmarks = {
     .name = "landmarks",
     .note = "auto: cells skipped and screened by subspaces of landmarks",
-    .chunk = CHUNK,
-    .turns = 2,
-    .refine = 2.0f, /* asking landmarks takes less than the bounds of all panels */
-    .room = 512,
     .settle = 2,
     .give_up = 32,
-    .one_by_one = 1,
     .kept_bytes = sizeof(subspaces),
     .compact = 1,
     .divide = divide,
@@ -671,6 +625,5 @@ const screening_form form_landmarks = {
     .work_free = work_free,
     .begin = begin,
     .skim = skim,
-    .prune = prune,
     .screen = screen,
 };

@@ -22,7 +22,6 @@
 
 #include "search/query.h"
 
-#define LEVEL_CHUNK 128 /* cells of the frontier that are ordered at once */
 /* What a list of candidates takes: a row of a tile, and a whole vector, may come on top of its capacity. */
 #define LEVEL_ROOM(capacity) ((size_t)(capacity) + SCREEN_COLS + SIMD_WIDTH)
 
@@ -94,7 +93,7 @@ void level_block_set(const query_task *task, block *b, int cell, const int *quer
 /* Evaluates what is still in play, searches what the traversal does not serve, and gives the answers. */
 void level_block_answer(level_scratch *s, query_result *result);
 
-/* How many candidates of a query may be in play: more where intervals are wide. */
+/* How many candidates of a query may be in play. */
 int level_capacity(const query_task *task);
 
 /* Answers all queries by a method that works with `blocks` blocks of `capacity` candidates a query. */

@@ -121,7 +121,7 @@ test_that("kernel expansions: exact, and a value or a weight too small is seen",
   expect_wrong_search(damaged(tree, "terms.kernels", function(x) 0.9 * x), "values at the inducing inputs too small")
   expect_wrong_search(damaged(tree, "terms.weights", function(x) 0.9 * x), "weights too small")
   queries <- 1:150 # on inducing inputs: by their weights
-  expect_wrong_search(damaged(tree, "terms.weights", function(x) x * (seq_along(x) %% 3 > 0)), "weights lost", queries = queries)
+  expect_wrong_search(damaged(tree, "bound.special_reach", function(x) x * (seq_along(x) %% 3 > 0)), "weights lost", queries = queries)
 })
 
 test_that("spans of panels: an angle or a coordinate too small is seen", {
