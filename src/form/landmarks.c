@@ -31,7 +31,7 @@
  * take one tile. */
 #define BALLS 8
 #define CAREFUL 1e-5f    /* more than single precision does to the cosine of a sum of angles */
-#define CELLS_LEAST 64   /* smallest of the largest numbers of points of a cell that are tried */
+#define CELLS_LEAST 64   /* the smallest number of points of a cell that is tried, at most */
 #define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
 #define RANK_SHARE 0.5   /* of the points of a cell: more landmarks say no more than the points */
 
@@ -80,41 +80,27 @@ typedef struct {
 /* ---- what is kept ---------------------------------------------------------------------------- */
 
 /* The largest cells whose subspaces are still small: ranks grow with cells, but slower in smooth processes and low
- * dimension, where large cells pay. The parts of large cells stand for smaller ones. */
+ * dimension, where large cells pay. The parts of large cells stand for smaller ones. A set of more points has no smaller
+ * rank, so what small cells need shows at once where landmarks serve none. */
 static status divide(const metric_source *source, const metric_points *points, int threads, cells *order)
 {
+    int most = 0;
     status result = cells_build(points->d, points->n, points->x, CELLS_MOST, INFINITY, threads, order);
-    for (int parts = 1; CELLS_MOST / parts >= CELLS_LEAST && !result.code; parts *= 2) {
-        double share, rank = subspaces_sample_rank(source->kern, points, order, parts, &share);
-        if (rank < 0.0) {
-            result = status_fail(STATUS_MEMORY);
-            break;
-        }
-        if (rank > RANK_WANTED || share > RANK_SHARE)
-            continue;
-        if (parts > 1) {
-            cells_free(order);
-            result = cells_build(points->d, points->n, points->x, CELLS_MOST / parts, INFINITY, threads,
-                                 order);
-        }
-        return result;
-    }
-    cells_free(order);
-    return result;
-}
-
-/* A set of more points has no smaller rank: with a rank of at most RANK_WANTED in a larger cell, one of twice the least
- * size would have that too, and less than RANK_SHARE of its points. */
-status landmarks_outlook(const metric_source *source, const metric_points *points, int *hopeful)
-{
-    *hopeful = 0;
-    for (int number = CELLS_LEAST; number <= 2 * CELLS_LEAST && !*hopeful; number *= 2) {
-        double share, rank = subspaces_near_rank(source->kern, points, number, &share);
+    for (int size = CELLS_LEAST; size <= CELLS_MOST && !result.code; size *= 2) {
+        double share, rank = subspaces_sample_rank(source->kern, points, order, CELLS_MOST / size, &share);
         if (rank < 0.0)
-            return status_fail(STATUS_MEMORY);
-        *hopeful = rank <= RANK_WANTED && share <= RANK_SHARE;
+            result = status_fail(STATUS_MEMORY);
+        else if (rank <= RANK_WANTED && share <= RANK_SHARE)
+            most = size;
+        else if (size > CELLS_LEAST)
+            break;
     }
-    return status_ok();
+    if (most == CELLS_MOST && !result.code)
+        return result;
+    cells_free(order);
+    return most && !result.code
+               ? cells_build(points->d, points->n, points->x, most, INFINITY, threads, order)
+               : result;
 }
 
 static status build(const metric_source *source, const point_set *like, int threads, const monitor *mon,

@@ -1,6 +1,5 @@
 #include "form/subspace.h"
 
-#include "base/kbest.h"
 #include "base/pace.h"
 #include "base/scratch.h"
 #include "base/threads.h"
@@ -414,34 +413,6 @@ double subspaces_sample_rank(const kernel *kern, const metric_points *points, co
     builder_free(&b);
     *share = tried ? (double)sum / number : 1.0;
     return !ok ? -1.0 : tried ? (double)sum / tried : SUBSPACE_RANK;
-}
-
-double subspaces_near_rank(const kernel *kern, const metric_points *points, int number,
-                           double *share)
-{
-    builder b;
-    radial rad = kernel_radial(kern);
-    int n = (int)points->n, near[CELLS_MOST], sum = 0;
-    double dist[CELLS_MOST], *all = scratch_alloc(n, sizeof(double));
-    int *ids = scratch_alloc(n, sizeof(int)), ok = builder_new(points->d, points->m, &b);
-    ok = ok && all && ids;
-    number = number < n ? number : n;
-    for (int i = 0; i < n && ok; i++)
-        ids[i] = i;
-    for (int at = 0; at < SAMPLE && ok; at++) {
-        const double *centre = points->x + (size_t)((at + 0.5) / SAMPLE * n) * points->d;
-        kbest best = {number, 0, dist, near, 0};
-        simd->distance_list(points->d, centre, points->x, ids, n, all);
-        for (int i = 0; i < n; i++)
-            kbest_push(&best, all[i], i);
-        set_points(kern, points, near, number, &b);
-        sum += choose(points, &rad, 1e-10, &b);
-    }
-    builder_free(&b);
-    scratch_free(all);
-    scratch_free(ids);
-    *share = (double)sum / SAMPLE / number;
-    return ok ? (double)sum / SAMPLE : -1.0;
 }
 
 void subspaces_project(const subspaces *s, int cell, int from, int to, int count,

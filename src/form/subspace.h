@@ -90,15 +90,6 @@ void subspaces_free(subspaces *s);
 double subspaces_sample_rank(const kernel *kern, const metric_points *points, const cells *order,
                              int parts, double *share);
 
-/* The same for the `number` (<= CELLS_MOST) points nearest to each of a few, before there are any cells. Cells of so
- * many, which are not balls, will hardly have less. Negative without memory. */
-double subspaces_near_rank(const kernel *kern, const metric_points *points, int number,
-                           double *share);
-
-/* Whether cells may have small subspaces, by the points nearest to a few: little work. If it says no, landmarks would
- * most likely serve no cells. */
-status landmarks_outlook(const metric_source *source, const metric_points *points, int *hopeful);
-
 /* How many cells the panels of axes hold, padding included. */
 static inline size_t subspace_axes(const cells *order)
 {
