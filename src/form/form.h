@@ -6,7 +6,7 @@
  * lies. It sees the block as const and writes intervals to a sink. Forms share no state; each is one row, defined in
  * its file and listed in search/index.c.
  *
- * Two laws hold for every form (tests/testthat/test-form.R checks them with the form forced; search/laws.h):
+ * Two laws hold for every form (tests/testthat/test-form.R checks them with the form forced; form/laws.h):
  *   1. skim never clears a query for which some |rho| of the cell reaches its threshold, nor does screen, which clears
  *      those that it emits no interval for;
  *   2. every interval that screen emits contains |rho|, and a pair that it does not emit does not reach the threshold.
@@ -88,7 +88,8 @@ typedef struct screening_form {
     int give_up;   /* one of so many points evaluated alone to make room: brute force serves the query better */
 
     size_t kept_bytes; /* of what is kept of a set, without its arrays */
-    int terms;         /* whether panels keep terms of the expansion bound (bounds.h); the form bounds panels itself then */
+    int terms;         /* whether panels keep terms of the expansion bound (bounds.h); the form asks for bounds of
+                          panels itself then */
     int compact;       /* whether cells of queries that are no candidates must be as small as those of candidates */
     /* Optional: the cells of candidates, none (count 0) where the form does not serve them. */
     status (*divide)(const metric_source *source, const metric_points *points, int threads, cells *out);

@@ -80,8 +80,8 @@ typedef struct {
 /* ---- what is kept ---------------------------------------------------------------------------- */
 
 /* The largest cells whose subspaces are still small: ranks grow with cells, but slower in smooth processes and low
- * dimension, where large cells pay. The parts of large cells stand for smaller ones. A set of more points has no smaller
- * rank, so what small cells need shows at once where landmarks serve none. */
+ * dimension, where large cells pay. The parts of large cells stand for smaller ones. A set of more points has no
+ * smaller rank, so what small cells need shows at once where landmarks serve none. */
 static status divide(const metric_source *source, const metric_points *points, int threads, cells *order)
 {
     int most = 0;

@@ -365,8 +365,8 @@ status subspaces_build(const kernel *kern, const metric_points *points, const ce
     found *parts = scratch_zeros(count, sizeof(*parts));
     builder *scratch = scratch_zeros(threads, sizeof(*scratch));
     ok = s->rank && s->landmark && s->inverse_at && s->psi_at && s->tail && s->length && s->stage_tail &&
-         s->cell_noise && s->cell_rounding && s->cell_most && s->cell_length && s->axis_x && s->axis_v && s->axis_scale && s->axis_cosine && s->axis_sine &&
-         s->axis_noise && parts && scratch;
+         s->cell_noise && s->cell_rounding && s->cell_most && s->cell_length && s->axis_x && s->axis_v &&
+         s->axis_scale && s->axis_cosine && s->axis_sine && s->axis_noise && parts && scratch;
     for (int t = 0; t < threads && ok; t++)
         ok = builder_new(points->d, points->m, &scratch[t]);
     pace slice = pace_over(mon, count, threads);

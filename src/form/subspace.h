@@ -30,7 +30,7 @@
  *
  * Both bounds hold for the first landmarks of S and of T too, with the larger tails that these leave, and
  * the coordinates and M^-1 of the first landmarks are the first of all. So a query is projected in
- * stages, a few landmarks at a time, and from cell to cell some 16 or 32 coarse landmarks finish
+ * stages, a few landmarks at a time, and from cell to cell only some 16 or 32 coarse landmarks are asked, which finish
  * most of what can be finished.
  *
  * Rounding. Computed correlations are those of a process up to noise_x noise_y (bounds.h; that noise is of
