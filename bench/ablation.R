@@ -3,8 +3,9 @@
 #   Rscript bench/ablation.R [problems] [repetitions] [n]
 #
 # Mechanisms are switched off in the index that a tree keeps, by numbers with which they never skip anything: answers stay the same.
-# Variants take turns; time is that of the processor, the least of all repetitions, on one thread, and its ratio to the index that
-# `auto` would choose. "few" are single queries, best first. Larger n than 60,000 are cut for problems E and F unless n is given.
+# Variants take turns; time is that of the processor on one thread, the median of all repetitions, and the ratio is the median of
+# those to the index that `auto` would choose in the same turn. "few" are single queries. Larger n than 60,000 are cut for problems
+# E and F unless n is given.
 
 source("bench/problems.R")
 
@@ -27,7 +28,7 @@ edited <- function(tree, field, change, size = 4, what = "double") {
 
 constant <- function(value) function(x) 0 * x + value
 
-no_balls <- function(tree) edited(edited(tree, "cones.sine", constant(1)), "cones.cosine", constant(0))
+no_balls <- function(tree) edited(edited(tree, "axis.sine", constant(1)), "axis.cosine", constant(0))
 no_spans <- function(tree) edited(tree, "spans.rank", function(x) 0L * x, 4, "integer")
 no_bound <- function(tree) {
   for (level in c("groups", "cells", "columns")) tree <- edited(tree, paste0("bound.", level, ".gain"), constant(1e30), 8)
@@ -60,15 +61,16 @@ for (name in names) {
   trees <- variants(tree)
   few <- as.integer(seq(1, n, length.out = 120))
   search <- function(tree, ...) residual_knn(tree, problem$k, predecessors = predecessors, threads = 1, progress = FALSE, ...)
+  singly <- function(method) function() for (query in few) search(tree, method = method, queries = query)
   searches <- c(lapply(trees, function(tree) function() search(tree, method = "level")),
-                few = function() for (query in few) search(tree, method = "best_first", queries = query))
+                "few, best first" = singly("best_first"), "few, blocks" = singly("level"))
   found <- lapply(searches, function(run) run())
   spent <- replicate(repetitions, vapply(searches, function(run) processor(run()), 0))
-  least <- apply(spent, 1, min)
   for (variant in names(searches)) {
     nn <- found[[variant]]
-    queries <- if (variant == "few") length(few) else n
-    row(name, n, variant, sprintf("%.2f", least[[variant]] / queries * 1e6), sprintf("%.2f", least[[variant]] / least[[1]]),
+    queries <- if (startsWith(variant, "few")) length(few) else n
+    row(name, n, variant, sprintf("%.2f", median(spent[variant, ]) / queries * 1e6),
+        sprintf("%.2f", median(spent[variant, ] / spent[if (startsWith(variant, "few")) "few, best first" else 1, ])),
         if (length(nn)) sprintf("%.0f", nn$stats[["screened"]] / queries) else "",
         if (length(nn)) sprintf("%.0f", nn$stats[["correlations"]] / queries) else "",
         if (length(nn)) identical(nn[c("id", "dist")], found[[1]][c("id", "dist")]) else "")

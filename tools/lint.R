@@ -11,7 +11,7 @@ c_layers <- list(
   base = list(c("status", "bitset", "kbest", "threads", "scratch"), "pace", "linalg"),
   model = list("matern", "kernel", c("inducing", "metric"), c("places", "specials")),
   partition = list(c("tree", "order"), "cells"),
-  bound = list("bounds", c("cones", "spans")),
+  bound = list("bounds", "spans"),
   form = list("form", "frames", c("screen", "subspace"), c("dense", "expansions", "integers", "landmarks", "laws")),
   search = list(
     c("answers", "index"), "query", c("brute", "distinct", "level"), c("best_first", "candidates", "frontier", "mutual")

@@ -25,13 +25,12 @@ static void *work_new(const form_sides *on)
 
 static void begin(const form_sides *on, const block *b, void *work) { (void)on, (void)b, (void)work; }
 
-static void screen(const form_sides *on, const block *b, const leaf *item, int at, int turn,
-                   form_sink *sink, void *work)
+static void screen(const form_sides *on, const block *b, const leaf *item, form_sink *sink, void *work)
 {
     const cells *order = &on->points->order;
     static const float none[SCREEN_COLS];
     int members[BITSET_SIZE], count = bitset_members(&item->alive, members);
-    (void)at, (void)turn, (void)work;
+    (void)work;
     for (int i = 0; i < count; i++)
         for (int p = order->panel[item->cell]; p < order->panel[item->cell + 1]; p++) {
             const int *ids = order->ids + (size_t)p * SCREEN_COLS;
@@ -56,10 +55,6 @@ static void screen(const form_sides *on, const block *b, const leaf *item, int a
 const screening_form form_dense = {
     .name = "dense",
     .note = "every pair evaluated",
-    .chunk = 1,
-    .turns = 1,
-    .refine = FORM_NEARLY,
-    .room = 512,
     .settle = 1,
     .give_up = 32,
     .kept_bytes = 1,

@@ -10,12 +10,8 @@
 
 /* What a term may be, times the largest gain of the queries, for it to be left out. */
 #define NEGLIGIBLE 0.0006f
-/* From so many queries on that the expansion bound leaves a panel, the span of theirs is asked about it, */
+/* From so many queries on that the expansion bound leaves a panel, the span of theirs is asked about it. */
 #define SPANS_PAY 12
-/* unless the first so many answers have spared too few. */
-#define SPANS_TRIED 4
-/* Panels of the own cell that are met before spans are asked: they make the thresholds. */
-#define OWN_FIRST 4
 /* A block has no more groups: one for each panel of a cell, and one for each whole panel of queries. */
 #define GROUPS ((CELLS_MOST + BITSET_SIZE) / SCREEN_COLS)
 
@@ -39,7 +35,6 @@ typedef struct {
     simd_rows rows;
     float *span_x;             /* SCREEN_ROWS x d: where they stand in the frame of a cell, */
     int frame_of, relative_to; /* that one, and the cell that the members' positions are relative to; -1 for none */
-    int asked, spared;         /* how often they were asked about a panel of it, and members that this took off */
 } group;
 
 typedef struct {
@@ -244,7 +239,7 @@ static uint32_t ask_span(expansions_work *w, const encounter *e, group *g, int a
     query_counters *counters = w->sink->counters;
     int rank = g->spans;
     uint32_t mask[SCREEN_ROWS];
-    if (!rank || (g->asked >= SPANS_TRIED && g->spared < rank * g->asked))
+    if (!rank)
         return members;
     if (g->frame_of != e->cell)
         place_span(w, e->cell, g);
@@ -257,8 +252,6 @@ static uint32_t ask_span(expansions_work *w, const encounter *e, group *g, int a
                   span->rounding[g->panel];
     members &= simd->within(g->limit.must, 1.00001f * length + 1.001f * error);
     int left = __builtin_popcount(members);
-    g->asked++;
-    g->spared += asked - left;
     counters->screened += (double)rank * SCREEN_COLS;
     counters->bounds += asked;
     counters->pruned += asked - left;
@@ -301,7 +294,7 @@ static void screen_tile(expansions_work *w, group *g, const encounter *e, int co
 }
 
 /* A group against a panel of a cell: those members that the bounds leave. */
-static void screen_panel(expansions_work *w, int cell, int panel, float upper, int ask, group *g)
+static void screen_panel(expansions_work *w, int cell, int panel, float upper, group *g)
 {
     const frames *frame = frame_of(w->on->points);
     const bounds_terms *terms = &w->on->points->bound.terms;
@@ -317,7 +310,7 @@ static void screen_panel(expansions_work *w, int cell, int panel, float upper, i
                                .gain = frame->gain + column,
                                .features = terms->kernels + column * terms->most}};
     choose_terms(w, g, upper, &e);
-    if (ask && left >= SPANS_PAY)
+    if (left >= SPANS_PAY)
         members = ask_span(w, &e, g, left, members);
     for (; members; members &= members - 1)
         some[count++] = __builtin_ctz(members);
@@ -341,7 +334,6 @@ static void screen_group(expansions_work *w, int cell, group *g)
         return;
     }
     bounds_of_panels(points, from, g->panel, cell, upper);
-    g->asked = g->spared = 0;
     for (int step = 0; step < panels; step++) {
         int p = own ? form_nth_nearest(g->panel - first, step, panels) : step;
         if (order->least[first + p] >= w->b->most_limit)
@@ -352,15 +344,14 @@ static void screen_group(expansions_work *w, int cell, group *g)
         if (upper[p] < least)
             counters->pruned += g->count;
         else
-            screen_panel(w, cell, first + p, upper[p], !own || step >= OWN_FIRST, g);
+            screen_panel(w, cell, first + p, upper[p], g);
     }
 }
 
-static void screen(const form_sides *on, const block *b, const leaf *item, int at, int turn,
-                   form_sink *sink, void *work)
+static void screen(const form_sides *on, const block *b, const leaf *item, form_sink *sink, void *work)
 {
     expansions_work *w = work;
-    (void)on, (void)b, (void)at, (void)turn; /* they are those of begin, and nothing is pruned before */
+    (void)on, (void)b; /* they are those of begin */
     w->sink = sink;
     for (int i = 0; i < w->groups; i++)
         screen_group(w, item->cell, &w->group[i]);
@@ -369,13 +360,8 @@ static void screen(const form_sides *on, const block *b, const leaf *item, int a
 const screening_form form_expansions = {
     .name = "expansions",
     .note = "auto: panels skipped and pairs screened by kernel expansions",
-    .chunk = 1,
-    .turns = 1,
-    .refine = 0.0f, /* it bounds panels itself */
-    .room = 512,
     .settle = 2,
     .give_up = 4, /* few queries come to it, which share no tiles */
-    .one_by_one = 1,
     .kept_bytes = sizeof(expansions),
     .terms = 1,
     .compact = 1,

@@ -6,8 +6,9 @@
  * lies. It sees the block as const and writes intervals to a sink. Forms share no state; each is one row, defined in
  * its file and listed in search/index.c.
  *
- * Two laws hold for every form (tests/testthat/test-form.R checks them with the form forced; search/laws.h):
- *   1. skim and prune never clear a query for which some |rho| of the cell reaches its threshold;
+ * Two laws hold for every form (tests/testthat/test-form.R checks them with the form forced; form/laws.h):
+ *   1. skim never clears a query for which some |rho| of the cell reaches its threshold, nor does screen, which clears
+ *      those that it emits no interval for;
  *   2. every interval that screen emits contains |rho|, and a pair that it does not emit does not reach the threshold.
  * Thresholds rise while a form screens: it may read them again from the block at any time. */
 #ifndef VECCHIANN_FORM_H
@@ -17,8 +18,6 @@
 #include "bound/bounds.h"
 #include "partition/cells.h"
 #include "simd/simd.h"
-
-#define FORM_NEARLY 50.0f /* an expansion bound of so many thresholds is not refined, as a rule */
 
 /* What a search counts. */
 typedef struct {
@@ -62,7 +61,7 @@ typedef struct {
     float key;      /* squared distance of the boxes, for the order of work */
     float upper;    /* expansion bound for the hardest query; 1 is what must be reached */
     int cell;
-    uint32_t parts; /* what skim said of it */
+    uint32_t parts; /* what skim said of it; 0 where it was not asked */
     bitset alive;   /* the queries that it may still serve */
 } leaf;
 
@@ -85,16 +84,12 @@ typedef struct field_visitor {
 typedef struct screening_form {
     const char *name, *note; /* short; and what `auto` says when it takes it */
     /* How the traversal serves it. */
-    int chunk;     /* cells that are pruned at once, nearest first */
-    int turns;     /* how often screen is called for a cell that is left; thresholds rise in between */
-    float refine;  /* bounds of panels are asked up to so many thresholds */
-    int room;      /* candidates that a query may have in play, at least */
     int settle;    /* times k new candidates raise the threshold */
     int give_up;   /* one of so many points evaluated alone to make room: brute force serves the query better */
-    int one_by_one; /* whether few queries that are far apart are searched best first */
 
     size_t kept_bytes; /* of what is kept of a set, without its arrays */
-    int terms;         /* whether panels keep terms of the expansion bound (bounds.h) */
+    int terms;         /* whether panels keep terms of the expansion bound (bounds.h); the form asks for bounds of
+                          panels itself then */
     int compact;       /* whether cells of queries that are no candidates must be as small as those of candidates */
     /* Optional: the cells of candidates, none (count 0) where the form does not serve them. */
     status (*divide)(const metric_source *source, const metric_points *points, int threads, cells *out);
@@ -114,12 +109,8 @@ typedef struct screening_form {
     /* Optional: parts of the block, in bits that the form gives a meaning, that may want something of a cell; 0 skips
      * it. Called in the order of the cells, before they are sorted. */
     uint32_t (*skim)(const form_sides *on, const block *b, int cell, query_counters *c, void *work);
-    /* Optional: clears queries of `count` cells, at most `chunk`, that are done with them. */
-    void (*prune)(const form_sides *on, const block *b, leaf *leaves, int count, query_counters *c,
-                  void *work);
-    /* Intervals of the queries alive with the points of a cell; `at` is its place in the last prune, -1 for none. */
-    void (*screen)(const form_sides *on, const block *b, const leaf *leaf, int at, int turn,
-                   form_sink *sink, void *work);
+    /* Intervals of the queries alive with the points of a cell. */
+    void (*screen)(const form_sides *on, const block *b, const leaf *leaf, form_sink *sink, void *work);
     /* Optional: the same for two blocks whose cells meet, all of whose points are queries: the products of `count`
      * members of the one with all of the other serve both. */
     void (*screen_both)(const form_sides *on, const block *b, const block *other, const int *members,

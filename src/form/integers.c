@@ -225,12 +225,9 @@ static void screen_members(const meeting *with, int cell, const int *members, in
         }
 }
 
-static void screen_cell(const form_sides *on, const block *b, const leaf *item, int at, int turn,
-                        form_sink *sink, void *work)
+static void screen_cell(const form_sides *on, const block *b, const leaf *item, form_sink *sink, void *work)
 {
     int members[BITSET_SIZE], count = bitset_members(&item->alive, members);
-    (void)at;
-    (void)turn;
     meeting with = {.on = on, .b = b, .sink = sink, .work = work};
     screen_members(&with, item->cell, members, count);
 }
@@ -245,10 +242,6 @@ static void screen_both(const form_sides *on, const block *b, const block *other
 const screening_form form_integers = {
     .name = "integers",
     .note = "auto: screening with integers",
-    .chunk = 1,
-    .turns = 1,
-    .refine = FORM_NEARLY,
-    .room = 1024,
     .settle = 1,
     .give_up = 32,
     .kept_bytes = sizeof(integers),

@@ -1,28 +1,28 @@
 /* Landmarks: the form of smooth kernels and dense points (subspace.h has its bounds).
  *
  * Cells are asked in three steps, each for what the one before has left.
- *   skim   queries around a landmark of their cell, and all that they may still want, lie within an angle of it: a
- *   ball. Cells
- *          lie in balls too (cones.h), and two balls that are too far apart have nothing for each other. Angles are
- *          those of points with their noise, which are unit vectors
- *   prune  the landmarks of the queries' cell and those of another give |P b|, coarse ones before all: first for balls,
- *   with
- *          the span of the cell's landmarks in place of its axis, then for single queries
- *   screen a query is projected on the landmarks of a cell, some at a time while it is not done with it, and intervals
- *   are
- *          formed with all points of the cell; in the first turn of the cells that may hold most */
+ *   skim     queries around a landmark of their cell, and all that they may still want, lie within an angle of it: a
+ *            ball. Cells lie in balls too (below), and two balls that are too far apart have nothing for each other.
+ *            Angles are those of points with their noise, which are unit vectors
+ *   |P b|    the coarse landmarks of the queries' cell and those of another bound the length of all projections
+ *   project  a query is projected on the landmarks of a cell, some at a time while it is not done with it, and
+ *            intervals are formed with all points of the cell
+ *
+ * Balls. Points are unit vectors in the Hilbert space of the process, and the angle between the lines that they span,
+ * acos |rho|, is a metric. A cell lies in a ball around its axis, the landmark of the smallest opening, which is the
+ * largest angle of any of its points to that. So for a point t at an angle of at most A from queries q and from all
+ * that they may still want, the cell holds nothing for them if
+ *     |rho(t, axis)| < cos(A + opening).
+ * This is the bound of a metric tree, for cells. They are too wide for it unless they are small beside the lengthscale,
+ * which openings tell before anything is evaluated; where they are, in large data, sums of sizes (bounds.h) are least
+ * sharp. Computed correlations are those of a process up to noise_x noise_y (bounds.h): that comes off the cosine of
+ * the opening, and is added to |rho(t, axis)|. */
 #include "base/scratch.h"
-#include "bound/cones.h"
 #include "form/form.h"
 #include "form/subspace.h"
 
 #include <string.h>
 
-#define CHUNK 128 /* cells that are pruned at once */
-/* All landmarks are asked where coarse ones leave so many times as many queries. */
-#define FINE_PAYS 3
-/* |P b|^2 of cells that come first: they raise the thresholds before the turn of the others. */
-#define NEAR_LENGTH 0.3f
 /* Of rows of numbers by query: not a power of two, for which all of them would share the same places of a cache. */
 #define STRIDE (BITSET_SIZE + SIMD_WIDTH)
 /* The longest row of psi. */
@@ -31,16 +31,11 @@
  * take one tile. */
 #define BALLS 8
 #define CAREFUL 1e-5f    /* more than single precision does to the cosine of a sum of angles */
-#define CELLS_LEAST 64   /* smallest of the largest numbers of points of a cell that are tried */
+#define CELLS_LEAST 64   /* the smallest number of points of a cell that is tried, at most */
 #define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
 #define RANK_SHARE 0.5   /* of the points of a cell: more landmarks say no more than the points */
 
-typedef struct {
-    subspaces space;
-    cones cone;
-} landmarks;
-
-static const subspaces *space_of(const point_set *set) { return &((const landmarks *)set->kept)->space; }
+static const subspaces *space_of(const point_set *set) { return set->kept; }
 
 /* A ball of queries: those that a landmark of their cell is nearest to, and the angle from it within which lies all
  * that they may still want, the largest sum of the angle to a query and of the angle of its threshold. */
@@ -51,7 +46,7 @@ typedef struct {
     bitset members;
 } ball;
 
-/* The queries of a block from the landmarks of their own cell, coarse ones or all. */
+/* The queries of a block from the coarse landmarks of their own cell. */
 typedef struct {
     int rank;
     float *weights;                                                 /* rank x STRIDE: b */
@@ -62,7 +57,7 @@ typedef struct {
     int ready; /* whether spans and balls are those of the block */
     /* rows of a block, of its landmarks, of what is left of it for a cell */
     float *own, *products, *psi; /* rows x width: psi in the own cell, P b, psi */
-    span spans[2];               /* coarse landmarks, all */
+    span span;
     float *P;                    /* rank x width of another cell */
     float *inverse;              /* of the own cell, not transposed */
     const float **rows;
@@ -80,80 +75,53 @@ typedef struct {
     int panel; /* of axes, the last that was asked, and which balls reach each of its cells */
     uint32_t reach[SIMD_MAX_COLS];
     float axis_rho[BALLS * SIMD_MAX_COLS];
-    /* cells that were pruned last */
-    float *lengths;                 /* CHUNK x BITSET_SIZE: |P b|^2 */
-    float most[CHUNK];              /* the largest; negative where landmarks were not asked */
-    char fine[CHUNK];               /* whether all landmarks were asked, not the coarse ones only */
 } landmarks_work;
 
 /* ---- what is kept ---------------------------------------------------------------------------- */
 
 /* The largest cells whose subspaces are still small: ranks grow with cells, but slower in smooth processes and low
- * dimension, where large cells pay. The parts of large cells stand for smaller ones. */
+ * dimension, where large cells pay. The parts of large cells stand for smaller ones. A set of more points has no
+ * smaller rank, so what small cells need shows at once where landmarks serve none. */
 static status divide(const metric_source *source, const metric_points *points, int threads, cells *order)
 {
+    int most = 0;
     status result = cells_build(points->d, points->n, points->x, CELLS_MOST, INFINITY, threads, order);
-    for (int parts = 1; CELLS_MOST / parts >= CELLS_LEAST && !result.code; parts *= 2) {
-        double share, rank = subspaces_sample_rank(source->kern, points, order, parts, &share);
-        if (rank < 0.0) {
-            result = status_fail(STATUS_MEMORY);
-            break;
-        }
-        if (rank > RANK_WANTED || share > RANK_SHARE)
-            continue;
-        if (parts > 1) {
-            cells_free(order);
-            result = cells_build(points->d, points->n, points->x, CELLS_MOST / parts, INFINITY, threads,
-                                 order);
-        }
-        return result;
-    }
-    cells_free(order);
-    return result;
-}
-
-/* A set of more points has no smaller rank: with a rank of at most RANK_WANTED in a larger cell, one of twice the least
- * size would have that too, and less than RANK_SHARE of its points. */
-status landmarks_outlook(const metric_source *source, const metric_points *points, int *hopeful)
-{
-    *hopeful = 0;
-    for (int number = CELLS_LEAST; number <= 2 * CELLS_LEAST && !*hopeful; number *= 2) {
-        double share, rank = subspaces_near_rank(source->kern, points, number, &share);
+    for (int size = CELLS_LEAST; size <= CELLS_MOST && !result.code; size *= 2) {
+        double share, rank = subspaces_sample_rank(source->kern, points, order, CELLS_MOST / size, &share);
         if (rank < 0.0)
-            return status_fail(STATUS_MEMORY);
-        *hopeful = rank <= RANK_WANTED && share <= RANK_SHARE;
+            result = status_fail(STATUS_MEMORY);
+        else if (rank <= RANK_WANTED && share <= RANK_SHARE)
+            most = size;
+        else if (size > CELLS_LEAST)
+            break;
     }
-    return status_ok();
+    if (most == CELLS_MOST && !result.code)
+        return result;
+    cells_free(order);
+    return most && !result.code
+               ? cells_build(points->d, points->n, points->x, most, INFINITY, threads, order)
+               : result;
 }
 
 static status build(const metric_source *source, const point_set *like, int threads, const monitor *mon,
                     point_set *set)
 {
-    landmarks *kept = set->kept;
     (void)like;
-    status result = subspaces_build(source->kern, set->points, &set->order, set->bound.noise, threads,
-                                    mon, &kept->space);
-    return result.code ? result : cones_build(&set->bound, threads, mon, &kept->cone);
+    return subspaces_build(source->kern, set->points, &set->order, set->bound.noise, threads, mon, set->kept);
 }
 
-static void release(void *kept)
-{
-    subspaces_free(&((landmarks *)kept)->space);
-    cones_free(&((landmarks *)kept)->cone);
-}
+static void release(void *kept) { subspaces_free(kept); }
 
 static void fields(point_set *set, field_visitor *walk)
 {
-    subspaces *s = &((landmarks *)set->kept)->space;
-    cones *k = &((landmarks *)set->kept)->cone;
+    subspaces *s = set->kept;
     size_t count = set->order.count, d = set->points->d, m = set->points->m,
-           columns = (size_t)set->order.panels * SCREEN_COLS, axes = cones_columns(&set->order);
+           columns = (size_t)set->order.panels * SCREEN_COLS, axes = subspace_axes(&set->order);
     s->kern = set->bound.kern;
     s->points = set->points;
     s->order = &set->order;
     s->noise = set->bound.noise;
     walk->visit(walk, "subspace.rank", &s->rank, count * sizeof(int));
-    walk->visit(walk, "subspace.coarse", &s->coarse, count * sizeof(int));
     walk->visit(walk, "subspace.landmark", &s->landmark, (count + 1) * sizeof(size_t));
     walk->visit(walk, "subspace.inverse_at", &s->inverse_at, (count + 1) * sizeof(size_t));
     walk->visit(walk, "subspace.psi_at", &s->psi_at, (count + 1) * sizeof(size_t));
@@ -175,12 +143,12 @@ static void fields(point_set *set, field_visitor *walk)
     walk->visit(walk, "subspace.cell_rounding", &s->cell_rounding, count * sizeof(float));
     walk->visit(walk, "subspace.cell_most", &s->cell_most, count * sizeof(float));
     walk->visit(walk, "subspace.cell_length", &s->cell_length, count * sizeof(float));
-    walk->visit(walk, "cones.x", &k->x, axes * d * sizeof(double));
-    walk->visit(walk, "cones.v", &k->v, axes * m * sizeof(double));
-    walk->visit(walk, "cones.scale", &k->scale, axes * sizeof(double));
-    walk->visit(walk, "cones.cosine", &k->cosine, axes * sizeof(float));
-    walk->visit(walk, "cones.sine", &k->sine, axes * sizeof(float));
-    walk->visit(walk, "cones.noise", &k->noise, axes * sizeof(float));
+    walk->visit(walk, "axis.x", &s->axis_x, axes * d * sizeof(double));
+    walk->visit(walk, "axis.v", &s->axis_v, axes * m * sizeof(double));
+    walk->visit(walk, "axis.scale", &s->axis_scale, axes * sizeof(double));
+    walk->visit(walk, "axis.cosine", &s->axis_cosine, axes * sizeof(float));
+    walk->visit(walk, "axis.sine", &s->axis_sine, axes * sizeof(float));
+    walk->visit(walk, "axis.noise", &s->axis_noise, axes * sizeof(float));
 }
 
 /* ---- workspace ------------------------------------------------------------------------------- */
@@ -190,8 +158,8 @@ static void work_free(void *work)
     landmarks_work *w = work;
     if (!w)
         return;
-    void *held[] = {w->own, w->products, w->psi,     w->spans[0].weights, w->spans[1].weights, w->P,
-                    w->rows, w->value,   w->inverse, w->lengths,          w};
+    void *held[] = {w->own, w->products, w->psi,     w->span.weights, w->P,
+                    w->rows, w->value,   w->inverse, w};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
@@ -207,15 +175,12 @@ static void *work_new(const form_sides *on)
     w->own = scratch_alloc(room, sizeof(float));
     w->products = scratch_alloc(room, sizeof(float));
     w->psi = scratch_alloc(room, sizeof(float));
-    w->spans[0].weights = scratch_alloc(SUBSPACE_RANK * STRIDE, sizeof(float));
-    w->spans[1].weights = scratch_alloc(SUBSPACE_RANK * STRIDE, sizeof(float));
+    w->span.weights = scratch_alloc(SUBSPACE_RANK * STRIDE, sizeof(float));
     w->P = scratch_alloc(SUBSPACE_RANK * WIDTH, sizeof(float));
     w->inverse = scratch_alloc(SUBSPACE_RANK * WIDTH, sizeof(float));
     w->rows = scratch_alloc(BITSET_SIZE, sizeof(float *));
     w->value = scratch_alloc(SCREEN_ROWS * SCREEN_COLS, sizeof(float));
-    w->lengths = scratch_alloc(CHUNK * BITSET_SIZE, sizeof(float));
-    if (w->own && w->products && w->psi && w->spans[0].weights && w->spans[1].weights && w->P &&
-        w->inverse && w->rows && w->value && w->lengths)
+    if (w->own && w->products && w->psi && w->span.weights && w->P && w->inverse && w->rows && w->value)
         return w;
     work_free(w);
     return NULL;
@@ -240,12 +205,13 @@ static void begin(const form_sides *on, const block *b, void *work)
     w->ready = 0;
 }
 
-/* What the first `rank` landmarks of their own cell say of the queries. */
-static void set_span(landmarks_work *w, const subspaces *space, const block *b, int rank, span *out)
+/* What the coarse landmarks of their own cell say of the queries. */
+static void set_span(landmarks_work *w, const subspaces *space, const block *b)
 {
+    span *out = &w->span;
     const int *ids = space->ids + space->landmark[b->cell];
-    int all = space->rank[b->cell], stride = subspace_width(space, b->cell);
-    out->rank = rank;
+    int rank = out->rank = subspace_coarse(space, b->cell), all = space->rank[b->cell],
+        stride = subspace_width(space, b->cell);
     for (int q = 0; q < b->count; q++)
         w->rows[q] = w->own + (size_t)q * stride;
     simd->multiply32(b->count, w->rows, rank, w->inverse, stride,
@@ -267,15 +233,6 @@ static void set_span(landmarks_work *w, const subspaces *space, const block *b, 
         out->noisy[q] = noisy * 1.0001f;
         out->tail[q] = sqrtf(rest) * 1.0001f;
     }
-}
-
-static float largest_tail(const block *b, const span *own)
-{
-    int members[BITSET_SIZE], count = bitset_members(&b->active, members);
-    float largest = 0.0f;
-    for (int i = 0; i < count; i++)
-        largest = fmaxf(largest, own->tail[members[i]]);
-    return largest;
 }
 
 /* ---- balls of queries -------------------------------------------------------------------------- */
@@ -410,11 +367,7 @@ static void prepare(landmarks_work *w, const form_sides *on, const block *b)
     for (int i = 0; i < rank; i++)
         for (int j = 0; j < width; j++)
             w->inverse[i * width + j] = j < rank ? inverse[j * width + i] : 0.0f;
-    int coarse = space->coarse[cell], few = coarse < BALLS ? coarse : BALLS;
-    set_span(w, space, b, few, &w->spans[0]);
-    if (few < coarse && largest_tail(b, &w->spans[0]) > SUBSPACE_COARSE)
-        set_span(w, space, b, coarse, &w->spans[0]);
-    set_span(w, space, b, rank, &w->spans[1]);
+    set_span(w, space, b);
     set_balls(w, on->from, b);
     draw_balls(w, on, b);
     w->panel = -1;
@@ -424,11 +377,11 @@ static void prepare(landmarks_work *w, const form_sides *on, const block *b)
 /* For each cell of a panel of axes, which balls reach it. */
 static void ask_axes(landmarks_work *w, const form_sides *on, int panel, query_counters *counters)
 {
-    const cones *cone = &((const landmarks *)on->points->kept)->cone;
+    const subspaces *space = space_of(on->points);
     const metric_points *points = on->points->points;
     int cols = simd->cols, some = 0, asked = 0;
     size_t first = (size_t)panel * cols;
-    const float *cosine = cone->cosine + first, *sine = cone->sine + first;
+    const float *cosine = space->axis_cosine + first, *sine = space->axis_sine + first;
     float near[BALLS] = {0.0f};
     uint32_t all = (UINT32_C(1) << w->balls) - 1;
     w->panel = panel;
@@ -442,13 +395,13 @@ static void ask_axes(landmarks_work *w, const form_sides *on, int panel, query_c
     for (int c = 0; c < w->balls; c++)
         asked = w->ball[c].landmark + 1;
     simd->correlations(&rad, points->d, points->m, asked, w->landmark_x, w->landmark_v,
-                       w->landmark_scale, cone->x + first * points->d, cone->v + first * points->m,
-                       cone->scale + first, w->axis_rho, cols);
+                       w->landmark_scale, space->axis_x + first * points->d, space->axis_v + first * points->m,
+                       space->axis_scale + first, w->axis_rho, cols);
     counters->correlations += asked * cols;
     for (int j = 0; j < cols; j++) {
         for (int c = 0; c < w->balls; c++)
             near[c] = fabsf(w->axis_rho[w->ball[c].landmark * cols + j]) +
-                      1.001f * w->ball[c].noise * cone->noise[first + j];
+                      1.001f * w->ball[c].noise * space->axis_noise[first + j];
         w->reach[j] = balls_reaching(w, near, cosine[j], sine[j]);
     }
 }
@@ -465,10 +418,10 @@ static uint32_t skim(const form_sides *on, const block *b, int cell, query_count
 /* ---- cell to cell ------------------------------------------------------------------------------ */
 
 /* For each query of the block the smallest |psi| in the first `to` landmarks of a cell at which it is not done
- * with it; and the smallest |P b|, from some landmarks of its own. */
-static void set_limits(landmarks_work *w, const subspaces *space, const block *b, int cell, int to,
-                       const span *own)
+ * with it; and the smallest |P b|, which counts when the span is that of the block. */
+static void set_limits(landmarks_work *w, const subspaces *space, const block *b, int cell, int to)
 {
+    const span *own = &w->span;
     float length = space->cell_length[cell], tail = subspace_stage_tail(space, cell, to) / length,
           rounding = space->cell_rounding[cell], most = space->cell_most[cell];
     simd_skip_cell skip = {
@@ -485,74 +438,21 @@ static void set_limits(landmarks_work *w, const subspaces *space, const block *b
     simd->skip_limits(b->count, &queries, &skip, w->must, w->least);
 }
 
-/* How many landmarks of a cell those of another are asked for, padded. */
-static int asked(const subspaces *space, int cell, int fine)
+/* Clears the queries that are done with a cell by |P b|, from the landmarks of their own cell and of this one. */
+static void ask_landmarks(landmarks_work *w, const subspaces *space, const block *b, int cell, bitset *alive,
+                          query_counters *counters)
 {
-    int rank = fine ? space->rank[cell] : space->coarse[cell];
-    return (rank + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
-}
-
-/* The balls that reach a cell, by the landmarks of the queries' cell in the span of its first `to`. */
-static uint32_t balls_reaching_span(const landmarks_work *w, const subspaces *space, int cell, int to)
-{
-    int width = subspace_width(space, cell);
-    float near[BALLS], length, sine = fminf(subspace_stage_tail(space, cell, to), 1.0f);
-    for (int c = 0; c < w->balls; c++) {
-        simd->squared_lengths(1, width, to, w->P + (size_t)w->ball[c].landmark * width, &length);
-        near[c] = sqrtf(length * 1.0001f) + subspace_psi_error(space, cell, w->ball[c].noise);
-    }
-    return balls_reaching(w, near, sqrtf(1.0f - sine * sine), sine);
-}
-
-/* Asks the landmarks of the queries' cell and of another for |P b|^2 of the queries alive, and clears those that are
- * done with the cell, by balls first. Returns how many are left. */
-static int ask_landmarks(landmarks_work *w, const subspaces *space, const block *b, leaf *item, int at,
-                         int fine, query_counters *counters)
-{
-    const span *own = &w->spans[fine];
-    float *lengths = w->lengths + (size_t)at * BITSET_SIZE;
-    int cell = item->cell, width = subspace_width(space, cell), members[BITSET_SIZE];
-    int rank = fine ? space->rank[cell] : space->coarse[cell], to = asked(space, cell, fine);
-    int count = bitset_count(&item->alive);
+    const span *own = &w->span;
+    int to = (subspace_coarse(space, cell) + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH,
+        count = bitset_count(alive);
     subspaces_project(space, cell, 0, to, own->rank, w->landmark_x, w->landmark_v, w->landmark_scale,
                       w->rows, w->products, w->P);
-    counters->correlations += (double)rank * own->rank;
-    bitset reached = members_of(w, balls_reaching_span(w, space, cell, to));
-    bitset_keep(&item->alive, &reached);
-    if (bitset_any(&item->alive)) {
-        set_limits(w, space, b, cell, to, own);
-        simd->product_lengths(b->count, own->rank, own->weights, STRIDE, w->P, width, to, w->least,
-                              item->alive.word, lengths);
-    }
-    int left = bitset_members(&item->alive, members);
-    w->fine[at] = (char)fine;
-    w->most[at] = 0.0f;
-    for (int i = 0; i < left; i++)
-        w->most[at] = fmaxf(w->most[at], lengths[members[i]]);
+    set_limits(w, space, b, cell, to);
+    simd->drop_short(b->count, own->rank, own->weights, STRIDE, w->P, subspace_width(space, cell), to,
+                          w->least, alive->word);
+    counters->correlations += (double)subspace_coarse(space, cell) * own->rank;
     counters->bounds += count;
-    counters->pruned += count - left;
-    return left;
-}
-
-static void prune(const form_sides *on, const block *b, leaf *leaves, int count, query_counters *counters,
-                  void *work)
-{
-    landmarks_work *w = work;
-    const subspaces *space = space_of(on->points);
-    prepare(w, on, b);
-    draw_balls(w, on, b); /* smaller, as thresholds have risen */
-    int coarse = w->spans[0].rank, rank = w->spans[1].rank;
-    for (int at = 0; at < count; at++) {
-        bitset reached = members_of(w, leaves[at].parts);
-        bitset_keep(&leaves[at].alive, &reached);
-        int active = bitset_count(&leaves[at].alive);
-        w->most[at] = -1.0f;
-        if (active <= coarse) /* few queries: they are near */
-            continue;
-        active = ask_landmarks(w, space, b, &leaves[at], at, 0, counters);
-        if (active > FINE_PAYS * rank && coarse < rank)
-            ask_landmarks(w, space, b, &leaves[at], at, 1, counters);
-    }
+    counters->pruned += count - bitset_count(alive);
 }
 
 /* ---- query to points --------------------------------------------------------------------------- */
@@ -622,11 +522,10 @@ static int project(landmarks_work *w, const subspaces *space, const block *b, in
     int width = subspace_width(space, cell), left = 0;
     int last = to < space->rank[cell] ? to : space->rank[cell];
     float found[BITSET_SIZE];
-    static const span none; /* limits of psi do not ask for it */
     subspaces_project(space, cell, from, to, count, w->row_x, w->row_v, w->row_scale, w->rows,
                       w->products, w->psi);
     simd->squared_lengths(count, width, to - from, w->psi + from, found);
-    set_limits(w, space, b, cell, to, w->ready ? &w->spans[1] : &none);
+    set_limits(w, space, b, cell, to);
     counters->correlations += (double)(last - from) * count;
     counters->bounds += count;
     for (int i = 0; i < count; i++) {
@@ -650,42 +549,29 @@ static int project(landmarks_work *w, const subspaces *space, const block *b, in
     return left;
 }
 
-/* The queries whose turn it is: where landmarks were asked, those that |P b| leaves now, the longest in the first turn.
- * Returns how many. */
-static int take_turn(landmarks_work *w, const form_sides *on, const block *b, const leaf *item, int at,
-                     int turn, int *members, query_counters *counters)
+/* The queries of a cell of the frontier that balls and landmarks leave; others are taken as they come. */
+static int take(landmarks_work *w, const form_sides *on, const block *b, const leaf *item, int *members,
+                query_counters *counters)
 {
-    int some[BITSET_SIZE], count = bitset_members(&item->alive, some), left = 0,
-        known = at >= 0 && w->most[at] >= 0.0f;
     const metric_points *from = on->from->points;
-    const float *lengths = w->lengths + (size_t)(known ? at : 0) * BITSET_SIZE;
-    float low = turn ? 0.0f : NEAR_LENGTH, high = turn ? NEAR_LENGTH : INFINITY;
-    if (known ? w->most[at] < low : turn)
-        return 0;
-    if (known)
-        set_limits(w, space_of(on->points), b, item->cell,
-                   asked(space_of(on->points), item->cell, w->fine[at]), &w->spans[(int)w->fine[at]]);
-    for (int i = 0; i < count; i++) {
-        int q = some[i];
-        if (known) {
-            if (!(lengths[q] >= low && lengths[q] < high))
-                continue;
-            counters->bounds++;
-            if (lengths[q] * 1.0001f < w->least[q] * w->least[q]) {
-                counters->pruned++;
-                continue;
-            }
-        }
-        w->row_x[left] = from->x + (size_t)b->row[q] * from->d;
-        w->row_v[left] = from->v + (size_t)b->row[q] * from->m;
-        w->row_scale[left] = from->scale[b->row[q]];
-        members[left++] = q;
+    bitset alive = item->alive;
+    if (item->parts) {
+        bitset reached = members_of(w, item->parts);
+        bitset_keep(&alive, &reached);
+        if (bitset_count(&alive) > w->span.rank) /* few queries: they are near */
+            ask_landmarks(w, space_of(on->points), b, item->cell, &alive, counters);
     }
-    return left;
+    int count = bitset_members(&alive, members);
+    for (int i = 0; i < count; i++) {
+        int row = b->row[members[i]];
+        w->row_x[i] = from->x + (size_t)row * from->d;
+        w->row_v[i] = from->v + (size_t)row * from->m;
+        w->row_scale[i] = from->scale[row];
+    }
+    return count;
 }
 
-static void screen(const form_sides *on, const block *b, const leaf *item, int at, int turn,
-                   form_sink *sink, void *work)
+static void screen(const form_sides *on, const block *b, const leaf *item, form_sink *sink, void *work)
 {
     landmarks_work *w = work;
     const subspaces *space = space_of(on->points);
@@ -695,7 +581,7 @@ static void screen(const form_sides *on, const block *b, const leaf *item, int a
         screen_own(w, on, b, sink);
         return;
     }
-    int count = take_turn(w, on, b, item, at, turn, members, sink->counters);
+    int count = take(w, on, b, item, members, sink->counters);
     for (int first = 0, to; first < width && count; first = to) {
         to = subspace_stage(space, cell, first);
         count = project(w, space, b, cell, first, to, count, members, found, sink->counters);
@@ -713,14 +599,9 @@ static void screen(const form_sides *on, const block *b, const leaf *item, int a
 const screening_form form_landmarks = {
     .name = "landmarks",
     .note = "auto: cells skipped and screened by subspaces of landmarks",
-    .chunk = CHUNK,
-    .turns = 2,
-    .refine = 2.0f, /* asking landmarks takes less than the bounds of all panels */
-    .room = 512,
     .settle = 2,
     .give_up = 32,
-    .one_by_one = 1,
-    .kept_bytes = sizeof(landmarks),
+    .kept_bytes = sizeof(subspaces),
     .compact = 1,
     .divide = divide,
     .build = build,
@@ -730,6 +611,5 @@ const screening_form form_landmarks = {
     .work_free = work_free,
     .begin = begin,
     .skim = skim,
-    .prune = prune,
     .screen = screen,
 };

@@ -81,19 +81,26 @@ static law_sink sink_of(const form_sides *on, const block *b, form_sink *to)
     return (law_sink){{keep, keep_one, to->counters}, to, on, b};
 }
 
-/* Pairs without an interval. */
+/* Pairs without an interval; a query that has none with a cell is done with it. */
 static void check_silent(const form_sides *on, const block *b, int cell, const bitset *alive)
 {
     const cells *order = &on->points->order;
     int members[BITSET_SIZE], count = bitset_members(alive, members);
-    for (int i = 0; i < count; i++)
-        for (int at = order->first[cell]; at < order->first[cell + 1]; at++) {
-            int q = members[i], id = order->perm[at];
-            if (b->tau[q] == INFINITY || emitted[q * candidates + id] || !admissible(on, b, q, id))
+    for (int i = 0; i < count; i++) {
+        int q = members[i], some = 0, silent = 0, wrong = 0;
+        for (int at = order->first[cell]; at < order->first[cell + 1] && b->tau[q] != INFINITY; at++) {
+            int id = order->perm[at], seen = emitted[q * candidates + id];
+            some |= seen;
+            if (seen || !admissible(on, b, q, id))
                 continue;
-            counts->silent++;
-            counts->wrong_silent += correlation(on, b, q, id) >= b->tau[q];
+            silent++;
+            wrong += correlation(on, b, q, id) >= b->tau[q];
         }
+        counts->silent += some ? silent : 0;
+        counts->cleared += !some && silent;
+        counts->wrong_silent += some ? wrong : 0;
+        counts->wrong_cleared += !some && wrong;
+    }
 }
 
 static void begin(const form_sides *on, const block *b, void *work)
@@ -111,24 +118,11 @@ static uint32_t skim(const form_sides *on, const block *b, int cell, query_count
     return parts;
 }
 
-static void prune(const form_sides *on, const block *b, leaf *leaves, int count, query_counters *c,
-                  void *work)
-{
-    bitset before[BITSET_SIZE]; /* no form prunes more cells at once */
-    for (int i = 0; i < count; i++)
-        before[i] = leaves[i].alive;
-    inner->prune(on, b, leaves, count, c, work);
-    for (int i = 0; i < count; i++)
-        check_cleared(on, b, leaves[i].cell, &before[i], &leaves[i].alive);
-}
-
-static void screen(const form_sides *on, const block *b, const leaf *item, int at, int turn,
-                   form_sink *sink, void *work)
+static void screen(const form_sides *on, const block *b, const leaf *item, form_sink *sink, void *work)
 {
     law_sink to = sink_of(on, b, sink);
-    inner->screen(on, b, item, at, turn, &to.sink, work);
-    if (at < 0 || turn == inner->turns - 1)
-        check_silent(on, b, item->cell, &item->alive);
+    inner->screen(on, b, item, &to.sink, work);
+    check_silent(on, b, item->cell, &item->alive);
 }
 
 /* Blocks that meet are many: only the intervals are checked. */
@@ -150,7 +144,6 @@ const screening_form *laws_of(const screening_form *form, size_t points, laws_co
     checked = *form;
     checked.begin = begin;
     checked.skim = form->skim ? skim : NULL;
-    checked.prune = form->prune ? prune : NULL;
     checked.screen = screen;
     checked.screen_both = form->screen_both ? screen_both : NULL;
     return &checked;

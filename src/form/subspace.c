@@ -1,6 +1,5 @@
 #include "form/subspace.h"
 
-#include "base/kbest.h"
 #include "base/pace.h"
 #include "base/scratch.h"
 #include "base/threads.h"
@@ -12,7 +11,8 @@ void subspaces_free(subspaces *s)
     void *held[] = {s->rank,  s->landmark,   s->inverse_at, s->psi_at,        s->ids,
                     s->x,     s->v,          s->scale,      s->inverse,       s->psi,
                     s->tail,  s->length,     s->stage_tail, s->cell_noise,    s->cell_rounding,
-                    s->cell_most, s->cell_length, s->coarse};
+                    s->cell_most, s->cell_length, s->axis_x,     s->axis_v,      s->axis_scale,
+                    s->axis_cosine, s->axis_sine,  s->axis_noise};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
     memset(s, 0, sizeof(*s));
@@ -186,11 +186,57 @@ static float tail_of(const subspaces *s, int c, double spread, double left, doub
     return (float)(sqrt(fmax(left, 0.0) + noise * noise + 2.0 * error) * (1.0 + ldexp(1.0, -20)));
 }
 
-/* What is kept of a cell until all are known: rank, pivots, M^-1 and psi. */
+/* What is kept of a cell until all are known: pivots, M^-1, psi and which pivot is the axis. */
 typedef struct {
-    int *pivot;
+    int *pivot, axis; /* -1 for none */
     float *inverse, *psi;
 } found;
+
+/* The axis of a cell: of its landmarks the one whose smallest |rho| with a point is largest, which that |rho| tells of
+ * the opening. */
+static int set_axis(subspaces *s, int c, int rank, const builder *b)
+{
+    const int *ids = b->ids;
+    double most = 0.0;
+    int axis = -1;
+    for (int r = 0; r < rank; r++) {
+        int pivot = b->pivot[r];
+        const double *rho = b->rows + (size_t)b->row_of[pivot] * CELLS_MOST;
+        double least = 1.0, noise = s->noise[ids[pivot]];
+        for (int i = 0; i < b->number; i++)
+            if (i != pivot && b->scale[i] > 0.0)
+                least = fmin(least, fabs(rho[i]) - noise * s->noise[ids[i]]);
+        axis = axis < 0 || least > most ? r : axis;
+        most = fmax(least, most);
+    }
+    s->axis_scale[c] = axis < 0 ? 0.0 : b->scale[b->pivot[axis]];
+    s->axis_noise[c] = axis < 0 ? 0.0f : s->noise[ids[b->pivot[axis]]];
+    s->axis_cosine[c] = (float)(most * (1.0 - 1e-6));
+    s->axis_sine[c] = (float)(sqrt(1.0 - most * most) * (1.0 + 1e-6));
+    return axis;
+}
+
+/* The places of the axes, when all are known. */
+static int gather_axes(subspaces *s, const found *parts)
+{
+    size_t axes = subspace_axes(s->order);
+    int *ids = scratch_alloc(axes + 1, sizeof(int));
+    if (!ids)
+        return 0;
+    for (size_t c = 0; c < axes; c++) {
+        int there = c < (size_t)s->order->count;
+        ids[c] = there && parts[c].axis >= 0 ? s->ids[s->landmark[c] + parts[c].axis] : 0;
+        if (there)
+            continue;
+        s->axis_scale[c] = 0.0;
+        s->axis_noise[c] = s->axis_cosine[c] = 0.0f;
+        s->axis_sine[c] = 1.0f;
+    }
+    simd->pack_rows(s->points->d, simd->cols, axes, s->points->x, ids, s->axis_x);
+    simd->pack_rows(s->points->m, simd->cols, axes, s->points->v, ids, s->axis_v);
+    scratch_free(ids);
+    return 1;
+}
 
 static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found *out)
 {
@@ -219,6 +265,7 @@ static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found 
     out->psi = scratch_alloc((size_t)panels * rank * SCREEN_COLS + 1, sizeof(float));
     if (!out->pivot || !out->inverse || !out->psi)
         return 0;
+    out->axis = set_axis(s, c, rank, b);
     memcpy(out->pivot, b->pivot, rank * sizeof(int));
     for (int i = 0; i < rank; i++)
         for (int j = 0; j < width; j++)
@@ -238,14 +285,9 @@ static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found 
         cell_tail = fmaxf(cell_tail, tail);
         s->cell_length[c] = fmaxf(s->cell_length[c], length);
     }
-    s->coarse[c] = rank;
-    for (int i = SUBSPACE_STAGES; i-- > 0;) {
-        int whole = (i + 1) * SIMD_WIDTH >= rank;
-        float tail = whole ? cell_tail : tail_of(s, c, spread, b->stage_left[i], most);
-        s->stage_tail[c * SUBSPACE_STAGES + i] = tail;
-        if (!whole && tail <= SUBSPACE_COARSE)
-            s->coarse[c] = (i + 1) * SIMD_WIDTH;
-    }
+    for (int i = 0; i < SUBSPACE_STAGES; i++)
+        s->stage_tail[c * SUBSPACE_STAGES + i] =
+            (i + 1) * SIMD_WIDTH >= rank ? cell_tail : tail_of(s, c, spread, b->stage_left[i], most);
     return 1;
 }
 
@@ -313,11 +355,18 @@ status subspaces_build(const kernel *kern, const metric_points *points, const ce
     s->cell_rounding = scratch_alloc(count, sizeof(float));
     s->cell_most = scratch_alloc(count, sizeof(float));
     s->cell_length = scratch_alloc(count, sizeof(float));
-    s->coarse = scratch_alloc(count, sizeof(int));
+    size_t axes = subspace_axes(order);
+    s->axis_x = scratch_alloc(axes * points->d + 1, sizeof(double));
+    s->axis_v = scratch_alloc(axes * points->m + 1, sizeof(double));
+    s->axis_scale = scratch_alloc(axes + 1, sizeof(double));
+    s->axis_cosine = scratch_alloc(axes + 1, sizeof(float));
+    s->axis_sine = scratch_alloc(axes + 1, sizeof(float));
+    s->axis_noise = scratch_alloc(axes + 1, sizeof(float));
     found *parts = scratch_zeros(count, sizeof(*parts));
     builder *scratch = scratch_zeros(threads, sizeof(*scratch));
     ok = s->rank && s->landmark && s->inverse_at && s->psi_at && s->tail && s->length && s->stage_tail &&
-         s->cell_noise && s->cell_rounding && s->cell_most && s->cell_length && s->coarse && parts && scratch;
+         s->cell_noise && s->cell_rounding && s->cell_most && s->cell_length && s->axis_x && s->axis_v &&
+         s->axis_scale && s->axis_cosine && s->axis_sine && s->axis_noise && parts && scratch;
     for (int t = 0; t < threads && ok; t++)
         ok = builder_new(points->d, points->m, &scratch[t]);
     pace slice = pace_over(mon, count, threads);
@@ -328,7 +377,7 @@ status subspaces_build(const kernel *kern, const metric_points *points, const ce
             for (int c = (int)slice.first; c < (int)slice.last; c++)
                 ok = build_cell(s, c, &rad, &scratch[threads_id()], &parts[c]) && ok;
         }
-        ok = ok && !slice.stopped && gather_found(s, parts);
+        ok = ok && !slice.stopped && gather_found(s, parts) && gather_axes(s, parts);
     }
     for (int t = 0; t < threads && scratch; t++)
         builder_free(&scratch[t]);
@@ -364,34 +413,6 @@ double subspaces_sample_rank(const kernel *kern, const metric_points *points, co
     builder_free(&b);
     *share = tried ? (double)sum / number : 1.0;
     return !ok ? -1.0 : tried ? (double)sum / tried : SUBSPACE_RANK;
-}
-
-double subspaces_near_rank(const kernel *kern, const metric_points *points, int number,
-                           double *share)
-{
-    builder b;
-    radial rad = kernel_radial(kern);
-    int n = (int)points->n, near[CELLS_MOST], sum = 0;
-    double dist[CELLS_MOST], *all = scratch_alloc(n, sizeof(double));
-    int *ids = scratch_alloc(n, sizeof(int)), ok = builder_new(points->d, points->m, &b);
-    ok = ok && all && ids;
-    number = number < n ? number : n;
-    for (int i = 0; i < n && ok; i++)
-        ids[i] = i;
-    for (int at = 0; at < SAMPLE && ok; at++) {
-        const double *centre = points->x + (size_t)((at + 0.5) / SAMPLE * n) * points->d;
-        kbest best = {number, 0, dist, near, 0};
-        simd->distance_list(points->d, centre, points->x, ids, n, all);
-        for (int i = 0; i < n; i++)
-            kbest_push(&best, all[i], i);
-        set_points(kern, points, near, number, &b);
-        sum += choose(points, &rad, 1e-10, &b);
-    }
-    builder_free(&b);
-    scratch_free(all);
-    scratch_free(ids);
-    *share = (double)sum / SAMPLE / number;
-    return ok ? (double)sum / SAMPLE : -1.0;
 }
 
 void subspaces_project(const subspaces *s, int cell, int from, int to, int count,

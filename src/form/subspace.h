@@ -30,7 +30,7 @@
  *
  * Both bounds hold for the first landmarks of S and of T too, with the larger tails that these leave, and
  * the coordinates and M^-1 of the first landmarks are the first of all. So a query is projected in
- * stages, a few landmarks at a time, and from cell to cell some 16 or 32 coarse landmarks finish
+ * stages, a few landmarks at a time, and from cell to cell only some 16 or 32 coarse landmarks are asked, which finish
  * most of what can be finished.
  *
  * Rounding. Computed correlations are those of a process up to noise_x noise_y (bounds.h; that noise is of
@@ -62,8 +62,6 @@ typedef struct {
     const cells *order;
     const float *noise;                     /* n, by index; borrowed */
     int *rank;                              /* cells */
-    int *coarse;                            /* cells: as many landmarks come first, a multiple of
-                                               SIMD_WIDTH, or all */
     size_t *landmark, *inverse_at, *psi_at; /* cells + 1: where each cell starts in what follows */
     int *ids;                               /* landmarks by index, padded to subspace_width by -1 */
     double *x, *v, *scale; /* column panels of the landmarks, scale 0 for padding */
@@ -77,6 +75,10 @@ typedef struct {
     float *cell_rounding; /* rounding */
     float *cell_most;     /* the largest noise_x */
     float *cell_length;   /* the largest |u| */
+    /* the axes of the cells, in column panels, the last one padded: scale 0 for none; cosine and sine of the opening,
+     * downwards and upwards, 0 and 1 without an axis */
+    double *axis_x, *axis_v, *axis_scale;
+    float *axis_cosine, *axis_sine, *axis_noise;
 } subspaces;
 
 status subspaces_build(const kernel *kern, const metric_points *points, const cells *order,
@@ -88,14 +90,12 @@ void subspaces_free(subspaces *s);
 double subspaces_sample_rank(const kernel *kern, const metric_points *points, const cells *order,
                              int parts, double *share);
 
-/* The same for the `number` (<= CELLS_MOST) points nearest to each of a few, before there are any cells. Cells of so
- * many, which are not balls, will hardly have less. Negative without memory. */
-double subspaces_near_rank(const kernel *kern, const metric_points *points, int number,
-                           double *share);
-
-/* Whether cells may have small subspaces, by the points nearest to a few: little work. If it says no, landmarks would
- * most likely serve no cells. */
-status landmarks_outlook(const metric_source *source, const metric_points *points, int *hopeful);
+/* How many cells the panels of axes hold, padding included. */
+static inline size_t subspace_axes(const cells *order)
+{
+    size_t cols = simd->cols;
+    return (order->count + cols - 1) / cols * cols;
+}
 
 /* Length of a row of psi: the rank, padded. */
 static inline int subspace_width(const subspaces *s, int cell)
@@ -124,6 +124,15 @@ static inline int subspace_stage(const subspaces *s, int cell, int from)
     while (subspace_stage_tail(s, cell, to) > SUBSPACE_STAGE && to < subspace_width(s, cell))
         to += SIMD_WIDTH;
     return to;
+}
+
+/* As many landmarks come first from cell to cell: those that leave no tail above SUBSPACE_COARSE, or all. */
+static inline int subspace_coarse(const subspaces *s, int cell)
+{
+    int to = SIMD_WIDTH;
+    while (subspace_stage_tail(s, cell, to) > SUBSPACE_COARSE && to < s->rank[cell])
+        to += SIMD_WIDTH;
+    return to < s->rank[cell] ? to : s->rank[cell];
 }
 
 /* Errors of a query with a cell: of the length of its psi, and of an inner product. */

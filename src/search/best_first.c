@@ -1,9 +1,9 @@
 /* Best-first search: one query at a time, by the parts of the candidates that promise most.
  *
- * A heap holds groups of cells, cells and panels by their bound on |rho|, the largest first, ties by distance. A group
- * is replaced by its cells. A cell that the bounds of its panels leave is screened as a block screens it (level.h), for
- * one query. The search ends when no bound left reaches the threshold. Few queries that are far apart go this way: they
- * share nothing, and hardly a cell is opened that the final threshold does not ask for.
+ * A heap holds groups of cells and cells by their bound on |rho|, the largest first, ties by distance. A group is
+ * replaced by its cells; a cell is screened as a block screens it (level.h), for one query. The search ends when no
+ * bound left reaches the threshold. Few queries that are far apart go this way: they share nothing, and hardly a cell
+ * is opened that the final threshold does not ask for.
  *
  * A finite budget is the largest number of correlations for a query. Then a cell is replaced by its panels, a panel by
  * its points, and points are evaluated in the order of their distance: bounds only say what can be skipped. */
@@ -82,20 +82,6 @@ static double upper_of(const level_scratch *s, const bounds_level *level, int at
                       : INFINITY;
 }
 
-/* The same of each panel of a cell, in SIMD_WIDTH places; returns the largest. */
-static double uppers_of_panels(const level_scratch *s, int cell, double *uppers)
-{
-    const index_search *index = s->task->index;
-    const bounds *b = &index->points->bound;
-    float of_panels[SIMD_WIDTH] = {0.0f}, most = 0.0f;
-    if (b->expands)
-        most = bounds_of_panels(b, &index->on.from->bound.panels, s->block->column[0] / SCREEN_COLS,
-                                cell, of_panels);
-    for (int j = 0; j < SIMD_WIDTH && uppers; j++)
-        uppers[j] = as_correlation(s, of_panels[j]);
-    return as_correlation(s, most);
-}
-
 /* Squared distance of a query from the nearest point of a box. */
 static double gap(const query_task *task, size_t row, const bounds_level *level, int at)
 {
@@ -106,20 +92,6 @@ static double gap(const query_task *task, size_t row, const bounds_level *level,
     for (int u = 0; u < from->d; u++) {
         double outside = fmax(0.0, fmax(low[u] - x[u], x[u] - high[u]));
         s2 += outside * outside;
-    }
-    return s2;
-}
-
-/* And from its middle. */
-static double away(const query_task *task, size_t row, const bounds_level *level, int at)
-{
-    const metric_points *from = task->from;
-    const double *x = from->x + row * from->d, *low = level->low + (size_t)at * from->d,
-                 *high = level->high + (size_t)at * from->d;
-    double s2 = 0.0;
-    for (int u = 0; u < from->d; u++) {
-        double gap = x[u] - 0.5 * (low[u] + high[u]);
-        s2 += gap * gap;
     }
     return s2;
 }
@@ -153,63 +125,22 @@ static void open_group(level_scratch *s, promise_heap *heap, int group, int own)
         last = first + BOUNDS_GROUP < level->count ? first + BOUNDS_GROUP : level->count;
     for (int c = first; c < last; c++)
         if (c != own && admissible(&index->points->order, c, s->block->limit[0]))
-            offer(s, heap, c, upper_of(s, level, c) * 1.0001,
-                  (isfinite(s->task->budget) ? gap : away)(s->task, s->block->row[0], level, c));
+            offer(s, heap, c, upper_of(s, level, c) * 1.0001, gap(s->task, s->block->row[0], level, c));
 }
 
-/* Screens a cell if the bounds of its panels leave it. */
-static void open_cell(level_scratch *s, int cell, double upper)
-{
-    float tau = s->block->tau[0];
-    if (upper < FORM_NEARLY * tau && tau > 0.0f) {
-        int reached = uppers_of_panels(s, cell, NULL) >= tau;
-        s->counters.bounds++;
-        s->counters.pruned += !reached;
-        if (!reached)
-            return;
-    }
-    level_screen(s, cell, &s->block->active);
-}
-
-static void search(level_scratch *s, promise_heap *heap)
-{
-    const index_search *index = s->task->index;
-    const bounds_level *groups = &index->points->bound.groups;
-    int cells = index->points->order.count, self = 0, own = -1;
-    index->form->begin(&index->on, s->block, s->work);
-    if (index->on.from == index->on.points) {
-        own = s->block->cell;
-        level_screen(s, own, &s->block->active);
-    }
-    level_raise_thresholds(s, 1, &self);
-    for (int g = 0; g < groups->count; g++)
-        offer(s, heap, cells + g, upper_of(s, groups, g),
-              away(s->task, s->block->row[0], groups, g));
-    while (heap->size && heap->waiting[0].upper >= s->block->tau[0]) {
-        promise top = promise_pop(heap);
-        s->counters.nodes++;
-        if (top.part >= cells)
-            open_group(s, heap, top.part - cells, own);
-        else
-            open_cell(s, top.part, top.upper);
-        level_raise_thresholds(s, 1, &self);
-    }
-    s->counters.pruned += heap->size;
-}
-
-/* ---- within a budget -------------------------------------------------------------------------- */
-
-/* The panels of a cell wait. */
+/* Within a budget, the panels of a cell wait. */
 static void open_panels(level_scratch *s, promise_heap *heap, int cell, int panels_from)
 {
     const index_search *index = s->task->index;
     const cells *order = &index->points->order;
-    double uppers[SIMD_WIDTH];
-    uppers_of_panels(s, cell, uppers);
+    const bounds *b = &index->points->bound;
+    float upper[SIMD_WIDTH] = {0.0f};
+    if (b->expands)
+        bounds_of_panels(b, &index->on.from->bound.panels, s->block->column[0] / SCREEN_COLS, cell, upper);
     for (int p = order->panel[cell], j = 0; p < order->panel[cell + 1]; p++, j++)
         if (order->least[p] < s->block->limit[0])
-            offer(s, heap, panels_from + p, uppers[j],
-                  gap(s->task, s->block->row[0], &index->points->bound.panels, p));
+            offer(s, heap, panels_from + p, as_correlation(s, upper[j]),
+                  gap(s->task, s->block->row[0], &b->panels, p));
 }
 
 /* The points of a panel wait, or are taken where there is no room. */
@@ -232,18 +163,48 @@ static void open_points(level_scratch *s, promise_heap *heap, int panel, int poi
             level_take(s, 0, ids[j]);
 }
 
+/* ---- one query -------------------------------------------------------------------------------- */
+
+static void offer_groups(level_scratch *s, promise_heap *heap)
+{
+    const point_set *points = s->task->index->points;
+    const bounds_level *groups = &points->bound.groups;
+    for (int g = 0; g < groups->count; g++)
+        offer(s, heap, points->order.count + g, upper_of(s, groups, g),
+              gap(s->task, s->block->row[0], groups, g));
+}
+
+static void search(level_scratch *s, promise_heap *heap)
+{
+    const index_search *index = s->task->index;
+    const bitset *self = &s->block->active;
+    int cells = index->points->order.count, query = 0,
+        own = index->on.from == index->on.points ? s->block->cell : -1;
+    index->form->begin(&index->on, s->block, s->work);
+    if (own >= 0)
+        level_screen(s, own, self);
+    level_raise_thresholds(s, 1, &query);
+    offer_groups(s, heap);
+    while (heap->size && heap->waiting[0].upper >= s->block->tau[0]) {
+        promise top = promise_pop(heap);
+        s->counters.nodes++;
+        if (top.part >= cells)
+            open_group(s, heap, top.part - cells, own);
+        else
+            level_screen(s, top.part, self);
+        level_raise_thresholds(s, 1, &query);
+    }
+    s->counters.pruned += heap->size;
+}
+
 /* Evaluates the nearest points that bounds leave until the budget is spent. */
 static void search_limited(level_scratch *s, promise_heap *heap)
 {
-    const index_search *index = s->task->index;
-    const cells *order = &index->points->order;
-    const bounds_level *groups = &index->points->bound.groups;
-    const block *block = s->block;
-    const struct block_candidates *lists = block->candidates;
-    int panels_from = order->count + groups->count, points_from = panels_from + order->panels;
-    for (int g = 0; g < groups->count; g++)
-        offer(s, heap, order->count + g, upper_of(s, groups, g),
-              gap(s->task, block->row[0], groups, g));
+    const cells *order = &s->task->index->points->order;
+    const struct block_candidates *lists = s->block->candidates;
+    int panels_from = order->count + s->task->index->points->bound.groups.count,
+        points_from = panels_from + order->panels;
+    offer_groups(s, heap);
     while (heap->size && lists->spent[0] + lists->kept[0].count < s->task->budget) {
         promise top = promise_pop(heap);
         s->counters.nodes += top.part < points_from;
@@ -349,7 +310,7 @@ static int nearest_cell(const query_task *task, size_t q)
     int nearest = 0;
     double least = INFINITY;
     for (int c = 0; c < level->count; c++) {
-        double here = away(task, query_row(task, q), level, c);
+        double here = gap(task, query_row(task, q), level, c);
         nearest = here < least ? c : nearest;
         least = here < least ? here : least;
     }
@@ -359,7 +320,7 @@ static int nearest_cell(const query_task *task, size_t q)
 int query_best_serves(const query_task *task)
 {
     int cell[FEW_QUERIES], distinct = 0;
-    if (!task->index->form->one_by_one || task->count > FEW_QUERIES)
+    if (task->count > FEW_QUERIES)
         return 0;
     for (size_t q = 0; q < task->count; q++) {
         int found = nearest_cell(task, q), seen = 0;

@@ -10,16 +10,16 @@
 
 /* ---- candidates of one query ---------------------------------------------------------------- */
 
-/* Evaluates candidates first .. count - 1 exactly, into the k-best. */
-static void resolve(level_scratch *s, block *b, int q, int first)
+/* Evaluates the candidates exactly, as far as the budget goes, into the k-best. */
+static void resolve(level_scratch *s, block *b, int q)
 {
     const query_task *task = s->task;
     candidates *kept = &b->candidates->kept[q];
     kbest *best = &b->candidates->best[q];
-    int *id = kept->id + first, all = kept->count - first, found = 0;
+    int *id = kept->id, all = kept->count, found = 0;
     double left = task->budget - b->candidates->spent[q];
     all = all < left ? all : (int)left;
-    kept->count = first;
+    kept->count = 0;
     s->counters.correlations += all;
     s->counters.scattered += all;
     b->candidates->spent[q] += all;
@@ -86,28 +86,6 @@ static void settle(level_scratch *s, block *b, int q)
     b->candidates->settled[q] = b->candidates->kept[q].count;
 }
 
-/* Where much is still in play, puts those that make the threshold last and returns where they start:
- * evaluated first, they spare about half of the others. */
-static int make_threshold(level_scratch *s, block *b, int q)
-{
-    candidates *kept = &b->candidates->kept[q];
-    if ((kept->count - 1) / 2 < s->task->k)
-        return kept->count;
-    int below = 0;
-    for (int i = 0; i < kept->count; i++)
-        if (kept->low[i] < b->tau[q]) {
-            int id = kept->id[i];
-            float low = kept->low[i], high = kept->high[i];
-            kept->id[i] = kept->id[below];
-            kept->low[i] = kept->low[below];
-            kept->high[i] = kept->high[below];
-            kept->id[below] = id;
-            kept->low[below] = low;
-            kept->high[below++] = high;
-        }
-    return below;
-}
-
 /* Leaves a query of a block to brute force; 0 without memory, and the search will end in that error. */
 static int defer(level_scratch *s, const block *b, int q)
 {
@@ -125,24 +103,23 @@ static int defer(level_scratch *s, const block *b, int q)
     return 1;
 }
 
-/* Evaluates candidates first .. count - 1 to make room, and raises the threshold; but a query that intervals do not
- * serve is given up, where that costs too much. Returns whether more may be done for it. */
-static int make_room(level_scratch *s, block *b, int q, int first)
+/* Evaluates all candidates to make room, and raises the threshold; but a query that intervals do not serve is given up,
+ * where that costs too much. */
+static void make_room(level_scratch *s, block *b, int q)
 {
     candidates *kept = &b->candidates->kept[q];
     int share = s->task->index->form->give_up;
-    if ((int64_t)share * (b->candidates->spent[q] + kept->count - first) > b->limit[q] && defer(s, b, q)) {
+    if ((int64_t)share * (b->candidates->spent[q] + kept->count) > b->limit[q] && defer(s, b, q)) {
         bitset_remove(&b->active, q);
         b->tau[q] = INFINITY;
         kept->count = b->candidates->settled[q] = b->candidates->best[q].size = 0;
-        return 0;
+        return;
     }
-    resolve(s, b, q, first);
+    resolve(s, b, q);
     settle(s, b, q);
-    return kept->count > b->candidates->capacity / 2;
 }
 
-/* Makes room: by raising the threshold, then by making it exact, then by evaluating everything. */
+/* Makes room: by raising the threshold, then by evaluating everything. */
 static void compact(level_scratch *s, block *b, int q)
 {
     if (b->tau[q] == INFINITY) { /* given up before */
@@ -150,8 +127,8 @@ static void compact(level_scratch *s, block *b, int q)
         return;
     }
     settle(s, b, q);
-    if (b->candidates->kept[q].count > b->candidates->capacity / 2 && make_room(s, b, q, make_threshold(s, b, q)))
-        make_room(s, b, q, 0);
+    if (b->candidates->kept[q].count > b->candidates->capacity / 2)
+        make_room(s, b, q);
 }
 
 /* After something was kept: raises the threshold from time to time, and makes room where it must. */
@@ -223,8 +200,7 @@ static void fetch_ahead(const metric_points *points, const candidates *kept)
     }
 }
 
-/* All that is still in play: first what makes the threshold of a query with many candidates. Query by query, since
- * those that follow each other want much the same candidates. */
+/* All that is still in play. Query by query, since those that follow each other want much the same candidates. */
 void level_finish(level_scratch *s, const int *members, int count)
 {
     block *b = s->block;
@@ -233,12 +209,7 @@ void level_finish(level_scratch *s, const int *members, int count)
         if (i + 1 < count)
             fetch_ahead(s->task->points, &b->candidates->kept[members[i + 1]]);
         settle(s, b, q);
-        int first = make_threshold(s, b, q);
-        if (first < b->candidates->kept[q].count) {
-            resolve(s, b, q, first);
-            settle(s, b, q);
-        }
-        resolve(s, b, q, 0);
+        resolve(s, b, q);
     }
 }
 
@@ -262,7 +233,7 @@ void level_take(level_scratch *s, int q, int id)
 
 void level_resolve(level_scratch *s, int q)
 {
-    resolve(s, s->block, q, 0);
+    resolve(s, s->block, q);
     set_threshold(s->block, q);
 }
 
@@ -271,40 +242,6 @@ static void resolve_panel(level_scratch *s, int q, int panel)
     for (int j = 0; j < SCREEN_COLS; j++)
         level_take(s, q, s->task->index->points->order.ids[(size_t)panel * SCREEN_COLS + j]);
     level_resolve(s, q);
-}
-
-/* The same where panels keep terms: rho is a weight of the points, but for its size. `lows` has the k largest lower
- * bounds, negative. Where a panel does not keep the weights of the input, its bound is all that is known. Returns
- * whether there is room for more. */
-static int keep_special_panel(level_scratch *s, int q, int input, int panel, kbest *lows)
-{
-    block *b = s->block;
-    const point_set *points = s->task->index->points;
-    const bounds *bound = &points->bound;
-    const bounds_terms *terms = &bound->terms;
-    const int *ids = points->order.ids + (size_t)panel * SCREEN_COLS;
-    int place = terms->weight_place[(size_t)panel * bound->m + input],
-        self = s->task->self ? b->row[q] : -1;
-    const float *weights = terms->weights + ((size_t)panel * terms->most + place) * SCREEN_COLS;
-    float upper = s->special_upper[panel], size = (float)(b->gain[q] * bounds_special_size(bound)),
-          error = 1.001f * b->noise[q] * (float)bound->most_noise + 4e-6f * upper;
-    candidates *kept = &b->candidates->kept[q];
-    for (int j = 0; j < SCREEN_COLS; j++) {
-        float value = place < 0 ? 0.0f : size * fabsf(weights[j]),
-              low = place < 0 || value < error ? 0.0f : value - error,
-              high = place < 0 ? upper : value + error;
-        if (high < b->tau[q] || ids[j] < 0 || ids[j] >= b->limit[q] || ids[j] == self)
-            continue;
-        kbest_push(lows, -low, ids[j]);
-        if (kbest_full(lows))
-            b->tau[q] = (float)-lows->dist[0];
-        kept->id[kept->count] = ids[j];
-        kept->low[kept->count] = low;
-        kept->high[kept->count++] = high;
-    }
-    if (kept->count >= b->candidates->capacity)
-        drop_hopeless(b, q);
-    return kept->count < b->candidates->capacity;
 }
 
 /* Leaves a query to brute force if it would take too many panels below `high`: tiles are some times
@@ -353,30 +290,22 @@ void level_search_special(level_scratch *s, int q)
            size = bounds_special_size(&points->bound) * b->gain[q] * up;
     const float *upper = s->special_upper;
     float most = bound_panels(s, input, size, slack);
-    int terms = points->bound.terms.most > 0;
-    kbest lows = {s->task->k, 0, s->low_dist, s->low_id, 0};
     b->tau[q] = -1.0f;
     for (float high = INFINITY, low = 0.5f * most;; high = low, low *= 0.5f) {
         float needed = b->tau[q];
         if (high < needed)
             break;
         low = low < 1e-6f * most ? -1.0f : low;
-        if (needed > 0.0f && !terms &&
-            defer_special(s, q, taken < FIRST_PANELS ? fmaxf(low, needed) : needed, high))
+        if (needed > 0.0f && defer_special(s, q, taken < FIRST_PANELS ? fmaxf(low, needed) : needed, high))
             break;
         float least = low > needed ? low : needed;
         for (int p = 0; p < panels; p++)
             if (upper[p] >= least && upper[p] < high && points->order.least[p] < b->limit[q]) {
                 taken++;
-                if (!terms)
-                    resolve_panel(s, q, p);
-                else if (!keep_special_panel(s, q, input, p, &lows))
-                    resolve(s, b, q, 0);
+                resolve_panel(s, q, p);
             }
         if (low < 0.0f)
             break;
     }
-    drop_hopeless(b, q);
-    resolve(s, b, q, 0);
     b->tau[q] = INFINITY;
 }

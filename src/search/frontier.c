@@ -2,7 +2,8 @@
 
 #include <stdlib.h>
 
-#define FIRST_CHUNK 8
+#define NEARLY 50.0f /* a bound of so many thresholds is not refined */
+
 static int nearer(const void *a, const void *b)
 {
     const leaf *x = a, *y = b;
@@ -61,7 +62,7 @@ static bitset bound_cell(level_scratch *s, int cell, const int *members, int cou
         for (next = i + 1; next < count && block->column[members[next]] / SCREEN_COLS == own;)
             next++;
         float hardest = hardest_of(s, members + i, next - i);
-        if (reaches(upper, hardest) && upper * hardest < s->task->index->form->refine)
+        if (reaches(upper, hardest) && upper * hardest < NEARLY)
             upper = bounds_of_panels(b, &from->panels, own, cell, of_panels);
         for (int j = i; j < next && reaches(upper, hardest); j++)
             if (reaches(upper, hardness(s, members[j])))
@@ -74,7 +75,7 @@ static bitset bound_cell(level_scratch *s, int cell, const int *members, int cou
 /* The same where `upper` is the bound of the whole block. */
 static bitset bound_block(level_scratch *s, int cell, float upper, const int *members, int count)
 {
-    int refine = s->task->index->points->bound.expands && upper < s->task->index->form->refine;
+    int refine = s->task->index->points->bound.expands && !s->task->index->form->terms && upper < NEARLY;
     return refine ? bound_cell(s, cell, members, count) : s->block->active;
 }
 
@@ -151,7 +152,7 @@ void level_screen(level_scratch *s, int cell, const bitset *alive)
     const index_search *index = s->task->index;
     level_sink to = level_sink_of(s, s->block);
     leaf item = {.cell = cell, .alive = *alive};
-    index->form->screen(&index->on, s->block, &item, -1, 0, &to.sink, s->work);
+    index->form->screen(&index->on, s->block, &item, &to.sink, s->work);
 }
 
 int level_seed(level_scratch *s)
@@ -168,31 +169,15 @@ int level_seed(level_scratch *s)
     return seed;
 }
 
-/* Some cells of the frontier, nearest first. */
-static void search_leaves(level_scratch *s, leaf *leaves, int listed, const int *members, int count)
-{
-    const index_search *index = s->task->index;
-    const screening_form *form = index->form;
-    level_sink to = level_sink_of(s, s->block);
-    for (int i = 0; i < listed; i++)
-        leaves[i].alive = bound_block(s, leaves[i].cell, leaves[i].upper, members, count);
-    if (form->prune)
-        form->prune(&index->on, s->block, leaves, listed, &s->counters, s->work);
-    for (int turn = 0; turn < form->turns; turn++) {
-        if (form->turns > 1)
-            level_raise_thresholds(s, count, members);
-        for (int i = 0; i < listed; i++)
-            if (bitset_any(&leaves[i].alive))
-                form->screen(&index->on, s->block, &leaves[i], i, turn, &to.sink, s->work);
-    }
-}
-
 void level_frontier(level_scratch *s, int first, int last)
 {
-    int members[BITSET_SIZE], count = bitset_members(&s->block->active, members), most = s->task->index->form->chunk;
+    const index_search *index = s->task->index;
+    level_sink to = level_sink_of(s, s->block);
+    int members[BITSET_SIZE], count = bitset_members(&s->block->active, members);
     int listed = count ? list_leaves(s, first, last, members, count) : 0;
-    for (int at = 0, chunk = FIRST_CHUNK < most ? FIRST_CHUNK : most; at < listed; at += chunk, chunk = most) {
-        chunk = listed - at < chunk ? listed - at : chunk;
-        search_leaves(s, s->leaves + at, chunk, members, count);
+    for (leaf *item = s->leaves; item < s->leaves + listed; item++) {
+        item->alive = bound_block(s, item->cell, item->upper, members, count);
+        if (bitset_any(&item->alive))
+            index->form->screen(&index->on, s->block, item, &to.sink, s->work);
     }
 }

@@ -91,28 +91,34 @@ typedef struct {
     double jitter, most_noise, cost;
 } header;
 
-/* A walk over the arrays of a set, the same for measuring, writing and opening. */
-typedef struct walk {
-    field_visitor visitor; /* first: forms see this much of it */
-    void (*act)(struct walk *self, const char *name, void *field, size_t bytes);
-    char *memory;
+/* A walk over the arrays of a set, the same for measuring, listing, writing and opening. */
+typedef struct {
+    field_visitor visitor; /* first: forms see this much of it. It has an end for opening */
+    char *memory;          /* NULL for measuring and listing */
     size_t at;
     index_listener tell; /* for listing */
     void *context;
 } walk;
 
-static void visit(walk *self, const char *name, void *field, size_t bytes)
+static void visit(field_visitor *self, const char *name, void *field, size_t bytes)
 {
-    self->act(self, name, field, bytes);
-    self->at = (self->at + bytes + ALIGN - 1) / ALIGN * ALIGN;
+    walk *w = (walk *)self;
+    char *place = w->memory ? w->memory + w->at : NULL; /* of fields that are pointers of other types */
+    if (w->tell) {
+        w->tell(w->context, name, w->at, bytes);
+    } else if (self->end) {
+        self->beyond |= w->at > self->end || bytes > self->end - w->at;
+        memcpy(field, &place, sizeof(place));
+    } else if (place) {
+        const void *from;
+        memcpy(&from, field, sizeof(from));
+        memcpy(place, from, bytes);
+        memset(place + bytes, 0, (ALIGN - bytes % ALIGN) % ALIGN); /* equal indices are equal bytes */
+    }
+    w->at = (w->at + bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-static void visit_of_form(field_visitor *self, const char *name, void *field, size_t bytes)
-{
-    visit((walk *)self, name, field, bytes);
-}
-
-static void walk_level(walk *w, const char *const *names, bounds_level *level, int m, int d,
+static void walk_level(field_visitor *w, const char *const *names, bounds_level *level, int m, int d,
                        int reaches, int weights)
 {
     size_t count = level->count;
@@ -132,7 +138,7 @@ static void walk_level(walk *w, const char *const *names, bounds_level *level, i
             "bound." of ".high"                                                                    \
     }
 
-static void walk_points(walk *w, const header *head, metric_points *points)
+static void walk_points(field_visitor *w, const header *head, metric_points *points)
 {
     size_t n = head->n;
     visit(w, "points.x", &points->x, n * head->d * sizeof(double));
@@ -140,7 +146,7 @@ static void walk_points(walk *w, const header *head, metric_points *points)
     visit(w, "points.scale", &points->scale, n * sizeof(double));
 }
 
-static void walk_set(walk *w, const header *head, metric_points *points, point_set *set)
+static void walk_set(field_visitor *w, const header *head, metric_points *points, point_set *set)
 {
     if (head->form == FORMS)
         return;
@@ -183,8 +189,7 @@ static void walk_set(walk *w, const header *head, metric_points *points, point_s
     }
     b->points = set->points;
     b->order = &set->order;
-    w->visitor.visit = visit_of_form;
-    forms[head->form]->fields(set, &w->visitor);
+    forms[head->form]->fields(set, w);
 }
 
 uint64_t index_print(uint64_t print, size_t count, const double *values)
@@ -230,53 +235,19 @@ static header describe(const index_search *index)
     return head;
 }
 
-static void visit_nothing(walk *self, const char *name, void *field, size_t bytes)
-{
-    (void)name;
-    (void)self;
-    (void)field;
-    (void)bytes;
-}
-
-static void visit_write(walk *self, const char *name, void *field, size_t bytes)
-{
-    (void)name;
-    char *to = self->memory + self->at;
-    const void *from;
-    memcpy(&from, field, sizeof(from)); /* a pointer of another type */
-    memcpy(to, from, bytes);
-    memset(to + bytes, 0, (ALIGN - bytes % ALIGN) % ALIGN); /* equal indices are equal bytes */
-}
-
-static void visit_open(walk *self, const char *name, void *field, size_t bytes)
-{
-    (void)name;
-    void *to = self->memory + self->at;
-    self->visitor.beyond |= self->at > self->visitor.end || bytes > self->visitor.end - self->at;
-    memcpy(field, &to, sizeof(to)); /* a pointer of another type */
-}
-
-static void visit_list(walk *self, const char *name, void *field, size_t bytes)
-{
-    (void)field;
-    self->tell(self->context, name, self->at, bytes);
-}
-
 static size_t start_of_arrays(void) { return (sizeof(header) + ALIGN - 1) / ALIGN * ALIGN; }
 
 static size_t walk_index(walk w, index_search *index)
 {
     header head = describe(index);
     metric_points points = *index->candidates;
+    w.visitor.visit = visit;
     w.at = start_of_arrays();
-    walk_set(&w, &head, &points, index->points);
-    return w.at + 16; /* not a multiple of ALIGN: see who asks for the memory */
+    walk_set(&w.visitor, &head, &points, index->points);
+    return w.at + AFTER;
 }
 
-size_t index_packed_bytes(index_search *index)
-{
-    return walk_index((walk){.act = visit_nothing}, index);
-}
+size_t index_packed_bytes(index_search *index) { return walk_index((walk){0}, index); }
 
 void index_packed_write(index_search *index, uint64_t print, void *memory)
 {
@@ -285,8 +256,8 @@ void index_packed_write(index_search *index, uint64_t print, void *memory)
     head.bytes = index_packed_bytes(index);
     memset(memory, 0, start_of_arrays());
     memcpy(memory, &head, sizeof(head));
-    memset((char *)memory + head.bytes - 16, 0, 16);
-    walk_index((walk){.act = visit_write, .memory = memory}, index);
+    memset((char *)memory + head.bytes - AFTER, 0, AFTER);
+    walk_index((walk){.memory = memory}, index);
     index_seal(memory, head.bytes);
 }
 
@@ -323,7 +294,7 @@ int index_sound(index_pack kept)
 
 void index_packed_list(index_search *index, index_listener tell, void *context)
 {
-    walk_index((walk){.act = visit_list, .tell = tell, .context = context}, index);
+    walk_index((walk){.tell = tell, .context = context}, index);
 }
 
 /* Sizes that cannot be, and whose products might overflow. */
@@ -348,10 +319,7 @@ static int read_header(index_pack kept, const metric_points *points, header *hea
 
 static walk opening(index_pack kept)
 {
-    return (walk){.visitor.end = kept.bytes,
-                  .act = visit_open,
-                  .memory = (char *)kept.memory,
-                  .at = start_of_arrays()};
+    return (walk){{visit, kept.bytes, 0}, (char *)kept.memory, start_of_arrays(), NULL, NULL};
 }
 
 int index_points(index_pack kept, metric_points *points)
@@ -361,7 +329,7 @@ int index_points(index_pack kept, metric_points *points)
         return 0;
     metric_points found = *points;
     walk w = opening(kept);
-    walk_points(&w, &head, &found);
+    walk_points(&w.visitor, &head, &found);
     if (w.visitor.beyond)
         return 0;
     *points = found;
@@ -400,7 +368,7 @@ status index_open(const metric_source *source, const metric_points *points, inde
                           .groups.count = (head.count + BOUNDS_GROUP - 1) / BOUNDS_GROUP};
     metric_points same = *points;
     walk w = opening(kept);
-    walk_set(&w, &head, &same, set);
+    walk_set(&w.visitor, &head, &same, set);
     if (w.visitor.beyond || w.at + AFTER != kept.bytes) {
         index_free(out);
         index_none(points, out);

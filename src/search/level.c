@@ -113,7 +113,7 @@ void level_block_answer(level_scratch *s, query_result *result)
 
 static void scratch_release(level_scratch *s)
 {
-    void *held[] = {s->leaves, s->special_upper, s->lows, s->low_dist, s->low_id, s->dist};
+    void *held[] = {s->leaves, s->special_upper, s->lows, s->dist};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
     if (s->work)
@@ -129,11 +129,9 @@ static int scratch_reserve(const query_task *task, int capacity, level_scratch *
     s->leaves = scratch_alloc((size_t)index->points->order.count + 1, sizeof(leaf));
     s->special_upper = scratch_alloc(index->points->order.panels, sizeof(float));
     s->lows = scratch_alloc(room + k + SIMD_WIDTH, sizeof(float));
-    s->low_dist = scratch_alloc(k, sizeof(double));
-    s->low_id = scratch_alloc(k, sizeof(int));
     s->dist = scratch_alloc(room, sizeof(double));
     s->work = index->form->work_new(&index->on);
-    return s->leaves && s->special_upper && s->lows && s->low_dist && s->low_id && s->dist && s->work;
+    return s->leaves && s->special_upper && s->lows && s->dist && s->work;
 }
 
 /* ---- the schedule ------------------------------------------------------------------------------ */
@@ -216,10 +214,7 @@ static status search_deferred(const query_task *task, level_scratch *scratch, qu
     return outcome;
 }
 
-int level_capacity(const query_task *task)
-{
-    return level_room_for(task, 4, task->index->form->room);
-}
+int level_capacity(const query_task *task) { return level_room_for(task, 4, 512); }
 
 status level_run(level_scratch *scratch, level_piece *piece, void *context, level_progress *p)
 {

@@ -3,15 +3,13 @@
  * The queries of a block, up to BITSET_SIZE of one cell, descend together. A cell of the frontier carries a bit mask:
  * the queries that it may still serve.
  *   1 seed     the nearest cell is screened; every query has a threshold from then on: the k-th largest lower bound of
- *   |rho|
- *              seen so far, which only candidates that may exceed it pass
+ *              |rho| seen so far, which only candidates that may exceed it pass
  *   2 bound    groups of cells, then the cells of the groups that survive, are skipped by the kernel-expansion bound
- *   and by
- *              what the form skims. The rest are listed, nearest first, and skipped in the same way for single queries
- *   3 skip     the form clears the queries that are done with a listed cell
+ *              and by what the form skims. The rest are listed, nearest first
+ *   3 skip     a listed cell is skipped in the same way for single queries, and the form clears those that are done
+ *              with it
  *   4 screen   for what is left the form gives intervals of |rho| with the points of the cell, and candidates whose
- *   interval
- *              reaches the threshold are kept
+ *              interval reaches the threshold are kept
  *   5 finish   these are evaluated by the metric, in double, and ordered
  * What forms know of points is behind form.h. If all points are queries and a form can screen both ways, blocks meet in
  * pairs (mutual.c). Blocks of one query serve best-first search (best_first.c). Scratch belongs to a thread, the blocks
@@ -22,7 +20,6 @@
 
 #include "search/query.h"
 
-#define LEVEL_CHUNK 128 /* cells of the frontier that are ordered at once */
 /* What a list of candidates takes: a row of a tile, and a whole vector, may come on top of its capacity. */
 #define LEVEL_ROOM(capacity) ((size_t)(capacity) + SCREEN_COLS + SIMD_WIDTH)
 
@@ -62,8 +59,6 @@ typedef struct {
     int *deferred, deferrals, deferral_room; /* queries that are left to brute force; */
     int out_of_memory;                       /* set where one could not be noted: the search has failed */
     float *lows;                             /* of one query, for its threshold */
-    double *low_dist;                        /* k, the next too: the same of a special query */
-    int *low_id;
     double *dist; /* of the candidates of one query */
     query_counters counters;
 } level_scratch;
@@ -96,7 +91,7 @@ void level_block_set(const query_task *task, block *b, int cell, const int *quer
 /* Evaluates what is still in play, searches what the traversal does not serve, and gives the answers. */
 void level_block_answer(level_scratch *s, query_result *result);
 
-/* How many candidates of a query may be in play: more where intervals are wide. */
+/* How many candidates of a query may be in play. */
 int level_capacity(const query_task *task);
 
 /* Answers all queries by a method that works with `blocks` blocks of `capacity` candidates a query. */

@@ -3,7 +3,6 @@
 
 #include "base/scratch.h"
 #include "form/screen.h"
-#include "form/subspace.h"
 
 #include <math.h>
 #include <string.h>
@@ -217,83 +216,53 @@ static status sample_cost(const query_task *task, int eager, sampled *seen, inde
     return outcome;
 }
 
-/* Samples an index, if there is one, and puts one of integers in its place where that promises to cost less than it
- * and `rival`, and does on the sample too. Unless `eager`, integers have to repay what it costs to make them. */
-static status settle_index(const query_task *task, int eager, double rival, sampled *seen,
-                           index_search *index)
+/* Builds an index of a form, and samples it; the better one stays. */
+static status try_form(const query_task *task, const screening_form *form, int eager, sampled *seen,
+                       index_search *index)
 {
-    const screening_form *held = index->form;
-    status outcome = status_ok();
-    index->cost = INFINITY;
-    if (held)
-        outcome = sample_cost(task, eager, seen, index);
-    double cost = index->cost, best = fmin(rival, fmin(cost, brute_cost(task))), promise = 0.0,
+    index_search other;
+    status outcome = index_build(task->source, task->points, form, task->threads, task->mon, &other);
+    if (!outcome.code && other.form)
+        outcome = sample_cost(task, eager, seen, &other);
+    if (!outcome.code && other.cost < index->cost) {
+        index_free(index);
+        index_move(&other, index);
+    }
+    index_free(&other);
+    return outcome;
+}
+
+/* The same of integers, where they promise to cost less than what there is. Unless `eager`, they have to repay what it
+ * costs to make them. */
+static status try_integers(const query_task *task, int eager, sampled *seen, index_search *index)
+{
+    double best = fmin(index->cost, brute_cost(task)), promise = 0.0,
            making = eager ? 0.0 : index_cost(task) / (double)task->count;
-    if (outcome.code || held == &form_integers || !screen_is_fine(task->source, task->points) ||
+    if (index->form == &form_integers || !screen_is_fine(task->source, task->points) ||
         task->points->n * screened_cost(task, simd->dot_tile8 ? 8 : 16) + making > best)
-        return outcome;
-    outcome = promised_cost(task, &promise);
+        return status_ok();
+    status outcome = promised_cost(task, &promise);
     if (outcome.code || promise + making > (eager ? PROMISING_EAGER : PROMISING) * best)
         return outcome;
-    index_free(index);
-    outcome = index_build(task->source, task->points, &form_integers,
-                          task->threads, task->mon, index);
-    if (!outcome.code)
-        outcome = sample_cost(task, eager, seen, index);
-    if (!outcome.code && held && index->cost > cost) {
-        index_free(index);
-        outcome = index_build(task->source, task->points, held, task->threads,
-                              task->mon, index);
-        index->cost = cost;
-    }
-    return outcome;
+    return try_form(task, &form_integers, eager, seen, index);
 }
 
-/* An index of expansions or of subspaces, or of integers in its place, unless `rival` promises to cost less. */
-static status try_form(const query_task *task, const screening_form *form, int eager, double rival,
-                       sampled *seen, index_search *index)
-{
-    status outcome = !form ? status_ok()
-                                        : index_build(task->source, task->points,
-                                                      form, task->threads, task->mon, index);
-    if (!outcome.code)
-        outcome = form == &form_expansions ? sample_cost(task, eager, seen, index)
-                                           : settle_index(task, eager, rival, seen, index);
-    if (outcome.code)
-        index_free(index);
-    return outcome;
-}
-
-/* query_index, with the answers of samples. What promises more comes first, the better one stays. */
+/* query_index, with the answers of samples. Of landmarks and expansions what promises more comes first. */
 static status make_index(const query_task *task, int eager, sampled *seen, index_search *index)
 {
-    int hopeful;
-    double promise;
+    double promise, brute = brute_cost(task);
     index_none(task->points, index);
     status outcome = expansions_promise(task, &promise);
-    int expand = promise < HARDLY * brute_cost(task),
-        first = promise < COST_USUAL * (task->points->m + COST_KERNEL);
-    if (!outcome.code)
-        outcome = landmarks_outlook(task->source, task->points, &hopeful);
-    for (int turn = 0; turn < 2 && !outcome.code; turn++) {
-        index_search other;
-        int expansions = turn != first;
-        double rival = !turn && expand && !expansions ? promise : index->cost;
-        if (turn && !eager && index->cost < CLEARLY * brute_cost(task))
+    int first = promise < COST_USUAL * (task->points->m + COST_KERNEL);
+    for (int turn = 0; turn < 3 && !outcome.code; turn++) {
+        if (!eager && index->cost < CLEARLY * brute)
             break;
-        if (expansions && !expand)
-            continue;
-        index_none(task->points, &other);
-        outcome = try_form(task,
-                           expansions ? &form_expansions
-                           : hopeful  ? &form_landmarks
-                                      : NULL,
-                           eager, rival, seen, &other);
-        if (!outcome.code && other.cost < index->cost) {
-            index_free(index);
-            index_move(&other, index);
-        }
-        index_free(&other);
+        if (turn == 2)
+            outcome = try_integers(task, eager, seen, index);
+        else if (turn != first && promise < HARDLY * brute)
+            outcome = try_form(task, &form_expansions, eager, seen, index);
+        else if (turn == first)
+            outcome = try_form(task, &form_landmarks, eager, seen, index);
     }
     if (outcome.code)
         index_free(index);
@@ -337,8 +306,11 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     if (!outcome.code && !index.opened)
         outcome = make_index(task, !choose, &seen, &index);
     else if (!outcome.code && task->predecessors && index.form &&
-             task->count > SAMPLE_CELLS * CELLS_MOST) /* it was settled for searches of all */
-        outcome = settle_index(task, !choose, INFINITY, &seen, &index);
+             task->count > SAMPLE_CELLS * CELLS_MOST) { /* it was chosen for searches of all */
+        outcome = sample_cost(task, !choose, &seen, &index);
+        if (!outcome.code)
+            outcome = try_integers(task, !choose, &seen, &index);
+    }
     if (outcome.code)
         goto done;
     /* asked for by name, the level engine may lose a little: what it counts is then what it does */

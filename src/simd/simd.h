@@ -203,12 +203,10 @@ typedef struct {
     /* lengths[i] = sum_u rows[i * stride + u]^2, u < width. */
     void (*squared_lengths)(int count, int stride, int width, const float *rows, float *lengths);
 
-    /* lengths[q] = |P b_q|^2, in single precision, of those of `count` queries that are active in a bit set, and maybe
-     * of others: P b_q has elements sum_s P[s * width + r] b[s * stride + q], r < to, a multiple of SIMD_WIDTH, s <
-     * rank. Those whose length is below least[q] are active no longer. */
-    void (*product_lengths)(int count, int rank, const float *b, size_t stride, const float *P,
-                            int width, int to, const float *least, uint64_t *active,
-                            float *lengths);
+    /* Clears of a bit set those of `count` queries whose |P b_q|, in single precision, is below least[q]: P b_q has
+     * elements sum_s P[s * width + r] b[s * stride + q], r < to, a multiple of SIMD_WIDTH, s < rank. */
+    void (*drop_short)(int count, int rank, const float *b, size_t stride, const float *P, int width, int to,
+                       const float *least, uint64_t *active);
 
     /* For each query the smallest |psi| at which it is not done with the cell, and the same less its
      * distance from the span of its own cell's landmarks; 0 where it is never done. */

@@ -760,9 +760,8 @@ static void NAME(squared_lengths)(int count, int stride, int width, const float 
     }
 }
 
-static void NAME(product_lengths)(int count, int rank, const float *b, size_t stride,
-                                  const float *P, int width, int to, const float *least,
-                                  uint64_t *active, float *lengths)
+static void NAME(drop_short)(int count, int rank, const float *b, size_t stride, const float *P, int width,
+                            int to, const float *least, uint64_t *active)
 {
     const uint64_t both = ((uint64_t)1 << (2 * FLANES)) - 1;
     for (int q = 0; q < count; q += 2 * FLANES) {
@@ -790,8 +789,6 @@ static void NAME(product_lengths)(int count, int rank, const float *b, size_t st
                 total1 = FMA32(sum[r][1], sum[r][1], total1);
             }
         }
-        FSTORE(lengths + q, total0);
-        FSTORE(lengths + q + FLANES, total1);
         const vf up = FSPLAT(1.0001f);
         vf least0 = FLOAD(least + q), least1 = FLOAD(least + q + FLANES);
         uint64_t left = NAME(reaching32)(total0 * up, least0 * least0) |
@@ -1521,7 +1518,7 @@ static const simd_table NAME(table) = {
     .reach = NAME(reach),
     .multiply32 = NAME(multiply32),
     .squared_lengths = NAME(squared_lengths),
-    .product_lengths = NAME(product_lengths),
+    .drop_short = NAME(drop_short),
     .skip_limits = NAME(skip_limits),
     .order_pairs = NAME(order_pairs),
     .distances = NAME(distances),

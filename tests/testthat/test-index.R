@@ -41,7 +41,7 @@ test_that("cones of cells that are small beside the lengthscale: an opening too 
   line <- residual_gp(x, gp_kernel("rbf", lengthscale = 0.4), inducing = x[1:5, , drop = FALSE])
   expect_same_search(cover_tree(line))
   open_to <- function(tree, cosine) {
-    damaged(damaged(tree, "cones.sine", function(x) 0 * x + 1 - cosine), "cones.cosine", function(x) 0 * x + cosine)
+    damaged(damaged(tree, "axis.sine", function(x) 0 * x + 1 - cosine), "axis.cosine", function(x) 0 * x + cosine)
   }
   expect_wrong_search(open_to(tree, 1), "no opening")
   expect_same_search(open_to(tree, 0))
@@ -121,7 +121,7 @@ test_that("kernel expansions: exact, and a value or a weight too small is seen",
   expect_wrong_search(damaged(tree, "terms.kernels", function(x) 0.9 * x), "values at the inducing inputs too small")
   expect_wrong_search(damaged(tree, "terms.weights", function(x) 0.9 * x), "weights too small")
   queries <- 1:150 # on inducing inputs: by their weights
-  expect_wrong_search(damaged(tree, "terms.weights", function(x) x * (seq_along(x) %% 3 > 0)), "weights lost", queries = queries)
+  expect_wrong_search(damaged(tree, "bound.special_reach", function(x) x * (seq_along(x) %% 3 > 0)), "weights lost", queries = queries)
 })
 
 test_that("spans of panels: an angle or a coordinate too small is seen", {
