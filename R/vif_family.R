@@ -385,8 +385,8 @@ both_sides <- function(response) {
   response
 }
 
-# A linear predictor near each response, for starts. Of responses that may lie anywhere the gross outliers, those further
-# from a robust line than ten times the median of such distances, are drawn in to there: a start that follows them would
+# A linear predictor near each response, for starts. Of responses that may lie anywhere the gross outliers, those
+# further from a robust line than ten times the median of such distances, are drawn in to there: a start that follows them would
 # have a process of enormous variance.
 family_guess <- function(family, data) {
   y <- data$y
@@ -406,8 +406,8 @@ family_guess <- function(family, data) {
   guess
 }
 
-# Fitted values of the regression of y on X with the smallest sum of absolute errors, nearly, by iterated weights; without
-# X the mean is zero.
+# Fitted values of the regression of y on X with the smallest sum of absolute errors, nearly, by iterated weights;
+# without X the mean is zero.
 robust_line <- function(y, X, rounds = 30) {
   if (is.null(X)) return(numeric(length(y)))
   fit <- drop(X %*% qr.coef(qr(X), y))

@@ -51,14 +51,14 @@ separation <- paste("separate the outcomes (every one has a fitted probability a
                     "have no finite estimates")
 
 warn_white <- function(found, settings) {
-  counts <- settings$family$name == "poisson"
+  short <- function(x) format(x, digits = 2)
   poor <- abs(found$white$error)
   warn_laplace(paste0(
-    "the latent process has become noise between the places (variance ", format(found$mode$gp$kernel$variance, digits = 3),
-    ", correlation of nearest neighbours ", format(found$white$correlation, digits = 2), "): the responses are ",
-    "overdispersed rather than correlated in space", if (counts) " (try nbinom2())",
-    if (poor > 1) paste0(", and Laplace's approximation is poor there, its log-likelihood wrong by about ",
-                         format(poor, digits = 2))), "vif_white")
+    "the latent process has become noise between the places (variance ", short(found$mode$gp$kernel$variance),
+    ", correlation of nearest neighbours ", short(found$white$correlation), "): the responses are overdispersed ",
+    "rather than correlated in space", if (settings$family$name == "poisson") " (try nbinom2())",
+    if (poor > 1) paste(", and Laplace's approximation is poor there, its log-likelihood wrong by about", short(poor))
+  ), "vif_white")
 }
 
 print_family <- function(x, digits) {

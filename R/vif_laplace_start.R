@@ -1,5 +1,5 @@
-# Starting values of fits of non-Gaussian responses, and what a fit must be better than: the model without a process, and
-# a process that is noise between the places.
+# Starting values of fits of non-Gaussian responses, and what a fit must be better than: the model without a process,
+# and a process that is noise between the places.
 
 # ---- searches ----
 
@@ -99,8 +99,8 @@ null_model <- function(data, family) {
       all <- all_phi(family, exp(log_phi))
       -vapply(family$phi_slopes(data$y, eta, data$w, all)[names(phi)], function(own) sum(own$value), 0)
     }
-    best <- tryCatch(stats::nlminb(log(phi), function(log_phi) -value(eta, exp(log_phi)), slopes, lower = -14, upper = 14),
-                     error = function(e) NULL)
+    fall <- function(log_phi) -value(eta, exp(log_phi))
+    best <- tryCatch(stats::nlminb(log(phi), fall, slopes, lower = -14, upper = 14), error = function(e) NULL)
     if (is.null(best) || !(-best$objective >= height)) break
     phi[] <- exp(best$par)
     height <- -best$objective
@@ -111,8 +111,8 @@ null_model <- function(data, family) {
 
 # ---- a process that is noise ----
 
-# If the process at the end of a search hardly correlates nearest neighbours, and matters: this correlation and the error
-# of Laplace's approximation. NULL otherwise.
+# If the process at the end of a search hardly correlates nearest neighbours, and matters: this correlation and the
+# error of Laplace's approximation. NULL otherwise.
 white_process <- function(found, data, settings, null) {
   kernel <- to_kernel(found$theta, settings)
   correlation <- nearest_correlation(kernel, found$structure$id, data$x)

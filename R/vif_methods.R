@@ -136,8 +136,8 @@ print.summary.vif <- function(x, digits = 4, ...) {
   if (all(is.na(x$covariance[, 2]))) table <- table[, 1, drop = FALSE]
   print(table, quote = FALSE, right = TRUE)
   if (lacks_errors(x)) {
-    cat("(no standard errors: the information about these parameters is not positive definite at the estimates, so the\n",
-        "data hardly determine them)\n", sep = "")
+    cat("(no standard errors: the information about these parameters is not positive definite at the estimates,\n",
+        "so the data hardly determine them)\n", sep = "")
   }
   cat("\n")
   print_foot(fit, digits)

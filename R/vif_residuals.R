@@ -17,8 +17,8 @@
 #'   observation predicted from all others, standard normal where the model holds; `rstandard()` gives these with seed
 #'   1. Pearson residuals are divided by the standard deviation of the response, and squares of deviance residuals are
 #'   twice what the log density of the observation lacks to its largest, both with the estimated parameters of the
-#'   family: for `Gamma()` they are those of [stats::glm()] times `sqrt(shape)`. The squares of deviance residuals do not
-#'   add up to [deviance()][vif_parts], which is minus twice the log-likelihood.
+#'   family: for `Gamma()` they are those of [stats::glm()] times `sqrt(shape)`. The squares of deviance residuals do
+#'   not add up to [deviance()][vif_parts], which is minus twice the log-likelihood.
 #' @param ... `seed` of quantile residuals of counts and binary responses.
 #' @return A numeric vector in the order of the data; after `na.action = na.exclude` with `NA` where rows
 #'   were left out.
