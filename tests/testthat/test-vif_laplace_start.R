@@ -81,22 +81,19 @@ test_that("many outliers, on both sides, and noise without a variance are fitted
   }
 })
 
-test_that("a mode is found from a start at outliers, for a process of large variance too", {
+test_that("a mode is found from the mean of the process and from a start at outliers", {
   set.seed(4)
   y <- sin(6 * d$x) + 0.2 * rnorm(n)
   y[c(5, 50)] <- c(1e4, -300)
   family <- laplace_family(student_t(4))
   data <- list(y = y, w = rep(1, n), X = matrix(1, n), offset = numeric(n))
   phi <- c(scale = 0.2, df = 4)
-  for (variance in c(0.5, 1000)) {
-    gp <- residual_gp(at, gp_kernel("matern32", variance, 0.3), inducing = 20)
-    id <- residual_knn(gp, 15, progress = FALSE)$id
-    latent <- .Call(C_laplace_regression, gp, rep(1e-8 * variance, n), id, FALSE, 1L)
-    for (eta in list(NULL, y)) {
-      # of the noisy process scoring creeps where the process is much wider than the noise
-      if (variance < 1) expect_true(laplace_mode(gp, id, data, family, phi, 0, eta, 1L)$settled)
-      expect_true(latent_mode(gp, id, id, latent, data, family, phi, 0, eta, 1L, 1e-4)$settled)
-    }
+  gp <- residual_gp(at, gp_kernel("matern32", 0.5, 0.3), inducing = 20)
+  id <- residual_knn(gp, 15, progress = FALSE)$id
+  latent <- .Call(C_laplace_regression, gp, rep(1e-8, n), id, FALSE, 1L)
+  for (eta in list(NULL, y)) {
+    expect_true(laplace_mode(gp, id, data, family, phi, 0, eta, 1L)$settled)
+    expect_true(latent_mode(gp, id, id, latent, data, family, phi, 0, eta, 1L, 1e-4)$settled)
   }
 })
 
@@ -113,12 +110,10 @@ test_that("overdispersed counts are no process of noise where the family has a p
   # its log-likelihood is wrong by what the warning says
   eta <- fit$coefficients[[1]]
   sd <- sqrt(fit$kernel$variance)
-  exact <- sum(vapply(d$n, function(y) {
-    log(integrate(function(e) exp(dpois(y, exp(eta + sd * e), log = TRUE) - e^2 / 2) / sqrt(2 * pi), -9, 9,
-                  subdivisions = 2000, rel.tol = 1e-8)$value)
-  }, 0))
-  expect_warning(quick(n ~ 1, d, family = poisson()),
-                 paste("wrong by about", format(abs(exact - fit$loglik), digits = 2)), class = "vif_white")
+  e <- seq(-9, 9, length.out = 20001)
+  exact <- sum(vapply(d$n, function(y) log(sum(dpois(y, exp(eta + sd * e)) * dnorm(e)) * (e[2] - e[1])), 0))
+  told <- tryCatch(quick(n ~ 1, d, family = poisson()), vif_white = conditionMessage)
+  expect_equal(as.numeric(sub(".*about ", "", told)), abs(exact - fit$loglik), tolerance = 0.1)
 })
 
 test_that("no fit ends below the model without a process", {
@@ -162,7 +157,8 @@ test_that("weights of Gamma, beta and Student's t are those of means: units of w
   by <- c(1 / 2, 1 / 2, sqrt(2))
   for (response in names(families)) {
     fits <- lapply(1:2, function(w) {
-      suppressWarnings(quick(reformulate("z", response), d, weights = rep(w, n), family = families[[response]]))
+      suppressWarnings(vif_fit(d[[response]], at, X = cbind(1, d$z), weights = rep(w, n), family = families[[response]],
+                               inducing = 20, k = 20, progress = FALSE, threads = 1))
     })
     expect_equal(fits[[2]]$loglik, fits[[1]]$loglik, tolerance = 1e-3)
     expect_equal(fits[[2]]$phi[[1]], fits[[1]]$phi[[1]] * by[[match(response, names(families))]], tolerance = 0.01)
@@ -194,9 +190,11 @@ test_that("simulations of two columns of counts are such columns, as for glm", {
   expect_true(is.finite(quick(again ~ z, d, family = binomial())$loglik))
   d$s[3] <- NA
   holed <- simulate(quick(cbind(s, N - s) ~ z, d, family = binomial(), na.action = na.exclude), 1, seed = 1)
-  expect_identical(dim(holed$sim_1), c(n, 2L))
+  expect_equal(dim(holed$sim_1), c(n, 2))
   expect_true(all(is.na(holed$sim_1[3, ])))
-  shares <- quick(I(s / N) ~ z, d, weights = N, family = binomial())
+  rows <- which(!is.na(d$s))
+  shares <- vif_fit((d$s / d$N)[rows], at[rows, ], X = cbind(1, d$z)[rows, ], weights = d$N[rows], family = binomial(),
+                    inducing = 20, k = 20, progress = FALSE, threads = 1)
   expect_null(dim(simulate(shares, 1, seed = 1)[[1]]))
 })
 
