@@ -53,7 +53,11 @@
 #' `y` of another length than `x`, with missing values (the error says how many; the formula method
 #' leaves them out by `na.action`) or constant; collinear columns of `X`. A fit that does not converge
 #' gives a warning of class `"vif_convergence"`, and a parameter that ends at the end of its range, because the data
-#' do not determine it, one of class `"vif_bound"`. Messages have classes, too: `"vif_mean"` where no `X` is given,
+#' do not determine it, one of class `"vif_bound"`. For families other than `gaussian()` there are `"vif_separation"`,
+#' where binary outcomes are separated (an error of this class and of `"vif_mode"` where nothing can be fitted), and
+#' `"vif_white"`, where the latent process has become noise between the places: its lengthscale is below the distances
+#' of neighbours, so that it stands for overdispersion, for which Laplace's approximation is poor. A fit is never left
+#' below the log-likelihood of the model without a process; the search starts from there where it is better. Messages have classes, too: `"vif_mean"` where no `X` is given,
 #' `"vif_units"` where one lengthscale serves columns of very different spread, `"vif_sphere"` and `"vif_cap"`.
 #' @references Gyger, T., Furrer, R. and Sigrist, F. (2025). Vecchia-inducing-points full-scale
 #'   approximations for Gaussian processes. \doi{10.48550/arXiv.2507.05064}.
@@ -90,7 +94,8 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #'   length n, or `NULL`.
 #' @param weights Positive weights of the observations: the variance of the noise of one is `nugget / weight`, as for
 #'   means of so many measurements; a vector of length n, or `NULL` for 1. New observations have weight 1. For families
-#'   other than `gaussian()`: numbers of trials where `y` is a share of them, factors of the log density otherwise.
+#'   other than `gaussian()`: numbers of trials where `y` is a share of them, powers of the density of counts, factors
+#'   of the precision otherwise, see [families][nbinom2].
 #' @param order Order of the conditioning: `"maxmin"` (in units of the lengthscales), `"random"`,
 #'   `"none"` for the order of `x`, or a permutation of its rows.
 #' @param neighbours `"selected"` conditions every observation on the set that [conditioning_sets()] selects, which

@@ -3,7 +3,8 @@
 #' Parts of a fitted Gaussian process
 #'
 #' Methods of the generics of package stats. `logLik()` counts mean coefficients and covariance parameters
-#' as degrees of freedom; `deviance()` is minus twice the log-likelihood; `sigma()` the standard deviation of the noise,
+#' as degrees of freedom; `deviance()` is minus twice the log-likelihood, for all families (not the residual deviance
+#' of [stats::glm()], which compares with a saturated model); `sigma()` the standard deviation of the noise,
 #' `sqrt(nugget)`. `terms()`, `model.frame()` and `formula()` are those of a fit by formula, the model frame with the
 #' inputs; `model.matrix()` is the matrix of covariates. `extractAIC()` serves [stats::step()], [stats::drop1()] and
 #' [stats::add1()].

@@ -51,9 +51,9 @@ working_loglik <- function(state, solved) {
 # The mode of the latent process, by Newton's method, and of beta too if `beta` is NULL. data: y, w, X, offset, in the
 # order of gp$x. Every step smooths the working responses of a linear predictor `from`. As S changes with its noise
 # the steps shrink by a constant factor in the end, the smaller the better S approximates; where they grow they are
-# damped.
+# damped. A search that finds nothing begins once more, at the mean of the process, where outliers count least.
 laplace_mode <- function(gp, id, data, family, phi, beta, eta = NULL, threads = NA_integer_, tolerance = 1e-4,
-                         iterations = 100) {
+                         iterations = 100, again = TRUE) {
   p <- NCOL(data$X) * !is.null(data$X)
   from <- if (is.null(eta)) family_guess(family, data) else eta
   # beyond a few units of a log or logit the expansion says nothing
@@ -85,7 +85,11 @@ laplace_mode <- function(gp, id, data, family, phi, beta, eta = NULL, threads = 
     last <- size
     from <- from + pmin(pmax(damping * move, -longest), longest)
   }
-  list(eta = from, settled = FALSE)
+  if (!again) return(list(eta = from, settled = FALSE))
+  middle <- data$offset + if (is.null(beta) || !p) robust_line(family_guess(family, data) - data$offset, data$X) else {
+    drop(data$X %*% beta)
+  }
+  laplace_mode(gp, id, data, family, phi, beta, middle, threads, tolerance, 3 * iterations, again = FALSE)
 }
 
 # ---- the likelihood ----

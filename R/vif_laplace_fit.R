@@ -11,22 +11,21 @@ fit_laplace <- function(y, x, X, family, weights, offset, settings, order, start
   # the optimiser sees covariates in a basis that does not depend on their units
   basis <- mean_basis(X)
   data <- list(y = response$y, w = response$w, x = x, X = basis$Q, offset = offset)
-  rough <- family_guess(family, response) - offset
+  rough <- family_guess(family, data) - offset
   if (!is.null(X)) rough <- stats::lm.fit(basis$Q, rough)$residuals
   settings$spread <- max(stats::var(rough), 0.05)
   settings$fixed <- 0
   settings$family <- family
-  begin <- laplace_start(start, data, settings, progress)
-  rows <- conditioning_order(order, x, to_kernel(begin$theta, settings), settings$seed)
-  found <- laplace_maximise(begin, some_data(data, rows), settings, iterations, progress)
+  found <- laplace_search(start, data, settings, order, iterations, progress)
+  rows <- found$rows
   if (!found$converged) {
     warn_laplace(paste0("vif_fit() has not converged (", found$message, "): the parameters reached so far are kept"))
   }
   mode <- found$mode
   if (family$name %in% c("logit", "probit") && separates(response$y[rows], mode$eta)) {
-    warn_laplace(paste("the covariates or the process separate the outcomes (every one has a fitted probability above",
-                       "0.95): coefficients or variance have no finite estimates"), "vif_separation")
+    warn_laplace(paste("the covariates or the process", separation), "vif_separation")
   }
+  if (!is.null(found$white)) warn_white(found, settings)
   # settings of a saved fit hold no functions of this version
   settings$family <- NULL
   fit <- structure(list(
@@ -37,7 +36,8 @@ fit_laplace <- function(y, x, X, family, weights, offset, settings, order, start
     y = stats::setNames(response$y, if (is.null(dim(y))) names(y)), X = X, offset = given, order = rows,
     gp = found$structure$gp, id = found$structure$wide, theta = found$theta, settings = settings,
     at = found$structure$at, family = family$object, phi = found$phi, laplace = settings$laplace,
-    latent_id = found$structure$id, loglik_se = mode$se
+    latent_id = found$structure$id, loglik_se = mode$se,
+    counts = if (NCOL(y) == 2) colnames(y) %or% c("successes", "failures")
   ), class = "vif")
   fit <- with_mode(fit, mode, basis)
   fit$bounded <- at_bounds(found$theta, settings)
@@ -47,6 +47,19 @@ fit_laplace <- function(y, x, X, family, weights, offset, settings, order, start
 
 # Whether every outcome, 0 or 1, has a fitted probability near 1.
 separates <- function(y, eta) all(y %in% 0:1) && min((2 * y - 1) * eta) > 3
+separation <- paste("separate the outcomes (every one has a fitted probability above 0.95): coefficients or variance",
+                    "have no finite estimates")
+
+warn_white <- function(found, settings) {
+  short <- function(x) format(x, digits = 2)
+  poor <- abs(found$white$error)
+  warn_laplace(paste0(
+    "the latent process has become noise between the places (variance ", short(found$mode$gp$kernel$variance),
+    ", correlation of nearest neighbours ", short(found$white$correlation), "): the responses are overdispersed ",
+    "rather than correlated in space", if (settings$family$name == "poisson") " (try nbinom2())",
+    if (poor > 1) paste(", and Laplace's approximation is poor there, its log-likelihood wrong by about", short(poor))
+  ), "vif_white")
+}
 
 print_family <- function(x, digits) {
   cat("family: ", x$family$family, "(", x$family$link, ")",
@@ -76,67 +89,6 @@ check_offset <- function(offset, n) {
 some_data <- function(data, rows) {
   list(y = data$y[rows], w = data$w[rows], x = data$x[rows, , drop = FALSE], X = data$X[rows, , drop = FALSE],
        offset = data$offset[rows])
-}
-
-# ---- starting values: a subset of the data, from the best of a few lengthscales ----
-
-laplace_start <- function(start, data, settings, progress) {
-  family <- settings$family
-  phi <- family_start(family, data)
-  if (is.list(start) && !inherits(start, "gp_kernel")) {
-    if (!inherits(start$kernel, "gp_kernel")) {
-      refuse("start", '"auto", "kernel" or a list of a `kernel`', describe(start))
-    }
-    check_kernel(start$kernel, ncol(data$x))
-    phi[] <- start$phi %or% phi
-    theta <- inside(to_theta(start$kernel, 0, settings), theta_bounds(settings))
-    return(list(theta = theta, phi = phi))
-  }
-  if (identical(start, "kernel")) return(list(theta = to_theta(settings$kernel, 0, settings), phi = phi))
-  if (!identical(start, "auto")) refuse("start", '"auto", "kernel" or a list of a `kernel`', describe(start))
-  begin <- list(phi = phi)
-  n <- nrow(data$x)
-  for (size in c(2000, if (n >= 32000) n %/% 8)) {
-    part <- laplace_subset(data, settings, size, begin$theta)
-    if (is.null(begin$theta)) begin$theta <- best_of_grid(phi, part)
-    stage <- if (size == 2000) "subset" else "part"
-    found <- laplace_climb(begin[c("theta", "phi")], part$data, part$settings, limit = 30, tolerance = 1e-2,
-                           stage = stage, progress = progress)
-    begin <- list(theta = found$last$theta, phi = found$last$phi, history = rbind(begin$history, found$history),
-                  beta = if (is.null(part$data$X) == is.null(data$X)) found$last$beta %or% found$mode$beta)
-  }
-  begin
-}
-
-# Part of the data, spread out and in groups, and settings that cost little.
-laplace_subset <- function(data, settings, size, theta) {
-  n <- nrow(data$x)
-  part <- subset_of(list(y = seq_len(n), x = data$x, X = NULL, extra = numeric(n)), settings, size, theta)
-  small <- some_data(data, part$data$y)
-  if (!is.null(small$X) && qr(small$X)$rank < ncol(small$X)) small$X <- NULL
-  own <- part$settings
-  own$inducing <- count_inducing(settings$inducing, length(small$y) %/% 30)
-  own$neighbours <- settings$neighbours
-  own$laplace <- "noisy"
-  list(data = small, settings = own)
-}
-
-# The best of a few lengthscales.
-best_of_grid <- function(phi, part) {
-  settings <- part$settings
-  thetas <- lapply(c(0.03, 0.08, 0.2, 0.5), function(share) {
-    kernel <- list(variance = settings$spread / 2, lengthscale = share * settings$scale,
-                   smoothness = settings$kernel$smoothness)
-    inside(to_theta(kernel, 0, settings), theta_bounds(settings))
-  })
-  structure <- laplace_structure(thetas[[2]], part$data, settings)
-  eta <- NULL
-  value <- vapply(thetas, function(theta) {
-    at <- laplace_at(list(theta = theta, phi = phi), structure, part$data, settings, eta, tolerance = 1e-2)
-    eta <<- at$eta
-    at$loglik
-  }, 0)
-  thetas[[if (any(is.finite(value))) which.max(value) else 3]]
 }
 
 # ---- evaluation ----

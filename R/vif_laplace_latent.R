@@ -46,10 +46,15 @@ latent_system <- function(gp, id, latent, noise, threads) function(x) {
 # they are a pair however exact; the mode is where a is the slope of the log density of the responses. For families
 # whose log density is not concave, such as Student's t, or whose expansions overshoot, steps are halved until the joint
 # log density rises, so that the search ends at a maximum from any start (Vanhatalo, Jylanki and Vehtari, 2009). If the
-# first step is worse than b = 0 the search starts there.
+# first step is worse than b = 0 the search starts there, and once more if it fails.
 latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, threads, tolerance, state = NULL,
-                        iterations = 100) {
+                        iterations = 100, again = TRUE) {
   p <- NCOL(data$X) * !is.null(data$X)
+  fail <- function() {
+    if (!again) return(list(eta = from, settled = FALSE))
+    latent_mode(gp, id, wide, latent, data, family, phi, beta, fixed, threads, tolerance, NULL, 3 * iterations,
+                again = FALSE)
+  }
   fixed <- data$offset + if (p) drop(data$X %*% beta) else 0
   joint <- function(at) sum(family$value(data$y, fixed + at$b, data$w, phi)) - sum(at$a * at$b) / 2
   from <- if (is.null(eta)) family_guess(family, data) else eta
@@ -88,12 +93,12 @@ latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, thre
       new <- list(a = (new$a + here$a) / 2, b = (new$b + here$b) / 2)
       reached <- joint(new)
     }
-    if (halvings == 30) return(list(eta = from, settled = FALSE))
+    if (halvings == 30) return(fail())
     here <- new
     height <- reached
     from <- fixed + here$b
   }
-  if (anyNA(noise) || iteration == iterations) return(list(eta = from, settled = FALSE))
+  if (anyNA(noise) || iteration == iterations) return(fail())
   noise <- 1 / s$curvature
   # draws from a process of other noise than the mode's would make the log-likelihood a rough function
   if (!own || !identical(noise, state$noise)) renew(noise)

@@ -172,5 +172,12 @@ simulate_laplace <- function(object, nsim, seed) {
     fixed <- (object$offset %or% 0) + if (is.null(object$X)) 0 else drop(object$X %*% object$coefficients)
     apply(latent + fixed, 2, function(eta) family$draw(eta, object$weights, phi))
   })
-  stats::setNames(as.data.frame(draws), paste0("sim_", seq_len(nsim)))
+  names <- paste0("sim_", seq_len(nsim))
+  if (is.null(object$counts)) return(stats::setNames(as.data.frame(draws), names))
+  # two columns of counts each, as the response was
+  both <- lapply(seq_len(nsim), function(j) {
+    successes <- round(draws[, j] * object$weights)
+    matrix(c(successes, object$weights - successes), n, dimnames = list(NULL, object$counts))
+  })
+  structure(stats::setNames(both, names), row.names = seq_len(n), class = "data.frame")
 }

@@ -97,6 +97,14 @@ covariance_table <- function(object) {
   cbind(Estimate = estimate, "Std. Error" = error)
 }
 
+# Whether parameters that were estimated, and are not at a bound, have no standard errors for want of information.
+lacks_errors <- function(x) {
+  fit <- x$fit
+  if (is.null(fit$fisher) && !is_laplace(fit)) return(FALSE)
+  free <- setdiff(names(free_parameters(fit)), c(names(fit$bounded), "angle", "ratio"))
+  length(free) > 0 && all(is.na(x$covariance[free, 2]))
+}
+
 # The log-likelihood of a fit with another number of neighbours.
 refined_loglik <- function(object, k) {
   nn <- fitted_neighbours(object, object$gp, min(k, object$n - 1L))
@@ -127,6 +135,10 @@ print.summary.vif <- function(x, digits = 4, ...) {
   table <- cbind(Estimate = format_each(x$covariance[, 1], digits), "Std. Error" = format_each(x$covariance[, 2], 3))
   if (all(is.na(x$covariance[, 2]))) table <- table[, 1, drop = FALSE]
   print(table, quote = FALSE, right = TRUE)
+  if (lacks_errors(x)) {
+    cat("(no standard errors: the information about these parameters is not positive definite at the estimates,\n",
+        "so the data hardly determine them)\n", sep = "")
+  }
   cat("\n")
   print_foot(fit, digits)
   cat("AIC: ", format(x$aic, nsmall = 1, digits = digits + 4), "\n", sep = "")

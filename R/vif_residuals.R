@@ -15,7 +15,10 @@
 #'   more or less, where the model holds. For families other than `gaussian()` one of `"response"`, `"pearson"`,
 #'   `"deviance"` (all three at the fitted linear predictor) and `"quantile"`: randomised quantile residuals, each
 #'   observation predicted from all others, standard normal where the model holds; `rstandard()` gives these with seed
-#'   1.
+#'   1. Pearson residuals are divided by the standard deviation of the response, and squares of deviance residuals are
+#'   twice what the log density of the observation lacks to its largest, both with the estimated parameters of the
+#'   family: for `Gamma()` they are those of [stats::glm()] times `sqrt(shape)`. The squares of deviance residuals do
+#'   not add up to [deviance()][vif_parts], which is minus twice the log-likelihood.
 #' @param ... `seed` of quantile residuals of counts and binary responses.
 #' @return A numeric vector in the order of the data; after `na.action = na.exclude` with `NA` where rows
 #'   were left out.
@@ -115,7 +118,8 @@ pad_excluded <- function(out, object) {
 #' @param seed Seed of the draws; `NULL` uses the session's random numbers.
 #' @param ... Not used; any other argument is an error.
 #' @return A data frame with n rows (after `na.action = na.exclude` with rows of `NA`) and `nsim` columns, as
-#'   [stats::simulate()] gives.
+#'   [stats::simulate()] gives: for a response of two columns of counts every column is such a matrix, as for
+#'   [stats::glm()]; other binomial responses are shares of their trials.
 #' @examples
 #' x <- runif(200)
 #' fit <- vif_fit(sin(8 * x) + rnorm(200, sd = 0.2), x, inducing = 20, k = 10)

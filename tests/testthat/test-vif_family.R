@@ -11,8 +11,8 @@ family_cases <- function(n = 40) {
     gamma = list(Gamma("log"), c(shape = 1.7), rgamma(n, 1.7, 1.7 * exp(-eta)), rep(c(1, 2), length.out = n)),
     nbinom2 = list(nbinom2(), c(size = 1.3), rnbinom(n, size = 1.3, mu = exp(eta)), rep(1, n)),
     beta = list(beta_family(), c(precision = 4),
-                pmin(pmax(rbeta(n, 4 * plogis(eta), 4 * plogis(-eta)), 1e-6), 1 - 1e-6), rep(1, n)),
-    student_t = list(student_t(), c(scale = 0.6, df = 4.5), eta + 0.6 * rt(n, 4.5), rep(1, n))
+                pmin(pmax(rbeta(n, 4 * plogis(eta), 4 * plogis(-eta)), 1e-6), 1 - 1e-6), rep(c(1, 2), length.out = n)),
+    student_t = list(student_t(), c(scale = 0.6, df = 4.5), eta + 0.6 * rt(n, 4.5), rep(c(1, 2), length.out = n))
   ) |> lapply(function(case) list(family = laplace_family(case[[1]]), phi = case[[2]], y = case[[3]], w = case[[4]], eta = eta))
 }
 
@@ -49,7 +49,13 @@ test_that("densities are R's, curvatures are expectations where they are not sec
   with_case("logit", function(y, eta, w) dbinom(round(y * w), w, plogis(eta), log = TRUE))
   with_case("probit", function(y, eta, w) dbinom(round(y * w), w, pnorm(eta), log = TRUE))
   with_case("poisson", function(y, eta, w) dpois(y, exp(eta), log = TRUE))
-  with_case("gamma", function(y, eta, w) w * dgamma(y, 1.7, 1.7 * exp(-eta), log = TRUE))
+  # weights: powers of the density of counts, factors of the precision of other numbers
+  with_case("nbinom2", function(y, eta, w) w * dnbinom(y, size = 1.3, mu = exp(eta), log = TRUE))
+  with_case("gamma", function(y, eta, w) dgamma(y, 1.7 * w, 1.7 * w * exp(-eta), log = TRUE))
+  with_case("beta", function(y, eta, w) dbeta(y, 4 * w * plogis(eta), 4 * w * plogis(-eta), log = TRUE))
+  with_case("student_t", function(y, eta, w) {
+    dt((y - eta) * sqrt(w) / 0.6, 4.5, log = TRUE) - log(0.6 / sqrt(w))
+  })
   for (name in c("beta", "student_t")) {
     case <- cases[[name]]
     set.seed(5)
@@ -64,7 +70,7 @@ test_that("distribution functions, quantiles, draws and moments belong together"
     case <- family_cases()[[name]]
     family <- case$family
     eta <- c(-1, 0.5)
-    w <- if (name %in% c("logit", "probit")) c(7, 7) else c(1, 1)
+    w <- if (name %in% c("logit", "probit")) c(7, 7) else if (family$discrete) c(1, 1) else c(2, 2)
     q <- family$quantile(0.3, eta, w, case$phi)
     expect_true(all(family$cdf(q, eta, w, case$phi) >= 0.3 - 1e-8), label = name)
     if (!family$discrete) expect_equal(family$cdf(q, eta, w, case$phi), c(0.3, 0.3), tolerance = 1e-8)
@@ -77,6 +83,34 @@ test_that("distribution functions, quantiles, draws and moments belong together"
       expect_true(all(best >= family$value(case$y, case$eta, case$w, case$phi) - 1e-9), label = name)
     }
   }
+})
+
+test_that("deviance residuals of Gamma are those of glm times the root of the shape", {
+  case <- family_cases()$gamma
+  gap <- case$family$saturated(case$y, case$w, case$phi) - case$family$value(case$y, case$eta, case$w, case$phi)
+  expect_equal(2 * gap, 1.7 * Gamma("log")$dev.resids(case$y, exp(case$eta), case$w))
+})
+
+test_that("guesses draw gross outliers in, and no others", {
+  set.seed(8)
+  X <- cbind(1, rnorm(100))
+  y <- 3 + 50 * X[, 2] + rt(100, 4)
+  data <- list(y = y, w = rep(1, 100), X = X, offset = rep(1, 100))
+  family <- laplace_family(student_t())
+  expect_identical(family_guess(family, data), y)
+  start <- family_start(family, data)
+  data$y[c(3, 8)] <- c(1e6, -1e9)
+  guess <- family_guess(family, data)
+  expect_identical(guess[-c(3, 8)], y[-c(3, 8)])
+  expect_lt(max(abs(guess - y)), 30)
+  expect_equal(family_start(family, data), start, tolerance = 0.1)
+  expect_lt(max(abs(robust_line(data$y, X) - 3 - 50 * X[, 2])), 1)
+  expect_identical(robust_line(data$y, NULL), numeric(100))
+  tiny <- list(y = c(rgamma(99, 2), 1e-200), w = rep(1, 100), X = X, offset = numeric(100))
+  expect_gt(min(family_guess(laplace_family(Gamma("log")), tiny)), -20)
+  # units of weights do not matter for the start
+  heavy <- list(y = y, w = rep(100, 100), X = X, offset = rep(1, 100))
+  expect_equal(family_start(family, heavy)[["scale"]], 10 * start[["scale"]])
 })
 
 test_that("extreme linear predictors stay finite", {
