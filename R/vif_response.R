@@ -1,0 +1,102 @@
+# Responses of the families: what they are given as, and what is guessed from them before a fit.
+
+# Responses and weights as the family takes them, or an error that says what it takes.
+family_response <- function(family, y, weights, n) {
+  weights <- check_weights(weights, n)
+  if (family$name %in% c("logit", "probit")) return(binomial_response(y, weights, n))
+  y <- check_response(y, n, "x")
+  wrong <- function(bad, wanted) {
+    at <- which(bad)
+    if (length(at)) refuse("y", wanted, sprintf("%s (position %d)", format(y[[at[1]]]), at[1]))
+  }
+  switch(family$name,
+    poisson = , nbinom2 = {
+      wrong(y < 0 | y != round(y), "of whole counts of at least 0")
+      if (all(y == 0)) refuse("y", "of counts that are not all 0", "all 0")
+    },
+    gamma = wrong(y <= 0, "above 0 for Gamma()"),
+    beta = wrong(y <= 0 | y >= 1, "between 0 and 1, both excluded, for beta_family()")
+  )
+  if (family$name != "poisson" && length(y) > 1 && stats::var(y) == 0) refuse("y", "varying", "constant")
+  list(y = unname(y), w = weights)
+}
+
+binomial_response <- function(y, weights, n) {
+  wanted <- "0 or 1, logical, a factor, shares with `weights` trials, or two columns of successes and failures"
+  if (is.matrix(y) && ncol(y) == 2 && is.numeric(y)) {
+    if (nrow(y) != n) refuse("y", paste("of", counted(n, "row")), paste("of", nrow(y)))
+    if (anyNA(y) || any(y < 0 | y != round(y))) refuse("y", "of whole counts of at least 0", "other numbers")
+    w <- rowSums(y)
+    if (any(w == 0)) refuse("y", "of one trial or more in every row", sprintf("none in row %d", which(w == 0)[1]))
+    return(both_sides(list(y = unname(y[, 1] / w), w = unname(w) * weights)))
+  }
+  if (is.factor(y)) y <- as.integer(y) > 1 | ifelse(is.na(y), NA, FALSE)
+  if (is.logical(y)) y <- stats::setNames(as.double(y), names(y))
+  y <- check_response(y, n, "x")
+  bad <- which(y < 0 | y > 1)
+  if (length(bad)) refuse("y", wanted, sprintf("%s (position %d)", format(y[[bad[1]]]), bad[1]))
+  counts <- y * weights
+  bad <- which(abs(counts - round(counts)) > 1e-6)
+  if (length(bad)) {
+    refuse("y", paste0(wanted, " (y * weights is a count)"), sprintf("%s (position %d)", format(y[[bad[1]]]), bad[1]))
+  }
+  both_sides(list(y = unname(y), w = weights))
+}
+
+both_sides <- function(response) {
+  if (all(response$y == 0) || all(response$y == 1)) {
+    refuse("y", "of both outcomes", paste("all", if (response$y[1] == 0) "failures" else "successes"))
+  }
+  response
+}
+
+# A linear predictor near each response, for starts. Of responses that may lie anywhere the gross outliers, those
+# further from a robust line than ten times the median of such distances, are drawn in to there: a start that follows them would
+# have a process of enormous variance.
+family_guess <- function(family, data) {
+  y <- data$y
+  w <- data$w
+  guess <- switch(family$name,
+    logit = stats::qlogis((w * y + 0.5) / (w + 1)), probit = stats::qnorm((w * y + 0.5) / (w + 1)),
+    poisson = , nbinom2 = log(y + 0.5 * mean(y)) - log(1.5), gamma = log(y), beta = stats::qlogis(y),
+    student_t = , gaussian = y)
+  if (!family$name %in% c("gamma", "beta", "student_t")) return(guess)
+  rest <- guess - data$offset
+  line <- robust_line(rest, data$X)
+  error <- rest - line
+  middle <- stats::median(error)
+  far <- 10 * stats::mad(error, middle)
+  out <- far > 0 & abs(error - middle) > far
+  guess[out] <- (data$offset + line + middle + far * sign(error - middle))[out]
+  guess
+}
+
+# Fitted values of the regression of y on X with the smallest sum of absolute errors, nearly, by iterated weights;
+# without X the mean is zero.
+robust_line <- function(y, X, rounds = 30) {
+  if (is.null(X)) return(numeric(length(y)))
+  fit <- drop(X %*% qr.coef(qr(X), y))
+  for (round in seq_len(rounds)) {
+    error <- abs(y - fit)
+    weight <- 1 / pmax(error, 1e-3 * stats::median(error), 1e-12 * max(error), .Machine$double.xmin)
+    weight <- weight / max(weight)
+    beta <- tryCatch(solve(crossprod(X, weight * X), crossprod(X, weight * y)), error = function(e) NULL)
+    if (is.null(beta)) break
+    last <- fit
+    fit <- drop(X %*% beta)
+    if (max(abs(fit - last)) <= 0.01 * stats::median(error)) break
+  }
+  fit
+}
+
+# Parameters of phi near the truth, and what the spread of the responses says of their units.
+family_start <- function(family, data) {
+  phi <- family$start
+  y <- family_guess(family, data)
+  w <- stats::median(data$w)
+  if ("scale" %in% names(phi)) phi[["scale"]] <- (stats::mad(y) / 2 + 1e-3 * stats::sd(y)) * sqrt(w)
+  if ("sigma2" %in% names(phi)) phi[["sigma2"]] <- stats::var(y) / 4 * w
+  precision <- names(phi) %in% c("shape", "precision")
+  phi[precision] <- phi[precision] / w
+  phi
+}
