@@ -1,5 +1,5 @@
-# Maximise: where vif_fit() starts, and how it climbs. Fisher scoring, coarse to fine: a subset of the data finds the
-# right mode, a larger one comes close, and all data need a few evaluations.
+# Maximise: how vif_fit() climbs. Fisher scoring, coarse to fine: a subset of the data finds the right mode (vif_start.R), a
+# larger one comes close, and all data need a few evaluations.
 
 # ---- evaluation ----
 
