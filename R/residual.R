@@ -108,8 +108,8 @@ distinct_rows <- function(x) {
 #' Makes a [residual_gp()] from whitened features and residual variances of your own, without
 #' inducing inputs: for neighbours and conditioning sets under a low-rank part that another program made, such as
 #' another package's inducing points or basis functions. Residual correlations are
-#' `(k(x, y) - v_x . v_y) / sqrt(p_x p_y)` with `p = variance + nugget`. As the features of other points are not known, `newdata` is refused wherever
-#' such a process is used.
+#' `(k(x, y) - v_x . v_y) / sqrt(p_x p_y)` with `p = variance + nugget`. As the features of other points are not known,
+#' `newdata` is refused wherever such a process is used.
 #'
 #' @inheritParams residual_gp
 #' @param V Features, m x n: column i belongs to row i of `x`, in units of the kernel's standard

@@ -56,8 +56,9 @@
 #' do not determine it, one of class `"vif_bound"`. For families other than `gaussian()` there are `"vif_separation"`,
 #' where binary outcomes are separated (an error of this class and of `"vif_mode"` where nothing can be fitted), and
 #' `"vif_white"`, where the latent process has become noise between the places: its lengthscale is below the distances
-#' of neighbours, so that it stands for overdispersion, for which Laplace's approximation is poor. A fit is never left
-#' below the log-likelihood of the model without a process; the search starts from there where it is better. Messages have classes, too: `"vif_mean"` where no `X` is given,
+#' of neighbours, so that it stands for overdispersion, for which Laplace's approximation is poor. A fit that ends
+#' below the log-likelihood of the model without a process is searched again from there. Messages have classes, too:
+#' `"vif_mean"` where no `X` is given, `"vif_nugget"` where a nugget is too small for so smooth a kernel,
 #' `"vif_units"` where one lengthscale serves columns of very different spread, `"vif_sphere"` and `"vif_cap"`.
 #' @references Gyger, T., Furrer, R. and Sigrist, F. (2025). Vecchia-inducing-points full-scale
 #'   approximations for Gaussian processes. \doi{10.48550/arXiv.2507.05064}.
@@ -108,8 +109,8 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #' @param anisotropy Geometric anisotropy in the plane of the first two columns of the inputs, whose correlations then
 #'   reach further in one direction than across it: `TRUE` estimates its angle and ratio, `c(angle = 30, ratio = 0.5)`
 #'   holds them fixed, see [gp_kernel()]; `FALSE` is for none, and `NULL` for what `kernel` says.
-#' @param smoothness For family `"matern"`: `"estimate"` estimates the smoothness, too, between 0.1 and 5; a number holds
-#'   it fixed; `"fixed"` is for that of `kernel`.
+#' @param smoothness For family `"matern"`: `"estimate"` estimates the smoothness, too, between 0.1 and 5; a number
+#'   holds it fixed; `"fixed"` is for that of `kernel`.
 #' @param iterations The largest number of iterations of the optimiser in total.
 #' @param jitter See [residual_gp()].
 #' @param seed Seed of all random choices. The session's random numbers are left untouched.

@@ -1,5 +1,5 @@
-# Maximise: how vif_fit() climbs. Fisher scoring, coarse to fine: a subset of the data finds the right mode (vif_start.R), a
-# larger one comes close, and all data need a few evaluations.
+# Maximise: how vif_fit() climbs. Fisher scoring, coarse to fine: a subset of the data finds the right mode
+# (vif_start.R), a larger one comes close, and all data need a few evaluations.
 
 # ---- evaluation ----
 
@@ -119,10 +119,10 @@ featureless <- function(x, gp) {
 
 # One climb by Fisher scoring with sets held fixed. Where the model does not hold the likelihood curves otherwise than
 # expected: the expected information is corrected along the last steps by what the gradient has shown there. The climb
-# ends where the next step promises less than `tolerance` in log-likelihood, or ten steps have brought less than that each
-# on average, as along the ridge of a process that is noise. Steps are bounded, shortened and damped as
-# long as the likelihood does not rise enough; if that fails nlminb() goes on with the same derivatives. `progress` is a
-# function of progress_line(), or FALSE.
+# ends where the next step promises less than `tolerance` in log-likelihood, or ten steps have brought less than that
+# each on average, as along the ridge of a process that is noise. Steps are bounded, shortened and damped as long as the
+# likelihood does not rise enough; if that fails nlminb() goes on with the same derivatives. `progress` is a function of
+# progress_line(), or FALSE.
 climb <- function(theta, data, settings, stage, limit, tolerance, progress, at = on_grid(theta, settings), done = 0) {
   clock <- proc.time()[["elapsed"]]
   bounds <- theta_bounds(settings)
@@ -175,8 +175,8 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
 }
 
 # The scoring step from an evaluation, and what it promises. Parameters at a bound that want to leave stay there;
-# damping is relative to the information of each. A parameter of which the data say next to nothing, such as a nugget on its way
-# to zero, has a huge step of its own, which must not hold the others up.
+# damping is relative to the information of each. A parameter of which the data say next to nothing, such as a nugget on
+# its way to zero, has a huge step of its own, which must not hold the others up.
 scoring_step <- function(current, bounds, damping = 0, longest = 2) {
   slope <- current$gradient
   free <- !(current$theta <= bounds$lower & slope < 0 | current$theta >= bounds$upper & slope > 0)

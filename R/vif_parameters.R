@@ -110,8 +110,8 @@ input_scale <- function(x, groups) {
   ifelse(spread > 0, spread, 1)
 }
 
-# How far neighbours are apart in the columns of each group, as shares of `scale`: a tenth of those that are apart by less
-# (`least`), and the half (`typical`). In places far from each other, or bursts of readings, they say at which
+# How far neighbours are apart in the columns of each group, as shares of `scale`: a tenth of those that are apart by
+# less (`least`), and the half (`typical`). In places far from each other, or bursts of readings, they say at which
 # lengthscales to look, which the extent of all does not.
 close_shares <- function(x, groups, scale, threads) {
   of <- if (is.null(groups$of)) rep(1, ncol(x)) else groups$of

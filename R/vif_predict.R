@@ -27,7 +27,7 @@
 #' @param newX Covariates at the new inputs, n* x p, where the fit has `X` (not for a fit by formula; a constant
 #'   alone need not be given).
 #' @param newoffset Offsets of the new observations, one number or one for each, where a fit from matrices has an
-#'   `offset`; without it predictions are for an offset of 0, with a message. (A fit by formula finds them in `newdata`.)
+#'   `offset`; without it predictions are for an offset of 0, with a message. A fit by formula finds them in `newdata`.
 #' @param k Number of neighbours for all new points; `NULL` for the default: what is said above, and twice the `k` of
 #'   the fit for fits with other neighbours.
 #'   Above 200 they are the nearest, without a selection.

@@ -51,8 +51,8 @@ both_sides <- function(response) {
 }
 
 # A linear predictor near each response, for starts. Of responses that may lie anywhere the gross outliers, those
-# further from a robust line than ten times the median of such distances, are drawn in to there: a start that follows them would
-# have a process of enormous variance.
+# further from a robust line than ten times the median of such distances, are drawn in to there: a start that follows
+# them would have a process of enormous variance.
 family_guess <- function(family, data) {
   y <- data$y
   w <- data$w
