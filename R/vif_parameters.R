@@ -116,11 +116,9 @@ input_scale <- function(x, groups) {
 close_shares <- function(x, groups, scale, threads) {
   of <- if (is.null(groups$of)) rep(1, ncol(x)) else groups$of
   unit <- sweep(unname(x), 2, scale[of], `/`)
-  unit <- unit[distinct_rows(unit), , drop = FALSE]
-  queries <- unique(round(seq(1, nrow(unit), length.out = min(nrow(unit), if (nrow(unit) > 20000) 200 else 2000))))
-  process <- euclidean_process(list(x = unit, kernel = gp_kernel()), threads)
-  near <- .Call(C_residual_knn, process, NULL, 1L, as.integer(queries), NULL, FALSE, "auto", Inf, threads, FALSE)$id
-  gaps <- (unit[queries, , drop = FALSE] - unit[near, , drop = FALSE])^2
+  pairs <- nearest_of_some(unit, gp_kernel(), if (nrow(unit) > 20000) 200 else 2000, threads)
+  if (is.null(pairs)) return(list(least = rep(1, length(scale)), typical = rep(1, length(scale))))
+  gaps <- (unit[pairs$from, , drop = FALSE] - unit[pairs$to, , drop = FALSE])^2
   shares <- vapply(seq_along(scale), function(g) {
     apart <- sqrt(rowSums(gaps[, of == g, drop = FALSE]))
     if (all(apart == 0)) c(1, 1) else stats::quantile(apart[apart > 0], c(0.1, 0.5), names = FALSE)

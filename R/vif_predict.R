@@ -330,13 +330,20 @@ distance_to <- function(gp, x, rows) {
 
 # The median distance of a row of x from the nearest other one that is not a copy, by a sample.
 typical_distance <- function(gp, threads) {
-  distinct <- distinct_rows(gp$x)
-  if (length(distinct) < 2) return(Inf)
-  x <- gp$x[distinct, , drop = FALSE]
-  queries <- unique(round(seq(1, nrow(x), length.out = min(nrow(x), 1000))))
-  process <- euclidean_process(list(x = x, kernel = gp$kernel), threads)
-  nn <- .Call(C_residual_knn, process, NULL, 1L, as.integer(queries), NULL, FALSE, "auto", Inf, threads, FALSE)$id
-  stats::median(distance_to(gp, x[queries, , drop = FALSE], distinct[nn]))
+  pairs <- nearest_of_some(gp$x, gp$kernel, 1000, threads)
+  if (is.null(pairs)) return(Inf)
+  stats::median(distance_to(gp, gp$x[pairs$from, , drop = FALSE], pairs$to))
+}
+
+# Rows of at most so many distinct points, evenly spaced, and of the nearest other place; NULL for a single place.
+nearest_of_some <- function(x, kernel, most, threads) {
+  distinct <- distinct_rows(x)
+  count <- length(distinct)
+  if (count < 2) return(NULL)
+  queries <- unique(round(seq(1, count, length.out = min(count, most))))
+  process <- euclidean_process(list(x = x[distinct, , drop = FALSE], kernel = kernel), threads)
+  near <- .Call(C_residual_knn, process, NULL, 1L, as.integer(queries), NULL, FALSE, "auto", Inf, threads, FALSE)$id
+  list(from = distinct[queries], to = distinct[near])
 }
 
 # In the order of gp$x.

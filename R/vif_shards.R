@@ -138,6 +138,7 @@ vif_fit.vif_shards <- function(y, kernel = gp_kernel("matern32"), inducing = 200
   groups <- lengthscale_groups(lengthscale, structure(sample$x, dimnames = list(NULL, shards$inputs)), kernel, plane)
   scale <- input_scale(sample$x, groups)
   flat <- if (is.null(basis)) sample$y else stats::lm.fit(basis$Q, sample$y)$residuals
+  if (!is.null(nugget) && !shards$apart) nugget <- least_nugget(nugget, kernel, stats::var(flat))
   settings <- list(kernel = kernel, inducing = inducing, k = k, fixed = nugget, spread = stats::var(flat),
                    noise_spread = stats::var(flat) / mean(sample$share), neighbours = "selected", jitter = jitter,
                    seed = seed, threads = thread_count(NULL), groups = groups, scale = scale,

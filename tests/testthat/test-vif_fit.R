@@ -223,6 +223,14 @@ test_that("places far from each other do not hide short lengthscales, nor make t
   expect_gt(fit$loglik, gp_loglik(y, cbind(time), kernel, 0.01, X = matrix(1, 160)) - 0.1)
 })
 
+test_that("observations of a single place have no distances to look at", {
+  one <- matrix(0.5, 12, 2)
+  groups <- list(of = NULL, names = "lengthscale")
+  expect_identical(close_shares(one, groups, 1, 1L), list(least = 1, typical = 1))
+  apart <- close_shares(cbind(c(0, 0, 1, 1, 5)), groups, 2, 1L)
+  expect_equal(apart$typical, 0.5)
+})
+
 test_that("a parameter near a bound that the data determine is not at a bound", {
   settings <- list(spread = 1, scale = 1, groups = list(of = NULL, names = "lengthscale"), smoothness = "estimate",
                    kernel = gp_kernel("matern", smoothness = 1.5))
