@@ -163,11 +163,16 @@ refined_rest <- function(mode, drawn, draw, seed, gp, id, wide, latent, threads,
       variance(.Call(C_laplace_collects, wide, state$coef, WD / rep(state$D, each = length(rows))))
     }))
   }
+  probes <- length(drawn$log)
   rest <- drawn$log - drawn$linear
   more <- min(length(rest) * (stats::var(rest) / length(rest) / most_se^2 - 1), 4 * length(rest))
-  if (more > 0) {
-    more <- 8 * ceiling(more / 8) # whole vectors of numbers cost least
-    drawn <- draw(more, seed + 1)
+  more <- 8 * ceiling(max(more, 0) / 8) # whole vectors of numbers cost least
+  while (more > 0) {
+    # a few at a time: memory grows with their number
+    few <- min(more, probes)
+    seed <- seed + 1
+    more <- more - few
+    drawn <- draw(few, seed)
     rest <- c(rest, drawn$log - drawn$linear)
   }
   sampled <- if (length(pick) < n) n * stats::sd(excess) / sqrt(length(pick)) else 0
