@@ -2,7 +2,7 @@
 #
 #   Rscript tools/nightly.R [SHARE]
 #
-# SHARE of the whole, 1 unless given: that takes some hours.
+# SHARE of the whole, 1 unless given: that takes an hour or two.
 
 share <- as.numeric(c(commandArgs(TRUE), "1")[1])
 count <- function(whole) format(max(ceiling(whole * share), 1), scientific = FALSE)
@@ -18,9 +18,9 @@ rows <- lapply(names(kinds), function(kind) {
        minutes = (proc.time()[[3]] - started) / 60, failed = !is.null(attr(output, "status")))
 })
 started <- proc.time()[[3]]
-output <- suppressWarnings(system2(rscript, c("tools/fuzz_index.R", count(3600)), stdout = TRUE, stderr = TRUE))
+output <- suppressWarnings(system2(rscript, c("tools/fuzz_index.R", count(1200)), stdout = TRUE, stderr = TRUE))
 ran <- sub(".*: *", "", grep("number_of_executed_units", output, value = TRUE))
-rows <- c(rows, list(list(command = paste("Rscript tools/fuzz_index.R", count(3600)),
+rows <- c(rows, list(list(command = paste("Rscript tools/fuzz_index.R", count(1200)),
                           last = paste("packed indices:", ran, "executions"),
                           minutes = (proc.time()[[3]] - started) / 60, failed = !is.null(attr(output, "status")))))
 
