@@ -1,14 +1,16 @@
 #include "model/metric.h"
 
 #define VANISHED 1e-10
+#define NOTHING 1e-30 /* of the kernel's variance, nugget included: squares of less leave the range of numbers */
 #define LIST_CHUNK 256
 
 void metric_variances(const kernel *kern, size_t n, const double *residual, double nugget,
                       double *variance, double *scale)
 {
     for (size_t i = 0; i < n; i++) {
-        int gone = nugget == 0.0 && residual[i] <= VANISHED * kern->variance;
-        variance[i] = gone ? 0.0 : (residual[i] > 0.0 ? residual[i] : 0.0) + nugget;
+        double whole = (residual[i] > 0.0 ? residual[i] : 0.0) + nugget;
+        int gone = (nugget == 0.0 && residual[i] <= VANISHED * kern->variance) || whole <= NOTHING * kern->variance;
+        variance[i] = gone ? 0.0 : whole;
         scale[i] = gone ? 0.0 : 1.0 / sqrt(variance[i]);
     }
 }

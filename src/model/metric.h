@@ -32,7 +32,7 @@ typedef struct {
 } metric_points;
 
 /* Fills variance and scale (n each) from residual variances r_ii. A point has vanished when
- * r_ii <= 1e-10 * kernel variance and there is no nugget. */
+ * r_ii <= 1e-10 * kernel variance and there is no nugget, or p_i <= 1e-30 * kernel variance. */
 void metric_variances(const kernel *kern, size_t n, const double *residual, double nugget,
                       double *variance, double *scale);
 

@@ -295,7 +295,8 @@ void level_search_special(level_scratch *s, int q)
         float needed = b->tau[q];
         if (high < needed)
             break;
-        low = low < 1e-6f * most ? -1.0f : low;
+        if (!(low >= 1e-6f * most && low > 0.0f && low < INFINITY)) /* bounds that say nothing: all that is left */
+            low = -1.0f;
         if (needed > 0.0f && defer_special(s, q, taken < FIRST_PANELS ? fmaxf(low, needed) : needed, high))
             break;
         float least = low > needed ? low : needed;

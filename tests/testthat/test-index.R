@@ -410,3 +410,14 @@ test_that("new points on inducing inputs are found in every form, where no point
   expect_setequal(shown, c("subspaces of landmarks", "integers", "kernel expansions"))
   expect_search(tree, 10, newdata = new[c(1:60, 150), ], label = "on a grid")
 })
+
+test_that("a nugget whose squares leave the range of numbers is none", {
+  set.seed(5)
+  x <- inputs("uniform", 3000, 2)
+  for (nugget in c(1e-60, 1e-200)) {
+    gp <- residual_gp(x, gp_kernel("rbf", lengthscale = 0.2), inducing = x[1:60, ], nugget = nugget, jitter = 0)
+    exact <- residual_knn(gp, 5, method = "brute")
+    expect_false(anyNA(exact$dist))
+    expect_identical(residual_knn(gp, 5, method = "level")$id, exact$id)
+  }
+})
