@@ -13,6 +13,8 @@ static status build(const metric_source *source, const point_set *like, int thre
     return status_ok();
 }
 
+static double pair_cost(const point_set *set) { return set->points->m + FORM_KERNEL; }
+
 static void release(void *kept) { (void)kept; }
 
 static void fields(point_set *set, field_visitor *walk) { (void)set, (void)walk; }
@@ -58,6 +60,7 @@ const screening_form form_dense = {
     .settle = 1,
     .give_up = 32,
     .kept_bytes = 1,
+    .pair_cost = pair_cost,
     .build = build,
     .release = release,
     .fields = fields,

@@ -6,12 +6,18 @@
 #include "form/form.h"
 #include "form/frames.h"
 
+#include <math.h>
 #include <string.h>
 
 /* What a term may be, times the largest gain of the queries, for it to be left out. */
 #define NEGLIGIBLE 0.0006f
 /* From so many queries on that the expansion bound leaves a panel, the span of theirs is asked about it. */
 #define SPANS_PAY 12
+/* Costs, see form.h. */
+#define COST_PAIR 75.0  /* a pair screened, bounds of panels included; before there are any: */
+#define COST_TERMS 40.0 /* a pair screened without its terms, */
+#define COST_TERM 2.5   /* and for each of them */
+#define SPREAD 1.25     /* times d: the pairs that bounds of panels leave, for one that bounds of points leave */
 /* A block has no more groups: one for each panel of a cell, and one for each whole panel of queries. */
 #define GROUPS ((CELLS_MOST + BITSET_SIZE) / SCREEN_COLS)
 
@@ -357,12 +363,36 @@ static void screen(const form_sides *on, const block *b, const leaf *item, form_
         screen_group(w, item->cell, &w->group[i]);
 }
 
+/* What terms would do, by a sample; there are none where inducing inputs are not known. */
+static status forecast(const metric_source *source, const metric_points *points, int k, double most,
+                       form_forecast *out)
+{
+    bounds_outlook sight;
+    (void)most;
+    *out = (form_forecast){.pairs = INFINITY, .pair = COST_TERMS};
+    if (points->m && !source->L)
+        return status_ok();
+    status outcome = bounds_sample(source, points, k, &sight);
+    *out = (form_forecast){.pairs = SPREAD * points->d * sight.left,
+                           .pair = COST_TERMS + COST_TERM * sight.terms,
+                           .left = sight.kept};
+    return outcome;
+}
+
+static double pair_cost(const point_set *set)
+{
+    (void)set;
+    return COST_PAIR;
+}
+
 const screening_form form_expansions = {
     .name = "expansions",
     .note = "auto: panels skipped and pairs screened by kernel expansions",
     .settle = 2,
     .give_up = 4, /* few queries come to it, which share no tiles */
     .kept_bytes = sizeof(expansions),
+    .forecast = forecast,
+    .pair_cost = pair_cost,
     .terms = 1,
     .compact = 1,
     .build = build,

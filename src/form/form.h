@@ -81,6 +81,18 @@ typedef struct field_visitor {
     int beyond; /* and whether an array would not lie in it: what was visited is not to be read then */
 } field_visitor;
 
+#define FORM_KERNEL 80.0 /* products of brute force that a kernel value in double, and its comparison, are worth */
+
+/* What a form expects of a query before anything is built. Costs are in double-precision products in the tiles of
+ * brute force, measured on one machine: only their order of magnitude matters, for a choice between ways that give the
+ * same answer. */
+typedef struct {
+    double pairs, pair; /* pairs that it screens, infinite where it will not do, and what one costs; */
+    double more;        /* what else it costs; */
+    double left;        /* candidates that it leaves to exact evaluation */
+    double hopeless;    /* the share of the queries that it leaves to brute force; of these nothing else counts */
+} form_forecast;
+
 typedef struct screening_form {
     const char *name, *note; /* short; and what `auto` says when it takes it */
     /* How the traversal serves it. */
@@ -91,6 +103,11 @@ typedef struct screening_form {
     int terms;         /* whether panels keep terms of the expansion bound (bounds.h); the form asks for bounds of
                           panels itself then */
     int compact;       /* whether cells of queries that are no candidates must be as small as those of candidates */
+    /* For k neighbours. It may say at once that it will not do where the pairs that it screens cost more than `most`.
+     * NULL: `auto` never takes it. */
+    status (*forecast)(const metric_source *source, const metric_points *points, int k, double most,
+                       form_forecast *out);
+    double (*pair_cost)(const point_set *set); /* of a pair screened, in the same unit, of what was built */
     /* Optional: the cells of candidates, none (count 0) where the form does not serve them. */
     status (*divide)(const metric_source *source, const metric_points *points, int threads, cells *out);
     /* What is kept of the points of a set whose cells and bounds are there; `like` is the set of the candidates where

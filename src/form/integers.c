@@ -4,6 +4,7 @@
 #include "form/form.h"
 #include "form/screen.h"
 
+#include <math.h>
 #include <string.h>
 
 typedef struct {
@@ -14,7 +15,36 @@ typedef struct {
 static const screen *features_of(const point_set *set) { return &((const integers *)set->kept)->features; }
 static const frames *frame_of(const point_set *set) { return &((const integers *)set->kept)->frame; }
 
-int screen_bits(const point_set *set) { return features_of(set)->bits; }
+#define COST_PAIR 20.0    /* a pair screened, but for its product and distance; */
+#define COST_DISTANCE 4.0 /* that, for each dimension */
+#define COST_REFINED 150.0 /* a pair that goes on to 16 bits, */
+#define COST_FINE 1.2      /* and for each of its products */
+#define HOPELESS 2.0 /* so many times as many of these as an outlook sees there will be */
+
+static double cost_of(const metric_points *points, int bits)
+{
+    return COST_PAIR + COST_DISTANCE * points->d + points->m * bits / 64.0;
+}
+
+static double pair_cost(const point_set *set) { return cost_of(set->points, features_of(set)->bits); }
+
+/* All pairs are screened. */
+static status forecast(const metric_source *source, const metric_points *points, int k, double most,
+                       form_forecast *out)
+{
+    double n = (double)points->n;
+    screen_outlook sight;
+    *out = (form_forecast){.pairs = INFINITY, .pair = cost_of(points, simd->dot_tile8 ? 8 : 16)};
+    if (n * out->pair > most || !screen_is_fine(source, points))
+        return status_ok();
+    status outcome = screen_sample(source, points, k, &sight);
+    *out = (form_forecast){.pairs = n,
+                           .pair = cost_of(points, sight.bits),
+                           .more = sight.refined * (COST_REFINED + COST_FINE * points->m),
+                           .left = sight.left,
+                           .hopeless = fmin(1.0, HOPELESS * sight.hopeless)};
+    return outcome;
+}
 
 typedef struct {
     float *relative;          /* BITSET_SIZE x d: positions from the centre of a cell */
@@ -241,10 +271,12 @@ static void screen_both(const form_sides *on, const block *b, const block *other
 
 const screening_form form_integers = {
     .name = "integers",
-    .note = "auto: screening with integers",
+    .note = "auto: pairs screened by small integers",
     .settle = 1,
     .give_up = 32,
     .kept_bytes = sizeof(integers),
+    .forecast = forecast,
+    .pair_cost = pair_cost,
     .build = build,
     .release = release,
     .fields = fields,

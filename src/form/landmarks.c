@@ -30,6 +30,8 @@
 /* Landmarks of a cell that its queries stand around; where so many say enough, they are all that is asked at first, and
  * take one tile. */
 #define BALLS 8
+#define COST_PAIR 60.0   /* a pair screened, see form.h */
+#define LEFT_USUAL 265.0 /* candidates, or what costs as much as they do, where subspaces serve */
 #define CAREFUL 1e-5f    /* more than single precision does to the cosine of a sum of angles */
 #define CELLS_LEAST 64   /* the smallest number of points of a cell that is tried, at most */
 #define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
@@ -596,12 +598,29 @@ static void screen(const form_sides *on, const block *b, const leaf *item, form_
         screen_rows(w, on, b, cell, count, members, tails, errors, sink);
 }
 
+/* Of what subspaces are worth nothing tells but building them: what they usually leave where they serve. */
+static status forecast(const metric_source *source, const metric_points *points, int k, double most,
+                       form_forecast *out)
+{
+    (void)source, (void)points, (void)k, (void)most;
+    *out = (form_forecast){.pair = COST_PAIR, .left = LEFT_USUAL};
+    return status_ok();
+}
+
+static double pair_cost(const point_set *set)
+{
+    (void)set;
+    return COST_PAIR;
+}
+
 const screening_form form_landmarks = {
     .name = "landmarks",
     .note = "auto: cells skipped and screened by subspaces of landmarks",
     .settle = 2,
     .give_up = 32,
     .kept_bytes = sizeof(subspaces),
+    .forecast = forecast,
+    .pair_cost = pair_cost,
     .compact = 1,
     .divide = divide,
     .build = build,

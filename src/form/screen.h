@@ -46,9 +46,6 @@ typedef struct {
     double *special_v;             /* m x specials, -jitter s2 L^-1 e_u */
 } screen;
 
-/* The bits of the first screening of a set of integers. */
-int screen_bits(const point_set *set);
-
 /* Whether 16 bits are fine enough for most points. */
 int screen_is_fine(const metric_source *source, const metric_points *points);
 

@@ -2,25 +2,14 @@
 #include "search/query.h"
 
 #include "base/scratch.h"
-#include "form/screen.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Costs in units of one double-precision product in the tiles of brute force, measured on one machine:
- * only their order of magnitude matters, for a choice between ways that give the same answer. */
-#define COST_KERNEL 80.0     /* a kernel value in double, and its comparison */
-#define COST_SUBSPACE 60.0   /* a pair screened in a subspace */
-#define COST_EXPANSION 75.0  /* a pair screened by its expansion, bounds of panels included; */
-#define COST_TERM 2.5        /* before there is an index, for each term, */
-#define COST_TERMS 40.0      /* and without them */
-#define COST_INTEGERS 20.0   /* a pair screened by integers, but for its product and distance; */
-#define COST_DISTANCE 4.0    /* that, for each dimension */
-#define COST_REFINED 150.0   /* a pair that goes on to 16 bits */
+/* Costs are those of form.h. */
 #define COST_CORRELATION 1.5 /* of a correlation, most of them with landmarks, for each product */
 #define COST_SCATTERED 5.0   /* the same of candidates that few queries share */
-#define COST_GIVEN_UP 1.3    /* a query that integers do not serve, in brute forces */
-#define HOPELESS 2.0         /* so many times as many of these as an outlook sees there will be */
+#define COST_GIVEN_UP 1.3    /* a query that a form does not serve, in brute forces */
 #define COST_QUERY 5e4       /* what else a query costs */
 #define COST_PUSH 1500.0     /* brute force, for each time that one of the k best gives way */
 #define COST_INDEX 550.0     /* making an index, for each point and product, */
@@ -28,9 +17,6 @@
 #define PAIRED 0.58          /* of all pairs are screened where blocks meet in pairs */
 #define PROMISING 0.85      /* of what else is known, the most that integers may promise to cost, */
 #define PROMISING_EAGER 1.1 /* and if they will serve more than one search */
-#define SPREAD                                                                                     \
-    1.25 /* times d: the pairs that bounds of panels leave, for one that bounds of points leave */
-#define COST_USUAL 1500.0 /* of a search by subspaces where they serve, for each product */
 #define HARDLY 0.3        /* of brute force: what expansions may promise to cost to be made, */
 #define CLEARLY                                                                                    \
     0.1 /* and cost on a sample for nothing else to be tried, if they serve one search */
@@ -57,21 +43,22 @@ static int poll_partial(void *context, double fraction)
     return monitor_poll(part->whole, part->done + part->share * fraction);
 }
 
+/* Of a correlation, in double. */
+static double correlation_cost(const query_task *task) { return task->points->m + FORM_KERNEL; }
+
 static double brute_cost(const query_task *task)
 {
     double share =
         task->predecessors ? 0.5 + 0.5 / PREFIX_SHRINK : 1.0; /* of the points, on average */
     double n = share * (double)task->points->n, k = task->k;
     double pushes = k < n ? k * (1.0 + log(n / k)) : n; /* in random order */
-    return n * (task->points->m + COST_KERNEL) + COST_PUSH * pushes;
+    return n * correlation_cost(task) + COST_PUSH * pushes;
 }
 
-/* A pair that integers of so many bits screen. */
-static double screened_cost(const query_task *task, int bits)
+/* Of the pairs of a search, how many a form screens by themselves. */
+static double unshared(const query_task *task, const screening_form *form)
 {
-    int paired = task->self && !task->predecessors && !task->rows;
-    return (paired ? PAIRED : 1.0) *
-           (COST_INTEGERS + COST_DISTANCE * task->points->d + task->points->m * bits / 64.0);
+    return form->screen_both && task->self && !task->predecessors && !task->rows ? PAIRED : 1.0;
 }
 
 static double index_cost(const query_task *task)
@@ -79,32 +66,16 @@ static double index_cost(const query_task *task)
     return COST_INDEX * (task->points->m + INDEX_MORE) * (double)task->points->n;
 }
 
-/* What integers promise to cost a query, before they are made. */
-static status promised_cost(const query_task *task, double *cost)
+/* What a form promises to cost a query, before it is made: infinite where that would be more than `most` for sure. */
+static status promised_cost(const query_task *task, const screening_form *form, double most, double *cost)
 {
-    screen_outlook sight;
-    double n = (double)task->points->n, correlation = task->points->m + COST_KERNEL;
-    status outcome = screen_sample(task->source, task->points, task->k, &sight);
-    double hopeless = fmin(1.0, HOPELESS * sight.hopeless);
+    form_forecast f;
+    double share = unshared(task, form);
+    status outcome = form->forecast(task->source, task->points, task->k, most / share, &f);
     if (!outcome.code)
-        *cost = hopeless * COST_GIVEN_UP * brute_cost(task) +
-                (1.0 - hopeless) * (COST_QUERY + n * screened_cost(task, sight.bits) +
-                                    sight.refined * (COST_REFINED + 1.2 * task->points->m) +
-                                    sight.left * COST_SCATTERED * correlation);
-    return outcome;
-}
-
-/* What expansions promise to cost a query, infinite where there are none. */
-static status expansions_promise(const query_task *task, double *cost)
-{
-    bounds_outlook sight;
-    *cost = INFINITY;
-    if (task->points->m && !task->source->L)
-        return status_ok();
-    status outcome = bounds_sample(task->source, task->points, task->k, &sight);
-    if (!outcome.code)
-        *cost = COST_QUERY + sight.kept * COST_SCATTERED * (task->points->m + COST_KERNEL) +
-                SPREAD * task->points->d * sight.left * (COST_TERMS + COST_TERM * sight.terms);
+        *cost = f.hopeless * COST_GIVEN_UP * brute_cost(task) +
+                (1.0 - f.hopeless) * (COST_QUERY + share * f.pairs * f.pair + f.more +
+                                      f.left * COST_SCATTERED * correlation_cost(task));
     return outcome;
 }
 
@@ -187,13 +158,9 @@ static status sample_search(const query_task *task, const index_search *index, i
 static double counted_cost(const query_task *task, const index_search *index,
                            const query_counters *c, double queries)
 {
-    double correlation = task->points->m + COST_KERNEL,
-           pair = index->form == &form_landmarks    ? COST_SUBSPACE
-                  : index->form == &form_expansions ? COST_EXPANSION
-                                                    : screened_cost(task, screen_bits(index->points));
-    return COST_QUERY + (c->screened * pair + (COST_CORRELATION * (c->correlations - c->scattered) +
-                                               COST_SCATTERED * c->scattered) *
-                                                  correlation) /
+    return COST_QUERY + (c->screened * unshared(task, index->form) * index->form->pair_cost(index->points) +
+                         (COST_CORRELATION * (c->correlations - c->scattered) + COST_SCATTERED * c->scattered) *
+                             correlation_cost(task)) /
                             queries;
 }
 
@@ -238,10 +205,9 @@ static status try_integers(const query_task *task, int eager, sampled *seen, ind
 {
     double best = fmin(index->cost, brute_cost(task)), promise = 0.0,
            making = eager ? 0.0 : index_cost(task) / (double)task->count;
-    if (index->form == &form_integers || !screen_is_fine(task->source, task->points) ||
-        task->points->n * screened_cost(task, simd->dot_tile8 ? 8 : 16) + making > best)
+    if (index->form == &form_integers)
         return status_ok();
-    status outcome = promised_cost(task, &promise);
+    status outcome = promised_cost(task, &form_integers, best - making, &promise);
     if (outcome.code || promise + making > (eager ? PROMISING_EAGER : PROMISING) * best)
         return outcome;
     return try_form(task, &form_integers, eager, seen, index);
@@ -250,10 +216,12 @@ static status try_integers(const query_task *task, int eager, sampled *seen, ind
 /* query_index, with the answers of samples. Of landmarks and expansions what promises more comes first. */
 static status make_index(const query_task *task, int eager, sampled *seen, index_search *index)
 {
-    double promise, brute = brute_cost(task);
+    double promise, usual, brute = brute_cost(task);
     index_none(task->points, index);
-    status outcome = expansions_promise(task, &promise);
-    int first = promise < COST_USUAL * (task->points->m + COST_KERNEL);
+    status outcome = promised_cost(task, &form_expansions, INFINITY, &promise);
+    if (!outcome.code)
+        outcome = promised_cost(task, &form_landmarks, INFINITY, &usual);
+    int first = promise < usual;
     for (int turn = 0; turn < 3 && !outcome.code; turn++) {
         if (!eager && index->cost < CLEARLY * brute)
             break;
@@ -327,9 +295,7 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     else if (few && choose)
         result->note = "auto: few queries, each by the cells that promise most";
     else if (choose)
-        result->note = index.form != &form_integers              ? index.form->note
-                       : screen_bits(index.points) == 8 ? "auto: screening with 8-bit integers"
-                                                        : "auto: screening with 16-bit integers";
+        result->note = index.form->note;
     if (!dense && task->from != task->points)
         outcome = index_add_queries(task->source, task->from, task->threads, task->mon, &index);
     /* where blocks meet in pairs, all queries have to be there */
