@@ -7,7 +7,7 @@
 static const screening_form *inner;
 static screening_form checked;
 static laws_count *counts;
-static char *emitted; /* BITSET_SIZE x candidates: pairs of the block with an interval */
+static char *emitted, *emitted_other; /* BITSET_SIZE x candidates: pairs of a block with an interval */
 static size_t candidates;
 
 typedef struct {
@@ -15,6 +15,7 @@ typedef struct {
     form_sink *to;
     const form_sides *on;
     const block *b;
+    char *emitted;
 } law_sink;
 
 static double correlation(const form_sides *on, const block *b, int q, int id)
@@ -52,7 +53,7 @@ static void check_interval(const law_sink *s, int q, int id, float low, float hi
     double rho = correlation(s->on, s->b, q, id);
     counts->intervals++;
     counts->wrong_intervals += !(low <= rho && rho <= high);
-    emitted[q * candidates + id] = 1;
+    s->emitted[q * candidates + id] = 1;
 }
 
 static void keep(form_sink *self, int q, const int *ids, uint32_t mask, const simd_interval_row *row)
@@ -76,16 +77,16 @@ static void keep_one(form_sink *self, int q, int id, float low, float high)
     s->to->keep_one(s->to, q, id, low, high);
 }
 
-static law_sink sink_of(const form_sides *on, const block *b, form_sink *to)
+static law_sink sink_of(const form_sides *on, const block *b, form_sink *to, char *at)
 {
-    return (law_sink){{keep, keep_one, to->counters}, to, on, b};
+    return (law_sink){{keep, keep_one, to->counters}, to, on, b, at};
 }
 
 /* Pairs without an interval; a query that has none with a cell is done with it. */
-static void check_silent(const form_sides *on, const block *b, int cell, const bitset *alive)
+static void check_silent(const form_sides *on, const block *b, int cell, int count, const int *members,
+                         const char *emitted)
 {
     const cells *order = &on->points->order;
-    int members[BITSET_SIZE], count = bitset_members(alive, members);
     for (int i = 0; i < count; i++) {
         int q = members[i], some = 0, silent = 0, wrong = 0;
         for (int at = order->first[cell]; at < order->first[cell + 1] && b->tau[q] != INFINITY; at++) {
@@ -120,24 +121,35 @@ static uint32_t skim(const form_sides *on, const block *b, int cell, query_count
 
 static void screen(const form_sides *on, const block *b, const leaf *item, form_sink *sink, void *work)
 {
-    law_sink to = sink_of(on, b, sink);
+    int members[BITSET_SIZE], count = bitset_members(&item->alive, members);
+    law_sink to = sink_of(on, b, sink, emitted);
     inner->screen(on, b, item, &to.sink, work);
-    check_silent(on, b, item->cell, &item->alive);
+    check_silent(on, b, item->cell, count, members, emitted);
 }
 
-/* Blocks that meet are many: only the intervals are checked. */
+/* Members of one block with all of the other, whose queries are checked where they met all of the one. */
 static void screen_both(const form_sides *on, const block *b, const block *other, const int *members,
                         int count, form_sink *sink, form_sink *to_other, void *work)
 {
-    law_sink to = sink_of(on, b, sink), too = sink_of(on, other, to_other);
+    int all[BITSET_SIZE];
+    law_sink to = sink_of(on, b, sink, emitted), too = sink_of(on, other, to_other, emitted_other);
+    memset(emitted, 0, BITSET_SIZE * candidates);
+    memset(emitted_other, 0, BITSET_SIZE * candidates);
     inner->screen_both(on, b, other, members, count, &to.sink, &too.sink, work);
+    for (int q = 0; q < other->count; q++)
+        all[q] = q;
+    check_silent(on, b, other->cell, count, members, emitted);
+    if (count == b->count)
+        check_silent(on, other, b->cell, other->count, all, emitted_other);
+    counts->pairs++;
 }
 
 const screening_form *laws_of(const screening_form *form, size_t points, laws_count *count)
 {
-    emitted = scratch_alloc(BITSET_SIZE * points, 1);
+    emitted = scratch_alloc(2 * BITSET_SIZE * points, 1);
     if (!emitted)
         return NULL;
+    emitted_other = emitted + BITSET_SIZE * points;
     inner = form;
     counts = count;
     candidates = points;
@@ -152,5 +164,5 @@ const screening_form *laws_of(const screening_form *form, size_t points, laws_co
 void laws_end(void)
 {
     scratch_free(emitted);
-    emitted = NULL;
+    emitted = emitted_other = NULL;
 }

@@ -14,6 +14,7 @@ typedef struct {
     double intervals; /* that it emitted: each must contain |rho| */
     double silent;    /* pairs of queries that it kept without an interval: |rho| must not reach the threshold */
     double wrong_cleared, wrong_intervals, wrong_silent;
+    double pairs; /* of blocks that met */
 } laws_count;
 
 /* Counts go to `count` until the next call. NULL without memory. */

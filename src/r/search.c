@@ -109,12 +109,12 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
 SEXP form_laws(SEXP tree_list, SEXP k, SEXP fresh, SEXP predecessors, SEXP one_by_one)
 {
     static const char *names[] = {"cleared",       "intervals",       "silent",
-                                  "wrong cleared", "wrong intervals", "wrong silent"};
+                                  "wrong cleared", "wrong intervals", "wrong silent", "pairs"};
     search_problem problem;
     index_search index;
     laws_count count = {0};
-    SEXP gp = r_element(tree_list, "gp"), out = PROTECT(allocVector(REALSXP, 6)),
-         labels = PROTECT(allocVector(STRSXP, 6));
+    SEXP gp = r_element(tree_list, "gp"), out = PROTECT(allocVector(REALSXP, 7)),
+         labels = PROTECT(allocVector(STRSXP, 7));
     r_problem(gp, tree_list, &problem);
     metric_points from = problem.points;
     if (fresh != R_NilValue)
@@ -150,8 +150,9 @@ SEXP form_laws(SEXP tree_list, SEXP k, SEXP fresh, SEXP predecessors, SEXP one_b
     if (outcome.code)
         r_raise(outcome);
     const double values[] = {count.cleared,       count.intervals,       count.silent,
-                             count.wrong_cleared, count.wrong_intervals, count.wrong_silent};
-    for (int c = 0; c < 6; c++) {
+                             count.wrong_cleared, count.wrong_intervals, count.wrong_silent,
+                             count.pairs};
+    for (int c = 0; c < 7; c++) {
         REAL(out)[c] = values[c];
         SET_STRING_ELT(labels, c, mkChar(names[c]));
     }

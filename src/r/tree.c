@@ -141,9 +141,12 @@ SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads, SEXP form)
     if (form == R_NilValue) {
         r_raise(distinct_index(&task, 1, &built));
     } else {
-        r_raise(index_build(&problem.source, &problem.points, index_form_named(CHAR(asChar(form))),
-                            task.threads, task.mon, &built));
-        built.cost = 0.0;
+        const screening_form *wanted = index_form_named(CHAR(asChar(form)));
+        if (!wanted)
+            error("internal: no screening form is called '%s'", CHAR(asChar(form)));
+        r_raise(index_build(&problem.source, &problem.points, wanted, task.threads, task.mon, &built));
+        if (built.form) /* else it serves no cells here, and brute force stays the cheapest */
+            built.cost = 0.0;
     }
     SEXP out = PROTECT(place_index(&built));
     if (out != R_NilValue) {

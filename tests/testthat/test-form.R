@@ -70,6 +70,32 @@ test_that("the laws hold where noise is nearly all that points have, or differs 
   }
 })
 
+test_that("the laws hold where blocks of all points meet in pairs", {
+  on_one_thread()
+  set.seed(45)
+  gp <- residual_gp(inputs("uniform", 2100, 2), gp_kernel("matern52", lengthscale = 0.2), inducing = 30, seed = 1)
+  tree <- in_form(gp, "integers")
+  counts <- .Call(C_form_laws, tree, 8, NULL, FALSE, FALSE)
+  expect_identical(unname(counts[4:6]), c(0, 0, 0))
+  expect_gt(counts[["pairs"]], 0)
+  expect_gt(counts[["silent"]], 0)
+  expect_gt(sum(.Call(C_form_laws, damaged(tree, "screen.step", function(x) 0.5 * x), 8, NULL, FALSE, FALSE)[4:6]), 0)
+})
+
+test_that("a form that serves no cells of a process leaves it to brute force", {
+  gp <- residual_gp(inputs("uniform", 600, 6), gp_kernel("matern12", lengthscale = 0.05), inducing = 20, seed = 1)
+  tree <- in_form(gp, "landmarks")
+  expect_null(laws(tree))
+  for (method in c("auto", "level")) expect_identical(residual_knn(tree, 5, method = method)$id, residual_knn(gp, 5, method = "brute")$id)
+  expect_error(index_tree(unclass(cover_tree(gp, threads = 1)), 1, "magic"), "no screening form is called 'magic'")
+})
+
+test_that("a tree in the form that evaluates every pair serves predecessors", {
+  gp <- residual_gp(inputs("uniform", 2300, 2), gp_kernel("matern32", lengthscale = 0.2), inducing = 20, seed = 1)
+  expect_identical(residual_knn(in_form(gp, "dense"), 5, predecessors = TRUE)$id,
+                   residual_knn(gp, 5, predecessors = TRUE, method = "brute")$id)
+})
+
 test_that("a form that breaks a law is seen", {
   on_one_thread()
   set.seed(43)
