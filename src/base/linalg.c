@@ -152,7 +152,7 @@ void linalg_solve_panel(const linalg_triangle *triangle, double *B)
         reverse_rows(m, cols, B);
 }
 
-status linalg_inverse(int m, const double *L, int stride, double *out)
+status linalg_inverse(int m, const monitor *mon, const double *L, int stride, double *out)
 {
     int cols = simd->cols;
     linalg_triangle lower = {0}, upper = {0};
@@ -166,6 +166,8 @@ status linalg_inverse(int m, const double *L, int stride, double *out)
             panel[(size_t)(first + j) * cols + j] = 1;
         linalg_solve_panel(&lower, panel);
         linalg_solve_panel(&upper, panel);
+        if (monitor_poll(mon, (double)first / m))
+            outcome = status_fail(STATUS_INTERRUPTED);
         for (int u = 0; u < m; u++)
             memcpy(out + (size_t)u * stride + first, panel + (size_t)u * cols,
                    cols * sizeof(double));

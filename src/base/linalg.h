@@ -25,6 +25,6 @@ void linalg_triangle_free(linalg_triangle *triangle);
 void linalg_solve_panel(const linalg_triangle *triangle, double *B);
 
 /* out <- (L L')^-1, a row every `stride` values, which are a multiple of simd->cols. */
-status linalg_inverse(int m, const double *L, int stride, double *out);
+status linalg_inverse(int m, const monitor *mon, const double *L, int stride, double *out);
 
 #endif

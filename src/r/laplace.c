@@ -33,7 +33,7 @@ SEXP laplace_regression(SEXP gp, SEXP noise, SEXP id, SEXP with_root, SEXP threa
                 n);
     if (asLogical(with_root) == TRUE) {
         SET_VECTOR_ELT(out, 3, allocMatrix(REALSXP, m, m));
-        r_raise(laplace_root(m, n, W, D, team, REAL(VECTOR_ELT(out, 3))));
+        r_raise(laplace_root(m, n, W, D, team, r_interrupts(), REAL(VECTOR_ELT(out, 3))));
     }
     UNPROTECT(1);
     return out;
@@ -188,7 +188,7 @@ SEXP laplace_crossproduct(SEXP A, SEXP B, SEXP weight, SEXP threads)
     const double *scale = weight == R_NilValue ? NULL : r_doubles(weight, "weight", n);
     r_raise(laplace_cross(p, q, n, r_doubles(A, "A", (R_xlen_t)p * n),
                           r_doubles(B, "B", (R_xlen_t)q * n), scale, r_threads(threads),
-                          REAL(out)));
+                          r_interrupts(), REAL(out)));
     UNPROTECT(1);
     return out;
 }

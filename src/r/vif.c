@@ -43,7 +43,7 @@ SEXP vif_norm(SEXP L, SEXP W, SEXP threads)
     int m = nrows(W), n = ncols(W);
     SEXP norm = PROTECT(allocVector(REALSXP, n));
     r_raise(vif_norms(m, r_doubles(L, "L", (R_xlen_t)m * m), n, r_doubles(W, "W", -1),
-                      r_threads(threads), REAL(norm)));
+                      r_threads(threads), r_interrupts(), REAL(norm)));
     UNPROTECT(1);
     return norm;
 }

@@ -61,7 +61,7 @@ static double long_dot(size_t size, const double *a, const double *b, int thread
 static void project(const information_task *task, probes *own, const double *W, const double *t,
                     double *turned)
 {
-    products_cross(task->n, own->probes, t, own->stride, task->m, W, task->stride, 0, task->threads,
+    products_cross(task->n, own->probes, t, own->stride, task->m, W, task->stride, 0, task->threads, NULL,
                    own->across, task->stride);
     memset(turned, 0, (size_t)task->m * own->stride * sizeof(double));
     for (int u = 0; u < task->m; u++)
@@ -262,7 +262,7 @@ static void orthonormalise(const information_task *task, probes *own)
     int stride = own->stride;
     double L[PROBES][PROBES];
     products_cross(task->n, own->probes, own->basis, stride, own->probes, own->basis, stride, 0,
-                   task->threads, own->turned, stride);
+                   task->threads, NULL, own->turned, stride);
     for (int j = 0; j < own->probes; j++) {
         double pivot = own->turned[(size_t)j * stride + j], whole = pivot;
         for (int v = 0; v < j; v++)
@@ -318,7 +318,7 @@ static double leave_basis(const information_task *task, probes *own)
 {
     int stride = own->stride;
     products_cross(task->n, own->probes, own->basis, stride, own->probes, own->q, stride, 0,
-                   task->threads, own->turned, stride);
+                   task->threads, NULL, own->turned, stride);
     for (size_t e = 0; e < (size_t)own->probes * stride; e++)
         own->turned[e] = -own->turned[e];
     products_multiply(task->n, own->probes, own->basis, stride, own->probes, own->turned, stride, 1,

@@ -144,7 +144,7 @@ static status adjoint_new(adjoint *a)
     a->own = a->beta + n * k;
     if (!a->inverse || !a->G || !a->beta || transpose(a))
         return status_fail(STATUS_MEMORY);
-    return p->to_D ? status_ok() : linalg_inverse(p->m, p->root, a->stride, a->inverse);
+    return p->to_D ? status_ok() : linalg_inverse(p->m, p->mon, p->root, a->stride, a->inverse);
 }
 
 /* own->G <- M^-1 w for the points of a batch. */
@@ -561,7 +561,7 @@ static status cross_few(int p, int q, size_t n, const double *A, const double *B
 }
 
 status laplace_cross(int p, int q, size_t n, const double *A, const double *B, const double *weight,
-                     int threads, double *out)
+                     int threads, const monitor *mon, double *out)
 {
     if (q <= 4)
         return cross_few(p, q, n, A, B, weight, threads, out);
@@ -577,9 +577,9 @@ status laplace_cross(int p, int q, size_t n, const double *A, const double *B, c
                 right[i * ldb + c] = (weight ? weight[i] : 1) * B[i * q + c];
         for (size_t i = 0; i < tail; i++)
             memcpy(rest + i * lda, A + (first + i) * p, p * sizeof(double));
-        products_cross(first, p, A, p, q, right, ldb, 0, threads, C, ldb);
-        products_cross(tail, p, rest, lda, q, right + first * ldb, ldb, 0, threads, more, ldb);
-        for (int u = 0; u < p; u++)
+        result = products_cross(first, p, A, p, q, right, ldb, 0, threads, mon, C, ldb);
+        products_cross(tail, p, rest, lda, q, right + first * ldb, ldb, 0, threads, NULL, more, ldb);
+        for (int u = 0; u < p && !result.code; u++)
             for (int v = 0; v < q; v++)
                 out[u + (size_t)v * p] = C[(size_t)u * ldb + v] + more[(size_t)u * ldb + v];
     }
@@ -589,7 +589,8 @@ status laplace_cross(int p, int q, size_t n, const double *A, const double *B, c
     return result;
 }
 
-status laplace_root(int m, size_t n, const double *W, const double *D, int threads, double *root)
+status laplace_root(int m, size_t n, const double *W, const double *D, int threads, const monitor *mon,
+                    double *root)
 {
     int stride = products_stride(m);
     double *scaled = products_rows(NULL, n, m, 0), *M = products_rows(NULL, m, m, 0);
@@ -600,11 +601,12 @@ status laplace_root(int m, size_t n, const double *W, const double *D, int threa
             for (int u = 0; u < m; u++)
                 scaled[i * stride + u] = scale * W[i * m + u];
         }
-        products_cross(n, m, scaled, stride, m, scaled, stride, 1, threads, M, stride);
-        for (int v = 0; v < m; v++)
+        result = products_cross(n, m, scaled, stride, m, scaled, stride, 1, threads, mon, M, stride);
+        for (int v = 0; v < m && !result.code; v++)
             for (int u = 0; u < m; u++)
                 root[u + (size_t)v * m] = u < v ? 0 : M[(size_t)u * stride + v] + (u == v);
-        result = linalg_cholesky(m, NULL, root);
+        if (!result.code)
+            result = linalg_cholesky(m, mon, root);
     }
     scratch_free(scaled);
     scratch_free(M);

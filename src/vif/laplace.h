@@ -8,8 +8,7 @@
  *
  * Gyger, Furrer and Sigrist (2025), section 4; Zilber and Katzfuss (2021) for working responses under a Vecchia
  * approximation of the noisy process. Sums over points are taken in a fixed order: results do not depend on the number
- * of threads. Matrices are stored one column a point. What goes point by point polls its monitor; a product of matrices
- * takes a second at most. */
+ * of threads. Matrices are stored one column a point. What takes long polls its monitor. */
 #ifndef VECCHIANN_LAPLACE_H
 #define VECCHIANN_LAPLACE_H
 
@@ -71,10 +70,11 @@ status laplace_combine(int m, int q, size_t n, const double *C, const double *V,
 
 /* out (p x q) <- sum_i w_i a_i b_i' for A (p x n), B (q x n) and weights w (n), NULL for 1. */
 status laplace_cross(int p, int q, size_t n, const double *A, const double *B, const double *weight,
-                     int threads, double *out);
+                     int threads, const monitor *mon, double *out);
 
 /* root (m x m) <- the lower Cholesky factor of M = I + sum_i w_i w_i' / D_i for W (m x n). */
-status laplace_root(int m, size_t n, const double *W, const double *D, int threads, double *root);
+status laplace_root(int m, size_t n, const double *W, const double *D, int threads, const monitor *mon,
+                    double *root);
 
 /* out (q x n) <- B' X. */
 status laplace_collect(int k, size_t n, const int *id, const double *coef, int q, const double *X,

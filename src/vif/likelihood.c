@@ -41,7 +41,7 @@ status likelihood_evaluate(const likelihood_task *task, likelihood_result *resul
     if (!task->gradient)
         goto done;
     if (m)
-        outcome = linalg_inverse(m, result->root, e.stride, e.inverse);
+        outcome = linalg_inverse(m, task->mon, result->root, e.stride, e.inverse);
     mean_centre(&e, result->b);
     if (!outcome.code)
         outcome = passes_second(&e, &own);

@@ -40,15 +40,17 @@ status mean_cross(const evaluation *e, double *M, double *EW)
     double *across = products_rows(NULL, q, m, 1);
     if (!across)
         return status_fail(STATUS_MEMORY);
-    products_cross(n, m, e->W, stride, m, e->W, stride, 1, task->threads, e->inverse, stride);
-    for (int u = 0; u < m; u++)
+    status outcome = products_cross(n, m, e->W, stride, m, e->W, stride, 1, task->threads, task->mon, e->inverse,
+                                    stride);
+    if (!outcome.code)
+        outcome = products_cross(n, q, e->contrasts, e->value_stride, m, e->W, stride, 0, task->threads, task->mon,
+                                 across, stride);
+    for (int u = 0; u < m && !outcome.code; u++)
         memcpy(M + (size_t)u * m, e->inverse + (size_t)u * stride, m * sizeof(double));
-    products_cross(n, q, e->contrasts, e->value_stride, m, e->W, stride, 0, task->threads, across,
-                   stride);
-    for (int c = 0; c < q; c++)
+    for (int c = 0; c < q && !outcome.code; c++)
         memcpy(EW + (size_t)c * m, across + (size_t)c * stride, m * sizeof(double));
     scratch_free(across);
-    return status_ok();
+    return outcome;
 }
 
 /* The factor of M, and B = M^-1 W E (m x q). */
@@ -88,19 +90,19 @@ status mean_squares(const evaluation *e, const double *B, double *squares)
     size_t n = task->points->n;
     int m = task->m, q = task->q, stride = e->value_stride;
     double *turned = products_rows(NULL, m, q, 1), *full = products_rows(NULL, q, q, 1);
-    if (turned && full) {
+    status outcome = turned && full ? status_ok() : status_fail(STATUS_MEMORY);
+    if (!outcome.code) {
         for (int u = 0; u < m; u++)
             for (int c = 0; c < q; c++)
                 turned[(size_t)u * stride + c] = -B[u + (size_t)c * m];
         if (m)
             products_multiply(n, m, e->W, e->stride, q, turned, stride, 1, task->threads,
                               e->contrasts, stride);
-        products_cross(n, q, e->contrasts, stride, q, e->contrasts, stride, 0, task->threads, full,
-                       stride);
+        outcome = products_cross(n, q, e->contrasts, stride, q, e->contrasts, stride, 0, task->threads, task->mon,
+                                 full, stride);
         for (int c = 0; c < q; c++)
             memcpy(squares + (size_t)c * q, full + (size_t)c * stride, q * sizeof(double));
     }
-    status outcome = turned && full ? status_ok() : status_fail(STATUS_MEMORY);
     scratch_free(turned);
     scratch_free(full);
     return outcome;

@@ -57,7 +57,7 @@ status predict_run(const select_task *task, const predict_state *state, double *
     status outcome =
         variance && m && (!p.W || !norm) ? status_fail(STATUS_MEMORY) : select_run(task, &result);
     if (!outcome.code && p.W)
-        outcome = vif_norms(m, state->root, task->count, p.W, task->threads, norm);
+        outcome = vif_norms(m, state->root, task->count, p.W, task->threads, task->mon, norm);
     for (size_t q = 0; !outcome.code && p.W && q < task->count; q++)
         variance[q] += norm[q];
     scratch_free(p.W);

@@ -166,7 +166,7 @@ static status third_step(likelihood *open, const double *known, double *sums)
         return outcome;
     memcpy(open->result.b, b, m * sizeof(double));
     if (m)
-        outcome = linalg_inverse(e->task->m, root, e->stride, e->inverse);
+        outcome = linalg_inverse(e->task->m, e->task->mon, root, e->stride, e->inverse);
     mean_centre(e, b);
     if (!outcome.code)
         outcome = passes_second(e, &open->own);

@@ -1,6 +1,7 @@
 #include "vif/vif.h"
 
 #include "base/linalg.h"
+#include "base/pace.h"
 #include "base/scratch.h"
 #include "base/threads.h"
 #include "simd/simd.h"
@@ -87,7 +88,8 @@ void vif_contrast(const vif_table *table, int q, const double *parents, size_t n
     }
 }
 
-status vif_norms(int m, const double *L, size_t n, const double *W, int threads, double *norm)
+status vif_norms(int m, const double *L, size_t n, const double *W, int threads, const monitor *mon,
+                 double *norm)
 {
     int cols = simd->cols;
     linalg_triangle lower = {0};
@@ -95,15 +97,20 @@ status vif_norms(int m, const double *L, size_t n, const double *W, int threads,
     status result = scratch ? linalg_triangle_pack(m, L, 0, &lower) : status_fail(STATUS_MEMORY);
     if (result.code)
         goto done;
+    pace slice = pace_over(mon, (n + cols - 1) / cols, 16 * (size_t)threads);
+    while (pace_next(&slice)) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 16)
-    for (size_t first = 0; first < n; first += cols) {
-        double *B = scratch + (size_t)(m + 1) * cols * threads_id(), norms[SIMD_MAX_COLS];
-        int width = n - first < (size_t)cols ? (int)(n - first) : cols;
-        simd_pack(m, cols, width, W + first * m, m, 1, B);
-        linalg_solve_panel(&lower, B);
-        simd->panel_norms(m, B, norms);
-        memcpy(norm + first, norms, width * sizeof(double));
+        for (size_t panel = slice.first; panel < slice.last; panel++) {
+            double *B = scratch + (size_t)(m + 1) * cols * threads_id(), norms[SIMD_MAX_COLS];
+            size_t first = panel * cols;
+            int width = n - first < (size_t)cols ? (int)(n - first) : cols;
+            simd_pack(m, cols, width, W + first * m, m, 1, B);
+            linalg_solve_panel(&lower, B);
+            simd->panel_norms(m, B, norms);
+            memcpy(norm + first, norms, width * sizeof(double));
+        }
     }
+    result = pace_end(&slice);
 done:
     linalg_triangle_free(&lower);
     scratch_free(scratch);

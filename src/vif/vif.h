@@ -38,6 +38,7 @@ void vif_contrast(const vif_table *table, int q, const double *parents, size_t n
                   const double *children, int threads, double *out);
 
 /* norm_i <- w_i' M^-1 w_i, from the Cholesky factor L of M. */
-status vif_norms(int m, const double *L, size_t n, const double *W, int threads, double *norm);
+status vif_norms(int m, const double *L, size_t n, const double *W, int threads, const monitor *mon,
+                 double *norm);
 
 #endif
