@@ -45,12 +45,15 @@ static status special_features(const metric_source *source, screen *s)
     double *panel = scratch_alloc((size_t)m * cols, sizeof(double));
     if (!panel)
         result = status_fail(STATUS_MEMORY);
-    for (int i = 0; i < s->special->count && !result.code; i++) {
+    for (int first = 0; first < s->special->count && !result.code; first += cols) {
+        int wide = s->special->count - first < cols ? s->special->count - first : cols;
         memset(panel, 0, (size_t)m * cols * sizeof(double));
-        panel[(size_t)s->special->inputs[i] * cols] = -source->jitter * source->kern->variance;
+        for (int i = 0; i < wide; i++)
+            panel[(size_t)s->special->inputs[first + i] * cols + i] = -source->jitter * source->kern->variance;
         linalg_solve_panel(&triangle, panel);
-        for (int u = 0; u < m; u++)
-            s->special_v[(size_t)i * m + u] = panel[(size_t)u * cols];
+        for (int i = 0; i < wide; i++)
+            for (int u = 0; u < m; u++)
+                s->special_v[(size_t)(first + i) * m + u] = panel[(size_t)u * cols + i];
     }
     linalg_triangle_free(&triangle);
     scratch_free(panel);
