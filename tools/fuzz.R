@@ -101,8 +101,11 @@ run_child <- function(kind, first, last, until, file) {
 # Runs cases of seeds first .. last in a process of that environment; returns the counts.
 run_environment <- function(kind, environment, first, last, until) {
   file <- tempfile(fileext = ".rds")
-  failed <- system2(file.path(R.home("bin"), "Rscript"), c(script, "--child", kind, first, last, sprintf("%.0f", until), file),
-                    env = environment)
+  command <- paste(c(shQuote(file.path(R.home("bin"), "Rscript")), script, "--child", kind, first, last, sprintf("%.0f", until), file),
+                   collapse = " ")
+  # a call that asks for all the memory there is gets an error, and does not end the processes of the machine
+  if (.Platform$OS.type == "unix") command <- paste("ulimit -v 16000000;", command)
+  failed <- system2("sh", c("-c", shQuote(command)), env = environment)
   done <- if (file.exists(file)) readRDS(file) else nothing
   if (failed) {
     done$faults <- done$faults + 1

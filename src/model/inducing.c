@@ -167,7 +167,9 @@ status inducing_check(const kernel *kern, const inducing_claim *claim, int threa
     }
     double tolerance = (1e-11 + 1e-14 * m) * kern->variance * size;
     int found = INDUCING_SOUND;
-    if (claim->L && m && !check_factor(kern, claim, u, w, w + m, tolerance))
+    /* the factor is checked as sharply as rounding lets it: a small jitter is all that inducing inputs leave of
+     * themselves */
+    if (claim->L && m && !check_factor(kern, claim, u, w, w + m, (2e-13 + 1e-15 * m) * kern->variance * size))
         found = INDUCING_FACTOR;
     pace p = pace_over(mon, found == INDUCING_SOUND ? claim->n : 0, 64);
     while (pace_next(&p)) {
