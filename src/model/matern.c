@@ -7,11 +7,14 @@
 
 #define BESSEL_ORDERS 10 /* smoothness from here on goes by quadrature */
 #define BESSEL_FAR 700.0 /* where no correlation is left of a smaller one */
+#define BESSEL_LOG 700.0 /* exp() of more is infinite */
 
 /* exp(s) K_order(s) for 0 <= order < BESSEL_ORDERS, with the work array that R's routine would allocate. */
 static double bessel_scaled(double s, double order)
 {
     double work[BESSEL_ORDERS];
+    if (order * log(2.0 / s) > BESSEL_LOG) /* R's routine would warn, from whatever thread this is */
+        return INFINITY;
     return bessel_k_ex(s, order, 2.0, work);
 }
 

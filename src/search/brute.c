@@ -331,7 +331,8 @@ status query_brute(const query_task *task, query_result *result)
             }
             if (reach == 0)
                 break;
-            double fraction = (double)last / (double)reach * strip_size * threads;
+            size_t left = task->count - done, round = strip_size * threads < left ? strip_size * threads : left;
+            double fraction = (double)last / (double)reach * (double)round;
             if (monitor_poll(task->mon, ((double)done + fraction) / (double)task->count)) {
                 outcome = status_fail(STATUS_INTERRUPTED);
                 break;

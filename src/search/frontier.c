@@ -16,7 +16,7 @@ static int nearer(const void *a, const void *b)
 static float hardness(const level_scratch *s, int q)
 {
     const block *block = s->block;
-    float tau = block->tau[q] - block->noise[q] * (float)s->task->index->points->bound.most_noise;
+    float tau = block->tau[q] - block->noise[q] * (float)s->task->index->points->bound.most_noise * 1.00001f;
     return tau > 0.0f ? block->gain[q] / tau * 1.00001f : INFINITY;
 }
 
