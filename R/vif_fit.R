@@ -188,7 +188,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
     scale <- input_scale(x, groups)
     if (is.null(lengthscale)) tell_units(x, kernel)
     settings <- list(kernel = kernel, inducing = inducing, k = k, neighbours = neighbours, jitter = jitter, seed = seed,
-                     threads = threads, groups = groups, scale = scale,
+                     iterations = iterations, threads = threads, groups = groups, scale = scale,
                      close = close_shares(x, groups, scale, threads), smoothness = smoothness, plane = plane,
                      laplace = check_choice(laplace, c("auto", "exact", "iterative", "noisy"), "laplace"))
     call <- as_call(match.call())
@@ -210,7 +210,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   data <- list(y = y, x = x, X = basis$Q, extra = extra, share = share)
   settings <- list(kernel = kernel, inducing = inducing, k = k, fixed = nugget, spread = stats::var(flat),
                    noise_spread = stats::var(flat) / mean(share), neighbours = neighbours, jitter = jitter,
-                   seed = seed, threads = threads, groups = groups, scale = scale,
+                   seed = seed, iterations = iterations, threads = threads, groups = groups, scale = scale,
                    close = close_shares(x, groups, scale, threads), smoothness = smoothness, plane = plane)
   if (!is.null(cluster)) {
     settings$workers <- group_open(cluster, each)
