@@ -131,13 +131,13 @@ test_that("log-likelihoods of models of the same inputs are compared with the sa
   small <- quick(y, x[, 1:2], X = X[, 1, drop = FALSE])
   large <- quick(y, x[, 1:2], X = X)
   expect_identical(small$id, large$id)
-  common <- common_loglik(list(small, large))
+  common <- common_loglik(list(small, large))$loglik
   expect_equal(common, c(small$loglik, large$loglik), tolerance = 1e-5)
   # sets of other parameters: the difference is still that of the models
   moved <- quick(y, x[, 1:2], X = X[, 1, drop = FALSE], start = list(kernel = gp_kernel("matern32", 1, 0.15), nugget = 0.1,
                                                                      at = small$at + c(0, log(2) / 2, 0)))
   expect_false(identical(moved$id, large$id))
-  again <- common_loglik(list(moved, large))
+  again <- common_loglik(list(moved, large))$loglik
   expect_equal(diff(again), diff(common), tolerance = 0.02)
 })
 
