@@ -21,7 +21,9 @@ print_head <- function(x) {
 
 print_foot <- function(x, digits) {
   stuck <- length(x$bounded)
-  cat("log-likelihood: ", format(x$loglik, nsmall = 2, digits = digits + 4), " (df = ", x$df,
+  error <- loglik_error(x)
+  cat("log-likelihood: ", format(x$loglik, nsmall = 2, digits = digits + 4),
+      if (error > 0) paste0(" (standard error ", format(error, digits = 2), ")"), " (df = ", x$df,
       if (stuck) paste0(", of them ", stuck, " at a bound"), "), ",
       if (x$converged) x$message else paste0("NOT CONVERGED: ", x$message), " after ",
       counted(x$iterations, "iteration"), "\n", sep = "")
@@ -213,9 +215,10 @@ confint.vif <- function(object, parm, level = 0.95, ...) {
   all <- names(coef.vif(object)) # checks the fit
   free <- if (is.null(object$fisher) && !is_laplace(object)) character() else names(free_parameters(object))
   if (missing(parm)) parm <- c(names(mean), free)
+  given <- parm
   if (is.numeric(parm)) parm <- all[parm]
   if (!is.character(parm) || anyNA(match(parm, all))) {
-    refuse("parm", paste("among", paste(all, collapse = ", ")), describe(parm))
+    refuse("parm", paste("among", paste(all, collapse = ", ")), describe(given))
   }
   if (any(!parm %in% c(names(mean), free))) {
     lacking <- setdiff(parm, c(names(mean), free))[1]
