@@ -153,6 +153,20 @@ test_that("the smoothness of family matern is estimated on request", {
   expect_error(quick(y, x, smoothness = "estimate"), '`smoothness` must be "fixed" for family "matern32"')
 })
 
+test_that("a smoothness that ends at its bound is told", {
+  set.seed(1)
+  x <- cbind(runif(150), runif(150))
+  y <- sin(2 * x[, 1]) + cos(3 * x[, 2])
+  expect_warning(fit <- quick(y + rnorm(150, sd = 0.01), x, kernel = "matern", smoothness = "estimate"),
+                 "smoothness has run to the upper end of its range \\(5\\)", class = "vif_bound")
+  expect_identical(fit$bounded[["smoothness"]], "upper")
+  expect_output(print(fit), "at a bound: smoothness")
+  expect_true(is.na(confint(fit)["smoothness", 1]))
+  # of deterministic data the nugget is at its end, too
+  expect_warning(quick(y, x, kernel = "matern", smoothness = "estimate"), "smoothness has run to the upper end",
+                 class = "vif_bound")
+})
+
 test_that("a nugget on its way to zero does not hold the others up", {
   skip_if_not_installed("MASS")
   freely <- vif_fit(z ~ 1, coords = ~ x + y, data = MASS::topo, kernel = "exponential", progress = FALSE)
