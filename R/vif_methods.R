@@ -161,6 +161,10 @@ print.summary.vif <- function(x, digits = 4, ...) {
 #'   `"mean"` or `"covariance"` for one of the two.
 #' @param ... Not used; any other argument is an error.
 #' @return A named numeric vector.
+#' @details
+#' [vcov()][confint.vif] has the mean coefficients alone unless told otherwise: `coef(object, "mean")` belongs to
+#' `vcov(object)`, and `coef(object, "covariance")` to `vcov(object, "covariance")`, which leaves out a nugget that is
+#' held fixed. (For `gaussian()` estimates of the two are independent of each other in large samples.)
 #' @seealso [confint()][confint.vif] for intervals and standard errors.
 #' @examples
 #' x <- runif(200)
@@ -197,8 +201,9 @@ coefficients_of <- function(object, type) {
 #'   estimated.
 #' @param level Confidence level.
 #' @param ... Not used; any other argument is an error.
-#' @return `vcov()`: a matrix with a row and a column for each estimated parameter. `confint()`: a matrix of
-#'   two columns, the lower and the upper limit.
+#' @return `vcov()`: a matrix with a row and a column for each estimated parameter of `which`. It belongs to
+#'   `coef(object, which)`, not to `coef(object)`, which has the parameters of both, and takes those by its names where
+#'   the nugget is held fixed. `confint()`: a matrix of two columns, the lower and the upper limit.
 #' @section Errors:
 #' Covariance parameters where the fit holds no information matrix. Standard errors are `NA` where it is singular, and
 #' for parameters at a bound.
