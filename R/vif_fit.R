@@ -226,11 +226,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   data <- list(y = y[order], x = x[order, , drop = FALSE], X = basis$Q[order, , drop = FALSE],
                extra = extra[order], share = share[order])
   found <- maximise(start, data, settings, iterations, progress)
-  if (!found$converged) {
-    warning(warningCondition(paste0("vif_fit() has not converged (", found$message,
-                                    "): the parameters reached so far are kept"),
-                             class = "vif_convergence", call = NULL))
-  }
+  if (!found$converged) warn_unsettled(found$message)
   mean <- mean_estimates(found$evaluation, basis, colnames(X))
   fit <- structure(list(
     call = as_call(match.call()), kernel = to_kernel(found$theta, settings),
@@ -248,6 +244,11 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   fit$bounded <- at_bounds(found$theta, settings, fit$fisher)
   warn_bounds(fit)
   sealed(lean_fit(fit))
+}
+
+warn_unsettled <- function(why) {
+  warning(warningCondition(paste0("vif_fit() has not converged (", why, "): the parameters reached so far are kept"),
+                           class = "vif_convergence", call = NULL))
 }
 
 # Of a large fit the features of the process and the regression coefficients, n (m + k) numbers, are not kept: they are
