@@ -146,11 +146,9 @@ compact_blocks <- function(x, blocks) {
 # predictors where the family is not gaussian().
 predict_left_out <- function(fit) {
   if (is_laplace(fit)) return(stats::setNames(left_out(fit), c("fit", "se")))
-  left <- fit_residuals(fit, "loo")
-  found <- list(fit = unname(fit$y - left), se = unname(left / fit_residuals(fit, "standardised")))
-  # a residual of zero has no standard deviation to be read from it
-  found$se[!is.finite(found$se)] <- stats::median(found$se, na.rm = TRUE)
-  found
+  se <- 1 / sqrt(precision_diagonal(fit, contrast_matrix(fit$id, fit$state$coef)))
+  se[fit$order] <- se
+  list(fit = unname(fit$y - fit_residuals(fit, "loo")), se = se)
 }
 
 # The same of some observations by the others.

@@ -50,6 +50,16 @@ test_that("leaving one out comes from the factor", {
   expect_equal(cv$predictions$se.obs, 1 / sqrt(diag(precision)), tolerance = 1e-6)
 })
 
+test_that("observations that are predicted without an error have their standard errors", {
+  # zeros so far away that they are independent of all others, closer together than these
+  far <- rbind(x, x[1:30, ] / 4 + 1e7)
+  apart <- vif_fit(c(y - 2, rep(0, 30)), far, X = NULL, inducing = 15, k = n - 1, progress = FALSE)
+  cv <- vif_cv(apart, "loo")
+  expect_identical(cv$predictions$fit[-(1:n)], rep(0, 30))
+  S <- oracle_covariance(apart$kernel, far, far) + diag(apart$nugget, n + 30)
+  expect_equal(cv$predictions$se.obs, 1 / sqrt(diag(solve(S))), tolerance = 1e-5)
+})
+
 test_that("scores are what they say", {
   p <- data.frame(observed = c(1, -0.4, 5), fit = c(0.2, 0, 1), se.obs = c(1, 0.5, 1.2))
   s <- scores(p, 0.9)
