@@ -57,7 +57,7 @@ sanitize-short: $(INSTALLED) ## the same in two minutes
 	@$(RSCRIPT) tools/install.R program:valgrind
 	@$(RSCRIPT) tools/sanitize.R short
 
-nightly: $(INSTALLED) ## 100,000 adversarial cases, and more, for some hours; the result is docs/nightly.md
+nightly: $(INSTALLED) ## 100,000 adversarial cases, and more, in an hour or two; the result is docs/nightly.md
 	@$(RSCRIPT) tools/install.R program:clang
 	@$(RSCRIPT) tools/nightly.R
 

@@ -49,13 +49,9 @@
 as_gpgp <- function(kernel, nugget = 0,
                     shape = c("auto", "isotropic", "scaledim", "sphere", "spheretime", "spacetime", "anisotropic2D"),
                     radius = 6371) {
-  if (inherits(kernel, "vif")) {
-    if (!missing(nugget)) refuse("nugget", "left out with a fit, which has one", describe(nugget))
-    nugget <- kernel$nugget
-    kernel <- kernel$kernel
-  }
-  kernel <- check_kernel(kernel)
-  nugget <- check_nonnegative(nugget, "nugget")
+  own <- kernel_and_nugget(kernel, nugget, !missing(nugget))
+  kernel <- own$kernel
+  nugget <- own$nugget
   shape <- check_choice(shape, eval(formals()$shape), "shape")
   radius <- check_positive(radius, "radius")
   if (kernel$family == "rbf") refuse("kernel", "of a Matern family, as GpGp knows no Gaussian one", '"rbf"')
@@ -77,6 +73,16 @@ as_gpgp <- function(kernel, nugget = 0,
   scales <- if (turned) gpgp_triangle(2 * nu * plane_form(kernel), stem == "exponential") else scales / sqrt(2 * nu)
   list(covfun_name = paste(stem, shape, sep = "_"),
        covparms = c(kernel$variance, scales, if (stem == "matern") nu, nugget / kernel$variance))
+}
+
+# Those of a fit, which has a nugget of its own, or as they are given.
+kernel_and_nugget <- function(kernel, nugget, given) {
+  if (inherits(kernel, "vif")) {
+    if (given) refuse("nugget", "left out with a fit, which has one", describe(nugget))
+    nugget <- kernel$nugget
+    kernel <- kernel$kernel
+  }
+  list(kernel = check_kernel(kernel), nugget = check_nonnegative(nugget, "nugget"))
 }
 
 # The triangular matrix L = (L11, 0; L21, L22) of GpGp's `_anisotropic2D` functions, from the form of squared distances
@@ -178,13 +184,9 @@ from_gpgp <- function(covfun_name, covparms, radius = 6371, columns = 2) {
 #' @rdname as_gpgp
 #' @export
 as_gpboost <- function(kernel, nugget = 0) {
-  if (inherits(kernel, "vif")) {
-    if (!missing(nugget)) refuse("nugget", "left out with a fit, which has one", describe(nugget))
-    nugget <- kernel$nugget
-    kernel <- kernel$kernel
-  }
-  kernel <- check_kernel(kernel)
-  nugget <- check_nonnegative(nugget, "nugget")
+  own <- kernel_and_nugget(kernel, nugget, !missing(nugget))
+  kernel <- own$kernel
+  nugget <- own$nugget
   if (!is.null(kernel$anisotropy)) refuse("kernel", "without anisotropy, which gpboost does not know", "with it")
   gaussian <- kernel$family == "rbf"
   many <- length(kernel$lengthscale) > 1

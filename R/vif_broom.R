@@ -17,8 +17,12 @@
 #'   For families other than `gaussian()` the residuals are randomised quantile residuals.
 #' @param ... Not used; any other argument is an error. For `augment()`, arguments of [predict][predict.vif].
 #' @return Data frames (tibbles where package tibble is installed): `tidy()` one row a parameter, `glance()` one row,
-#'   `augment()` the data with `.fitted` and, without `newdata`, `.resid`, `.loo` (leave-one-out predictions) and
-#'   `.std.resid`. `autoplot()`: a ggplot.
+#'   with the standard error `logLik.se` of the log-likelihood where random vectors have found it (0 elsewhere),
+#'   `augment()` the data with `.fitted` and, without `newdata`, `.resid` (`.fitted + .resid` are the observations),
+#'   `.loo` (means of the observations as predicted from all others) and `.std.resid`. Standard errors and limits are
+#'   those of [predict][predict.vif]: for families other than `gaussian()`, `.fitted` is at the mode of the linear
+#'   predictor without `newdata`, as [fitted()][residuals.vif] has it, and integrated over its uncertainty with it.
+#'   `autoplot()`: a ggplot.
 #' @examples
 #' x <- runif(200)
 #' d <- data.frame(x, y = sin(8 * x) + rnorm(200, sd = 0.2))
@@ -61,7 +65,7 @@ glance.vif <- function(x, ...) {
   check_dots(...)
   as_tibble(data.frame(nobs = x$n, df = x$df, logLik = x$loglik, AIC = stats::AIC(x), BIC = stats::BIC(x),
                        deviance = -2 * x$loglik, df.residual = x$n - x$df, sigma = sigma.vif(x), k = x$k,
-                       inducing = nrow(x$gp$inducing), converged = x$converged))
+                       inducing = nrow(x$gp$inducing), converged = x$converged, logLik.se = loglik_error(x)))
 }
 
 #' @rdname vif_tidy
@@ -90,7 +94,13 @@ augment.vif <- function(x, data = NULL, newdata = NULL, se_fit = FALSE,
     refuse("data", paste("the data of the fit, of", counted(nrow(predicted), "row")), paste("of", nrow(out)))
   }
   if (!inherits(out, "sf")) out <- as.data.frame(out)
-  out$.fitted <- predicted$fit
+  laplace <- is_laplace(x)
+  type <- c(list(...)$type, "response")[1]
+  out$.fitted <- if (is.null(newdata) && laplace && startsWith("response", type)) {
+    unname(fitted.vif(x)) # at the mode, as residuals are
+  } else {
+    predicted$fit
+  }
   if (se_fit) out$.se.fit <- predicted$se.fit
   if (interval != "none") {
     out$.lower <- predicted$lwr
@@ -98,14 +108,17 @@ augment.vif <- function(x, data = NULL, newdata = NULL, se_fit = FALSE,
   }
   if (is.null(newdata)) {
     out$.resid <- unname(residuals.vif(x))
-    if (is_laplace(x)) {
-      out$.std.resid <- unname(rstandard.vif(x))
-      return(if (inherits(out, "sf")) out else as_tibble(out))
-    }
-    out$.loo <- unname(stats::naresid(x$na.action, x$y)) - unname(residuals.vif(x, "loo"))
-    out$.std.resid <- unname(residuals.vif(x, "standardised"))
+    out$.loo <- stats::naresid(x$na.action, response_left_out(whole_fit(x)))
+    out$.std.resid <- unname(rstandard.vif(x))
   }
   if (inherits(out, "sf")) out else as_tibble(out)
+}
+
+# Means of the observations as predicted from all others.
+response_left_out <- function(object) {
+  found <- predict_left_out(object)
+  if (!is_laplace(object)) return(found$fit)
+  laplace_summary(object, found$fit, found$se, "response", "none", 0.95, object$weights)$fit
 }
 
 as_tibble <- function(x) {
@@ -122,11 +135,7 @@ autoplot.vif <- function(object, type = c("residuals", "predictions", "quantiles
     fit_residuals(object, "standardised")
   }
   if (type == "predictions") {
-    predicted <- predict_left_out(object)
-    if (is_laplace(object)) {
-      predicted <- laplace_summary(object, predicted$fit, predicted$se, "response", "none", 0.95, object$weights)
-    }
-    d <- data.frame(predicted = predicted$fit, observed = unname(object$y))
+    d <- data.frame(predicted = response_left_out(object), observed = unname(object$y))
     return(ggplot2::ggplot(d, ggplot2::aes(!!as.name("predicted"), !!as.name("observed"))) +
              ggplot2::geom_abline(colour = "grey60") + ggplot2::geom_point(alpha = 0.5, colour = "#2f7fb8") +
              ggplot2::labs(x = "predicted from all others", y = "observed"))

@@ -27,8 +27,10 @@
 #'   the lengthscales, which are dealt out to the folds; or a vector with the block of each observation, such as a
 #'   region.
 #' @param level Probability content of the intervals.
-#' @param refit Whether to estimate the covariance parameters again in each fold.
-#' @param k Number of neighbours of predictions.
+#' @param refit Whether to estimate the covariance parameters again in each fold, by a fit as the one that is given
+#'   (same seed, order and limit of iterations), from its estimates. For families other than `gaussian()` scores still
+#'   take the parameters of the family, such as `size`, from the whole fit.
+#' @param k Number of neighbours of predictions; `NULL` for what [predict][predict.vif] takes by default.
 #' @param seed Seed of the folds. The session's random numbers are left untouched.
 #' @param threads Number of threads, see [vecchiann_info()].
 #' @return A list of class `"vif_cv"`: `scores`, a named vector of `rmse`, `mae`, `crps`, `interval`, `coverage` and
@@ -51,12 +53,12 @@
 #' vif_cv(fit, blocks = 20)
 #' vif_cv(fit, folds = "loo")
 #' @export
-vif_cv <- function(fit, folds = min(10, fit$n), blocks = NULL, level = 0.95, refit = FALSE, k = 2 * fit$k, seed = 1,
+vif_cv <- function(fit, folds = min(10, fit$n), blocks = NULL, level = 0.95, refit = FALSE, k = NULL, seed = 1,
                    threads = NULL) {
   fit <- whole_fit(check_fit(fit, "fit"), threads)
   level <- check_number(level, "level", "a number between 0 and 1", function(p) p > 0 && p < 1)
   refit <- check_flag(refit, "refit")
-  k <- check_whole(k, "k", 1)
+  if (!is.null(k)) k <- check_whole(k, "k", 1)
   seed <- check_whole(seed, "seed", -.Machine$integer.max)
   threads <- thread_count(threads)
   if (identical(folds, "LOO")) folds <- "loo"
@@ -98,6 +100,7 @@ folds_of <- function(fit, folds, blocks, seed) {
       refuse("folds", paste("a number, \"loo\" or one fold for each of", counted(n, "observation")), describe(folds))
     }
     if (length(unique(folds)) < 2) refuse("folds", "two folds or more", "one")
+    if (!is.null(blocks)) refuse("blocks", "NULL where `folds` has the fold of each observation", describe(blocks))
     return(match(folds, unique(folds)))
   }
   folds <- check_whole(folds, "folds", 2)
@@ -143,19 +146,18 @@ compact_blocks <- function(x, blocks) {
 # predictors where the family is not gaussian().
 predict_left_out <- function(fit) {
   if (is_laplace(fit)) return(stats::setNames(left_out(fit), c("fit", "se")))
-  left <- fit_residuals(fit, "loo")
-  found <- list(fit = unname(fit$y - left), se = unname(left / fit_residuals(fit, "standardised")))
-  # a residual of zero has no standard deviation to be read from it
-  found$se[!is.finite(found$se)] <- stats::median(found$se, na.rm = TRUE)
-  found
+  se <- 1 / sqrt(precision_diagonal(fit, contrast_matrix(fit$id, fit$state$coef)))
+  se[fit$order] <- se
+  list(fit = unname(fit$y - fit_residuals(fit, "loo")), se = se)
 }
 
 # The same of some observations by the others.
 predict_held <- function(fit, held, refit, k, threads) {
   kept <- without(fit, held, threads)
   inputs <- fitted_inputs(fit)
-  if (refit) kept <- refitted(fit, held, kept)
-  found <- predict_chunks(kept, some_inputs(inputs, held), min(k, kept$n), TRUE, FALSE, 50000, threads, FALSE)
+  if (refit) kept <- refitted(fit, held, kept, threads)
+  if (!is.null(k)) k <- min(k, kept$n)
+  found <- predict_chunks(kept, some_inputs(inputs, held), k, TRUE, FALSE, 50000, threads, FALSE)
   offset <- if (is.null(fit$offset)) 0 else fit$offset[held]
   if (is_laplace(fit)) return(list(fit = found$fit + offset, se = sqrt(found$variance)))
   noise <- fit_noise(fit)[held] + kept$nugget / fit_weights(fit)[held]
@@ -215,26 +217,25 @@ kept_sets <- function(id, ordered, k, search) {
   id
 }
 
-# The same with parameters estimated without them.
-refitted <- function(fit, held, kept) {
-  inputs <- fitted_inputs(fit)
-  if (is_laplace(fit)) {
-    return(vif_fit.default(kept$y, inputs$x[-held, , drop = FALSE], X = kept$X, kernel = fit$kernel,
-                           inducing = fit$gp$inducing, k = kept$k, weights = kept$weights, neighbours = fit$neighbours,
-                           jitter = fit$gp$jitter, start = list(kernel = fit$kernel, phi = fit$phi),
-                           lengthscale = own_groups(fit), progress = FALSE, family = fit$family, offset = kept$offset,
-                           laplace = fit$laplace))
+# The same with parameters estimated without them, from those of the fit and as it was made.
+refitted <- function(fit, held, kept, threads) {
+  laplace <- is_laplace(fit)
+  common <- list(
+    x = fitted_inputs(fit)$x[-held, , drop = FALSE], X = kept$X, kernel = fit$kernel, inducing = fit$gp$inducing,
+    k = kept$k, weights = kept$weights, order = kept$order, neighbours = fit$neighbours, jitter = fit$gp$jitter,
+    seed = fit$settings$seed, iterations = fit$settings$iterations %or% 100, lengthscale = own_groups(fit),
+    anisotropy = if (estimates_plane(fit$settings)) TRUE, threads = threads_or_null(threads), progress = FALSE)
+  own <- if (laplace) {
+    list(y = kept$y, start = list(kernel = fit$kernel, phi = fit$phi), family = fit$family, offset = kept$offset,
+         laplace = fit$laplace)
+  } else {
+    list(y = if (is.null(kept$offset)) kept$y else kept$y - kept$offset,
+         start = list(kernel = fit$kernel, nugget = fit$nugget), nugget = if (fit$nugget_fixed) fit$nugget,
+         noise_variance = kept$noise_variance,
+         smoothness = if (estimates_smoothness(fit$settings)) "estimate" else "fixed")
   }
-  response <- if (is.null(kept$offset)) kept$y else kept$y - kept$offset
-  again <- vif_fit.default(response, inputs$x[-held, , drop = FALSE], X = kept$X, kernel = fit$kernel,
-                           inducing = fit$gp$inducing, k = kept$k, nugget = if (fit$nugget_fixed) fit$nugget,
-                           noise_variance = kept$noise_variance, weights = kept$weights,
-                           neighbours = fit$neighbours, jitter = fit$gp$jitter,
-                           start = list(kernel = fit$kernel, nugget = fit$nugget),
-                           lengthscale = own_groups(fit), anisotropy = if (estimates_plane(fit$settings)) TRUE,
-                           smoothness = if (estimates_smoothness(fit$settings)) "estimate" else "fixed",
-                           progress = FALSE)
-  again$offset <- kept$offset
+  again <- do.call("vif_fit.default", c(common, own))
+  if (!laplace) again$offset <- kept$offset
   again
 }
 

@@ -29,7 +29,8 @@
 #' *Direction.* Where a wind, a river or the layers of a rock make correlations reach further in one direction,
 #' `anisotropy = TRUE` estimates which and by how much. `anova()` against the fit without it says whether it is needed.
 #'
-#' *k and inducing.* The defaults, 30 and 200, are enough for most maps. `summary(fit, check = TRUE)` evaluates the
+#' *k and inducing.* The defaults, `k` of 30 (45 for up to 4,000 observations of family `gaussian()`) and 200 inducing
+#' inputs, are enough for most maps. `summary(fit, check = TRUE)` evaluates the
 #' log-likelihood with twice as many neighbours: if it moves by more than about 1, double `k`. More inducing inputs
 #' (500) pay for smooth processes with long lengthscales and in more than three dimensions.
 #'
@@ -59,7 +60,10 @@
 #' of neighbours, so that it stands for overdispersion, for which Laplace's approximation is poor. A fit that ends
 #' below the log-likelihood of the model without a process is searched again from there. Messages have classes, too:
 #' `"vif_mean"` where no `X` is given, `"vif_nugget"` where a nugget is too small for so smooth a kernel,
-#' `"vif_units"` where one lengthscale serves columns of very different spread, `"vif_sphere"` and `"vif_cap"`.
+#' `"vif_units"` where one lengthscale serves columns of very different spread, `"vif_cap"` where `k` or `inducing` is
+#' more than there are points, `"vif_sphere"` and `"vif_height"` where sf points are in degrees or have a third
+#' coordinate; and `"vif_offset"` of `predict()` where a fit has an offset and new data have none. Warnings of `anova()`
+#' are of class `"vif_comparison"`.
 #' @references Gyger, T., Furrer, R. and Sigrist, F. (2025). Vecchia-inducing-points full-scale
 #'   approximations for Gaussian processes. \doi{10.48550/arXiv.2507.05064}.
 #' @seealso [vif_cv()] for cross-validation, [vif_loglik()] for the likelihood at given parameters.
@@ -125,9 +129,9 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #' @param laplace How the log-likelihood of a family other than `gaussian()` is found. `"iterative"`: by conjugate
 #'   gradients and stochastic Lanczos quadrature, with the same random vectors, by `seed`, in every step; they leave a
 #'   standard error `loglik_se` in the log-likelihood of the fit. `"exact"`: the same steps, and at the maximum a
-#'   sparse factor, without that error. `"auto"`: the second for up to 5,000 observations in one or two dimensions. All
-#'   these approximate the latent process itself; `"noisy"`, for comparisons, the process plus the noise of working
-#'   responses, which is less accurate.
+#'   sparse factor, without that error. `"auto"`: the second for up to 5,000 observations in one or two dimensions, if
+#'   their number times `k` is at most 150,000. All these approximate the latent process itself; `"noisy"`, for
+#'   comparisons, the process plus the noise of working responses, which is less accurate.
 #' @param cluster A cluster of package parallel whose workers share the work on more than 4,000 observations, with
 #'   `threads` threads each, or `NULL`; see [vecchiann_cluster]. Estimates are the same. For `gaussian()` only.
 #' @export
@@ -188,7 +192,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
     scale <- input_scale(x, groups)
     if (is.null(lengthscale)) tell_units(x, kernel)
     settings <- list(kernel = kernel, inducing = inducing, k = k, neighbours = neighbours, jitter = jitter, seed = seed,
-                     threads = threads, groups = groups, scale = scale,
+                     iterations = iterations, threads = threads, groups = groups, scale = scale,
                      close = close_shares(x, groups, scale, threads), smoothness = smoothness, plane = plane,
                      laplace = check_choice(laplace, c("auto", "exact", "iterative", "noisy"), "laplace"))
     call <- as_call(match.call())
@@ -210,7 +214,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   data <- list(y = y, x = x, X = basis$Q, extra = extra, share = share)
   settings <- list(kernel = kernel, inducing = inducing, k = k, fixed = nugget, spread = stats::var(flat),
                    noise_spread = stats::var(flat) / mean(share), neighbours = neighbours, jitter = jitter,
-                   seed = seed, threads = threads, groups = groups, scale = scale,
+                   seed = seed, iterations = iterations, threads = threads, groups = groups, scale = scale,
                    close = close_shares(x, groups, scale, threads), smoothness = smoothness, plane = plane)
   if (!is.null(cluster)) {
     settings$workers <- group_open(cluster, each)
@@ -222,11 +226,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   data <- list(y = y[order], x = x[order, , drop = FALSE], X = basis$Q[order, , drop = FALSE],
                extra = extra[order], share = share[order])
   found <- maximise(start, data, settings, iterations, progress)
-  if (!found$converged) {
-    warning(warningCondition(paste0("vif_fit() has not converged (", found$message,
-                                    "): the parameters reached so far are kept"),
-                             class = "vif_convergence", call = NULL))
-  }
+  if (!found$converged) warn_unsettled(found$message)
   mean <- mean_estimates(found$evaluation, basis, colnames(X))
   fit <- structure(list(
     call = as_call(match.call()), kernel = to_kernel(found$theta, settings),
@@ -244,6 +244,11 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   fit$bounded <- at_bounds(found$theta, settings, fit$fisher)
   warn_bounds(fit)
   sealed(lean_fit(fit))
+}
+
+warn_unsettled <- function(why) {
+  warning(warningCondition(paste0("vif_fit() has not converged (", why, "): the parameters reached so far are kept"),
+                           class = "vif_convergence", call = NULL))
 }
 
 # Of a large fit the features of the process and the regression coefficients, n (m + k) numbers, are not kept: they are

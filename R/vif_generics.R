@@ -129,6 +129,11 @@ by_formula <- function(object) {
 #' parameter whose value under the smaller model is at the end of its range, such as a nugget of zero, makes the
 #' p value conservative.
 #'
+#' A fit is tested against the one before where that is a special case of it: by its mean and offset, by its kernel (the
+#' same family, or one with a smoothness of its own inside `"matern"` with `smoothness = "estimate"`; one lengthscale
+#' inside several, and any of both inside an anisotropy that is estimated), by its nugget and by the parameters of its
+#' family. Other pairs are compared by AIC, and have no `Chisq`.
+#'
 #' @param object A [vif_fit()].
 #' @param ... Further fits of the same observations.
 #' @return A data frame of class `"anova"`: `npar`, `AIC`, `BIC`, `logLik`, `Chisq`, `Df` and `Pr(>Chisq)`, one row a
@@ -136,8 +141,9 @@ by_formula <- function(object) {
 #' @section Errors:
 #' A single fit (its coefficients are tested by [summary()][summary.vif], its terms by [stats::drop1()]), objects of
 #' another class and fits of other observations or of another family. Fits with other inputs, weights, neighbours, `k`
-#' or numbers of inducing inputs draw a warning of class `"vif_comparison"`, and so does a larger model with a lower
-#' log-likelihood.
+#' or numbers of inducing inputs draw a warning of class `"vif_comparison"`, and so do models that are not nested, a
+#' larger model with a lower log-likelihood, and log-likelihoods whose standard errors (see `laplace` of [vif_fit()])
+#' are not small beside their difference.
 #' @examples
 #' set.seed(1)
 #' d <- data.frame(x = runif(300), z = rnorm(300))
@@ -165,11 +171,7 @@ anova.vif <- function(object, ...) {
   if (any(families != families[1])) {
     refuse("...", paste("fits of one family,", families[1]), families[families != families[1]][1])
   }
-  # the noise variances of other families are those of working responses
-  data <- lapply(fits, function(fit) {
-    list(unname(fitted_inputs(fit)$x), fit_weights(fit), if (!is_laplace(fit)) fit_noise(fit))
-  })
-  if (!all(vapply(data, identical, NA, data[[1]]))) {
+  if (!all(vapply(fits, same_data, NA, object))) {
     warn_comparison("the fits differ in inputs, weights or noise variances, so that they are not nested")
   }
   same <- vapply(fits, function(fit) {
@@ -182,33 +184,88 @@ anova.vif <- function(object, ...) {
   }
   order <- order(vapply(fits, `[[`, 0, "df"))
   fits <- fits[order]
-  loglik <- common_loglik(fits)
+  labels <- labels[order]
+  common <- common_loglik(fits)
+  loglik <- common$loglik
   npar <- vapply(fits, `[[`, 0, "df")
-  chisq <- c(NA, 2 * diff(loglik))
   df <- c(NA, diff(npar))
+  chisq <- c(NA, 2 * diff(loglik))
   chisq[df == 0] <- NA
-  nested <- c(FALSE, mapply(is_nested, fits[-length(fits)], fits[-1]))
-  if (any(low <- nested & chisq < -0.1 & !is.na(chisq))) {
-    warn_comparison("the log-likelihood of ", labels[order][low][1], " is below that of a smaller model: it was not ",
+  for (i in which(!is.na(chisq))) {
+    apart <- not_nested(fits[[i - 1]], fits[[i]])
+    if (is.null(apart)) next
+    chisq[i] <- NA
+    if (same_data(fits[[i - 1]], fits[[i]])) {
+      warn_comparison(labels[i - 1], " is no special case of ", labels[i], " (by ", apart, "): there is no test of ",
+                      "one against the other; compare their AIC")
+    }
+  }
+  if (any(low <- chisq < -0.1 & !is.na(chisq))) {
+    warn_comparison("the log-likelihood of ", labels[low][1], " is below that of a smaller model: it was not ",
                     "fitted to its maximum (try another `start` or a larger `k`)")
+  }
+  # Chisq has twice the standard error of a difference of log-likelihoods; half a unit of it changes no conclusion
+  error <- c(NA, 2 * sqrt(common$se[-1]^2 + common$se[-length(fits)]^2))
+  if (any(vague <- error > pmax(chisq, 1) / 2 & !is.na(chisq))) {
+    warn_comparison("Chisq of ", labels[vague][1], " has a standard error of about ",
+                    format(error[vague][1], digits = 2), ", from the random vectors behind the log-likelihoods ",
+                    "(laplace = \"exact\" has none)")
   }
   table <- data.frame(npar = npar, AIC = 2 * (npar - loglik), BIC = log(object$n) * npar - 2 * loglik, logLik = loglik,
                       Chisq = pmax(chisq, 0), Df = df,
-                      "Pr(>Chisq)" = ifelse(df == 0, NA, stats::pchisq(pmax(chisq, 0), df, lower.tail = FALSE)),
-                      row.names = labels[order], check.names = FALSE)
+                      "Pr(>Chisq)" = stats::pchisq(pmax(chisq, 0), df, lower.tail = FALSE),
+                      row.names = labels, check.names = FALSE)
   what <- vapply(fits, function(fit) {
     paste0(if (is.null(fit$formula)) describe_mean(fit, 3) else deparse1(formula.vif(fit)), "; ", fit$kernel$family,
            if (!is.null(fit$kernel$anisotropy)) ", anisotropic")
   }, "")
-  structure(table, heading = c("Likelihood-ratio tests of Gaussian processes", paste0(labels[order], ": ", what)),
+  structure(table, heading = c("Likelihood-ratio tests of Gaussian processes", paste0(labels, ": ", what)),
             class = c("anova", "data.frame"))
 }
 
-# Whether a fit is a special case of another, as far as names say.
-is_nested <- function(small, large) {
-  small$kernel$family == large$kernel$family && all(colnames(small$X) %in% colnames(large$X)) &&
-    identical(dim(small$gp$x), dim(large$gp$x)) &&
-    length(small$kernel$lengthscale) <= length(large$kernel$lengthscale)
+# Whether two fits have the same inputs, weights and known noise variances (those of other families are of working
+# responses).
+same_data <- function(one, other) {
+  data <- function(fit) list(unname(fitted_inputs(fit)$x), fit_weights(fit), if (!is_laplace(fit)) fit_noise(fit))
+  identical(data(one), data(other))
+}
+
+# Why a fit is no special case of another, in a few words; NULL where it is one.
+not_nested <- function(small, large) {
+  if (!same_data(small, large)) return("their inputs, weights or noise variances")
+  if (!nested_kernels(small, large)) return("their kernels")
+  if (!nested_means(small, large)) return("their means and offsets")
+  own <- c(names(small$phi), if (!small$nugget_fixed) "nugget")
+  fixed <- function(fit) list(if (fit$nugget_fixed) fit$nugget, fit$family$df)
+  held <- !vapply(fixed(large), is.null, NA)
+  free <- c(names(large$phi), if (!large$nugget_fixed) "nugget")
+  if (!all(own %in% free) || !identical(fixed(small)[held], fixed(large)[held])) return("what is held fixed")
+}
+
+nested_kernels <- function(small, large) {
+  smoothness <- lapply(list(small, large), function(fit) kernel_smoothness(fit$kernel)) # NULL for "rbf"
+  if (estimates_smoothness(large$settings)) {
+    if (!within(smoothness[[1]] %or% Inf, 0.1, 5)) return(FALSE)
+  } else if (estimates_smoothness(small$settings) || !identical(smoothness[[1]], smoothness[[2]])) {
+    return(FALSE)
+  }
+  groups <- lapply(list(small, large), function(fit) fit$settings$groups$of %or% rep(1, ncol(fit$gp$x)))
+  if (estimates_plane(large$settings)) {
+    groups[[2]][1:2] <- -(1:2) # an anisotropy gives the plane any two lengthscales
+  } else if (estimates_plane(small$settings) || !identical(small$kernel$anisotropy, large$kernel$anisotropy)) {
+    return(FALSE)
+  }
+  # the columns of each of the larger model's lengthscales share one of the smaller model's
+  all(tapply(groups[[1]], groups[[2]], function(of) length(unique(of)) == 1))
+}
+
+# Whether the covariates of a model, and by how much its offset differs, are combinations of those of another.
+nested_means <- function(small, large) {
+  offset <- function(fit) fit$offset %or% rep(0, fit$n)
+  own <- cbind(small$X, if (!identical(small$offset, large$offset)) offset(small) - offset(large))
+  if (is.null(own)) return(TRUE)
+  rest <- if (is.null(large$X)) own else qr.resid(qr(large$X), own)
+  all(colSums(rest^2) <= 1e-14 * colSums(own^2))
 }
 
 warn_comparison <- function(...) {

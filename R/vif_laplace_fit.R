@@ -18,9 +18,7 @@ fit_laplace <- function(y, x, X, family, weights, offset, settings, order, start
   settings$family <- family
   found <- laplace_search(start, data, settings, order, iterations, progress)
   rows <- found$rows
-  if (!found$converged) {
-    warn_laplace(paste0("vif_fit() has not converged (", found$message, "): the parameters reached so far are kept"))
-  }
+  if (!found$converged) warn_unsettled(found$message)
   mode <- found$mode
   if (family$name %in% c("logit", "probit") && separates(response$y[rows], mode$eta)) {
     warn_laplace(paste("the covariates or the process", separation), "vif_separation")
@@ -74,7 +72,7 @@ refuse_beside_family <- function(nugget, noise_variance, smoothness) {
   if (smoothness == "estimate") refuse("smoothness", '"fixed" with a `family` other than gaussian()', '"estimate"')
 }
 
-warn_laplace <- function(message, class = "vif_convergence") {
+warn_laplace <- function(message, class) {
   warning(warningCondition(message, class = class, call = NULL))
 }
 

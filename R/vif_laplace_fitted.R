@@ -50,20 +50,26 @@ laplace_vcov <- function(fit, free, step = 0.02) {
   tryCatch(chol2inv(chol(own)), error = function(e) NULL)
 }
 
+# The standard error that random vectors leave in the log-likelihood of a fit.
+loglik_error <- function(fit) fit$loglik_se %or% 0
+
 # As common_loglik() of Gaussian fits, with the sets of the largest model.
 common_laplace <- function(fits) {
   largest <- fits[[which.max(vapply(fits, function(fit) fit$df, 0))]]
   structure <- list(inducing = largest$gp$inducing, id = largest$latent_id, wide = largest$id)
-  vapply(fits, function(fit) {
-    if (identical(fit, largest)) return(fit$loglik)
+  own <- function(fit) c(loglik = fit$loglik, se = loglik_error(fit))
+  found <- vapply(fits, function(fit) {
+    if (identical(fit, largest)) return(own(fit))
     again <- laplace_again(fit, largest$order)
-    if (!identical(again$data$x, largest$gp$x) || !identical(fit$laplace, largest$laplace)) return(fit$loglik)
+    if (!identical(again$data$x, largest$gp$x) || !identical(fit$laplace, largest$laplace)) return(own(fit))
     at <- laplace_final(again$par, structure, again$data, again$settings, again$eta, gradient = TRUE)
-    if (!is.finite(at$loglik)) return(fit$loglik)
+    if (!is.finite(at$loglik)) return(own(fit))
     slope <- laplace_slope(at, again$settings)
     slope[names(slope) %in% names(fit$bounded)] <- 0
-    at$loglik + sum(slope * solve(working_information(at, structure, again$data, again$settings), slope)) / 2
-  }, 0)
+    gain <- sum(slope * solve(working_information(at, structure, again$data, again$settings), slope)) / 2
+    c(loglik = at$loglik + gain, se = at$se %or% 0)
+  }, numeric(2))
+  as.data.frame(t(found))
 }
 
 # A fit whose data and sets lack some observations: its mode and mean without them, at the same covariance parameters.

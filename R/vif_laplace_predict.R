@@ -99,7 +99,9 @@ left_out <- function(object) {
 
 laplace_residuals <- c("response", "pearson", "deviance", "quantile")
 
-residuals_laplace <- function(object, type, seed = NULL) {
+residuals_laplace <- function(object, type, ..., seed = NULL) {
+  check_dots(...)
+  if (!is.null(seed)) seed <- check_whole(seed, "seed", -.Machine$integer.max)
   family <- laplace_family(object$family)
   phi <- all_phi(family, object$phi)
   y <- object$y
@@ -107,10 +109,11 @@ residuals_laplace <- function(object, type, seed = NULL) {
   eta <- object$linear.predictors
   value <- switch(type,
     response = y - family$mean(eta),
-    pearson = (y - family$mean(eta)) / family$deviation(eta, w, phi),
+    pearson = (y - family$mean(eta)) / pearson_scale(family, eta, w, phi),
     deviance = {
+      # of shares the density is highest near y, not at it, so that the difference may be negative
       gap <- family$saturated(y, w, phi) - family$value(y, eta, w, phi)
-      sign(y - family$mean(eta)) * sqrt(2 * pmax(gap, 0))
+      sign(y - family$mean(eta)) * sqrt(2 * abs(gap))
     },
     quantile = {
       at <- left_out(object)
@@ -126,12 +129,20 @@ residuals_laplace <- function(object, type, seed = NULL) {
   stats::setNames(value, names(object$y))
 }
 
+# Standard deviations of responses, for residuals: weights of counts are powers of their density, which leave a response
+# as it is but make it count for more. Student's t of two degrees of freedom or fewer has its scale alone.
+pearson_scale <- function(family, eta, w, phi) {
+  if (family$name %in% c("poisson", "nbinom2")) return(family$deviation(eta, w, phi) / sqrt(w))
+  if (family$name == "student_t" && phi[["df"]] <= 2) return(student_t_scale(w, phi))
+  family$deviation(eta, w, phi)
+}
+
 fitted_laplace <- function(object) {
   stats::setNames(laplace_family(object$family)$mean(object$linear.predictors), names(object$y))
 }
 
 # Two pictures: quantiles of the randomised quantile residuals, and these against the linear predictor.
-plot_laplace <- function(x, which = 1:2) {
+plot_laplace <- function(x, which) {
   r <- residuals_laplace(x, "quantile", seed = 1)
   look <- list(pch = 20, cex = if (x$n > 2000) 0.4 else 0.7, col = "#2f7fb8", bty = "l", las = 1)
   picture <- function(title, ...) {

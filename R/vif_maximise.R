@@ -284,16 +284,15 @@ polish <- function(current, structure, data, settings, bounds, limit) {
 
 # ---- comparison ----
 
-# Log-likelihoods of fits to the same observations, all with the order, inducing inputs and sets of the largest model:
-# the error of the approximation is then the same for all, and differences are those of the models. Each is taken at its
-# own maximum for these sets, one scoring step away. Fits of other inputs keep their own sets.
+# Log-likelihoods of fits to the same observations, and their standard errors, all with the order, inducing inputs and
+# sets of the largest model: the error of the approximation is then the same for all, and differences are those of the
+# models. Each is taken at its own maximum for these sets, one scoring step away. Fits of other inputs keep their own
+# sets.
 common_loglik <- function(fits) {
-  of_families <- vapply(fits, is_laplace, NA)
-  if (all(of_families)) return(common_laplace(fits))
-  if (any(of_families)) return(vapply(fits, `[[`, 0, "loglik"))
+  if (is_laplace(fits[[1]])) return(common_laplace(fits))
   largest <- fits[[which.max(vapply(fits, function(fit) fit$df, 0))]]
   structure <- list(inducing = largest$gp$inducing, id = largest$id)
-  vapply(fits, function(fit) {
+  loglik <- vapply(fits, function(fit) {
     if (identical(fit, largest)) return(fit$loglik)
     data <- fit_data(fit, largest$order)
     if (!identical(data$x, largest$gp$x)) return(fit$loglik)
@@ -301,6 +300,7 @@ common_loglik <- function(fits) {
     if (!is.finite(at$value)) return(fit$loglik)
     at$value + scoring_step(at, theta_bounds(fit$settings))$gain
   }, 0)
+  data.frame(loglik = loglik, se = 0)
 }
 
 # The information of a fit for standard errors. That of the steps may err by a tenth in these where the data hold few

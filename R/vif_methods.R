@@ -21,7 +21,9 @@ print_head <- function(x) {
 
 print_foot <- function(x, digits) {
   stuck <- length(x$bounded)
-  cat("log-likelihood: ", format(x$loglik, nsmall = 2, digits = digits + 4), " (df = ", x$df,
+  error <- loglik_error(x)
+  cat("log-likelihood: ", format(x$loglik, nsmall = 2, digits = digits + 4),
+      if (error > 0) paste0(" (standard error ", format(error, digits = 2), ")"), " (df = ", x$df,
       if (stuck) paste0(", of them ", stuck, " at a bound"), "), ",
       if (x$converged) x$message else paste0("NOT CONVERGED: ", x$message), " after ",
       counted(x$iterations, "iteration"), "\n", sep = "")
@@ -159,6 +161,10 @@ print.summary.vif <- function(x, digits = 4, ...) {
 #'   `"mean"` or `"covariance"` for one of the two.
 #' @param ... Not used; any other argument is an error.
 #' @return A named numeric vector.
+#' @details
+#' [vcov()][confint.vif] has the mean coefficients alone unless told otherwise: `coef(object, "mean")` belongs to
+#' `vcov(object)`, and `coef(object, "covariance")` to `vcov(object, "covariance")`, which leaves out a nugget that is
+#' held fixed. (For `gaussian()` estimates of the two are independent of each other in large samples.)
 #' @seealso [confint()][confint.vif] for intervals and standard errors.
 #' @examples
 #' x <- runif(200)
@@ -195,8 +201,9 @@ coefficients_of <- function(object, type) {
 #'   estimated.
 #' @param level Confidence level.
 #' @param ... Not used; any other argument is an error.
-#' @return `vcov()`: a matrix with a row and a column for each estimated parameter. `confint()`: a matrix of
-#'   two columns, the lower and the upper limit.
+#' @return `vcov()`: a matrix with a row and a column for each estimated parameter of `which`. It belongs to
+#'   `coef(object, which)`, not to `coef(object)`, which has the parameters of both, and takes those by its names where
+#'   the nugget is held fixed. `confint()`: a matrix of two columns, the lower and the upper limit.
 #' @section Errors:
 #' Covariance parameters where the fit holds no information matrix. Standard errors are `NA` where it is singular, and
 #' for parameters at a bound.
@@ -213,9 +220,10 @@ confint.vif <- function(object, parm, level = 0.95, ...) {
   all <- names(coef.vif(object)) # checks the fit
   free <- if (is.null(object$fisher) && !is_laplace(object)) character() else names(free_parameters(object))
   if (missing(parm)) parm <- c(names(mean), free)
+  given <- parm
   if (is.numeric(parm)) parm <- all[parm]
   if (!is.character(parm) || anyNA(match(parm, all))) {
-    refuse("parm", paste("among", paste(all, collapse = ", ")), describe(parm))
+    refuse("parm", paste("among", paste(all, collapse = ", ")), describe(given))
   }
   if (any(!parm %in% c(names(mean), free))) {
     lacking <- setdiff(parm, c(names(mean), free))[1]

@@ -9,7 +9,7 @@
 #' predictor.
 #'
 #' @param x A [vif_fit()].
-#' @param which Which of the four to draw.
+#' @param which Which of the four (for families other than `gaussian()` two) to draw.
 #' @param columns The two columns of the inputs to draw, where there are more than one.
 #' @param ... Not used.
 #' @return `x`, invisibly.
@@ -23,8 +23,12 @@
 plot.vif <- function(x, which = 1:4, columns = 1:2, ...) {
   check_dots(...)
   x <- whole_fit(check_fit(x, "x"))
-  if (is_laplace(x)) return(plot_laplace(x, intersect(which, 1:2)))
-  if (!is.numeric(which) || !all(which %in% 1:4)) refuse("which", "among 1 to 4", describe(which))
+  most <- if (is_laplace(x)) 2 else 4
+  if (missing(which)) which <- seq_len(most)
+  if (!is.numeric(which) || !all(which %in% seq_len(most))) {
+    refuse("which", paste("among 1 to", most, if (is_laplace(x)) "for a family other than gaussian()"), describe(which))
+  }
+  if (is_laplace(x)) return(plot_laplace(x, which))
   if (any(which %in% 1:3)) {
     left_out <- fit_residuals(x, "loo")
     standard <- fit_residuals(x, "standardised")

@@ -15,11 +15,15 @@
 #'   more or less, where the model holds. For families other than `gaussian()` one of `"response"`, `"pearson"`,
 #'   `"deviance"` (all three at the fitted linear predictor) and `"quantile"`: randomised quantile residuals, each
 #'   observation predicted from all others, standard normal where the model holds; `rstandard()` gives these with seed
-#'   1. Pearson residuals are divided by the standard deviation of the response, and squares of deviance residuals are
-#'   twice what the log density of the observation lacks to its largest, both with the estimated parameters of the
-#'   family: for `Gamma()` they are those of [stats::glm()] times `sqrt(shape)`. The squares of deviance residuals do
-#'   not add up to [deviance()][vif_parts], which is minus twice the log-likelihood.
-#' @param ... `seed` of quantile residuals of counts and binary responses.
+#'   1. Pearson residuals are divided by the standard deviation of the response (for `student_t()` with `df` of 2 or
+#'   less, which has none, by its scale), and squares of deviance residuals are twice what the log density of the
+#'   observation lacks to that with the observation as its mean, both with the estimated parameters of the family: for
+#'   `Gamma()` they are those of [stats::glm()] times `sqrt(shape)`. (For `beta_family()`, whose density need not be
+#'   highest there, the size of the difference is taken, as in package betareg.) Weights of counts multiply squares, as
+#'   in `glm()`. The squares of deviance residuals do not add up to [deviance()][vif_parts], which is minus twice the
+#'   log-likelihood.
+#' @param ... `seed` of quantile residuals of counts and binary responses, a whole number; `NULL` uses the session's
+#'   random numbers. Any other argument is an error.
 #' @return A numeric vector in the order of the data; after `na.action = na.exclude` with `NA` where rows
 #'   were left out.
 #' @examples
@@ -119,7 +123,8 @@ pad_excluded <- function(out, object) {
 #' @param ... Not used; any other argument is an error.
 #' @return A data frame with n rows (after `na.action = na.exclude` with rows of `NA`) and `nsim` columns, as
 #'   [stats::simulate()] gives: for a response of two columns of counts every column is such a matrix, as for
-#'   [stats::glm()]; other binomial responses are shares of their trials.
+#'   [stats::glm()]; other binomial responses are shares of their trials. The attribute `"seed"` is `seed` with the kind
+#'   of the random numbers, or without a `seed` their state before the draws.
 #' @examples
 #' x <- runif(200)
 #' fit <- vif_fit(sin(8 * x) + rnorm(200, sd = 0.2), x, inducing = 20, k = 10)
@@ -131,7 +136,22 @@ simulate.vif <- function(object, nsim = 1, seed = NULL, ...) {
   object <- whole_fit(check_fit(object))
   nsim <- check_whole(nsim, "nsim", 1)
   if (!is.null(seed)) seed <- check_whole(seed, "seed", -.Machine$integer.max)
-  if (is_laplace(object)) return(pad_excluded(simulate_laplace(object, nsim, seed), object))
+  state_of_draws <- random_state(seed)
+  draws <- if (is_laplace(object)) simulate_laplace(object, nsim, seed) else simulate_gaussian(object, nsim, seed)
+  out <- pad_excluded(draws, object)
+  attr(out, "seed") <- state_of_draws
+  out
+}
+
+# From where draws come, in the form of stats::simulate(): the seed and the kind of generator, or the state of the
+# session's.
+random_state <- function(seed) {
+  if (!is.null(seed)) return(structure(seed, kind = as.list(RNGkind())))
+  if (!exists(".Random.seed", globalenv(), inherits = FALSE)) stats::runif(1)
+  get(".Random.seed", globalenv(), inherits = FALSE)
+}
+
+simulate_gaussian <- function(object, nsim, seed) {
   state <- object$state
   m <- nrow(object$gp$V)
   B <- methods::as(contrast_matrix(object$id, state$coef), "triangularMatrix")
@@ -143,5 +163,5 @@ simulate.vif <- function(object, nsim = 1, seed = NULL, ...) {
   draws[object$order, ] <- draws
   if (!is.null(object$X)) draws <- draws + drop(object$X %*% object$coefficients)
   if (!is.null(object$offset)) draws <- draws + object$offset
-  pad_excluded(stats::setNames(as.data.frame(draws), paste0("sim_", seq_len(nsim))), object)
+  stats::setNames(as.data.frame(draws), paste0("sim_", seq_len(nsim)))
 }

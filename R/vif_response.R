@@ -28,20 +28,31 @@ binomial_response <- function(y, weights, n) {
     if (anyNA(y) || any(y < 0 | y != round(y))) refuse("y", "of whole counts of at least 0", "other numbers")
     w <- rowSums(y)
     if (any(w == 0)) refuse("y", "of one trial or more in every row", sprintf("none in row %d", which(w == 0)[1]))
-    return(both_sides(list(y = unname(y[, 1] / w), w = unname(w) * weights)))
+    trials <- check_trials(unname(w) * weights, y[, 1] * weights, weights,
+                           "such that the counts of every row, times its weight, are whole")
+    return(both_sides(list(y = unname(y[, 1] / w), w = trials)))
   }
   if (is.factor(y)) y <- as.integer(y) > 1 | ifelse(is.na(y), NA, FALSE)
   if (is.logical(y)) y <- stats::setNames(as.double(y), names(y))
   y <- check_response(y, n, "x")
   bad <- which(y < 0 | y > 1)
   if (length(bad)) refuse("y", wanted, sprintf("%s (position %d)", format(y[[bad[1]]]), bad[1]))
-  counts <- y * weights
-  bad <- which(abs(counts - round(counts)) > 1e-6)
+  trials <- check_trials(weights, 0, weights, "whole numbers of trials for family binomial()")
+  bad <- which(is_broken(y * weights))
   if (length(bad)) {
     refuse("y", paste0(wanted, " (y * weights is a count)"), sprintf("%s (position %d)", format(y[[bad[1]]]), bad[1]))
   }
-  both_sides(list(y = unname(y), w = weights))
+  both_sides(list(y = unname(y), w = trials))
 }
+
+# Numbers of trials, which are whole but for rounding, as successes among them are.
+check_trials <- function(trials, successes, weights, wanted) {
+  bad <- which(trials < 0.5 | is_broken(trials) | is_broken(successes))
+  if (length(bad)) refuse("weights", wanted, sprintf("%s (position %d)", format(weights[[bad[1]]]), bad[1]))
+  round(trials)
+}
+
+is_broken <- function(count) abs(count - round(count)) > 1e-6
 
 both_sides <- function(response) {
   if (all(response$y == 0) || all(response$y == 1)) {

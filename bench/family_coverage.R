@@ -16,7 +16,12 @@ cases <- list(
   poisson = list(family = poisson(), draw = function(eta) rpois(length(eta), exp(eta))),
   gamma = list(family = Gamma("log"), draw = function(eta) rgamma(length(eta), 2, 2 * exp(-eta)), phi = c(shape = 2)),
   nbinom2 = list(family = nbinom2(), draw = function(eta) rnbinom(length(eta), size = 2, mu = exp(eta)),
-                 phi = c(size = 2))
+                 phi = c(size = 2)),
+  beta = list(family = beta_family(), draw = function(eta) {
+    # shares that round to 0 or 1 are outside of the family
+    pmin(pmax(rbeta(length(eta), 10 * plogis(eta), 10 * plogis(-eta)), 1e-12), 1 - 1e-12)
+  }, phi = c(precision = 10)),
+  student_t = list(family = student_t(df = 4), draw = function(eta) eta + 0.5 * rt(length(eta), 4), phi = c(scale = 0.5))
 )
 
 one_set <- function(seed, case) {
@@ -65,10 +70,10 @@ plot(NA, xlim = c(0.8, 1), ylim = c(length(shown) + 0.5, 0.5), xlab = "coverage 
      bty = "l")
 axis(2, seq_along(shown), shown, tick = FALSE)
 abline(v = 0.95, col = "grey50", lty = 2)
-colours <- c("#08457e", "#2f9e44", "#c1121f", "#b8860b")
+colours <- c("#08457e", "#2f9e44", "#c1121f", "#b8860b", "#7048a0", "#5c5c5c")
 for (j in seq_along(tables)) {
   table <- tables[[j]]
-  at <- seq_along(shown) + (j - 2.5) * 0.16
+  at <- seq_along(shown) + (j - (length(tables) + 1) / 2) * 0.12
   # for a share of sets near 1 the standard error of the nominal level is the fairer one
   se <- pmax(table$se, ifelse(seq_along(shown) <= 4, sqrt(0.95 * 0.05 / sets), 0))
   segments(pmax(table$mean - 2 * se, 0), at, pmin(table$mean + 2 * se, 1), at, col = colours[j])

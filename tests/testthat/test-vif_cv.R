@@ -50,6 +50,16 @@ test_that("leaving one out comes from the factor", {
   expect_equal(cv$predictions$se.obs, 1 / sqrt(diag(precision)), tolerance = 1e-6)
 })
 
+test_that("observations that are predicted without an error have their standard errors", {
+  # zeros so far away that they are independent of all others, closer together than these
+  far <- rbind(x, x[1:30, ] / 4 + 1e7)
+  apart <- vif_fit(c(y - 2, rep(0, 30)), far, X = NULL, inducing = 15, k = n - 1, progress = FALSE)
+  cv <- vif_cv(apart, "loo")
+  expect_identical(cv$predictions$fit[-(1:n)], rep(0, 30))
+  S <- oracle_covariance(apart$kernel, far, far) + diag(apart$nugget, n + 30)
+  expect_equal(cv$predictions$se.obs, 1 / sqrt(diag(solve(S))), tolerance = 1e-5)
+})
+
 test_that("scores are what they say", {
   p <- data.frame(observed = c(1, -0.4, 5), fit = c(0.2, 0, 1), se.obs = c(1, 0.5, 1.2))
   s <- scores(p, 0.9)
@@ -84,6 +94,33 @@ test_that("parameters may be estimated again in every fold", {
   expect_lt(abs(again$scores[["rmse"]] - vif_cv(fit, folds = 2)$scores[["rmse"]]), 0.1)
 })
 
+test_that("folds are predicted as predict() does unless told otherwise", {
+  few <- vif_fit(y, x, X = 1, inducing = 15, k = 6, progress = FALSE)
+  cv <- vif_cv(few, folds = 3)
+  held <- which(cv$predictions$fold == 2)
+  kept <- sealed(without(few, held, 1L))
+  p <- predict(kept, x[held, ])
+  expect_equal(cv$predictions$fit[held], p$fit)
+  expect_equal(cv$predictions$se.obs[held], p$se.obs)
+  expect_false(isTRUE(all.equal(p$fit, predict(kept, x[held, ], k = 12)$fit)))
+})
+
+test_that("fits of the folds are made as the fit was", {
+  counts <- rpois(n, exp(y - 1))
+  held <- 1:30
+  for (family in list(gaussian(), poisson())) {
+    turned <- suppressWarnings(vif_fit(counts, x, X = 1, inducing = 10, k = 6, anisotropy = TRUE, order = "random",
+                                       seed = 7, iterations = 3, family = family, progress = FALSE))
+    kept <- without(turned, held, 1L)
+    again <- suppressWarnings(refitted(turned, held, kept, 1L))
+    expect_true(estimates_plane(again$settings), label = family$family)
+    expect_identical(again$settings$seed, 7L)
+    expect_identical(again$order, kept$order)
+    expect_lte(again$iterations, 3L)
+    expect_identical(again$settings$iterations, 3L)
+  }
+})
+
 test_that("grouped lengthscales stay grouped", {
   z <- cbind(x, runif(n))
   grouped <- vif_fit(y + sin(4 * z[, 3]), z, X = 1, inducing = 15, k = 10, lengthscale = list(place = 1:2, time = 3),
@@ -101,6 +138,7 @@ test_that("bad arguments are refused by name", {
   expect_error(vif_cv(fit, folds = 1:3), "`folds` must be a number")
   expect_error(vif_cv(fit, blocks = 1:3), "`blocks`")
   expect_error(vif_cv(fit, "loo", blocks = 4), "`blocks` must be NULL")
+  expect_error(vif_cv(fit, rep(1:3, 40), blocks = 4), "`blocks` must be NULL where `folds`")
 })
 
 test_that("weights of all observations alike change no score", {

@@ -136,6 +136,13 @@ test_that("responses are taken in all their forms and refused by name outside th
   expect_error(take(rep(1, 4)), "both outcomes, not all successes")
   expect_error(take(cbind(c(0, 1, 1, 1), c(0, 1, 1, 1))), "one trial or more in every row, not none in row 1")
   expect_error(take(cbind(c(0.5, 1, 1, 1), 1)), "whole counts")
+  expect_error(take(y, c(1, 2.5, 1, 1)), "`weights` must be whole numbers of trials .*, not 2.5 \\(position 2\\)")
+  expect_error(take(y, c(1, 1, 1, 1e-9)), "`weights` must be whole numbers of trials")
+  pairs <- cbind(c(1, 2, 0, 3), c(1, 1, 2, 0))
+  expect_equal(take(pairs, rep(2, 4))$w, c(4, 6, 4, 6))
+  expect_error(take(pairs, c(1, 1, 1.5, 1.5)), "counts of every row, times its weight, are whole, not 1.5 \\(position 4\\)")
+  expect_error(take(pairs, c(0.5, 1, 1, 1)), "not 0.5 \\(position 1\\)") # one trial with half a success
+  expect_identical(take(y, c(1, 3 - 1e-10, 1, 1))$w, c(1, 3, 1, 1))
   expect_error(take(y, c(1, 0, 1, 1)), "`weights` must be positive, not 0 \\(position 2\\)")
   expect_error(take(y, 1:3), "`weights` must be NULL or numeric of length 4")
   expect_error(take(c(0, NA, 1, 1)), "without missing values")

@@ -104,6 +104,7 @@ test_that("intervals of the mean are Wald's, those of covariance parameters from
   expect_error(confint(bare, "nugget"), "holds no information matrix")
   expect_error(vcov(bare, "covariance"), "holds no information matrix")
   expect_error(confint(fit, "depth"), "`parm` must be among")
+  expect_error(confint(fit, 99), "`parm` must be among .*, not 99\\.")
   known <- fit
   known$fisher <- matrix(c(20, 5, 2, 5, 30, 1, 2, 1, 80), 3)
   known$bounded <- character()
@@ -138,6 +139,50 @@ test_that("lengthscales have the names of their columns everywhere", {
   expect_named(coef(each, "covariance"), c("variance", "lengthscale.a", "lengthscale.b", "nugget"))
   expect_output(print(each), "lengthscale \\(a = ")
   expect_identical(rownames(summary(each)$covariance), names(coef(each, "covariance")))
+})
+
+test_that("anova() tests nested models alone", {
+  fit_as <- function(..., mean = y ~ 1) suppressWarnings(quick(mean, coords = ~ a + b, data = d, ...), "vif_bound")
+  plain <- fit_as()
+  each <- function(family) gp_kernel(family, lengthscale = c(1, 1))
+  has_test <- function(table) expect_false(anyNA(table$`Pr(>Chisq)`[2]))
+  none <- function(...) {
+    expect_warning(table <- anova(...), "is no special case of .*compare their AIC", class = "vif_comparison")
+    expect_true(is.na(table$Chisq[2]) && is.na(table$`Pr(>Chisq)`[2]))
+  }
+  none(fit_as(kernel = "rbf"), fit_as(kernel = each("matern12")))
+  several <- fit_as(kernel = each("matern32"))
+  free <- fit_as(kernel = "matern", smoothness = "estimate")
+  turned <- fit_as(anisotropy = TRUE)
+  expect_no_warning(has_test(anova(plain, several)))
+  expect_no_warning(has_test(anova(plain, free)))
+  expect_no_warning(has_test(anova(plain, turned)))
+  none(several, fit_as(kernel = "matern", smoothness = "estimate", mean = y ~ z))
+  none(fit_as(kernel = "rbf"), free)
+  expect_true(nested_kernels(several, turned))
+  expect_false(nested_kernels(turned, several))
+  expect_true(nested_kernels(plain, fit_as(kernel = "matern", smoothness = 1.5)))
+  fixed <- fit_as(anisotropy = c(30, 0.5))
+  expect_true(nested_kernels(fixed, turned))
+  expect_false(nested_kernels(plain, fixed))
+  # groups of columns
+  z <- cbind(a = d$a, b = d$b, c = runif(200))
+  grouped <- function(groups) suppressWarnings(quick(d$y, z, X = 1, lengthscale = groups, iterations = 1))
+  pair <- grouped(list(p = c("a", "b"), q = "c"))
+  three <- grouped(list(p = "a", q = "b", r = "c"))
+  expect_true(nested_kernels(pair, three))
+  expect_false(nested_kernels(pair, grouped(list(p = c("a", "c"), q = "b"))))
+  # offsets: a coefficient that is held at 1 is nested in one that is estimated, and another offset is not
+  held <- fit_as(mean = y ~ offset(z))
+  expect_no_warning(has_test(anova(held, fit_as(mean = y ~ z))))
+  none(held, fit_as(mean = y ~ noise))
+  # means by what they span, not by names
+  expect_true(nested_means(fit_as(mean = y ~ z), fit_as(mean = y ~ poly(z, 2))))
+  # nuggets
+  known <- fit_as(nugget = 0.04)
+  expect_no_warning(has_test(anova(known, plain)))
+  none(plain, fit_as(nugget = 0.04, mean = y ~ z + noise))
+  none(fit_as(nugget = 0.05), fit_as(nugget = 0.04, mean = y ~ z))
 })
 
 test_that("anova() compares what can be compared", {

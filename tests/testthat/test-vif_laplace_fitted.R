@@ -115,6 +115,66 @@ test_that("nested fits are compared on the sets of the larger one", {
   expect_s3_class(drop1(large), "anova")
 })
 
+test_that("standard errors of log-likelihoods are told, also where they hide a difference", {
+  on_one_thread()
+  fit <- some_fit(responses$poisson, k = 8, laplace = "iterative")
+  expect_gt(fit$loglik_se, 0)
+  expect_output(print(fit), sprintf("standard error %s", format(fit$loglik_se, digits = 2)), fixed = TRUE)
+  expect_output(print(summary(fit)), "standard error 0.0")
+  if (requireNamespace("generics", quietly = TRUE)) expect_identical(generics::glance(fit)$logLik.se, fit$loglik_se)
+  exact <- some_fit(responses$poisson, k = 8)
+  expect_no_match(capture.output(print(exact)), "standard error")
+  small <- vif_fit(responses$poisson[[2]], x, X = 1, family = poisson(), kernel = truth, inducing = 10, k = 8,
+                   laplace = "iterative", progress = FALSE)
+  table <- expect_no_warning(anova(small, fit))
+  small$loglik_se <- fit$loglik_se <- 2
+  expect_warning(anova(sealed(small), sealed(fit)), "Chisq of .* has a standard error of about [0-9.]+, from the random",
+                 class = "vif_comparison")
+})
+
+test_that("residuals of other families", {
+  on_one_thread()
+  set.seed(44)
+  w <- sample(1:3, n, TRUE)
+  # those of a generalised linear model that has the linear predictors as its offset
+  skip_if_not_installed("MASS")
+  for (name in c("poisson", "nbinom2")) {
+    y <- responses[[name]][[2]]
+    fit <- some_fit(list(responses[[name]][[1]], y, w), k = 8, iterations = 1)
+    eta <- fit$linear.predictors
+    peer <- glm(y ~ 0 + offset(eta), weights = w,
+                family = if (name == "poisson") poisson() else MASS::negative.binomial(fit$phi[["size"]], "log"))
+    for (type in c("pearson", "deviance")) {
+      expect_equal(residuals(fit, type), unname(residuals(peer, type)), tolerance = 1e-6, label = paste(name, type))
+    }
+  }
+  shares <- some_fit(responses$beta, k = 8)
+  r <- residuals(shares, "deviance")
+  expect_true(all(r != 0) && all(sign(r) == sign(residuals(shares))))
+  at_mean <- function(mu) dbeta(shares$y, mu * shares$phi, (1 - mu) * shares$phi, log = TRUE)
+  expect_equal(abs(r), sqrt(2 * abs(at_mean(shares$y) - at_mean(fitted(shares)))))
+  heavy <- some_fit(list(student_t(2), responses$student_t[[2]]), k = 8, iterations = 1)
+  expect_equal(residuals(heavy, "pearson"), residuals(heavy) / heavy$phi[["scale"]])
+  expect_identical(residuals(shares, "quantile"), residuals(shares, "quantile", seed = 3))
+  counts <- some_fit(responses$poisson, k = 8, iterations = 1)
+  expect_identical(residuals(counts, "quantile", seed = 3), residuals(counts, "quantile", seed = 3))
+  expect_error(residuals(counts, "quantile", s = 1), "`s` is not an argument of residuals")
+  expect_error(residuals(counts, "quantile", seed = "a"), "`seed` must be a whole number")
+  expect_error(plot(counts, which = 3), "`which` must be among 1 to 2 for a family other than gaussian")
+})
+
+test_that("augment() adds up for other families", {
+  skip_if_not_installed("generics")
+  on_one_thread()
+  counts <- some_fit(responses$poisson, k = 8, iterations = 1)
+  with <- generics::augment(counts)
+  expect_equal(with$.fitted + with$.resid, unname(counts$y))
+  expect_identical(with$.fitted, unname(fitted(counts)))
+  expect_equal(with$.loo, vif_cv(counts, "loo")$predictions$fit)
+  expect_identical(with$.std.resid, unname(rstandard(counts)))
+  expect_identical(generics::augment(counts, type = "link")$.fitted, predict(counts, type = "link")$fit)
+})
+
 test_that("folds are predicted by the dense approximation of the others, its mean estimated again", {
   on_one_thread()
   for (name in c("logit", "poisson", "student_t")) {

@@ -131,13 +131,13 @@ test_that("log-likelihoods of models of the same inputs are compared with the sa
   small <- quick(y, x[, 1:2], X = X[, 1, drop = FALSE])
   large <- quick(y, x[, 1:2], X = X)
   expect_identical(small$id, large$id)
-  common <- common_loglik(list(small, large))
+  common <- common_loglik(list(small, large))$loglik
   expect_equal(common, c(small$loglik, large$loglik), tolerance = 1e-5)
   # sets of other parameters: the difference is still that of the models
   moved <- quick(y, x[, 1:2], X = X[, 1, drop = FALSE], start = list(kernel = gp_kernel("matern32", 1, 0.15), nugget = 0.1,
                                                                      at = small$at + c(0, log(2) / 2, 0)))
   expect_false(identical(moved$id, large$id))
-  again <- common_loglik(list(moved, large))
+  again <- common_loglik(list(moved, large))$loglik
   expect_equal(diff(again), diff(common), tolerance = 0.02)
 })
 
@@ -151,6 +151,20 @@ test_that("the smoothness of family matern is estimated on request", {
   expect_lt(fit$kernel$smoothness, 1.4)
   expect_true("smoothness" %in% rownames(fit$fisher))
   expect_error(quick(y, x, smoothness = "estimate"), '`smoothness` must be "fixed" for family "matern32"')
+})
+
+test_that("a smoothness that ends at its bound is told", {
+  set.seed(1)
+  x <- cbind(runif(150), runif(150))
+  y <- sin(2 * x[, 1]) + cos(3 * x[, 2])
+  expect_warning(fit <- quick(y + rnorm(150, sd = 0.01), x, kernel = "matern", smoothness = "estimate"),
+                 "smoothness has run to the upper end of its range \\(5\\)", class = "vif_bound")
+  expect_identical(fit$bounded[["smoothness"]], "upper")
+  expect_output(print(fit), "at a bound: smoothness")
+  expect_true(is.na(confint(fit)["smoothness", 1]))
+  # of deterministic data the nugget is at its end, too
+  expect_warning(quick(y, x, kernel = "matern", smoothness = "estimate"), "smoothness has run to the upper end",
+                 class = "vif_bound")
 })
 
 test_that("a nugget on its way to zero does not hold the others up", {

@@ -46,6 +46,15 @@ test_that("simulations have the covariance of the model", {
   expect_named(simulate(fit, 2), c("sim_1", "sim_2"))
 })
 
+test_that("simulations say where they come from, as those of package stats", {
+  line <- lm(dist ~ speed, cars)
+  expect_identical(attr(simulate(fit, seed = 3), "seed"), attr(simulate(line, seed = 3L), "seed"))
+  set.seed(4)
+  before <- .Random.seed
+  expect_identical(attr(simulate(fit), "seed"), before)
+  expect_false(identical(.Random.seed, before))
+})
+
 test_that("a fit prints and sums itself up", {
   expect_output(print(fit), "<vif> 250 observations, 20 inducing inputs, k = 8")
   expect_output(print(fit), "converged after")
