@@ -1,4 +1,4 @@
-# Kernel: family and hyperparameters. Values are computed in C (src/kernel.h).
+# Kernel: family and hyperparameters. Values are computed in C (src/model/kernel.h).
 
 # The families, as C has them.
 kernel_families <- function() .Call(C_kernel_names)

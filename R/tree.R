@@ -96,21 +96,10 @@ print.cover_tree <- function(x, ...) {
   invisible(x)
 }
 
-# How searches of the tree screen, from what its index holds.
+# The form by which searches of the tree screen.
 index_form <- function(tree) {
   fields <- .Call(C_tree_index_fields, tree$gp, tree)
-  names <- fields$name
-  if (is.null(fields)) {
-    "missing or of another process, not read"
-  } else if ("subspace.psi" %in% names) {
-    "subspaces of landmarks"
-  } else if ("screen.integers" %in% names) {
-    "integers"
-  } else if ("frame.x" %in% names) {
-    "kernel expansions"
-  } else {
-    "none, nothing to skip"
-  }
+  if (is.null(fields)) "missing or of another process, not read" else fields$form %or% "none, nothing to skip"
 }
 
 #' Summary of a cover tree

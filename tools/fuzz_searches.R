@@ -70,14 +70,6 @@ random_mode <- function(gp) {
   )
 }
 
-index_form <- function(tree) {
-  names <- .Call(vecchiann:::C_tree_index_fields, tree$gp, tree)$name
-  if ("subspace.psi" %in% names) "subspaces"
-  else if ("screen.integers" %in% names) "integers"
-  else if ("terms.weights" %in% names || "spans.rank" %in% names) "expansions"
-  else "no form"
-}
-
 # What is wrong with an approximate answer, given the exact one of all candidates.
 budget_fault <- function(nn, all, budget) {
   there <- !is.na(nn$id)
@@ -118,6 +110,6 @@ fuzz_search <- function() {
     wrong <- budget_fault(search(budget = budget), all, budget)
     if (length(wrong)) faults <- c(faults, paste("budget:", wrong))
   }
-  list(form = if (kept) index_form(object) else "none kept", checks = length(methods) + (n <= 200),
+  list(form = if (kept) vecchiann:::index_form(object) else "none kept", checks = length(methods) + (n <= 200),
        queries = nrow(exact$id) * (length(methods) + (n <= 200)), faults = faults)
 }

@@ -1,4 +1,4 @@
-/* Bit sets: which queries of a block a node may still serve, one 64-bit mask for each 64 queries. */
+/* Bit sets: which queries of a block a cell may still serve, one 64-bit mask for each 64 queries. */
 #ifndef VECCHIANN_BITSET_H
 #define VECCHIANN_BITSET_H
 

@@ -1,4 +1,5 @@
-/* Spans: what a few queries of a panel say of candidates for all of them.
+/* Spans: a few queries of a panel that span it. If all projections of a candidate onto them are short, no query of
+ * the panel wants it.
  *
  * They are landmarks as in subspace.h, up to SCREEN_ROWS of them to a panel in place of dozens to a cell, on the
  * side of the queries: with T among the points of a panel, C = rho(T, T) + ridge I = M M' and, for any point,

@@ -2,8 +2,10 @@
  *
  * Each unpacks its arguments, allocates R-owned results, calls the core and turns a status into an R
  * error. R has checked the arguments for meaning; here only types and lengths are checked again.
- * gp.c has processes, features and orders, tree.c trees and their index, search.c neighbours, vif.c the
- * approximation on top of them. */
+ * gp.c has processes, features and orders, known.c what is known to be sound of them, tree.c trees and their index,
+ * search.c neighbours, select.c conditioning sets and predictions from them, vif.c likelihoods, laplace.c those of
+ * other families, shard.c those of the workers of a cluster. glue.c has the conversions of all, problem.c those of a
+ * search. */
 #ifndef VECCHIANN_ENTRY_H
 #define VECCHIANN_ENTRY_H
 

@@ -7,7 +7,7 @@
 
 #define KNOWN 16   /* objects of each kind, the latest */
 #define ARRAYS 4   /* of a process: x, V, inducing, chol */
-#define SAMPLED 64 /* doubles of an index that are compared each time */
+#define SAMPLED 64 /* doubles of an array or an index that are compared each time */
 
 const char *const r_tree_fields[] = {"perm",     "first",  "count", "parent", "child",
                                      "children", "centre", "level", "radius", NULL};
@@ -90,7 +90,16 @@ static uint64_t print_turn(uint64_t print, SEXP holder)
     return turn.there ? index_print(print, 3, values) : print;
 }
 
-/* All but the arrays; their sizes are part of it. */
+/* Some values of an array: another one may come to stand where it stood, and arithmetic hands its dim on. */
+static uint64_t print_sample(uint64_t print, SEXP array)
+{
+    R_xlen_t size = array == R_NilValue ? 0 : XLENGTH(array), stride = size / SAMPLED + 1;
+    for (R_xlen_t at = 0; at < size; at += stride)
+        print = index_print(print, 1, REAL(array) + at);
+    return print;
+}
+
+/* Sizes and some values of the arrays, and all else. */
 static uint64_t rest_of(SEXP gp)
 {
     SEXP kern = r_element(gp, "kernel"), lengthscale = r_element(kern, "lengthscale"),
@@ -104,7 +113,11 @@ static uint64_t rest_of(SEXP gp)
                                (double)nrows(x),
                                (double)ncols(x),
                                (double)nrows(r_element(gp, "V"))};
+    SEXP array[ARRAYS];
+    arrays_of(gp, array);
     uint64_t print = index_print(0, sizeof(settings) / sizeof(*settings), settings);
+    for (int a = 0; a < ARRAYS; a++)
+        print = print_sample(print, array[a]);
     print = index_print(print, XLENGTH(lengthscale), REAL(lengthscale));
     print = print_turn(print, kern);
     return index_print(print, XLENGTH(variance), REAL(variance));

@@ -1,8 +1,9 @@
 /* Known: residual processes and trees that this session has made or checked.
  *
  * An object may come from a file or have been edited, so it is checked before it is first used, and remembered. What is
- * remembered of a large array is where it stands, together with its `dim`, which is held: another array can have
- * neither while that lives, and R copies a known array before it changes it. All else is compared by a print. */
+ * remembered of a large array is where it stands, together with its `dim`, which is held, and some of its values: R
+ * copies a known array before it changes it, and an array of another origin has a dim of its own. All else is compared
+ * by a print. */
 #ifndef VECCHIANN_R_KNOWN_H
 #define VECCHIANN_R_KNOWN_H
 

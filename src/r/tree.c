@@ -179,22 +179,26 @@ static void list_field(void *context, const char *name, size_t at, size_t bytes)
     list->bytes[list->count++] = (double)bytes;
 }
 
-/* NULL where there is none, or one of another process. */
+/* The form of screening that an index serves, NULL for none, and its arrays. NULL where there is no index, or one of
+ * another process. */
 SEXP tree_index_fields(SEXP gp, SEXP tree_list)
 {
-    static const char *names[] = {"name", "at", "bytes"};
+    static const char *names[] = {"name", "at", "bytes", "form"};
     search_problem problem;
     index_search index;
     field_list list = {.count = 0};
     r_problem(gp, tree_list, &problem);
     r_raise(index_open(&problem.source, &problem.points, problem.kept, &index));
     int opened = index.opened;
+    const char *form = index.form ? index.form->name : NULL;
     if (opened)
         index_packed_list(&index, list_field, &list);
     index_free(&index); /* before R allocates, and may jump */
     if (!opened)
         return R_NilValue;
-    SEXP out = PROTECT(r_list(3, names));
+    SEXP out = PROTECT(r_list(4, names));
+    if (form)
+        SET_VECTOR_ELT(out, 3, mkString(form));
     for (int f = 0; f < 3; f++)
         SET_VECTOR_ELT(out, f, allocVector(f ? REALSXP : STRSXP, list.count));
     for (int i = 0; i < list.count; i++) {

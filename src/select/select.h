@@ -10,8 +10,8 @@
  * query itself is free of noise.
  *
  * A candidate whose D_j is at most 1e-10 of its start says nothing new and is not taken; one without noise whose
- * residual variance is at most 1e-10 of the kernel's has nothing to say at all. A query whose variance has fallen so
- * far has variance 0: all its candidates are then worth nothing, and ties go to the lower index.
+ * residual variance is at most 1e-10 of the kernel's has nothing to say at all. A query whose variance has fallen to
+ * 1e-13 of the kernel's has variance 0: all its candidates are then worth nothing, and ties go to the lower index.
  *
  * Queries close to each other share most of their candidates. The residual covariances of a group of queries are
  * computed once, by tiles; a pair has the same value in all tiles, so that the answer does not depend on the groups,

@@ -29,7 +29,7 @@ status likelihood_step(likelihood *open, int step, const double *known, double *
 status likelihood_finish(const likelihood_sizes *sizes, int step, const double *known,
                          const double *sums, double *next);
 /* From the sums of step 3 to value and derivatives; known is that of step 3, and result->information that which
- * likelihood_mean found. */
+ * likelihood_finish found after step 2. */
 status likelihood_finish_last(const likelihood_sizes *sizes, const double *known,
                               const double *sums, likelihood_result *result);
 /* Parts of what step 3 knows. */

@@ -33,7 +33,7 @@ test_that("subspaces of landmarks: a tail, an angle or an error too small is see
 test_that("cones of cells that are small beside the lengthscale: an opening too small is seen", {
   set.seed(20)
   tree <- cover_tree(plane(12000, lengthscale = 0.5, m = 9))
-  expect_identical(index_form(tree), "subspaces of landmarks")
+  expect_identical(index_form(tree), "landmarks")
   expect_same_search(tree)
   expect_same_search(tree, predecessors = TRUE)
   expect_same_search(tree, newdata = inputs("uniform", 3000, 2))
@@ -113,7 +113,7 @@ test_that("blocks meet in pairs, in waves, with few neighbours or many, and wher
 test_that("kernel expansions: exact, and a value or a weight too small is seen", {
   set.seed(16)
   tree <- cover_tree(plane(15000, m = 150))
-  expect_identical(index_form(tree), "kernel expansions")
+  expect_identical(index_form(tree), "expansions")
   expect_same_search(tree)
   expect_same_search(tree, predecessors = TRUE)
   expect_same_search(tree, queries = c(1:40, 900:300, 300:305, 15000)) # the first are inducing inputs, some come twice
@@ -127,7 +127,7 @@ test_that("kernel expansions: exact, and a value or a weight too small is seen",
 test_that("spans of panels: an angle or a coordinate too small is seen", {
   set.seed(17)
   tree <- cover_tree(plane(15000, m = 150))
-  expect_identical(index_form(tree), "kernel expansions")
+  expect_identical(index_form(tree), "expansions")
   expect_same_search(tree)
   broken <- damaged(damaged(tree, "spans.sine", function(x) 0 * x), "spans.cosine", function(x) 0 * x + 1)
   expect_wrong_search(broken, "no angle between queries and the span of their panel")
@@ -140,7 +140,7 @@ test_that("spans of panels: an error left out of terms that panels do not keep i
   sites <- inputs("uniform", 500, 2)[rep(1:500, each = 20), ] # what holds for a point, holds for all at its site
   x <- rbind(inputs("uniform", 150, 2), sites + rnorm(length(sites), sd = 1e-3))
   tree <- cover_tree(residual_gp(x, gp_kernel("matern32", lengthscale = 0.05), inducing = x[1:150, ]))
-  expect_identical(index_form(tree), "kernel expansions")
+  expect_identical(index_form(tree), "expansions")
   brute <- residual_knn(tree, 50, method = "brute")
   recalls <- vapply(c(3, 6), function(every) {
     lose <- function(place) ifelse(seq_along(place) %% every == 0, -1L, place)
@@ -168,7 +168,7 @@ test_that("kernel expansions hold for other kernels, a nugget, duplicates, clust
       }
     }
   }
-  expect_gt(mean(forms == "kernel expansions"), 0.4)
+  expect_gt(mean(forms == "expansions"), 0.4)
 })
 
 test_that("best-first: weights too small, or a process that is none, are seen", {
@@ -226,7 +226,7 @@ test_that("a cell whose points have all vanished has no landmarks, and is search
   gp$variance[gone] <- 0
   for (order in list(1:7500, 7500:1)) {
     tree <- cover_tree(residual_process(x[order, ], gp$kernel, gp$V[, order], gp$variance[order]))
-    expect_identical(index_form(tree), "subspaces of landmarks")
+    expect_identical(index_form(tree), "landmarks")
     queries <- c(1:50, 7451:7500, sample(7500, 300))
     brute <- residual_knn(tree, 10, queries = queries, method = "brute")
     for (method in c("level", "best_first")) {
@@ -309,7 +309,7 @@ test_that("the answers of queries that show what a search costs stay, whatever i
       shown <- c(shown, nn$note)
     }
   }
-  expect_match(shown, "subspaces", all = FALSE)
+  expect_match(shown, "landmarks", all = FALSE)
   expect_match(shown, "integers", all = FALSE)
   expect_match(shown, "screening left too much", all = FALSE)
 })
@@ -407,7 +407,7 @@ test_that("new points on inducing inputs are found in every form, where no point
     few <- residual_knn(tree, 10, newdata = new, budget = 50)
     expect_false(anyNA(few$id))
   }
-  expect_setequal(shown, c("subspaces of landmarks", "integers", "kernel expansions"))
+  expect_setequal(shown, c("landmarks", "integers", "expansions"))
   expect_search(tree, 10, newdata = new[c(1:60, 150), ], label = "on a grid")
 })
 

@@ -3,7 +3,7 @@ tree_of <- function(kind, n, d, ...) {
   cover_tree(gp)
 }
 
-# The invariants of src/tree.h, from the structure and the scaled inputs alone.
+# The invariants of src/partition/tree.h, from the structure and the scaled inputs alone.
 expect_cover_tree <- function(tree, label) {
   x <- t(t(tree$gp$x) / tree$gp$kernel$lengthscale)
   gap <- function(i, j) sqrt(rowSums((x[i, , drop = FALSE] - x[rep(j, length(i)), , drop = FALSE])^2))
