@@ -114,7 +114,7 @@ check_neighbours <- function(nn, arg = "nn") {
 # What a fit holds beside its process, with a checksum of it.
 fit_parts <- c("kernel", "nugget", "noise_variance", "weights", "coefficients", "n", "k", "y", "X", "offset", "order",
                "id", "theta", "fisher", "state", "vcov", "loglik", "loglik_se", "df", "iterations", "settings", "at",
-               "model", "na.action", "nugget_fixed", "converged", "message",
+               "first_at", "model", "na.action", "nugget_fixed", "converged", "message",
                "bounded", "neighbours")
 
 # and of a fit by formula.
