@@ -118,7 +118,7 @@ fit_parts <- c("kernel", "nugget", "noise_variance", "weights", "coefficients", 
                "bounded", "neighbours")
 
 # and of a fit by formula.
-formula_parts <- c("formula", "coords", "terms", "coords_terms", "xlevels", "contrasts", "place", "columns")
+formula_parts <- c("coords", "terms", "coords_terms", "xlevels", "contrasts", "place", "columns")
 
 sealed <- function(fit) {
   fit$checksum <- fit_checksum(fit)
@@ -133,8 +133,8 @@ is_laplace <- function(object) !is.null(object$linear.predictors)
 fit_checksum <- function(fit) {
   if (inherits(fit, "vif_sharded")) return(sharded_checksum(fit))
   parts <- c(fit_parts, if (is_laplace(fit)) laplace_parts)
-  # predict() evaluates the argument `offset` in new data
-  read <- c(unclass(fit)[formula_parts], list(if (is.call(fit$call)) fit$call$offset))
+  # predict() evaluates the argument `offset` in new data; stats::step() writes terms in place of the formula
+  read <- c(unclass(fit)[formula_parts], list(if (is.call(fit$call)) fit$call$offset, inherits(fit$formula, "formula")))
   .Call(C_numbers_print, c(unclass(fit)[parts], unclass(fit$gp)[c("x", "inducing", "chol")], plain_parts(read)))
 }
 
