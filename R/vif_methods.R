@@ -296,9 +296,9 @@ need_fisher <- function(object) {
 
 #' Update a fitted Gaussian process
 #'
-#' Fits again with changed arguments, starting from the parameters of the old fit, with its order, inducing inputs and
-#' conditioning sets where they still serve, unless `start` is given or the inputs have other columns. So [stats::drop1()],
-#' [stats::add1()] and [stats::step()] compare log-likelihoods on the same sets.
+#' Fits again with changed arguments, starting from the parameters of the old fit unless `start` is given or the inputs
+#' have other columns. Gaussian fits keep order, inducing inputs and conditioning sets where these still serve, so that
+#' [stats::drop1()], [stats::add1()] and [stats::step()] compare log-likelihoods on the same sets.
 #'
 #' @param object A [vif_fit()].
 #' @param formula. For a fit by formula, the new formula; `.` stands for the old one, as in

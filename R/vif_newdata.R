@@ -102,23 +102,26 @@ inputs_by_formula <- function(object, newdata) {
 
 # Offsets of the formula and of the argument `offset`, which is evaluated in the new data.
 new_offset <- function(object, frame, newdata) {
-  terms <- object$terms
-  own <- as.list(attr(terms, "variables"))[attr(terms, "offset") + 1]
-  for (part in own) check_offset_variables(part, object, newdata)
+  home <- environment(object$formula)
+  for (term in offset_terms(object$terms)) check_offset_variables(term, home, newdata)
   offset <- stats::model.offset(frame)
   if (is.null(object$call$offset)) return(offset)
-  check_offset_variables(object$call$offset, object, newdata)
-  more <- eval(object$call$offset, newdata, environment(object$formula))
-  if (length(more) != nrow(newdata)) refuse_offset(paste("where `offset` has", length(more), "for", nrow(newdata), "rows"))
+  check_offset_variables(object$call$offset, home, newdata)
+  more <- eval(object$call$offset, newdata, home)
+  if (length(more) != nrow(newdata)) {
+    refuse_offset(paste("of", counted(nrow(newdata), "row"), "where `offset` has", length(more)))
+  }
   (offset %or% 0) + more
 }
 
-# Variables of an offset must be in the new data: what the session holds under such a name is of other rows, unless it is
-# one number.
-check_offset_variables <- function(offset, object, newdata) {
+offset_terms <- function(terms) as.list(attr(terms, "variables"))[attr(terms, "offset") + 1]
+
+# Variables of an offset must be in the new data: what the session holds under such a name is of other rows,
+# unless it is one number.
+check_offset_variables <- function(offset, home, newdata) {
   names <- all.vars(offset)
   there <- names %in% names(newdata)
-  fixed <- vapply(names, function(name) length(get0(name, environment(object$formula))) == 1, NA)
+  fixed <- vapply(names, function(name) length(get0(name, home)) == 1, NA)
   if (!any(there) || !all(there | fixed)) refuse_offset(paste("without", c(names[!there & !fixed], "any")[1]))
 }
 

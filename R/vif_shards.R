@@ -33,8 +33,8 @@
 #'   `history` of a fit, and methods `coef`, `logLik`, `predict`, `print` and `vcov`. It serves as long as the workers
 #'   hold the shards; its numbers outlast them.
 #' @section Errors:
-#' Shards without rows or with other columns of the mean than others; fewer sources than workers. Rows with missing
-#' values are left out.
+#' Shards without rows, or with other columns of the mean or levels of factors than others; fewer sources than workers.
+#' Rows with missing values are left out.
 #' @seealso [vecchiann_cluster]
 #' @examples
 #' \donttest{

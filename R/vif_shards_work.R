@@ -25,7 +25,10 @@ box_in_lengthscales <- function(box, kernel) {
 # data has its factors coded as `coding` says.
 shard_frame <- function(data, columns, response = TRUE, coding = NULL) {
   terms <- stats::terms(columns$formula)
-  if (!response) terms <- structure(stats::delete.response(terms), dataClasses = coding$kinds)
+  if (!response) {
+    terms <- structure(stats::delete.response(terms), dataClasses = coding$kinds)
+    for (term in offset_terms(terms)) check_offset_variables(term, environment(columns$formula), data)
+  }
   read <- function(of, levels = NULL) {
     frame <- if (response) stats::model.frame(of, data, na.action = stats::na.pass) else {
       new_frame(of, data, levels)

@@ -106,8 +106,9 @@ test_that("update() tells an X of NULL from none, and takes inputs with other co
   one <- update(two, coords = ~ a, kernel = "matern32")
   expect_identical(colnames(one$gp$x), "a")
   expect_length(update(two, lengthscale = list(both = c("a", "b")))$theta, 3)
-  counts <- suppressWarnings(vif_fit(pmax(round(y), 0), x, X = 1, kernel = gp_kernel(lengthscale = c(1, 1)), inducing = 6,
-                                     k = 5, family = poisson(), iterations = 5, progress = FALSE))
+  each <- gp_kernel(lengthscale = c(1, 1))
+  counts <- suppressWarnings(vif_fit(pmax(round(y), 0), x, X = 1, kernel = each, inducing = 6, k = 5,
+                                     family = poisson(), iterations = 5, progress = FALSE))
   expect_identical(ncol(suppressWarnings(update(counts, x = x[, 1], kernel = "matern32"))$gp$x), 1L)
 })
 

@@ -170,7 +170,8 @@ test_that("offsets and factors of shards mean what they mean in one data frame",
   expect_error(predict(fit, one), "^predict\\(\\): `newdata` does not fit the model: .*new level.* d")
   one$f <- 1
   expect_error(predict(fit, one), "`newdata` must be with f of the kind that was fitted, factor")
-  expect_error(predict(fit, one[c("east", "north", "f")]), "`newdata` does not fit the model")
+  expect_error(predict(fit, one[names(one) != "v"]), "`newdata` must be with the variables of `offset`.* without v")
+  expect_error(predict(fit, new[c("east", "north", "v")]), "`newdata` does not fit the model: object 'f' not found")
   expect_error(predict(fit, new, interval = "prediction", level = 95), "`level` must be a number between 0 and 1")
   expect_named(coef(fit), c(names(coef(whole))))
   expect_identical(coef(fit, "cov"), coef(fit, "covariance"))
@@ -215,7 +216,7 @@ test_that("parameters of shards at a bound have no standard errors", {
   cluster <- parallel::makeCluster(2)
   on.exit(parallel::stopCluster(cluster))
   shards <- vif_shards(split(data, data$north > 0.5), y ~ 1, ~ east + north, cluster, identity, threads = 1)
-  fit <- suppressWarnings(vif_fit(shards, inducing = 10, k = 8, iterations = 30, progress = FALSE), classes = "vif_bound")
+  expect_warning(fit <- vif_fit(shards, inducing = 10, k = 8, progress = FALSE), "nugget has run", class = "vif_bound")
   expect_true("nugget" %in% names(fit$bounded))
   error <- vcov(fit, "covariance")
   expect_true(all(is.na(error["nugget", ])))
