@@ -114,8 +114,11 @@ check_neighbours <- function(nn, arg = "nn") {
 # What a fit holds beside its process, with a checksum of it.
 fit_parts <- c("kernel", "nugget", "noise_variance", "weights", "coefficients", "n", "k", "y", "X", "offset", "order",
                "id", "theta", "fisher", "state", "vcov", "loglik", "loglik_se", "df", "iterations", "settings", "at",
-               "model", "na.action", "nugget_fixed", "converged", "message",
-               "bounded")
+               "first_at", "model", "na.action", "nugget_fixed", "converged", "message",
+               "bounded", "neighbours")
+
+# and of a fit by formula.
+formula_parts <- c("coords", "terms", "coords_terms", "xlevels", "contrasts", "place", "columns")
 
 sealed <- function(fit) {
   fit$checksum <- fit_checksum(fit)
@@ -128,8 +131,45 @@ laplace_parts <- c("phi", "latent_id", "linear.predictors", "family")
 is_laplace <- function(object) !is.null(object$linear.predictors)
 
 fit_checksum <- function(fit) {
+  if (inherits(fit, "vif_sharded")) return(sharded_checksum(fit))
   parts <- c(fit_parts, if (is_laplace(fit)) laplace_parts)
-  .Call(C_numbers_print, c(unclass(fit)[parts], unclass(fit$gp)[c("x", "inducing", "chol")]))
+  # predict() evaluates the argument `offset` in new data; stats::step() writes terms in place of the formula
+  read <- c(unclass(fit)[formula_parts], list(if (is.call(fit$call)) fit$call$offset, inherits(fit$formula, "formula")))
+  .Call(C_numbers_print, c(unclass(fit)[parts], unclass(fit$gp)[c("x", "inducing", "chol")], plain_parts(read)))
+}
+
+# What a fit of shards holds; the connections to its workers are not the same in every session.
+sharded_parts <- c("kernel", "nugget", "coefficients", "vcov", "loglik", "df", "n", "k", "converged", "message",
+                   "iterations", "theta", "fisher", "settings", "inducing", "jitter", "nugget_fixed", "id", "state",
+                   "bounded")
+
+sharded_checksum <- function(fit) {
+  shards <- if (is.list(fit$shards)) unclass(fit$shards)
+  read <- shards[c("columns", "coding", "inputs", "n", "first", "box")]
+  .Call(C_numbers_print, c(unclass(fit)[sharded_parts], plain_parts(read)))
+}
+
+check_sharded <- function(fit, arg = "object") {
+  if (!is.list(fit)) refuse(arg, "a list", typeof(fit))
+  if (!identical(fit$checksum, fit_checksum(fit))) {
+    damaged(arg, paste(c(sharded_parts, "shards"), collapse = "`, `"), "vif_fit()")
+  }
+  fit
+}
+
+# Formulas, terms and calls as lists of texts and numbers, with what their attributes say. Of environments, functions
+# and pointers it is told that they are there: what they hold is another thing in every session.
+plain_parts <- function(x) {
+  if (is.null(x)) return(NULL)
+  if (is.name(x)) return(as.character(x))
+  if (!is.atomic(x) && !is.list(x) && !is.call(x)) return(typeof(x))
+  about <- attributes(x)
+  if (!is.atomic(x)) {
+    x <- unclass(x)
+    # an index left empty, as in x[, 1], is a name that no variable can hold
+    x <- lapply(seq_along(x), function(i) if (is.name(x[[i]])) as.character(x[[i]]) else plain_parts(x[[i]]))
+  }
+  list(x, names(about), lapply(unname(about), plain_parts))
 }
 
 check_fit <- function(fit, arg = "object") {
@@ -144,7 +184,7 @@ check_fit <- function(fit, arg = "object") {
   # a large fit is kept without features, see lean_fit()
   if (!is.null(fit$gp$V)) check_gp(fit$gp, paste0(arg, "$gp"))
   if (!identical(fit$checksum, fit_checksum(fit))) {
-    damaged(arg, paste(c(fit_parts, "gp"), collapse = "`, `"), remedy)
+    damaged(arg, paste(c(fit_parts, if (!is.null(fit$formula)) formula_parts, "gp"), collapse = "`, `"), remedy)
   }
   if (is_laplace(fit)) check_elements(fit, list(family = function(family) {
     inherits(family, "family") && is_text(family$family) && is_text(family$link)

@@ -95,12 +95,17 @@ choose_inducing <- function(x, kernel, m, selection, threads) {
   }
 }
 
-# Ids of the rows that differ from all earlier rows; unique() would compare 15 digits of text.
-distinct_rows <- function(x) {
+# Ids of the rows that differ from all earlier rows.
+distinct_rows <- function(x) which(!duplicated(row_groups(x)))
+
+# The same number for the same row; unique() would compare 15 digits of text.
+row_groups <- function(x) {
   columns <- lapply(seq_len(ncol(x)), function(j) x[, j])
   rank <- do.call(order, c(columns, method = "radix"))
   differs <- lapply(columns, function(column) diff(column[rank]) != 0)
-  sort(rank[c(TRUE, Reduce(`|`, differs))])
+  group <- integer(nrow(x))
+  group[rank] <- cumsum(c(TRUE, Reduce(`|`, differs)))
+  group
 }
 
 #' A residual process that was computed elsewhere

@@ -39,19 +39,22 @@ thread_count <- function(threads) {
   most
 }
 
-# Runs code with the random numbers of a seed and leaves those of the session untouched; without a
-# seed the session's own stream is used and advances.
+# Runs code with the random numbers of a seed, the same whatever RNGkind() of the session is, and leaves those of the
+# session untouched; without a seed the session's own stream is used and advances.
 with_seed <- function(seed, code) {
   if (is.null(seed)) return(code)
   before <- get0(".Random.seed", globalenv(), inherits = FALSE)
+  kinds <- if (is.null(before)) RNGkind()
   on.exit({
     if (is.null(before)) {
+      # the kind "Rounding" warns when it is set
+      suppressWarnings(do.call(RNGkind, as.list(kinds)))
       rm(".Random.seed", envir = globalenv())
     } else {
       assign(".Random.seed", before, envir = globalenv())
     }
   })
-  set.seed(seed)
+  set.seed(seed, "Mersenne-Twister", "Inversion", "Rejection")
   code
 }
 

@@ -112,7 +112,7 @@ folds_of <- function(fit, folds, blocks, seed) {
     blocks <- check_whole(blocks, "blocks", 2)
     if (blocks > n) refuse("blocks", paste("at most", n, "(the observations)"), blocks)
     x <- fitted_inputs(fit)$x
-    blocks <- compact_blocks(in_lengthscales(x, fit$kernel), blocks)
+    blocks <- space_cut(in_lengthscales(x, fit$kernel), blocks)
   } else if (length(blocks) != n || anyNA(blocks)) {
     refuse("blocks", paste("NULL, a number or one block for each of", counted(n, "observation")), describe(blocks))
   }
@@ -121,25 +121,6 @@ folds_of <- function(fit, folds, blocks, seed) {
   if (folds > count) folds <- count
   if (folds < 2) refuse("blocks", "two blocks or more", "one")
   with_seed(seed, sample(rep_len(seq_len(folds), count)))[blocks]
-}
-
-# Cuts the points in halves (or as near as the number of blocks allows) across the longest side, again and again.
-compact_blocks <- function(x, blocks) {
-  block <- integer(nrow(x))
-  cut <- function(rows, first, count) {
-    if (count == 1) {
-      block[rows] <<- first
-      return(invisible())
-    }
-    sides <- apply(x[rows, , drop = FALSE], 2, function(column) diff(range(column)))
-    rows <- rows[order(x[rows, which.max(sides)])]
-    low <- count %/% 2
-    middle <- max(low, min(length(rows) - (count - low), round(length(rows) * low / count)))
-    cut(rows[seq_len(middle)], first, low)
-    cut(rows[-seq_len(middle)], first + low, count - low)
-  }
-  cut(seq_len(nrow(x)), 1, blocks)
-  block
 }
 
 # Predictions of each observation by all others: means and standard deviations of the observations, or of the linear

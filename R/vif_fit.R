@@ -222,7 +222,8 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   }
   start <- starting_values(start, data, settings, progress)
   if (is.null(start$at)) start$at <- on_grid(start$theta, settings)
-  order <- conditioning_order(order, x, to_kernel(start$at, settings), seed)
+  first_at <- start$first_at %or% start$at # sets may be searched again, the order stays
+  order <- conditioning_order(order, x, to_kernel(first_at, settings), seed)
   data <- list(y = y[order], x = x[order, , drop = FALSE], X = basis$Q[order, , drop = FALSE],
                extra = extra[order], share = share[order])
   found <- maximise(start, data, settings, iterations, progress)
@@ -238,7 +239,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
     neighbours = neighbours, y = y,
     X = X, order = order, gp = found$gp, id = found$structure$id,
     theta = found$theta, settings = settings[names(settings) != "workers"], at = found$structure$at,
-    fisher = found$fisher,
+    first_at = first_at, fisher = found$fisher,
     state = kept_state(found$evaluation, mean$B)
   ), class = "vif")
   fit$bounded <- at_bounds(found$theta, settings, fit$fisher)

@@ -120,9 +120,13 @@ place_of <- function(coords, data, formula) {
 check_variables <- function(formula, coords, data) {
   if (!is.data.frame(data)) return(invisible())
   there <- function(name) name %in% names(data) || exists(name, envir = environment(formula))
+  # a function, such as df() and t() are, may be an argument of another one, but is no variable
+  is_function <- function(name) !name %in% names(data) && is.function(get0(name, environment(formula)))
   for (arg in c("formula", "coords")) {
-    names <- all.vars(if (arg == "formula") formula else coords)
-    absent <- names[!vapply(names, there, NA)]
+    own <- if (arg == "formula") formula else coords
+    names <- all.vars(own)
+    variable <- names %in% variable_names(stats::terms(own))
+    absent <- names[!vapply(names, there, NA) | variable & vapply(names, is_function, NA)]
     if (length(absent)) {
       known <- c(utils::head(names(data), 12), if (length(data) > 12) "...")
       refuse(arg, paste0("made of columns of `data` (", paste(known, collapse = ", "), ")"), paste("of", absent[1]))

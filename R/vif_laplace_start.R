@@ -169,17 +169,15 @@ white_error <- function(eta, par, variance, data, settings, most = 2000) {
 laplace_start <- function(start, data, settings, progress) {
   family <- settings$family
   phi <- family_start(family, data)
-  if (is.list(start) && !inherits(start, "gp_kernel")) {
-    if (!inherits(start$kernel, "gp_kernel")) {
-      refuse("start", '"auto", "kernel" or a list of a `kernel`', describe(start))
-    }
-    check_kernel(start$kernel, ncol(data$x))
+  wanted <- '"auto", "kernel" or a list of a `kernel`'
+  start <- fitting_start(start, data$x)
+  if (is_start_list(start)) {
+    theta <- listed_theta(start, 0, data$x, settings, wanted)
     phi[] <- start$phi %or% phi
-    theta <- inside(to_theta(start$kernel, 0, settings), theta_bounds(settings))
     return(list(theta = theta, phi = phi))
   }
   if (identical(start, "kernel")) return(list(theta = to_theta(settings$kernel, 0, settings), phi = phi))
-  if (!identical(start, "auto")) refuse("start", '"auto", "kernel" or a list of a `kernel`', describe(start))
+  if (!identical(start, "auto")) refuse("start", wanted, describe(start))
   laplace_stages(list(phi = phi), data, settings, progress)
 }
 

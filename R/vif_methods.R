@@ -304,12 +304,14 @@ need_fisher <- function(object) {
 
 #' Update a fitted Gaussian process
 #'
-#' Fits again with changed arguments, starting from the parameters of the old fit unless `start` is given.
+#' Fits again with changed arguments, starting from the parameters of the old fit unless `start` is given or the inputs
+#' have other columns. Gaussian fits keep order, inducing inputs and conditioning sets where these still serve, so that
+#' [stats::drop1()], [stats::add1()] and [stats::step()] compare log-likelihoods on the same sets.
 #'
 #' @param object A [vif_fit()].
 #' @param formula. For a fit by formula, the new formula; `.` stands for the old one, as in
 #'   [stats::update.formula()].
-#' @param ... Arguments of [vif_fit()] to change.
+#' @param ... Arguments of [vif_fit()] to change; `NULL` takes one back, but `X = NULL` is a mean of zero.
 #' @param evaluate `FALSE` returns the call instead of the fit.
 #' @return A [vif_fit()].
 #' @examples
@@ -325,10 +327,10 @@ update.vif <- function(object, formula., ..., evaluate = TRUE) {
     call$formula <- stats::update.formula(object$formula, formula.)
   }
   changes <- as.list(substitute(list(...)))[-1]
-  for (name in names(changes)) call[[name]] <- changes[[name]]
-  if (is.null(changes$start)) {
-    call$start <- if (is.null(changes$family)) list(kernel = object$kernel, nugget = object$nugget)
-    if (is_laplace(object) && is.null(changes$family)) call$start$phi <- object$phi
+  # NULL takes an argument back, but an X of NULL is another thing than a missing one
+  for (name in names(changes)) {
+    if (name == "X") call["X"] <- list(changes[["X"]]) else call[[name]] <- changes[[name]]
   }
+  if (!"start" %in% names(changes)) call$start <- if (!"family" %in% names(changes)) start_of_fit(object)
   if (evaluate) eval(call, parent.frame()) else call
 }

@@ -102,14 +102,31 @@ inputs_by_formula <- function(object, newdata) {
 
 # Offsets of the formula and of the argument `offset`, which is evaluated in the new data.
 new_offset <- function(object, frame, newdata) {
+  home <- environment(object$formula)
+  for (term in offset_terms(object$terms)) check_offset_variables(term, home, newdata)
   offset <- stats::model.offset(frame)
   if (is.null(object$call$offset)) return(offset)
-  more <- eval(object$call$offset, newdata, environment(object$formula))
+  check_offset_variables(object$call$offset, home, newdata)
+  more <- eval(object$call$offset, newdata, home)
   if (length(more) != nrow(newdata)) {
-    refuse("newdata", "with the variables of `offset` (write it as a term offset() of columns of the data)",
-           paste("of", counted(nrow(newdata), "row"), "where `offset` has", length(more)))
+    refuse_offset(paste("of", counted(nrow(newdata), "row"), "where `offset` has", length(more)))
   }
   (offset %or% 0) + more
+}
+
+offset_terms <- function(terms) as.list(attr(terms, "variables"))[attr(terms, "offset") + 1]
+
+# Variables of an offset must be in the new data: what the session holds under such a name is of other rows,
+# unless it is one number.
+check_offset_variables <- function(offset, home, newdata) {
+  names <- all.vars(offset)
+  there <- names %in% names(newdata)
+  fixed <- vapply(names, function(name) length(get0(name, home)) == 1, NA)
+  if (!any(there) || !all(there | fixed)) refuse_offset(paste("without", c(names[!there & !fixed], "any")[1]))
+}
+
+refuse_offset <- function(given) {
+  refuse("newdata", "with the variables of `offset` (write it as a term offset() of columns of the data)", given)
 }
 
 unnamed <- function(x) {

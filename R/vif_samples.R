@@ -45,13 +45,3 @@ joint_samples <- function(object, new, k, nsim, threads) {
   if (!is.null(new$X)) samples <- samples + drop(new$X %*% object$coefficients)
   unname(samples)
 }
-
-# The same number for the same row.
-row_groups <- function(x) {
-  columns <- lapply(seq_len(ncol(x)), function(j) x[, j])
-  rank <- do.call(order, c(columns, method = "radix"))
-  differs <- lapply(columns, function(column) diff(column[rank]) != 0)
-  group <- integer(nrow(x))
-  group[rank] <- cumsum(c(TRUE, Reduce(`|`, differs)))
-  group
-}

@@ -33,8 +33,8 @@
 #'   `history` of a fit, and methods `coef`, `logLik`, `predict`, `print` and `vcov`. It serves as long as the workers
 #'   hold the shards; its numbers outlast them.
 #' @section Errors:
-#' Shards without rows or with other columns of the mean than others; fewer sources than workers. Rows with missing
-#' values are left out.
+#' Shards without rows, or with other columns of the mean or levels of factors than others; fewer sources than workers.
+#' Rows with missing values are left out.
 #' @seealso [vecchiann_cluster]
 #' @examples
 #' \donttest{
@@ -71,16 +71,14 @@ vif_shards <- function(sources, formula, coords, cluster, read = NULL, threads =
   on.exit(if (!done) group_close(group))
   of <- ceiling(seq_along(sources) * length(cluster) / length(sources))
   parts <- group_map(group, "worker_read", lapply(unname(split(as.list(sources), of)), list, columns, read))
-  names <- parts[[1]]$names
-  differ <- which(!vapply(parts, function(part) identical(part$names, names), NA))
-  if (length(differ)) {
-    refuse("sources", "of the same columns of the mean", paste("others at", describe_worker(group, differ[1])))
-  }
+  differ <- other_columns(parts)
+  if (length(differ)) refuse_columns(paste("at", describe_worker(group, differ[1])))
   done <- TRUE
   n <- vapply(parts, `[[`, 0L, "n")
   join <- function(...) if (is.matrix(..1)) rbind(...) else c(...)
   structure(list(
-    group = group, columns = columns, names = names, inputs = parts[[1]]$inputs, n = sum(n), first = c(0L, cumsum(n)),
+    group = group, columns = columns, coding = parts[[1]]$coding, inputs = parts[[1]]$inputs, n = sum(n),
+    first = c(0L, cumsum(n)),
     box = lapply(parts, `[[`, "box"), apart = any(vapply(parts, `[[`, NA, "apart")),
     centre = colSums(do.call(rbind, lapply(parts, `[[`, "middle")) * n) / sum(n),
     sample = do.call(Map, c(list(f = join), lapply(parts, `[[`, "sample")))
@@ -160,45 +158,56 @@ vif_fit.vif_shards <- function(y, kernel = gp_kernel("matern32"), inducing = 200
   if (!identical(data$shards$latest$theta, at$theta)) shard_evaluate(at$theta, found$structure, data, settings, FALSE)
   id <- new_token()
   group_map(shards$group, "worker_keep", rep(list(list(id)), length(shards$box)))
-  mean <- mean_estimates(at$evaluation, basis, shards$names)
-  structure(list(
+  mean <- mean_estimates(at$evaluation, basis, shards$coding$names)
+  fit <- structure(list(
     call = as_call(match.call()), kernel = to_kernel(at$theta, settings), nugget = to_nugget(at$theta, settings),
     coefficients = mean$beta, vcov = mean$vcov, loglik = at$value, df = length(at$theta) + length(mean$beta),
     n = shards$n, k = k, converged = found$settled, message = found$message, iterations = found$iterations,
-    history = found$history, theta = at$theta, fisher = at$fisher, settings = settings[c("groups", "plane")],
-    inducing = settings$inducing, jitter = jitter,
+    history = found$history, theta = at$theta, fisher = at$fisher, settings = settings[names(settings) != "inducing"],
+    inducing = settings$inducing, jitter = jitter, nugget_fixed = !is.null(nugget),
     id = id, shards = shards, state = list(root = at$evaluation$root, b = at$evaluation$b, B = mean$B)
   ), class = "vif_sharded")
+  fit$bounded <- at_bounds(fit$theta, settings, fit$fisher)
+  warn_bounds(fit)
+  sealed(fit)
 }
 
 #' @export
 print.vif_sharded <- function(x, ...) {
+  check_sharded(x, "x")
   cat("<vif_sharded> ", counted(x$n, "observation"), " in shards of ", counted(length(x$shards$box), "worker"),
       ", k = ", x$k, ", ", counted(nrow(x$inducing), "inducing input"), "\n", sep = "")
   cat("kernel: ", format(x$kernel), ", nugget ", format(x$nugget, digits = 4), "\n", sep = "")
   cat("log-likelihood ", format(x$loglik, nsmall = 2), if (!x$converged) ", not converged", "\n", sep = "")
+  if (length(x$bounded)) cat("at a bound: ", describe_bounds(x), "\n", sep = "")
   print(x$coefficients)
   invisible(x)
 }
 
+#' @rdname vif_shards
+#' @param type As in [coef][coef.vif].
 #' @export
-coef.vif_sharded <- function(object, ...) object$coefficients
+coef.vif_sharded <- function(object, type = c("all", "mean", "covariance"), ...) {
+  check_dots(...)
+  coefficients_of(check_sharded(object), check_choice(type, c("all", "mean", "covariance"), "type"))
+}
 
 #' @export
-logLik.vif_sharded <- function(object, ...) structure(object$loglik, df = object$df, nobs = object$n, class = "logLik")
+logLik.vif_sharded <- function(object, ...) {
+  check_dots(...)
+  check_sharded(object)
+  structure(object$loglik, df = object$df, nobs = object$n, class = "logLik")
+}
 
 #' @rdname vif_shards
 #' @param which `"mean"` or `"covariance"`: of the coefficients of the mean, or of the covariance parameters that were
-#'   estimated, by the information of their logarithms.
+#'   estimated, by the information of their logarithms, as in [vcov][confint.vif].
 #' @export
 vcov.vif_sharded <- function(object, which = c("mean", "covariance"), ...) {
   check_dots(...)
-  if (check_choice(which, c("mean", "covariance"), "which") == "mean") return(object$vcov)
-  spread <- tryCatch(chol2inv(chol(object$fisher)), error = function(e) NA * object$fisher)
-  estimate <- natural_parameters(object$theta, object$settings)
-  slopes <- natural_slopes(object$theta, object$settings)
-  scale <- ifelse(names(estimate) == "angle", 1, estimate) # the angle itself, logarithms of all others
-  structure(slopes %*% spread %*% t(slopes) * outer(scale, scale), dimnames = list(names(estimate), names(estimate)))
+  which <- check_choice(which, c("mean", "covariance"), "which")
+  check_sharded(object)
+  if (which == "mean") object$vcov else covariance_vcov(object)
 }
 
 #' @rdname vif_shards
@@ -210,11 +219,13 @@ vcov.vif_sharded <- function(object, which = c("mean", "covariance"), ...) {
 predict.vif_sharded <- function(object, newdata, se.fit = TRUE, interval = c("none", "prediction", "confidence"),
                                 level = 0.95, chunk = 50000, ...) {
   check_dots(...)
+  check_sharded(object)
   interval <- check_choice(interval, c("none", "prediction", "confidence"), "interval")
+  level <- check_number(level, "level", "a number between 0 and 1", function(p) p > 0 && p < 1)
   chunk <- check_whole(chunk, "chunk", 1)
   check_class(newdata, "data.frame", "newdata")
   shards <- object$shards
-  new <- shard_frame(newdata, shards$columns[c("formula", "coords")], response = FALSE)
+  new <- shard_frame(newdata, shards$columns[c("formula", "coords")], response = FALSE, shards$coding)
   want_variance <- check_flag(se.fit, "se.fit") || interval != "none"
   fit <- object[c("kernel", "nugget", "coefficients", "vcov", "k", "inducing", "jitter", "state", "id")]
   group_map(shards$group, "worker_sharded", rep(list(list(fit)), length(shards$box)))
@@ -230,5 +241,6 @@ predict.vif_sharded <- function(object, newdata, se.fit = TRUE, interval = c("no
     }))
     for (w in seq_along(parts)) for (name in names(parts[[w]])) found[[name]][now[[w]]] <- parts[[w]][[name]]
   }
+  if (!is.null(new$offset)) found$fit <- found$fit + new$offset
   prediction(found, NULL, new$rows, nrow(newdata), se.fit, interval, level, object$nugget)
 }

@@ -21,24 +21,45 @@ box_in_lengthscales <- function(box, kernel) {
   apply(in_lengthscales(corners, kernel), 2, range)
 }
 
-# Coordinates, covariates, response and noise of a data frame, without rows that lack any of them.
-shard_frame <- function(data, columns, response = TRUE) {
+# Coordinates, covariates, response less its offset, and noise of a data frame, without rows that lack any of them; new
+# data has its factors coded as `coding` says.
+shard_frame <- function(data, columns, response = TRUE, coding = NULL) {
   terms <- stats::terms(columns$formula)
-  if (!response) terms <- stats::delete.response(terms)
-  read <- function(of) {
-    frame <- stats::model.frame(of, data, na.action = stats::na.pass)
+  if (!response) {
+    terms <- structure(stats::delete.response(terms), dataClasses = coding$kinds)
+    for (term in offset_terms(terms)) check_offset_variables(term, environment(columns$formula), data)
+  }
+  read <- function(of, levels = NULL) {
+    frame <- if (response) stats::model.frame(of, data, na.action = stats::na.pass) else {
+      new_frame(of, data, levels)
+    }
     if (length(frame)) frame else data.frame(row.names = seq_len(nrow(data))) # a constant has no variable
   }
   places <- read(columns$coords)
-  frame <- read(terms)
+  frame <- read(terms, coding$levels)
+  check_kinds(frame, terms)
   noise <- lapply(columns[c("weights", "noise_variance")], function(of) if (!is.null(of)) read(of)[[1]])
   rows <- which(stats::complete.cases(do.call(cbind, c(list(places, frame), Filter(length, noise)))))
   x <- as.matrix(places[rows, , drop = FALSE])
   storage.mode(x) <- "double"
-  X <- stats::model.matrix(terms, frame[rows, , drop = FALSE])
-  list(x = unname(x), X = X, y = if (response) as.double(stats::model.response(frame)[rows]), rows = rows,
-       share = 1 / check_weights(noise[[1]][rows], length(rows)), inputs = colnames(x),
-       extra = check_noise(0, noise[[2]][rows], length(rows)))
+  frame <- frame[rows, , drop = FALSE]
+  X <- stats::model.matrix(terms, frame, contrasts.arg = coding$contrasts)
+  offset <- stats::model.offset(frame)
+  list(x = unname(x), X = X, y = if (response) as.double(stats::model.response(frame) - (offset %or% 0)), rows = rows,
+       offset = offset, share = 1 / check_weights(noise[[1]][rows], length(rows)), inputs = colnames(x),
+       extra = check_noise(0, noise[[2]][rows], length(rows)),
+       coding = list(names = colnames(X), levels = stats::.getXlevels(terms, frame), contrasts = attr(X, "contrasts"),
+                     kinds = vapply(frame, stats::.MFclass, "")))
+}
+
+# Which parts have other columns of the mean than the first, or code factors otherwise.
+other_columns <- function(parts) {
+  alike <- function(part) identical(part$coding[1:3], parts[[1]]$coding[1:3])
+  which(!vapply(parts, alike, NA))
+}
+
+refuse_columns <- function(where) {
+  refuse("sources", "of the same columns of the mean, with the same levels of factors", paste("others", where))
 }
 
 # ---- structure ----
@@ -101,6 +122,8 @@ worker_read <- function(own, sources, columns, read, size = 3000L, group = 50L) 
     data <- if (is.null(read)) read_shard(source) else read(source)
     shard_frame(as.data.frame(data), columns)
   })
+  differ <- other_columns(parts)
+  if (length(differ)) refuse_columns(paste("in", describe(sources[[differ[1]]])))
   for (name in c("x", "X")) own[[name]] <- do.call(rbind, lapply(parts, `[[`, name))
   for (name in c("y", "share", "extra")) own[[name]] <- unlist(lapply(parts, `[[`, name))
   if (!length(own$y)) stop("a worker has no complete rows in ", deparse1(unlist(sources)), call. = FALSE)
@@ -113,7 +136,7 @@ worker_read <- function(own, sources, columns, read, size = 3000L, group = 50L) 
     close <- residual_knn(plain, group - 1L, queries = centres, threads = own$threads, progress = FALSE)$id
     unique(c(spread, centres, close[!is.na(close)]))
   })
-  list(n = n, box = apply(own$x, 2, range), names = colnames(own$X), inputs = parts[[1]]$inputs,
+  list(n = n, box = apply(own$x, 2, range), coding = parts[[1]]$coding, inputs = parts[[1]]$inputs,
        middle = colMeans(own$x), apart = any(own$extra != 0),
        sample = list(x = own$x[rows, , drop = FALSE], y = own$y[rows], X = own$X[rows, , drop = FALSE],
                      share = own$share[rows], extra = own$extra[rows], even = seq_along(rows) <= min(n, size)))

@@ -3,21 +3,47 @@
 # Parameters to start from on all data, and the history of the stages that found them.
 starting_values <- function(start, data, settings, progress = FALSE) {
   wanted <- '"auto", "kernel" or a list of a `kernel` and a `nugget`'
-  bounds <- theta_bounds(settings)
-  if (is.list(start) && !inherits(start, "gp_kernel")) {
-    if (!inherits(start$kernel, "gp_kernel") || !is.numeric(start$nugget)) {
-      refuse("start", wanted, describe(start))
-    }
-    check_kernel(start$kernel, ncol(data$x))
-    if (is.null(start$kernel$smoothness)) start$kernel$smoothness <- settings$kernel$smoothness
-    return(list(theta = inside(to_theta(start$kernel, start$nugget, settings), bounds), at = start$at))
+  start <- fitting_start(start, data$x)
+  if (is_start_list(start)) {
+    theta <- listed_theta(start, start$nugget, data$x, settings, wanted)
+    return(list(theta = theta, at = grid_point(start$at, theta, settings),
+                first_at = grid_point(start$first_at, theta, settings)))
   }
   if (identical(start, "kernel")) {
     theta <- to_theta(settings$kernel, settings$kernel$variance / 10, settings)
-    return(list(theta = inside(theta, bounds)))
+    return(list(theta = inside(theta, theta_bounds(settings))))
   }
   if (!identical(start, "auto")) refuse("start", wanted, describe(start))
   subset_estimate(data, settings, progress)
+}
+
+# What update() starts from: parameters, grid points of the sets at the end and of the order, and for how many columns
+# of inputs they are.
+start_of_fit <- function(fit) {
+  start <- list(kernel = fit$kernel, nugget = fit$nugget, columns = ncol(fit$gp$x))
+  c(start, if (is_laplace(fit)) list(phi = fit$phi) else unclass(fit)[c("at", "first_at")])
+}
+
+is_start_list <- function(start) is.list(start) && !inherits(start, "gp_kernel")
+
+# The start, unless it comes from a fit of inputs with other columns.
+fitting_start <- function(start, x) {
+  other <- is_start_list(start) && !is.null(start$columns) && !identical(start$columns, ncol(x))
+  if (other) "auto" else start
+}
+
+# Parameters of a list of starting values.
+listed_theta <- function(start, nugget, x, settings, wanted) {
+  if (!inherits(start$kernel, "gp_kernel") || !is.numeric(nugget)) refuse("start", wanted, describe(start))
+  check_kernel(start$kernel, ncol(x))
+  if (is.null(start$kernel$smoothness)) start$kernel$smoothness <- settings$kernel$smoothness
+  inside(to_theta(start$kernel, nugget, settings), theta_bounds(settings))
+}
+
+# A grid point of another fit, if it has the same parameters and is one of this grid, too: NULL for other inputs.
+grid_point <- function(at, theta, settings) {
+  same <- is.numeric(at) && identical(names(at), names(theta)) && isTRUE(all.equal(on_grid(at, settings), at))
+  if (same) at
 }
 
 # How many observations the two stages before all data take; a stage that is not much smaller is left out.

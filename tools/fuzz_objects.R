@@ -44,6 +44,12 @@ fuzz_object_of <- function(kind, form) {
     fit = stored("fit", function() {
       vif_fit(y()[1:150], fuzz_gp("plain")$x[1:150, ], X = cbind(one = 1, z = y()[151:300]), inducing = 15, k = 8)
     }),
+    formula = stored("formula", function() {
+      x <- fuzz_gp("plain")$x[1:150, ]
+      data <- data.frame(a = x[, 1], b = x[, 2], z = y()[151:300], f = factor(rep(c("u", "v", "w"), 50)), v = x[, 1] + 1)
+      data$y <- y()[1:150] + data$z^2 + log(data$v)
+      vif_fit(y ~ poly(z, 2) + f + offset(log(v)), coords = ~ scale(a) + b, data = data, inducing = 12, k = 6)
+    }),
     counts = stored(paste("counts", form), function() {
       family <- switch(form, landmarks = poisson(), integers = binomial(), smooth = student_t(), plain = nbinom2(), own = Gamma("log"))
       eta <- y()[1:100]
@@ -58,7 +64,7 @@ prepare_objects <- function() {
   for (form in c("landmarks", "integers", "smooth", "plain", "own")) {
     for (kind in c("gp", "tree", "counts")) fuzz_object_of(kind, form)
   }
-  for (kind in c("neighbours", "sets", "fit")) fuzz_object_of(kind, "smooth")
+  for (kind in c("neighbours", "sets", "fit", "formula")) fuzz_object_of(kind, "smooth")
 }
 
 # ---- damage -----------------------------------------------------------------------------------------------------------
@@ -131,9 +137,32 @@ damage_list <- function(object, place = character()) {
     object[[name]] <- below$object
     return(list(object = object, place = below$place))
   }
-  value <- if (is.atomic(part) && !is.null(part)) damage_values(part) else one_of(NULL, 1, "a", list(1, 2))
+  value <- if (is.atomic(part) && !is.null(part)) damage_values(part) else if (inherits(part, "terms") && runif(1) < 0.7) {
+    damage_terms(part)
+  } else one_of(NULL, 1, "a", list(1, 2))
   if (is.null(value)) object[[name]] <- NULL else object[[name]] <- value
   list(object = object, place = c(place, name))
+}
+
+# Damages an attribute of terms: numbers in calls of `predvars` above all.
+damage_terms <- function(terms) {
+  numbers <- function(call) { # the places of numbers in a call
+    unlist(lapply(seq_along(call)[-1], function(i) {
+      part <- call[[i]]
+      if (is.call(part) || is.list(part)) lapply(numbers(part), function(at) c(i, at)) else if (is.numeric(part)) list(i)
+    }), recursive = FALSE)
+  }
+  found <- numbers(attr(terms, "predvars"))
+  if (length(found) && runif(1) < 0.7) {
+    at <- found[[sample.int(length(found), 1)]]
+    value <- damage_values(attr(terms, "predvars")[[at]])
+    if (!is.null(value)) attr(terms, "predvars")[[at]] <- value
+    return(terms)
+  }
+  name <- sample(setdiff(names(attributes(terms)), c("class", ".Environment")), 1)
+  part <- attr(terms, name)
+  attr(terms, name) <- if (is.atomic(part)) damage_values(part)
+  terms
 }
 
 through_file <- function(object) {
@@ -200,6 +229,13 @@ fit_uses <- list(
   print = function(fit) nchar(paste(utils::capture.output(print(fit)), collapse = "")) * 0
 )
 
+formula_uses <- utils::modifyList(fit_uses, list(
+  predict = function(fit) {
+    new <- data.frame(a = c(0.1, 0.7), b = c(0.5, 0.2), z = c(0.3, -1), f = c("v", "w"), v = 1:2)
+    predict(fit, new, progress = FALSE)$fit
+  }
+))
+
 count_uses <- list(
   predict = function(fit) predict(fit, matrix(c(0.1, 0.5, 0.7, 0.2), 2), progress = FALSE)$fit,
   fitted = function(fit) fitted(fit), residuals = function(fit) residuals(fit), vcov = function(fit) vcov(fit),
@@ -207,7 +243,8 @@ count_uses <- list(
   print = function(fit) nchar(paste(utils::capture.output(print(fit)), collapse = "")) * 0
 )
 
-fuzz_uses <- list(gp = gp_uses, tree = tree_uses, neighbours = nn_uses, sets = nn_uses, fit = fit_uses, counts = count_uses)
+fuzz_uses <- list(gp = gp_uses, tree = tree_uses, neighbours = nn_uses, sets = nn_uses, fit = fit_uses,
+                  formula = formula_uses, counts = count_uses)
 
 # The process that the parts of an edited one describe, made anew.
 rebuilt <- function(gp) {
@@ -231,9 +268,9 @@ closeness <- 1e-5
 named_error <- "^([[:alnum:]_.]+\\(\\): )?`[^`]+` must be |does not fit its points|not positive definite|fails at pivot"
 
 fuzz_object <- function() {
-  kind <- one_of("gp", "tree", "neighbours", "sets", "fit", "counts", shares = c(4, 6, 2, 2, 2, 2))
+  kind <- one_of("gp", "tree", "neighbours", "sets", "fit", "formula", "counts", shares = c(4, 6, 2, 2, 2, 2, 2))
   form <- one_of("landmarks", "integers", "smooth", "plain", "own", shares = c(2, 2, 2, 1, 1))
-  if (kind %in% c("neighbours", "sets")) form <- "smooth"
+  if (kind %in% c("neighbours", "sets", "formula")) form <- "smooth"
   whole <- fuzz_object_of(kind, form)
   object <- if (runif(1) < 0.3) through_file(whole) else whole
   hit <- damage_list(object)

@@ -73,6 +73,39 @@ test_that("shapes, flags and families count as numbers do", {
   expect_error(summary(nn), "must be as it was made")
 })
 
+test_that("what a formula found in the data counts, its environment does not", {
+  data <- data.frame(a = x[, 1], b = x[, 2], z = x[, 1] * x[, 2], f = factor(rep(c("u", "v", "w"), 50)), v = 1 + x[, 2])
+  data$y <- sin(6 * x[, 1]) + log(data$v) + rnorm(150, sd = 0.1)
+  columns <- function(m) m[, 2]
+  fit <- vif_fit(y ~ poly(z, 2) + f + columns(cbind(1, b)[, 1:2]) + offset(log(v)), coords = ~ scale(a) + b,
+                 data = data, offset = 2 * v, inducing = 8, k = 5, progress = FALSE)
+  expected <- predict(fit, data[1:5, ])
+  whole <- through_file(fit)
+  expect_equal(predict(whole, data[1:5, ]), expected, tolerance = 1e-12)
+  assign("added", 1, environment(whole$formula))
+  whole$formula <- `environment<-`(whole$formula, new.env(parent = environment(fit$formula)))
+  expect_equal(predict(whole, data[1:5, ]), expected, tolerance = 1e-12)
+  damages <- list(
+    terms = function(fit) attr(fit$terms, "predvars")[[3]]$coefs$alpha[1] <- 0.3,
+    coords_terms = function(fit) attr(fit$coords_terms, "predvars")[[2]]$center <- 0,
+    kinds = function(fit) attr(fit$terms, "dataClasses")["f"] <- "numeric",
+    levels = function(fit) fit$xlevels$f <- c("v", "u", "w"), names = function(fit) names(fit$xlevels) <- "z",
+    contrasts = function(fit) fit$contrasts$f <- "contr.sum", coords = function(fit) fit$coords <- ~ scale(b) + a,
+    columns = function(fit) fit$columns <- "a", offset = function(fit) fit$call$offset <- quote(3 * v),
+    neighbours = function(fit) fit$neighbours <- "euclidean", place = function(fit) fit$place$column <- "a",
+    formula = function(fit) fit["formula"] <- list(NULL), call = function(fit) fit$call <- "a"
+  )
+  for (name in names(damages)) {
+    damage <- damages[[name]]
+    body(damage) <- bquote({ .(body(damage)); fit })
+    for (other in list(damage(fit), through_file(damage(fit)))) {
+      for (use in list(print, function(fit) predict(fit, data[1:5, ]))) {
+        expect_error(use(other), "must be as it was made", label = name)
+      }
+    }
+  }
+})
+
 test_that("arguments without any value are refused by name", {
   y <- exp(x[, 1])
   expect_error(vif_fit(y, x, inducing = list(), family = Gamma("log")), "`inducing` must be")

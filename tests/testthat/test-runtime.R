@@ -157,3 +157,27 @@ test_that("every instruction set gives the same neighbours, sets, fits and predi
     unlink(answers)
   }
 })
+
+test_that("seeds give the same numbers under every RNGkind() of the session, which stays", {
+  kinds <- RNGkind()
+  state <- get0(".Random.seed", globalenv(), inherits = FALSE)
+  on.exit({
+    suppressWarnings(do.call(RNGkind, as.list(kinds)))
+    if (!is.null(state)) assign(".Random.seed", state, globalenv())
+  })
+  draw <- function() with_seed(3, c(runif(2), rnorm(2), sample(1e5, 2)))
+  expected <- draw()
+  others <- list(c("Wichmann-Hill", "Box-Muller", "Rounding"), c("L'Ecuyer-CMRG", "Inversion", "Rejection"))
+  for (other in others) {
+    suppressWarnings(do.call(RNGkind, as.list(other)))
+    runif(1)
+    before <- .Random.seed
+    expect_identical(draw(), expected)
+    expect_identical(.Random.seed, before)
+    expect_identical(RNGkind(), other)
+    rm(".Random.seed", envir = globalenv())
+    expect_identical(draw(), expected)
+    expect_false(exists(".Random.seed", globalenv(), inherits = FALSE))
+    expect_identical(RNGkind(), other)
+  }
+})

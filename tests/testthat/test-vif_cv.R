@@ -77,7 +77,7 @@ test_that("scores are what they say", {
 
 test_that("blocks are compact, of equal size, and stay together", {
   cv <- vif_cv(fit, folds = 3, blocks = 12)
-  block <- compact_blocks(x, 12)
+  block <- space_cut(x, 12)
   expect_identical(as.vector(table(block)), rep(10L, 12))
   expect_true(all(tapply(cv$predictions$fold, block, function(fold) length(unique(fold)) == 1)))
   spread <- mean(tapply(x[, 1], block, function(at) diff(range(at))))

@@ -159,3 +159,13 @@ test_that("what other packages take is told what it is here", {
   expect_error(quick(y ~ 1, locations = ~ lon + lat, data = d), "`locations` is not an argument.*did you mean `coords`\\?$")
   expect_error(quick(y ~ height, d), "did you mean `data =`?", fixed = TRUE)
 })
+
+test_that("a function of the session is no variable of a formula", {
+  d <- data.frame(a = runif(60), b = runif(60), y = rnorm(60))
+  expect_error(vif_fit(y ~ df, coords = ~ a, data = d), "`formula` must be made of columns of `data` .*, not of df")
+  expect_error(vif_fit(t ~ b, coords = ~ a, data = d), "`formula` must be made of columns of `data` .*, not of t")
+  expect_error(vif_fit(y ~ b, coords = ~ a + c, data = d), "`coords` must be made of columns of `data` .*, not of c")
+  fit <- suppressWarnings(vif_fit(y ~ I(sapply(b, exp)), coords = ~ a, data = d, inducing = 5, k = 5, iterations = 2,
+                                  progress = FALSE))
+  expect_length(fit$coefficients, 2)
+})

@@ -77,6 +77,50 @@ test_that("update() fits again from where the fit is", {
   expect_identical(formula(wider), y ~ b)
 })
 
+test_that("update() keeps order, inducing inputs and conditioning sets", {
+  set.seed(9)
+  d <- data.frame(y = y, a = x[, 1], b = 3 * x[, 2], noise = rnorm(n))
+  d$y <- d$y + cos(3 * d$b)
+  for (kernel in list("matern32", gp_kernel("matern52", lengthscale = c(1, 1)))) {
+    full <- vif_fit(y ~ b, coords = ~ a + b, data = d, kernel = kernel, inducing = 20, k = 8, progress = FALSE)
+    again <- update(full)
+    expect_equal(again$loglik, full$loglik, tolerance = 1e-6 / abs(full$loglik))
+    for (other in list(again, update(full, . ~ . + noise), update(full, . ~ . - b))) {
+      for (part in c("order", "id", "at", "first_at")) expect_identical(other[[part]], full[[part]], label = part)
+      expect_identical(other$gp$inducing, full$gp$inducing)
+    }
+    # sets at the end of a search from far away, in the order of its start
+    far <- update(full, start = list(kernel = gp_kernel(full$kernel$family, 10, full$kernel$lengthscale * c(30, 2)[
+      seq_along(full$kernel$lengthscale)]), nugget = 1))
+    expect_false(identical(far$at, far$first_at))
+    for (part in c("order", "id")) expect_identical(update(far)[[part]], far[[part]], label = part)
+  }
+  # where they are those of another model they are found anew
+  held <- update(full, nugget = full$nugget)
+  expect_named(held$at, c("variance", "lengthscale.a", "lengthscale.b"))
+  wide <- update(full, data = transform(d, b = 1.1 * b))
+  expect_false(isTRUE(all.equal(wide$at[["lengthscale.b"]], full$at[["lengthscale.b"]])))
+})
+
+test_that("update() tells an X of NULL from none, and takes inputs with other columns", {
+  expect_length(coef(update(fit, X = NULL), "mean"), 0)
+  expect_identical(update(fit, X = NULL, evaluate = FALSE)["X"], quote(vif_fit(X = NULL))["X"])
+  expect_identical(update(fit, k = NULL)$k, 45L)
+  d <- data.frame(y = y, a = x[, 1], b = x[, 2], c = rnorm(n))
+  two <- vif_fit(y ~ 1, coords = ~ a + b, data = d, kernel = gp_kernel(lengthscale = c(1, 1)), inducing = 10, k = 8,
+                 progress = FALSE)
+  three <- suppressWarnings(update(two, coords = ~ a + b + c, kernel = gp_kernel(lengthscale = c(1, 1, 1))))
+  expect_named(three$kernel$lengthscale, NULL)
+  expect_length(three$kernel$lengthscale, 3)
+  one <- update(two, coords = ~ a, kernel = "matern32")
+  expect_identical(colnames(one$gp$x), "a")
+  expect_length(update(two, lengthscale = list(both = c("a", "b")))$theta, 3)
+  each <- gp_kernel(lengthscale = c(1, 1))
+  counts <- suppressWarnings(vif_fit(pmax(round(y), 0), x, X = 1, kernel = each, inducing = 6, k = 5,
+                                     family = poisson(), iterations = 5, progress = FALSE))
+  expect_identical(ncol(suppressWarnings(update(counts, x = x[, 1], kernel = "matern32"))$gp$x), 1L)
+})
+
 test_that("a saved fit predicts as before", {
   file <- tempfile()
   saveRDS(fit, file)

@@ -104,3 +104,28 @@ test_that("a covariate that only the session has is missed in new data", {
   fit <- vif_fit(y ~ z, coords = ~ a, data = d, inducing = 5, k = 5, progress = FALSE)
   expect_error(suppressWarnings(predict(fit, data.frame(a = c(0.2, 0.3, 0.4)))), "`newdata` must be with .* not without z")
 })
+
+test_that("an offset that only the session has is missed in new data of as many rows", {
+  set.seed(1)
+  d <- data.frame(a = runif(60), v = runif(60))
+  d$y <- rpois(60, 5 * d$v)
+  exposure <- d$v
+  unit <- 2
+  of <- function(formula, offset) {
+    call <- list(formula, coords = ~ a, data = d, family = poisson(), inducing = 5, k = 5, iterations = 3,
+                 progress = FALSE)
+    suppressWarnings(do.call(vif_fit, c(call, offset)))
+  }
+  new <- d[60:1, ]
+  wanted <- "`newdata` must be with the variables of `offset` .*, not without "
+  outside <- of(y ~ 1, list(offset = quote(log(exposure))))
+  expect_error(predict(outside, new), paste0(wanted, "exposure"))
+  expect_error(predict(of(y ~ 1, list(offset = log(d$v))), new), paste0(wanted, "any"))
+  inside <- of(y ~ 1, list(offset = quote(log(v / unit))))
+  expected <- predict(inside, new)
+  expect_equal(predict(outside, transform(new, exposure = v / unit), type = "link")$se.fit,
+               predict(inside, new, type = "link")$se.fit, tolerance = 0.2)
+  expect_equal(expected$fit[1:3], predict(inside, new[1:3, ])$fit)
+  term <- of(y ~ offset(log(exposure)), NULL)
+  expect_error(predict(term, new), paste0(wanted, "exposure"))
+})

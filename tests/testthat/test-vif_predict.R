@@ -75,6 +75,7 @@ test_that("a fit with Euclidean neighbours predicts from these", {
   p <- predict(nearest, new, newX = newX)
   plain <- nearest
   plain$neighbours <- "residual"
+  plain <- sealed(plain)
   expect_false(isTRUE(all.equal(predict(plain, new, newX = newX), p)))
   # the definition: residual covariances, but the nearest observations
   gp <- nearest$gp
@@ -165,6 +166,7 @@ test_that("a fit that was edited is refused", {
 
 selected_fit <- fit
 selected_fit$neighbours <- "selected"
+selected_fit <- sealed(selected_fit)
 
 test_that("a fit with selected sets predicts the conditional of these", {
   # candidates: the nearest of all, of the first quarter and of the first sixteenth
@@ -227,6 +229,7 @@ test_that("features that a fit left out are made again, and chunks and threads c
   expect_equal(predict(selected_fit, new, newX = newX, chunk = 7, progress = FALSE), whole)
   expect_identical(predict(selected_fit, new, newX = newX, threads = 1), whole)
   lean$neighbours <- "residual"
+  lean <- sealed(lean)
   expect_identical(predict(lean, new, newX = newX), predict(fit, new, newX = newX))
 })
 

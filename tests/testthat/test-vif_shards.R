@@ -138,6 +138,93 @@ test_that("shards are refused by name", {
   close(shards)
 })
 
+test_that("offsets and factors of shards mean what they mean in one data frame", {
+  skip_on_cran()
+  set.seed(5)
+  n <- 2400
+  data <- data.frame(east = runif(n), north = runif(n), v = 10 * runif(n),
+                     f = factor(sample(c("a", "b", "c"), n, TRUE), levels = c("c", "a", "b")))
+  data$y <- sin(6 * data$east) + 2 * (data$f == "b") - (data$f == "a") + log(1 + data$v) + rnorm(n, sd = 0.3)
+  cluster <- parallel::makeCluster(2)
+  on.exit(parallel::stopCluster(cluster))
+  halves <- split(data, data$north > 0.5)
+  read <- function(formula, parts = halves) {
+    vif_shards(parts, formula, ~ east + north, cluster, identity, threads = 1)
+  }
+  shards <- read(y ~ f + offset(log(1 + v)))
+  fit <- vif_fit(shards, inducing = 10, k = 8, progress = FALSE)
+  whole <- vif_fit(y ~ f + offset(log(1 + v)), coords = ~ east + north, data = data, inducing = 10, k = 8,
+                   progress = FALSE)
+  expect_equal(coef(fit, "mean"), coef(whole, "mean"), tolerance = 0.1)
+  expect_equal(fit$nugget, whole$nugget, tolerance = 0.05)
+  new <- data[c(1:40, NA), ]
+  expect_lt(max(abs(predict(fit, new)$fit - predict(whole, new)$fit), na.rm = TRUE), 0.15)
+  # one level alone, as text, and in another order of levels
+  one <- data[data$f == "b", ][1:5, ]
+  expected <- predict(fit, one)
+  one$f <- "b"
+  expect_equal(predict(fit, one), expected)
+  one$f <- factor("b", levels = c("b", "c"))
+  expect_equal(predict(fit, one), expected)
+  one$f <- "d"
+  expect_error(predict(fit, one), "^predict\\(\\): `newdata` does not fit the model: .*new level.* d")
+  one$f <- 1
+  expect_error(predict(fit, one), "`newdata` must be with f of the kind that was fitted, factor")
+  expect_error(predict(fit, one[names(one) != "v"]), "`newdata` must be with the variables of `offset`.* without v")
+  expect_error(predict(fit, new[c("east", "north", "v")]), "`newdata` does not fit the model: object 'f' not found")
+  expect_error(predict(fit, new, interval = "prediction", level = 95), "`level` must be a number between 0 and 1")
+  expect_named(coef(fit), c(names(coef(whole))))
+  expect_identical(coef(fit, "cov"), coef(fit, "covariance"))
+  expect_error(coef(fit, "none"), "`type` must be one of")
+
+  # what is damaged is refused by all that answers with it
+  uses <- list(print, coef, logLik, vcov, function(fit) predict(fit, new))
+  damages <- list(nugget = function(fit) fit$nugget <- fit$nugget * 2, B = function(fit) fit$state$B <- NULL,
+                  levels = function(fit) fit$shards$coding$levels$f <- c("a", "b", "c"),
+                  first = function(fit) fit$shards$first[2] <- 7L)
+  for (name in names(damages)) {
+    damage <- damages[[name]]
+    body(damage) <- bquote({ .(body(damage)); fit })
+    for (use in uses) expect_error(use(damage(fit)), "`(object|x)` must be as it was made", label = name)
+  }
+  close(shards)
+
+  # the same number of columns, of other levels, within a worker and between workers
+  quarters <- split(data, list(data$north > 0.5, data$east > 0.5))
+  relevelled <- function(at, levels) {
+    parts <- quarters
+    parts[[at]]$f <- factor(ifelse(parts[[at]]$f == "b", "b", "c"), levels = levels)
+    for (i in setdiff(1:4, at)) parts[[i]]$f <- factor(ifelse(parts[[i]]$f == "b", "b", "a"), levels = c("a", "b"))
+    parts
+  }
+  wanted <- "^vif_shards\\(\\): `sources` must be of the same columns of the mean, with the same levels of factors"
+  expect_error(read(y ~ f, relevelled(2, c("c", "b"))), paste0(wanted, ", not others in an object"))
+  expect_error(read(y ~ f, relevelled(2, c("b", "c"))), paste0(wanted, ", not others in"))
+  swapped <- halves
+  swapped[[2]]$f <- factor(swapped[[2]]$f, levels = c("a", "b", "c"))
+  expect_error(read(y ~ f, swapped), paste0(wanted, ", not others at worker 2"))
+  renamed <- halves
+  levels(renamed[[2]]$f)[1] <- "z" # the base level is in no name of a column
+  expect_error(read(y ~ f, renamed), paste0(wanted, ", not others at worker 2"))
+})
+
+test_that("parameters of shards at a bound have no standard errors", {
+  skip_on_cran()
+  set.seed(6)
+  data <- data.frame(east = runif(800), north = runif(800))
+  data$y <- sin(9 * data$east) * cos(7 * data$north)
+  cluster <- parallel::makeCluster(2)
+  on.exit(parallel::stopCluster(cluster))
+  shards <- vif_shards(split(data, data$north > 0.5), y ~ 1, ~ east + north, cluster, identity, threads = 1)
+  expect_warning(fit <- vif_fit(shards, inducing = 10, k = 8, progress = FALSE), "nugget has run", class = "vif_bound")
+  expect_true("nugget" %in% names(fit$bounded))
+  error <- vcov(fit, "covariance")
+  expect_true(all(is.na(error["nugget", ])))
+  expect_true(all(is.finite(diag(error)[c("variance", "lengthscale")])))
+  expect_output(print(fit), "at a bound: nugget")
+  close(shards)
+})
+
 test_that("points belong to the nearest box", {
   boxes <- list(cbind(c(0, 1), c(0, 1)), cbind(c(1, 2), c(0, 1)))
   expect_equal(nearest_box(rbind(c(0.5, 0.5), c(1.5, 0.5), c(3, 3), c(-1, 0)), boxes), c(1, 2, 2, 1))
