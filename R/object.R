@@ -126,7 +126,7 @@ sealed <- function(fit) {
 }
 
 # and beside that a fit of another family than gaussian().
-laplace_parts <- c("phi", "latent_id", "linear.predictors", "family")
+laplace_parts <- c("phi", "counts", "latent_id", "linear.predictors", "family")
 
 is_laplace <- function(object) !is.null(object$linear.predictors)
 

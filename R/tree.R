@@ -99,7 +99,9 @@ print.cover_tree <- function(x, ...) {
 # The form by which searches of the tree screen.
 index_form <- function(tree) {
   fields <- .Call(C_tree_index_fields, tree$gp, tree)
-  if (is.null(fields)) "missing or of another process, not read" else fields$form %or% "none, nothing to skip"
+  if (is.null(fields)) "missing or of another process, not read"
+  else if (is.null(fields$form)) "none, nothing to skip"
+  else fields$form
 }
 
 #' Summary of a cover tree
