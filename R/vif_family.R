@@ -73,7 +73,8 @@ new_family <- function(name, link) structure(list(family = name, link = link), c
 # The row of a family, from R's own object, its function or its name.
 laplace_family <- function(family) {
   if (is.character(family) && length(family) == 1) {
-    family <- get0(family, mode = "function") %or% refuse("family", "a family such as binomial()", describe(family))
+    family <- (if (isTRUE(nzchar(family))) get0(family, mode = "function")) %or%
+      refuse("family", "a family such as binomial()", describe(family))
   }
   if (is.function(family)) family <- family_of(family)
   if (!inherits(family, "family")) refuse("family", "a family such as binomial() or poisson()", describe(family))

@@ -17,6 +17,11 @@ vif_fit.formula <- function(formula, coords, data = environment(formula), subset
   if (!is.data.frame(data) && !is.environment(data) && !(is.list(data) && !is.object(data)) && !is.null(data)) {
     refuse("data", "a data frame, or missing", describe(data))
   }
+  if (is.list(data) && !is.data.frame(data)) { # model frames take a list for a data frame
+    data <- tryCatch(as.data.frame(data, optional = TRUE), error = function(e) {
+      refuse("data", "a data frame, or missing", "a list that is none")
+    })
+  }
   if (missing(coords) && !inherits(data, "sf")) {
     odd <- setdiff(...names(), c("", "neighbors", names(formals(vif_fit.default))))
     if (length(odd)) do.call(check_dots, c(list(...)[odd[1]], list(hint = `names<-`("did you mean `coords`?", odd[1]))))

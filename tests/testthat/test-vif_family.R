@@ -160,7 +160,9 @@ test_that("families are R's own or named here, and others are refused", {
   expect_identical(laplace_family("poisson")$name, "poisson")
   expect_identical(laplace_family(binomial)$name, "logit")
   expect_error(laplace_family(Gamma()), "not Gamma\\(\"inverse\"\\)")
-  expect_error(laplace_family(3), "`family` must be a family such as binomial")
+  for (family in list(3, "", NA_character_)) {
+    expect_error(laplace_family(family), "`family` must be a family such as binomial")
+  }
   expect_error(student_t(1), "`df` must be NULL or a finite number above 1")
   expect_identical(laplace_family(student_t(4))$fixed, c(df = 4))
   expect_identical(names(laplace_family(student_t(4))$start), "scale")

@@ -169,3 +169,11 @@ test_that("a function of the session is no variable of a formula", {
                                   progress = FALSE))
   expect_length(fit$coefficients, 2)
 })
+
+test_that("a list serves as data where it is a data frame in all but name", {
+  set.seed(1)
+  d <- data.frame(y = rnorm(30), east = runif(30), north = runif(30))
+  fit <- function(data) vif_fit(y ~ 1, ~ east + north, data, inducing = 4, k = 3, iterations = 2, progress = FALSE)
+  expect_equal(suppressWarnings(fit(as.list(d)))$loglik, suppressWarnings(fit(d))$loglik)
+  expect_error(fit(list(y = d$y, east = gp_kernel())), "`data` must be a data frame, or missing, not a list that is none")
+})
