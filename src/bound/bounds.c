@@ -56,7 +56,6 @@ static float rounded_up(double x) { return (float)(x * (1.0 + 1e-6)); }
 
 /* What a panel is built with. */
 typedef struct {
-    const metric_source *source;
     const linalg_triangle *transposed; /* L', for the weights */
     radial rad;
     const double *z_panels;
@@ -359,7 +358,7 @@ status bounds_build(const metric_source *source, const metric_points *points, co
         simd_pack(d, rows, m, source->z, d, 1, z_panels);
     }
     memset(b->noise, 0, points->n * sizeof(float));
-    builder how = {source, known ? &transposed : NULL, kernel_radial(source->kern), z_panels};
+    builder how = {known ? &transposed : NULL, kernel_radial(source->kern), z_panels};
     pace slice = pace_over(mon, order->panels, 8 * (size_t)threads);
     while (pace_next(&slice)) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 8)

@@ -55,10 +55,8 @@ static int lies_before(const gap_tree *tree, size_t a, size_t b)
            (tree->gap[a] == tree->gap[b] && tree->index[a] < tree->index[b]);
 }
 
-/* Rearranges index[first..last) so that index[middle] is where sorting by coordinate l would put it.
- * Hoare's partition: it swaps equal values too, so duplicates do not slow it down. */
-static void select_median(const double *x, int d, int l, int *index, size_t first, size_t last,
-                          size_t middle)
+/* Hoare's partition: it swaps equal values too, so duplicates do not slow it down. */
+void order_median(int d, const double *x, int l, int *index, size_t first, size_t last, size_t middle)
 {
     while (last - first > 1) {
         double pivot = x[(size_t)index[first + (last - first - 1) / 2] * d + l];
@@ -105,7 +103,7 @@ static size_t build(gap_tree *tree, const double *x, size_t first, size_t last)
             if (box[d + l] - box[l] > box[d + widest] - box[widest])
                 widest = l;
         size_t middle = first + (last - first) / 2;
-        select_median(x, d, widest, tree->index, first, last, middle);
+        order_median(d, x, widest, tree->index, first, last, middle);
         build(tree, x, first, middle);
         at->right = build(tree, x, middle, last);
     }

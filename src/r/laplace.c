@@ -9,13 +9,6 @@
 #include <math.h>
 #include <string.h>
 
-static const int *unpack_ids(SEXP id, R_xlen_t rows)
-{
-    if (!isInteger(id) || nrows(id) != rows)
-        error("internal: neighbours must be an integer matrix of %lld rows", (long long)rows);
-    return INTEGER(id);
-}
-
 /* list(coef, D, W) of the points among themselves, and the factor `root` of M where it is wanted. */
 SEXP laplace_regression(SEXP gp, SEXP noise, SEXP id, SEXP with_root, SEXP threads)
 {
@@ -28,7 +21,7 @@ SEXP laplace_regression(SEXP gp, SEXP noise, SEXP id, SEXP with_root, SEXP threa
     SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
     SET_VECTOR_ELT(out, 2, allocMatrix(REALSXP, m, n));
     double *D = REAL(VECTOR_ELT(out, 1)), *W = REAL(VECTOR_ELT(out, 2));
-    r_raise_vif(vif_regress(&fr.kern, fr.d, m, &points, &points, k, unpack_ids(id, n), team,
+    r_raise_vif(vif_regress(&fr.kern, fr.d, m, &points, &points, k, r_ids(id, n), team,
                             r_interrupts(), REAL(VECTOR_ELT(out, 0)), D, W),
                 n);
     if (asLogical(with_root) == TRUE) {
@@ -70,7 +63,7 @@ SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
         .x = r_scaled(&fr, x),
         .v = r_doubles(r_element(gp, "V"), "V", size),
         .variance = variance,
-        .id = unpack_ids(id, n),
+        .id = r_ids(id, n),
         .coef = r_doubles(r_element(state, "coef"), "coef", (R_xlen_t)k * n),
         .D = r_doubles(r_element(state, "D"), "D", n),
         .W = r_doubles(r_element(state, "W"), "W", size),
@@ -157,7 +150,7 @@ SEXP laplace_solves(SEXP id, SEXP coef, SEXP X, SEXP transposed)
 {
     int n = ncols(X), q = nrows(X), k = ncols(id);
     SEXP out = PROTECT(duplicate(X));
-    r_raise(laplace_solve(k, n, unpack_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n),
+    r_raise(laplace_solve(k, n, r_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n),
                           asLogical(transposed), q, r_interrupts(), REAL(out)));
     UNPROTECT(1);
     return out;
@@ -172,7 +165,7 @@ SEXP laplace_pair_sums(SEXP id, SEXP weight, SEXP L, SEXP H, SEXP RL, SEXP RH, S
     SEXP out = PROTECT(r_list(2, names));
     SET_VECTOR_ELT(out, 0, allocVector(REALSXP, n));
     SET_VECTOR_ELT(out, 1, allocMatrix(REALSXP, k, n));
-    laplace_pairs(k, n, unpack_ids(id, n), q, r_doubles(weight, "weight", q),
+    laplace_pairs(k, n, r_ids(id, n), q, r_doubles(weight, "weight", q),
                   r_doubles(L, "L", size), r_doubles(H, "H", size), r_doubles(RL, "RL", size),
                   r_doubles(RH, "RH", size), r_threads(threads), REAL(VECTOR_ELT(out, 0)),
                   REAL(VECTOR_ELT(out, 1)));
@@ -209,7 +202,7 @@ SEXP laplace_collects(SEXP id, SEXP coef, SEXP X)
 {
     int n = ncols(X), q = nrows(X), k = ncols(id);
     SEXP out = PROTECT(allocMatrix(REALSXP, q, n));
-    r_raise(laplace_collect(k, n, unpack_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n), q,
+    r_raise(laplace_collect(k, n, r_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n), q,
                             r_doubles(X, "X", -1), r_interrupts(), REAL(out)));
     UNPROTECT(1);
     return out;

@@ -2,6 +2,7 @@
 
 #include "base/scratch.h"
 #include "base/threads.h"
+#include "partition/order.h"
 #include "simd/simd.h"
 
 #include <math.h>
@@ -44,37 +45,14 @@ static int widest_side(int d, const double *x, size_t count, const int *order)
     return widest;
 }
 
-/* Moves the `half` rows of smallest coordinate to the front (Hoare's selection). */
-static void split(int d, const double *x, int side, int *order, size_t count, size_t half)
-{
-    size_t low = 0, high = count - 1;
-    while (low < high) {
-        double pivot = x[(size_t)order[low + (high - low) / 2] * d + side];
-        size_t i = low, j = high;
-        for (;;) {
-            while (x[(size_t)order[i] * d + side] < pivot)
-                i++;
-            while (x[(size_t)order[j] * d + side] > pivot)
-                j--;
-            if (i >= j)
-                break;
-            int held = order[i];
-            order[i++] = order[j];
-            order[j--] = held;
-        }
-        if (half <= j)
-            high = j;
-        else
-            low = j + 1;
-    }
-}
-
-void select_nearby(int d, const double *x, size_t count, int *order)
+/* order <- the rows of x (d x n points) that are listed in it, `count` of them, so that those close in space are close
+ * in the list: halved along the widest side again and again. */
+static void order_nearby(int d, const double *x, size_t count, int *order)
 {
     while (count > NEARBY) {
         size_t half = count / 2;
-        split(d, x, widest_side(d, x, count, order), order, count, half);
-        select_nearby(d, x, half, order);
+        order_median(d, x, widest_side(d, x, count, order), order, 0, count, half);
+        order_nearby(d, x, half, order);
         order += half;
         count -= half;
     }
@@ -109,7 +87,7 @@ static status order_queries(const select_task *task, int **order)
     for (size_t q = 0; q < count; q++)
         list[first[at[q]]++] = (int)q;
     for (size_t level = 0, start = 0; level < 64; level++) { /* first[level] is now its end */
-        select_nearby(d, x, first[level] - start, list + start);
+        order_nearby(d, x, first[level] - start, list + start);
         start = first[level];
     }
     scratch_free(at);

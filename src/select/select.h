@@ -58,8 +58,4 @@ typedef struct {
 
 status select_run(const select_task *task, const select_result *result);
 
-/* order <- the rows of x (d x n points) that are listed in it, `count` of them, so that those close in space are close
- * in the list: halved along the widest side again and again. */
-void select_nearby(int d, const double *x, size_t count, int *order);
-
 #endif
