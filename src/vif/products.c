@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#define CROSS_ROWS 64     /* of a sum at once, so that they stay in cache */
+#define CROSS_ROWS 128    /* of a sum at once, so that they stay in cache */
 #define SLICE_PRODUCTS 4e8 /* of a slice between two polls, at least */
 
 int products_stride(int count) { return (count + simd->cols - 1) / simd->cols * simd->cols; }
