@@ -179,7 +179,7 @@ check_fit <- function(fit, arg = "object") {
     gp = function(gp) inherits(gp, "residual_gp"), state = is.list, n = is_whole_number, k = is_whole_number,
     id = function(id) is.matrix(id) && is.integer(id), order = is.integer, nugget = is_number, neighbours = is_text,
     loglik = is_number, df = is_whole_number, iterations = is_whole_number, message = is_text,
-    converged = is_flag, nugget_fixed = is_flag
+    converged = is_flag, nugget_fixed = is_flag, call = function(call) is.null(call) || is.call(call)
   ), arg, remedy)
   # a large fit is kept without features, see lean_fit()
   if (!is.null(fit$gp$V)) check_gp(fit$gp, paste0(arg, "$gp"))

@@ -60,6 +60,7 @@ test_that("shapes, flags and families count as numbers do", {
   for (part in c("nugget_fixed", "converged")) {
     for (value in list(NULL, NA, !fit[[part]], logical(), c(FALSE, FALSE))) expect_refused(fit, part, value, confint)
   }
+  for (object in list(fit, counts)) expect_refused(object, "call", 1, residuals)
   family <- counts$family
   family$family <- mean
   expect_refused(counts, "family", family, residuals)
