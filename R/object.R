@@ -135,7 +135,8 @@ fit_checksum <- function(fit) {
   parts <- c(fit_parts, if (is_laplace(fit)) laplace_parts)
   # predict() evaluates the argument `offset` in new data; stats::step() writes terms in place of the formula
   read <- c(unclass(fit)[formula_parts], list(if (is.call(fit$call)) fit$call$offset, inherits(fit$formula, "formula")))
-  .Call(C_numbers_print, c(unclass(fit)[parts], unclass(fit$gp)[c("x", "inducing", "chol")], plain_parts(read)))
+  .Call(C_numbers_print, c(unclass(fit)[parts], unclass(fit$gp)[c("x", "inducing", "chol")], plain_parts(read),
+                             list(names(fit$coefficients))))
 }
 
 # What a fit of shards holds; the connections to its workers are not the same in every session.

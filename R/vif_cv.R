@@ -3,8 +3,10 @@
 #' Cross-validation of a fitted Gaussian process
 #'
 #' Predicts every observation from the others, with the covariance parameters of the fit, and scores the
-#' predictions. Leave-one-out predictions are exact for the approximation and come from its factor as it is. In folds
-#' the mean is estimated again and inducing inputs are kept; only observations that lose a neighbour look for new ones.
+#' predictions. Leave-one-out predictions are exact for the approximation and come from its factor as it is. The mean is
+#' estimated again without the observations that are left out, by the fold and one by one (Dubrule, 1983); its
+#' uncertainty is not part of the predictions' standard errors, as in [predict][predict.vif]. Inducing inputs are kept;
+#' only observations that lose a neighbour look for new ones.
 #'
 #' Random folds say how well a model fills gaps between observations. Where predictions are made farther away, as in
 #' maps, `blocks` leaves out whole regions: take them about as large as the gaps to be filled.
@@ -16,8 +18,8 @@
 #'
 #' For families other than `gaussian()` the same are those of the predictive distributions, integrated over the
 #' uncertainty of the linear predictor (`crps` by 200 points of each). Binary responses, or shares of trials, have
-#' instead `log`, the Brier score `brier` (mean squared error of the probability) and `auc`, the area under the
-#' receiver operating characteristic: the larger the better. The mode is found again in each fold; leaving one out
+#' instead `log`, the Brier score `brier` (mean squared error of the probability, each row's share of successes counting
+#' once) and `auc`, the area under the receiver operating characteristic over single trials: the larger the better. The mode is found again in each fold; leaving one out
 #' takes working responses as they are.
 #'
 #' @param fit A [vif_fit()].
@@ -39,7 +41,9 @@
 #'   `se.link`; `level` and `folds`.
 #' @section Errors:
 #' More folds than observations (or blocks), and vectors of another length.
-#' @references Gneiting, T. and Raftery, A. E. (2007). Strictly proper scoring rules, prediction, and estimation.
+#' @references Dubrule, O. (1983). Cross validation of kriging in a unique neighborhood. *Mathematical Geology* 15(6).
+#'
+#'   Gneiting, T. and Raftery, A. E. (2007). Strictly proper scoring rules, prediction, and estimation.
 #'   *Journal of the American Statistical Association* 102(477).
 #'
 #'   Roberts, D. R. et al. (2017). Cross-validation strategies for data with temporal, spatial, hierarchical, or
@@ -126,10 +130,22 @@ folds_of <- function(fit, folds, blocks, seed) {
 # Predictions of each observation by all others: means and standard deviations of the observations, or of the linear
 # predictors where the family is not gaussian().
 predict_left_out <- function(fit) {
-  if (is_laplace(fit)) return(stats::setNames(left_out(fit), c("fit", "se")))
-  se <- 1 / sqrt(precision_diagonal(fit, contrast_matrix(fit$id, fit$state$coef)))
-  se[fit$order] <- se
-  list(fit = unname(fit$y - fit_residuals(fit, "loo")), se = se)
+  if (is_laplace(fit)) return(stats::setNames(left_out(fit, beta = TRUE), c("fit", "se")))
+  B <- contrast_matrix(fit$id, fit$state$coef)
+  precision <- precision_diagonal(fit, B)
+  X <- fit$X[fit$order, , drop = FALSE]
+  inflation <- if (length(X)) without_beta(precision, precision_times(fit, B, X), X) else rep(1, fit$n)
+  inflation[fit$order] <- inflation
+  precision[fit$order] <- precision
+  list(fit = unname(fit$y - fit_residuals(fit, "loo") * inflation), se = 1 / sqrt(precision))
+}
+
+# By what residuals from all others grow where beta is estimated without the observation, too: the diagonal of S^-1 over
+# that of Q = S^-1 - S^-1 X (X' S^-1 X)^-1 X' S^-1 (Dubrule, 1983), from S^-1 X. An observation without which a
+# coefficient cannot be estimated keeps that of all.
+without_beta <- function(precision, solved, X) {
+  share <- rowSums(solved * t(solve(crossprod(X, solved), t(solved)))) / precision
+  ifelse(share < 1 - 1e-8, 1 / (1 - share), 1)
 }
 
 # The same of some observations by the others.

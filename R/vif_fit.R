@@ -205,6 +205,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
     refuse("y", "varying beyond its mean", if (stats::var(y) == 0) "constant" else "a linear function of `X`")
   }
   if (!is.null(nugget) && is.null(noise_variance)) nugget <- least_nugget(nugget, kernel, stats::var(flat))
+  if (identical(nugget, 0)) check_copies(x, rep_len(extra, n))
   groups <- lengthscale_groups(lengthscale, x, kernel, plane)
   scale <- input_scale(x, groups)
   inducing <- cap_inducing(inducing, x, tell = !missing(inducing))
@@ -299,6 +300,16 @@ check_dots_but <- function(read, ...) {
 tell <- function(topic, ...) {
   message(structure(class = c(paste0("vif_", topic), "message", "condition"),
                     list(message = paste0(user_call(), ..., "\n"), call = NULL)))
+}
+
+# Copies of a place without any noise have a singular covariance, which rounding may hide.
+check_copies <- function(x, noise) {
+  clean <- which(noise == 0)
+  groups <- row_groups(x)[clean]
+  again <- which(duplicated(groups))[1]
+  if (is.na(again)) return(invisible())
+  refuse("nugget", "positive, as there are duplicates without noise",
+         sprintf("0 (rows %d and %d)", clean[match(groups[again], groups)], clean[again]))
 }
 
 # Covariances of very smooth processes are singular to double precision without some noise.

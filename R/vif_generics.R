@@ -124,8 +124,10 @@ by_formula <- function(object) {
 #' A table of likelihood-ratio tests of fits to the same observations, each against the one before, in the order of
 #' their numbers of parameters. All are maximum likelihood fits, so that means may be compared too.
 #'
-#' The approximation has an error of its own, which differs between fits as far as their neighbours do:
-#' a difference in log-likelihood of one or less needs a check with more neighbours, see [summary][summary.vif]. A
+#' The approximation has an error of its own, which differs between fits as far as their neighbours do. All columns are
+#' of log-likelihoods with the order, inducing inputs and neighbours of the largest model, so that they may differ from
+#' [AIC()] of the fits; a fit that would lose more than one unit by them, as under another metric, keeps its own. A
+#' difference in log-likelihood of one or less needs a check with more neighbours, see [summary][summary.vif]. A
 #' parameter whose value under the smaller model is at the end of its range, such as a nugget of zero, makes the
 #' p value conservative.
 #'
@@ -160,6 +162,7 @@ anova.vif <- function(object, ...) {
     stop(user_call(), "two fits or more are compared; for the terms of one fit use drop1(), for its coefficients ",
          "summary().", call. = FALSE)
   }
+  for (i in seq_along(fits)) check_fit(fits[[i]], if (i == 1) "object" else "...")
   labels <- vapply(as.list(match.call(expand.dots = FALSE)[["..."]]), deparse1, "")
   labels <- make.unique(c(deparse1(substitute(object)), labels))
   for (fit in fits[-1]) {

@@ -67,7 +67,8 @@ common_laplace <- function(fits) {
     slope <- laplace_slope(at, again$settings)
     slope[names(slope) %in% names(fit$bounded)] <- 0
     gain <- sum(slope * solve(working_information(at, structure, again$data, again$settings), slope)) / 2
-    c(loglik = at$loglik + gain, se = at$se %or% 0)
+    value <- c(loglik = at$loglik + gain, se = at$se %or% 0)
+    if (value[[1]] < fit$loglik - max(most_lost, 3 * value[[2]])) own(fit) else value
   }, numeric(2))
   as.data.frame(t(found))
 }

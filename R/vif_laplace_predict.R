@@ -82,8 +82,9 @@ mixture_quantile <- function(p, family, link, se, w, phi, rule = hermite()) {
 
 # ---- residuals ----
 
-# Linear predictors of the observations as predicted from all others: exact for the working responses.
-left_out <- function(object) {
+# Linear predictors of the observations as predicted from all others, given the coefficients of all or with those of the
+# others: exact for the working responses.
+left_out <- function(object, beta = FALSE) {
   threads <- thread_count(NULL)
   state <- object$state
   noise <- object$noise_variance[object$order]
@@ -92,7 +93,12 @@ left_out <- function(object) {
   precision <- working_precision(state, object$id, threads)
   eta <- object$linear.predictors[object$order]
   working <- eta + noise * weighted # the working response, of which weighted is S^-1 (z - mean)
-  out <- data.frame(link = working - weighted / precision, se = sqrt(pmax(1 / precision - noise, 1e-12)))
+  gap <- weighted / precision
+  if (beta && length(object$X)) {
+    X <- object$X[object$order, , drop = FALSE]
+    gap <- gap * without_beta(precision, t(working_solve(state, object$id, t(X), threads)$solved), X)
+  }
+  out <- data.frame(link = working - gap, se = sqrt(pmax(1 / precision - noise, 1e-12)))
   out[object$order, ] <- out
   out
 }

@@ -170,7 +170,7 @@ laplace_start <- function(start, data, settings, progress) {
   family <- settings$family
   phi <- family_start(family, data)
   wanted <- '"auto", "kernel" or a list of a `kernel`'
-  start <- fitting_start(start, data$x)
+  start <- fitting_start(start, data$x, data$y)
   if (is_start_list(start)) {
     theta <- listed_theta(start, 0, data$x, settings, wanted)
     phi[] <- start$phi %or% phi

@@ -287,7 +287,8 @@ polish <- function(current, structure, data, settings, bounds, limit) {
 # Log-likelihoods of fits to the same observations, and their standard errors, all with the order, inducing inputs and
 # sets of the largest model: the error of the approximation is then the same for all, and differences are those of the
 # models. Each is taken at its own maximum for these sets, one scoring step away. Fits of other inputs keep their own
-# sets.
+# sets, and so do those that lose more than `most_lost` by others: sets of another metric may be far from the best.
+most_lost <- 1
 common_loglik <- function(fits) {
   if (is_laplace(fits[[1]])) return(common_laplace(fits))
   largest <- fits[[which.max(vapply(fits, function(fit) fit$df, 0))]]
@@ -298,7 +299,8 @@ common_loglik <- function(fits) {
     if (!identical(data$x, largest$gp$x)) return(fit$loglik)
     at <- evaluate(fit$theta, structure, data, fit$settings)
     if (!is.finite(at$value)) return(fit$loglik)
-    at$value + scoring_step(at, theta_bounds(fit$settings))$gain
+    value <- at$value + scoring_step(at, theta_bounds(fit$settings))$gain
+    if (value < fit$loglik - most_lost) fit$loglik else value
   }, 0)
   data.frame(loglik = loglik, se = 0)
 }

@@ -327,6 +327,9 @@ update.vif <- function(object, formula., ..., evaluate = TRUE) {
     call$formula <- stats::update.formula(object$formula, formula.)
   }
   changes <- as.list(substitute(list(...)))[-1]
+  if ("X" %in% names(changes) && !is.null(object$formula)) {
+    refuse("X", "left to the formula (`. ~ 0` is mean zero)", deparse1(changes[["X"]]))
+  }
   # NULL takes an argument back, but an X of NULL is another thing than a missing one
   for (name in names(changes)) {
     if (name == "X") call["X"] <- list(changes[["X"]]) else call[[name]] <- changes[[name]]

@@ -69,7 +69,7 @@ offset_by_matrix <- function(object, n, newoffset) {
   if (!is.numeric(newoffset) || !length(newoffset) %in% c(1L, n)) {
     refuse("newoffset", paste("one number or", counted(n, "number")), describe(newoffset))
   }
-  rep_len(as.double(newoffset), n)
+  rep_len(check_finite(as.double(newoffset), "newoffset"), n)
 }
 
 inputs_by_formula <- function(object, newdata) {

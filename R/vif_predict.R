@@ -117,7 +117,8 @@ predict.vif <- function(object, newdata, newX = NULL, k = NULL, se.fit = TRUE,
     w <- if (missing(newdata)) object$weights else rep(1, length(rows))
     prediction_laplace(object, found, w, type, labels, rows, nrow(given$x), se.fit, interval, level)
   } else {
-    prediction(found, labels, rows, nrow(given$x), se.fit, interval, level, object$nugget)
+    noise <- object$nugget / if (missing(newdata)) fit_weights(object) else 1
+    prediction(found, labels, rows, nrow(given$x), se.fit, interval, level, noise)
   }
   if (nsim) {
     samples <- matrix(NA_real_, nrow(given$x), nsim)

@@ -131,7 +131,7 @@ vif_fit.vif_shards <- function(y, kernel = gp_kernel("matern32"), inducing = 200
   inducing <- cap_inducing(inducing, sample$x, tell = !missing(inducing))
   progress <- progress_line(check_flag(progress, "progress"))
   on.exit(progress())
-  basis <- mean_basis(check_covariates(sample$X, nrow(sample$x), "X of the sample"))
+  basis <- if (ncol(sample$X)) mean_basis(check_covariates(sample$X, nrow(sample$x), "X of the sample"))
   data <- list(y = sample$y, x = sample$x, X = basis$Q, extra = sample$extra, share = sample$share)
   groups <- lengthscale_groups(lengthscale, structure(sample$x, dimnames = list(NULL, shards$inputs)), kernel, plane)
   scale <- input_scale(sample$x, groups)
@@ -180,7 +180,7 @@ print.vif_sharded <- function(x, ...) {
   cat("kernel: ", format(x$kernel), ", nugget ", format(x$nugget, digits = 4), "\n", sep = "")
   cat("log-likelihood ", format(x$loglik, nsmall = 2), if (!x$converged) ", not converged", "\n", sep = "")
   if (length(x$bounded)) cat("at a bound: ", describe_bounds(x), "\n", sep = "")
-  print(x$coefficients)
+  if (length(x$coefficients)) print(x$coefficients)
   invisible(x)
 }
 

@@ -23,7 +23,7 @@ box_in_lengthscales <- function(box, kernel) {
 
 # Coordinates, covariates, response less its offset, and noise of a data frame, without rows that lack any of them; new
 # data has its factors coded as `coding` says.
-shard_frame <- function(data, columns, response = TRUE, coding = NULL) {
+shard_frame <- function(data, columns, response = TRUE, coding = NULL, where = "") {
   terms <- stats::terms(columns$formula)
   if (!response) {
     terms <- structure(stats::delete.response(terms), dataClasses = coding$kinds)
@@ -37,6 +37,7 @@ shard_frame <- function(data, columns, response = TRUE, coding = NULL) {
   }
   places <- read(columns$coords)
   frame <- read(terms, coding$levels)
+  if (response) check_own_terms(frame)
   check_kinds(frame, terms)
   noise <- lapply(columns[c("weights", "noise_variance")], function(of) if (!is.null(of)) read(of)[[1]])
   rows <- which(stats::complete.cases(do.call(cbind, c(list(places, frame), Filter(length, noise)))))
@@ -45,11 +46,27 @@ shard_frame <- function(data, columns, response = TRUE, coding = NULL) {
   frame <- frame[rows, , drop = FALSE]
   X <- stats::model.matrix(terms, frame, contrasts.arg = coding$contrasts)
   offset <- stats::model.offset(frame)
-  list(x = unname(x), X = X, y = if (response) as.double(stats::model.response(frame) - (offset %or% 0)), rows = rows,
+  y <- if (response) stats::model.response(frame)
+  if (response && (!is.numeric(y) || length(dim(y)) > 1 || any(!is.finite(y)))) {
+    refuse("sources", "with a response of finite numbers", paste0(describe(y), where))
+  }
+  list(x = unname(x), X = X, y = if (response) as.double(y - (offset %or% 0)), rows = rows,
        offset = offset, share = 1 / check_weights(noise[[1]][rows], length(rows)), inputs = colnames(x),
        extra = check_noise(0, noise[[2]][rows], length(rows)),
        coding = list(names = colnames(X), levels = stats::.getXlevels(terms, frame), contrasts = attr(X, "contrasts"),
                      kinds = vapply(frame, stats::.MFclass, "")))
+}
+
+# Bases that depend on all the data, such as those of poly() and scale(), would be others in each shard.
+check_own_terms <- function(frame) {
+  terms <- attr(frame, "terms")
+  known <- as.list(attr(terms, "variables"))[-1]
+  made <- as.list(attr(terms, "predvars"))[-1]
+  depends <- !mapply(identical, known, made %or% known)
+  if (any(depends)) {
+    refuse("formula", "of terms that each row has by itself",
+           paste(deparse1(known[depends][[1]]), "(its basis depends on all rows)"))
+  }
 }
 
 # Which parts have other columns of the mean than the first, or code factors otherwise.
@@ -120,7 +137,7 @@ read_shard <- function(source) {
 worker_read <- function(own, sources, columns, read, size = 3000L, group = 50L) {
   parts <- lapply(sources, function(source) {
     data <- if (is.null(read)) read_shard(source) else read(source)
-    shard_frame(as.data.frame(data), columns)
+    shard_frame(as.data.frame(data), columns, where = paste(" in", describe(source)))
   })
   differ <- other_columns(parts)
   if (length(differ)) refuse_columns(paste("in", describe(sources[[differ[1]]])))
@@ -136,6 +153,9 @@ worker_read <- function(own, sources, columns, read, size = 3000L, group = 50L) 
     close <- residual_knn(plain, group - 1L, queries = centres, threads = own$threads, progress = FALSE)$id
     unique(c(spread, centres, close[!is.na(close)]))
   })
+  # rare levels of factors, too, so that no column of the mean is zero in the sample
+  rare <- which(colSums(own$X[rows, , drop = FALSE] != 0) == 0)
+  rows <- unique(c(rows, unlist(lapply(rare, function(j) utils::head(which(own$X[, j] != 0), 20)))))
   list(n = n, box = apply(own$x, 2, range), coding = parts[[1]]$coding, inputs = parts[[1]]$inputs,
        middle = colMeans(own$x), apart = any(own$extra != 0),
        sample = list(x = own$x[rows, , drop = FALSE], y = own$y[rows], X = own$X[rows, , drop = FALSE],
@@ -144,7 +164,7 @@ worker_read <- function(own, sources, columns, read, size = 3000L, group = 50L) 
 
 # Covariates in the basis of the likelihood.
 worker_basis <- function(own, back) {
-  own$values <- unname(rbind(own$y, t(own$X %*% back)))
+  own$values <- unname(rbind(own$y, if (!is.null(back)) t(own$X %*% back)))
   own$memory <- vif_memory()
   own$order <- NULL
   NULL

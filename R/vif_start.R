@@ -3,7 +3,7 @@
 # Parameters to start from on all data, and the history of the stages that found them.
 starting_values <- function(start, data, settings, progress = FALSE) {
   wanted <- '"auto", "kernel" or a list of a `kernel` and a `nugget`'
-  start <- fitting_start(start, data$x)
+  start <- fitting_start(start, data$x, data$y)
   if (is_start_list(start)) {
     theta <- listed_theta(start, start$nugget, data$x, settings, wanted)
     return(list(theta = theta, at = grid_point(start$at, theta, settings),
@@ -17,19 +17,24 @@ starting_values <- function(start, data, settings, progress = FALSE) {
   subset_estimate(data, settings, progress)
 }
 
-# What update() starts from: parameters, grid points of the sets at the end and of the order, and for how many columns
-# of inputs they are.
+# What update() starts from: parameters, grid points of the sets at the end and of the order, and the spread of the
+# data they are for.
 start_of_fit <- function(fit) {
-  start <- list(kernel = fit$kernel, nugget = fit$nugget, columns = ncol(fit$gp$x))
+  start <- list(kernel = fit$kernel, nugget = fit$nugget, spread = spread_of(fitted_inputs(fit)$x, fit$y))
   c(start, if (is_laplace(fit)) list(phi = fit$phi) else unclass(fit)[c("at", "first_at")])
 }
 
 is_start_list <- function(start) is.list(start) && !inherits(start, "gp_kernel")
 
-# The start, unless it comes from a fit of inputs with other columns.
-fitting_start <- function(start, x) {
-  other <- is_start_list(start) && !is.null(start$columns) && !identical(start$columns, ncol(x))
-  if (other) "auto" else start
+# Ranges of the inputs, and the standard deviation of the response, in logs.
+spread_of <- function(x, y) log(c(apply(x, 2, function(column) diff(range(column))), stats::sd(y)))
+
+# The start, unless it comes from a fit of other columns, or of data in other units or much wider.
+fitting_start <- function(start, x, y) {
+  if (!is_start_list(start) || is.null(start$spread)) return(start)
+  now <- spread_of(x, y)
+  close <- length(now) == length(start$spread) && isTRUE(all(now == start$spread | abs(now - start$spread) < log(3)))
+  if (close) start else "auto"
 }
 
 # Parameters of a list of starting values.

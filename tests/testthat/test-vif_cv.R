@@ -46,7 +46,8 @@ test_that("leaving one out comes from the factor", {
   cv <- vif_cv(fit, "loo")
   S <- oracle_covariance(fit$kernel, x, x) + diag(fit$nugget + known)
   precision <- solve(S)
-  expect_equal(cv$predictions$fit, y - drop(precision %*% (y - fit$coefficients)) / diag(precision), tolerance = 1e-6)
+  free <- precision - tcrossprod(rowSums(precision)) / sum(precision) # the constant mean is that of the others
+  expect_equal(cv$predictions$fit, y - drop(precision %*% (y - fit$coefficients)) / diag(free), tolerance = 1e-6)
   expect_equal(cv$predictions$se.obs, 1 / sqrt(diag(precision)), tolerance = 1e-6)
 })
 
@@ -152,4 +153,24 @@ test_that("few observations are as many folds, and LOO is loo", {
   expect_identical(vif_cv(few)$folds, 7L)
   expect_identical(vif_cv(few, folds = "LOO"), vif_cv(few, folds = "loo"))
   expect_error(vif_cv(few, folds = "one"), 'a number, "loo" or')
+})
+
+test_that("leaving one out leaves it out of the mean, too", {
+  set.seed(7)
+  n <- 40
+  x <- cbind(runif(n), runif(n))
+  Z <- cbind(1, matrix(rnorm(n * 6), n), seq_len(n) == 3) # the last coefficient is of one observation alone
+  y <- sin(5 * x[, 1]) + rnorm(n, sd = 0.4)
+  fit <- vif_fit(y, x, X = Z[, 1:7], inducing = 5, k = n - 1, progress = FALSE)
+  loo <- vif_cv(fit, "loo")
+  folds <- vif_cv(fit, folds = n, k = n - 1)
+  expect_equal(loo$predictions$fit, folds$predictions$fit, tolerance = 1e-8)
+  expect_equal(loo$scores, folds$scores, tolerance = 1e-8)
+  own <- vif_fit(y, x, X = Z, inducing = 5, k = n - 1, progress = FALSE)
+  expect_true(all(is.finite(vif_cv(own, "loo")$predictions$fit)))
+  # counts: working responses of all, so that what one says of the mode stays
+  counts <- vif_fit(rpois(n, exp(1 + 0.5 * y)), x, X = Z[, 1:7], inducing = 5, k = n - 1, family = poisson(), progress = FALSE)
+  expect_equal(vif_cv(counts, "loo")$scores[["rmse"]], vif_cv(counts, folds = n, k = n - 1)$scores[["rmse"]], tolerance = 0.02)
+  given <- mean((counts$y - exp(left_out(whole_fit(counts, NULL))$link))^2)
+  expect_gt(mean((counts$y - exp(left_out(whole_fit(counts, NULL), beta = TRUE)$link))^2), given)
 })

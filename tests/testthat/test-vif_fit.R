@@ -247,3 +247,16 @@ test_that("a parameter near a bound that the data determine is not at a bound", 
   fisher["nugget", "nugget"] <- 0.001
   expect_identical(at_bounds(theta, settings, fisher), c(nugget = "lower"))
 })
+
+test_that("copies of a place without noise are refused, whatever rounding makes of them", {
+  for (seed in 5:7) {
+    set.seed(seed)
+    d <- data.frame(a = runif(60), b = runif(60))
+    d$y <- sin(5 * d$a) + rnorm(60, sd = 0.3)
+    d[2, 1:2] <- d[1, 1:2]
+    expect_error(vif_fit(y ~ 1, ~ a + b, d, nugget = 0), "`nugget` must be positive, as there are duplicates without noise")
+    expect_error(vif_fit(y ~ 1, ~ a + b, d, nugget = 0), "rows 1 and 2")
+  }
+  noise <- rep(0.1, 60)
+  expect_true(is.finite(vif_fit(y ~ 1, ~ a + b, d, nugget = 0, noise_variance = noise, inducing = 5, k = 5, progress = FALSE)$loglik))
+})

@@ -197,3 +197,23 @@ test_that("anova() compares what can be compared", {
   poor <- suppressWarnings(update(fit, start = list(kernel = gp_kernel("matern32", 1, 50), nugget = 1), iterations = 1))
   expect_warning(anova(update(fit, . ~ z), poor), "below that of a smaller model", class = "vif_comparison")
 })
+
+test_that("anova() refuses fits that were edited, and leaves a fit its sets where others serve it badly", {
+  set.seed(1)
+  n <- 150
+  d <- data.frame(a = runif(n), b = runif(n), z = rnorm(n))
+  d$y <- sin(6 * d$a) + rnorm(n, sd = 0.3)
+  small <- vif_fit(y ~ 1, ~ a + b, d, inducing = 10, k = 8, progress = FALSE)
+  large <- update(small, . ~ z)
+  edited <- large
+  edited$loglik <- edited$loglik + 5
+  expect_error(anova(small, edited), "must be as it was made")
+  edited <- large
+  names(edited$coefficients) <- rev(names(edited$coefficients))
+  expect_error(summary(edited), "must be as it was made")
+  # with a hundred units more by its own sets, it keeps them
+  apart <- small
+  apart$loglik <- apart$loglik + 100
+  expect_identical(common_loglik(list(sealed(apart), large))$loglik, c(apart$loglik, large$loglik))
+  expect_lt(abs(common_loglik(list(small, large))$loglik[1] - small$loglik), 1)
+})

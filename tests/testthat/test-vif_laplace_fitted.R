@@ -205,7 +205,7 @@ test_that("folds are predicted by the dense approximation of the others, its mea
     expect_true(all(is.finite(cv$scores)))
     expect_output(print(cv), "4 folds")
     left <- vif_cv(fit, "loo")
-    expect_equal(left$predictions$link, left_out(fit)$link)
+    expect_equal(left$predictions$link, left_out(fit, beta = TRUE)$link)
     expect_lt(abs(left$scores[["log"]] - cv$scores[["log"]]), 0.2)
   }
   few <- some_fit(responses$poisson, k = 8)

@@ -136,3 +136,27 @@ test_that("plots are drawn", {
   expect_error(plot(fit, which = 9), "`which` must be among 1 to 4")
   expect_error(plot(fit, columns = 1), "`columns` must be two of the 2 columns")
 })
+
+test_that("update() starts anew where the data are in other units", {
+  set.seed(5)
+  n <- 200
+  d <- data.frame(a = runif(n), b = runif(n))
+  d$far_a <- d$a * 1e5
+  d$far_b <- d$b * 1e5
+  d$y <- sin(12 * d$a) + cos(9 * d$b) + rnorm(n, sd = 0.2)
+  fit <- vif_fit(y ~ 1, ~ a + b, d, inducing = 20, k = 10, progress = FALSE)
+  expect_equal(logLik(update(fit, coords = ~ far_a + far_b))[1], logLik(fit)[1], tolerance = 1e-6)
+  d$wide <- exp(3 * d$y + 8)
+  fresh <- vif_fit(wide ~ 1, ~ a + b, d, inducing = 20, k = 10, progress = FALSE)
+  expect_equal(logLik(update(fit, wide ~ .))[1], logLik(fresh)[1], tolerance = 1e-6)
+  expect_error(update(fit, X = NULL), "`X` must be left to the formula")
+})
+
+test_that("predictions at the observations have the noise that their weights say", {
+  set.seed(2)
+  x <- cbind(runif(60), runif(60))
+  w <- rep(c(1, 4), 30)
+  fit <- vif_fit(sin(5 * x[, 1]) + rnorm(60, sd = 0.3 / sqrt(w)), x, X = 1, inducing = 8, k = 8, weights = w, progress = FALSE)
+  found <- predict(fit, se.fit = TRUE)
+  expect_equal(found$se.obs^2 - found$se.fit^2, fit$nugget / w)
+})
