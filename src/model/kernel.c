@@ -65,6 +65,10 @@ static const family families[KERNEL_FAMILIES] = {
                        any_matern_slope},
 };
 
+/* A little beyond what gp_kernel() takes: outside, values are not known to be right, or to end. */
+#define SMOOTHNESS_LEAST 9e-4
+#define SMOOTHNESS_MOST 1.1e4
+
 const char *kernel_name(int which) { return families[which].name; }
 
 int kernel_make(const char *name, double variance, double smoothness, kernel *out)
@@ -79,6 +83,8 @@ int kernel_make(const char *name, double variance, double smoothness, kernel *ou
     *out = (kernel){(kernel_family)which, 0.0, variance, NULL};
     if (which != KERNEL_MATERN)
         return 1;
+    if (!(smoothness >= SMOOTHNESS_LEAST && smoothness <= SMOOTHNESS_MOST))
+        return 0;
     out->smoothness = smoothness;
     for (int t = 0; t < TABLES && !out->table; t++)
         if (tables[t].smoothness == smoothness)

@@ -34,9 +34,9 @@ typedef struct {
 /* The names of the families, 0 .. KERNEL_FAMILIES - 1. */
 const char *kernel_name(int which);
 
-/* The kernel of a name, with the table of its smoothness, which is kept for the next ones; 0 if there is no such
- * name. For the main thread only. When as many others have been made as tables are kept, values come from Bessel
- * functions, right and slow. */
+/* The kernel of a name, with the table of its smoothness, which is kept for the next ones; 0 if there is no such name, or
+ * smoothness of it. For the main thread only. When as many others have been made as tables are kept, values come from
+ * Bessel functions, right and slow. */
 int kernel_make(const char *name, double variance, double smoothness, kernel *out);
 
 /* The kernel as the vector routines want it; `kern` must outlive the result. */

@@ -69,6 +69,9 @@ int known_gp_shape(SEXP gp)
         (smoothness != R_NilValue && !is_number(smoothness)) ||
         (turn != R_NilValue && (TYPEOF(turn) != REALSXP || XLENGTH(turn) != 2 || ncols(x) < 2)))
         return 0;
+    kernel made;
+    if (!kernel_make(CHAR(STRING_ELT(family, 0)), 1.0, smoothness == R_NilValue ? 0.0 : asReal(smoothness), &made))
+        return 0;
     if (z == R_NilValue)
         return L == R_NilValue && r_element(gp, "jitter") == R_NilValue;
     return is_matrix(z, nrows(V), ncols(x)) && is_matrix(L, nrows(V), nrows(V)) &&

@@ -186,3 +186,12 @@ test_that("pointers to other things are refused", {
   .Call(C_shard_close, held)
   expect_error(.Call(C_shard_state, held), "no evaluation is open")
 })
+
+test_that("a smoothness that no kernel has is refused in a process that is known", {
+  known <- residual_gp(x, gp_kernel("matern", lengthscale = 0.3, smoothness = 0.8), inducing = 5, seed = 1)
+  residual_knn(known, 3)
+  for (smoothness in c(-Inf, Inf, NaN, -1, 0, 1e300)) {
+    known$kernel$smoothness <- smoothness
+    expect_error(residual_knn(known, 3), "`kernel[$]smoothness` must be a number from 0.001", label = smoothness)
+  }
+})
