@@ -2,8 +2,8 @@
  *
  * An object may come from a file or have been edited, so it is checked before it is first used, and remembered. What is
  * remembered of a large array is where it stands, together with its `dim`, which is held, and some of its values: R
- * copies a known array before it changes it, and an array of another origin has a dim of its own. All else is compared
- * by a print. */
+ * copies a known array before it changes it, and what comes to stand at its place later has another `dim`, or other
+ * values where arithmetic has handed the `dim` on. All else is compared by a print. */
 #ifndef VECCHIANN_R_KNOWN_H
 #define VECCHIANN_R_KNOWN_H
 
