@@ -91,6 +91,7 @@ test_that("offsets of fits from matrices are given for new data, or missed", {
   expect_message(without <- predict(fit, x[1:3, ])$fit, "no `newoffset` is given", class = "vif_offset")
   expect_equal(predict(fit, x[1:3, ], newoffset = log(exposure[1:3]))$fit, without * exposure[1:3])
   expect_equal(predict(fit, x[1:3, ], newoffset = log(2))$fit, 2 * without)
+  expect_error(predict(fit, x[1:3, ], newoffset = Inf), "`newoffset` must be finite everywhere, not Inf")
   expect_error(predict(fit, x[1:3, ], newoffset = 1:2), "`newoffset` must be one number or 3 numbers")
   expect_error(predict(fit, newoffset = 1), "`newoffset` must be NULL without `newdata`")
   plain <- vif_fit(y, x, 1, inducing = 10, k = 8, progress = FALSE)
