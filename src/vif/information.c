@@ -24,7 +24,6 @@ typedef struct {
     double *q, *h;      /* n rows: u, then R u */
     double *t, *g;      /* n rows for each direction, E_a R u; and `count` rows for each point */
     double *basis;      /* n rows: orthonormal columns, or NULL */
-    double *across;     /* own->probes rows of W's stride */
     double *turned;     /* m rows of the probes' stride, at least own->probes */
     double *y;          /* m rows for each direction, L^-1 W t_a */
     double *partial;    /* of a long sum */
@@ -57,16 +56,12 @@ static double long_dot(size_t size, const double *a, const double *b, int thread
     return sum;
 }
 
-/* turned (m rows) <- W' t for the n rows t of the probes. */
-static void project(const information_task *task, probes *own, const double *W, const double *t,
+/* turned (m rows) <- W t for the n rows t of the probes. */
+static void project(const information_task *task, const probes *own, const double *W, const double *t,
                     double *turned)
 {
-    products_cross(task->n, own->probes, t, own->stride, task->m, W, task->stride, 0, task->threads, NULL,
-                   own->across, task->stride);
-    memset(turned, 0, (size_t)task->m * own->stride * sizeof(double));
-    for (int u = 0; u < task->m; u++)
-        for (int p = 0; p < own->probes; p++)
-            turned[(size_t)u * own->stride + p] = own->across[(size_t)p * task->stride + u];
+    products_cross(task->n, task->m, W, task->stride, own->probes, t, own->stride, 0, task->threads, NULL,
+                   turned, own->stride);
 }
 
 /* x (m rows) <- (L + shift I)^-1 x, and x <- (L + shift I)^-T x. */
@@ -92,16 +87,20 @@ static void solve_up(int m, const double *root, int stride, double shift, double
     }
 }
 
-/* q <- R q, or R' q. */
+/* q <- R q, or R' q. With z = (I + L)^-1 W u, W R u = z + L^-T z, which is left in `turned`. */
 static void apply_root(const information_task *task, probes *own, int transposed, double *q)
 {
+    size_t size = (size_t)task->m * own->stride;
     project(task, own, task->W, q, own->turned);
     solve_down(task->m, task->root, own->stride, transposed ? 0 : 1, own->turned);
+    memcpy(own->y, own->turned, size * sizeof(double));
     solve_up(task->m, task->root, own->stride, transposed ? 1 : 0, own->turned);
-    for (size_t e = 0; e < (size_t)task->m * own->stride; e++)
+    for (size_t e = 0; e < size; e++)
         own->turned[e] = -own->turned[e];
     products_multiply(task->n, task->m, task->W, task->stride, own->probes, own->turned,
                       own->stride, 1, task->threads, q, own->stride);
+    for (size_t e = 0; e < size; e++)
+        own->turned[e] = own->y[e] - own->turned[e];
 }
 
 static void draw_signs(const information_task *task, probes *own, uint64_t set)
@@ -124,7 +123,7 @@ static void sweep_down(const information_task *task, probes *own, int low, int w
         double *h = own->h + i * stride + low;
         const double *q = own->q + i * stride + low;
         for (int j = 0; j < k; j++) /* a missing parent has weight 0: any finite row does */
-            rows[j] = parent[j] < 0 ? own->across : own->h + (size_t)parent[j] * stride + low;
+            rows[j] = parent[j] < 0 ? own->turned : own->h + (size_t)parent[j] * stride + low;
         for (int a = 0; a < task->count; a++) {
             double *t = own->t + (a * task->n + i) * stride + low;
             simd->combine_rows(width, k, task->dcoef[a] + i * k, (const double *const *)rows, t);
@@ -218,7 +217,6 @@ static int differentiate(const information_task *task, probes *own)
     sweep(task, own);
     if (monitor_poll(task->mon, DONE))
         return 1;
-    project(task, own, task->W, own->q, own->turned);
     for (int a = 0; a < count; a++) {
         double *t = own->t + a * long_size, *y = own->y + (size_t)a * m * stride;
         if (task->dW[a]) { /* dW' (W q) + W' (dW q) */
@@ -333,7 +331,6 @@ static void probes_free(const information_task *task, probes *own)
     scratch_give(task->pool, own->t);
     scratch_give(task->pool, own->g);
     scratch_give(task->pool, own->basis);
-    scratch_give(task->pool, own->across);
     scratch_give(task->pool, own->turned);
     scratch_give(task->pool, own->y);
     scratch_free(own->partial);
@@ -354,7 +351,6 @@ static int probes_new(const information_task *task, int at_once, int with_basis,
         .t = products_rows(task->pool, n * count, at_once, 0),
         .g = products_rows(task->pool, n * count, at_once, 0),
         .basis = with_basis ? products_rows(task->pool, n, at_once, 0) : NULL,
-        .across = products_rows(task->pool, PROBES, m > PROBES ? m : PROBES, 1),
         .turned = products_rows(task->pool, m > PROBES ? m : PROBES, at_once, 1),
         .y = products_rows(task->pool, (size_t)m * count, at_once, 1),
         .partial = scratch_alloc((n + m) * stride / SUM_BLOCK + 2, sizeof(double)),
@@ -362,7 +358,7 @@ static int probes_new(const information_task *task, int at_once, int with_basis,
         .rows = scratch_alloc((size_t)(task->k + 1) * PROBES, sizeof(double *)),
     };
     return !own->q || !own->h || !own->t || !own->g || (with_basis && !own->basis) ||
-           !own->across || !own->turned || !own->y || !own->partial || !own->along || !own->rows;
+           !own->turned || !own->y || !own->partial || !own->along || !own->rows;
 }
 
 status information_expected(const information_task *task, double *out)
