@@ -47,7 +47,8 @@ make_gp <- function(theta, x, inducing, settings) {
 large_features <- 1e7
 
 # Log-likelihood at theta for a given structure, with its gradient and expected information in theta unless these
-# are not wanted (that of a step, unless "accurate" is asked for); -Inf where a covariance is not positive definite.
+# are not wanted (that of a step, unless "accurate" is asked for), and the process if it is not large; -Inf where a
+# covariance is not positive definite.
 evaluate <- function(theta, structure, data, settings, derivatives = TRUE, information = derivatives) {
   if (!is.null(data$shards)) return(shard_evaluate(theta, structure, data, settings, derivatives))
   nugget <- to_nugget(theta, settings) * data$share
@@ -59,6 +60,7 @@ evaluate <- function(theta, structure, data, settings, derivatives = TRUE, infor
                                memory = settings$memory, plane = derivatives && estimates_plane(settings))
     if (!is.finite(evaluation$loglik)) return(list(value = -Inf))
     list(value = evaluation$loglik, theta = theta, evaluation = evaluation,
+         gp = if (length(gp$V) <= large_features) gp,
          gradient = if (derivatives) to_theta_slope(evaluation$gradient, theta, settings),
          fisher = if (!is.null(evaluation$fisher)) to_theta_information(evaluation$fisher, theta, settings))
   }, error = function(e) list(value = -Inf, failure = conditionMessage(e)))
@@ -74,9 +76,9 @@ maximise <- function(start, data, settings, iterations, progress) {
   theta <- found$at$theta
   if (!is.null(data$shards)) found$at <- shard_complete(found$at, found$structure, data, settings)
   list(theta = theta, fisher = structure(found$at$fisher, of_steps = TRUE), evaluation = found$at$evaluation,
-       structure = found$structure, gp = final_gp(theta, data, found$structure$inducing, settings),
-       value = found$at$value, converged = found$settled, message = found$message, iterations = found$iterations,
-       history = found$history)
+       structure = found$structure, value = found$at$value, converged = found$settled,
+       gp = found$at$gp %or% final_gp(theta, data, found$structure$inducing, settings),
+       message = found$message, iterations = found$iterations, history = found$history)
 }
 
 # The last of the climbs between which sets are searched anew, with the history of all stages.
