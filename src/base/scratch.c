@@ -78,6 +78,7 @@ void scratch_free(void *aligned)
 }
 
 #define POOL_MOST 256
+#define POOL_WASTE 3 /* a buffer is at most so many times as large as what it is taken for */
 
 struct scratch_pool {
     int count;
@@ -107,7 +108,7 @@ void *scratch_take(scratch_pool *pool, size_t count, size_t size)
         if (!pool->kept[i].used && pool->kept[i].bytes >= bytes &&
             (best < 0 || pool->kept[i].bytes < pool->kept[best].bytes))
             best = i;
-    if (best >= 0 && pool->kept[best].bytes / 2 <= bytes) {
+    if (best >= 0 && pool->kept[best].bytes / POOL_WASTE <= bytes) {
         pool->kept[best].used = 1;
         return pool->kept[best].buffer;
     }

@@ -21,7 +21,7 @@
 
 typedef struct {
     int probes, stride; /* at once, and values of a point */
-    double *q, *h;      /* n rows: u, then R u */
+    double *q, *h;      /* n rows: u, then R u; q owns the memory of these four, */
     double *t, *g;      /* n rows for each direction, E_a R u; and `count` rows for each point */
     double *basis;      /* n rows: orthonormal columns, or NULL */
     double *turned;     /* m rows of the probes' stride, at least own->probes */
@@ -327,9 +327,6 @@ static double leave_basis(const information_task *task, probes *own)
 static void probes_free(const information_task *task, probes *own)
 {
     scratch_give(task->pool, own->q);
-    scratch_give(task->pool, own->h);
-    scratch_give(task->pool, own->t);
-    scratch_give(task->pool, own->g);
     scratch_give(task->pool, own->basis);
     scratch_give(task->pool, own->turned);
     scratch_give(task->pool, own->y);
@@ -343,13 +340,12 @@ static int probes_new(const information_task *task, int at_once, int with_basis,
 {
     size_t n = task->n;
     int count = task->count, m = task->m, stride = products_stride(at_once);
+    /* together, for a pool to take the place of the features' derivatives, which are done with */
+    double *all = products_rows(task->pool, n * (2 + 2 * count), at_once, 0);
     *own = (probes){
         .probes = at_once,
         .stride = stride,
-        .q = products_rows(task->pool, n, at_once, 0),
-        .h = products_rows(task->pool, n, at_once, 0),
-        .t = products_rows(task->pool, n * count, at_once, 0),
-        .g = products_rows(task->pool, n * count, at_once, 0),
+        .q = all,
         .basis = with_basis ? products_rows(task->pool, n, at_once, 0) : NULL,
         .turned = products_rows(task->pool, m > PROBES ? m : PROBES, at_once, 1),
         .y = products_rows(task->pool, (size_t)m * count, at_once, 1),
@@ -357,7 +353,12 @@ static int probes_new(const information_task *task, int at_once, int with_basis,
         .along = scratch_alloc(count, sizeof(double)),
         .rows = scratch_alloc((size_t)(task->k + 1) * PROBES, sizeof(double *)),
     };
-    return !own->q || !own->h || !own->t || !own->g || (with_basis && !own->basis) ||
+    if (!all)
+        return 1;
+    own->h = all + n * stride;
+    own->t = own->h + n * stride;
+    own->g = own->t + count * n * stride;
+    return (with_basis && !own->basis) ||
            !own->turned || !own->y || !own->partial || !own->along || !own->rows;
 }
 
