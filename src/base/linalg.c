@@ -177,3 +177,43 @@ status linalg_inverse(int m, const monitor *mon, const double *L, int stride, do
     scratch_free(panel);
     return outcome;
 }
+
+int linalg_pivoted_next(const linalg_pivoted *f)
+{
+    int pivot = 0;
+    for (int i = 1; i < f->count; i++)
+        if (f->left[i] > f->left[pivot])
+            pivot = i;
+    return pivot;
+}
+
+void linalg_pivoted_add(linalg_pivoted *f, int pivot, const double *products, double own)
+{
+    double *row = f->factor + f->rank * f->stride;
+    memcpy(row, products, f->count * sizeof(double));
+    row[pivot] = own;
+    for (int r = 0; r < f->rank; r++)
+        simd->add_multiple(f->count, -f->factor[r * f->stride + pivot], f->factor + r * f->stride, row);
+    double root = sqrt(row[pivot]);
+    for (int i = 0; i < f->count; i++) {
+        row[i] /= root;
+        f->left[i] -= row[i] * row[i];
+    }
+    f->left[pivot] = 0.0;
+    f->pivot[f->rank++] = pivot;
+}
+
+double linalg_pivoted_inverse(const linalg_pivoted *f, double *out)
+{
+    int rank = f->rank;
+    double sum = 0.0;
+    for (int j = 0; j < rank; j++)
+        for (int i = 0; i < rank; i++) {
+            double value = i == j, *entry = out + (size_t)i * rank + j;
+            for (int r = j; r < i; r++)
+                value -= f->factor[r * f->stride + f->pivot[i]] * out[(size_t)r * rank + j];
+            *entry = i < j ? 0.0 : value / f->factor[i * f->stride + f->pivot[i]];
+            sum += *entry * *entry;
+        }
+    return sqrt(sum);
+}

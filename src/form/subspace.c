@@ -1,5 +1,6 @@
 #include "form/subspace.h"
 
+#include "base/linalg.h"
 #include "base/pace.h"
 #include "base/scratch.h"
 #include "base/threads.h"
@@ -31,16 +32,16 @@ typedef struct {
     double *rows;  /* CELLS_MOST x CELLS_MOST: correlations of some points with all */
     int count, row_of[CELLS_MOST]; /* how many; where the row of a point stands, -1 for none */
     double *tile;                  /* ROWS_AT_ONCE x SIMD_MAX_COLS */
-    double *factor;  /* SUBSPACE_RANK x CELLS_MOST: row s is column s of the pivoted factor */
-    double *left;    /* CELLS_MOST: squared tails */
-    double *inverse; /* SUBSPACE_RANK^2 */
+    linalg_pivoted factor;         /* of their products: what is left are squared tails */
+    double *inverse;               /* SUBSPACE_RANK^2 */
     int pivot[SUBSPACE_RANK];
     double stage_left[SUBSPACE_STAGES]; /* the largest squared tail after each stage but the last */
 } builder;
 
 static void builder_free(builder *b)
 {
-    void *held[] = {b->x, b->v, b->scale, b->square, b->rows, b->tile, b->factor, b->left, b->inverse};
+    void *held[] = {b->x, b->v, b->scale, b->square, b->rows, b->tile, b->factor.factor,
+                    b->factor.left, b->inverse};
     for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
         scratch_free(held[i]);
 }
@@ -55,10 +56,13 @@ static int builder_new(int d, int m, builder *b)
     b->square = scratch_alloc(room, sizeof(double));
     b->rows = scratch_alloc(room * CELLS_MOST, sizeof(double));
     b->tile = scratch_alloc(ROWS_AT_ONCE * SIMD_MAX_COLS, sizeof(double));
-    b->factor = scratch_alloc((size_t)SUBSPACE_RANK * CELLS_MOST, sizeof(double));
-    b->left = scratch_alloc(CELLS_MOST, sizeof(double));
+    b->factor = (linalg_pivoted){.stride = CELLS_MOST,
+                                 .factor = scratch_alloc((size_t)SUBSPACE_RANK * CELLS_MOST, sizeof(double)),
+                                 .left = scratch_alloc(CELLS_MOST, sizeof(double)),
+                                 .pivot = b->pivot};
     b->inverse = scratch_alloc((size_t)SUBSPACE_RANK * SUBSPACE_RANK, sizeof(double));
-    return b->x && b->v && b->scale && b->square && b->rows && b->tile && b->factor && b->left && b->inverse;
+    return b->x && b->v && b->scale && b->square && b->rows && b->tile && b->factor.factor &&
+           b->factor.left && b->inverse;
 }
 
 /* Points that are close together, with no rows yet. */
@@ -86,7 +90,7 @@ static const double *row_of(const metric_points *points, const radial *rad, doub
 {
     int count = b->number, d = points->d, m = points->m, cols = simd->cols, chosen[ROWS_AT_ONCE],
         number = 1;
-    const double *x[ROWS_AT_ONCE], *v[ROWS_AT_ONCE];
+    const double *left = b->factor.left, *x[ROWS_AT_ONCE], *v[ROWS_AT_ONCE];
     if (b->row_of[pivot] >= 0)
         return b->rows + (size_t)b->row_of[pivot] * CELLS_MOST;
     chosen[0] = pivot;
@@ -95,12 +99,12 @@ static const double *row_of(const metric_points *points, const radial *rad, doub
         if (pivot / SCREEN_COLS == start / SCREEN_COLS)
             continue;
         for (int i = start; i < end; i++)
-            if (b->row_of[i] < 0 && b->left[i] > wanted && (best < 0 || b->left[i] > b->left[best]))
+            if (b->row_of[i] < 0 && left[i] > wanted && (best < 0 || left[i] > left[best]))
                 best = i;
         if (best < 0)
             continue;
         int at = number < ROWS_AT_ONCE ? number++ : ROWS_AT_ONCE;
-        for (; at > 1 && b->left[chosen[at - 1]] < b->left[best]; at--)
+        for (; at > 1 && left[chosen[at - 1]] < left[best]; at--)
             if (at < ROWS_AT_ONCE)
                 chosen[at] = chosen[at - 1];
         if (at < ROWS_AT_ONCE)
@@ -124,57 +128,27 @@ static const double *row_of(const metric_points *points, const radial *rad, doub
     return b->rows + (size_t)b->row_of[pivot] * CELLS_MOST;
 }
 
-/* Pivoted Cholesky factor of all their correlations; returns the rank, at least 1 where not all of them have
+/* Pivoted Cholesky factor of all their products; returns the rank, at least 1 where not all of them have
  * vanished. */
 static int choose(const metric_points *points, const radial *rad, double ridge, builder *b)
 {
-    int count = b->number;
-    for (int i = 0; i < count; i++)
-        b->left[i] = b->scale[i] > 0.0 ? b->square[i] : -1.0;
-    for (int s = 0; s < SUBSPACE_RANK; s++) {
-        int pivot = 0;
-        for (int i = 1; i < count; i++)
-            if (b->left[i] > b->left[pivot])
-                pivot = i;
+    linalg_pivoted *f = &b->factor;
+    f->count = b->number;
+    for (int i = 0; i < f->count; i++)
+        f->left[i] = b->scale[i] > 0.0 ? b->square[i] : -1.0;
+    for (f->rank = 0; f->rank < SUBSPACE_RANK;) {
+        int s = f->rank, pivot = linalg_pivoted_next(f);
         double wanted = s < SIMD_WIDTH      ? SUBSPACE_TAIL_FEW
                         : s < SUBSPACE_MANY ? SUBSPACE_TAIL
                                             : SUBSPACE_TAIL_MANY;
         wanted *= wanted;
-        if (b->left[pivot] <= wanted && (s || b->left[pivot] < 0.0))
-            return s;
+        if (f->left[pivot] <= wanted && (s || f->left[pivot] < 0.0))
+            break;
         if (s && s % SIMD_WIDTH == 0)
-            b->stage_left[s / SIMD_WIDTH - 1] = b->left[pivot];
-        double *row = b->factor + (size_t)s * CELLS_MOST;
-        memcpy(row, row_of(points, rad, wanted, pivot, b), count * sizeof(double));
-        row[pivot] = b->square[pivot] + ridge;
-        for (int r = 0; r < s; r++)
-            simd->add_multiple(count, -b->factor[(size_t)r * CELLS_MOST + pivot],
-                               b->factor + (size_t)r * CELLS_MOST, row);
-        double root = sqrt(row[pivot]);
-        for (int i = 0; i < count; i++) {
-            row[i] /= root;
-            b->left[i] -= row[i] * row[i];
-        }
-        b->left[pivot] = 0.0;
-        b->pivot[s] = pivot;
+            b->stage_left[s / SIMD_WIDTH - 1] = f->left[pivot];
+        linalg_pivoted_add(f, pivot, row_of(points, rad, wanted, pivot, b), b->square[pivot] + ridge);
     }
-    return SUBSPACE_RANK;
-}
-
-/* M^-1 by rows, M the rows of the factor at the pivots; returns its Frobenius norm. */
-static double invert(int rank, builder *b)
-{
-    double sum = 0.0;
-    for (int j = 0; j < rank; j++)
-        for (int i = 0; i < rank; i++) {
-            double value = i == j, *entry = b->inverse + (size_t)i * rank + j;
-            for (int r = j; r < i; r++)
-                value -= b->factor[(size_t)r * CELLS_MOST + b->pivot[i]] *
-                         b->inverse[(size_t)r * rank + j];
-            *entry = i < j ? 0.0 : value / b->factor[(size_t)i * CELLS_MOST + b->pivot[i]];
-            sum += *entry * *entry;
-        }
-    return sqrt(sum);
+    return f->rank;
 }
 
 /* A tail, upwards, from its computed square and the noise of its point. */
@@ -249,7 +223,7 @@ static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found 
         most = fmax(most, s->noise[order->perm[first + i]]);
     set_points(s->kern, s->points, order->perm + first, count, b);
     int rank = choose(s->points, rad, SUBSPACE_RANK * most * most + 1e-10, b);
-    double spread = invert(rank, b);
+    double spread = linalg_pivoted_inverse(&b->factor, b->inverse);
     for (int r = 0; r < rank; r++) {
         double noise = s->noise[order->perm[first + b->pivot[r]]];
         gather += noise * noise;
@@ -273,10 +247,10 @@ static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found 
     for (int i = 0; i < panels * SCREEN_COLS; i++) {
         float *psi = out->psi + (size_t)(i / SCREEN_COLS) * rank * SCREEN_COLS + i % SCREEN_COLS;
         for (int r = 0; r < rank; r++)
-            psi[r * SCREEN_COLS] = i < count ? (float)b->factor[(size_t)r * CELLS_MOST + i] : 0.0f;
+            psi[r * SCREEN_COLS] = i < count ? (float)b->factor.factor[(size_t)r * CELLS_MOST + i] : 0.0f;
         float tail = 0.0f, length = 0.0f;
         if (i < count && b->scale[i] > 0.0) {
-            tail = tail_of(s, c, spread, b->left[i], s->noise[order->perm[first + i]]);
+            tail = tail_of(s, c, spread, b->factor.left[i], s->noise[order->perm[first + i]]);
             double noise = s->noise[order->perm[first + i]];
             length = (float)(sqrt(b->square[i] + noise * noise) * up);
         }
