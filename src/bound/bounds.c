@@ -1,6 +1,5 @@
 #include "bound/bounds.h"
 
-#include "base/kbest.h"
 #include "base/pace.h"
 #include "base/scratch.h"
 #include "base/threads.h"
@@ -10,13 +9,6 @@
 #define TERMS_SHARE 4     /* a panel keeps terms of one input in so many, */
 #define TERMS_LEAST 32    /* or of so many, */
 #define KEEP_LEAST 1e-6f  /* times the largest */
-#define SAMPLE_POINTS 512 /* at most, */
-#define SAMPLE_SHARE 16   /* and one of so many */
-#define SAMPLE_QUERIES 16
-#define SAMPLE_ENOUGH 4     /* queries that show that there is nothing to gain, */
-#define SAMPLE_HOPELESS 0.6 /* by the share of the points that is left */
-#define SAMPLE_TERM 0.0006  /* a smaller one does not count */
-#define SAMPLE_ERROR 0.002  /* of a correlation by its terms, about */
 
 static void level_free(bounds_level *level)
 {
@@ -390,107 +382,6 @@ done:
     scratch_free(own);
     if (result.code)
         bounds_free(b);
-    return result;
-}
-
-/* Absolute weights of some points times their 1 / sqrt(p): count x m. */
-static status sample_weights(const metric_source *source, const metric_points *points,
-                             const int *ids, int count, double *out)
-{
-    int m = points->m, cols = simd->cols;
-    linalg_triangle transposed = {0};
-    double *w = scratch_alloc((size_t)m * cols, sizeof(double));
-    status result =
-        w ? linalg_triangle_pack(m, source->L, 1, &transposed) : status_fail(STATUS_MEMORY);
-    for (int i = 0; i < count && !result.code; i += cols) {
-        int filled = count - i < cols ? count - i : cols;
-        simd->pack_rows(m, cols, filled, points->v, ids + i, w);
-        linalg_solve_panel(&transposed, w);
-        for (int j = 0; j < filled; j++)
-            for (int u = 0; u < m; u++)
-                out[(size_t)(i + j) * m + u] =
-                    fabs(w[(size_t)u * cols + j]) * points->scale[ids[i + j]];
-    }
-    linalg_triangle_free(&transposed);
-    scratch_free(w);
-    return result;
-}
-
-/* What is known of the part of the points that shows what terms would do. */
-typedef struct {
-    int count, ids[SAMPLE_POINTS + 1], place[SAMPLE_POINTS + 1];
-    double *kernels; /* count x m: g_y k(u, y) */
-    double rho[SAMPLE_POINTS + 1], upper[SAMPLE_POINTS + 1], kernel[SAMPLE_POINTS + 1];
-} sample;
-
-/* One query against the part; adds up what out is about. */
-static void sample_query(const metric_source *source, const metric_points *points, sample *part,
-                         int query, int rank, const double *weights, bounds_outlook *out)
-{
-    int m = points->m, count = part->count, best_id[SAMPLE_POINTS + 1];
-    double best[SAMPLE_POINTS + 1];
-    kbest largest = {rank, 0, best, best_id, 0};
-    metric_list(source->kern, points, query, points, part->ids, count, part->rho);
-    simd->distance_list(points->d, points->x + (size_t)query * points->d, points->x, part->ids,
-                        count, part->kernel);
-    kernel_values(source->kern, count, part->kernel, part->kernel);
-    simd->dot_list(m, weights, part->kernels, part->place, count, part->upper);
-    for (int c = 0; c < count; c++)
-        if (part->ids[c] != query)
-            kbest_push(&largest, -fabs(part->rho[c]), c);
-    double tau = -best[0];
-    for (int c = 0; c < count; c++) {
-        double upper =
-            part->upper[c] + points->scale[query] * points->scale[part->ids[c]] * part->kernel[c];
-        if (part->ids[c] == query || (upper < tau && tau >= SAMPLE_ERROR))
-            continue;
-        out->left += 1.0;
-        out->kept += fabs(part->rho[c]) + SAMPLE_ERROR >= tau;
-        for (int u = 0; u < m; u++)
-            out->terms += weights[u] * part->kernels[(size_t)c * m + u] > SAMPLE_TERM;
-    }
-    out->kept -= rank;
-}
-
-status bounds_sample(const metric_source *source, const metric_points *points, int k,
-                     bounds_outlook *out)
-{
-    size_t n = points->n, m = points->m,
-           most = n / SAMPLE_SHARE < SAMPLE_POINTS ? n / SAMPLE_SHARE + 1 : SAMPLE_POINTS;
-    int queries = 0, tried = 0, query[SAMPLE_QUERIES];
-    sample part = {.count = 0};
-    double *weights = scratch_alloc(SAMPLE_QUERIES * m + 1, sizeof(double));
-    part.kernels = scratch_alloc((most + 1) * m + 1, sizeof(double));
-    status result = weights && part.kernels ? status_ok() : status_fail(STATUS_MEMORY);
-    for (size_t i = 0; i < n; i += n / most + 1)
-        if (points->scale[i] > 0.0 && specials_input(source, points, i) < 0) {
-            part.place[part.count] = part.count;
-            part.ids[part.count++] = (int)i;
-        }
-    for (int q = 0; q < SAMPLE_QUERIES && part.count; q++)
-        query[queries++] = part.ids[(int)((q + 0.5) * part.count / SAMPLE_QUERIES)];
-    if (!result.code && m)
-        result = sample_weights(source, points, query, queries, weights);
-    for (int c = 0; c < part.count && !result.code && m; c++) {
-        size_t id = part.ids[c];
-        kernel_row(source->kern, points->d, points->x + id * points->d, m, source->z,
-                   part.kernels + c * m);
-        for (size_t u = 0; u < m; u++)
-            part.kernels[c * m + u] *= points->scale[id];
-    }
-    int rank = (int)((double)k * part.count / (double)n) + 1;
-    *out = (bounds_outlook){0};
-    for (; tried < queries && !result.code && rank < part.count; tried++) {
-        if (tried == SAMPLE_ENOUGH && out->left > SAMPLE_HOPELESS * tried * part.count)
-            break;
-        sample_query(source, points, &part, query[tried], rank, weights + tried * m, out);
-    }
-    double share = (double)tried * part.count / (double)n;
-    *out = tried ? (bounds_outlook){out->left / share, out->terms / (out->left + 1e-9),
-                                    k + fmax(out->kept, 0.0) / share}
-                 : (bounds_outlook){(double)n, (double)m, (double)n};
-    scratch_free(weights);
-    scratch_free(part.kernels);
     return result;
 }
 

@@ -102,16 +102,6 @@ float bounds_expansion(const bounds *b, const bounds_level *from, int X, const b
 /* The same for each panel of a cell, in SIMD_WIDTH places; returns the largest. */
 float bounds_of_panels(const bounds *b, const bounds_level *from, int X, int cell, float *upper);
 
-/* What terms would do for a query, seen on a few of them and a part of the points: points whose expansion bound reaches
- * the threshold, terms of each, and those that are left to the metric. */
-typedef struct {
-    double left, terms, kept;
-} bounds_outlook;
-
-/* k neighbours are wanted; L must be known if there are inducing inputs. */
-status bounds_sample(const metric_source *source, const metric_points *points, int k,
-                     bounds_outlook *out);
-
 /* What makes of a weight w_u(y) g_y the size of rho(z_u, y) / g_z, up to noise, of a special query on input u: of
  * special_reach an upper bound for a panel. */
 static inline double bounds_special_size(const bounds *b) { return b->jitter * b->kern->variance; }

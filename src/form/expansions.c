@@ -5,6 +5,8 @@
 #include "bound/spans.h"
 #include "form/form.h"
 #include "form/frames.h"
+#include "form/sample.h"
+#include "model/inducing.h"
 
 #include <math.h>
 #include <string.h>
@@ -18,6 +20,13 @@
 #define COST_TERMS 40.0 /* a pair screened without its terms, */
 #define COST_TERM 2.5   /* and for each of them */
 #define SPREAD 1.25     /* times d: the pairs that bounds of panels leave, for one that bounds of points leave */
+#define SAMPLE_POINTS 512   /* at most, */
+#define SAMPLE_SHARE 16     /* and one of so many */
+#define SAMPLE_QUERIES 16
+#define SAMPLE_ENOUGH 4     /* queries that show that there is nothing to gain, */
+#define SAMPLE_HOPELESS 0.6 /* by the share of the points that is left */
+#define SAMPLE_TERM 0.0006  /* a smaller one does not count */
+#define SAMPLE_ERROR 0.002  /* of a correlation by its terms, about */
 /* A block has no more groups: one for each panel of a cell, and one for each whole panel of queries. */
 #define GROUPS ((CELLS_MOST + BITSET_SIZE) / SCREEN_COLS)
 
@@ -363,19 +372,95 @@ static void screen(const form_sides *on, const block *b, const leaf *item, form_
         screen_group(w, item->cell, &w->group[i]);
 }
 
+/* What terms would do for the queries of a sample: pairs whose expansion bound reaches the threshold, the terms of all
+ * of these, and the pairs that are left to the metric. */
+typedef struct {
+    double pairs, terms, kept;
+} outlook;
+
+/* For the queries `own` of a sample |w_u| g_q, and g_y k(u, y) for all of it. */
+static status sample_terms(const metric_source *source, const metric_points *points, const sample *part, const int *own,
+                           double *weights, double *kernels)
+{
+    size_t m = points->m, d = points->d;
+    for (int q = 0; q < SAMPLE_QUERIES; q++)
+        memcpy(weights + q * m, points->v + part->ids[own[q]] * m, m * sizeof(double));
+    status outcome = inducing_weights((int)m, source->L, SAMPLE_QUERIES, weights, 1, NULL, weights);
+    for (int q = 0; q < SAMPLE_QUERIES; q++)
+        for (size_t u = 0; u < m; u++)
+            weights[q * m + u] = fabs(weights[q * m + u]) * points->scale[part->ids[own[q]]];
+    for (int c = 0; c < part->count && m; c++) {
+        size_t id = part->ids[c];
+        kernel_row(source->kern, (int)d, points->x + id * d, m, source->z, kernels + c * m);
+        for (size_t u = 0; u < m; u++)
+            kernels[c * m + u] *= points->scale[id];
+    }
+    return outcome;
+}
+
+/* Adds what terms would do for one query. `values` has room for the part. */
+static void ask_sample(const metric_source *source, const metric_points *points, int own, int rank,
+                       const double *weights, const double *kernels, double *values, sample *part, outlook *sum)
+{
+    size_t m = points->m, query = part->ids[own];
+    double tau = sample_threshold(source->kern, points, own, rank, part);
+    simd->distance_list(points->d, points->x + query * points->d, points->x, part->ids, part->count, values);
+    kernel_values(source->kern, part->count, values, values);
+    for (int c = 0; c < part->count; c++) {
+        double upper = points->scale[query] * points->scale[part->ids[c]] * values[c];
+        int terms = 0;
+        for (size_t u = 0; u < m; u++) {
+            double term = weights[u] * kernels[c * m + u];
+            upper += term;
+            terms += term > SAMPLE_TERM;
+        }
+        if (c == own || (upper < tau && tau >= SAMPLE_ERROR))
+            continue;
+        sum->pairs++;
+        sum->terms += terms;
+        sum->kept += part->rho[c] + SAMPLE_ERROR >= tau;
+    }
+    sum->kept -= rank;
+}
+
 /* What terms would do, by a sample; there are none where inducing inputs are not known. */
 static status forecast(const metric_source *source, const metric_points *points, int k, double most,
                        form_forecast *out)
 {
-    bounds_outlook sight;
+    size_t n = points->n, m = points->m,
+           room = n / SAMPLE_SHARE < SAMPLE_POINTS ? n / SAMPLE_SHARE + 1 : SAMPLE_POINTS;
+    int tried = 0, own[SAMPLE_QUERIES];
+    outlook sum = {0};
+    sample part;
     (void)most;
     *out = (form_forecast){.pairs = INFINITY, .pair = COST_TERMS};
-    if (points->m && !source->L)
+    if (m && !source->L)
         return status_ok();
-    status outcome = bounds_sample(source, points, k, &sight);
-    *out = (form_forecast){.pairs = SPREAD * points->d * sight.left,
-                           .pair = COST_TERMS + COST_TERM * sight.terms,
-                           .left = sight.kept};
+    status outcome = sample_new(source, points, room, &part);
+    double *weights = scratch_alloc((SAMPLE_QUERIES + room + 1) * m + room + 1, sizeof(double));
+    if (!weights)
+        outcome = status_fail(STATUS_MEMORY);
+    double *kernels = weights + SAMPLE_QUERIES * m, *values = kernels + (room + 1) * m;
+    for (int q = 0; q < SAMPLE_QUERIES; q++)
+        own[q] = sample_query(&part, q, SAMPLE_QUERIES);
+    if (!outcome.code && part.count)
+        outcome = sample_terms(source, points, &part, own, weights, kernels);
+    int rank = (int)((double)k * part.count / (double)n) + 1;
+    for (; tried < SAMPLE_QUERIES && !outcome.code && rank < part.count; tried++) {
+        if (tried == SAMPLE_ENOUGH && sum.pairs > SAMPLE_HOPELESS * tried * part.count)
+            break;
+        ask_sample(source, points, own[tried], rank, weights + tried * m, kernels, values, &part, &sum);
+    }
+    double share = (double)tried * part.count / (double)n;
+    if (!tried) { /* all pairs, with all terms */
+        share = 1.0;
+        sum = (outlook){(double)n, (double)n * m, (double)n};
+    }
+    *out = (form_forecast){.pairs = SPREAD * points->d * sum.pairs / share,
+                           .pair = COST_TERMS + COST_TERM * sum.terms / (sum.pairs + 1e-9),
+                           .left = k + fmax(sum.kept, 0.0) / share};
+    sample_free(&part);
+    scratch_free(weights);
     return outcome;
 }
 

@@ -1,10 +1,10 @@
 #include "form/screen.h"
 
-#include "base/kbest.h"
 #include "base/linalg.h"
 #include "base/pace.h"
 #include "base/scratch.h"
 #include "base/threads.h"
+#include "form/sample.h"
 
 #include <string.h>
 
@@ -196,81 +196,38 @@ static void rounding_ratios(const metric_points *points, const int *ids, int cou
     ratio[1] /= tried;
 }
 
-/* A part of the points, and room for the correlations of one of them with the others. */
-typedef struct {
-    int count, *ids, *best_id;
-    double *size, *rho, *best; /* size: |f| */
-} sample;
-
-static void sample_free(sample *part)
-{
-    void *held[] = {part->ids, part->best_id, part->size, part->rho, part->best};
-    for (int i = 0; i < 5; i++)
-        scratch_free(held[i]);
-}
-
-static int sample_new(const metric_source *source, const metric_points *points, int k, double *f,
-                      sample *part)
-{
-    size_t n = points->n, m = points->m, width = (m + 7) / 8 * 8, most = SAMPLE_DEPTH * n / k;
-    most = most < SAMPLE_POINTS       ? SAMPLE_POINTS
-           : most > 2 * SAMPLE_POINTS ? 2 * SAMPLE_POINTS
-                                      : most;
-    part->ids = scratch_alloc(most + 1, sizeof(int));
-    part->best_id = scratch_alloc(most + 1, sizeof(int));
-    part->size = scratch_alloc(most + 1, sizeof(double));
-    part->rho = scratch_alloc(most + 1, sizeof(double));
-    part->best = scratch_alloc(most + 1, sizeof(double));
-    if (!part->ids || !part->best_id || !part->size || !part->rho || !part->best)
-        return 0;
-    for (size_t i = 0; i < n; i += n / most + 1) {
-        double norm2;
-        /* these are screened by their weights, without a kernel, and their errors are small */
-        if (specials_input(source, points, i) >= 0)
-            continue;
-        memset(f, 0, width * sizeof(double));
-        simd->add_multiple(points->m, points->scale[i], points->v + i * m, f);
-        simd->sizes((int)width, f, &norm2);
-        part->size[part->count] = sqrt(norm2);
-        part->ids[part->count++] = (int)i;
-    }
-    return 1;
-}
-
-/* How many of the part reach the threshold of the given rank for its point `own`, if 8 or 16 bits may err by
+/* How many of a sample reach the threshold of given rank for its point `own`, if 8 or 16 bits may err by
  * ratio |f_i| |f_j| and the kernel by kernel_error. */
-static void sample_query(const metric_source *source, const metric_points *points, sample *part,
-                         int own, int rank, double kernel_error, const double *ratio,
-                         double *reached)
+static void ask_sample(const metric_source *source, const metric_points *points, int own, int rank,
+                       const double *size, double kernel_error, const double *ratio, sample *part,
+                       double *reached)
 {
-    const int *ids = part->ids;
-    double *rho = part->rho, gain2 = source->kern->variance * points->scale[ids[own]];
-    kbest largest = {rank, 0, part->best, part->best_id, 0};
-    metric_list(source->kern, points, ids[own], points, ids, part->count, rho);
-    rho[own] = 0.0;
-    for (int c = 0; c < part->count; c++) {
-        rho[c] = fabs(rho[c]);
-        kbest_push(&largest, -rho[c], c);
-    }
+    double tau = sample_threshold(source->kern, points, own, rank, part),
+           gain2 = source->kern->variance * points->scale[part->ids[own]];
     reached[0] = reached[1] = 0.0;
     for (int c = 0; c < part->count; c++) {
-        double error = gain2 * points->scale[ids[c]] * kernel_error,
-               sizes = part->size[own] * part->size[c];
+        double error = gain2 * points->scale[part->ids[c]] * kernel_error, sizes = size[own] * size[c];
         for (int way = 0; way < 2; way++)
-            reached[way] +=
-                rho[c] + error + ratio[way] * (2.0 + ratio[way]) * sizes >= -part->best[0];
+            reached[way] += part->rho[c] + error + ratio[way] * (2.0 + ratio[way]) * sizes >= tau;
     }
 }
 
 status screen_sample(const metric_source *source, const metric_points *points, int k,
                      screen_outlook *out)
 {
-    sample part = {0};
-    double *f = scratch_alloc((size_t)points->m + 64, sizeof(double));
+    size_t most = SAMPLE_DEPTH * points->n / k;
+    most = most < SAMPLE_POINTS       ? SAMPLE_POINTS
+           : most > 2 * SAMPLE_POINTS ? 2 * SAMPLE_POINTS
+                                      : most;
+    sample part;
+    status outcome = sample_new(source, points, most, &part);
+    double *f = scratch_alloc((size_t)points->m + 64, sizeof(double)),
+           *size = scratch_alloc(most + 1, sizeof(double));
     int16_t *integers = scratch_alloc((size_t)points->m + 64, sizeof(int16_t));
-    int ok = f && integers && sample_new(source, points, k, f, &part);
+    if (!f || !size || !integers)
+        outcome = status_fail(STATUS_MEMORY);
     *out = (screen_outlook){.bits = 16, .hopeless = 1.0};
-    if (ok && part.count) {
+    if (!outcome.code && part.count) {
         radial_pieces pieces;
         double ratio[2], served = 0.0, left[2] = {0.0}, reached[2],
                          share = (double)part.count / (double)points->n;
@@ -281,10 +238,14 @@ status screen_sample(const metric_source *source, const metric_points *points, i
             rank = (int)(early * k * share) + 1;
         kernel_pieces(source->kern, &pieces);
         rounding_ratios(points, part.ids, part.count, f, integers, ratio);
+        for (int c = 0; c < part.count; c++) { /* |f| */
+            const int *id = &part.ids[c];
+            simd->dot_list(points->m, points->v + (size_t)*id * points->m, points->v, id, 1, &size[c]);
+            size[c] = sqrt(size[c]) * points->scale[*id];
+        }
         for (int q = 0; q < SAMPLE_QUERIES; q++) {
-            int own = (int)((q + 0.5) * part.count / SAMPLE_QUERIES);
-            sample_query(source, points, &part, own, rank, pieces.error + SAMPLE_COARSE, ratio,
-                         reached);
+            ask_sample(source, points, sample_query(&part, q, SAMPLE_QUERIES), rank, size,
+                       pieces.error + SAMPLE_COARSE, ratio, &part, reached);
             if (SAMPLE_HOPELESS * (reached[1] - rank) > part.count)
                 continue;
             served++;
@@ -300,8 +261,9 @@ status screen_sample(const metric_source *source, const metric_points *points, i
     }
     sample_free(&part);
     scratch_free(f);
+    scratch_free(size);
     scratch_free(integers);
-    return ok ? status_ok() : status_fail(STATUS_MEMORY);
+    return outcome;
 }
 
 static int allocate(screen *s)
