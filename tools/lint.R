@@ -10,7 +10,7 @@ c_layers <- list(
   simd = list("simd_lanes", "simd_body", "simd"),
   base = list(c("status", "bitset", "kbest", "threads", "scratch"), "pace", "linalg"),
   model = list("matern", "kernel", c("inducing", "metric"), c("places", "specials")),
-  partition = list(c("tree", "order"), "cells"),
+  partition = list("boxes", c("tree", "order"), "cells"),
   bound = list("bounds", "spans"),
   form = list("form", c("frames", "sample"), c("screen", "subspace"), c("dense", "expansions", "integers", "landmarks", "laws")),
   search = list(

@@ -5,6 +5,15 @@
 
 #include "base/status.h"
 
+/* Squared distance of two points, summed over the coordinates in their order. */
+static inline double linalg_distance2(int d, const double *a, const double *b)
+{
+    double s2 = 0.0;
+    for (int u = 0; u < d; u++)
+        s2 += (a[u] - b[u]) * (a[u] - b[u]);
+    return s2;
+}
+
 /* A <- L with A = L L', lower triangle in, lower triangle out, zeros above. A is m x m. A pivot that
  * is not positive stops the factorisation; `where` is its 0-based index. */
 status linalg_cholesky(int m, const monitor *mon, double *A);

@@ -3,6 +3,7 @@
 #include "base/pace.h"
 #include "base/scratch.h"
 #include "base/threads.h"
+#include "partition/boxes.h"
 
 #include <string.h>
 
@@ -166,37 +167,18 @@ static void keep(int m, int most, const float *size, const float *values, int16_
            (size_t)(most - count) * SCREEN_COLS * sizeof(float));
 }
 
-static void measure_panel(const bounds *b, int panel)
-{
-    int d = b->d;
-    double *low = b->panels.low + (size_t)panel * d, *high = b->panels.high + (size_t)panel * d;
-    for (int u = 0; u < d; u++) {
-        low[u] = INFINITY;
-        high[u] = -INFINITY;
-    }
-    for (int j = 0; j < SCREEN_COLS; j++) {
-        int id = b->order->ids[(size_t)panel * SCREEN_COLS + j];
-        for (int u = 0; u < d && id >= 0; u++) {
-            double value = b->points->x[(size_t)id * d + u];
-            low[u] = value < low[u] ? value : low[u];
-            high[u] = value > high[u] ? value : high[u];
-        }
-    }
-}
-
 static void build_panel(const builder *how, const bounds *b, int panel, const workspace *own)
 {
-    int m = b->m, cols = simd->cols, count = 0;
+    int m = b->m, d = b->d, cols = simd->cols;
     const int *ids = b->order->ids + (size_t)panel * SCREEN_COLS;
+    int count = cells_filled(ids);
     memset(b->panels.reach + (size_t)panel * m, 0, m * sizeof(float));
     b->panels.gain[panel] = 0.0;
     if (b->panels.weight)
         memset(b->panels.weight + (size_t)panel * m, 0, m * sizeof(float));
     for (int u = 0; u < m && b->special_reach; u++)
         b->special_reach[u * (size_t)b->order->panels + panel] = 0.0f;
-    measure_panel(b, panel);
-    while (count < SCREEN_COLS && ids[count] >= 0)
-        count++;
+    boxes_measure(d, b->points->x, ids, count, b->panels.low + (size_t)panel * d, b->panels.high + (size_t)panel * d);
     for (int i = 0; i < count; i += cols) {
         int filled = count - i < cols ? count - i : cols;
         if (b->expands)
@@ -385,18 +367,6 @@ done:
     return result;
 }
 
-static double squared_gap(int d, const bounds_level *from, int X, const bounds_level *to, int Y)
-{
-    double s2 = 0.0;
-    for (int u = 0; u < d; u++) {
-        double below = to->low[(size_t)Y * d + u] - from->high[(size_t)X * d + u],
-               above = from->low[(size_t)X * d + u] - to->high[(size_t)Y * d + u];
-        double gap = below > above ? below : above;
-        s2 += gap > 0.0 ? gap * gap : 0.0;
-    }
-    return s2;
-}
-
 /* What both sums are inflated by. */
 static double inflation(const bounds *b) { return 1.0 + ldexp(b->m + 16.0, -23); }
 
@@ -404,7 +374,8 @@ float bounds_expansion(const bounds *b, const bounds_level *from, int X, const b
                        int Y)
 {
     size_t m = b->m;
-    double kernel = squared_gap(b->d, from, X, to, Y);
+    size_t at = (size_t)X * b->d, to_at = (size_t)Y * b->d;
+    double kernel = boxes_gap(b->d, from->low + at, from->high + at, to->low + to_at, to->high + to_at);
     kernel_values(b->kern, 1, &kernel, &kernel);
     double sum = to->gain[Y] * kernel;
     if (m)

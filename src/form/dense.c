@@ -39,9 +39,7 @@ static void screen(const form_sides *on, const block *b, const leaf *item, form_
             double rho[SCREEN_COLS];
             float value[SCREEN_COLS] = {0.0f};
             uint32_t mask = 0;
-            int there = 0;
-            while (there < SCREEN_COLS && ids[there] >= 0)
-                there++;
+            int there = cells_filled(ids);
             metric_list(on->kern, on->from->points, b->row[members[i]], on->points->points, ids, there, rho);
             for (int j = 0; j < there; j++) {
                 value[j] = (float)rho[j];

@@ -216,21 +216,13 @@ status inducing_weights(int m, const double *L, size_t n, const double *V, int t
     return pace_end(&p);
 }
 
-static double squared_distance(int d, const double *x, const double *y)
-{
-    double sum = 0.0;
-    for (int u = 0; u < d; u++)
-        sum += (x[u] - y[u]) * (x[u] - y[u]);
-    return sum;
-}
-
 /* near[i] <- min(near[i], |x_i - centre|^2). */
 static void shrink_distances(int d, size_t n, const double *x, const double *centre, int threads,
                              double *near)
 {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (size_t i = 0; i < n; i++) {
-        double s2 = squared_distance(d, x + i * d, centre);
+        double s2 = linalg_distance2(d, x + i * d, centre);
         if (s2 < near[i])
             near[i] = s2;
     }
@@ -247,7 +239,7 @@ static status lloyd_step(int d, size_t n, const double *x, int m, int threads, c
             double best = INFINITY; /* as all squares may be, and then the first is as near as any */
             nearest[i] = 0;
             for (int c = 0; c < m; c++) {
-                double s2 = squared_distance(d, x + i * d, centres + (size_t)c * d);
+                double s2 = linalg_distance2(d, x + i * d, centres + (size_t)c * d);
                 if (s2 < best) {
                     best = s2;
                     nearest[i] = c;

@@ -1,9 +1,9 @@
 #include "partition/cells.h"
 
 #include "base/scratch.h"
+#include "partition/boxes.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 void cells_free(cells *c)
@@ -24,64 +24,6 @@ typedef struct {
     int *later, parts; /* where ranges start that are halved in parallel; how many */
 } refinement;
 
-static int before(const refinement *r, int u, int i, int j)
-{
-    double a = r->x[(size_t)i * r->d + u], b = r->x[(size_t)j * r->d + u];
-    return a < b || (a == b && i < j);
-}
-
-/* Permutes positions first .. last - 1 so that the `keep` lowest along coordinate u come first. */
-static void select_lowest(const refinement *r, int u, int first, int last, int keep)
-{
-    int *perm = r->perm, target = first + keep;
-    while (last - first > 1) {
-        int pivot = perm[first + (last - first) / 2], i = first, j = last - 1;
-        while (i <= j) {
-            while (before(r, u, perm[i], pivot))
-                i++;
-            while (before(r, u, pivot, perm[j]))
-                j--;
-            if (i <= j) {
-                int held = perm[i];
-                perm[i++] = perm[j];
-                perm[j--] = held;
-            }
-        }
-        if (target <= j)
-            last = j + 1;
-        else if (target >= i)
-            first = i;
-        else
-            return;
-    }
-}
-
-static int ascending(const void *a, const void *b)
-{
-    int x = *(const int *)a, y = *(const int *)b;
-    return (x > y) - (x < y);
-}
-
-static int widest_side(const refinement *r, int first, int last, double *side)
-{
-    int widest = 0;
-    double width = -1.0;
-    for (int u = 0; u < r->d; u++) {
-        double low = r->x[(size_t)r->perm[first] * r->d + u], high = low;
-        for (int i = first + 1; i < last; i++) {
-            double x = r->x[(size_t)r->perm[i] * r->d + u];
-            low = x < low ? x : low;
-            high = x > high ? x : high;
-        }
-        if (high - low > width) {
-            width = high - low;
-            widest = u;
-        }
-    }
-    *side = width;
-    return widest;
-}
-
 /* Halves a range down to handfuls; at the top, down to ranges that are left for later. */
 static void refine(refinement *r, int top, int first, int last)
 {
@@ -91,9 +33,9 @@ static void refine(refinement *r, int top, int first, int last)
         r->later[r->parts++] = first;
         return;
     }
-    int widest = widest_side(r, first, last, &side), cut = count > r->most || side > r->widest;
+    int widest = boxes_widest(r->d, r->x, r->perm + first, count, &side), cut = count > r->most || side > r->widest;
     if (count <= CELLS_HANDFUL) {
-        qsort(r->perm + first, count, sizeof(int), ascending);
+        boxes_rising(r->perm + first, count);
         if (cut)
             memset(r->border + first, 1, count);
         return;
@@ -105,7 +47,7 @@ static void refine(refinement *r, int top, int first, int last)
     int64_t share = (int64_t)count * (units / 2) / units;
     int left = (int)((share + whole - 1) / whole * whole);
     left = left < count ? left : count - 1;
-    select_lowest(r, widest, first, last, left);
+    boxes_lowest(r->d, r->x, widest, r->perm + first, count, left);
     if (cut)
         r->border[first + left] = 1;
     refine(r, top, first, first + left);
@@ -124,21 +66,6 @@ static void refine_all(refinement *r, int n, int threads)
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
     for (int part = 0; part < r->parts; part++)
         refine(r, 0, r->later[part], r->later[part + 1]);
-}
-
-static void measure_cell(const cells *c, const double *x, int at)
-{
-    double *low = c->low + (size_t)at * c->d, *high = c->high + (size_t)at * c->d;
-    for (int u = 0; u < c->d; u++) {
-        low[u] = INFINITY;
-        high[u] = -INFINITY;
-    }
-    for (int i = c->first[at]; i < c->first[at + 1]; i++)
-        for (int u = 0; u < c->d; u++) {
-            double value = x[(size_t)c->perm[i] * c->d + u];
-            low[u] = value < low[u] ? value : low[u];
-            high[u] = value > high[u] ? value : high[u];
-        }
 }
 
 static void fill_panels(cells *c)
@@ -194,7 +121,8 @@ status cells_build(int d, size_t n, const double *x, int most, double widest, in
     if (ok) {
 #pragma omp parallel for num_threads(threads) schedule(static)
         for (int at = 0; at < c->count; at++)
-            measure_cell(c, x, at);
+            boxes_measure(d, x, c->perm + c->first[at], c->first[at + 1] - c->first[at], c->low + (size_t)at * d,
+                          c->high + (size_t)at * d);
         fill_panels(c);
     }
     scratch_free(border);

@@ -31,6 +31,15 @@ typedef struct {
 status cells_build(int d, size_t n, const double *x, int most, double widest, int threads,
                    cells *out);
 
+/* How many points a panel holds, from its ids. */
+static inline int cells_filled(const int *ids)
+{
+    int count = 0;
+    while (count < SCREEN_COLS && ids[count] >= 0)
+        count++;
+    return count;
+}
+
 /* The mean of the widest sides. */
 double cells_mean_side(const cells *c);
 void cells_free(cells *c);

@@ -1,11 +1,12 @@
 #include "partition/tree.h"
 
+#include "base/linalg.h"
 #include "base/pace.h"
 #include "base/scratch.h"
+#include "partition/boxes.h"
 
 #include <math.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define PARALLEL_POINTS 20000
@@ -26,11 +27,7 @@ typedef struct {
 
 static double squared(int d, const double *x, int i, int j)
 {
-    const double *a = x + (size_t)i * d, *b = x + (size_t)j * d;
-    double sum = 0.0;
-    for (int u = 0; u < d; u++)
-        sum += (a[u] - b[u]) * (a[u] - b[u]);
-    return sum;
+    return linalg_distance2(d, x + (size_t)i * d, x + (size_t)j * d);
 }
 
 /* Position of the point farthest from its centre; ties to the lower index. */
@@ -127,12 +124,6 @@ static int split(const build *b, int *perm, int first, int count, int centre, in
     return 1;
 }
 
-static int ascending(const void *a, const void *b)
-{
-    int x = *(const int *)a, y = *(const int *)b;
-    return (x > y) - (x < y);
-}
-
 static int grow(tree *t, size_t capacity)
 {
     int **fields[] = {&t->first,    &t->count,  &t->parent, &t->child,
@@ -176,9 +167,7 @@ static int root_centre(int d, size_t n, const double *x, double *radius)
         for (int u = 0; u < d; u++)
             mean[u] += x[i * d + u] / (double)n;
     for (size_t i = 0; i < n; i++) {
-        double s2 = 0.0;
-        for (int u = 0; u < d; u++)
-            s2 += (x[i * d + u] - mean[u]) * (x[i * d + u] - mean[u]);
+        double s2 = linalg_distance2(d, x + i * d, mean);
         if (s2 < best) {
             best = s2;
             centre = (int)i;
@@ -239,7 +228,7 @@ status tree_build(int d, size_t n, const double *x, int leaf, int threads, const
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
             for (int v = begin + (int)p.first; v < begin + (int)p.last; v++) {
                 if (is_leaf(out, v, leaf))
-                    qsort(out->perm + out->first[v], out->count[v], sizeof(int), ascending);
+                    boxes_rising(out->perm + out->first[v], out->count[v]);
                 else if (out->count[v] <= PARALLEL_POINTS)
                     split(&b, out->perm, out->first[v], out->count[v], out->centre[v], leaf, 1,
                           NULL, &families[v - begin]);

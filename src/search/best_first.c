@@ -9,6 +9,7 @@
  * its points, and points are evaluated in the order of their distance: bounds only say what can be skipped. */
 #include "base/scratch.h"
 #include "base/threads.h"
+#include "partition/boxes.h"
 #include "search/level.h"
 
 #include <stdlib.h>
@@ -82,18 +83,12 @@ static double upper_of(const level_scratch *s, const bounds_level *level, int at
                       : INFINITY;
 }
 
-/* Squared distance of a query from the nearest point of a box. */
+/* Squared distance of a query from a box. */
 static double gap(const query_task *task, size_t row, const bounds_level *level, int at)
 {
-    const metric_points *from = task->from;
-    const double *x = from->x + row * from->d, *low = level->low + (size_t)at * from->d,
-                 *high = level->high + (size_t)at * from->d;
-    double s2 = 0.0;
-    for (int u = 0; u < from->d; u++) {
-        double outside = fmax(0.0, fmax(low[u] - x[u], x[u] - high[u]));
-        s2 += outside * outside;
-    }
-    return s2;
+    size_t d = task->from->d;
+    const double *x = task->from->x + row * d;
+    return boxes_gap((int)d, level->low + at * d, level->high + at * d, x, x);
 }
 
 static int admissible(const cells *order, int cell, int limit)
@@ -149,10 +144,8 @@ static void open_points(level_scratch *s, promise_heap *heap, int panel, int poi
     const query_task *task = s->task;
     const cells *order = &task->index->points->order;
     const int *ids = order->ids + (size_t)panel * SCREEN_COLS;
-    int count = 0, waits = heap->room >= SCREEN_COLS;
+    int count = cells_filled(ids), waits = heap->room >= SCREEN_COLS;
     double far[SCREEN_COLS];
-    while (count < SCREEN_COLS && ids[count] >= 0)
-        count++;
     simd->distance_list(task->from->d, task->from->x + (size_t)s->block->row[0] * task->from->d,
                         task->points->x, ids, count, far);
     heap->room -= waits ? count : 0;

@@ -2,7 +2,7 @@
 
 #include "base/scratch.h"
 #include "base/threads.h"
-#include "partition/order.h"
+#include "partition/boxes.h"
 #include "simd/simd.h"
 
 #include <math.h>
@@ -26,32 +26,14 @@ static size_t padded(size_t count) { return (count + LANES - 1) / LANES * LANES;
 
 /* ---- queries in order of place --------------------------------------------------------------- */
 
-static int widest_side(int d, const double *x, size_t count, const int *order)
-{
-    int widest = 0;
-    double most = -1.0;
-    for (int u = 0; u < d; u++) {
-        double low = INFINITY, high = -INFINITY;
-        for (size_t i = 0; i < count; i++) {
-            double value = x[(size_t)order[i] * d + u];
-            low = value < low ? value : low;
-            high = value > high ? value : high;
-        }
-        if (high - low > most) {
-            most = high - low;
-            widest = u;
-        }
-    }
-    return widest;
-}
-
 /* order <- the rows of x (d x n points) that are listed in it, `count` of them, so that those close in space are close
  * in the list: halved along the widest side again and again. */
 static void order_nearby(int d, const double *x, size_t count, int *order)
 {
     while (count > NEARBY) {
         size_t half = count / 2;
-        order_median(d, x, widest_side(d, x, count, order), order, 0, count, half);
+        double side;
+        boxes_lowest(d, x, boxes_widest(d, x, order, count, &side), order, (int)count, (int)half);
         order_nearby(d, x, half, order);
         order += half;
         count -= half;
