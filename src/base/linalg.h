@@ -33,8 +33,8 @@ void linalg_triangle_free(linalg_triangle *triangle);
 /* B <- L^-1 B (or L'^-1 B) for one column panel B (m x simd->cols, index-major). */
 void linalg_solve_panel(const linalg_triangle *triangle, double *B);
 
-/* A Cholesky factor with pivots of the products of `count` points, made row by row: row s is column s of the factor. The
- * memory is the caller's. */
+/* A Cholesky factor with pivots of the products of `count` points, made row by row: row s is column s of the factor.
+ * The memory is the caller's. */
 typedef struct {
     int count, rank;
     size_t stride;  /* of rows */

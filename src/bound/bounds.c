@@ -13,22 +13,15 @@
 
 static void level_free(bounds_level *level)
 {
-    scratch_free(level->reach);
-    scratch_free(level->weight);
-    scratch_free(level->gain);
-    scratch_free(level->low);
-    scratch_free(level->high);
+    SCRATCH_FREE(level->reach, level->weight, level->gain, level->low, level->high);
 }
 
-static int level_new(int count, int m, int d, int weights, bounds_level *level)
+static int level_new(size_t count, size_t m, size_t d, int weights, bounds_level *level)
 {
-    level->count = count;
-    level->reach = scratch_alloc((size_t)count * m + 1, sizeof(float));
-    level->weight = weights ? scratch_alloc((size_t)count * m + 1, sizeof(float)) : NULL;
-    level->gain = scratch_alloc(count, sizeof(double));
-    level->low = scratch_alloc((size_t)count * d, sizeof(double));
-    level->high = scratch_alloc((size_t)count * d, sizeof(double));
-    return level->reach && (level->weight || !weights) && level->gain && level->low && level->high;
+    level->count = (int)count;
+    return (!weights || SCRATCH_ALL(SCRATCH_FOR(level->weight, count * m))) &&
+           SCRATCH_ALL(SCRATCH_FOR(level->reach, count * m), SCRATCH_FOR(level->gain, count),
+                       SCRATCH_FOR(level->low, count * d), SCRATCH_FOR(level->high, count * d));
 }
 
 void bounds_free(bounds *b)
@@ -37,11 +30,8 @@ void bounds_free(bounds *b)
     level_free(&b->panels);
     level_free(&b->cells);
     level_free(&b->groups);
-    void *held[] = {b->special_reach, b->noise,        b->columns.reach,      b->columns.low,
-                    b->columns.high,  b->columns.gain, b->terms.weight_place, b->terms.kernel_place,
-                    b->terms.weights, b->terms.kernels};
-    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
-        scratch_free(held[i]);
+    SCRATCH_FREE(b->special_reach, b->noise, b->columns.reach, b->columns.low, b->columns.high, b->columns.gain,
+                 b->terms.weight_place, b->terms.kernel_place, b->terms.weights, b->terms.kernels);
     memset(b, 0, sizeof(*b));
 }
 
@@ -233,14 +223,11 @@ static void merge(int m, int d, const bounds_level *fine, int first, int last, i
     }
 }
 
-static int columns_new(int cells, int m, int d, bounds_columns *c)
+static int columns_new(size_t cells, size_t m, size_t d, bounds_columns *c)
 {
-    size_t columns = (size_t)cells * SIMD_WIDTH;
-    c->reach = scratch_alloc(columns * m + 1, sizeof(float));
-    c->low = scratch_alloc(columns * d, sizeof(double));
-    c->high = scratch_alloc(columns * d, sizeof(double));
-    c->gain = scratch_alloc(columns, sizeof(double));
-    return c->reach && c->low && c->high && c->gain;
+    size_t columns = cells * SIMD_WIDTH;
+    return SCRATCH_ALL(SCRATCH_FOR(c->reach, columns * m), SCRATCH_FOR(c->low, columns * d),
+                       SCRATCH_FOR(c->high, columns * d), SCRATCH_FOR(c->gain, columns));
 }
 
 /* The panels of a cell as columns. */
@@ -271,11 +258,8 @@ static int terms_new(const cells *order, int m, bounds_terms *terms)
                   : m < TERMS_LEAST             ? m
                                                 : TERMS_LEAST;
     size_t values = panels * terms->most * SCREEN_COLS;
-    terms->weight_place = scratch_alloc(panels * m + 1, sizeof(int16_t));
-    terms->kernel_place = scratch_alloc(panels * m + 1, sizeof(int16_t));
-    terms->weights = scratch_alloc(values + 1, sizeof(float));
-    terms->kernels = scratch_alloc(values + 1, sizeof(float));
-    return terms->weight_place && terms->kernel_place && terms->weights && terms->kernels;
+    return SCRATCH_ALL(SCRATCH_FOR(terms->weight_place, panels * m), SCRATCH_FOR(terms->kernel_place, panels * m),
+                       SCRATCH_FOR(terms->weights, values), SCRATCH_FOR(terms->kernels, values));
 }
 
 /* What each thread works with, in one piece of memory; NULL without. */
@@ -360,8 +344,7 @@ status bounds_build(const metric_source *source, const metric_points *points, co
     result = status_ok();
 done:
     linalg_triangle_free(&transposed);
-    scratch_free(z_panels);
-    scratch_free(own);
+    SCRATCH_FREE(z_panels, own);
     if (result.code)
         bounds_free(b);
     return result;

@@ -9,10 +9,7 @@
 
 void spans_free(spans *s)
 {
-    void *held[] = {s->rank,  s->column,   s->inverse, s->amplify,
-                    s->noise, s->rounding, s->cosine,  s->sine};
-    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
-        scratch_free(held[i]);
+    SCRATCH_FREE(s->rank, s->column, s->inverse, s->amplify, s->noise, s->rounding, s->cosine, s->sine);
     memset(s, 0, sizeof(*s));
 }
 
@@ -113,19 +110,11 @@ status spans_build(const bounds *b, int threads, const monitor *mon, spans *s)
 {
     size_t panels = b->order->panels, rows = panels * SCREEN_ROWS, columns = panels * SCREEN_COLS;
     memset(s, 0, sizeof(*s));
-    s->rank = scratch_alloc(panels + 1, sizeof(int));
-    s->column = scratch_alloc(rows + 1, sizeof(int));
-    s->inverse = scratch_alloc(rows * SCREEN_ROWS + 1, sizeof(float));
-    s->amplify = scratch_alloc(panels + 1, sizeof(float));
-    s->noise = scratch_alloc(panels + 1, sizeof(float));
-    s->rounding = scratch_alloc(panels + 1, sizeof(float));
-    s->cosine = scratch_alloc(columns + 1, sizeof(float));
-    s->sine = scratch_alloc(columns + 1, sizeof(float));
-    if (!s->rank || !s->column || !s->inverse || !s->amplify || !s->noise || !s->rounding ||
-        !s->cosine || !s->sine) {
-        spans_free(s);
+    if (!SCRATCH_ALL(SCRATCH_FOR(s->rank, panels), SCRATCH_FOR(s->column, rows),
+                     SCRATCH_FOR(s->inverse, rows * SCREEN_ROWS), SCRATCH_FOR(s->amplify, panels),
+                     SCRATCH_FOR(s->noise, panels), SCRATCH_FOR(s->rounding, panels), SCRATCH_FOR(s->cosine, columns),
+                     SCRATCH_FOR(s->sine, columns)))
         return status_fail(STATUS_MEMORY);
-    }
     pace slice = pace_over(mon, panels, 8 * (size_t)threads);
     while (pace_next(&slice)) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 8)

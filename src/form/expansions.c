@@ -110,9 +110,7 @@ static void work_free(void *work)
     expansions_work *w = work;
     if (!w)
         return;
-    void *held[] = {w->relative, w->row_at, w->column_at, w->group, w->span_x, w->value, w};
-    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
-        scratch_free(held[i]);
+    SCRATCH_FREE(w->relative, w->row_at, w->column_at, w->group, w->span_x, w->value, w);
 }
 
 static void *work_new(const form_sides *on)
@@ -122,13 +120,9 @@ static void *work_new(const form_sides *on)
     if (!w)
         return NULL;
     memset(w, 0, sizeof(*w));
-    w->relative = scratch_alloc(BITSET_SIZE * d, sizeof(float));
-    w->row_at = scratch_alloc(m + SIMD_WIDTH, sizeof(int));
-    w->column_at = scratch_alloc(m + SIMD_WIDTH, sizeof(int));
-    w->group = scratch_alloc(GROUPS, sizeof(group));
-    w->span_x = scratch_alloc(GROUPS * SCREEN_ROWS * d, sizeof(float));
-    w->value = scratch_alloc(SCREEN_ROWS * SCREEN_COLS, sizeof(float));
-    if (w->relative && w->row_at && w->column_at && w->group && w->span_x && w->value)
+    if (SCRATCH_ALL(SCRATCH_FOR(w->relative, BITSET_SIZE * d), SCRATCH_FOR(w->row_at, m + SIMD_WIDTH),
+                    SCRATCH_FOR(w->column_at, m + SIMD_WIDTH), SCRATCH_FOR(w->group, GROUPS),
+                    SCRATCH_FOR(w->span_x, GROUPS * SCREEN_ROWS * d), SCRATCH_FOR(w->value, SCREEN_ROWS * SCREEN_COLS)))
         return w;
     work_free(w);
     return NULL;

@@ -8,9 +8,7 @@
 
 void frames_free(frames *f)
 {
-    void *held[] = {f->pieces, f->centre, f->slack, f->x, f->gain};
-    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
-        scratch_free(held[i]);
+    SCRATCH_FREE(f->pieces, f->centre, f->slack, f->x, f->gain);
     memset(f, 0, sizeof(*f));
 }
 
@@ -65,15 +63,9 @@ status frames_build(const kernel *kern, const metric_points *points, const cells
     size_t columns = (size_t)order->panels * SCREEN_COLS, count = order->count;
     memset(f, 0, sizeof(*f));
     f->d = points->d;
-    f->pieces = scratch_alloc(1, sizeof(radial_pieces));
-    f->centre = scratch_alloc(count * f->d + 1, sizeof(double));
-    f->slack = scratch_alloc(count + 1, sizeof(float));
-    f->x = scratch_alloc(columns * f->d, sizeof(float));
-    f->gain = scratch_alloc(columns, sizeof(float));
-    if (!f->pieces || !f->centre || !f->slack || !f->x || !f->gain) {
-        frames_free(f);
+    if (!SCRATCH_ALL(SCRATCH_FOR(f->pieces, 1), SCRATCH_FOR(f->centre, count * f->d), SCRATCH_FOR(f->slack, count),
+                     SCRATCH_FOR(f->x, columns * f->d), SCRATCH_FOR(f->gain, columns)))
         return status_fail(STATUS_MEMORY);
-    }
     kernel_pieces(kern, f->pieces);
     pace slice = pace_over(mon, count, 4 * (size_t)threads);
     while (pace_next(&slice)) {

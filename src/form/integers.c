@@ -111,10 +111,7 @@ static void work_free(void *work)
     integers_work *w = work;
     if (!w)
         return;
-    scratch_free(w->relative);
-    scratch_free(w->tiles);
-    scratch_free(w->intervals);
-    scratch_free(w);
+    SCRATCH_FREE(w->relative, w->tiles, w->intervals, w);
 }
 
 static void *work_new(const form_sides *on)
@@ -122,10 +119,8 @@ static void *work_new(const form_sides *on)
     integers_work *w = scratch_alloc(1, sizeof(*w));
     if (!w)
         return NULL;
-    w->relative = scratch_alloc((size_t)BITSET_SIZE * on->points->points->d, sizeof(float));
-    w->tiles = scratch_alloc(BITSET_SIZE / SCREEN_ROWS, sizeof(simd_rows));
-    w->intervals = scratch_alloc(1, sizeof(simd_intervals));
-    if (w->relative && w->tiles && w->intervals)
+    if (SCRATCH_ALL(SCRATCH_FOR(w->relative, (size_t)BITSET_SIZE * on->points->points->d),
+                    SCRATCH_FOR(w->tiles, BITSET_SIZE / SCREEN_ROWS), SCRATCH_FOR(w->intervals, 1)))
         return w;
     work_free(w);
     return NULL;

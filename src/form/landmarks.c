@@ -160,10 +160,7 @@ static void work_free(void *work)
     landmarks_work *w = work;
     if (!w)
         return;
-    void *held[] = {w->own, w->products, w->psi,     w->span.weights, w->P,
-                    w->rows, w->value,   w->inverse, w};
-    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
-        scratch_free(held[i]);
+    SCRATCH_FREE(w->own, w->products, w->psi, w->span.weights, w->P, w->rows, w->value, w->inverse, w);
 }
 
 static void *work_new(const form_sides *on)
@@ -174,15 +171,10 @@ static void *work_new(const form_sides *on)
     if (!w)
         return NULL;
     memset(w, 0, sizeof(*w));
-    w->own = scratch_alloc(room, sizeof(float));
-    w->products = scratch_alloc(room, sizeof(float));
-    w->psi = scratch_alloc(room, sizeof(float));
-    w->span.weights = scratch_alloc(SUBSPACE_RANK * STRIDE, sizeof(float));
-    w->P = scratch_alloc(SUBSPACE_RANK * WIDTH, sizeof(float));
-    w->inverse = scratch_alloc(SUBSPACE_RANK * WIDTH, sizeof(float));
-    w->rows = scratch_alloc(BITSET_SIZE, sizeof(float *));
-    w->value = scratch_alloc(SCREEN_ROWS * SCREEN_COLS, sizeof(float));
-    if (w->own && w->products && w->psi && w->span.weights && w->P && w->inverse && w->rows && w->value)
+    if (SCRATCH_ALL(SCRATCH_FOR(w->own, room), SCRATCH_FOR(w->products, room), SCRATCH_FOR(w->psi, room),
+                    SCRATCH_FOR(w->span.weights, SUBSPACE_RANK * STRIDE), SCRATCH_FOR(w->P, SUBSPACE_RANK * WIDTH),
+                    SCRATCH_FOR(w->inverse, SUBSPACE_RANK * WIDTH), SCRATCH_FOR(w->rows, BITSET_SIZE),
+                    SCRATCH_FOR(w->value, SCREEN_ROWS * SCREEN_COLS)))
         return w;
     work_free(w);
     return NULL;

@@ -5,19 +5,15 @@
 
 void sample_free(sample *part)
 {
-    void *held[] = {part->ids, part->rho, part->best, part->best_id};
-    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
-        scratch_free(held[i]);
+    SCRATCH_FREE(part->ids, part->rho, part->best, part->best_id);
 }
 
 status sample_new(const metric_source *source, const metric_points *points, size_t most, sample *out)
 {
     size_t n = points->n;
-    *out = (sample){.ids = scratch_alloc(most + 1, sizeof(int)),
-                    .rho = scratch_alloc(most + 1, sizeof(double)),
-                    .best = scratch_alloc(most + 1, sizeof(double)),
-                    .best_id = scratch_alloc(most + 1, sizeof(int))};
-    if (!out->ids || !out->rho || !out->best || !out->best_id)
+    out->count = 0;
+    if (!SCRATCH_ALL(SCRATCH_FOR(out->ids, most + 1), SCRATCH_FOR(out->rho, most + 1), SCRATCH_FOR(out->best, most + 1),
+                     SCRATCH_FOR(out->best_id, most + 1)))
         return status_fail(STATUS_MEMORY);
     for (size_t i = 0; i < n; i += n / most + 1)
         if (points->scale[i] > 0.0 && specials_input(source, points, i) < 0)

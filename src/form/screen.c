@@ -23,11 +23,8 @@
 
 void screen_free(screen *s)
 {
-    void *held[] = {s->step,     s->norm,      s->error, s->slack_floor, s->start,
-                    s->integers, s->special_v, s->fine,  s->fine_step,   s->fine_error,
-                    s->shape};
-    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
-        scratch_free(held[i]);
+    SCRATCH_FREE(s->step, s->norm, s->error, s->slack_floor, s->start, s->integers, s->special_v, s->fine, s->fine_step,
+                 s->fine_error, s->shape);
     memset(s, 0, sizeof(*s));
 }
 
@@ -221,10 +218,10 @@ status screen_sample(const metric_source *source, const metric_points *points, i
                                       : most;
     sample part;
     status outcome = sample_new(source, points, most, &part);
-    double *f = scratch_alloc((size_t)points->m + 64, sizeof(double)),
-           *size = scratch_alloc(most + 1, sizeof(double));
-    int16_t *integers = scratch_alloc((size_t)points->m + 64, sizeof(int16_t));
-    if (!f || !size || !integers)
+    double *f, *size;
+    int16_t *integers;
+    if (!SCRATCH_ALL(SCRATCH_FOR(f, (size_t)points->m + 64), SCRATCH_FOR(size, most + 1),
+                     SCRATCH_FOR(integers, (size_t)points->m + 64)))
         outcome = status_fail(STATUS_MEMORY);
     *out = (screen_outlook){.bits = 16, .hopeless = 1.0};
     if (!outcome.code && part.count) {
@@ -260,29 +257,19 @@ status screen_sample(const metric_source *source, const metric_points *points, i
         }
     }
     sample_free(&part);
-    scratch_free(f);
-    scratch_free(size);
-    scratch_free(integers);
+    SCRATCH_FREE(f, size, integers);
     return outcome;
 }
 
 static int allocate(screen *s)
 {
     size_t columns = (size_t)s->order->panels * SCREEN_COLS;
-    s->norm = scratch_alloc(columns, sizeof(float));
-    s->error = scratch_alloc(columns, sizeof(float));
-    s->step = scratch_alloc(columns, sizeof(float));
-    s->start = scratch_alloc(columns, sizeof(int32_t));
-    s->slack_floor = scratch_alloc((size_t)s->order->panels, sizeof(float));
-    s->integers = scratch_alloc(columns * s->steps + 1, 4);
-    if (s->fine_width) {
-        s->fine = scratch_alloc(columns * s->fine_width, sizeof(int16_t));
-        s->fine_step = scratch_alloc(columns, sizeof(float));
-        s->fine_error = scratch_alloc(columns, sizeof(float));
-        if (!s->fine || !s->fine_step || !s->fine_error)
-            return 0;
-    }
-    return s->norm && s->error && s->step && s->start && s->slack_floor && s->integers;
+    return SCRATCH_ALL(SCRATCH_FOR(s->norm, columns), SCRATCH_FOR(s->error, columns), SCRATCH_FOR(s->step, columns),
+                       SCRATCH_FOR(s->start, columns), SCRATCH_FOR(s->slack_floor, (size_t)s->order->panels),
+                       {&s->integers, columns * s->steps, 4}) &&
+           (!s->fine_width ||
+            SCRATCH_ALL(SCRATCH_FOR(s->fine, columns * s->fine_width), SCRATCH_FOR(s->fine_step, columns),
+                        SCRATCH_FOR(s->fine_error, columns)));
 }
 
 void screen_bind(screen *s, const metric_points *points, const cells *order, const specials *special,
@@ -342,8 +329,7 @@ status screen_build(const metric_source *source, const metric_points *points, co
     }
     result = pace_end(&slice);
 done:
-    scratch_free(f);
-    scratch_free(integers);
+    SCRATCH_FREE(f, integers);
     if (result.code)
         screen_free(s);
     return result;

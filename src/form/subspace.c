@@ -9,13 +9,9 @@
 
 void subspaces_free(subspaces *s)
 {
-    void *held[] = {s->rank,  s->landmark,   s->inverse_at, s->psi_at,        s->ids,
-                    s->x,     s->v,          s->scale,      s->inverse,       s->psi,
-                    s->tail,  s->length,     s->stage_tail, s->cell_noise,    s->cell_rounding,
-                    s->cell_most, s->cell_length, s->axis_x,     s->axis_v,      s->axis_scale,
-                    s->axis_cosine, s->axis_sine,  s->axis_noise};
-    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
-        scratch_free(held[i]);
+    SCRATCH_FREE(s->rank, s->landmark, s->inverse_at, s->psi_at, s->ids, s->x, s->v, s->scale, s->inverse, s->psi,
+                 s->tail, s->length, s->stage_tail, s->cell_noise, s->cell_rounding, s->cell_most, s->cell_length,
+                 s->axis_x, s->axis_v, s->axis_scale, s->axis_cosine, s->axis_sine, s->axis_noise);
     memset(s, 0, sizeof(*s));
 }
 
@@ -40,29 +36,20 @@ typedef struct {
 
 static void builder_free(builder *b)
 {
-    void *held[] = {b->x, b->v, b->scale, b->square, b->rows, b->tile, b->factor.factor,
-                    b->factor.left, b->inverse};
-    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
-        scratch_free(held[i]);
+    SCRATCH_FREE(b->x, b->v, b->scale, b->square, b->rows, b->tile, b->factor.factor, b->factor.left, b->inverse);
 }
 
 static int builder_new(int d, int m, builder *b)
 {
     size_t room = CELLS_MOST + SIMD_MAX_COLS;
     memset(b, 0, sizeof(*b));
-    b->x = scratch_alloc(room * d, sizeof(double));
-    b->v = scratch_alloc(room * m + 1, sizeof(double));
-    b->scale = scratch_alloc(room, sizeof(double));
-    b->square = scratch_alloc(room, sizeof(double));
-    b->rows = scratch_alloc(room * CELLS_MOST, sizeof(double));
-    b->tile = scratch_alloc(ROWS_AT_ONCE * SIMD_MAX_COLS, sizeof(double));
-    b->factor = (linalg_pivoted){.stride = CELLS_MOST,
-                                 .factor = scratch_alloc((size_t)SUBSPACE_RANK * CELLS_MOST, sizeof(double)),
-                                 .left = scratch_alloc(CELLS_MOST, sizeof(double)),
-                                 .pivot = b->pivot};
-    b->inverse = scratch_alloc((size_t)SUBSPACE_RANK * SUBSPACE_RANK, sizeof(double));
-    return b->x && b->v && b->scale && b->square && b->rows && b->tile && b->factor.factor &&
-           b->factor.left && b->inverse;
+    b->factor = (linalg_pivoted){.stride = CELLS_MOST, .pivot = b->pivot};
+    return SCRATCH_ALL(SCRATCH_FOR(b->x, room * d), SCRATCH_FOR(b->v, room * m), SCRATCH_FOR(b->scale, room),
+                       SCRATCH_FOR(b->square, room), SCRATCH_FOR(b->rows, room * CELLS_MOST),
+                       SCRATCH_FOR(b->tile, ROWS_AT_ONCE * SIMD_MAX_COLS),
+                       SCRATCH_FOR(b->factor.factor, (size_t)SUBSPACE_RANK * CELLS_MOST),
+                       SCRATCH_FOR(b->factor.left, CELLS_MOST),
+                       SCRATCH_FOR(b->inverse, (size_t)SUBSPACE_RANK * SUBSPACE_RANK));
 }
 
 /* Points that are close together, with no rows yet. */
@@ -233,11 +220,9 @@ static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found 
     s->cell_most[c] = (float)(most * up);
     s->cell_noise[c] = (float)(spread * sqrt(gather) * up);
     s->cell_rounding[c] = (float)((rank + 4) * unit * spread * sqrt(rank) * up);
-    out->pivot = scratch_alloc((size_t)rank + 1, sizeof(int));
     int width = subspace_width(s, c);
-    out->inverse = scratch_alloc((size_t)rank * width + 1, sizeof(float));
-    out->psi = scratch_alloc((size_t)panels * rank * SCREEN_COLS + 1, sizeof(float));
-    if (!out->pivot || !out->inverse || !out->psi)
+    if (!SCRATCH_ALL(SCRATCH_FOR(out->pivot, rank), SCRATCH_FOR(out->inverse, (size_t)rank * width),
+                     SCRATCH_FOR(out->psi, (size_t)panels * rank * SCREEN_COLS)))
         return 0;
     out->axis = set_axis(s, c, rank, b);
     memcpy(out->pivot, b->pivot, rank * sizeof(int));
@@ -280,13 +265,9 @@ static int gather_found(subspaces *s, const found *parts)
             s->psi_at[c] + (order->panel[c + 1] - order->panel[c]) * rank * SCREEN_COLS;
     }
     size_t landmarks = s->landmark[count];
-    s->ids = scratch_alloc(landmarks + 1, sizeof(int));
-    s->x = scratch_alloc(landmarks * d + 1, sizeof(double));
-    s->v = scratch_alloc(landmarks * m + 1, sizeof(double));
-    s->scale = scratch_alloc(landmarks + 1, sizeof(double));
-    s->inverse = scratch_alloc(s->inverse_at[count] + 1, sizeof(float));
-    s->psi = scratch_alloc(s->psi_at[count] + 1, sizeof(float));
-    if (!s->ids || !s->x || !s->v || !s->scale || !s->inverse || !s->psi)
+    if (!SCRATCH_ALL(SCRATCH_FOR(s->ids, landmarks), SCRATCH_FOR(s->x, landmarks * d), SCRATCH_FOR(s->v, landmarks * m),
+                     SCRATCH_FOR(s->scale, landmarks), SCRATCH_FOR(s->inverse, s->inverse_at[count]),
+                     SCRATCH_FOR(s->psi, s->psi_at[count])))
         return 0;
     for (int c = 0; c < count; c++) {
         int rank = s->rank[c];
@@ -312,35 +293,25 @@ static int gather_found(subspaces *s, const found *parts)
 status subspaces_build(const kernel *kern, const metric_points *points, const cells *order,
                        const float *noise, int threads, const monitor *mon, subspaces *s)
 {
-    int count = order->count, ok = 1;
+    int count = order->count, ok;
     memset(s, 0, sizeof(*s));
     s->kern = kern;
     s->points = points;
     s->order = order;
     s->noise = noise;
-    s->rank = scratch_alloc(count, sizeof(int));
-    s->landmark = scratch_alloc((size_t)count + 1, sizeof(size_t));
-    s->inverse_at = scratch_alloc((size_t)count + 1, sizeof(size_t));
-    s->psi_at = scratch_alloc((size_t)count + 1, sizeof(size_t));
-    s->tail = scratch_alloc((size_t)order->panels * SCREEN_COLS, sizeof(float));
-    s->length = scratch_alloc((size_t)order->panels * SCREEN_COLS, sizeof(float));
-    s->stage_tail = scratch_alloc((size_t)count * SUBSPACE_STAGES, sizeof(float));
-    s->cell_noise = scratch_alloc(count, sizeof(float));
-    s->cell_rounding = scratch_alloc(count, sizeof(float));
-    s->cell_most = scratch_alloc(count, sizeof(float));
-    s->cell_length = scratch_alloc(count, sizeof(float));
-    size_t axes = subspace_axes(order);
-    s->axis_x = scratch_alloc(axes * points->d + 1, sizeof(double));
-    s->axis_v = scratch_alloc(axes * points->m + 1, sizeof(double));
-    s->axis_scale = scratch_alloc(axes + 1, sizeof(double));
-    s->axis_cosine = scratch_alloc(axes + 1, sizeof(float));
-    s->axis_sine = scratch_alloc(axes + 1, sizeof(float));
-    s->axis_noise = scratch_alloc(axes + 1, sizeof(float));
+    size_t cells = count, columns = (size_t)order->panels * SCREEN_COLS, axes = subspace_axes(order);
+    ok = SCRATCH_ALL(SCRATCH_FOR(s->rank, cells), SCRATCH_FOR(s->landmark, cells + 1),
+                     SCRATCH_FOR(s->inverse_at, cells + 1), SCRATCH_FOR(s->psi_at, cells + 1),
+                     SCRATCH_FOR(s->tail, columns), SCRATCH_FOR(s->length, columns),
+                     SCRATCH_FOR(s->stage_tail, cells * SUBSPACE_STAGES), SCRATCH_FOR(s->cell_noise, cells),
+                     SCRATCH_FOR(s->cell_rounding, cells), SCRATCH_FOR(s->cell_most, cells),
+                     SCRATCH_FOR(s->cell_length, cells), SCRATCH_FOR(s->axis_x, axes * points->d),
+                     SCRATCH_FOR(s->axis_v, axes * points->m), SCRATCH_FOR(s->axis_scale, axes),
+                     SCRATCH_FOR(s->axis_cosine, axes), SCRATCH_FOR(s->axis_sine, axes),
+                     SCRATCH_FOR(s->axis_noise, axes));
     found *parts = scratch_zeros(count, sizeof(*parts));
     builder *scratch = scratch_zeros(threads, sizeof(*scratch));
-    ok = s->rank && s->landmark && s->inverse_at && s->psi_at && s->tail && s->length && s->stage_tail &&
-         s->cell_noise && s->cell_rounding && s->cell_most && s->cell_length && s->axis_x && s->axis_v &&
-         s->axis_scale && s->axis_cosine && s->axis_sine && s->axis_noise && parts && scratch;
+    ok = ok && parts && scratch;
     for (int t = 0; t < threads && ok; t++)
         ok = builder_new(points->d, points->m, &scratch[t]);
     pace slice = pace_over(mon, count, threads);
@@ -356,12 +327,9 @@ status subspaces_build(const kernel *kern, const metric_points *points, const ce
     for (int t = 0; t < threads && scratch; t++)
         builder_free(&scratch[t]);
     for (int c = 0; c < count && parts; c++) {
-        scratch_free(parts[c].pivot);
-        scratch_free(parts[c].inverse);
-        scratch_free(parts[c].psi);
+        SCRATCH_FREE(parts[c].pivot, parts[c].inverse, parts[c].psi);
     }
-    scratch_free(scratch);
-    scratch_free(parts);
+    SCRATCH_FREE(scratch, parts);
     if (!ok) {
         subspaces_free(s);
         return slice.stopped ? pace_end(&slice) : status_fail(STATUS_MEMORY);

@@ -87,8 +87,7 @@ status inducing_features(const kernel *kern, int d, int m, const double *z, cons
     result = pace_end(&p);
 done:
     linalg_triangle_free(&triangle);
-    scratch_free(z_panels);
-    scratch_free(scratch);
+    SCRATCH_FREE(z_panels, scratch);
     return result;
 }
 
@@ -265,15 +264,13 @@ static status lloyd_step(int d, size_t n, const double *x, int m, int threads, c
 status inducing_kmeans(int d, size_t n, const double *x, int m, const double *uniforms, int steps,
                        int threads, const monitor *mon, double *centres)
 {
-    double *near = scratch_alloc(n + 1, sizeof(double));
-    int *nearest = scratch_alloc(n + 1, sizeof(int));
-    double *sums = scratch_alloc((size_t)m * d + 1, sizeof(double));
-    size_t *counts = scratch_alloc((size_t)m + 1, sizeof(size_t));
+    double *near, *sums;
+    int *nearest;
+    size_t *counts;
+    if (!SCRATCH_ALL(SCRATCH_FOR(near, n), SCRATCH_FOR(nearest, n), SCRATCH_FOR(sums, (size_t)m * d),
+                     SCRATCH_FOR(counts, m)))
+        return status_fail(STATUS_MEMORY);
     status result = status_ok();
-    if (!near || !nearest || !sums || !counts) {
-        result = status_fail(STATUS_MEMORY);
-        goto done;
-    }
     for (size_t i = 0; i < n; i++)
         near[i] = INFINITY;
     for (int c = 0; c < m && !result.code; c++) {
@@ -296,11 +293,7 @@ status inducing_kmeans(int d, size_t n, const double *x, int m, const double *un
     }
     for (int step = 0; step < steps && !result.code; step++)
         result = lloyd_step(d, n, x, m, threads, mon, centres, nearest, sums, counts);
-done:
-    scratch_free(near);
-    scratch_free(nearest);
-    scratch_free(sums);
-    scratch_free(counts);
+    SCRATCH_FREE(near, nearest, sums, counts);
     return result;
 }
 

@@ -91,11 +91,9 @@ status places_find(const metric_points *points, places *p)
 {
     size_t n = points->n;
     *p = (places){.n = n};
-    p->place = scratch_alloc(n + 1, sizeof(int));
-    p->first = scratch_alloc(n + 2, sizeof(int));
-    p->member = scratch_alloc(n + 1, sizeof(int));
     table t = {0};
-    if (!p->place || !p->first || !p->member || !table_new(n, &t)) {
+    int ok = SCRATCH_ALL(SCRATCH_FOR(p->place, n), SCRATCH_FOR(p->first, n + 2), SCRATCH_FOR(p->member, n));
+    if (!ok || !table_new(n, &t)) {
         places_free(p);
         return status_fail(STATUS_MEMORY);
     }
@@ -124,9 +122,7 @@ status places_find(const metric_points *points, places *p)
 
 void places_free(places *p)
 {
-    scratch_free(p->place);
-    scratch_free(p->first);
-    scratch_free(p->member);
+    SCRATCH_FREE(p->place, p->first, p->member);
     memset(p, 0, sizeof(*p));
 }
 

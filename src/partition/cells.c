@@ -8,9 +8,7 @@
 
 void cells_free(cells *c)
 {
-    void *held[] = {c->perm, c->first, c->panel, c->ids, c->column, c->least, c->low, c->high};
-    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
-        scratch_free(held[i]);
+    SCRATCH_FREE(c->perm, c->first, c->panel, c->ids, c->column, c->least, c->low, c->high);
     memset(c, 0, sizeof(*c));
 }
 
@@ -90,12 +88,9 @@ status cells_build(int d, size_t n, const double *x, int most, double widest, in
     memset(c, 0, sizeof(*c));
     c->n = n;
     c->d = d;
-    c->perm = scratch_alloc(n + 1, sizeof(int));
-    c->first = scratch_alloc(n + 2, sizeof(int));
-    c->column = scratch_alloc(n + 1, sizeof(int));
-    char *border = scratch_alloc(n + 1, 1);
-    int *later = scratch_alloc(2 * n / (CELLS_REFINE / 2) + 2, sizeof(int));
-    int ok = c->perm && c->first && c->column && border && later;
+    char *border;
+    int *later, ok = SCRATCH_ALL(SCRATCH_FOR(c->perm, n), SCRATCH_FOR(c->first, n + 1), SCRATCH_FOR(c->column, n),
+                                 SCRATCH_FOR(border, n + 1), SCRATCH_FOR(later, 2 * n / (CELLS_REFINE / 2) + 2));
     if (ok) {
         refinement r = {d, x, c->perm, border, most, widest, later, 0};
         refine_all(&r, (int)n, threads);
@@ -103,10 +98,9 @@ status cells_build(int d, size_t n, const double *x, int most, double widest, in
             if (border[i])
                 c->first[c->count++] = (int)i;
         c->first[c->count] = (int)n;
-        c->panel = scratch_alloc((size_t)c->count + 1, sizeof(int));
-        c->low = scratch_alloc((size_t)c->count * d, sizeof(double));
-        c->high = scratch_alloc((size_t)c->count * d, sizeof(double));
-        ok = c->panel && c->low && c->high;
+        size_t corners = (size_t)c->count * d;
+        ok = SCRATCH_ALL(SCRATCH_FOR(c->panel, (size_t)c->count + 1), SCRATCH_FOR(c->low, corners),
+                         SCRATCH_FOR(c->high, corners));
     }
     if (ok) {
         c->panel[0] = 0;
@@ -114,9 +108,7 @@ status cells_build(int d, size_t n, const double *x, int most, double widest, in
             c->panel[at + 1] =
                 c->panel[at] + (c->first[at + 1] - c->first[at] + SCREEN_COLS - 1) / SCREEN_COLS;
         c->panels = c->panel[c->count];
-        c->ids = scratch_alloc((size_t)c->panels * SCREEN_COLS, sizeof(int));
-        c->least = scratch_alloc((size_t)c->panels, sizeof(int));
-        ok = c->ids && c->least;
+        ok = SCRATCH_ALL(SCRATCH_FOR(c->ids, (size_t)c->panels * SCREEN_COLS), SCRATCH_FOR(c->least, c->panels));
     }
     if (ok) {
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -125,8 +117,7 @@ status cells_build(int d, size_t n, const double *x, int most, double widest, in
                           c->high + (size_t)at * d);
         fill_panels(c);
     }
-    scratch_free(border);
-    scratch_free(later);
+    SCRATCH_FREE(border, later);
     if (!ok) {
         cells_free(c);
         return status_fail(STATUS_MEMORY);

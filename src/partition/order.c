@@ -127,16 +127,10 @@ status order_maxmin(int d, size_t n, const double *x, const double *centre, cons
     if (n == 0)
         return status_ok();
     size_t most = n / (LEAF_POINTS / 2) * 2 + 1;
-    gap_tree tree = {
-        .d = d,
-        .nodes = scratch_alloc(most, sizeof(node)),
-        .box = scratch_alloc(most * 2 * d, sizeof(double)),
-        .points = scratch_alloc(n * d, sizeof(double)),
-        .gap = scratch_alloc(n, sizeof(double)),
-        .index = scratch_alloc(n, sizeof(int)),
-    };
+    gap_tree tree = {.d = d};
     status result = status_fail(STATUS_MEMORY);
-    if (tree.nodes && tree.box && tree.points && tree.gap && tree.index) {
+    if (SCRATCH_ALL(SCRATCH_FOR(tree.nodes, most), SCRATCH_FOR(tree.box, most * 2 * d), SCRATCH_FOR(tree.points, n * d),
+                    SCRATCH_FOR(tree.gap, n), SCRATCH_FOR(tree.index, n))) {
         for (size_t i = 0; i < n; i++)
             tree.index[i] = (int)i;
         build(&tree, x, 0, n);
@@ -146,10 +140,6 @@ status order_maxmin(int d, size_t n, const double *x, const double *centre, cons
         }
         result = traverse(&tree, n, centre, mon, order);
     }
-    scratch_free(tree.nodes);
-    scratch_free(tree.box);
-    scratch_free(tree.points);
-    scratch_free(tree.gap);
-    scratch_free(tree.index);
+    SCRATCH_FREE(tree.nodes, tree.box, tree.points, tree.gap, tree.index);
     return result;
 }

@@ -143,15 +143,7 @@ static int grow(tree *t, size_t capacity)
 
 void tree_free(tree *t)
 {
-    scratch_free(t->perm);
-    scratch_free(t->first);
-    scratch_free(t->count);
-    scratch_free(t->parent);
-    scratch_free(t->child);
-    scratch_free(t->children);
-    scratch_free(t->centre);
-    scratch_free(t->level);
-    scratch_free(t->radius);
+    SCRATCH_FREE(t->perm, t->first, t->count, t->parent, t->child, t->children, t->centre, t->level, t->radius);
     memset(t, 0, sizeof(*t));
 }
 
@@ -192,13 +184,13 @@ status tree_build(int d, size_t n, const double *x, int leaf, int threads, const
 {
     size_t capacity = 64;
     memset(out, 0, sizeof(*out));
-    build b = {d, x, scratch_alloc(n, sizeof(double)), scratch_alloc(n, sizeof(int)),
-               scratch_alloc(n, sizeof(int))};
+    build b = {.d = d, .x = x};
     family *families = NULL;
     out->n = n;
-    out->perm = scratch_alloc(n, sizeof(int));
     status result = status_fail(STATUS_MEMORY);
-    if (!b.near || !b.which || !b.moved || !out->perm || !grow(out, capacity))
+    if (!SCRATCH_ALL(SCRATCH_FOR(b.near, n), SCRATCH_FOR(b.which, n), SCRATCH_FOR(b.moved, n),
+                     SCRATCH_FOR(out->perm, n)) ||
+        !grow(out, capacity))
         goto done;
     for (size_t i = 0; i < n; i++)
         out->perm[i] = (int)i;
@@ -261,10 +253,7 @@ status tree_build(int d, size_t n, const double *x, int leaf, int threads, const
     }
     result = status_ok();
 done:
-    scratch_free(b.near);
-    scratch_free(b.which);
-    scratch_free(b.moved);
-    scratch_free(families);
+    SCRATCH_FREE(b.near, b.which, b.moved, families);
     if (result.code)
         tree_free(out);
     return result;

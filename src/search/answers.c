@@ -36,11 +36,8 @@ status answers_new(size_t count, int k, int *id, double *dist, answers *out)
 {
     int parts = (k + PART - 1) / PART;
     *out = (answers){.count = count, .dist_parts = parts};
-    out->dist = scratch_alloc(parts, sizeof(answers_part));
-    out->id = scratch_alloc(k, sizeof(answers_part));
-    out->first = scratch_alloc(count * ((k + parts - 1) / parts) + 1, sizeof(double));
-    out->place = scratch_alloc(count + 1, sizeof(int));
-    if (!out->dist || !out->id || !out->first || !out->place)
+    if (!SCRATCH_ALL(SCRATCH_FOR(out->dist, parts), SCRATCH_FOR(out->id, k),
+                     SCRATCH_FOR(out->first, count * ((k + parts - 1) / parts)), SCRATCH_FOR(out->place, count)))
         return status_fail(STATUS_MEMORY);
     cut_dist(k, dist, out);
     cut_id(k, id, out);
@@ -50,10 +47,7 @@ status answers_new(size_t count, int k, int *id, double *dist, answers *out)
 
 void answers_free(answers *a)
 {
-    scratch_free(a->dist);
-    scratch_free(a->id);
-    scratch_free(a->first);
-    scratch_free(a->place);
+    SCRATCH_FREE(a->dist, a->id, a->first, a->place);
 }
 
 void answers_give(answers *a, size_t q, const int *id, const double *dist)

@@ -290,8 +290,7 @@ status query_best(const query_task *task, query_result *result)
         outcome =
             level_search(task, task->threads, level_capacity(task), search_queries, &queue, result);
     }
-    scratch_free(waiting);
-    scratch_free(queue.heaps);
+    SCRATCH_FREE(waiting, queue.heaps);
     return outcome;
 }
 

@@ -47,38 +47,20 @@ typedef struct {
 
 static void brute_scratch_free(brute_scratch *s)
 {
-    scratch_free(s->query_x);
-    scratch_free(s->query_v);
-    scratch_free(s->point_x);
-    scratch_free(s->point_v);
-    scratch_free(s->point_scale);
-    scratch_free(s->queries);
-    scratch_free(s->open);
-    scratch_free(s->open_by_tile);
-    scratch_free(s->dist);
-    scratch_free(s->id);
-    scratch_free(s->best_dist);
-    scratch_free(s->best_id);
+    SCRATCH_FREE(s->query_x, s->query_v, s->point_x, s->point_v, s->point_scale, s->queries, s->open, s->open_by_tile,
+                 s->dist, s->id, s->best_dist, s->best_id);
 }
 
 static int brute_scratch_new(const query_task *task, size_t strip, size_t slab, brute_scratch *s)
 {
     size_t d = task->points->d, m = task->points->m;
     memset(s, 0, sizeof(*s));
-    s->query_x = scratch_alloc(strip * d, sizeof(double));
-    s->query_v = scratch_alloc(strip * m + 1, sizeof(double));
-    s->point_x = scratch_alloc(slab * d, sizeof(double));
-    s->point_v = scratch_alloc(slab * m + 1, sizeof(double));
-    s->point_scale = scratch_alloc(slab, sizeof(double));
-    s->queries = scratch_alloc(strip, sizeof(brute_query));
-    s->open = scratch_alloc(strip * OPEN_MOST, sizeof(int));
-    s->open_by_tile = scratch_alloc(strip * OPEN_MOST, sizeof(double));
-    s->dist = scratch_alloc(task->k > OPEN_MOST ? task->k : OPEN_MOST, sizeof(double));
-    s->id = scratch_alloc(task->k, sizeof(int));
-    s->best_dist = scratch_alloc(strip * task->k, sizeof(double));
-    s->best_id = scratch_alloc(strip * task->k, sizeof(int));
-    return s->query_x && s->query_v && s->point_x && s->point_v && s->point_scale && s->queries &&
-           s->open && s->open_by_tile && s->dist && s->id && s->best_dist && s->best_id;
+    return SCRATCH_ALL(SCRATCH_FOR(s->query_x, strip * d), SCRATCH_FOR(s->query_v, strip * m),
+                       SCRATCH_FOR(s->point_x, slab * d), SCRATCH_FOR(s->point_v, slab * m),
+                       SCRATCH_FOR(s->point_scale, slab), SCRATCH_FOR(s->queries, strip),
+                       SCRATCH_FOR(s->open, strip * OPEN_MOST), SCRATCH_FOR(s->open_by_tile, strip * OPEN_MOST),
+                       SCRATCH_FOR(s->dist, task->k > OPEN_MOST ? task->k : OPEN_MOST), SCRATCH_FOR(s->id, task->k),
+                       SCRATCH_FOR(s->best_dist, strip * task->k), SCRATCH_FOR(s->best_id, strip * task->k));
 }
 
 static void pack_queries(const query_task *task, const brute_strip *strip, brute_scratch *s)
@@ -347,7 +329,6 @@ status query_brute(const query_task *task, query_result *result)
         query_counters_add(&result->counters, &scratch[t].counters);
         brute_scratch_free(&scratch[t]);
     }
-    scratch_free(scratch);
-    scratch_free(strips);
+    SCRATCH_FREE(scratch, strips);
     return outcome;
 }

@@ -43,16 +43,13 @@ static int repays(const query_task *task, const places *of)
 /* Queries of one place and limit are one. */
 typedef struct {
     size_t count;
-    int *rows, *limits;   /* of each; limits NULL where all are candidates */
+    int *rows, *limits;   /* of each; limits for predecessors */
     int *first, *queries; /* where the task's queries of each start (count + 1), and these */
 } merged;
 
 static void merged_free(merged *all)
 {
-    scratch_free(all->rows);
-    scratch_free(all->limits);
-    scratch_free(all->first);
-    scratch_free(all->queries);
+    SCRATCH_FREE(all->rows, all->limits, all->first, all->queries);
 }
 
 /* The place of a row, and its own where places are none. */
@@ -63,15 +60,10 @@ static int place_of(const places *p, int row) { return p->n ? p->place[row] : ro
 static int merge_queries(const query_task *task, const places *at, const places *of, merged *out)
 {
     size_t count = task->count, places = at->n ? (size_t)at->count : task->from->n;
+    int *last, *own, ok;
     memset(out, 0, sizeof(*out));
-    out->rows = scratch_alloc(count + 1, sizeof(int));
-    out->limits = task->predecessors ? scratch_alloc(count + 1, sizeof(int)) : NULL;
-    out->first = scratch_alloc(count + 2, sizeof(int));
-    out->queries = scratch_alloc(count + 1, sizeof(int));
-    int *last = scratch_alloc(places + 1, sizeof(int)),
-        *own = scratch_alloc(count + 1, sizeof(int));
-    int ok = out->rows && out->first && out->queries && last && own &&
-             (out->limits || !task->predecessors);
+    ok = SCRATCH_ALL(SCRATCH_FOR(out->rows, count), SCRATCH_FOR(out->limits, count), SCRATCH_FOR(out->first, count + 2),
+                     SCRATCH_FOR(out->queries, count), SCRATCH_FOR(last, places), SCRATCH_FOR(own, count));
     if (ok) {
         memset(last, 0xff, places * sizeof(int));
         for (size_t q = 0; q < count; q++) {
@@ -93,8 +85,7 @@ static int merge_queries(const query_task *task, const places *at, const places 
         for (size_t q = 0; q < count; q++)
             out->queries[out->first[own[q] + 1]++] = (int)q;
     }
-    scratch_free(last);
-    scratch_free(own);
+    SCRATCH_FREE(last, own);
     return ok;
 }
 
@@ -208,10 +199,12 @@ static status spread_all(const spreading *s)
     const query_task *task = s->task;
     size_t k = task->k, heap = s->inner->k + 1;
     int threads = task->threads;
-    crowd *heaps = scratch_alloc(threads * heap, sizeof(crowd));
-    int *ids = scratch_alloc(threads * k, sizeof(int));
-    double *dists = scratch_alloc(threads * k, sizeof(double));
-    status outcome = heaps && ids && dists ? status_ok() : status_fail(STATUS_MEMORY);
+    crowd *heaps;
+    int *ids;
+    double *dists;
+    status outcome = status_fail(STATUS_MEMORY);
+    if (SCRATCH_ALL(SCRATCH_FOR(heaps, threads * heap), SCRATCH_FOR(ids, threads * k), SCRATCH_FOR(dists, threads * k)))
+        outcome = status_ok();
     for (size_t done = 0; done < s->inner->count && !outcome.code; done += SPREAD) {
         size_t last = s->inner->count - done < SPREAD ? s->inner->count : done + SPREAD;
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 64)
@@ -222,9 +215,7 @@ static status spread_all(const spreading *s)
         if (monitor_poll(task->mon, 1.0))
             outcome = status_fail(STATUS_INTERRUPTED);
     }
-    scratch_free(heaps);
-    scratch_free(ids);
-    scratch_free(dists);
+    SCRATCH_FREE(heaps, ids, dists);
     return outcome;
 }
 
@@ -237,7 +228,7 @@ static void set_inner(const query_task *task, const places *of, const metric_poi
     *inner = *task;
     inner->count = all->count;
     inner->rows = all->rows;
-    inner->limits = all->limits;
+    inner->limits = task->predecessors ? all->limits : NULL;
     inner->slot = NULL;
     if (!of->n)
         return;
@@ -287,9 +278,7 @@ static status run_distinct(const char *method, const query_task *task, const pla
     status outcome =
         id && dist ? run_inner(method, &s, &inner, id, dist) : status_fail(STATUS_MEMORY);
     merged_free(&all);
-    scratch_free(memory);
-    scratch_free(id);
-    scratch_free(dist);
+    SCRATCH_FREE(memory, id, dist);
     return outcome;
 }
 

@@ -41,8 +41,7 @@ static void set_free(const screening_form *form, int opened, point_set *set)
         if (set->kept)
             form->release(set->kept);
     }
-    scratch_free(set->kept);
-    scratch_free(set);
+    SCRATCH_FREE(set->kept, set);
 }
 
 static point_set *set_new(const screening_form *form, const metric_points *points)

@@ -11,10 +11,7 @@
 
 static void blocks_free(level_blocks *blocks)
 {
-    void *held[] = {blocks->each,      blocks->lists,   blocks->intervals,
-                    blocks->best_dist, blocks->best_id, blocks->rows};
-    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
-        scratch_free(held[i]);
+    SCRATCH_FREE(blocks->each, blocks->lists, blocks->intervals, blocks->best_dist, blocks->best_id, blocks->rows);
 }
 
 /* Room for `count` blocks of which every query may have `capacity` candidates in play; 0 without memory. */
@@ -25,14 +22,10 @@ static int blocks_new(const query_task *task, size_t count, int capacity, level_
            k = task->k, room = LEVEL_ROOM(capacity),
            bytes = index->form->row_bytes ? index->form->row_bytes(&index->on) : 0;
     memset(blocks, 0, sizeof(*blocks));
-    blocks->each = scratch_alloc(count, sizeof(block));
-    blocks->lists = scratch_alloc(count, sizeof(struct block_candidates));
-    blocks->intervals = scratch_alloc(3 * queries * room, sizeof(float)); /* ids are as long */
-    blocks->best_dist = scratch_alloc(queries * k, sizeof(double));
-    blocks->best_id = scratch_alloc(queries * k, sizeof(int));
-    blocks->rows = scratch_alloc(queries * bytes + 1, 1);
-    if (!blocks->each || !blocks->lists || !blocks->intervals || !blocks->best_dist || !blocks->best_id ||
-        !blocks->rows)
+    if (!SCRATCH_ALL(SCRATCH_FOR(blocks->each, count), SCRATCH_FOR(blocks->lists, count),
+                     SCRATCH_FOR(blocks->intervals, 3 * queries * room), /* ids are as long */
+                     SCRATCH_FOR(blocks->best_dist, queries * k), SCRATCH_FOR(blocks->best_id, queries * k),
+                     SCRATCH_FOR(blocks->rows, queries * bytes)))
         return 0;
     for (size_t i = 0; i < count; i++) {
         struct block_candidates *lists = blocks->each[i].candidates = &blocks->lists[i];
@@ -113,9 +106,7 @@ void level_block_answer(level_scratch *s, query_result *result)
 
 static void scratch_release(level_scratch *s)
 {
-    void *held[] = {s->leaves, s->special_upper, s->lows, s->dist};
-    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
-        scratch_free(held[i]);
+    SCRATCH_FREE(s->leaves, s->special_upper, s->lows, s->dist);
     if (s->work)
         s->task->index->form->work_free(s->work);
 }
@@ -126,12 +117,10 @@ static int scratch_reserve(const query_task *task, int capacity, level_scratch *
     size_t k = task->k, room = LEVEL_ROOM(capacity);
     memset(s, 0, sizeof(*s));
     s->task = task;
-    s->leaves = scratch_alloc((size_t)index->points->order.count + 1, sizeof(leaf));
-    s->special_upper = scratch_alloc(index->points->order.panels, sizeof(float));
-    s->lows = scratch_alloc(room + k + SIMD_WIDTH, sizeof(float));
-    s->dist = scratch_alloc(room, sizeof(double));
     s->work = index->form->work_new(&index->on);
-    return s->leaves && s->special_upper && s->lows && s->dist && s->work;
+    return s->work && SCRATCH_ALL(SCRATCH_FOR(s->leaves, index->points->order.count),
+                                  SCRATCH_FOR(s->special_upper, index->points->order.panels),
+                                  SCRATCH_FOR(s->lows, room + k + SIMD_WIDTH), SCRATCH_FOR(s->dist, room));
 }
 
 /* ---- the schedule ------------------------------------------------------------------------------ */
@@ -144,9 +133,7 @@ typedef struct {
 
 static void schedule_free(schedule *plan)
 {
-    scratch_free(plan->sequence);
-    scratch_free(plan->block);
-    scratch_free(plan->cell);
+    SCRATCH_FREE(plan->sequence, plan->block, plan->cell);
 }
 
 static int schedule_new(const query_task *task, schedule *plan)
@@ -154,15 +141,11 @@ static int schedule_new(const query_task *task, schedule *plan)
     const cells *order = &task->index->on.from->order;
     size_t columns = (size_t)order->panels * SCREEN_COLS,
            most = order->count + task->count / BITSET_SIZE + 2;
+    int *at;
     memset(plan, 0, sizeof(*plan));
-    plan->sequence = scratch_alloc(task->count + 1, sizeof(int));
-    plan->block = scratch_alloc(most, sizeof(int));
-    plan->cell = scratch_alloc(most, sizeof(int));
-    int *at = scratch_alloc(columns + 2, sizeof(int));
-    if (!plan->sequence || !plan->block || !plan->cell || !at) {
-        scratch_free(at);
+    if (!SCRATCH_ALL(SCRATCH_FOR(plan->sequence, task->count + 1), SCRATCH_FOR(plan->block, most),
+                     SCRATCH_FOR(plan->cell, most), SCRATCH_FOR(at, columns + 2)))
         return 0;
-    }
     memset(at, 0, (columns + 2) * sizeof(int));
     for (size_t q = 0; q < task->count; q++)
         at[order->column[query_row(task, q)] + 1]++;
@@ -189,10 +172,9 @@ static status search_deferred(const query_task *task, level_scratch *scratch, qu
         count += scratch[t].deferrals;
     if (!count)
         return status_ok();
-    int *rows = scratch_alloc(count, sizeof(int)), *slot = scratch_alloc(count, sizeof(int)),
-        *limits = scratch_alloc(count, sizeof(int));
+    int *rows, *slot, *limits;
     status outcome = status_fail(STATUS_MEMORY);
-    if (rows && slot && limits) {
+    if (SCRATCH_ALL(SCRATCH_FOR(rows, count), SCRATCH_FOR(slot, count), SCRATCH_FOR(limits, count))) {
         query_task dense = *task;
         dense.rows = rows;
         dense.slot = slot;
@@ -208,9 +190,7 @@ static status search_deferred(const query_task *task, level_scratch *scratch, qu
             }
         outcome = query_brute(&dense, result);
     }
-    scratch_free(rows);
-    scratch_free(slot);
-    scratch_free(limits);
+    SCRATCH_FREE(rows, slot, limits);
     return outcome;
 }
 

@@ -149,8 +149,7 @@ static status sample_search(const query_task *task, const index_search *index, i
         query_counters_add(&seen->counters, counters);
         *queries = (double)count + 1e-9;
     }
-    scratch_free(rows);
-    scratch_free(slot);
+    SCRATCH_FREE(rows, slot);
     return outcome;
 }
 
@@ -311,8 +310,7 @@ static status run_indexed(const char *method, const query_task *task, query_resu
                         : query_level(&indexed, result);
 done:
     index_free(&index);
-    scratch_free(rest);
-    scratch_free(seen.answered);
+    SCRATCH_FREE(rest, seen.answered);
     return outcome;
 }
 
@@ -367,11 +365,10 @@ static status run_plain(const char *method, const query_task *task, query_result
  * the first round. */
 static status run_prefixes(const char *method, const query_task *task, query_result *result)
 {
-    int *rows = scratch_alloc(task->count + 1, sizeof(int));
-    int *slot = scratch_alloc(task->count + 1, sizeof(int));
-    int *limits = task->limits ? scratch_alloc(task->count + 1, sizeof(int)) : NULL;
-    status outcome =
-        rows && slot && (limits || !task->limits) ? status_ok() : status_fail(STATUS_MEMORY);
+    int *rows, *slot, *limits;
+    status outcome = status_ok();
+    if (!SCRATCH_ALL(SCRATCH_FOR(rows, task->count), SCRATCH_FOR(slot, task->count), SCRATCH_FOR(limits, task->count)))
+        outcome = status_fail(STATUS_MEMORY);
     const char *first_method = NULL, *first_note = result->note;
     size_t done = 0;
     for (size_t n = task->points->n; n && !outcome.code;) {
@@ -380,8 +377,7 @@ static status run_prefixes(const char *method, const query_task *task, query_res
             size_t limit = query_limit(task, q); /* no row is above its limit */
             if ((limit < n || n == task->points->n) && limit >= next) {
                 rows[count] = query_row(task, q);
-                if (limits)
-                    limits[count] = (int)limit;
+                limits[count] = (int)limit;
                 slot[count++] = query_slot(task, q);
             }
         }
@@ -393,7 +389,7 @@ static status run_prefixes(const char *method, const query_task *task, query_res
         round.points = round.from = &prefix;
         round.rows = rows;
         round.slot = slot;
-        round.limits = limits;
+        round.limits = task->limits ? limits : NULL;
         round.count = count;
         round.mon = &mon;
         if (n < task->points->n)
@@ -413,9 +409,7 @@ static status run_prefixes(const char *method, const query_task *task, query_res
         result->method = first_method;
         result->note = first_note;
     }
-    scratch_free(rows);
-    scratch_free(slot);
-    scratch_free(limits);
+    SCRATCH_FREE(rows, slot, limits);
     return outcome;
 }
 
