@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#define LLOYD_STEPS 10 /* of k-means */
+
 status inducing_factor(const kernel *kern, int d, int m, const double *z, double jitter,
                        const monitor *mon, double *L)
 {
@@ -35,11 +37,12 @@ static void kernel_panel(const radial *rad, int d, int m, const double *z_panels
     }
 }
 
-static void unpack_panel(int m, int width, int filled, const double *panel, double *columns)
+static void unpack_panel(int m, int filled, const double *panel, double *columns)
 {
+    int cols = simd->cols;
     for (int j = 0; j < filled; j++)
         for (int u = 0; u < m; u++)
-            columns[u + (size_t)j * m] = panel[(size_t)u * width + j];
+            columns[u + (size_t)j * m] = panel[(size_t)u * cols + j];
 }
 
 status inducing_features(const kernel *kern, int d, int m, const double *z, const double *L,
@@ -80,7 +83,7 @@ status inducing_features(const kernel *kern, int d, int m, const double *z, cons
             simd->panel_norms(m, B, points);
             for (int j = 0; j < filled; j++)
                 r[first + j] = top - points[j];
-            unpack_panel(m, cols, filled, B, V + first * m);
+            unpack_panel(m, filled, B, V + first * m);
             simd_restore(state);
         }
     }
@@ -207,7 +210,7 @@ status inducing_weights(int m, const double *L, size_t n, const double *V, int t
             int filled = n - first < (size_t)cols ? (int)(n - first) : cols;
             simd_pack(m, cols, filled, V + first * m, m, 1, B);
             linalg_solve_panel(&triangle, B);
-            unpack_panel(m, cols, filled, B, W + first * m);
+            unpack_panel(m, filled, B, W + first * m);
         }
     }
     linalg_triangle_free(&triangle);
@@ -261,8 +264,8 @@ static status lloyd_step(int d, size_t n, const double *x, int m, int threads, c
     return status_ok();
 }
 
-status inducing_kmeans(int d, size_t n, const double *x, int m, const double *uniforms, int steps,
-                       int threads, const monitor *mon, double *centres)
+status inducing_kmeans(int d, size_t n, const double *x, int m, const double *uniforms, int threads,
+                       const monitor *mon, double *centres)
 {
     double *near, *sums;
     int *nearest;
@@ -291,7 +294,7 @@ status inducing_kmeans(int d, size_t n, const double *x, int m, const double *un
         if (monitor_poll(mon, 0.0))
             result = status_fail(STATUS_INTERRUPTED);
     }
-    for (int step = 0; step < steps && !result.code; step++)
+    for (int step = 0; step < LLOYD_STEPS && !result.code; step++)
         result = lloyd_step(d, n, x, m, threads, mon, centres, nearest, sums, counts);
     SCRATCH_FREE(near, nearest, sums, counts);
     return result;

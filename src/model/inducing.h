@@ -50,8 +50,8 @@ status inducing_weights(int m, const double *L, size_t n, const double *V, int t
 
 /* Seeded k-means++ with Lloyd steps: m centres (d x m) of n scaled points; uniforms has length m and
  * decides every random choice. Arthur and Vassilvitskii (2007). */
-status inducing_kmeans(int d, size_t n, const double *x, int m, const double *uniforms, int steps,
-                       int threads, const monitor *mon, double *centres);
+status inducing_kmeans(int d, size_t n, const double *x, int m, const double *uniforms, int threads,
+                       const monitor *mon, double *centres);
 
 /* First m rows of the maximin order that starts at row 0: each the farthest point from those before,
  * ties to the lower row. Farthest-point traversal, Gonzalez (1985). ids has length m. */

@@ -76,11 +76,11 @@ static void tour(const build *b, int count, const int *centre, int *order)
 }
 
 /* Returns 0 if the monitor, which is for the main thread alone, asked to stop. */
-static int split(const build *b, int *perm, int first, int count, int centre, int leaf, int threads,
+static int split(const build *b, int *perm, int first, int count, int centre, int threads,
                  const monitor *mon, family *out)
 {
     int centres[TREE_FANOUT], order[TREE_FANOUT], place[TREE_FANOUT], points[TREE_FANOUT] = {0};
-    int want = (count + leaf - 1) / leaf * 2;
+    int want = (count + TREE_LEAF - 1) / TREE_LEAF * 2;
     want = want > TREE_FANOUT ? TREE_FANOUT : want;
     out->count = 0;
     centres[0] = centre;
@@ -174,13 +174,12 @@ static int root_centre(int d, size_t n, const double *x, double *radius)
     return centre;
 }
 
-static int is_leaf(const tree *t, int node, int leaf)
+static int is_leaf(const tree *t, int node)
 {
-    return t->count[node] <= leaf || t->radius[node] == 0.0;
+    return t->count[node] <= TREE_LEAF || t->radius[node] == 0.0;
 }
 
-status tree_build(int d, size_t n, const double *x, int leaf, int threads, const monitor *mon,
-                  tree *out)
+status tree_build(int d, size_t n, const double *x, int threads, const monitor *mon, tree *out)
 {
     size_t capacity = 64;
     memset(out, 0, sizeof(*out));
@@ -209,8 +208,8 @@ status tree_build(int d, size_t n, const double *x, int leaf, int threads, const
             goto done;
         families = more;
         for (int v = begin; v < end; v++) /* large nodes one by one, their points in parallel */
-            if (!is_leaf(out, v, leaf) && out->count[v] > PARALLEL_POINTS &&
-                !split(&b, out->perm, out->first[v], out->count[v], out->centre[v], leaf, threads,
+            if (!is_leaf(out, v) && out->count[v] > PARALLEL_POINTS &&
+                !split(&b, out->perm, out->first[v], out->count[v], out->centre[v], threads,
                        mon, &families[v - begin])) {
                 result = status_fail(STATUS_INTERRUPTED);
                 goto done;
@@ -219,10 +218,10 @@ status tree_build(int d, size_t n, const double *x, int leaf, int threads, const
         while (pace_next(&p)) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
             for (int v = begin + (int)p.first; v < begin + (int)p.last; v++) {
-                if (is_leaf(out, v, leaf))
+                if (is_leaf(out, v))
                     boxes_rising(out->perm + out->first[v], out->count[v]);
                 else if (out->count[v] <= PARALLEL_POINTS)
-                    split(&b, out->perm, out->first[v], out->count[v], out->centre[v], leaf, 1,
+                    split(&b, out->perm, out->first[v], out->count[v], out->centre[v], 1,
                           NULL, &families[v - begin]);
             }
         }
@@ -232,7 +231,7 @@ status tree_build(int d, size_t n, const double *x, int leaf, int threads, const
         }
         for (int v = begin; v < end; v++) {
             out->child[v] = out->nodes;
-            out->children[v] = is_leaf(out, v, leaf) ? 0 : families[v - begin].count;
+            out->children[v] = is_leaf(out, v) ? 0 : families[v - begin].count;
             if ((size_t)out->nodes + out->children[v] > capacity) {
                 capacity = 2 * capacity;
                 if (!grow(out, capacity))

@@ -144,40 +144,30 @@ static void keep_in_bounds(level_scratch *s, block *b, int q)
         settle(s, b, q);
 }
 
-void level_keep(level_scratch *s, block *b, int q, const int *ids, uint32_t mask,
-                const simd_interval_row *row)
+static void keep(form_sink *self, int q, const int *ids, uint32_t mask, const simd_interval_row *row)
 {
+    const level_sink *to = (level_sink *)self;
+    block *b = to->into;
     candidates *kept = &b->candidates->kept[q];
-    int at = kept->count;
-    kept->count += simd->append_intervals(mask, ids, b->limit[q], s->task->self ? b->row[q] : -1,
-                                          row, kept->id + at, kept->low + at, kept->high + at);
-    keep_in_bounds(s, b, q);
+    int at = kept->count, itself = to->scratch->task->self ? b->row[q] : -1;
+    kept->count += simd->append_intervals(mask, ids, b->limit[q], itself, row, kept->id + at, kept->low + at,
+                                          kept->high + at);
+    keep_in_bounds(to->scratch, b, q);
 }
 
-void level_keep_one(level_scratch *s, block *b, int q, int id, float low, float high)
+static void keep_one(form_sink *self, int q, int id, float low, float high)
 {
-    candidates *kept = &b->candidates->kept[q];
+    const level_sink *to = (level_sink *)self;
+    candidates *kept = &to->into->candidates->kept[q];
     kept->id[kept->count] = id;
     kept->low[kept->count] = low > 0.0f ? low : 0.0f;
     kept->high[kept->count++] = high;
-    keep_in_bounds(s, b, q);
-}
-
-static void sink_keep(form_sink *self, int q, const int *ids, uint32_t mask, const simd_interval_row *row)
-{
-    level_sink *to = (level_sink *)self;
-    level_keep(to->scratch, to->into, q, ids, mask, row);
-}
-
-static void sink_keep_one(form_sink *self, int q, int id, float low, float high)
-{
-    level_sink *to = (level_sink *)self;
-    level_keep_one(to->scratch, to->into, q, id, low, high);
+    keep_in_bounds(to->scratch, to->into, q);
 }
 
 level_sink level_sink_of(level_scratch *s, block *into)
 {
-    return (level_sink){{sink_keep, sink_keep_one, &s->counters}, s, into};
+    return (level_sink){{keep, keep_one, &s->counters}, s, into};
 }
 
 void level_raise_thresholds(level_scratch *s, int count, const int *members)

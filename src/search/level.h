@@ -112,13 +112,6 @@ status level_run(level_scratch *scratch, level_piece *piece, void *context, leve
 
 /* ---- candidates.c: thresholds, candidates, exact evaluation ---- */
 
-/* Keeps the candidates of a mask of a panel's points for query q of a block, making room where it must. */
-void level_keep(level_scratch *s, block *b, int q, const int *ids, uint32_t mask,
-                const simd_interval_row *row);
-
-/* Keeps one candidate. */
-void level_keep_one(level_scratch *s, block *b, int q, int id, float low, float high);
-
 /* Raises the thresholds of some queries by what has been kept since, and drops what they make hopeless. */
 void level_raise_thresholds(level_scratch *s, int count, const int *members);
 
