@@ -12,7 +12,7 @@ c_layers <- list(
   model = list("matern", "kernel", c("inducing", "metric"), c("places", "specials")),
   partition = list("boxes", c("tree", "order"), "cells"),
   bound = list("bounds", "spans"),
-  form = list("form", c("frames", "sample"), c("screen", "subspace"), c("dense", "expansions", "integers", "landmarks", "laws")),
+  form = list("form", c("frames", "sample"), "subspace", c("dense", "expansions", "integers", "landmarks", "laws")),
   search = list(
     c("answers", "index"), "query", c("brute", "distinct", "level"), c("best_first", "candidates", "frontier", "mutual")
   ),

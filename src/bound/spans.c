@@ -7,12 +7,6 @@
 
 #define SPANS_TAIL 0.1 /* the largest tail that is wanted */
 
-void spans_free(spans *s)
-{
-    SCRATCH_FREE(s->rank, s->column, s->inverse, s->amplify, s->noise, s->rounding, s->cosine, s->sine);
-    memset(s, 0, sizeof(*s));
-}
-
 /* A panel: its points that count, and the pivoted factor of their correlations. */
 typedef struct {
     int place[SCREEN_COLS], ids[SCREEN_COLS], pivot[SCREEN_ROWS];
@@ -109,7 +103,6 @@ static void build_panel(const bounds *b, int panel, spans *s)
 status spans_build(const bounds *b, int threads, const monitor *mon, spans *s)
 {
     size_t panels = b->order->panels, rows = panels * SCREEN_ROWS, columns = panels * SCREEN_COLS;
-    memset(s, 0, sizeof(*s));
     if (!SCRATCH_ALL(SCRATCH_FOR(s->rank, panels), SCRATCH_FOR(s->column, rows),
                      SCRATCH_FOR(s->inverse, rows * SCREEN_ROWS), SCRATCH_FOR(s->amplify, panels),
                      SCRATCH_FOR(s->noise, panels), SCRATCH_FOR(s->rounding, panels), SCRATCH_FOR(s->cosine, columns),
@@ -121,7 +114,5 @@ status spans_build(const bounds *b, int threads, const monitor *mon, spans *s)
         for (int p = (int)slice.first; p < (int)slice.last; p++)
             build_panel(b, p, s);
     }
-    if (slice.stopped)
-        spans_free(s);
     return pace_end(&slice);
 }

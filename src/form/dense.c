@@ -15,8 +15,6 @@ static status build(const metric_source *source, const point_set *like, int thre
 
 static double pair_cost(const point_set *set) { return set->points->m + FORM_KERNEL; }
 
-static void release(void *kept) { (void)kept; }
-
 static void fields(point_set *set, field_visitor *walk) { (void)set, (void)walk; }
 
 static void *work_new(const form_sides *on)
@@ -60,7 +58,6 @@ const screening_form form_dense = {
     .kept_bytes = 1,
     .pair_cost = pair_cost,
     .build = build,
-    .release = release,
     .fields = fields,
     .work_new = work_new,
     .work_free = scratch_free,

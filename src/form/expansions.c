@@ -84,12 +84,6 @@ static status build(const metric_source *source, const point_set *like, int thre
     return result.code ? result : spans_build(&set->bound, threads, mon, &kept->span);
 }
 
-static void release(void *kept)
-{
-    frames_free(&((expansions *)kept)->frame);
-    spans_free(&((expansions *)kept)->span);
-}
-
 static void fields(point_set *set, field_visitor *walk)
 {
     spans *s = &((expansions *)set->kept)->span;
@@ -116,13 +110,11 @@ static void work_free(void *work)
 static void *work_new(const form_sides *on)
 {
     size_t d = on->points->points->d, m = on->points->points->m;
-    expansions_work *w = scratch_alloc(1, sizeof(*w));
-    if (!w)
-        return NULL;
-    memset(w, 0, sizeof(*w));
-    if (SCRATCH_ALL(SCRATCH_FOR(w->relative, BITSET_SIZE * d), SCRATCH_FOR(w->row_at, m + SIMD_WIDTH),
-                    SCRATCH_FOR(w->column_at, m + SIMD_WIDTH), SCRATCH_FOR(w->group, GROUPS),
-                    SCRATCH_FOR(w->span_x, GROUPS * SCREEN_ROWS * d), SCRATCH_FOR(w->value, SCREEN_ROWS * SCREEN_COLS)))
+    expansions_work *w = scratch_zeros(1, sizeof(*w));
+    if (w && SCRATCH_ALL(SCRATCH_FOR(w->relative, BITSET_SIZE * d), SCRATCH_FOR(w->row_at, m + SIMD_WIDTH),
+                         SCRATCH_FOR(w->column_at, m + SIMD_WIDTH), SCRATCH_FOR(w->group, GROUPS),
+                         SCRATCH_FOR(w->span_x, GROUPS * SCREEN_ROWS * d),
+                         SCRATCH_FOR(w->value, SCREEN_ROWS * SCREEN_COLS)))
         return w;
     work_free(w);
     return NULL;
@@ -475,7 +467,6 @@ const screening_form form_expansions = {
     .terms = 1,
     .compact = 1,
     .build = build,
-    .release = release,
     .fields = fields,
     .work_new = work_new,
     .work_free = work_free,

@@ -73,8 +73,8 @@ typedef struct form_sink {
     query_counters *counters;
 } form_sink;
 
-/* A visitor of the arrays of a form, in one order for packing, opening and listing an index: `field` is the address of
- * a pointer to `bytes` bytes. What the lengths of later arrays depend on is visited first. */
+/* A visitor of the arrays of a form, in one order for packing, opening, listing and freeing an index: `field` is the
+ * address of a pointer to `bytes` bytes. What the lengths of later arrays depend on is visited first. */
 typedef struct field_visitor {
     void (*visit)(struct field_visitor *self, const char *name, void *field, size_t bytes);
     size_t end; /* for opening: how much memory there is, 0 otherwise, */
@@ -111,11 +111,12 @@ typedef struct screening_form {
     /* Optional: the cells of candidates, none (count 0) where the form does not serve them. */
     status (*divide)(const metric_source *source, const metric_points *points, int threads, cells *out);
     /* What is kept of the points of a set whose cells and bounds are there; `like` is the set of the candidates where
-     * the set is one of queries. */
+     * the set is one of queries. What an error leaves is freed by its fields. */
     status (*build)(const metric_source *source, const point_set *like, int threads,
                     const monitor *mon, point_set *set);
-    void (*release)(void *kept); /* its arrays, which are borrowed where an index was opened */
-    void (*fields)(point_set *set, field_visitor *walk); /* sets what is borrowed of the set, too */
+    /* Visits its arrays, but none whose length an array tells that is not there yet; sets what is borrowed of the set,
+     * too. */
+    void (*fields)(point_set *set, field_visitor *walk);
 
     /* What a thread works with; NULL without memory. Its size does not depend on n, but for lists of cells. */
     void *(*work_new)(const form_sides *on);

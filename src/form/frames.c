@@ -6,12 +6,6 @@
 
 #include <string.h>
 
-void frames_free(frames *f)
-{
-    SCRATCH_FREE(f->pieces, f->centre, f->slack, f->x, f->gain);
-    memset(f, 0, sizeof(*f));
-}
-
 void frames_fields(frames *f, const cells *order, field_visitor *walk)
 {
     size_t columns = (size_t)order->panels * SCREEN_COLS, count = order->count, d = order->d;
@@ -61,7 +55,6 @@ status frames_build(const kernel *kern, const metric_points *points, const cells
                     const specials *special, int threads, const monitor *mon, frames *f)
 {
     size_t columns = (size_t)order->panels * SCREEN_COLS, count = order->count;
-    memset(f, 0, sizeof(*f));
     f->d = points->d;
     if (!SCRATCH_ALL(SCRATCH_FOR(f->pieces, 1), SCRATCH_FOR(f->centre, count * f->d), SCRATCH_FOR(f->slack, count),
                      SCRATCH_FOR(f->x, columns * f->d), SCRATCH_FOR(f->gain, columns)))
@@ -75,7 +68,5 @@ status frames_build(const kernel *kern, const metric_points *points, const cells
             set_points(f, kern, points, order, special, c);
         }
     }
-    if (slice.stopped)
-        frames_free(f);
     return pace_end(&slice);
 }

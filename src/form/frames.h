@@ -28,7 +28,6 @@ typedef struct {
 
 status frames_build(const kernel *kern, const metric_points *points, const cells *order,
                     const specials *special, int threads, const monitor *mon, frames *out);
-void frames_free(frames *f);
 void frames_fields(frames *f, const cells *order, field_visitor *walk);
 
 /* out (d) <- a point relative to the centre of a cell. */

@@ -112,8 +112,6 @@ static status build(const metric_source *source, const point_set *like, int thre
     return subspaces_build(source->kern, set->points, &set->order, set->bound.noise, threads, mon, set->kept);
 }
 
-static void release(void *kept) { subspaces_free(kept); }
-
 static void fields(point_set *set, field_visitor *walk)
 {
     subspaces *s = set->kept;
@@ -127,8 +125,8 @@ static void fields(point_set *set, field_visitor *walk)
     walk->visit(walk, "subspace.landmark", &s->landmark, (count + 1) * sizeof(size_t));
     walk->visit(walk, "subspace.inverse_at", &s->inverse_at, (count + 1) * sizeof(size_t));
     walk->visit(walk, "subspace.psi_at", &s->psi_at, (count + 1) * sizeof(size_t));
-    if (walk->end && (walk->beyond || s->landmark[count] > walk->end || s->inverse_at[count] > walk->end ||
-                      s->psi_at[count] > walk->end)) {
+    if (!s->landmark || (walk->end && (walk->beyond || s->landmark[count] > walk->end ||
+                                       s->inverse_at[count] > walk->end || s->psi_at[count] > walk->end))) {
         walk->beyond = 1;
         return;
     }
@@ -165,16 +163,13 @@ static void work_free(void *work)
 
 static void *work_new(const form_sides *on)
 {
-    landmarks_work *w = scratch_alloc(1, sizeof(*w));
+    landmarks_work *w = scratch_zeros(1, sizeof(*w));
     size_t room = (size_t)BITSET_SIZE * WIDTH;
     (void)on;
-    if (!w)
-        return NULL;
-    memset(w, 0, sizeof(*w));
-    if (SCRATCH_ALL(SCRATCH_FOR(w->own, room), SCRATCH_FOR(w->products, room), SCRATCH_FOR(w->psi, room),
-                    SCRATCH_FOR(w->span.weights, SUBSPACE_RANK * STRIDE), SCRATCH_FOR(w->P, SUBSPACE_RANK * WIDTH),
-                    SCRATCH_FOR(w->inverse, SUBSPACE_RANK * WIDTH), SCRATCH_FOR(w->rows, BITSET_SIZE),
-                    SCRATCH_FOR(w->value, SCREEN_ROWS * SCREEN_COLS)))
+    if (w && SCRATCH_ALL(SCRATCH_FOR(w->own, room), SCRATCH_FOR(w->products, room), SCRATCH_FOR(w->psi, room),
+                         SCRATCH_FOR(w->span.weights, SUBSPACE_RANK * STRIDE), SCRATCH_FOR(w->P, SUBSPACE_RANK * WIDTH),
+                         SCRATCH_FOR(w->inverse, SUBSPACE_RANK * WIDTH), SCRATCH_FOR(w->rows, BITSET_SIZE),
+                         SCRATCH_FOR(w->value, SCREEN_ROWS * SCREEN_COLS)))
         return w;
     work_free(w);
     return NULL;
@@ -616,7 +611,6 @@ const screening_form form_landmarks = {
     .compact = 1,
     .divide = divide,
     .build = build,
-    .release = release,
     .fields = fields,
     .work_new = work_new,
     .work_free = work_free,

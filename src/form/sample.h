@@ -1,4 +1,4 @@
-/* Sample: a part of the points, as candidates of a few of them. Forms forecast from it what they would leave (form.h). */
+/* Sample: a part of the points, as candidates of a few of them. Forms forecast from it what they would leave. */
 #ifndef VECCHIANN_SAMPLE_H
 #define VECCHIANN_SAMPLE_H
 

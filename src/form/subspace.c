@@ -7,14 +7,6 @@
 
 #include <string.h>
 
-void subspaces_free(subspaces *s)
-{
-    SCRATCH_FREE(s->rank, s->landmark, s->inverse_at, s->psi_at, s->ids, s->x, s->v, s->scale, s->inverse, s->psi,
-                 s->tail, s->length, s->stage_tail, s->cell_noise, s->cell_rounding, s->cell_most, s->cell_length,
-                 s->axis_x, s->axis_v, s->axis_scale, s->axis_cosine, s->axis_sine, s->axis_noise);
-    memset(s, 0, sizeof(*s));
-}
-
 #define ROWS_AT_ONCE 8 /* of correlations */
 #define SAMPLE 5       /* cells that show what ranks are like, */
 #define SAMPLE_SHARE 8 /* but at most one of so many */
@@ -294,7 +286,6 @@ status subspaces_build(const kernel *kern, const metric_points *points, const ce
                        const float *noise, int threads, const monitor *mon, subspaces *s)
 {
     int count = order->count, ok;
-    memset(s, 0, sizeof(*s));
     s->kern = kern;
     s->points = points;
     s->order = order;
@@ -330,11 +321,7 @@ status subspaces_build(const kernel *kern, const metric_points *points, const ce
         SCRATCH_FREE(parts[c].pivot, parts[c].inverse, parts[c].psi);
     }
     SCRATCH_FREE(scratch, parts);
-    if (!ok) {
-        subspaces_free(s);
-        return slice.stopped ? pace_end(&slice) : status_fail(STATUS_MEMORY);
-    }
-    return status_ok();
+    return ok || slice.stopped ? pace_end(&slice) : status_fail(STATUS_MEMORY);
 }
 
 double subspaces_sample_rank(const kernel *kern, const metric_points *points, const cells *order,

@@ -83,7 +83,6 @@ typedef struct {
 
 status subspaces_build(const kernel *kern, const metric_points *points, const cells *order,
                        const float *noise, int threads, const monitor *mon, subspaces *out);
-void subspaces_free(subspaces *s);
 
 /* The mean rank on a few cells, or on the first of so many parts of each, before anything is built; and its
  * share of the points. Negative without memory. */

@@ -6,6 +6,7 @@
 
 #define ALIGN 64
 #define AFTER 16 /* bytes after the arrays: no multiple of ALIGN, see who asks for the memory */
+#define FIELDS_MOST 64 /* arrays of a form */
 #define MAGIC 0x76616e6e32303043 /* changes with the layout */
 
 /* Every form there is; an index that was kept knows its own by the place. */
@@ -31,15 +32,31 @@ static int place_of(const screening_form *form)
 
 /* ---- sets of points ------------------------------------------------------------------------- */
 
+/* Collects the arrays of a form, to free them when none is read any more. */
+typedef struct {
+    field_visitor visitor;
+    int count;
+    void *held[FIELDS_MOST];
+} collection;
+
+static void collect(field_visitor *self, const char *name, void *field, size_t bytes)
+{
+    collection *all = (collection *)self;
+    (void)name, (void)bytes;
+    memcpy(&all->held[all->count++], field, sizeof(*all->held));
+}
+
 static void set_free(const screening_form *form, int opened, point_set *set)
 {
     if (!set)
         return;
     if (!opened) {
+        collection all = {.visitor = {.visit = collect}};
+        if (set->kept)
+            form->fields(set, &all.visitor);
+        scratch_free_all(all.held, all.count);
         cells_free(&set->order);
         bounds_free(&set->bound);
-        if (set->kept)
-            form->release(set->kept);
     }
     SCRATCH_FREE(set->kept, set);
 }

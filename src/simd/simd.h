@@ -183,7 +183,7 @@ typedef struct {
     void (*dot_tile8)(int steps, const simd_rows *rows, const simd_columns *columns, float *value);
     void (*dot_tile16)(int steps, const simd_rows *rows, const simd_columns *columns, float *value);
 
-    /* Completes the values of the first `count` rows of a tile to correlations, with their errors (see screen.h):
+    /* Completes the values of the first `count` rows of a tile to correlations, with their errors (form/integers.c):
      * value_ij += gain_i gain_j kappa(s2_ij),
      * slope_i   = error_i + gain_i slack,
      * base_i    = gain_i slack_floor. */
