@@ -11,25 +11,25 @@
 #define TERMS_LEAST 32    /* or of so many, */
 #define KEEP_LEAST 1e-6f  /* times the largest */
 
-static void level_free(bounds_level *level)
+static void ranges_free(bounds_ranges *ranges)
 {
-    SCRATCH_FREE(level->reach, level->weight, level->gain, level->low, level->high);
+    SCRATCH_FREE(ranges->reach, ranges->weight, ranges->gain, ranges->low, ranges->high);
 }
 
-static int level_new(size_t count, size_t m, size_t d, int weights, bounds_level *level)
+static int ranges_new(size_t count, size_t m, size_t d, int weights, bounds_ranges *ranges)
 {
-    level->count = (int)count;
-    return (!weights || SCRATCH_ALL(SCRATCH_FOR(level->weight, count * m))) &&
-           SCRATCH_ALL(SCRATCH_FOR(level->reach, count * m), SCRATCH_FOR(level->gain, count),
-                       SCRATCH_FOR(level->low, count * d), SCRATCH_FOR(level->high, count * d));
+    ranges->count = (int)count;
+    return (!weights || SCRATCH_ALL(SCRATCH_FOR(ranges->weight, count * m))) &&
+           SCRATCH_ALL(SCRATCH_FOR(ranges->reach, count * m), SCRATCH_FOR(ranges->gain, count),
+                       SCRATCH_FOR(ranges->low, count * d), SCRATCH_FOR(ranges->high, count * d));
 }
 
 void bounds_free(bounds *b)
 {
     specials_free(&b->special);
-    level_free(&b->panels);
-    level_free(&b->cells);
-    level_free(&b->groups);
+    ranges_free(&b->panels);
+    ranges_free(&b->cells);
+    ranges_free(&b->groups);
     SCRATCH_FREE(b->special_reach, b->noise, b->columns.reach, b->columns.low, b->columns.high, b->columns.gain,
                  b->terms.weight_place, b->terms.kernel_place, b->terms.weights, b->terms.kernels);
     memset(b, 0, sizeof(*b));
@@ -198,23 +198,23 @@ static void fold(int count, const float *a, float *most)
         most[u] = a[u] > most[u] ? a[u] : most[u];
 }
 
-/* Range `at` of a level from ranges first .. last - 1 of a finer one. */
-static void merge(int m, int d, const bounds_level *fine, int first, int last, int at,
-                  bounds_level *level)
+/* Range `at` of some ranges from ranges first .. last - 1 of finer ones. */
+static void merge(int m, int d, const bounds_ranges *fine, int first, int last, int at,
+                  bounds_ranges *ranges)
 {
-    float *reach = level->reach + (size_t)at * m;
-    double *low = level->low + (size_t)at * d, *high = level->high + (size_t)at * d;
+    float *reach = ranges->reach + (size_t)at * m;
+    double *low = ranges->low + (size_t)at * d, *high = ranges->high + (size_t)at * d;
     memcpy(reach, fine->reach + (size_t)first * m, m * sizeof(float));
     memcpy(low, fine->low + (size_t)first * d, d * sizeof(double));
     memcpy(high, fine->high + (size_t)first * d, d * sizeof(double));
-    level->gain[at] = fine->gain[first];
-    if (level->weight)
-        memcpy(level->weight + (size_t)at * m, fine->weight + (size_t)first * m, m * sizeof(float));
+    ranges->gain[at] = fine->gain[first];
+    if (ranges->weight)
+        memcpy(ranges->weight + (size_t)at * m, fine->weight + (size_t)first * m, m * sizeof(float));
     for (int c = first + 1; c < last; c++) {
         fold(m, fine->reach + (size_t)c * m, reach);
-        if (level->weight)
-            fold(m, fine->weight + (size_t)c * m, level->weight + (size_t)at * m);
-        level->gain[at] = fine->gain[c] > level->gain[at] ? fine->gain[c] : level->gain[at];
+        if (ranges->weight)
+            fold(m, fine->weight + (size_t)c * m, ranges->weight + (size_t)at * m);
+        ranges->gain[at] = fine->gain[c] > ranges->gain[at] ? fine->gain[c] : ranges->gain[at];
         for (int u = 0; u < d; u++) {
             double a = fine->low[(size_t)c * d + u], b = fine->high[(size_t)c * d + u];
             low[u] = a < low[u] ? a : low[u];
@@ -234,7 +234,7 @@ static int columns_new(size_t cells, size_t m, size_t d, bounds_columns *c)
 static void set_columns(const bounds *b, int cell)
 {
     const bounds_columns *c = &b->columns;
-    const bounds_level *panels = &b->panels;
+    const bounds_ranges *panels = &b->panels;
     int m = b->m, d = b->d, first = b->order->panel[cell],
         count = b->order->panel[cell + 1] - first;
     size_t at = (size_t)cell * SIMD_WIDTH;
@@ -301,9 +301,9 @@ status bounds_build(const metric_source *source, const metric_points *points, co
     if (!result.code)
         result = status_fail(STATUS_MEMORY);
     if (!z_panels || !own || (terms && known && !terms_new(order, m, &b->terms)) || !b->noise ||
-        !b->special.rank || !level_new(order->panels, m, d, known, &b->panels) ||
-        !columns_new(count, m, d, &b->columns) || !level_new(count, m, d, known, &b->cells) ||
-        !level_new(groups, m, d, 0, &b->groups))
+        !b->special.rank || !ranges_new(order->panels, m, d, known, &b->panels) ||
+        !columns_new(count, m, d, &b->columns) || !ranges_new(count, m, d, known, &b->cells) ||
+        !ranges_new(groups, m, d, 0, &b->groups))
         goto done;
     if (known) {
         if (b->special.count)
@@ -353,7 +353,7 @@ done:
 /* What both sums are inflated by. */
 static double inflation(const bounds *b) { return 1.0 + ldexp(b->m + 16.0, -23); }
 
-float bounds_expansion(const bounds *b, const bounds_level *from, int X, const bounds_level *to,
+float bounds_expansion(const bounds *b, const bounds_ranges *from, int X, const bounds_ranges *to,
                        int Y)
 {
     size_t m = b->m;
@@ -366,7 +366,7 @@ float bounds_expansion(const bounds *b, const bounds_level *from, int X, const b
     return (float)(sum * inflation(b));
 }
 
-float bounds_of_panels(const bounds *b, const bounds_level *from, int X, int cell, float *upper)
+float bounds_of_panels(const bounds *b, const bounds_ranges *from, int X, int cell, float *upper)
 {
     const bounds_columns *c = &b->columns;
     size_t m = b->m, d = b->d, at = (size_t)cell * SIMD_WIDTH;

@@ -27,8 +27,8 @@
 #define SAMPLE_HOPELESS 0.6 /* by the share of the points that is left */
 #define SAMPLE_TERM 0.0006  /* a smaller one does not count */
 #define SAMPLE_ERROR 0.002  /* of a correlation by its terms, about */
-/* A block has no more groups: one for each panel of a cell, and one for each whole panel of queries. */
-#define GROUPS ((CELLS_MOST + BITSET_SIZE) / SCREEN_COLS)
+/* A block has no more bundles: one for each panel of a cell, and one for each whole panel of queries. */
+#define BUNDLES ((CELLS_MOST + BITSET_SIZE) / SCREEN_COLS)
 
 typedef struct {
     frames frame;
@@ -45,12 +45,12 @@ typedef struct {
     const float *x[SCREEN_COLS], *features[SCREEN_COLS]; /* by member: as a row of a tile, */
     float gain[SCREEN_COLS];                             /* which knows its own gain; */
     float most_gain;                                     /* upwards, of all */
-    simd_group limit;                                    /* by member */
+    simd_bundle limit;                                    /* by member */
     int spans;                                           /* how many points span the panel, in rows */
     simd_rows rows;
     float *span_x;             /* SCREEN_ROWS x d: where they stand in the frame of a cell, */
     int frame_of, relative_to; /* that one, and the cell that the members' positions are relative to; -1 for none */
-} group;
+} bundle;
 
 typedef struct {
     const form_sides *on;
@@ -59,12 +59,12 @@ typedef struct {
     float *relative;        /* BITSET_SIZE x d: positions from the centre of a cell */
     int *row_at, *column_at; /* m: terms of two panels */
     float no_tail[SCREEN_COLS];
-    int groups, grouped[BITSET_SIZE]; /* members of the groups */
-    group *group;
-    float *span_x, *value; /* of all groups; SCREEN_ROWS x SCREEN_COLS */
+    int bundles, bundled[BITSET_SIZE]; /* members of the bundles */
+    bundle *bundle;
+    float *span_x, *value; /* of all bundles; SCREEN_ROWS x SCREEN_COLS */
 } expansions_work;
 
-/* Columns that a group meets, and the terms that it meets them with. */
+/* Columns that a bundle meets, and the terms that it meets them with. */
 typedef struct {
     int cell, panel;
     simd_columns columns;
@@ -104,7 +104,7 @@ static void work_free(void *work)
     expansions_work *w = work;
     if (!w)
         return;
-    SCRATCH_FREE(w->relative, w->row_at, w->column_at, w->group, w->span_x, w->value, w);
+    SCRATCH_FREE(w->relative, w->row_at, w->column_at, w->bundle, w->span_x, w->value, w);
 }
 
 static void *work_new(const form_sides *on)
@@ -112,25 +112,25 @@ static void *work_new(const form_sides *on)
     size_t d = on->points->points->d, m = on->points->points->m;
     expansions_work *w = scratch_zeros(1, sizeof(*w));
     if (w && SCRATCH_ALL(SCRATCH_FOR(w->relative, BITSET_SIZE * d), SCRATCH_FOR(w->row_at, m + SIMD_WIDTH),
-                         SCRATCH_FOR(w->column_at, m + SIMD_WIDTH), SCRATCH_FOR(w->group, GROUPS),
-                         SCRATCH_FOR(w->span_x, GROUPS * SCREEN_ROWS * d),
+                         SCRATCH_FOR(w->column_at, m + SIMD_WIDTH), SCRATCH_FOR(w->bundle, BUNDLES),
+                         SCRATCH_FOR(w->span_x, BUNDLES * SCREEN_ROWS * d),
                          SCRATCH_FOR(w->value, SCREEN_ROWS * SCREEN_COLS)))
         return w;
     work_free(w);
     return NULL;
 }
 
-/* ---- groups of queries ------------------------------------------------------------------------- */
+/* ---- bundles of queries ------------------------------------------------------------------------- */
 
-/* What stands in a column of the panel of a group, as a row of a tile. */
-static const float *row_features(const expansions_work *w, const group *g, int column)
+/* What stands in a column of the panel of a bundle, as a row of a tile. */
+static const float *row_features(const expansions_work *w, const bundle *g, int column)
 {
     const bounds_terms *terms = &w->on->from->bound.terms;
     return terms->weights + (size_t)g->panel * terms->most * SCREEN_COLS + column % SCREEN_COLS;
 }
 
-/* The points that span the panel of a group, but for where they stand in the frame of a cell. */
-static void set_span(const expansions_work *w, group *g)
+/* The points that span the panel of a bundle, but for where they stand in the frame of a cell. */
+static void set_span(const expansions_work *w, bundle *g)
 {
     const point_set *from = w->on->from;
     const spans *s = spans_of(from);
@@ -145,7 +145,7 @@ static void set_span(const expansions_work *w, group *g)
 }
 
 /* The first of some queries that stand in one panel. */
-static void set_group(const expansions_work *w, const int *members, int count, group *g)
+static void set_bundle(const expansions_work *w, const int *members, int count, bundle *g)
 {
     const block *b = w->b;
     const point_set *from = w->on->from;
@@ -174,33 +174,33 @@ static void set_group(const expansions_work *w, const int *members, int count, g
         g->limit.noise[i] = g->limit.cosine[i] = g->limit.sine[i] = g->limit.inverse[i] = 1.0f;
 }
 
-/* The active queries in groups. */
+/* The active queries in bundles. */
 static void begin(const form_sides *on, const block *b, void *work)
 {
     expansions_work *w = work;
-    int count = bitset_members(&b->active, w->grouped), d = on->from->points->d;
+    int count = bitset_members(&b->active, w->bundled), d = on->from->points->d;
     w->on = on;
     w->b = b;
-    w->groups = 0;
-    for (int i = 0; i < count; i += w->group[w->groups++].count) {
-        group *g = &w->group[w->groups];
-        g->span_x = w->span_x + (size_t)w->groups * SCREEN_ROWS * d;
-        set_group(w, w->grouped + i, count - i, g);
+    w->bundles = 0;
+    for (int i = 0; i < count; i += w->bundle[w->bundles++].count) {
+        bundle *g = &w->bundle[w->bundles];
+        g->span_x = w->span_x + (size_t)w->bundles * SCREEN_ROWS * d;
+        set_bundle(w, w->bundled + i, count - i, g);
     }
 }
 
 /* Takes note of the thresholds; returns the smallest bound that matters. */
-static float note_thresholds(const expansions_work *w, group *g)
+static float note_thresholds(const expansions_work *w, bundle *g)
 {
     for (int i = 0; i < SCREEN_COLS; i++)
         g->limit.tau[i] = i < g->count ? w->b->tau[g->members[i]] : INFINITY;
-    return simd->group_limits(&g->limit);
+    return simd->bundle_limits(&g->limit);
 }
 
 /* ---- panel to panel ---------------------------------------------------------------------------- */
 
-/* The terms of a group and of a panel whose expansion bound is known. */
-static void choose_terms(expansions_work *w, const group *g, float upper, encounter *e)
+/* The terms of a bundle and of a panel whose expansion bound is known. */
+static void choose_terms(expansions_work *w, const bundle *g, float upper, encounter *e)
 {
     const bounds *points = &w->on->points->bound, *from = &w->on->from->bound;
     size_t m = points->m, row = g->panel * m, column = e->panel * m;
@@ -218,8 +218,8 @@ static void choose_terms(expansions_work *w, const group *g, float upper, encoun
     e->error *= 1.0001f;
 }
 
-/* Puts the points that span the panel of a group into the frame of a cell. */
-static void place_span(const expansions_work *w, int cell, group *g)
+/* Puts the points that span the panel of a bundle into the frame of a cell. */
+static void place_span(const expansions_work *w, int cell, bundle *g)
 {
     const point_set *from = w->on->from;
     int d = from->points->d;
@@ -233,7 +233,7 @@ static void place_span(const expansions_work *w, int cell, group *g)
 }
 
 /* The members of a mask, `asked` of them, that the span of their panel does not finish with a panel. */
-static uint32_t ask_span(expansions_work *w, const encounter *e, group *g, int asked, uint32_t members)
+static uint32_t ask_span(expansions_work *w, const encounter *e, bundle *g, int asked, uint32_t members)
 {
     const frames *frame = frame_of(w->on->points);
     const spans *span = spans_of(w->on->from);
@@ -260,7 +260,7 @@ static uint32_t ask_span(expansions_work *w, const encounter *e, group *g, int a
 }
 
 /* Up to SCREEN_ROWS members against a panel; idle rows repeat the first. */
-static void screen_tile(expansions_work *w, group *g, const encounter *e, int count, const int *some)
+static void screen_tile(expansions_work *w, bundle *g, const encounter *e, int count, const int *some)
 {
     const block *b = w->b;
     const frames *frame = frame_of(w->on->points);
@@ -294,8 +294,8 @@ static void screen_tile(expansions_work *w, group *g, const encounter *e, int co
         }
 }
 
-/* A group against a panel of a cell: those members that the bounds leave. */
-static void screen_panel(expansions_work *w, int cell, int panel, float upper, group *g)
+/* A bundle against a panel of a cell: those members that the bounds leave. */
+static void screen_panel(expansions_work *w, int cell, int panel, float upper, bundle *g)
 {
     const frames *frame = frame_of(w->on->points);
     const bounds_terms *terms = &w->on->points->bound.terms;
@@ -319,12 +319,12 @@ static void screen_panel(expansions_work *w, int cell, int panel, float upper, g
         screen_tile(w, g, &e, count - i < SCREEN_ROWS ? count - i : SCREEN_ROWS, some + i);
 }
 
-/* A group against the panels of a cell that the bounds leave. */
-static void screen_group(expansions_work *w, int cell, group *g)
+/* A bundle against the panels of a cell that the bounds leave. */
+static void screen_bundle(expansions_work *w, int cell, bundle *g)
 {
     const cells *order = &w->on->points->order;
     const bounds *points = &w->on->points->bound;
-    const bounds_level *from = &w->on->from->bound.panels;
+    const bounds_ranges *from = &w->on->from->bound.panels;
     query_counters *counters = w->sink->counters;
     int first = order->panel[cell], panels = order->panel[cell + 1] - first,
         own = form_is_own(w->on, w->b, cell);
@@ -354,8 +354,8 @@ static void screen(const form_sides *on, const block *b, const leaf *item, form_
     expansions_work *w = work;
     (void)on, (void)b; /* they are those of begin */
     w->sink = sink;
-    for (int i = 0; i < w->groups; i++)
-        screen_group(w, item->cell, &w->group[i]);
+    for (int i = 0; i < w->bundles; i++)
+        screen_bundle(w, item->cell, &w->bundle[i]);
 }
 
 /* What terms would do for the queries of a sample: pairs whose expansion bound reaches the threshold, the terms of all

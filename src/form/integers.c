@@ -407,25 +407,25 @@ static void fields(point_set *set, field_visitor *walk)
     integers *s = set->kept;
     size_t columns = (size_t)set->order.panels * SCREEN_COLS;
     frames_fields(&s->frame, &set->order, walk);
-    walk->visit(walk, "screen.shape", &s->shape, sizeof(*s->shape));
+    walk->visit(walk, "integers.shape", &s->shape, sizeof(*s->shape));
     if (!s->shape || (walk->end && (walk->beyond || s->shape->steps < 0 || (size_t)s->shape->steps > walk->end ||
                                     s->shape->fine_width < 0 || (size_t)s->shape->fine_width > walk->end))) {
         walk->beyond = 1;
         return;
     }
     size_t fine_width = s->shape->fine_width;
-    walk->visit(walk, "screen.step", &s->step, columns * sizeof(float));
-    walk->visit(walk, "screen.norm", &s->norm, columns * sizeof(float));
-    walk->visit(walk, "screen.error", &s->error, columns * sizeof(float));
-    walk->visit(walk, "screen.slack_floor", &s->slack_floor, set->order.panels * sizeof(float));
-    walk->visit(walk, "screen.start", &s->start, columns * sizeof(int32_t));
-    walk->visit(walk, "screen.integers", &s->integers, columns * s->shape->steps * 4);
+    walk->visit(walk, "integers.step", &s->step, columns * sizeof(float));
+    walk->visit(walk, "integers.norm", &s->norm, columns * sizeof(float));
+    walk->visit(walk, "integers.error", &s->error, columns * sizeof(float));
+    walk->visit(walk, "integers.slack_floor", &s->slack_floor, set->order.panels * sizeof(float));
+    walk->visit(walk, "integers.start", &s->start, columns * sizeof(int32_t));
+    walk->visit(walk, "integers.values", &s->integers, columns * s->shape->steps * 4);
     if (fine_width) {
-        walk->visit(walk, "screen.fine", &s->fine, columns * fine_width * sizeof(int16_t));
-        walk->visit(walk, "screen.fine_step", &s->fine_step, columns * sizeof(float));
-        walk->visit(walk, "screen.fine_error", &s->fine_error, columns * sizeof(float));
+        walk->visit(walk, "integers.fine", &s->fine, columns * fine_width * sizeof(int16_t));
+        walk->visit(walk, "integers.fine_step", &s->fine_step, columns * sizeof(float));
+        walk->visit(walk, "integers.fine_error", &s->fine_error, columns * sizeof(float));
     }
-    walk->visit(walk, "screen.special_v", &s->special_v,
+    walk->visit(walk, "integers.special_v", &s->special_v,
                 (size_t)set->bound.special.count * set->points->m * sizeof(double));
 }
 
@@ -443,7 +443,7 @@ typedef struct {
     const block *b, *other;
     form_sink *sink, *to_other;
     integers_work *work;
-} meeting;
+} screening;
 
 static void work_free(void *work)
 {
@@ -486,7 +486,7 @@ static void begin(const form_sides *on, const block *b, void *work)
 }
 
 /* Fills the rows of a tile; idle rows repeat the first. */
-static void fill_rows(const meeting *with, const int *members, int count, simd_rows *rows)
+static void fill_rows(const screening *with, const int *members, int count, simd_rows *rows)
 {
     const block *b = with->b;
     const integers *from = integers_of(with->on->from);
@@ -558,7 +558,7 @@ static void keep_in_columns(form_sink *to_other, int first, int id, uint32_t mas
 }
 
 /* Keeps what of row a reaches a threshold, in 16 bits where 8 leave a pair. */
-static void keep_row(const meeting *with, int a, int q, simd_rows *rows, const simd_columns *columns,
+static void keep_row(const screening *with, int a, int q, simd_rows *rows, const simd_columns *columns,
                      const int *ids, int first)
 {
     simd_intervals *found = with->work->intervals;
@@ -576,7 +576,7 @@ static void keep_row(const meeting *with, int a, int q, simd_rows *rows, const s
 }
 
 /* A tile: up to SCREEN_ROWS members against panel p of a cell. */
-static void screen_tile(const meeting *with, int cell, int p, const int *members, int count,
+static void screen_tile(const screening *with, int cell, int p, const int *members, int count,
                         simd_rows *rows, const simd_columns *columns)
 {
     const point_set *points = with->on->points;
@@ -600,7 +600,7 @@ static void screen_tile(const meeting *with, int cell, int p, const int *members
     }
 }
 
-static void screen_members(const meeting *with, int cell, const int *members, int count)
+static void screen_members(const screening *with, int cell, const int *members, int count)
 {
     const form_sides *on = with->on;
     const block *b = with->b;
@@ -633,14 +633,14 @@ static void screen_members(const meeting *with, int cell, const int *members, in
 static void screen_cell(const form_sides *on, const block *b, const leaf *item, form_sink *sink, void *work)
 {
     int members[BITSET_SIZE], count = bitset_members(&item->alive, members);
-    meeting with = {.on = on, .b = b, .sink = sink, .work = work};
+    screening with = {.on = on, .b = b, .sink = sink, .work = work};
     screen_members(&with, item->cell, members, count);
 }
 
 static void screen_both(const form_sides *on, const block *b, const block *other, const int *members,
                         int count, form_sink *sink, form_sink *to_other, void *work)
 {
-    meeting with = {on, b, other, sink, to_other, work};
+    screening with = {on, b, other, sink, to_other, work};
     screen_members(&with, other->cell, members, count);
 }
 

@@ -48,18 +48,18 @@ typedef struct {
     bitset members;
 } ball;
 
-/* The queries of a block from the coarse landmarks of their own cell. */
+/* The queries of a block as combinations of the coarse landmarks of their own cell. */
 typedef struct {
     int rank;
     float *weights;                                                 /* rank x STRIDE: b */
     float tail[BITSET_SIZE], size[BITSET_SIZE], noisy[BITSET_SIZE]; /* tail, |b|_1, sum noise |b| */
-} span;
+} combinations;
 
 typedef struct {
-    int ready; /* whether spans and balls are those of the block */
+    int ready; /* whether what follows of coarse landmarks and balls is that of the block */
     /* rows of a block, of its landmarks, of what is left of it for a cell */
     float *own, *products, *psi; /* rows x width: psi in the own cell, P b, psi */
-    span span;
+    combinations coarse;
     float *P;                    /* rank x width of another cell */
     float *inverse;              /* of the own cell, not transposed */
     const float **rows;
@@ -158,7 +158,7 @@ static void work_free(void *work)
     landmarks_work *w = work;
     if (!w)
         return;
-    SCRATCH_FREE(w->own, w->products, w->psi, w->span.weights, w->P, w->rows, w->value, w->inverse, w);
+    SCRATCH_FREE(w->own, w->products, w->psi, w->coarse.weights, w->P, w->rows, w->value, w->inverse, w);
 }
 
 static void *work_new(const form_sides *on)
@@ -167,7 +167,8 @@ static void *work_new(const form_sides *on)
     size_t room = (size_t)BITSET_SIZE * WIDTH;
     (void)on;
     if (w && SCRATCH_ALL(SCRATCH_FOR(w->own, room), SCRATCH_FOR(w->products, room), SCRATCH_FOR(w->psi, room),
-                         SCRATCH_FOR(w->span.weights, SUBSPACE_RANK * STRIDE), SCRATCH_FOR(w->P, SUBSPACE_RANK * WIDTH),
+                         SCRATCH_FOR(w->coarse.weights, SUBSPACE_RANK * STRIDE),
+                         SCRATCH_FOR(w->P, SUBSPACE_RANK * WIDTH),
                          SCRATCH_FOR(w->inverse, SUBSPACE_RANK * WIDTH), SCRATCH_FOR(w->rows, BITSET_SIZE),
                          SCRATCH_FOR(w->value, SCREEN_ROWS * SCREEN_COLS)))
         return w;
@@ -195,9 +196,9 @@ static void begin(const form_sides *on, const block *b, void *work)
 }
 
 /* What the coarse landmarks of their own cell say of the queries. */
-static void set_span(landmarks_work *w, const subspaces *space, const block *b)
+static void set_coarse(landmarks_work *w, const subspaces *space, const block *b)
 {
-    span *out = &w->span;
+    combinations *out = &w->coarse;
     const int *ids = space->ids + space->landmark[b->cell];
     int rank = out->rank = subspace_coarse(space, b->cell), all = space->rank[b->cell],
         stride = subspace_width(space, b->cell);
@@ -338,7 +339,7 @@ static bitset members_of(const landmarks_work *w, uint32_t some)
     return all;
 }
 
-/* Spans and balls of a block that meets more than a few cells. */
+/* Combinations and balls of a block that meets more than a few cells. */
 static void prepare(landmarks_work *w, const form_sides *on, const block *b)
 {
     const metric_points *from = on->from->points;
@@ -356,7 +357,7 @@ static void prepare(landmarks_work *w, const form_sides *on, const block *b)
     for (int i = 0; i < rank; i++)
         for (int j = 0; j < width; j++)
             w->inverse[i * width + j] = j < rank ? inverse[j * width + i] : 0.0f;
-    set_span(w, space, b);
+    set_coarse(w, space, b);
     set_balls(w, on->from, b);
     draw_balls(w, on, b);
     w->panel = -1;
@@ -407,10 +408,10 @@ static uint32_t skim(const form_sides *on, const block *b, int cell, query_count
 /* ---- cell to cell ------------------------------------------------------------------------------ */
 
 /* For each query of the block the smallest |psi| in the first `to` landmarks of a cell at which it is not done
- * with it; and the smallest |P b|, which counts when the span is that of the block. */
+ * with it; and the smallest |P b|, which counts where combinations are those of the block. */
 static void set_limits(landmarks_work *w, const subspaces *space, const block *b, int cell, int to)
 {
-    const span *own = &w->span;
+    const combinations *own = &w->coarse;
     float length = space->cell_length[cell], tail = subspace_stage_tail(space, cell, to) / length,
           rounding = space->cell_rounding[cell], most = space->cell_most[cell];
     simd_skip_cell skip = {
@@ -431,7 +432,7 @@ static void set_limits(landmarks_work *w, const subspaces *space, const block *b
 static void ask_landmarks(landmarks_work *w, const subspaces *space, const block *b, int cell, bitset *alive,
                           query_counters *counters)
 {
-    const span *own = &w->span;
+    const combinations *own = &w->coarse;
     int to = (subspace_coarse(space, cell) + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH,
         count = bitset_count(alive);
     subspaces_project(space, cell, 0, to, own->rank, w->landmark_x, w->landmark_v, w->landmark_scale,
@@ -547,7 +548,7 @@ static int take(landmarks_work *w, const form_sides *on, const block *b, const l
     if (item->parts) {
         bitset reached = members_of(w, item->parts);
         bitset_keep(&alive, &reached);
-        if (bitset_count(&alive) > w->span.rank) /* few queries: they are near */
+        if (bitset_count(&alive) > w->coarse.rank) /* few queries: they are near */
             ask_landmarks(w, space_of(on->points), b, item->cell, &alive, counters);
     }
     int count = bitset_members(&alive, members);

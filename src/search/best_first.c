@@ -73,22 +73,22 @@ static double as_correlation(const level_scratch *s, float upper)
                                   : upper * block->gain[0] * 1.00001 + block->noise[0] * b->most_noise;
 }
 
-static double upper_of(const level_scratch *s, const bounds_level *level, int at)
+static double upper_of(const level_scratch *s, const bounds_ranges *ranges, int at)
 {
     const index_search *index = s->task->index;
     const bounds *b = &index->points->bound;
     int panel = s->block->column[0] / SCREEN_COLS;
     return b->expands ? as_correlation(s, bounds_expansion(b, &index->on.from->bound.panels, panel,
-                                                           level, at))
+                                                           ranges, at))
                       : INFINITY;
 }
 
 /* Squared distance of a query from a box. */
-static double gap(const query_task *task, size_t row, const bounds_level *level, int at)
+static double gap(const query_task *task, size_t row, const bounds_ranges *ranges, int at)
 {
     size_t d = task->from->d;
     const double *x = task->from->x + row * d;
-    return boxes_gap((int)d, level->low + at * d, level->high + at * d, x, x);
+    return boxes_gap((int)d, ranges->low + at * d, ranges->high + at * d, x, x);
 }
 
 static int admissible(const cells *order, int cell, int limit)
@@ -115,12 +115,12 @@ static void offer(level_scratch *s, promise_heap *heap, int part, double upper, 
 static void open_group(level_scratch *s, promise_heap *heap, int group, int own)
 {
     const index_search *index = s->task->index;
-    const bounds_level *level = &index->points->bound.cells;
+    const bounds_ranges *ranges = &index->points->bound.cells;
     int first = group * BOUNDS_GROUP,
-        last = first + BOUNDS_GROUP < level->count ? first + BOUNDS_GROUP : level->count;
+        last = first + BOUNDS_GROUP < ranges->count ? first + BOUNDS_GROUP : ranges->count;
     for (int c = first; c < last; c++)
         if (c != own && admissible(&index->points->order, c, s->block->limit[0]))
-            offer(s, heap, c, upper_of(s, level, c) * 1.0001, gap(s->task, s->block->row[0], level, c));
+            offer(s, heap, c, upper_of(s, ranges, c) * 1.0001, gap(s->task, s->block->row[0], ranges, c));
 }
 
 /* Within a budget, the panels of a cell wait. */
@@ -161,7 +161,7 @@ static void open_points(level_scratch *s, promise_heap *heap, int panel, int poi
 static void offer_groups(level_scratch *s, promise_heap *heap)
 {
     const point_set *points = s->task->index->points;
-    const bounds_level *groups = &points->bound.groups;
+    const bounds_ranges *groups = &points->bound.groups;
     for (int g = 0; g < groups->count; g++)
         offer(s, heap, points->order.count + g, upper_of(s, groups, g),
               gap(s->task, s->block->row[0], groups, g));
@@ -298,11 +298,11 @@ status query_best(const query_task *task, query_result *result)
 
 static int nearest_cell(const query_task *task, size_t q)
 {
-    const bounds_level *level = &task->index->points->bound.cells;
+    const bounds_ranges *ranges = &task->index->points->bound.cells;
     int nearest = 0;
     double least = INFINITY;
-    for (int c = 0; c < level->count; c++) {
-        double here = gap(task, query_row(task, q), level, c);
+    for (int c = 0; c < ranges->count; c++) {
+        double here = gap(task, query_row(task, q), ranges, c);
         nearest = here < least ? c : nearest;
         least = here < least ? here : least;
     }

@@ -134,21 +134,21 @@ static void visit(field_visitor *self, const char *name, void *field, size_t byt
     w->at = (w->at + bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-static void walk_level(field_visitor *w, const char *const *names, bounds_level *level, int m, int d,
+static void walk_ranges(field_visitor *w, const char *const *names, bounds_ranges *ranges, int m, int d,
                        int reaches, int weights)
 {
-    size_t count = level->count;
+    size_t count = ranges->count;
     if (reaches)
-        visit(w, names[0], &level->reach, count * m * sizeof(float));
+        visit(w, names[0], &ranges->reach, count * m * sizeof(float));
     if (weights)
-        visit(w, names[1], &level->weight, count * m * sizeof(float));
+        visit(w, names[1], &ranges->weight, count * m * sizeof(float));
     if (reaches)
-        visit(w, names[2], &level->gain, count * sizeof(double));
-    visit(w, names[3], &level->low, count * d * sizeof(double));
-    visit(w, names[4], &level->high, count * d * sizeof(double));
+        visit(w, names[2], &ranges->gain, count * sizeof(double));
+    visit(w, names[3], &ranges->low, count * d * sizeof(double));
+    visit(w, names[4], &ranges->high, count * d * sizeof(double));
 }
 
-#define LEVEL_NAMES(of)                                                                            \
+#define RANGE_NAMES(of)                                                                            \
     {                                                                                              \
         "bound." of ".reach", "bound." of ".weight", "bound." of ".gain", "bound." of ".low",      \
             "bound." of ".high"                                                                    \
@@ -169,9 +169,9 @@ static void walk_set(field_visitor *w, const header *head, metric_points *points
     walk_points(w, head, points);
     size_t n = head->n, count = head->count, panels = head->panels, d = head->d, m = head->m,
            columns = panels * SCREEN_COLS;
-    static const char *const of_panels[] = LEVEL_NAMES("panels"),
-                             *const of_cells[] = LEVEL_NAMES("cells"),
-                             *const of_groups[] = LEVEL_NAMES("groups");
+    static const char *const of_panels[] = RANGE_NAMES("panels"),
+                             *const of_cells[] = RANGE_NAMES("cells"),
+                             *const of_groups[] = RANGE_NAMES("groups");
     cells *c = &set->order;
     visit(w, "order.perm", &c->perm, n * sizeof(int));
     visit(w, "order.first", &c->first, (count + 1) * sizeof(int));
@@ -185,14 +185,14 @@ static void walk_set(field_visitor *w, const header *head, metric_points *points
     visit(w, "bound.special.ids", &b->special.ids, head->specials * sizeof(int));
     visit(w, "bound.special.inputs", &b->special.inputs, head->specials * sizeof(int));
     visit(w, "bound.special.rank", &b->special.rank, n * sizeof(int));
-    walk_level(w, of_panels, &b->panels, head->m, head->d, head->of_panels, head->weights);
+    walk_ranges(w, of_panels, &b->panels, head->m, head->d, head->of_panels, head->weights);
     bounds_columns *columns_of = &b->columns;
     visit(w, "bound.columns.reach", &columns_of->reach, count * SIMD_WIDTH * m * sizeof(float));
     visit(w, "bound.columns.low", &columns_of->low, count * SIMD_WIDTH * d * sizeof(double));
     visit(w, "bound.columns.high", &columns_of->high, count * SIMD_WIDTH * d * sizeof(double));
     visit(w, "bound.columns.gain", &columns_of->gain, count * SIMD_WIDTH * sizeof(double));
-    walk_level(w, of_cells, &b->cells, head->m, head->d, 1, head->weights);
-    walk_level(w, of_groups, &b->groups, head->m, head->d, 1, 0);
+    walk_ranges(w, of_cells, &b->cells, head->m, head->d, 1, head->weights);
+    walk_ranges(w, of_groups, &b->groups, head->m, head->d, 1, 0);
     if (head->special_reach)
         visit(w, "bound.special_reach", &b->special_reach, panels * m * sizeof(float));
     visit(w, "bound.noise", &b->noise, n * sizeof(float));
