@@ -1,5 +1,6 @@
 #include "search/distinct.h"
 
+#include "base/heap.h"
 #include "base/scratch.h"
 #include "base/threads.h"
 #include "model/places.h"
@@ -91,45 +92,6 @@ static int merge_queries(const query_task *task, const places *at, const places 
 
 /* ---- the answers ------------------------------------------------------------------------------ */
 
-/* Copies that are left of a place: a min-heap of these, by distance and by the first of them, gives points in order. */
-typedef struct {
-    double dist;
-    const int *next, *end; /* of the members */
-} crowd;
-
-static int before(const crowd *a, const crowd *b)
-{
-    return a->dist < b->dist || (a->dist == b->dist && *a->next < *b->next);
-}
-
-static void sift_down(crowd *heap, int at, int size)
-{
-    crowd held = heap[at];
-    for (int child; (child = 2 * at + 1) < size; at = child) {
-        if (child + 1 < size && before(&heap[child + 1], &heap[child]))
-            child++;
-        if (!before(&heap[child], &held))
-            break;
-        heap[at] = heap[child];
-    }
-    heap[at] = held;
-}
-
-static void push(crowd *heap, int *size, crowd item)
-{
-    int at = (*size)++;
-    for (int parent; at > 0 && before(&item, &heap[parent = (at - 1) / 2]); at = parent)
-        heap[at] = heap[parent];
-    heap[at] = item;
-}
-
-/* Puts the first copy before the limit that is not `self` first; 0 if none is left. */
-static int skip(crowd *c, int self, int limit)
-{
-    c->next += c->next < c->end && *c->next == self;
-    return c->next < c->end && *c->next < limit;
-}
-
 /* What spreading needs to know. */
 typedef struct {
     const query_task *task, *inner;
@@ -140,8 +102,17 @@ typedef struct {
     query_result *result;
 } spreading;
 
+/* Of the copies at a place, from position `at` of the members on, the first candidate goes to the heap. */
+static void push_copy(const places *of, int place, int at, double dist, int self, int limit, heap_item *heap, int *size)
+{
+    int end = of->first[place + 1];
+    at += at < end && of->member[at] == self;
+    if (at < end && of->member[at] < limit)
+        heap_push(heap, size, (heap_item){dist, 0.0, of->member[at], at});
+}
+
 /* The answer of one query, from the nearest places of its merged one; `heap` has room for one more than these. */
-static void spread_one(const spreading *s, size_t found, size_t q, double own_dist, crowd *heap,
+static void spread_one(const spreading *s, size_t found, size_t q, double own_dist, heap_item *heap,
                        int *id, double *dist)
 {
     const query_task *task = s->task;
@@ -150,23 +121,16 @@ static void spread_one(const spreading *s, size_t found, size_t q, double own_di
     int size = 0, filled = 0, limit = query_limit(task, q), row = query_row(task, q),
         self = task->self ? row : -1;
     for (int j = 0; j < s->inner->k && s->id[found + j * count]; j++) {
-        const int *first = of->first + s->id[found + j * count] - 1;
-        push(heap, &size,
-             (crowd){s->dist[found + j * count], of->member + first[0], of->member + first[1]});
+        int place = s->id[found + j * count] - 1;
+        push_copy(of, place, of->first[place], s->dist[found + j * count], self, limit, heap, &size);
     }
-    if (task->self) {
-        const int *first = of->first + of->place[row];
-        crowd own = {own_dist, of->member + first[0], of->member + first[1]};
-        if (skip(&own, self, limit))
-            push(heap, &size, own);
-    }
+    if (task->self)
+        push_copy(of, of->place[row], of->first[of->place[row]], own_dist, self, limit, heap, &size);
     while (size && filled < task->k) {
-        id[filled] = *heap->next + 1;
-        dist[filled++] = heap->dist;
-        heap->next++;
-        if (!skip(heap, self, limit))
-            heap[0] = heap[--size];
-        sift_down(heap, 0, size);
+        heap_item next = heap_pop(heap, &size);
+        id[filled] = next.id + 1;
+        dist[filled++] = next.key;
+        push_copy(of, of->place[next.id], next.more + 1, next.key, self, limit, heap, &size);
     }
     for (; filled < task->k; filled++)
         id[filled] = 0;
@@ -174,7 +138,7 @@ static void spread_one(const spreading *s, size_t found, size_t q, double own_di
 }
 
 /* The answers of the queries of a merged one. */
-static void spread(const spreading *s, size_t found, crowd *heap, int *id, double *dist)
+static void spread(const spreading *s, size_t found, heap_item *heap, int *id, double *dist)
 {
     const query_task *task = s->task, *inner = s->inner;
     const int *queries = s->all->queries;
@@ -199,7 +163,7 @@ static status spread_all(const spreading *s)
     const query_task *task = s->task;
     size_t k = task->k, heap = s->inner->k + 1;
     int threads = task->threads;
-    crowd *heaps;
+    heap_item *heaps;
     int *ids;
     double *dists;
     status outcome = status_fail(STATUS_MEMORY);
