@@ -34,7 +34,6 @@
 #define COST_FINE 1.2      /* and for each of its products */
 #define HOPELESS 2.0 /* so many times as many of these as an outlook sees there will be */
 #define NORM16 46000.0 /* norms that keep a sum of 16-bit products inside 32 bits */
-#define ERROR16 0.03   /* the same for 16 bits */
 #define SAMPLE_QUERIES 24
 #define SAMPLE_K 60        /* neighbours that are wanted, where that is not known yet */
 #define REFINED_PAYS 0.06  /* of all pairs: where 8 bits leave more to 16, these come first */
@@ -213,17 +212,6 @@ static void build_cell(const point_set *set, int c, double *f, int16_t *values)
 
 /* ---- what is to be expected ---------------------------------------------------------------------- */
 
-/* Whether 16 bits are fine enough for most points. */
-static int are_fine(const metric_source *source, const metric_points *points)
-{
-    /* |f|^2 is about s2 / p, the step |f| / NORM16, and the error of a product 0.6 |f| step m^(1/2) */
-    double limit = ERROR16 * NORM16 / (0.6 * sqrt(points->m + 1.0)), s2 = source->kern->variance;
-    size_t stride = points->n / 997 + 1, coarse = 0, tried = 0;
-    for (size_t i = 0; i < points->n; i += stride, tried++)
-        coarse += s2 * points->scale[i] * points->scale[i] > limit;
-    return 2 * coarse < tried + 1;
-}
-
 /* |f - f~| / |f| on average, by 8 and 16 bits. */
 static void rounding_ratios(const metric_points *points, const int *ids, int count, double *f,
                             int16_t *values, double *ratio)
@@ -335,7 +323,7 @@ static status forecast(const metric_source *source, const metric_points *points,
     double n = (double)points->n;
     outlook sight;
     *out = (form_forecast){.pairs = INFINITY, .pair = cost_of(points, simd->dot_tile8 ? 8 : 16)};
-    if (n * out->pair > most || !are_fine(source, points))
+    if (n * out->pair > most)
         return status_ok();
     status outcome = take_sample(source, points, k, &sight);
     *out = (form_forecast){.pairs = n,
