@@ -172,25 +172,15 @@ static status search_deferred(const query_task *task, level_scratch *scratch, qu
         count += scratch[t].deferrals;
     if (!count)
         return status_ok();
-    int *rows, *slot, *limits;
+    query_part dense;
     status outcome = status_fail(STATUS_MEMORY);
-    if (SCRATCH_ALL(SCRATCH_FOR(rows, count), SCRATCH_FOR(slot, count), SCRATCH_FOR(limits, count))) {
-        query_task dense = *task;
-        dense.rows = rows;
-        dense.slot = slot;
-        dense.limits = limits;
-        dense.count = count;
-        count = 0;
+    if (query_part_new(task, count, &dense)) {
         for (int t = 0; t < task->threads; t++)
-            for (int i = 0; i < scratch[t].deferrals; i++) {
-                int q = scratch[t].deferred[i];
-                rows[count] = query_row(task, q);
-                limits[count] = query_limit(task, q);
-                slot[count++] = query_slot(task, q);
-            }
-        outcome = query_brute(&dense, result);
+            for (int i = 0; i < scratch[t].deferrals; i++)
+                query_part_add(task, scratch[t].deferred[i], &dense);
+        outcome = query_brute(&dense.task, result);
     }
-    SCRATCH_FREE(rows, slot, limits);
+    query_part_free(&dense);
     return outcome;
 }
 

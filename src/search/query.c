@@ -43,6 +43,27 @@ static int poll_partial(void *context, double fraction)
     return monitor_poll(part->whole, part->done + part->share * fraction);
 }
 
+int query_part_new(const query_task *whole, size_t room, query_part *out)
+{
+    int ok = SCRATCH_ALL(SCRATCH_FOR(out->rows, room), SCRATCH_FOR(out->limits, room), SCRATCH_FOR(out->slot, room));
+    out->task = *whole;
+    out->task.rows = out->rows;
+    out->task.limits = whole->limits ? out->limits : NULL;
+    out->task.slot = out->slot;
+    out->task.count = 0;
+    return ok;
+}
+
+void query_part_add(const query_task *whole, size_t q, query_part *part)
+{
+    size_t at = part->task.count++;
+    part->rows[at] = query_row(whole, q);
+    part->limits[at] = query_limit(whole, q);
+    part->slot[at] = query_slot(whole, q);
+}
+
+void query_part_free(query_part *part) { SCRATCH_FREE(part->rows, part->limits, part->slot); }
+
 /* Of a correlation, in double. */
 static double correlation_cost(const query_task *task) { return task->points->m + FORM_KERNEL; }
 
@@ -110,17 +131,21 @@ static status sample_search(const query_task *task, const index_search *index, i
                             sampled *seen, query_counters *counters, double *queries)
 {
     const cells *order = &index->points->order;
-    size_t count = 0, room = (size_t)SAMPLE_CELLS * CELLS_MOST;
     int first = first_sampled(task), stays = seen->given != NULL;
-    query_task sample = *task;
     partial nothing = {task->mon, 0.0, 0.0}; /* of what the caller shows, this is no part */
     monitor mon = {poll_partial, &nothing};
     query_result result = {.given = seen->given};
-    int *rows = scratch_alloc(room, sizeof(int)), *slot = scratch_alloc(room, sizeof(int));
+    query_part sample;
+    query_task all = *task; /* points as queries */
+    all.from = task->points;
+    all.self = 1;
+    all.rows = all.slot = all.limits = NULL;
+    all.index = index;
+    all.mon = &mon;
     status outcome = status_fail(STATUS_MEMORY);
     if (stays && !seen->answered)
         seen->answered = scratch_zeros(task->count, 1);
-    if (rows && slot && (seen->answered || !stays)) {
+    if (query_part_new(&all, (size_t)SAMPLE_CELLS * CELLS_MOST, &sample) && (seen->answered || !stays)) {
         int few = order->count / SAMPLE_SHARE + 1, tried = few < SAMPLE_CELLS ? few : SAMPLE_CELLS;
         int wanted = (int)(task->points->n / SAMPLE_SPARSE + SAMPLE_FEW) / tried;
         for (int i = 0; i < tried; i++) {
@@ -130,26 +155,19 @@ static status sample_search(const query_task *task, const index_search *index, i
                 int row = order->perm[at], q = row - first;
                 if (row < first)
                     continue;
-                slot[count] = stays ? query_slot(task, q) : (int)count;
-                rows[count++] = row;
-                if (stays)
+                query_part_add(&all, row, &sample);
+                if (stays) {
+                    sample.slot[sample.task.count - 1] = query_slot(task, q);
                     seen->answered[q] = 1;
+                }
             }
         }
-        sample.from = task->points;
-        sample.self = 1;
-        sample.rows = rows;
-        sample.slot = slot;
-        sample.limits = NULL;
-        sample.count = count;
-        sample.index = index;
-        sample.mon = &mon;
-        outcome = query_level(&sample, &result);
+        outcome = query_level(&sample.task, &result);
         *counters = result.counters;
         query_counters_add(&seen->counters, counters);
-        *queries = (double)count + 1e-9;
+        *queries = (double)sample.task.count + 1e-9;
     }
-    SCRATCH_FREE(rows, slot);
+    query_part_free(&sample);
     return outcome;
 }
 
@@ -242,24 +260,16 @@ status query_index(const query_task *task, int eager, index_search *index)
     return make_index(task, eager, &none, index);
 }
 
-/* The queries that a sample has not answered are left in the task. Returns their rows and slots, the
- * caller's to free, or NULL without memory. */
-static int *leave_unanswered(const sampled *seen, query_task *task)
+/* Leaves in a task the queries that a sample has not answered; `rest` holds them. */
+static status leave_unanswered(const sampled *seen, query_task *task, query_part *rest)
 {
-    size_t count = 0;
-    int *rows = scratch_alloc(2 * task->count, sizeof(int));
-    if (!rows)
-        return NULL;
-    int *slot = rows + task->count;
+    if (!query_part_new(task, task->count, rest))
+        return status_fail(STATUS_MEMORY);
     for (size_t q = 0; q < task->count; q++)
-        if (!seen->answered[q]) {
-            rows[count] = query_row(task, q);
-            slot[count++] = query_slot(task, q);
-        }
-    task->rows = rows;
-    task->slot = slot;
-    task->count = count;
-    return rows;
+        if (!seen->answered[q])
+            query_part_add(task, q, rest);
+    *task = rest->task;
+    return status_ok();
 }
 
 /* The level engine; where its index skips and screens too little, the dense tiles of brute force. */
@@ -267,7 +277,8 @@ static status run_indexed(const char *method, const query_task *task, query_resu
 {
     index_search index;
     query_task indexed = *task;
-    int choose = strcmp(method, "auto") == 0, *rest = NULL;
+    query_part rest = {.rows = NULL};
+    int choose = strcmp(method, "auto") == 0;
     sampled seen = {.given = all_are_queries(task) ? result->given : NULL};
     status outcome = index_open(task->source, task->points, task->kept, &index);
     if (!outcome.code && !index.opened)
@@ -298,11 +309,9 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     if (!dense && task->from != task->points)
         outcome = index_add_queries(task->source, task->from, task->threads, task->mon, &index);
     /* where blocks meet in pairs, all queries have to be there */
-    if (seen.answered && (dense || !index.form->screen_both || task->predecessors)) {
-        rest = leave_unanswered(&seen, &indexed);
+    if (!outcome.code && seen.answered && (dense || !index.form->screen_both || task->predecessors)) {
+        outcome = leave_unanswered(&seen, &indexed, &rest);
         query_counters_add(&result->counters, &seen.counters);
-        if (!rest)
-            outcome = status_fail(STATUS_MEMORY);
     }
     if (!outcome.code && indexed.count)
         outcome = dense ? query_brute(&indexed, result)
@@ -310,7 +319,8 @@ static status run_indexed(const char *method, const query_task *task, query_resu
                         : query_level(&indexed, result);
 done:
     index_free(&index);
-    SCRATCH_FREE(rest, seen.answered);
+    query_part_free(&rest);
+    scratch_free(seen.answered);
     return outcome;
 }
 
@@ -365,51 +375,42 @@ static status run_plain(const char *method, const query_task *task, query_result
  * the first round. */
 static status run_prefixes(const char *method, const query_task *task, query_result *result)
 {
-    int *rows, *slot, *limits;
-    status outcome = status_ok();
-    if (!SCRATCH_ALL(SCRATCH_FOR(rows, task->count), SCRATCH_FOR(slot, task->count), SCRATCH_FOR(limits, task->count)))
-        outcome = status_fail(STATUS_MEMORY);
+    query_part round;
+    status outcome = query_part_new(task, task->count, &round) ? status_ok() : status_fail(STATUS_MEMORY);
     const char *first_method = NULL, *first_note = result->note;
     size_t done = 0;
     for (size_t n = task->points->n; n && !outcome.code;) {
-        size_t next = n < PREFIX_LEAST ? 0 : n / PREFIX_SHRINK, count = 0;
+        size_t next = n < PREFIX_LEAST ? 0 : n / PREFIX_SHRINK;
+        round.task.count = 0;
         for (size_t q = 0; q < task->count; q++) {
             size_t limit = query_limit(task, q); /* no row is above its limit */
-            if ((limit < n || n == task->points->n) && limit >= next) {
-                rows[count] = query_row(task, q);
-                limits[count] = (int)limit;
-                slot[count++] = query_slot(task, q);
-            }
+            if ((limit < n || n == task->points->n) && limit >= next)
+                query_part_add(task, q, &round);
         }
         metric_points prefix = *task->points;
         prefix.n = n;
-        partial part = {task->mon, (double)done / task->count, (double)count / task->count};
+        partial part = {task->mon, (double)done / task->count, (double)round.task.count / task->count};
         monitor mon = {poll_partial, &part};
-        query_task round = *task;
-        round.points = round.from = &prefix;
-        round.rows = rows;
-        round.slot = slot;
-        round.limits = task->limits ? limits : NULL;
-        round.count = count;
-        round.mon = &mon;
+        round.task.points = round.task.from = &prefix;
+        round.task.mon = &mon;
         if (n < task->points->n)
-            round.kept = (index_pack){NULL, 0, 0};
-        if (count) {
+            round.task.kept = (index_pack){NULL, 0, 0};
+        if (round.task.count) {
             int brief = n < PREFIX_LEAST && isinf(task->budget);
-            outcome = run_plain(brief ? "brute" : method, &round, result);
+            outcome = run_plain(brief ? "brute" : method, &round.task, result);
             if (!first_method) {
                 first_method = result->method;
                 first_note = result->note;
             }
         }
-        done += count;
+        done += round.task.count;
         n = next;
     }
     if (first_method) {
         result->method = first_method;
         result->note = first_note;
     }
-    SCRATCH_FREE(rows, slot, limits);
+    query_part_free(&round);
     return outcome;
 }
 

@@ -66,6 +66,17 @@ static inline int query_slot(const query_task *task, size_t q)
     return task->slot ? task->slot[q] : (int)q;
 }
 
+/* Some queries of a task, as a task of their own. */
+typedef struct {
+    query_task task;
+    int *rows, *limits, *slot;
+} query_part;
+
+/* With room for so many and none in it; 0 without memory. Whatever else is to be different is set in its task. */
+int query_part_new(const query_task *whole, size_t room, query_part *out);
+void query_part_add(const query_task *whole, size_t q, query_part *part);
+void query_part_free(query_part *part);
+
 /* Makes of the k-best of a query its answer: ids from 1, and 0 where there is no neighbour. */
 static inline void query_close(const query_task *task, size_t q, kbest *best, query_result *result)
 {
