@@ -53,7 +53,6 @@ typedef struct {
     float gain[BITSET_SIZE];              /* 1 / sqrt(p), upwards */
     float noise[BITSET_SIZE];             /* noise_q, see bounds.h */
     void *rows;                           /* the form's: row_bytes for each query */
-    struct block_candidates *candidates; /* the traversal's */
 } block;
 
 /* A cell of the frontier. */

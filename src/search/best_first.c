@@ -161,7 +161,7 @@ static void search(level_scratch *s, part_heap *heap)
 static void search_limited(level_scratch *s, part_heap *heap)
 {
     const cells *order = &s->task->index->points->order;
-    const struct block_candidates *lists = s->block->candidates;
+    const level_block *lists = level_block_of(s->block);
     int panels_from = order->count + s->task->index->points->bound.groups.count,
         points_from = panels_from + order->panels;
     offer_groups(s, heap);
@@ -222,7 +222,7 @@ static int search_next_query(level_scratch *s, void *context)
         block->tau[0] = -1.0f; /* on an inducing input too */
         if (block->gain[0] > 0.0f && block->limit[0] > 0)
             search_limited(s, heap);
-        query_close(s->task, next, &block->candidates->best[0], queue->result);
+        query_close(s->task, next, &level_block_of(block)->best[0], queue->result);
         return 1;
     }
     if (bitset_any(&block->active))
@@ -231,10 +231,8 @@ static int search_next_query(level_scratch *s, void *context)
     return 1;
 }
 
-static status search_queries(level_scratch *scratch, block *blocks, void *context,
-                             query_result *result)
+static status search_queries(level_scratch *scratch, void *context, query_result *result)
 {
-    (void)blocks;
     (void)result;
     level_progress progress = {.total = (int)scratch->task->count, .share = 1.0};
     return level_run(scratch, search_next_query, context, &progress);

@@ -78,7 +78,7 @@ void index_free(index_search *index)
 {
     set_free(index->form, index->opened, index->points);
     set_free(index->form, 0, index->fresh);
-    memset(index, 0, sizeof(*index));
+    index_none(index->candidates, index);
 }
 
 static void set_sides(const kernel *kern, index_search *index)
@@ -89,12 +89,6 @@ static void set_sides(const kernel *kern, index_search *index)
 void index_none(const metric_points *points, index_search *out)
 {
     *out = (index_search){.candidates = points, .cost = INFINITY};
-}
-
-void index_move(index_search *from, index_search *to)
-{
-    *to = *from;
-    memset(from, 0, sizeof(*from));
 }
 
 /* ---- one piece of memory -------------------------------------------------------------------- */
@@ -367,7 +361,6 @@ status index_open(const metric_source *source, const metric_points *points, inde
     point_set *set = out->points = set_new(out->form, points);
     if (!set || !set->kept) {
         index_free(out);
-        index_none(points, out);
         return status_fail(STATUS_MEMORY);
     }
     set->order = (cells){.n = head.n, .d = head.d, .count = head.count, .panels = head.panels};
@@ -387,7 +380,6 @@ status index_open(const metric_source *source, const metric_points *points, inde
     walk_set(&w.visitor, &head, &same, set);
     if (w.visitor.beyond || w.at + AFTER != kept.bytes) {
         index_free(out);
-        index_none(points, out);
         return status_ok();
     }
     set_sides(source->kern, out);
@@ -426,7 +418,6 @@ status index_build(const metric_source *source, const metric_points *points, con
                                 : status_fail(STATUS_MEMORY);
     if (result.code || !out->points->order.count) {
         index_free(out);
-        index_none(points, out);
         return result;
     }
     set_sides(source->kern, out);

@@ -41,9 +41,6 @@ const screening_form *index_form_named(const char *name);
 /* An index of nothing, of infinite cost. */
 void index_none(const metric_points *points, index_search *out);
 
-/* Hands an index of candidates over to another place, which was empty. */
-void index_move(index_search *from, index_search *to);
-
 /* Whether no byte has changed since it was written; an index that is not of this layout is never read, and so is
  * sound too. Sealing gives it the checksum of what it holds. */
 int index_sound(index_pack kept);
@@ -61,6 +58,8 @@ status index_open(const metric_source *source, const metric_points *points, inde
 /* Adds queries that are not candidates. */
 status index_add_queries(const metric_source *source, const metric_points *from, int threads,
                          const monitor *mon, index_search *index);
+
+/* It is an index of nothing then. */
 void index_free(index_search *index);
 
 /* How many bytes the candidates' part takes, and laying it out for the process of a fingerprint. */

@@ -11,7 +11,7 @@
 
 static void blocks_free(level_blocks *blocks)
 {
-    SCRATCH_FREE(blocks->each, blocks->lists, blocks->intervals, blocks->best_dist, blocks->best_id, blocks->rows);
+    SCRATCH_FREE(blocks->each, blocks->intervals, blocks->best_dist, blocks->best_id, blocks->rows);
 }
 
 /* Room for `count` blocks of which every query may have `capacity` candidates in play; 0 without memory. */
@@ -21,22 +21,19 @@ static int blocks_new(const query_task *task, size_t count, int capacity, level_
     size_t width = task->count < BITSET_SIZE ? task->count : BITSET_SIZE, queries = count * width,
            k = task->k, room = LEVEL_ROOM(capacity),
            bytes = index->form->row_bytes ? index->form->row_bytes(&index->on) : 0;
-    memset(blocks, 0, sizeof(*blocks));
-    if (!SCRATCH_ALL(SCRATCH_FOR(blocks->each, count), SCRATCH_FOR(blocks->lists, count),
-                     SCRATCH_FOR(blocks->intervals, 3 * queries * room), /* ids are as long */
+    /* ids are as long as what intervals are made of */
+    if (!SCRATCH_ALL(SCRATCH_FOR(blocks->each, count), SCRATCH_FOR(blocks->intervals, 3 * queries * room),
                      SCRATCH_FOR(blocks->best_dist, queries * k), SCRATCH_FOR(blocks->best_id, queries * k),
                      SCRATCH_FOR(blocks->rows, queries * bytes)))
         return 0;
     for (size_t i = 0; i < count; i++) {
-        struct block_candidates *lists = blocks->each[i].candidates = &blocks->lists[i];
+        level_block *lists = &blocks->each[i];
         lists->capacity = capacity;
-        blocks->each[i].rows = blocks->rows + i * width * bytes;
+        lists->seen.rows = blocks->rows + i * width * bytes;
         for (size_t q = 0, at = i * width; q < width; q++, at++) {
             float *start = blocks->intervals + 3 * at * room;
-            lists->kept[q] =
-                (candidates){.id = (int *)start, .low = start + room, .high = start + 2 * room};
-            lists->best[q] =
-                (kbest){task->k, 0, blocks->best_dist + at * k, blocks->best_id + at * k, 0};
+            lists->kept[q] = (candidates){.id = (int *)start, .low = start + room, .high = start + 2 * room};
+            lists->best[q] = (kbest){task->k, 0, blocks->best_dist + at * k, blocks->best_id + at * k, 0};
         }
     }
     return 1;
@@ -45,7 +42,7 @@ static int blocks_new(const query_task *task, size_t count, int capacity, level_
 /* The k-best of a query that is 1 from all: the first k candidates. */
 static void take_first(const query_task *task, block *b, int q)
 {
-    kbest *best = &b->candidates->best[q];
+    kbest *best = &level_block_of(b)->best[q];
     for (int j = 0; j < b->limit[q] && best->size < task->k; j++)
         if (!task->self || j != b->row[q])
             kbest_push(best, 1.0, j);
@@ -59,7 +56,7 @@ static int is_special(const query_task *task, int row)
 void level_block_set(const query_task *task, block *b, int cell, const int *queries, int count)
 {
     const point_set *from = task->index->on.from;
-    struct block_candidates *lists = b->candidates;
+    level_block *lists = level_block_of(b);
     b->cell = cell;
     b->count = count;
     b->most_limit = 0;
@@ -89,7 +86,7 @@ void level_block_answer(level_scratch *s, query_result *result)
 {
     const query_task *task = s->task;
     block *b = s->block;
-    struct block_candidates *lists = b->candidates;
+    level_block *lists = level_block_of(b);
     int members[BITSET_SIZE], count = bitset_members(&b->active, members);
     if (count)
         level_finish(s, members, count);
@@ -222,10 +219,8 @@ static int search_next_block(level_scratch *s, void *context)
     return 1;
 }
 
-static status search_blocks(level_scratch *scratch, block *blocks, void *unused,
-                            query_result *result)
+static status search_blocks(level_scratch *scratch, void *unused, query_result *result)
 {
-    (void)blocks;
     (void)unused;
     schedule plan;
     status outcome = status_fail(STATUS_MEMORY);
@@ -251,10 +246,10 @@ status level_search(const query_task *task, int count, int most, level_method *m
         if (!scratch_reserve(task, most, &scratch[t]))
             outcome = status_fail(STATUS_MEMORY);
         else
-            scratch[t].block = &blocks.each[t];
+            scratch[t].block = &blocks.each[t].seen;
     }
     if (!outcome.code)
-        outcome = method(scratch, blocks.each, context, result);
+        outcome = method(scratch, context, result);
     for (int t = 0; t < threads && !outcome.code; t++)
         if (scratch[t].out_of_memory)
             outcome = status_fail(STATUS_MEMORY);

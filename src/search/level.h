@@ -29,20 +29,22 @@ typedef struct {
     float *low, *high; /* interval of |rho| */
 } candidates;
 
-/* The candidates of a block. */
-struct block_candidates {
+/* A block and its candidates. */
+typedef struct {
+    block seen; /* first: forms see this much of it */
     size_t query[BITSET_SIZE];
     int capacity; /* of a list */
     candidates kept[BITSET_SIZE];
     int settled[BITSET_SIZE]; /* how many were kept when the threshold was last raised */
     int spent[BITSET_SIZE];   /* candidates that were evaluated one by one, to make room */
     kbest best[BITSET_SIZE];  /* evaluated exactly */
-};
+} level_block;
+
+static inline level_block *level_block_of(block *b) { return (level_block *)b; }
 
 /* Some blocks, and the memory that they share out. */
 typedef struct {
-    block *each;
-    struct block_candidates *lists;
+    level_block *each;
     float *intervals;
     double *best_dist;
     int *best_id;
@@ -72,8 +74,8 @@ typedef struct {
 
 level_sink level_sink_of(level_scratch *s, block *into);
 
-/* A way to answer all queries: threads' scratch, each with a block of its own, and all blocks there are. */
-typedef status level_method(level_scratch *scratch, block *blocks, void *context, query_result *result);
+/* A way to answer all queries: threads' scratch, each with a block of its own, which are the first of all there are. */
+typedef status level_method(level_scratch *scratch, void *context, query_result *result);
 
 /* So many times k candidates, but no more than there are, and at least `least`. */
 static inline int level_room_for(const query_task *task, size_t times, size_t least)

@@ -20,7 +20,7 @@ typedef struct {
 } meeting;
 
 typedef struct {
-    block *blocks;
+    level_block *blocks;
     int first, count; /* cells of the wave */
     meeting *meetings;
     int total, next; /* meetings; blocks that were taken, or meetings: all before are */
@@ -52,7 +52,7 @@ static int take_block(level_scratch *s, wave *w)
     int i = __atomic_fetch_add(&w->next, 1, __ATOMIC_RELAXED);
     if (i >= w->count)
         return 0;
-    s->block = &w->blocks[i];
+    s->block = &w->blocks[i].seen;
     return 1;
 }
 
@@ -63,7 +63,7 @@ static int open_block(level_scratch *s, void *context)
     const cells *order = &s->task->index->points->order;
     if (!take_block(s, w))
         return 0;
-    int cell = w->first + (int)(s->block - w->blocks), first = order->first[cell];
+    int cell = w->first + (int)(level_block_of(s->block) - w->blocks), first = order->first[cell];
     level_block_set(s->task, s->block, cell, order->perm + first, order->first[cell + 1] - first);
     level_seed(s);
     return 1;
@@ -100,7 +100,7 @@ static int meet(level_scratch *s, void *context)
     meeting *pair = take_meeting(w);
     if (!pair)
         return 0;
-    block *sides[2] = {&w->blocks[pair->a], &w->blocks[pair->b]};
+    block *sides[2] = {&w->blocks[pair->a].seen, &w->blocks[pair->b].seen};
     int everyone[BITSET_SIZE], count[2];
     bitset left[2];
     for (int side = 0; side < 2; side++) {
@@ -181,13 +181,12 @@ static status run_wave(level_scratch *scratch, wave *w)
     return outcome;
 }
 
-status level_search_pairs(level_scratch *scratch, block *blocks, void *unused,
-                          query_result *result)
+status level_search_pairs(level_scratch *scratch, void *unused, query_result *result)
 {
     (void)unused;
     const index_search *index = scratch->task->index;
     int cells = index->points->order.count, most = level_pairs_blocks(scratch->task);
-    wave w = {.blocks = blocks, .result = result};
+    wave w = {.blocks = level_block_of(scratch->block), .result = result};
     w.meetings = scratch_alloc(PAIRS_WAVE * PAIRS_WAVE / 2, sizeof(meeting));
     status outcome = w.meetings ? status_ok() : status_fail(STATUS_MEMORY);
     for (; w.first < cells && !outcome.code; w.first += w.count) {

@@ -209,8 +209,9 @@ static status try_form(const query_task *task, const screening_form *form, int e
     if (!outcome.code && other.form)
         outcome = sample_cost(task, eager, seen, &other);
     if (!outcome.code && other.cost < index->cost) {
-        index_free(index);
-        index_move(&other, index);
+        index_search worse = *index;
+        *index = other;
+        other = worse;
     }
     index_free(&other);
     return outcome;
