@@ -29,8 +29,8 @@ static int cholesky_corner(int n, double *A, size_t lda)
 }
 
 /* C -= A B' for C (p x q), A (p x k), B (q x k), all inside one column-major matrix. */
-static void subtract_product(int p, int q, int k, const double *A, const double *B, double *C,
-                             size_t ld, double *panels)
+static void subtract_product(int p, int q, int k, const double *A, const double *B, double *C, size_t ld,
+                             double *panels)
 {
     int rows = simd->rows, cols = simd->cols;
     double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
@@ -52,8 +52,7 @@ static void subtract_product(int p, int q, int k, const double *A, const double 
 status linalg_cholesky(int m, const monitor *mon, double *A)
 {
     size_t ld = m;
-    double *panels =
-        scratch_alloc((size_t)m * (CHOLESKY_BLOCK + SIMD_MAX_COLS + SIMD_MAX_ROWS), sizeof(double));
+    double *panels = scratch_alloc((size_t)m * (CHOLESKY_BLOCK + SIMD_MAX_COLS + SIMD_MAX_ROWS), sizeof(double));
     if (!panels)
         return status_fail(STATUS_MEMORY);
     for (int j = 0; j < m; j += CHOLESKY_BLOCK) {
@@ -169,8 +168,7 @@ status linalg_inverse(int m, const monitor *mon, const double *L, int stride, do
         if (monitor_poll(mon, (double)first / m))
             outcome = status_fail(STATUS_INTERRUPTED);
         for (int u = 0; u < m; u++)
-            memcpy(out + (size_t)u * stride + first, panel + (size_t)u * cols,
-                   cols * sizeof(double));
+            memcpy(out + (size_t)u * stride + first, panel + (size_t)u * cols, cols * sizeof(double));
     }
     linalg_triangle_free(&lower);
     linalg_triangle_free(&upper);

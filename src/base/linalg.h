@@ -37,10 +37,10 @@ void linalg_solve_panel(const linalg_triangle *triangle, double *B);
  * The memory is the caller's. */
 typedef struct {
     int count, rank;
-    size_t stride;  /* of rows */
+    size_t stride; /* of rows */
     double *factor;
-    double *left;   /* count: what rows leave of the product of each point with itself */
-    int *pivot;     /* rank */
+    double *left; /* count: what rows leave of the product of each point with itself */
+    int *pivot;   /* rank */
 } linalg_pivoted;
 
 /* The point of which most is left, the lowest of several. */

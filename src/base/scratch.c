@@ -30,8 +30,7 @@ void scratch_advise(void *memory, size_t bytes)
         uintptr_t page = ((uintptr_t)memory + SCRATCH_PAGE - 1) / SCRATCH_PAGE * SCRATCH_PAGE;
         uintptr_t end = ((uintptr_t)memory + bytes) / SCRATCH_PAGE * SCRATCH_PAGE;
         if (end > page)
-            madvise((void *)page, end - page,
-                    MADV_HUGEPAGE); /* advice: whether it is taken is no matter */
+            madvise((void *)page, end - page, MADV_HUGEPAGE); /* advice: whether it is taken is no matter */
     }
 #else
     (void)memory;

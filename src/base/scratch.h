@@ -33,12 +33,14 @@ typedef struct {
 int scratch_all(const scratch_request *requests, size_t number);
 void scratch_free_all(void *const *aligned, size_t number);
 
-#define SCRATCH_FOR(pointer, count) {&(pointer), (count), sizeof(*(pointer))}
+#define SCRATCH_FOR(pointer, count)                                                                                    \
+    {                                                                                                                  \
+        &(pointer), (count), sizeof(*(pointer))                                                                        \
+    }
 #define SCRATCH_ALL(...)                                                                                               \
     scratch_all((const scratch_request[]){__VA_ARGS__},                                                                \
                 sizeof((scratch_request[]){__VA_ARGS__}) / sizeof(scratch_request))
-#define SCRATCH_FREE(...)                                                                                              \
-    scratch_free_all((void *[]){__VA_ARGS__}, sizeof((void *[]){__VA_ARGS__}) / sizeof(void *))
+#define SCRATCH_FREE(...) scratch_free_all((void *[]){__VA_ARGS__}, sizeof((void *[]){__VA_ARGS__}) / sizeof(void *))
 
 /* A pool: buffers that wait to be used again, because what touches large memory for the first time waits for the system
  * to clear it. Of one caller at a time. NULL in its place is no pool: buffers come from scratch_alloc and go by

@@ -7,9 +7,9 @@
 
 #include <string.h>
 
-#define TERMS_SHARE 4     /* a panel keeps terms of one input in so many, */
-#define TERMS_LEAST 32    /* or of so many, */
-#define KEEP_LEAST 1e-6f  /* times the largest */
+#define TERMS_SHARE 4    /* a panel keeps terms of one input in so many, */
+#define TERMS_LEAST 32   /* or of so many, */
+#define KEEP_LEAST 1e-6f /* times the largest */
 
 static void ranges_free(bounds_ranges *ranges)
 {
@@ -51,8 +51,8 @@ typedef struct {
 } workspace;
 
 /* Reach of the points ids[0 .. filled - 1], one column panel of a panel; for terms, `kernels` has their values. */
-static void fold_reach(const builder *how, const bounds *b, const int *ids, int filled, int panel,
-                       double *x, float *kernels)
+static void fold_reach(const builder *how, const bounds *b, const int *ids, int filled, int panel, double *x,
+                       float *kernels)
 {
     const metric_points *points = b->points;
     int d = b->d, m = b->m, rows = simd->rows, cols = simd->cols;
@@ -93,8 +93,8 @@ static void fold_reach(const builder *how, const bounds *b, const int *ids, int 
 }
 
 /* Weights of the same points: their norms, and maxima for the panel; for terms, `weights` has them all. */
-static void fold_weights(const builder *how, const bounds *b, const int *ids, int filled, int panel,
-                         double *w, float *weights)
+static void fold_weights(const builder *how, const bounds *b, const int *ids, int filled, int panel, double *w,
+                         float *weights)
 {
     const metric_points *points = b->points;
     int m = b->m, cols = simd->cols;
@@ -128,8 +128,7 @@ static void fold_weights(const builder *how, const bounds *b, const int *ids, in
 
 /* Keeps the values (m x SCREEN_COLS) of the `most` inputs of largest size, or nearly so, in their order: the place of
  * each, or -1, and the values. */
-static void keep(int m, int most, const float *size, const float *values, int16_t *place,
-                 float *out)
+static void keep(int m, int most, const float *size, const float *values, int16_t *place, float *out)
 {
     float all = 0.0f, low = 0.0f, high = INFINITY;
     for (int u = 0; u < m; u++)
@@ -149,12 +148,10 @@ static void keep(int m, int most, const float *size, const float *values, int16_
         int kept = size[u] >= high || (size[u] >= low && low > 0.0f && spare-- > 0);
         place[u] = kept ? (int16_t)count : -1;
         if (kept)
-            memcpy(out + (size_t)place[u] * SCREEN_COLS, values + (size_t)u * SCREEN_COLS,
-                   SCREEN_COLS * sizeof(float));
+            memcpy(out + (size_t)place[u] * SCREEN_COLS, values + (size_t)u * SCREEN_COLS, SCREEN_COLS * sizeof(float));
         count += kept;
     }
-    memset(out + (size_t)count * SCREEN_COLS, 0,
-           (size_t)(most - count) * SCREEN_COLS * sizeof(float));
+    memset(out + (size_t)count * SCREEN_COLS, 0, (size_t)(most - count) * SCREEN_COLS * sizeof(float));
 }
 
 static void build_panel(const builder *how, const bounds *b, int panel, const workspace *own)
@@ -172,23 +169,18 @@ static void build_panel(const builder *how, const bounds *b, int panel, const wo
     for (int i = 0; i < count; i += cols) {
         int filled = count - i < cols ? count - i : cols;
         if (b->expands)
-            fold_reach(how, b, ids + i, filled, panel, own->column,
-                       own->kernels ? own->kernels + i : NULL);
+            fold_reach(how, b, ids + i, filled, panel, own->column, own->kernels ? own->kernels + i : NULL);
         if (how->transposed)
-            fold_weights(how, b, ids + i, filled, panel, own->column,
-                         own->weights ? own->weights + i : NULL);
+            fold_weights(how, b, ids + i, filled, panel, own->column, own->weights ? own->weights + i : NULL);
     }
     if (own->weights) {
         const bounds_terms *terms = &b->terms;
         size_t at = (size_t)panel * m, to = (size_t)panel * terms->most * SCREEN_COLS;
         for (int u = 0; u < m; u++)
             for (int j = (count + cols - 1) / cols * cols; j < SCREEN_COLS; j++)
-                own->weights[(size_t)u * SCREEN_COLS + j] =
-                    own->kernels[(size_t)u * SCREEN_COLS + j] = 0.0f;
-        keep(m, terms->most, b->panels.weight + at, own->weights, terms->weight_place + at,
-             terms->weights + to);
-        keep(m, terms->most, b->panels.reach + at, own->kernels, terms->kernel_place + at,
-             terms->kernels + to);
+                own->weights[(size_t)u * SCREEN_COLS + j] = own->kernels[(size_t)u * SCREEN_COLS + j] = 0.0f;
+        keep(m, terms->most, b->panels.weight + at, own->weights, terms->weight_place + at, terms->weights + to);
+        keep(m, terms->most, b->panels.reach + at, own->kernels, terms->kernel_place + at, terms->kernels + to);
     }
 }
 
@@ -199,8 +191,7 @@ static void fold(int count, const float *a, float *most)
 }
 
 /* Range `at` of some ranges from ranges first .. last - 1 of finer ones. */
-static void merge(int m, int d, const bounds_ranges *fine, int first, int last, int at,
-                  bounds_ranges *ranges)
+static void merge(int m, int d, const bounds_ranges *fine, int first, int last, int at, bounds_ranges *ranges)
 {
     float *reach = ranges->reach + (size_t)at * m;
     double *low = ranges->low + (size_t)at * d, *high = ranges->high + (size_t)at * d;
@@ -235,8 +226,7 @@ static void set_columns(const bounds *b, int cell)
 {
     const bounds_columns *c = &b->columns;
     const bounds_ranges *panels = &b->panels;
-    int m = b->m, d = b->d, first = b->order->panel[cell],
-        count = b->order->panel[cell + 1] - first;
+    int m = b->m, d = b->d, first = b->order->panel[cell], count = b->order->panel[cell + 1] - first;
     size_t at = (size_t)cell * SIMD_WIDTH;
     for (int j = 0; j < SIMD_WIDTH; j++) {
         size_t p = first + (j < count ? j : 0);
@@ -254,9 +244,7 @@ static void set_columns(const bounds *b, int cell)
 static int terms_new(const cells *order, int m, bounds_terms *terms)
 {
     size_t panels = order->panels;
-    terms->most = m / TERMS_SHARE > TERMS_LEAST ? m / TERMS_SHARE
-                  : m < TERMS_LEAST             ? m
-                                                : TERMS_LEAST;
+    terms->most = m / TERMS_SHARE > TERMS_LEAST ? m / TERMS_SHARE : m < TERMS_LEAST ? m : TERMS_LEAST;
     size_t values = panels * terms->most * SCREEN_COLS;
     return SCRATCH_ALL(SCRATCH_FOR(terms->weight_place, panels * m), SCRATCH_FOR(terms->kernel_place, panels * m),
                        SCRATCH_FOR(terms->weights, values), SCRATCH_FOR(terms->kernels, values));
@@ -267,8 +255,7 @@ static workspace *workspaces_new(int m, int d, int terms, int threads)
 {
     size_t column = (size_t)(m > d ? m : d) * (simd->cols + 2), values = (size_t)m * SCREEN_COLS;
     size_t doubles = column + (terms ? values : 0);
-    workspace *each =
-        scratch_alloc(threads * (sizeof(workspace) + doubles * sizeof(double) + 64), 1);
+    workspace *each = scratch_alloc(threads * (sizeof(workspace) + doubles * sizeof(double) + 64), 1);
     double *next = (double *)(each + threads);
     for (int t = 0; t < threads && each; t++, next += doubles) {
         each[t] = (workspace){.column = next};
@@ -280,8 +267,8 @@ static workspace *workspaces_new(int m, int d, int terms, int threads)
     return each;
 }
 
-status bounds_build(const metric_source *source, const metric_points *points, const cells *order,
-                    int terms, int threads, const monitor *mon, bounds *b)
+status bounds_build(const metric_source *source, const metric_points *points, const cells *order, int terms,
+                    int threads, const monitor *mon, bounds *b)
 {
     int m = points->m, d = points->d, rows = simd->rows, count = order->count;
     int groups = (count + BOUNDS_GROUP - 1) / BOUNDS_GROUP, known = source->L && m;
@@ -300,10 +287,9 @@ status bounds_build(const metric_source *source, const metric_points *points, co
     status result = specials_find(source, points, &b->special);
     if (!result.code)
         result = status_fail(STATUS_MEMORY);
-    if (!z_panels || !own || (terms && known && !terms_new(order, m, &b->terms)) || !b->noise ||
-        !b->special.rank || !ranges_new(order->panels, m, d, known, &b->panels) ||
-        !columns_new(count, m, d, &b->columns) || !ranges_new(count, m, d, known, &b->cells) ||
-        !ranges_new(groups, m, d, 0, &b->groups))
+    if (!z_panels || !own || (terms && known && !terms_new(order, m, &b->terms)) || !b->noise || !b->special.rank ||
+        !ranges_new(order->panels, m, d, known, &b->panels) || !columns_new(count, m, d, &b->columns) ||
+        !ranges_new(count, m, d, known, &b->cells) || !ranges_new(groups, m, d, 0, &b->groups))
         goto done;
     if (known) {
         if (b->special.count)
@@ -353,8 +339,7 @@ done:
 /* What both sums are inflated by. */
 static double inflation(const bounds *b) { return 1.0 + ldexp(b->m + 16.0, -23); }
 
-float bounds_expansion(const bounds *b, const bounds_ranges *from, int X, const bounds_ranges *to,
-                       int Y)
+float bounds_expansion(const bounds *b, const bounds_ranges *from, int X, const bounds_ranges *to, int Y)
 {
     size_t m = b->m;
     size_t at = (size_t)X * b->d, to_at = (size_t)Y * b->d;
@@ -371,9 +356,8 @@ float bounds_of_panels(const bounds *b, const bounds_ranges *from, int X, int ce
     const bounds_columns *c = &b->columns;
     size_t m = b->m, d = b->d, at = (size_t)cell * SIMD_WIDTH;
     radial rad = kernel_radial(b->kern);
-    simd->box_bounds(&rad, (int)d, from->low + X * d, from->high + X * d, c->low + at * d,
-                     c->high + at * d, c->gain + at, (int)m, from->weight + X * m,
-                     c->reach + at * m, (float)inflation(b), upper);
+    simd->box_bounds(&rad, (int)d, from->low + X * d, from->high + X * d, c->low + at * d, c->high + at * d,
+                     c->gain + at, (int)m, from->weight + X * m, c->reach + at * m, (float)inflation(b), upper);
     float most = 0.0f;
     for (int j = 0; j < SIMD_WIDTH; j++)
         most = upper[j] > most ? upper[j] : most;

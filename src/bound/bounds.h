@@ -90,14 +90,13 @@ typedef struct {
 } bounds;
 
 /* `terms`: whether panels are to keep some; they do if L is known. */
-status bounds_build(const metric_source *source, const metric_points *points, const cells *order,
-                    int terms, int threads, const monitor *mon, bounds *out);
+status bounds_build(const metric_source *source, const metric_points *points, const cells *order, int terms,
+                    int threads, const monitor *mon, bounds *out);
 void bounds_free(bounds *b);
 
 /* upper >= |rho(q, y)| / g_q for every point q of range X of `from` that is not special, and every y of range Y of
  * `to`, of the same problem. */
-float bounds_expansion(const bounds *b, const bounds_ranges *from, int X, const bounds_ranges *to,
-                       int Y);
+float bounds_expansion(const bounds *b, const bounds_ranges *from, int X, const bounds_ranges *to, int Y);
 
 /* The same for each panel of a cell, in SIMD_WIDTH places; returns the largest. */
 float bounds_of_panels(const bounds *b, const bounds_ranges *from, int X, int cell, float *upper);

@@ -43,8 +43,7 @@ static void factorise(const bounds *b, double ridge, panel_factor *f)
 /* What M^-1 may make of errors that are in proportion to the gains of T. */
 static double amplify(const bounds *b, const panel_factor *f)
 {
-    double column[SCREEN_ROWS] = {0.0}, most_column = 0.0, most_row = 0.0, squares = 0.0,
-           gains = 0.0;
+    double column[SCREEN_ROWS] = {0.0}, most_column = 0.0, most_row = 0.0, squares = 0.0, gains = 0.0;
     int rank = f->rows.rank;
     for (int i = 0; i < rank; i++) {
         double row = 0.0, whole = 0.0;
@@ -85,8 +84,7 @@ static void build_panel(const bounds *b, int panel, spans *s)
     }
     s->amplify[panel] = (float)(amplify(b, &f) * up);
     s->noise[panel] = (float)(spread * sqrt(gather) * up);
-    s->rounding[panel] =
-        (float)(ldexp(SCREEN_ROWS + 4.0, -24) * spread * sqrt((double)SCREEN_ROWS) * up);
+    s->rounding[panel] = (float)(ldexp(SCREEN_ROWS + 4.0, -24) * spread * sqrt((double)SCREEN_ROWS) * up);
     for (int j = 0; j < SCREEN_COLS; j++) {
         s->cosine[columns + j] = 0.0f;
         s->sine[columns + j] = 1.0f;

@@ -6,8 +6,7 @@
 
 #include <float.h>
 
-static status build(const metric_source *source, const point_set *like, int threads, const monitor *mon,
-                    point_set *set)
+static status build(const metric_source *source, const point_set *like, int threads, const monitor *mon, point_set *set)
 {
     (void)source, (void)like, (void)threads, (void)mon, (void)set;
     return status_ok();

@@ -16,12 +16,12 @@
 /* From so many queries on that the expansion bound leaves a panel, the span of theirs is asked about it. */
 #define SPANS_PAY 12
 /* Costs, see form.h. */
-#define COST_PAIR 75.0  /* a pair screened, bounds of panels included; before there are any: */
-#define COST_TERMS 40.0 /* a pair screened without its terms, */
-#define COST_TERM 2.5   /* and for each of them */
-#define SPREAD 1.25     /* times d: the pairs that bounds of panels leave, for one that bounds of points leave */
-#define SAMPLE_POINTS 512   /* at most, */
-#define SAMPLE_SHARE 16     /* and one of so many */
+#define COST_PAIR 75.0    /* a pair screened, bounds of panels included; before there are any: */
+#define COST_TERMS 40.0   /* a pair screened without its terms, */
+#define COST_TERM 2.5     /* and for each of them */
+#define SPREAD 1.25       /* times d: the pairs that bounds of panels leave, for one that bounds of points leave */
+#define SAMPLE_POINTS 512 /* at most, */
+#define SAMPLE_SHARE 16   /* and one of so many */
 #define SAMPLE_QUERIES 16
 #define SAMPLE_ENOUGH 4     /* queries that show that there is nothing to gain, */
 #define SAMPLE_HOPELESS 0.6 /* by the share of the points that is left */
@@ -45,7 +45,7 @@ typedef struct {
     const float *x[SCREEN_COLS], *features[SCREEN_COLS]; /* by member: as a row of a tile, */
     float gain[SCREEN_COLS];                             /* which knows its own gain; */
     float most_gain;                                     /* upwards, of all */
-    simd_bundle limit;                                    /* by member */
+    simd_bundle limit;                                   /* by member */
     int spans;                                           /* how many points span the panel, in rows */
     simd_rows rows;
     float *span_x;             /* SCREEN_ROWS x d: where they stand in the frame of a cell, */
@@ -55,8 +55,8 @@ typedef struct {
 typedef struct {
     const form_sides *on;
     const block *b;
-    form_sink *sink;        /* of the cell at hand */
-    float *relative;        /* BITSET_SIZE x d: positions from the centre of a cell */
+    form_sink *sink;         /* of the cell at hand */
+    float *relative;         /* BITSET_SIZE x d: positions from the centre of a cell */
     int *row_at, *column_at; /* m: terms of two panels */
     float no_tail[SCREEN_COLS];
     int bundles, bundled[BITSET_SIZE]; /* members of the bundles */
@@ -74,13 +74,12 @@ typedef struct {
 
 /* ---- what is kept, and the workspace ----------------------------------------------------------- */
 
-static status build(const metric_source *source, const point_set *like, int threads, const monitor *mon,
-                    point_set *set)
+static status build(const metric_source *source, const point_set *like, int threads, const monitor *mon, point_set *set)
 {
     expansions *kept = set->kept;
     (void)like;
-    status result = frames_build(source->kern, set->points, &set->order, &set->bound.special, threads, mon,
-                                 &kept->frame);
+    status result =
+        frames_build(source->kern, set->points, &set->order, &set->bound.special, threads, mon, &kept->frame);
     return result.code ? result : spans_build(&set->bound, threads, mon, &kept->span);
 }
 
@@ -207,14 +206,12 @@ static void choose_terms(expansions_work *w, const bundle *g, float upper, encou
     float left = 0.0f;
     e->terms = 0;
     if (m)
-        e->terms =
-            simd->choose_terms((int)m, from->panels.weight + row, points->panels.reach + column,
-                               from->terms.weight_place + row, points->terms.kernel_place + column,
-                               NEGLIGIBLE / g->most_gain, w->row_at, w->column_at, &left);
-    e->error = left * (1.0f + 0x1p-23f * (float)(m + 16)) +
-               0x1p-23f * (float)(e->terms + 8) * upper +
-               frame_of(w->on->points)->slack[e->cell] *
-                   (float)(points->panels.gain[e->panel] * points->kern->variance);
+        e->terms = simd->choose_terms((int)m, from->panels.weight + row, points->panels.reach + column,
+                                      from->terms.weight_place + row, points->terms.kernel_place + column,
+                                      NEGLIGIBLE / g->most_gain, w->row_at, w->column_at, &left);
+    e->error =
+        left * (1.0f + 0x1p-23f * (float)(m + 16)) + 0x1p-23f * (float)(e->terms + 8) * upper +
+        frame_of(w->on->points)->slack[e->cell] * (float)(points->panels.gain[e->panel] * points->kern->variance);
     e->error *= 1.0001f;
 }
 
@@ -227,8 +224,7 @@ static void place_span(const expansions_work *w, int cell, bundle *g)
     for (int a = 0; a < SCREEN_ROWS; a++) {
         int place = spans_of(from)->column[g->panel * SCREEN_ROWS + a];
         size_t id = from->order.ids[(size_t)g->panel * SCREEN_COLS + place];
-        frames_relative(frame_of(w->on->points), cell, from->points->x + id * d,
-                        g->span_x + (size_t)a * d);
+        frames_relative(frame_of(w->on->points), cell, from->points->x + id * d, g->span_x + (size_t)a * d);
     }
 }
 
@@ -244,13 +240,12 @@ static uint32_t ask_span(expansions_work *w, const encounter *e, bundle *g, int 
         return members;
     if (g->frame_of != e->cell)
         place_span(w, e->cell, g);
-    simd->expansion_tile(frame->pieces, rank, frame->d, e->terms, w->row_at, w->column_at, &g->rows,
-                         &e->columns, w->value, mask);
+    simd->expansion_tile(frame->pieces, rank, frame->d, e->terms, w->row_at, w->column_at, &g->rows, &e->columns,
+                         w->value, mask);
     const float *inverse = span->inverse + (size_t)g->panel * SCREEN_ROWS * SCREEN_ROWS;
     float most_noise = (float)w->on->points->bound.most_noise,
           length = sqrtf(simd->span_length(rank, inverse, w->value)),
-          error = span->amplify[g->panel] * e->error + span->noise[g->panel] * most_noise +
-                  span->rounding[g->panel];
+          error = span->amplify[g->panel] * e->error + span->noise[g->panel] * most_noise + span->rounding[g->panel];
     members &= simd->within(g->limit.must, 1.00001f * length + 1.001f * error);
     int left = __builtin_popcount(members);
     counters->screened += (double)rank * SCREEN_COLS;
@@ -282,15 +277,14 @@ static void screen_tile(expansions_work *w, bundle *g, const encounter *e, int c
         base[a] = g->limit.noise[i] + b->gain[q] * e->error;
         rows.tau[a] = b->tau[q] - base[a];
     }
-    simd->expansion_tile(frame->pieces, count, frame->d, e->terms, w->row_at, w->column_at, &rows,
-                         &e->columns, w->value, mask);
+    simd->expansion_tile(frame->pieces, count, frame->d, e->terms, w->row_at, w->column_at, &rows, &e->columns,
+                         w->value, mask);
     w->sink->counters->screened += (double)count * SCREEN_COLS;
     for (int a = 0; a < count; a++)
         if (mask[a]) {
-            simd_interval_row row = {
-                .value = w->value + a * SCREEN_COLS, .tail = w->no_tail, .base = base[a]};
-            w->sink->keep(w->sink, g->members[some[a]],
-                          w->on->points->order.ids + (size_t)e->panel * SCREEN_COLS, mask[a], &row);
+            simd_interval_row row = {.value = w->value + a * SCREEN_COLS, .tail = w->no_tail, .base = base[a]};
+            w->sink->keep(w->sink, g->members[some[a]], w->on->points->order.ids + (size_t)e->panel * SCREEN_COLS,
+                          mask[a], &row);
         }
 }
 
@@ -326,8 +320,7 @@ static void screen_bundle(expansions_work *w, int cell, bundle *g)
     const bounds *points = &w->on->points->bound;
     const bounds_ranges *from = &w->on->from->bound.panels;
     query_counters *counters = w->sink->counters;
-    int first = order->panel[cell], panels = order->panel[cell + 1] - first,
-        own = form_is_own(w->on, w->b, cell);
+    int first = order->panel[cell], panels = order->panel[cell + 1] - first, own = form_is_own(w->on, w->b, cell);
     float upper[SIMD_WIDTH], least = note_thresholds(w, g);
     counters->bounds++;
     if (bounds_expansion(points, from, g->panel, &points->cells, cell) < least) {
@@ -410,11 +403,9 @@ static void ask_sample(const metric_source *source, const metric_points *points,
 }
 
 /* What terms would do, by a sample; there are none where inducing inputs are not known. */
-static status forecast(const metric_source *source, const metric_points *points, int k, double most,
-                       form_forecast *out)
+static status forecast(const metric_source *source, const metric_points *points, int k, double most, form_forecast *out)
 {
-    size_t n = points->n, m = points->m,
-           room = n / SAMPLE_SHARE < SAMPLE_POINTS ? n / SAMPLE_SHARE + 1 : SAMPLE_POINTS;
+    size_t n = points->n, m = points->m, room = n / SAMPLE_SHARE < SAMPLE_POINTS ? n / SAMPLE_SHARE + 1 : SAMPLE_POINTS;
     int tried = 0, own[SAMPLE_QUERIES];
     outlook sum = {0};
     sample part;

@@ -26,33 +26,30 @@ static void set_centre(frames *f, const kernel *kern, const cells *order, int c)
         far += 0.25 * (high - low) * (high - low);
     }
     double slack = ldexp(1.0, -23) * (40.0 + f->d + 2.0 * sqrt(far)) + f->pieces->error;
-    if (kern->family ==
-        KERNEL_MATERN) { /* steepest at 0, where rounding of coordinates may cost more than |ds| */
+    if (kern->family == KERNEL_MATERN) { /* steepest at 0, where rounding of coordinates may cost more than |ds| */
         double step = ldexp(1.0, -23) * (1.0 + sqrt(far));
         slack += 1.0 - kernel_value(kern, step * step) / kern->variance;
     }
     f->slack[c] = (float)slack;
 }
 
-static void set_points(frames *f, const kernel *kern, const metric_points *points,
-                       const cells *order, const specials *special, int c)
+static void set_points(frames *f, const kernel *kern, const metric_points *points, const cells *order,
+                       const specials *special, int c)
 {
     int d = f->d;
     double deviation = sqrt(kern->variance);
-    for (size_t column = (size_t)order->panel[c] * SCREEN_COLS;
-         column < (size_t)order->panel[c + 1] * SCREEN_COLS; column++) {
+    for (size_t column = (size_t)order->panel[c] * SCREEN_COLS; column < (size_t)order->panel[c + 1] * SCREEN_COLS;
+         column++) {
         float *x = f->x + column / SCREEN_COLS * d * SCREEN_COLS + column % SCREEN_COLS;
         int id = order->ids[column], counts = id >= 0 && special->rank[id] < 0;
         f->gain[column] = counts ? (float)(deviation * points->scale[id]) : 0.0f;
         for (int u = 0; u < d; u++)
-            x[u * SCREEN_COLS] =
-                id < 0 ? 0.0f
-                       : (float)(points->x[(size_t)id * d + u] - f->centre[(size_t)c * d + u]);
+            x[u * SCREEN_COLS] = id < 0 ? 0.0f : (float)(points->x[(size_t)id * d + u] - f->centre[(size_t)c * d + u]);
     }
 }
 
-status frames_build(const kernel *kern, const metric_points *points, const cells *order,
-                    const specials *special, int threads, const monitor *mon, frames *f)
+status frames_build(const kernel *kern, const metric_points *points, const cells *order, const specials *special,
+                    int threads, const monitor *mon, frames *f)
 {
     size_t columns = (size_t)order->panels * SCREEN_COLS, count = order->count;
     f->d = points->d;

@@ -28,22 +28,21 @@
 #include <math.h>
 #include <string.h>
 
-#define COST_PAIR 20.0    /* a pair screened, but for its product and distance; */
-#define COST_DISTANCE 4.0 /* that, for each dimension */
+#define COST_PAIR 20.0     /* a pair screened, but for its product and distance; */
+#define COST_DISTANCE 4.0  /* that, for each dimension */
 #define COST_REFINED 150.0 /* a pair that goes on to 16 bits, */
 #define COST_FINE 1.2      /* and for each of its products */
-#define HOPELESS 2.0 /* so many times as many of these as an outlook sees there will be */
-#define NORM16 46000.0 /* norms that keep a sum of 16-bit products inside 32 bits */
+#define HOPELESS 2.0       /* so many times as many of these as an outlook sees there will be */
+#define NORM16 46000.0     /* norms that keep a sum of 16-bit products inside 32 bits */
 #define SAMPLE_QUERIES 24
-#define SAMPLE_K 60        /* neighbours that are wanted, where that is not known yet */
-#define REFINED_PAYS 0.06  /* of all pairs: where 8 bits leave more to 16, these come first */
-#define SAMPLE_POINTS 512  /* at least, and at most twice as many, */
-#define SAMPLE_DEPTH 2     /* so that as many neighbours of a query are among them */
-#define SAMPLE_HOPELESS 32 /* one of so many points is too much to be left of them */
-#define SAMPLE_EARLY 4 /* times k: the rank of a threshold yet to rise; less in few dimensions */
-#define SAMPLE_COARSE                                                                              \
-    0.0007 /* thresholds are not known more finely, whatever the error of kernel values */
-#define SAMPLE_ROUNDED 64 /* points that show the error of rounding */
+#define SAMPLE_K 60          /* neighbours that are wanted, where that is not known yet */
+#define REFINED_PAYS 0.06    /* of all pairs: where 8 bits leave more to 16, these come first */
+#define SAMPLE_POINTS 512    /* at least, and at most twice as many, */
+#define SAMPLE_DEPTH 2       /* so that as many neighbours of a query are among them */
+#define SAMPLE_HOPELESS 32   /* one of so many points is too much to be left of them */
+#define SAMPLE_EARLY 4       /* times k: the rank of a threshold yet to rise; less in few dimensions */
+#define SAMPLE_COARSE 0.0007 /* thresholds are not known more finely, whatever the error of kernel values */
+#define SAMPLE_ROUNDED 64    /* points that show the error of rounding */
 
 /* Sizes, which opening an index cannot tell from the points. */
 typedef struct {
@@ -56,10 +55,10 @@ typedef struct {
     frames frame;
     integers_shape *shape; /* 1 */
     /* by column */
-    float *step, *norm, *error; /* panels x SCREEN_COLS */
-    float *slack_floor;         /* panels */
-    int32_t *start; /* -128 sum of the integers, which undoes the offset of unsigned rows */
-    int16_t *fine;  /* columns x fine_width: with 8 bits, features in 16 too */
+    float *step, *norm, *error;    /* panels x SCREEN_COLS */
+    float *slack_floor;            /* panels */
+    int32_t *start;                /* -128 sum of the integers, which undoes the offset of unsigned rows */
+    int16_t *fine;                 /* columns x fine_width: with 8 bits, features in 16 too */
     float *fine_step, *fine_error; /* columns */
     void *integers;                /* panels x steps x SCREEN_COLS x 4 bytes */
     double *special_v;             /* m x specials, -jitter s2 L^-1 e_u */
@@ -179,8 +178,8 @@ static void build_cell(const point_set *set, int c, double *f, int16_t *values)
     const cells *order = &set->order;
     int width = padded(set->points->m), bits = s->shape->bits, fine_width = s->shape->fine_width;
     double up = 1.0 + ldexp(1.0, -20);
-    for (size_t column = (size_t)order->panel[c] * SCREEN_COLS;
-         column < (size_t)order->panel[c + 1] * SCREEN_COLS; column++) {
+    for (size_t column = (size_t)order->panel[c] * SCREEN_COLS; column < (size_t)order->panel[c + 1] * SCREEN_COLS;
+         column++) {
         int id = order->ids[column];
         double rounded[3];
         if (id < 0)
@@ -213,16 +212,15 @@ static void build_cell(const point_set *set, int c, double *f, int16_t *values)
 /* ---- what is to be expected ---------------------------------------------------------------------- */
 
 /* |f - f~| / |f| on average, by 8 and 16 bits. */
-static void rounding_ratios(const metric_points *points, const int *ids, int count, double *f,
-                            int16_t *values, double *ratio)
+static void rounding_ratios(const metric_points *points, const int *ids, int count, double *f, int16_t *values,
+                            double *ratio)
 {
     int width = padded(points->m), step = count / SAMPLE_ROUNDED + 1, tried = 0;
     double rounded[3];
     ratio[0] = ratio[1] = 0.0;
     for (int c = 0; c < count; c += step, tried++) {
         memset(f, 0, width * sizeof(double));
-        simd->add_multiple(points->m, points->scale[ids[c]], points->v + (size_t)ids[c] * points->m,
-                           f);
+        simd->add_multiple(points->m, points->scale[ids[c]], points->v + (size_t)ids[c] * points->m, f);
         for (int way = 1; way >= 0; way--) {
             round_features(width, way ? 16 : 8, f, values, rounded);
             ratio[way] += rounded[1] > 0.0 ? rounded[2] / rounded[1] : 0.0;
@@ -235,9 +233,8 @@ static void rounding_ratios(const metric_points *points, const int *ids, int cou
 
 /* How many of a sample reach the threshold of given rank for its point `own`, if 8 or 16 bits may err by
  * ratio |f_i| |f_j| and the kernel by kernel_error. */
-static void ask_sample(const metric_source *source, const metric_points *points, int own, int rank,
-                       const double *size, double kernel_error, const double *ratio, sample *part,
-                       double *reached)
+static void ask_sample(const metric_source *source, const metric_points *points, int own, int rank, const double *size,
+                       double kernel_error, const double *ratio, sample *part, double *reached)
 {
     double tau = sample_threshold(source->kern, points, own, rank, part),
            gain2 = source->kern->variance * points->scale[part->ids[own]];
@@ -261,9 +258,7 @@ typedef struct {
 static status take_sample(const metric_source *source, const metric_points *points, int k, outlook *out)
 {
     size_t most = SAMPLE_DEPTH * points->n / k;
-    most = most < SAMPLE_POINTS       ? SAMPLE_POINTS
-           : most > 2 * SAMPLE_POINTS ? 2 * SAMPLE_POINTS
-                                      : most;
+    most = most < SAMPLE_POINTS ? SAMPLE_POINTS : most > 2 * SAMPLE_POINTS ? 2 * SAMPLE_POINTS : most;
     sample part;
     status outcome = sample_new(source, points, most, &part);
     double *f, *size;
@@ -274,8 +269,7 @@ static status take_sample(const metric_source *source, const metric_points *poin
     *out = (outlook){.bits = 16, .hopeless = 1.0};
     if (!outcome.code && part.count) {
         radial_pieces pieces;
-        double ratio[2], served = 0.0, left[2] = {0.0}, reached[2],
-                         share = (double)part.count / (double)points->n;
+        double ratio[2], served = 0.0, left[2] = {0.0}, reached[2], share = (double)part.count / (double)points->n;
         int halved = points->d / 2,
             early = halved < 1              ? 1
                     : halved > SAMPLE_EARLY ? SAMPLE_EARLY
@@ -289,8 +283,8 @@ static status take_sample(const metric_source *source, const metric_points *poin
             size[c] = sqrt(size[c]) * points->scale[*id];
         }
         for (int q = 0; q < SAMPLE_QUERIES; q++) {
-            ask_sample(source, points, sample_query(&part, q, SAMPLE_QUERIES), rank, size,
-                       pieces.error + SAMPLE_COARSE, ratio, &part, reached);
+            ask_sample(source, points, sample_query(&part, q, SAMPLE_QUERIES), rank, size, pieces.error + SAMPLE_COARSE,
+                       ratio, &part, reached);
             if (SAMPLE_HOPELESS * (reached[1] - rank) > part.count)
                 continue;
             served++;
@@ -317,8 +311,7 @@ static double cost_of(const metric_points *points, int bits)
 static double pair_cost(const point_set *set) { return cost_of(set->points, integers_of(set)->shape->bits); }
 
 /* All pairs are screened. */
-static status forecast(const metric_source *source, const metric_points *points, int k, double most,
-                       form_forecast *out)
+static status forecast(const metric_source *source, const metric_points *points, int k, double most, form_forecast *out)
 {
     double n = (double)points->n;
     outlook sight;
@@ -363,15 +356,14 @@ static status choose_shape(const metric_source *source, const point_set *like, c
     return result;
 }
 
-static status build(const metric_source *source, const point_set *like, int threads, const monitor *mon,
-                    point_set *set)
+static status build(const metric_source *source, const point_set *like, int threads, const monitor *mon, point_set *set)
 {
     const specials *special = &set->bound.special;
     size_t room = padded(set->points->m) + 32;
     double *f;
     int16_t *values;
-    status result = frames_build(source->kern, set->points, &set->order, special, threads, mon,
-                                 &integers_of(set)->frame);
+    status result =
+        frames_build(source->kern, set->points, &set->order, special, threads, mon, &integers_of(set)->frame);
     if (!result.code)
         result = choose_shape(source, like, set);
     if (!result.code)
@@ -420,8 +412,8 @@ static void fields(point_set *set, field_visitor *walk)
 /* ---- tiles ---------------------------------------------------------------------------------------- */
 
 typedef struct {
-    float *relative;          /* BITSET_SIZE x d: positions from the centre of a cell */
-    simd_rows *tiles;         /* BITSET_SIZE / SCREEN_ROWS */
+    float *relative;  /* BITSET_SIZE x d: positions from the centre of a cell */
+    simd_rows *tiles; /* BITSET_SIZE / SCREEN_ROWS */
     simd_intervals *intervals;
 } integers_work;
 
@@ -534,8 +526,7 @@ static void fetch_fine(const simd_columns *columns, const simd_intervals *found)
 }
 
 /* Keeps the query of a row as a candidate of those that stand in the columns, from place `first` on. */
-static void keep_in_columns(form_sink *to_other, int first, int id, uint32_t mask,
-                            const simd_interval_row *row)
+static void keep_in_columns(form_sink *to_other, int first, int id, uint32_t mask, const simd_interval_row *row)
 {
     for (; mask; mask &= mask - 1) {
         int j = __builtin_ctz(mask);
@@ -546,8 +537,8 @@ static void keep_in_columns(form_sink *to_other, int first, int id, uint32_t mas
 }
 
 /* Keeps what of row a reaches a threshold, in 16 bits where 8 leave a pair. */
-static void keep_row(const screening *with, int a, int q, simd_rows *rows, const simd_columns *columns,
-                     const int *ids, int first)
+static void keep_row(const screening *with, int a, int q, simd_rows *rows, const simd_columns *columns, const int *ids,
+                     int first)
 {
     simd_intervals *found = with->work->intervals;
     if (columns->fine_width)
@@ -564,8 +555,8 @@ static void keep_row(const screening *with, int a, int q, simd_rows *rows, const
 }
 
 /* A tile: up to SCREEN_ROWS members against panel p of a cell. */
-static void screen_tile(const screening *with, int cell, int p, const int *members, int count,
-                        simd_rows *rows, const simd_columns *columns)
+static void screen_tile(const screening *with, int cell, int p, const int *members, int count, simd_rows *rows,
+                        const simd_columns *columns)
 {
     const point_set *points = with->on->points;
     const integers *s = integers_of(points);
@@ -583,8 +574,7 @@ static void screen_tile(const screening *with, int cell, int p, const int *membe
         fetch_fine(columns, found);
     for (uint32_t left = found->rows; left; left &= left - 1) {
         int a = __builtin_ctz(left);
-        keep_row(with, a, members[a], rows, columns, order->ids + (size_t)panel * SCREEN_COLS,
-                 p * SCREEN_COLS);
+        keep_row(with, a, members[a], rows, columns, order->ids + (size_t)panel * SCREEN_COLS, p * SCREEN_COLS);
     }
 }
 
@@ -609,10 +599,8 @@ static void screen_members(const screening *with, int cell, const int *members, 
     for (int step = 0; step < panels; step++)
         for (int i = 0; i < count; i += SCREEN_ROWS) {
             /* in the own cell where the queries stand first, which raises thresholds most */
-            int p = own ? form_nth_nearest(b->column[members[i]] / SCREEN_COLS -
-                                                order->panel[cell],
-                                            step, panels)
-                        : step;
+            int p =
+                own ? form_nth_nearest(b->column[members[i]] / SCREEN_COLS - order->panel[cell], step, panels) : step;
             screen_tile(with, cell, p, members + i, count - i < SCREEN_ROWS ? count - i : SCREEN_ROWS,
                         &with->work->tiles[i / SCREEN_ROWS], &columns[p]);
         }
@@ -625,8 +613,8 @@ static void screen_cell(const form_sides *on, const block *b, const leaf *item, 
     screen_members(&with, item->cell, members, count);
 }
 
-static void screen_both(const form_sides *on, const block *b, const block *other, const int *members,
-                        int count, form_sink *sink, form_sink *to_other, void *work)
+static void screen_both(const form_sides *on, const block *b, const block *other, const int *members, int count,
+                        form_sink *sink, form_sink *to_other, void *work)
 {
     screening with = {on, b, other, sink, to_other, work};
     screen_members(&with, other->cell, members, count);

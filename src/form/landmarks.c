@@ -60,8 +60,8 @@ typedef struct {
     /* rows of a block, of its landmarks, of what is left of it for a cell */
     float *own, *products, *psi; /* rows x width: psi in the own cell, P b, psi */
     combinations coarse;
-    float *P;                    /* rank x width of another cell */
-    float *inverse;              /* of the own cell, not transposed */
+    float *P;       /* rank x width of another cell */
+    float *inverse; /* of the own cell, not transposed */
     const float **rows;
     const double *row_x[BITSET_SIZE], *row_v[BITSET_SIZE]; /* queries that are projected */
     double row_scale[BITSET_SIZE];
@@ -100,13 +100,10 @@ static status divide(const metric_source *source, const metric_points *points, i
     if (most == CELLS_MOST && !result.code)
         return result;
     cells_free(order);
-    return most && !result.code
-               ? cells_build(points->d, points->n, points->x, most, INFINITY, threads, order)
-               : result;
+    return most && !result.code ? cells_build(points->d, points->n, points->x, most, INFINITY, threads, order) : result;
 }
 
-static status build(const metric_source *source, const point_set *like, int threads, const monitor *mon,
-                    point_set *set)
+static status build(const metric_source *source, const point_set *like, int threads, const monitor *mon, point_set *set)
 {
     (void)like;
     return subspaces_build(source->kern, set->points, &set->order, set->bound.noise, threads, mon, set->kept);
@@ -168,9 +165,8 @@ static void *work_new(const form_sides *on)
     (void)on;
     if (w && SCRATCH_ALL(SCRATCH_FOR(w->own, room), SCRATCH_FOR(w->products, room), SCRATCH_FOR(w->psi, room),
                          SCRATCH_FOR(w->coarse.weights, SUBSPACE_RANK * STRIDE),
-                         SCRATCH_FOR(w->P, SUBSPACE_RANK * WIDTH),
-                         SCRATCH_FOR(w->inverse, SUBSPACE_RANK * WIDTH), SCRATCH_FOR(w->rows, BITSET_SIZE),
-                         SCRATCH_FOR(w->value, SCREEN_ROWS * SCREEN_COLS)))
+                         SCRATCH_FOR(w->P, SUBSPACE_RANK * WIDTH), SCRATCH_FOR(w->inverse, SUBSPACE_RANK * WIDTH),
+                         SCRATCH_FOR(w->rows, BITSET_SIZE), SCRATCH_FOR(w->value, SCREEN_ROWS * SCREEN_COLS)))
         return w;
     work_free(w);
     return NULL;
@@ -204,8 +200,8 @@ static void set_coarse(landmarks_work *w, const subspaces *space, const block *b
         stride = subspace_width(space, b->cell);
     for (int q = 0; q < b->count; q++)
         w->rows[q] = w->own + (size_t)q * stride;
-    simd->multiply32(b->count, w->rows, rank, w->inverse, stride,
-                     (rank + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH, w->products);
+    simd->multiply32(b->count, w->rows, rank, w->inverse, stride, (rank + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH,
+                     w->products);
     for (int r = 0; r < rank; r++)
         for (int q = 0; q < b->count; q++)
             out->weights[r * STRIDE + q] = w->products[(size_t)q * stride + r];
@@ -233,8 +229,7 @@ static float between(float x, float low, float high) { return x < low ? low : x 
 static int gather_landmarks(const point_set *from, int cell, float *psi, float *tails)
 {
     const subspaces *space = space_of(from);
-    int rank = space->rank[cell], count = rank < BALLS ? rank : BALLS,
-        first = from->order.panel[cell] * SCREEN_COLS;
+    int rank = space->rank[cell], count = rank < BALLS ? rank : BALLS, first = from->order.panel[cell] * SCREEN_COLS;
     for (int c = 0; c < count; c++) {
         int column = from->order.column[space->ids[space->landmark[cell] + c]];
         const float *of = subspace_psi(space, cell, column - first);
@@ -283,8 +278,8 @@ static void set_balls(landmarks_work *w, const point_set *from, const block *b)
             nearest = size > most ? c : nearest;
             most = size > most ? size : most;
         }
-        float error = subspace_pair_error(space, cell, b->noise[q]) +
-                      tails[nearest] * space->tail[b->column[q]] + CAREFUL,
+        float error =
+                  subspace_pair_error(space, cell, b->noise[q]) + tails[nearest] * space->tail[b->column[q]] + CAREFUL,
               cosine = between(most - error, 0.0f, 1.0f);
         w->ball_of[q] = nearest;
         w->ball_cosine[q] = cosine;
@@ -303,9 +298,8 @@ static void draw_balls(landmarks_work *w, const form_sides *on, const block *b)
     for (int q = 0; q < b->count && w->balls; q++) {
         if (b->tau[q] == INFINITY)
             continue;
-        float tau = between(b->tau[q] - b->noise[q] * most_noise - CAREFUL, 0.0f, 1.0f),
-              sine = sqrtf(1.0f - tau * tau), cosine = w->ball_cosine[q] * tau - w->ball_sine[q] * sine,
-              *least = &w->ball[w->ball_of[q]].cosine;
+        float tau = between(b->tau[q] - b->noise[q] * most_noise - CAREFUL, 0.0f, 1.0f), sine = sqrtf(1.0f - tau * tau),
+              cosine = w->ball_cosine[q] * tau - w->ball_sine[q] * sine, *least = &w->ball[w->ball_of[q]].cosine;
         *least = cosine < *least ? cosine : *least;
     }
     for (int c = 0; c < w->balls; c++) {
@@ -384,9 +378,9 @@ static void ask_axes(landmarks_work *w, const form_sides *on, int panel, query_c
     radial rad = kernel_radial(on->kern);
     for (int c = 0; c < w->balls; c++)
         asked = w->ball[c].landmark + 1;
-    simd->correlations(&rad, points->d, points->m, asked, w->landmark_x, w->landmark_v,
-                       w->landmark_scale, space->axis_x + first * points->d, space->axis_v + first * points->m,
-                       space->axis_scale + first, w->axis_rho, cols);
+    simd->correlations(&rad, points->d, points->m, asked, w->landmark_x, w->landmark_v, w->landmark_scale,
+                       space->axis_x + first * points->d, space->axis_v + first * points->m, space->axis_scale + first,
+                       w->axis_rho, cols);
     counters->correlations += asked * cols;
     for (int j = 0; j < cols; j++) {
         for (int c = 0; c < w->balls; c++)
@@ -433,13 +427,12 @@ static void ask_landmarks(landmarks_work *w, const subspaces *space, const block
                           query_counters *counters)
 {
     const combinations *own = &w->coarse;
-    int to = (subspace_coarse(space, cell) + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH,
-        count = bitset_count(alive);
-    subspaces_project(space, cell, 0, to, own->rank, w->landmark_x, w->landmark_v, w->landmark_scale,
-                      w->rows, w->products, w->P);
+    int to = (subspace_coarse(space, cell) + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH, count = bitset_count(alive);
+    subspaces_project(space, cell, 0, to, own->rank, w->landmark_x, w->landmark_v, w->landmark_scale, w->rows,
+                      w->products, w->P);
     set_limits(w, space, b, cell, to);
-    simd->drop_short(b->count, own->rank, own->weights, STRIDE, w->P, subspace_width(space, cell), to,
-                          w->least, alive->word);
+    simd->drop_short(b->count, own->rank, own->weights, STRIDE, w->P, subspace_width(space, cell), to, w->least,
+                     alive->word);
     counters->correlations += (double)subspace_coarse(space, cell) * own->rank;
     counters->bounds += count;
     counters->pruned += count - bitset_count(alive);
@@ -481,8 +474,7 @@ static void screen_rows(landmarks_work *w, const form_sides *on, const block *b,
                                              .tail = tail,
                                              .row_tail = row_tail[a],
                                              .base = errors[i + a]};
-                    sink->keep(sink, members[i + a], order->ids + (size_t)panel * SCREEN_COLS, mask[a],
-                               &row);
+                    sink->keep(sink, members[i + a], order->ids + (size_t)panel * SCREEN_COLS, mask[a], &row);
                     limit[a] = b->tau[members[i + a]] - errors[i + a];
                 }
         }
@@ -506,14 +498,13 @@ static void screen_own(landmarks_work *w, const form_sides *on, const block *b, 
 
 /* Projects `count` queries on landmarks `from` to `to` - 1 of a cell and keeps, in place, those that are not
  * done with it then; `lengths` are |psi|^2 so far. Returns how many. */
-static int project(landmarks_work *w, const subspaces *space, const block *b, int cell, int from, int to,
-                   int count, int *members, float *lengths, query_counters *counters)
+static int project(landmarks_work *w, const subspaces *space, const block *b, int cell, int from, int to, int count,
+                   int *members, float *lengths, query_counters *counters)
 {
     int width = subspace_width(space, cell), left = 0;
     int last = to < space->rank[cell] ? to : space->rank[cell];
     float found[BITSET_SIZE];
-    subspaces_project(space, cell, from, to, count, w->row_x, w->row_v, w->row_scale, w->rows,
-                      w->products, w->psi);
+    subspaces_project(space, cell, from, to, count, w->row_x, w->row_v, w->row_scale, w->rows, w->products, w->psi);
     simd->squared_lengths(count, width, to - from, w->psi + from, found);
     set_limits(w, space, b, cell, to);
     counters->correlations += (double)(last - from) * count;
@@ -530,8 +521,7 @@ static int project(landmarks_work *w, const subspaces *space, const block *b, in
             w->row_v[left] = w->row_v[i];
             w->row_scale[left] = w->row_scale[i];
             memcpy(w->psi + (size_t)left * width, w->psi + (size_t)i * width, to * sizeof(float));
-            memcpy(w->products + (size_t)left * width, w->products + (size_t)i * width,
-                   to * sizeof(float));
+            memcpy(w->products + (size_t)left * width, w->products + (size_t)i * width, to * sizeof(float));
         }
         left++;
     }
@@ -587,8 +577,7 @@ static void screen(const form_sides *on, const block *b, const leaf *item, form_
 }
 
 /* Of what subspaces are worth nothing tells but building them: what they usually leave where they serve. */
-static status forecast(const metric_source *source, const metric_points *points, int k, double most,
-                       form_forecast *out)
+static status forecast(const metric_source *source, const metric_points *points, int k, double most, form_forecast *out)
 {
     (void)source, (void)points, (void)k, (void)most;
     *out = (form_forecast){.pair = COST_PAIR, .left = LEFT_USUAL};

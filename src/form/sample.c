@@ -3,10 +3,7 @@
 #include "base/kbest.h"
 #include "base/scratch.h"
 
-void sample_free(sample *part)
-{
-    SCRATCH_FREE(part->ids, part->rho, part->best, part->best_id);
-}
+void sample_free(sample *part) { SCRATCH_FREE(part->ids, part->rho, part->best, part->best_id); }
 
 status sample_new(const metric_source *source, const metric_points *points, size_t most, sample *out)
 {

@@ -15,9 +15,9 @@
 typedef struct {
     const int *ids; /* of a cell, or of a part of one */
     int number;
-    double *x, *v; /* these points as column panels */
-    double *scale, *square; /* CELLS_MOST: 1 / sqrt(p), |u|^2 */
-    double *rows;  /* CELLS_MOST x CELLS_MOST: correlations of some points with all */
+    double *x, *v;                 /* these points as column panels */
+    double *scale, *square;        /* CELLS_MOST: 1 / sqrt(p), |u|^2 */
+    double *rows;                  /* CELLS_MOST x CELLS_MOST: correlations of some points with all */
     int count, row_of[CELLS_MOST]; /* how many; where the row of a point stands, -1 for none */
     double *tile;                  /* ROWS_AT_ONCE x SIMD_MAX_COLS */
     linalg_pivoted factor;         /* of their products: what is left are squared tails */
@@ -45,8 +45,7 @@ static int builder_new(int d, int m, builder *b)
 }
 
 /* Points that are close together, with no rows yet. */
-static void set_points(const kernel *kern, const metric_points *points, const int *ids, int number,
-                       builder *b)
+static void set_points(const kernel *kern, const metric_points *points, const int *ids, int number, builder *b)
 {
     b->ids = ids;
     b->number = number;
@@ -64,11 +63,9 @@ static void set_points(const kernel *kern, const metric_points *points, const in
 
 /* The correlations of a pivot with all points. Rows come in tiles: in what is left of it
  * stand those of points that may be pivots soon, the ones of other panels with the largest tails. */
-static const double *row_of(const metric_points *points, const radial *rad, double wanted,
-                            int pivot, builder *b)
+static const double *row_of(const metric_points *points, const radial *rad, double wanted, int pivot, builder *b)
 {
-    int count = b->number, d = points->d, m = points->m, cols = simd->cols, chosen[ROWS_AT_ONCE],
-        number = 1;
+    int count = b->number, d = points->d, m = points->m, cols = simd->cols, chosen[ROWS_AT_ONCE], number = 1;
     const double *left = b->factor.left, *x[ROWS_AT_ONCE], *v[ROWS_AT_ONCE];
     if (b->row_of[pivot] >= 0)
         return b->rows + (size_t)b->row_of[pivot] * CELLS_MOST;
@@ -96,8 +93,7 @@ static const double *row_of(const metric_points *points, const radial *rad, doub
         b->row_of[chosen[r]] = b->count + r;
     }
     for (int j = 0; j < count; j += cols) {
-        simd->residual_rows(rad, d, number, x, b->x + (size_t)j * d, m, v, b->v + (size_t)j * m,
-                            b->tile);
+        simd->residual_rows(rad, d, number, x, b->x + (size_t)j * d, m, v, b->v + (size_t)j * m, b->tile);
         for (int r = 0; r < number; r++)
             for (int q = 0; q < cols && j + q < count; q++)
                 b->rows[(size_t)(b->count + r) * CELLS_MOST + j + q] =
@@ -117,9 +113,7 @@ static int choose(const metric_points *points, const radial *rad, double ridge, 
         f->left[i] = b->scale[i] > 0.0 ? b->square[i] : -1.0;
     for (f->rank = 0; f->rank < SUBSPACE_RANK;) {
         int s = f->rank, pivot = linalg_pivoted_next(f);
-        double wanted = s < SIMD_WIDTH      ? SUBSPACE_TAIL_FEW
-                        : s < SUBSPACE_MANY ? SUBSPACE_TAIL
-                                            : SUBSPACE_TAIL_MANY;
+        double wanted = s < SIMD_WIDTH ? SUBSPACE_TAIL_FEW : s < SUBSPACE_MANY ? SUBSPACE_TAIL : SUBSPACE_TAIL_MANY;
         wanted *= wanted;
         if (f->left[pivot] <= wanted && (s || f->left[pivot] < 0.0))
             break;
@@ -134,8 +128,7 @@ static int choose(const metric_points *points, const radial *rad, double ridge, 
 static float tail_of(const subspaces *s, int c, double spread, double left, double noise)
 {
     int rank = s->rank[c];
-    double error =
-        s->cell_noise[c] * noise + ldexp(1.0, -23) + ldexp(rank * (rank + 10.0), -52) * spread;
+    double error = s->cell_noise[c] * noise + ldexp(1.0, -23) + ldexp(rank * (rank + 10.0), -52) * spread;
     return (float)(sqrt(fmax(left, 0.0) + noise * noise + 2.0 * error) * (1.0 + ldexp(1.0, -20)));
 }
 
@@ -194,8 +187,7 @@ static int gather_axes(subspaces *s, const found *parts)
 static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found *out)
 {
     const cells *order = s->order;
-    int first = order->first[c], count = order->first[c + 1] - first,
-        panels = order->panel[c + 1] - order->panel[c];
+    int first = order->first[c], count = order->first[c + 1] - first, panels = order->panel[c + 1] - order->panel[c];
     double most = 0.0, up = 1.0 + ldexp(1.0, -20), unit = ldexp(1.0, -24), gather = 0.0;
     float cell_tail = 0.0f;
     for (int i = 0; i < count; i++)
@@ -253,8 +245,7 @@ static int gather_found(subspaces *s, const found *parts)
         size_t rank = s->rank[c], width = subspace_width(s, c);
         s->landmark[c + 1] = s->landmark[c] + width;
         s->inverse_at[c + 1] = s->inverse_at[c] + rank * width;
-        s->psi_at[c + 1] =
-            s->psi_at[c] + (order->panel[c + 1] - order->panel[c]) * rank * SCREEN_COLS;
+        s->psi_at[c + 1] = s->psi_at[c] + (order->panel[c + 1] - order->panel[c]) * rank * SCREEN_COLS;
     }
     size_t landmarks = s->landmark[count];
     if (!SCRATCH_ALL(SCRATCH_FOR(s->ids, landmarks), SCRATCH_FOR(s->x, landmarks * d), SCRATCH_FOR(s->v, landmarks * m),
@@ -268,22 +259,20 @@ static int gather_found(subspaces *s, const found *parts)
             s->ids[at + r] = r < rank ? order->perm[order->first[c] + parts[c].pivot[r]] : -1;
             s->scale[at + r] = r < rank ? points->scale[s->ids[at + r]] : 0.0;
         }
-        size_t packed = (rank + simd->cols - 1) / simd->cols * simd->cols,
-               end = s->landmark[c + 1] - at;
+        size_t packed = (rank + simd->cols - 1) / simd->cols * simd->cols, end = s->landmark[c + 1] - at;
         memset(s->x + (at + packed) * d, 0, (end - packed) * d * sizeof(double));
         memset(s->v + (at + packed) * m, 0, (end - packed) * m * sizeof(double));
         simd->pack_rows(d, simd->cols, rank, points->x, s->ids + at, s->x + at * d);
         simd->pack_rows(m, simd->cols, rank, points->v, s->ids + at, s->v + at * m);
         memcpy(s->inverse + s->inverse_at[c], parts[c].inverse,
                (s->inverse_at[c + 1] - s->inverse_at[c]) * sizeof(float));
-        memcpy(s->psi + s->psi_at[c], parts[c].psi,
-               (s->psi_at[c + 1] - s->psi_at[c]) * sizeof(float));
+        memcpy(s->psi + s->psi_at[c], parts[c].psi, (s->psi_at[c + 1] - s->psi_at[c]) * sizeof(float));
     }
     return 1;
 }
 
-status subspaces_build(const kernel *kern, const metric_points *points, const cells *order,
-                       const float *noise, int threads, const monitor *mon, subspaces *s)
+status subspaces_build(const kernel *kern, const metric_points *points, const cells *order, const float *noise,
+                       int threads, const monitor *mon, subspaces *s)
 {
     int count = order->count, ok;
     s->kern = kern;
@@ -291,15 +280,14 @@ status subspaces_build(const kernel *kern, const metric_points *points, const ce
     s->order = order;
     s->noise = noise;
     size_t cells = count, columns = (size_t)order->panels * SCREEN_COLS, axes = subspace_axes(order);
-    ok = SCRATCH_ALL(SCRATCH_FOR(s->rank, cells), SCRATCH_FOR(s->landmark, cells + 1),
-                     SCRATCH_FOR(s->inverse_at, cells + 1), SCRATCH_FOR(s->psi_at, cells + 1),
-                     SCRATCH_FOR(s->tail, columns), SCRATCH_FOR(s->length, columns),
-                     SCRATCH_FOR(s->stage_tail, cells * SUBSPACE_STAGES), SCRATCH_FOR(s->cell_noise, cells),
-                     SCRATCH_FOR(s->cell_rounding, cells), SCRATCH_FOR(s->cell_most, cells),
-                     SCRATCH_FOR(s->cell_length, cells), SCRATCH_FOR(s->axis_x, axes * points->d),
-                     SCRATCH_FOR(s->axis_v, axes * points->m), SCRATCH_FOR(s->axis_scale, axes),
-                     SCRATCH_FOR(s->axis_cosine, axes), SCRATCH_FOR(s->axis_sine, axes),
-                     SCRATCH_FOR(s->axis_noise, axes));
+    ok = SCRATCH_ALL(
+        SCRATCH_FOR(s->rank, cells), SCRATCH_FOR(s->landmark, cells + 1), SCRATCH_FOR(s->inverse_at, cells + 1),
+        SCRATCH_FOR(s->psi_at, cells + 1), SCRATCH_FOR(s->tail, columns), SCRATCH_FOR(s->length, columns),
+        SCRATCH_FOR(s->stage_tail, cells * SUBSPACE_STAGES), SCRATCH_FOR(s->cell_noise, cells),
+        SCRATCH_FOR(s->cell_rounding, cells), SCRATCH_FOR(s->cell_most, cells), SCRATCH_FOR(s->cell_length, cells),
+        SCRATCH_FOR(s->axis_x, axes * points->d), SCRATCH_FOR(s->axis_v, axes * points->m),
+        SCRATCH_FOR(s->axis_scale, axes), SCRATCH_FOR(s->axis_cosine, axes), SCRATCH_FOR(s->axis_sine, axes),
+        SCRATCH_FOR(s->axis_noise, axes));
     found *parts = scratch_zeros(count, sizeof(*parts));
     builder *scratch = scratch_zeros(threads, sizeof(*scratch));
     ok = ok && parts && scratch;
@@ -324,16 +312,15 @@ status subspaces_build(const kernel *kern, const metric_points *points, const ce
     return ok || slice.stopped ? pace_end(&slice) : status_fail(STATUS_MEMORY);
 }
 
-double subspaces_sample_rank(const kernel *kern, const metric_points *points, const cells *order,
-                             int parts, double *share)
+double subspaces_sample_rank(const kernel *kern, const metric_points *points, const cells *order, int parts,
+                             double *share)
 {
     builder b;
     radial rad = kernel_radial(kern);
     int tried = 0, sum = 0, number = 0, least = order->count / SAMPLE + 1,
         step = least > SAMPLE_SHARE ? least : SAMPLE_SHARE;
     int ok = builder_new(points->d, points->m, &b);
-    for (int c = step / 2 < order->count ? step / 2 : order->count / 2; c < order->count && ok;
-         c += step, tried++) {
+    for (int c = step / 2 < order->count ? step / 2 : order->count / 2; c < order->count && ok; c += step, tried++) {
         int count = order->first[c + 1] - order->first[c], part = (count + parts - 1) / parts;
         set_points(kern, points, order->perm + order->first[c], part, &b);
         sum += choose(points, &rad, 1e-10, &b);
@@ -344,22 +331,20 @@ double subspaces_sample_rank(const kernel *kern, const metric_points *points, co
     return !ok ? -1.0 : tried ? (double)sum / tried : SUBSPACE_RANK;
 }
 
-void subspaces_project(const subspaces *s, int cell, int from, int to, int count,
-                       const double *const *x, const double *const *v, const double *scale,
-                       const float **rows, float *room, float *psi)
+void subspaces_project(const subspaces *s, int cell, int from, int to, int count, const double *const *x,
+                       const double *const *v, const double *scale, const float **rows, float *room, float *psi)
 {
     int d = s->points->d, m = s->points->m, rank = s->rank[cell], width = subspace_width(s, cell);
     const float *inverse = s->inverse + s->inverse_at[cell];
     radial rad = kernel_radial(s->kern);
     size_t at = s->landmark[cell];
     for (int j = from; j < to && j < rank; j += simd->cols)
-        simd->correlations(&rad, d, m, count, x, v, scale, s->x + (at + j) * d, s->v + (at + j) * m,
-                           s->scale + at + j, room + j, width);
+        simd->correlations(&rad, d, m, count, x, v, scale, s->x + (at + j) * d, s->v + (at + j) * m, s->scale + at + j,
+                           room + j, width);
     for (int i = 0; i < count; i++)
         rows[i] = room + (size_t)i * width;
     for (int j = from, next; j < to; j = next) { /* the inverse is triangular */
         next = j + 2 * SIMD_WIDTH < to ? j + 2 * SIMD_WIDTH : to;
-        simd->multiply32(count, rows, next < rank ? next : rank, inverse + j, width, next - j,
-                         psi + j);
+        simd->multiply32(count, rows, next < rank ? next : rank, inverse + j, width, next - j, psi + j);
     }
 }

@@ -12,8 +12,7 @@
 
 #define LLOYD_STEPS 10 /* of k-means */
 
-status inducing_factor(const kernel *kern, int d, int m, const double *z, double jitter,
-                       const monitor *mon, double *L)
+status inducing_factor(const kernel *kern, int d, int m, const double *z, double jitter, const monitor *mon, double *L)
 {
     pace p = pace_over(mon, m, 1);
     while (pace_next(&p))
@@ -25,8 +24,7 @@ status inducing_factor(const kernel *kern, int d, int m, const double *z, double
 }
 
 /* B (m x cols) <- k(z, points) for one column panel of scaled points. */
-static void kernel_panel(const radial *rad, int d, int m, const double *z_panels,
-                         const double *points, double *B)
+static void kernel_panel(const radial *rad, int d, int m, const double *z_panels, const double *points, double *B)
 {
     int rows = simd->rows, cols = simd->cols;
     double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
@@ -45,9 +43,8 @@ static void unpack_panel(int m, int filled, const double *panel, double *columns
             columns[u + (size_t)j * m] = panel[(size_t)u * cols + j];
 }
 
-status inducing_features(const kernel *kern, int d, int m, const double *z, const double *L,
-                         size_t n, const double *x, int threads, const monitor *mon, double *V,
-                         double *r)
+status inducing_features(const kernel *kern, int d, int m, const double *z, const double *L, size_t n, const double *x,
+                         int threads, const monitor *mon, double *V, double *r)
 {
     double top = kernel_value(kern, 0.0);
     if (m == 0) {
@@ -105,8 +102,8 @@ static double combination(size_t i)
 }
 
 /* w <- L' u, and whether L is a lower factor with K u = L w. */
-static int check_factor(const kernel *kern, const inducing_claim *claim, const double *u, double *w,
-                        double *row, double tolerance)
+static int check_factor(const kernel *kern, const inducing_claim *claim, const double *u, double *w, double *row,
+                        double tolerance)
 {
     size_t m = claim->m;
     double *product = row + m;
@@ -135,8 +132,8 @@ static int check_factor(const kernel *kern, const inducing_claim *claim, const d
     return 1;
 }
 
-static inducing_part check_point(const kernel *kern, const inducing_claim *claim, size_t i,
-                                 const double *u, const double *w, double *row, double tolerance)
+static inducing_part check_point(const kernel *kern, const inducing_claim *claim, size_t i, const double *u,
+                                 const double *w, double *row, double tolerance)
 {
     int m = claim->m;
     const double *v = claim->V + i * m;
@@ -144,9 +141,8 @@ static inducing_part check_point(const kernel *kern, const inducing_claim *claim
     for (int j = 0; j < m; j++)
         norm += v[j] * v[j];
     if (!claim->L)
-        return isfinite(norm) && claim->variance[i] >= fmax(top - norm - 1e-8 * top, 0.0)
-                   ? INDUCING_SOUND
-                   : INDUCING_VARIANCES;
+        return isfinite(norm) && claim->variance[i] >= fmax(top - norm - 1e-8 * top, 0.0) ? INDUCING_SOUND
+                                                                                          : INDUCING_VARIANCES;
     if (m)
         kernel_row(kern, claim->d, claim->x + i * claim->d, m, claim->z, row);
     for (int j = 0; j < m; j++)
@@ -156,8 +152,8 @@ static inducing_part check_point(const kernel *kern, const inducing_claim *claim
     return fabs(claim->variance[i] - (top - norm)) <= slack ? INDUCING_SOUND : INDUCING_VARIANCES;
 }
 
-status inducing_check(const kernel *kern, const inducing_claim *claim, int threads,
-                      const monitor *mon, inducing_part *wrong)
+status inducing_check(const kernel *kern, const inducing_claim *claim, int threads, const monitor *mon,
+                      inducing_part *wrong)
 {
     size_t m = claim->m, rows = 2 * (m + 8);
     double *u = scratch_alloc(2 * m + rows * threads + 1, sizeof(double)), *w = u + m, size = 0.0;
@@ -186,8 +182,7 @@ status inducing_check(const kernel *kern, const inducing_claim *claim, int threa
     return pace_end(&p);
 }
 
-status inducing_weights(int m, const double *L, size_t n, const double *V, int threads,
-                        const monitor *mon, double *W)
+status inducing_weights(int m, const double *L, size_t n, const double *V, int threads, const monitor *mon, double *W)
 {
     if (m == 0)
         return status_ok();
@@ -219,8 +214,7 @@ status inducing_weights(int m, const double *L, size_t n, const double *V, int t
 }
 
 /* near[i] <- min(near[i], |x_i - centre|^2). */
-static void shrink_distances(int d, size_t n, const double *x, const double *centre, int threads,
-                             double *near)
+static void shrink_distances(int d, size_t n, const double *x, const double *centre, int threads, double *near)
 {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (size_t i = 0; i < n; i++) {
@@ -231,8 +225,8 @@ static void shrink_distances(int d, size_t n, const double *x, const double *cen
 }
 
 /* Moves each centre to the mean of the points nearest to it; a centre without points stays. */
-static status lloyd_step(int d, size_t n, const double *x, int m, int threads, const monitor *mon,
-                         double *centres, int *nearest, double *sums, size_t *counts)
+static status lloyd_step(int d, size_t n, const double *x, int m, int threads, const monitor *mon, double *centres,
+                         int *nearest, double *sums, size_t *counts)
 {
     pace p = pace_over(mon, n, 64);
     while (pace_next(&p)) {
@@ -264,8 +258,8 @@ static status lloyd_step(int d, size_t n, const double *x, int m, int threads, c
     return status_ok();
 }
 
-status inducing_kmeans(int d, size_t n, const double *x, int m, const double *uniforms, int threads,
-                       const monitor *mon, double *centres)
+status inducing_kmeans(int d, size_t n, const double *x, int m, const double *uniforms, int threads, const monitor *mon,
+                       double *centres)
 {
     double *near, *sums;
     int *nearest;
@@ -300,8 +294,7 @@ status inducing_kmeans(int d, size_t n, const double *x, int m, const double *un
     return result;
 }
 
-status inducing_maxmin(int d, size_t n, const double *x, int m, int threads, const monitor *mon,
-                       int *ids)
+status inducing_maxmin(int d, size_t n, const double *x, int m, int threads, const monitor *mon, int *ids)
 {
     double *near = scratch_alloc(n + 1, sizeof(double));
     if (!near)

@@ -109,8 +109,7 @@ status places_find(const metric_points *points, places *p)
         p->place[i] = t.number[at];
     }
     scratch_free(t.number);
-    memset(p->first, 0,
-           ((size_t)p->count + 2) * sizeof(int)); /* counted two places on, filled one place on */
+    memset(p->first, 0, ((size_t)p->count + 2) * sizeof(int)); /* counted two places on, filled one place on */
     for (size_t i = 0; i < n; i++)
         p->first[p->place[i] + 2]++;
     for (int c = 1; c < p->count; c++)
@@ -150,8 +149,8 @@ int places_before(const places *p, size_t i)
 double *places_points(const places *p, const metric_points *points, int threads, metric_points *out)
 {
     size_t count = p->count, d = points->d, m = points->m;
-    double *x = scratch_alloc(count * (d + m + 2) + 1, sizeof(double)), *v = x + count * d,
-           *variance = v + count * m, *scale = variance + count;
+    double *x = scratch_alloc(count * (d + m + 2) + 1, sizeof(double)), *v = x + count * d, *variance = v + count * m,
+           *scale = variance + count;
     if (!x)
         return NULL;
 #pragma omp parallel for num_threads(threads) schedule(static)

@@ -68,8 +68,7 @@ status specials_find(const metric_source *source, const metric_points *points, s
     if (most)
         order_inputs(source, d, m, order);
     for (size_t i = 0; i < n && most; i++) {
-        int input =
-            points->variance[i] <= tiny ? input_at(source, d, m, order, points->x + i * d) : -1;
+        int input = points->variance[i] <= tiny ? input_at(source, d, m, order, points->x + i * d) : -1;
         if (input >= 0) {
             s->rank[i] = s->count;
             s->inputs[s->count] = input;

@@ -16,9 +16,9 @@ typedef struct {
     int d;
     const double *x;
     int *perm;
-    char *border;  /* by position: a cell starts here */
-    int most;      /* points of a cell, */
-    double widest; /* and its side */
+    char *border;      /* by position: a cell starts here */
+    int most;          /* points of a cell, */
+    double widest;     /* and its side */
     int *later, parts; /* where ranges start that are halved in parallel; how many */
 } refinement;
 
@@ -40,8 +40,8 @@ static void refine(refinement *r, int top, int first, int last)
     }
     /* as many whole cells, inside a cell whole panels, inside a panel whole handfuls, on the left as
      * fit half of the points */
-    int whole = count > SCREEN_COLS ? SCREEN_COLS : CELLS_HANDFUL,
-        unit = count > r->most ? r->most : whole, units = (count + unit - 1) / unit;
+    int whole = count > SCREEN_COLS ? SCREEN_COLS : CELLS_HANDFUL, unit = count > r->most ? r->most : whole,
+        units = (count + unit - 1) / unit;
     int64_t share = (int64_t)count * (units / 2) / units;
     int left = (int)((share + whole - 1) / whole * whole);
     left = left < count ? left : count - 1;
@@ -105,8 +105,7 @@ status cells_build(int d, size_t n, const double *x, int most, double widest, in
     if (ok) {
         c->panel[0] = 0;
         for (int at = 0; at < c->count; at++)
-            c->panel[at + 1] =
-                c->panel[at] + (c->first[at + 1] - c->first[at] + SCREEN_COLS - 1) / SCREEN_COLS;
+            c->panel[at + 1] = c->panel[at] + (c->first[at + 1] - c->first[at] + SCREEN_COLS - 1) / SCREEN_COLS;
         c->panels = c->panel[c->count];
         ok = SCRATCH_ALL(SCRATCH_FOR(c->ids, (size_t)c->panels * SCREEN_COLS), SCRATCH_FOR(c->least, c->panels));
     }

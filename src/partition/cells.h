@@ -28,8 +28,7 @@ typedef struct {
 } cells;
 
 /* From points x (d x n); most <= CELLS_MOST, and no side of a cell is above `widest`. */
-status cells_build(int d, size_t n, const double *x, int most, double widest, int threads,
-                   cells *out);
+status cells_build(int d, size_t n, const double *x, int most, double widest, int threads, cells *out);
 
 /* How many points a panel holds, from its ids. */
 static inline int cells_filled(const int *ids)

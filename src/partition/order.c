@@ -14,7 +14,7 @@ typedef struct {
     size_t first, last; /* its points, [first, last) */
     size_t right;       /* right child; 0 for a leaf */
     size_t farthest;    /* tree position of the point with the largest gap */
-    double gap; /* that point's squared distance to the chosen ones; -1 when all are chosen */
+    double gap;         /* that point's squared distance to the chosen ones; -1 when all are chosen */
 } node;
 
 typedef struct {
@@ -29,8 +29,7 @@ typedef struct {
 
 static int lies_before(const gap_tree *tree, size_t a, size_t b)
 {
-    return tree->gap[a] > tree->gap[b] ||
-           (tree->gap[a] == tree->gap[b] && tree->index[a] < tree->index[b]);
+    return tree->gap[a] > tree->gap[b] || (tree->gap[a] == tree->gap[b] && tree->index[a] < tree->index[b]);
 }
 
 static size_t build(gap_tree *tree, const double *x, size_t first, size_t last)
@@ -83,8 +82,7 @@ static void choose(gap_tree *tree, size_t self, const double *point, size_t chos
     at->gap = tree->gap[at->farthest];
 }
 
-static status traverse(gap_tree *tree, size_t n, const double *centre, const monitor *mon,
-                       int *order)
+static status traverse(gap_tree *tree, size_t n, const double *centre, const monitor *mon, int *order)
 {
     size_t next = 0;
     double nearest = DBL_MAX;
@@ -121,8 +119,7 @@ static status traverse(gap_tree *tree, size_t n, const double *centre, const mon
     return status_ok();
 }
 
-status order_maxmin(int d, size_t n, const double *x, const double *centre, const monitor *mon,
-                    int *order)
+status order_maxmin(int d, size_t n, const double *x, const double *centre, const monitor *mon, int *order)
 {
     if (n == 0)
         return status_ok();

@@ -17,7 +17,6 @@
 #include "base/status.h"
 
 /* order[t] <- 0-based index of the t-th point of x (d x n, point after point); centre has length d. */
-status order_maxmin(int d, size_t n, const double *x, const double *centre, const monitor *mon,
-                    int *order);
+status order_maxmin(int d, size_t n, const double *x, const double *centre, const monitor *mon, int *order);
 
 #endif

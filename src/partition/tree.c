@@ -40,8 +40,7 @@ static int farthest(const build *b, const int *perm, int first, int count)
     return best;
 }
 
-static void assign(const build *b, const int *perm, int first, int count, int centre, int rank,
-                   int threads)
+static void assign(const build *b, const int *perm, int first, int count, int centre, int rank, int threads)
 {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int i = first; i < first + count; i++) {
@@ -76,8 +75,8 @@ static void tour(const build *b, int count, const int *centre, int *order)
 }
 
 /* Returns 0 if the monitor, which is for the main thread alone, asked to stop. */
-static int split(const build *b, int *perm, int first, int count, int centre, int threads,
-                 const monitor *mon, family *out)
+static int split(const build *b, int *perm, int first, int count, int centre, int threads, const monitor *mon,
+                 family *out)
 {
     int centres[TREE_FANOUT], order[TREE_FANOUT], place[TREE_FANOUT], points[TREE_FANOUT] = {0};
     int want = (count + TREE_LEAF - 1) / TREE_LEAF * 2;
@@ -126,8 +125,7 @@ static int split(const build *b, int *perm, int first, int count, int centre, in
 
 static int grow(tree *t, size_t capacity)
 {
-    int **fields[] = {&t->first,    &t->count,  &t->parent, &t->child,
-                      &t->children, &t->centre, &t->level};
+    int **fields[] = {&t->first, &t->count, &t->parent, &t->child, &t->children, &t->centre, &t->level};
     for (size_t f = 0; f < sizeof(fields) / sizeof(*fields); f++) {
         int *more = scratch_resize(*fields[f], capacity, sizeof(int));
         if (!more)
@@ -174,10 +172,7 @@ static int root_centre(int d, size_t n, const double *x, double *radius)
     return centre;
 }
 
-static int is_leaf(const tree *t, int node)
-{
-    return t->count[node] <= TREE_LEAF || t->radius[node] == 0.0;
-}
+static int is_leaf(const tree *t, int node) { return t->count[node] <= TREE_LEAF || t->radius[node] == 0.0; }
 
 status tree_build(int d, size_t n, const double *x, int threads, const monitor *mon, tree *out)
 {
@@ -209,8 +204,8 @@ status tree_build(int d, size_t n, const double *x, int threads, const monitor *
         families = more;
         for (int v = begin; v < end; v++) /* large nodes one by one, their points in parallel */
             if (!is_leaf(out, v) && out->count[v] > PARALLEL_POINTS &&
-                !split(&b, out->perm, out->first[v], out->count[v], out->centre[v], threads,
-                       mon, &families[v - begin])) {
+                !split(&b, out->perm, out->first[v], out->count[v], out->centre[v], threads, mon,
+                       &families[v - begin])) {
                 result = status_fail(STATUS_INTERRUPTED);
                 goto done;
             }
@@ -221,8 +216,7 @@ status tree_build(int d, size_t n, const double *x, int threads, const monitor *
                 if (is_leaf(out, v))
                     boxes_rising(out->perm + out->first[v], out->count[v]);
                 else if (out->count[v] <= PARALLEL_POINTS)
-                    split(&b, out->perm, out->first[v], out->count[v], out->centre[v], 1,
-                          NULL, &families[v - begin]);
+                    split(&b, out->perm, out->first[v], out->count[v], out->centre[v], 1, NULL, &families[v - begin]);
             }
         }
         if (p.stopped) {
@@ -262,8 +256,8 @@ enum { PERM, FIRST, COUNT, PARENT, CHILD, CHILDREN, CENTRE, LEVEL, RADIUS, NOTHI
 
 static int node_fault(const tree *t, int v)
 {
-    int64_t n = (int64_t)t->n, first = t->first[v], count = t->count[v], child = t->child[v],
-            children = t->children[v], parent = t->parent[v];
+    int64_t n = (int64_t)t->n, first = t->first[v], count = t->count[v], child = t->child[v], children = t->children[v],
+            parent = t->parent[v];
     if (first < 0 || first >= n)
         return FIRST;
     if (count < 1 || first + count > n)

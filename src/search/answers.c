@@ -26,8 +26,7 @@ static void cut_id(int k, int *id, answers *a)
     int *rows = last->to;
     for (int from = 0; from < k; from += 2 * last->width) {
         int *to = id + from * a->count, width = k - from;
-        a->id[a->id_parts++] =
-            (answers_part){from, width < 2 * last->width ? width : 2 * last->width, to, rows};
+        a->id[a->id_parts++] = (answers_part){from, width < 2 * last->width ? width : 2 * last->width, to, rows};
         rows = to;
     }
 }
@@ -45,10 +44,7 @@ status answers_new(size_t count, int k, int *id, double *dist, answers *out)
     return status_ok();
 }
 
-void answers_free(answers *a)
-{
-    SCRATCH_FREE(a->dist, a->id, a->first, a->place);
-}
+void answers_free(answers *a) { SCRATCH_FREE(a->dist, a->id, a->first, a->place); }
 
 void answers_give(answers *a, size_t q, const int *id, const double *dist)
 {

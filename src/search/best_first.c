@@ -13,9 +13,9 @@
 #include "partition/boxes.h"
 #include "search/level.h"
 
-#define FEW_QUERIES 8      /* so many may be too few for blocks */
-#define POINTS_WAITING 4   /* times the budget: points that may wait; those of other panels are evaluated at once */
-#define POINTS_AT_ONCE 16  /* correlations are fastest some at a time */
+#define FEW_QUERIES 8     /* so many may be too few for blocks */
+#define POINTS_WAITING 4  /* times the budget: points that may wait; those of other panels are evaluated at once */
+#define POINTS_AT_ONCE 16 /* correlations are fastest some at a time */
 
 /* Parts by their bound, negative, and their distance. Cells have the first numbers, then groups, panels and columns. */
 typedef struct {
@@ -36,8 +36,7 @@ static double as_correlation(const level_scratch *s, float upper)
     const block *block = s->block;
     const bounds *b = &s->task->index->points->bound;
     int special = s->task->index->on.from->bound.special.rank[block->row[0]] >= 0;
-    return special || !b->expands ? INFINITY
-                                  : upper * block->gain[0] * 1.00001 + block->noise[0] * b->most_noise;
+    return special || !b->expands ? INFINITY : upper * block->gain[0] * 1.00001 + block->noise[0] * b->most_noise;
 }
 
 static double upper_of(const level_scratch *s, const bounds_ranges *ranges, int at)
@@ -45,8 +44,7 @@ static double upper_of(const level_scratch *s, const bounds_ranges *ranges, int 
     const index_search *index = s->task->index;
     const bounds *b = &index->points->bound;
     int panel = s->block->column[0] / SCREEN_COLS;
-    return b->expands ? as_correlation(s, bounds_expansion(b, &index->on.from->bound.panels, panel,
-                                                           ranges, at))
+    return b->expands ? as_correlation(s, bounds_expansion(b, &index->on.from->bound.panels, panel, ranges, at))
                       : INFINITY;
 }
 
@@ -101,8 +99,7 @@ static void open_panels(level_scratch *s, part_heap *heap, int cell, int panels_
         bounds_of_panels(b, &index->on.from->bound.panels, s->block->column[0] / SCREEN_COLS, cell, upper);
     for (int p = order->panel[cell], j = 0; p < order->panel[cell + 1]; p++, j++)
         if (order->least[p] < s->block->limit[0])
-            offer(s, heap, panels_from + p, as_correlation(s, upper[j]),
-                  gap(s->task, s->block->row[0], &b->panels, p));
+            offer(s, heap, panels_from + p, as_correlation(s, upper[j]), gap(s->task, s->block->row[0], &b->panels, p));
 }
 
 /* The points of a panel wait, or are taken where there is no room. */
@@ -113,8 +110,8 @@ static void open_points(level_scratch *s, part_heap *heap, int panel, int points
     const int *ids = order->ids + (size_t)panel * SCREEN_COLS;
     int count = cells_filled(ids), waits = heap->room >= SCREEN_COLS;
     double far[SCREEN_COLS];
-    simd->distance_list(task->from->d, task->from->x + (size_t)s->block->row[0] * task->from->d,
-                        task->points->x, ids, count, far);
+    simd->distance_list(task->from->d, task->from->x + (size_t)s->block->row[0] * task->from->d, task->points->x, ids,
+                        count, far);
     heap->room -= waits ? count : 0;
     for (int j = 0; j < count; j++)
         if (waits)
@@ -130,16 +127,14 @@ static void offer_groups(level_scratch *s, part_heap *heap)
     const point_set *points = s->task->index->points;
     const bounds_ranges *groups = &points->bound.groups;
     for (int g = 0; g < groups->count; g++)
-        offer(s, heap, points->order.count + g, upper_of(s, groups, g),
-              gap(s->task, s->block->row[0], groups, g));
+        offer(s, heap, points->order.count + g, upper_of(s, groups, g), gap(s->task, s->block->row[0], groups, g));
 }
 
 static void search(level_scratch *s, part_heap *heap)
 {
     const index_search *index = s->task->index;
     const bitset *self = &s->block->active;
-    int cells = index->points->order.count, query = 0,
-        own = index->on.from == index->on.points ? s->block->cell : -1;
+    int cells = index->points->order.count, query = 0, own = index->on.from == index->on.points ? s->block->cell : -1;
     index->form->begin(&index->on, s->block, s->work);
     if (own >= 0)
         level_screen(s, own, self);
@@ -252,8 +247,7 @@ status query_best(const query_task *task, query_result *result)
     if (waiting && queue.heaps) {
         for (int t = 0; t < task->threads; t++)
             queue.heaps[t] = (part_heap){waiting + t * parts, 0, 0};
-        outcome =
-            level_search(task, task->threads, level_capacity(task), search_queries, &queue, result);
+        outcome = level_search(task, task->threads, level_capacity(task), search_queries, &queue, result);
     }
     SCRATCH_FREE(waiting, queue.heaps);
     return outcome;

@@ -190,8 +190,8 @@ static void set_reach(const query_task *task, brute_query *q)
 }
 
 /* One row of a tile: the candidates first + 0 .. width - 1 of a query. */
-static void offer_row(const query_task *task, brute_query *q, const double *r, const double *scale,
-                      int first, int width, brute_scratch *s)
+static void offer_row(const query_task *task, brute_query *q, const double *r, const double *scale, int first,
+                      int width, brute_scratch *s)
 {
     if (q->limit < first + width)
         width = q->limit - first;
@@ -204,15 +204,14 @@ static void offer_row(const query_task *task, brute_query *q, const double *r, c
         int j = __builtin_ctz(live), id = first + j;
         if (task->self && id == q->row)
             continue;
-        double rho =
-            metric_correlation(r[j], task->from->variance[q->row], task->points->variance[id]);
+        double rho = metric_correlation(r[j], task->from->variance[q->row], task->points->variance[id]);
         offer(task, q, metric_distance(rho), id, s);
     }
     set_reach(task, q);
 }
 
-static void strip_over_slab(const query_task *task, const radial *rad, const brute_strip *strip,
-                            size_t first, size_t count, brute_scratch *s)
+static void strip_over_slab(const query_task *task, const radial *rad, const brute_strip *strip, size_t first,
+                            size_t count, brute_scratch *s)
 {
     int rows = simd->rows, cols = simd->cols, d = task->points->d, m = task->points->m;
     double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS] __attribute__((aligned(64)));
@@ -229,19 +228,17 @@ static void strip_over_slab(const query_task *task, const radial *rad, const bru
             reach = reach < count ? reach : count;
         }
         for (size_t j = 0; j < reach; j += cols) {
-            simd->residual_tile(rad, d, s->query_x + i * d, s->point_x + j * d, m,
-                                s->query_v + i * m, s->point_v + j * m, tile);
+            simd->residual_tile(rad, d, s->query_x + i * d, s->point_x + j * d, m, s->query_v + i * m,
+                                s->point_v + j * m, tile);
             s->counters.correlations += (double)height * cols;
             int width = count - j < (size_t)cols ? (int)(count - j) : cols;
             for (size_t a = 0; a < height; a++)
-                offer_row(task, &s->queries[i + a], tile + a * cols, s->point_scale + j,
-                          (int)(first + j), width, s);
+                offer_row(task, &s->queries[i + a], tile + a * cols, s->point_scale + j, (int)(first + j), width, s);
         }
     }
 }
 
-static void set_queries(const query_task *task, const brute_strip *strip, double most,
-                        brute_scratch *s)
+static void set_queries(const query_task *task, const brute_strip *strip, double most, brute_scratch *s)
 {
     for (size_t i = 0; i < strip->count; i++) {
         size_t q = strip->first + i, at = i * task->k;

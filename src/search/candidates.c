@@ -4,9 +4,8 @@
 
 #include <string.h>
 
-#define DENSE_PAYS 4 /* how many times faster a pair is in the tiles of brute force than alone */
-#define FIRST_PANELS                                                                               \
-    4 /* before so many, a special query's k-best says little of how many it needs */
+#define DENSE_PAYS 4   /* how many times faster a pair is in the tiles of brute force than alone */
+#define FIRST_PANELS 4 /* before so many, a special query's k-best says little of how many it needs */
 
 /* ---- candidates of one query ---------------------------------------------------------------- */
 
@@ -150,8 +149,8 @@ static void keep(form_sink *self, int q, const int *ids, uint32_t mask, const si
     block *b = to->into;
     candidates *kept = &level_block_of(b)->kept[q];
     int at = kept->count, itself = to->scratch->task->self ? b->row[q] : -1;
-    kept->count += simd->append_intervals(mask, ids, b->limit[q], itself, row, kept->id + at, kept->low + at,
-                                          kept->high + at);
+    kept->count +=
+        simd->append_intervals(mask, ids, b->limit[q], itself, row, kept->id + at, kept->low + at, kept->high + at);
     keep_in_bounds(to->scratch, b, q);
 }
 
@@ -259,9 +258,9 @@ static float bound_panels(level_scratch *s, int input, double size, double slack
     float most = 0.0f, *upper = s->special_upper;
     for (int c = 0; c < order->count; c++)
         for (int p = order->panel[c], j = 0; p < order->panel[c + 1]; p++, j++) {
-            double value = reach ? reach[p]
-                                 : b->panels.weight[(size_t)p * b->m + input] *
-                                       b->columns.gain[(size_t)c * SIMD_WIDTH + j];
+            double value =
+                reach ? reach[p]
+                      : b->panels.weight[(size_t)p * b->m + input] * b->columns.gain[(size_t)c * SIMD_WIDTH + j];
             upper[p] = (float)(value * size + slack);
             most = upper[p] > most ? upper[p] : most;
         }
@@ -274,8 +273,7 @@ void level_search_special(level_scratch *s, int q)
     block *b = s->block;
     const point_set *points = s->task->index->points;
     const bounds *from = &s->task->index->on.from->bound;
-    int input = from->special.inputs[from->special.rank[b->row[q]]], panels = points->order.panels,
-        taken = 0;
+    int input = from->special.inputs[from->special.rank[b->row[q]]], panels = points->order.panels, taken = 0;
     double up = 1.0 + 1e-6, slack = b->noise[q] * points->bound.most_noise * up,
            size = bounds_special_size(&points->bound) * b->gain[q] * up;
     const float *upper = s->special_upper;

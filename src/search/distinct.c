@@ -8,11 +8,10 @@
 #include <math.h>
 #include <string.h>
 
-#define SHARE 2      /* so many times as many points as places, */
-#define CROWDED 64.0 /* or so many copies of itself that a point meets on average, are worth it */
-#define FEW 64       /* unless one of so many points is a query */
-#define REPAYS                                                                                     \
-    110.0 /* copies that are not met, for each place that gets an index though the points have one */
+#define SHARE 2       /* so many times as many points as places, */
+#define CROWDED 64.0  /* or so many copies of itself that a point meets on average, are worth it */
+#define FEW 64        /* unless one of so many points is a query */
+#define REPAYS 110.0  /* copies that are not met, for each place that gets an index though the points have one */
 #define SPREAD 100000 /* queries whose answers are spread between two polls */
 
 /* ---- whether --------------------------------------------------------------------------------- */
@@ -26,8 +25,7 @@ static status find_places(const metric_points *points, int crowds, places *out)
     if (outcome.code || !likely)
         return outcome;
     outcome = places_find(points, out);
-    if (!outcome.code && (size_t)out->count > points->n / SHARE &&
-        !(crowds && places_crowding(out) >= CROWDED))
+    if (!outcome.code && (size_t)out->count > points->n / SHARE && !(crowds && places_crowding(out) >= CROWDED))
         places_free(out);
     return outcome;
 }
@@ -35,8 +33,7 @@ static status find_places(const metric_points *points, int crowds, places *out)
 /* Whether searching the places repays an index of them. */
 static int repays(const query_task *task, const places *of)
 {
-    return !task->kept.memory ||
-           (double)task->count * places_crowding(of) > REPAYS * (double)of->count;
+    return !task->kept.memory || (double)task->count * places_crowding(of) > REPAYS * (double)of->count;
 }
 
 /* ---- the queries ----------------------------------------------------------------------------- */
@@ -48,10 +45,7 @@ typedef struct {
     int *first, *queries; /* where the task's queries of each start (count + 1), and these */
 } merged;
 
-static void merged_free(merged *all)
-{
-    SCRATCH_FREE(all->rows, all->limits, all->first, all->queries);
-}
+static void merged_free(merged *all) { SCRATCH_FREE(all->rows, all->limits, all->first, all->queries); }
 
 /* The place of a row, and its own where places are none. */
 static int place_of(const places *p, int row) { return p->n ? p->place[row] : row; }
@@ -112,14 +106,13 @@ static void push_copy(const places *of, int place, int at, double dist, int self
 }
 
 /* The answer of one query, from the nearest places of its merged one; `heap` has room for one more than these. */
-static void spread_one(const spreading *s, size_t found, size_t q, double own_dist, heap_item *heap,
-                       int *id, double *dist)
+static void spread_one(const spreading *s, size_t found, size_t q, double own_dist, heap_item *heap, int *id,
+                       double *dist)
 {
     const query_task *task = s->task;
     const places *of = s->of;
     size_t count = s->inner->count;
-    int size = 0, filled = 0, limit = query_limit(task, q), row = query_row(task, q),
-        self = task->self ? row : -1;
+    int size = 0, filled = 0, limit = query_limit(task, q), row = query_row(task, q), self = task->self ? row : -1;
     for (int j = 0; j < s->inner->k && s->id[found + j * count]; j++) {
         int place = s->id[found + j * count] - 1;
         push_copy(of, place, of->first[place], s->dist[found + j * count], self, limit, heap, &size);
@@ -186,8 +179,8 @@ static status spread_all(const spreading *s)
 /* ---- both ------------------------------------------------------------------------------------- */
 
 /* The task whose candidates are places, and whose queries are merged ones. */
-static void set_inner(const query_task *task, const places *of, const metric_points *distinct,
-                      const merged *all, query_task *inner)
+static void set_inner(const query_task *task, const places *of, const metric_points *distinct, const merged *all,
+                      query_task *inner)
 {
     *inner = *task;
     inner->count = all->count;
@@ -205,8 +198,7 @@ static void set_inner(const query_task *task, const places *of, const metric_poi
     inner->kept = (index_pack){NULL, 0, 0};
 }
 
-static status run_inner(const char *method, const spreading *s, query_task *inner, int *id,
-                        double *dist)
+static status run_inner(const char *method, const spreading *s, query_task *inner, int *id, double *dist)
 {
     answers given;
     query_result result = *s->result;
@@ -223,8 +215,8 @@ static status run_inner(const char *method, const spreading *s, query_task *inne
     return outcome.code ? outcome : spread_all(s);
 }
 
-static status run_distinct(const char *method, const query_task *task, const places *of,
-                           const places *at, query_result *result)
+static status run_distinct(const char *method, const query_task *task, const places *of, const places *at,
+                           query_result *result)
 {
     merged all;
     metric_points distinct = *task->points;
@@ -239,8 +231,7 @@ static status run_distinct(const char *method, const query_task *task, const pla
         dist = scratch_alloc(inner.count * inner.k, sizeof(double));
     }
     spreading s = {task, &inner, of, &all, id, dist, result};
-    status outcome =
-        id && dist ? run_inner(method, &s, &inner, id, dist) : status_fail(STATUS_MEMORY);
+    status outcome = id && dist ? run_inner(method, &s, &inner, id, dist) : status_fail(STATUS_MEMORY);
     merged_free(&all);
     SCRATCH_FREE(memory, id, dist);
     return outcome;

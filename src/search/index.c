@@ -5,8 +5,8 @@
 #include <string.h>
 
 #define ALIGN 64
-#define AFTER 16 /* bytes after the arrays: no multiple of ALIGN, see who asks for the memory */
-#define FIELDS_MOST 64 /* arrays of a form */
+#define AFTER 16                 /* bytes after the arrays: no multiple of ALIGN, see who asks for the memory */
+#define FIELDS_MOST 64           /* arrays of a form */
 #define MAGIC 0x76616e6e32303043 /* changes with the layout */
 
 /* Every form there is; an index that was kept knows its own by the place. */
@@ -96,8 +96,7 @@ void index_none(const metric_points *points, index_search *out)
 /* What opening needs to know before it can tell how long the arrays are. */
 typedef struct {
     uint64_t magic, bytes, n, print, sum;
-    int32_t rows, cols, bytes8, form, d, m, count, panels, specials, expands, weights, special_reach,
-        of_panels, terms;
+    int32_t rows, cols, bytes8, form, d, m, count, panels, specials, expands, weights, special_reach, of_panels, terms;
     double jitter, most_noise, cost;
 } header;
 
@@ -128,8 +127,8 @@ static void visit(field_visitor *self, const char *name, void *field, size_t byt
     w->at = (w->at + bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-static void walk_ranges(field_visitor *w, const char *const *names, bounds_ranges *ranges, int m, int d,
-                       int reaches, int weights)
+static void walk_ranges(field_visitor *w, const char *const *names, bounds_ranges *ranges, int m, int d, int reaches,
+                        int weights)
 {
     size_t count = ranges->count;
     if (reaches)
@@ -142,10 +141,9 @@ static void walk_ranges(field_visitor *w, const char *const *names, bounds_range
     visit(w, names[4], &ranges->high, count * d * sizeof(double));
 }
 
-#define RANGE_NAMES(of)                                                                            \
-    {                                                                                              \
-        "bound." of ".reach", "bound." of ".weight", "bound." of ".gain", "bound." of ".low",      \
-            "bound." of ".high"                                                                    \
+#define RANGE_NAMES(of)                                                                                                \
+    {                                                                                                                  \
+        "bound." of ".reach", "bound." of ".weight", "bound." of ".gain", "bound." of ".low", "bound." of ".high"      \
     }
 
 static void walk_points(field_visitor *w, const header *head, metric_points *points)
@@ -163,8 +161,7 @@ static void walk_set(field_visitor *w, const header *head, metric_points *points
     walk_points(w, head, points);
     size_t n = head->n, count = head->count, panels = head->panels, d = head->d, m = head->m,
            columns = panels * SCREEN_COLS;
-    static const char *const of_panels[] = RANGE_NAMES("panels"),
-                             *const of_cells[] = RANGE_NAMES("cells"),
+    static const char *const of_panels[] = RANGE_NAMES("panels"), *const of_cells[] = RANGE_NAMES("cells"),
                              *const of_groups[] = RANGE_NAMES("groups");
     cells *c = &set->order;
     visit(w, "order.perm", &c->perm, n * sizeof(int));
@@ -298,8 +295,8 @@ int index_sound(index_pack kept)
     if (!kept.memory || kept.bytes < sizeof(head.magic))
         return 1;
     memcpy(&head, kept.memory, kept.bytes < sizeof(head) ? kept.bytes : sizeof(head));
-    return head.magic != MAGIC || (kept.bytes >= sizeof(head) && head.bytes == kept.bytes &&
-                                   head.sum == sum_of(kept.memory, kept.bytes));
+    return head.magic != MAGIC ||
+           (kept.bytes >= sizeof(head) && head.bytes == kept.bytes && head.sum == sum_of(kept.memory, kept.bytes));
 }
 
 void index_packed_list(index_search *index, index_listener tell, void *context)
@@ -310,9 +307,9 @@ void index_packed_list(index_search *index, index_listener tell, void *context)
 /* Sizes that cannot be, and whose products might overflow. */
 static int wild(const header *head)
 {
-    return head->form < 0 || head->form > FORMS || head->terms < 0 || head->terms > head->m ||
-           head->count < 0 || head->panels < 0 || head->specials < 0 || (size_t)head->count > head->n ||
-           (size_t)head->panels > head->n || (size_t)head->specials > head->n;
+    return head->form < 0 || head->form > FORMS || head->terms < 0 || head->terms > head->m || head->count < 0 ||
+           head->panels < 0 || head->specials < 0 || (size_t)head->count > head->n || (size_t)head->panels > head->n ||
+           (size_t)head->specials > head->n;
 }
 
 /* Reads what stands before the arrays; 0 if they are not for these points or these vector routines. */
@@ -321,9 +318,8 @@ static int read_header(index_pack kept, const metric_points *points, header *hea
     if (!kept.memory || kept.bytes < sizeof(*head))
         return 0;
     memcpy(head, kept.memory, sizeof(*head));
-    return head->magic == MAGIC && head->bytes == kept.bytes && head->print == kept.print &&
-           head->n == points->n && head->d == points->d && head->m == points->m &&
-           head->rows == simd->rows && head->cols == simd->cols &&
+    return head->magic == MAGIC && head->bytes == kept.bytes && head->print == kept.print && head->n == points->n &&
+           head->d == points->d && head->m == points->m && head->rows == simd->rows && head->cols == simd->cols &&
            head->bytes8 == (simd->dot_tile8 != NULL) && !wild(head);
 }
 
@@ -346,8 +342,7 @@ int index_points(index_pack kept, metric_points *points)
     return 1;
 }
 
-status index_open(const metric_source *source, const metric_points *points, index_pack kept,
-                  index_search *out)
+status index_open(const metric_source *source, const metric_points *points, index_pack kept, index_search *out)
 {
     index_none(points, out);
     header head;
@@ -390,8 +385,8 @@ status index_open(const metric_source *source, const metric_points *points, inde
 
 /* `like` is the set of candidates when the set is one of queries, NULL for the candidates. The set stays empty where
  * the form serves no cells. */
-static status set_build(const metric_source *source, const screening_form *form, const point_set *like,
-                        int threads, const monitor *mon, point_set *set)
+static status set_build(const metric_source *source, const screening_form *form, const point_set *like, int threads,
+                        const monitor *mon, point_set *set)
 {
     const metric_points *points = set->points;
     int divided = !like && form->divide;
@@ -400,22 +395,20 @@ static status set_build(const metric_source *source, const screening_form *form,
         result = form->divide(source, points, threads, &set->order);
     else if (!result.code) /* queries descend together where they are as close as candidates */
         result = cells_build(points->d, points->n, points->x, CELLS_MOST,
-                             like && form->compact ? cells_mean_side(&like->order) : INFINITY, threads,
-                             &set->order);
+                             like && form->compact ? cells_mean_side(&like->order) : INFINITY, threads, &set->order);
     if (result.code || !set->order.count)
         return result;
     result = bounds_build(source, points, &set->order, form->terms, threads, mon, &set->bound);
     return result.code ? result : form->build(source, like, threads, mon, set);
 }
 
-status index_build(const metric_source *source, const metric_points *points, const screening_form *form,
-                   int threads, const monitor *mon, index_search *out)
+status index_build(const metric_source *source, const metric_points *points, const screening_form *form, int threads,
+                   const monitor *mon, index_search *out)
 {
     index_none(points, out);
     out->form = form;
     out->points = set_new(form, points);
-    status result = out->points ? set_build(source, form, NULL, threads, mon, out->points)
-                                : status_fail(STATUS_MEMORY);
+    status result = out->points ? set_build(source, form, NULL, threads, mon, out->points) : status_fail(STATUS_MEMORY);
     if (result.code || !out->points->order.count) {
         index_free(out);
         return result;
@@ -424,8 +417,8 @@ status index_build(const metric_source *source, const metric_points *points, con
     return result;
 }
 
-status index_add_queries(const metric_source *source, const metric_points *from, int threads,
-                         const monitor *mon, index_search *index)
+status index_add_queries(const metric_source *source, const metric_points *from, int threads, const monitor *mon,
+                         index_search *index)
 {
     index->fresh = set_new(index->form, from);
     status result = index->fresh ? set_build(source, index->form, index->points, threads, mon, index->fresh)

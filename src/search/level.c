@@ -18,9 +18,8 @@ static void blocks_free(level_blocks *blocks)
 static int blocks_new(const query_task *task, size_t count, int capacity, level_blocks *blocks)
 {
     const index_search *index = task->index;
-    size_t width = task->count < BITSET_SIZE ? task->count : BITSET_SIZE, queries = count * width,
-           k = task->k, room = LEVEL_ROOM(capacity),
-           bytes = index->form->row_bytes ? index->form->row_bytes(&index->on) : 0;
+    size_t width = task->count < BITSET_SIZE ? task->count : BITSET_SIZE, queries = count * width, k = task->k,
+           room = LEVEL_ROOM(capacity), bytes = index->form->row_bytes ? index->form->row_bytes(&index->on) : 0;
     /* ids are as long as what intervals are made of */
     if (!SCRATCH_ALL(SCRATCH_FOR(blocks->each, count), SCRATCH_FOR(blocks->intervals, 3 * queries * room),
                      SCRATCH_FOR(blocks->best_dist, queries * k), SCRATCH_FOR(blocks->best_id, queries * k),
@@ -48,10 +47,7 @@ static void take_first(const query_task *task, block *b, int q)
             kbest_push(best, 1.0, j);
 }
 
-static int is_special(const query_task *task, int row)
-{
-    return task->index->on.from->bound.special.rank[row] >= 0;
-}
+static int is_special(const query_task *task, int row) { return task->index->on.from->bound.special.rank[row] >= 0; }
 
 void level_block_set(const query_task *task, block *b, int cell, const int *queries, int count)
 {
@@ -128,16 +124,12 @@ typedef struct {
     int *sequence, *block, *cell, blocks;
 } schedule;
 
-static void schedule_free(schedule *plan)
-{
-    SCRATCH_FREE(plan->sequence, plan->block, plan->cell);
-}
+static void schedule_free(schedule *plan) { SCRATCH_FREE(plan->sequence, plan->block, plan->cell); }
 
 static int schedule_new(const query_task *task, schedule *plan)
 {
     const cells *order = &task->index->on.from->order;
-    size_t columns = (size_t)order->panels * SCREEN_COLS,
-           most = order->count + task->count / BITSET_SIZE + 2;
+    size_t columns = (size_t)order->panels * SCREEN_COLS, most = order->count + task->count / BITSET_SIZE + 2;
     int *at;
     memset(plan, 0, sizeof(*plan));
     if (!SCRATCH_ALL(SCRATCH_FOR(plan->sequence, task->count + 1), SCRATCH_FOR(plan->block, most),
@@ -149,8 +141,8 @@ static int schedule_new(const query_task *task, schedule *plan)
     for (size_t c = 0; c < columns; c++)
         at[c + 1] += at[c];
     for (int c = 0; c < order->count; c++)
-        for (int first = at[order->panel[c] * SCREEN_COLS];
-             first < at[order->panel[c + 1] * SCREEN_COLS]; first += BITSET_SIZE) {
+        for (int first = at[order->panel[c] * SCREEN_COLS]; first < at[order->panel[c + 1] * SCREEN_COLS];
+             first += BITSET_SIZE) {
             plan->block[plan->blocks] = first;
             plan->cell[plan->blocks++] = c;
         }
@@ -233,8 +225,8 @@ static status search_blocks(level_scratch *scratch, void *unused, query_result *
     return outcome;
 }
 
-status level_search(const query_task *task, int count, int most, level_method *method,
-                    void *context, query_result *result)
+status level_search(const query_task *task, int count, int most, level_method *method, void *context,
+                    query_result *result)
 {
     int threads = task->threads;
     status outcome = status_ok();
@@ -268,7 +260,7 @@ status level_search(const query_task *task, int count, int most, level_method *m
 status query_level(const query_task *task, query_result *result)
 {
     if (level_pairs_serve(task))
-        return level_search(task, level_pairs_blocks(task), level_pairs_capacity(task),
-                            level_search_pairs, NULL, result);
+        return level_search(task, level_pairs_blocks(task), level_pairs_capacity(task), level_search_pairs, NULL,
+                            result);
     return level_search(task, task->threads, level_capacity(task), search_blocks, NULL, result);
 }

@@ -54,14 +54,14 @@ typedef struct {
 /* What a thread works with. */
 typedef struct {
     const query_task *task;
-    block *block; /* borrowed: the queries at hand */
-    void *work;   /* the form's */
-    leaf *leaves; /* the frontier */
+    block *block;                            /* borrowed: the queries at hand */
+    void *work;                              /* the form's */
+    leaf *leaves;                            /* the frontier */
     float *special_upper;                    /* by panel, of one special query */
     int *deferred, deferrals, deferral_room; /* queries that are left to brute force; */
     int out_of_memory;                       /* set where one could not be noted: the search has failed */
     float *lows;                             /* of one query, for its threshold */
-    double *dist; /* of the candidates of one query */
+    double *dist;                            /* of the candidates of one query */
     query_counters counters;
 } level_scratch;
 

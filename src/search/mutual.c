@@ -10,8 +10,8 @@
 
 #define PAIRS_WAVE 64
 #define PAIRS_BYTES ((size_t)1 << 26) /* most memory for lists of candidates */
-#define PAIRS_NEAR 4  /* nearest meetings for each block that come first, to raise thresholds */
-#define PAIRS_SPARE 4 /* blocks for each thread, for it to find two that no other has */
+#define PAIRS_NEAR 4                  /* nearest meetings for each block that come first, to raise thresholds */
+#define PAIRS_SPARE 4                 /* blocks for each thread, for it to find two that no other has */
 
 /* Two blocks that are to meet. */
 typedef struct {
@@ -32,8 +32,8 @@ int level_pairs_capacity(const query_task *task) { return level_room_for(task, 3
 
 int level_pairs_blocks(const query_task *task)
 {
-    size_t lists = 3 * sizeof(float) * BITSET_SIZE * LEVEL_ROOM(level_pairs_capacity(task)),
-           most = PAIRS_BYTES / lists, count = (size_t)task->index->points->order.count;
+    size_t lists = 3 * sizeof(float) * BITSET_SIZE * LEVEL_ROOM(level_pairs_capacity(task)), most = PAIRS_BYTES / lists,
+           count = (size_t)task->index->points->order.count;
     most = most < PAIRS_WAVE ? most : PAIRS_WAVE;
     return (int)(count < most ? count : most);
 }
@@ -114,8 +114,8 @@ static int meet(level_scratch *s, void *context)
         level_sink one = level_sink_of(s, sides[0]), other = level_sink_of(s, sides[1]);
         for (int q = 0; q < sides[0]->count; q++)
             everyone[q] = q;
-        index->form->screen_both(&index->on, sides[0], sides[1], everyone, sides[0]->count, &one.sink,
-                                 &other.sink, s->work);
+        index->form->screen_both(&index->on, sides[0], sides[1], everyone, sides[0]->count, &one.sink, &other.sink,
+                                 s->work);
     } else {
         for (int side = 0; side < 2; side++) {
             s->block = sides[side];
@@ -156,8 +156,7 @@ static void arrange(const index_search *index, wave *w)
     w->total = 0;
     for (int a = 0; a < w->count; a++)
         for (int b = a + 1; b < w->count; b++)
-            w->meetings[w->total++] =
-                (meeting){level_away(&index->on, w->first + a, w->first + b), a, b, 0};
+            w->meetings[w->total++] = (meeting){level_away(&index->on, w->first + a, w->first + b), a, b, 0};
     qsort(w->meetings, w->total, sizeof(meeting), nearer);
     int near = PAIRS_NEAR * w->count;
     if (near < w->total)
@@ -169,8 +168,7 @@ static status run_wave(level_scratch *scratch, wave *w)
     level_piece *stages[] = {open_block, meet, close_block};
     int totals[] = {w->count, w->total, w->count};
     double all = scratch->task->index->points->order.count, from = w->first / all,
-           shares[] = {1.0, 0.5 * w->count, all - w->count + 1.0},
-           sum = shares[0] + shares[1] + shares[2];
+           shares[] = {1.0, 0.5 * w->count, all - w->count + 1.0}, sum = shares[0] + shares[1] + shares[2];
     status outcome = status_ok();
     for (int i = 0; i < 3 && !outcome.code; i++) {
         level_progress progress = {totals[i], 0, from, shares[i] / sum * w->count / all};

@@ -15,18 +15,17 @@
 #define COST_INDEX 550.0     /* making an index, for each point and product, */
 #define INDEX_MORE 95.0      /* and for as many products more than there are features */
 #define PAIRED 0.58          /* of all pairs are screened where blocks meet in pairs */
-#define PROMISING 0.85      /* of what else is known, the most that integers may promise to cost, */
-#define PROMISING_EAGER 1.1 /* and if they will serve more than one search */
-#define HARDLY 0.3        /* of brute force: what expansions may promise to cost to be made, */
-#define CLEARLY                                                                                    \
-    0.1 /* and cost on a sample for nothing else to be tried, if they serve one search */
-#define TOO_FEW 5.0       /* brute force of less than so many indices does without one, */
-#define LEAST_KEPT 2000   /* and of so many candidates even where there is one */
-#define PREFIX_SHRINK 4   /* ratio of the prefixes that serve predecessors */
-#define PREFIX_LEAST 2000 /* shorter prefixes go by brute force */
-#define SAMPLE_CELLS 4    /* cells whose points show what a search costs, */
-#define SAMPLE_SHARE 16   /* but no more than one of so many, and one */
-#define SAMPLE_FEW 16     /* of a sparse sample, and one point of so many: */
+#define PROMISING 0.85       /* of what else is known, the most that integers may promise to cost, */
+#define PROMISING_EAGER 1.1  /* and if they will serve more than one search */
+#define HARDLY 0.3           /* of brute force: what expansions may promise to cost to be made, */
+#define CLEARLY 0.1          /* and cost on a sample for nothing else to be tried, if they serve one search */
+#define TOO_FEW 5.0          /* brute force of less than so many indices does without one, */
+#define LEAST_KEPT 2000      /* and of so many candidates even where there is one */
+#define PREFIX_SHRINK 4      /* ratio of the prefixes that serve predecessors */
+#define PREFIX_LEAST 2000    /* shorter prefixes go by brute force */
+#define SAMPLE_CELLS 4       /* cells whose points show what a search costs, */
+#define SAMPLE_SHARE 16      /* but no more than one of so many, and one */
+#define SAMPLE_FEW 16        /* of a sparse sample, and one point of so many: */
 #define SAMPLE_SPARSE 512
 #define SPARSE 1.2 /* brute forces on a sparse sample: more will not become less */
 #define SPARSE_EAGER 4.0
@@ -69,8 +68,7 @@ static double correlation_cost(const query_task *task) { return task->points->m 
 
 static double brute_cost(const query_task *task)
 {
-    double share =
-        task->predecessors ? 0.5 + 0.5 / PREFIX_SHRINK : 1.0; /* of the points, on average */
+    double share = task->predecessors ? 0.5 + 0.5 / PREFIX_SHRINK : 1.0; /* of the points, on average */
     double n = share * (double)task->points->n, k = task->k;
     double pushes = k < n ? k * (1.0 + log(n / k)) : n; /* in random order */
     return n * correlation_cost(task) + COST_PUSH * pushes;
@@ -95,8 +93,8 @@ static status promised_cost(const query_task *task, const screening_form *form, 
     status outcome = form->forecast(task->source, task->points, task->k, most / share, &f);
     if (!outcome.code)
         *cost = f.hopeless * COST_GIVEN_UP * brute_cost(task) +
-                (1.0 - f.hopeless) * (COST_QUERY + share * f.pairs * f.pair + f.more +
-                                      f.left * COST_SCATTERED * correlation_cost(task));
+                (1.0 - f.hopeless) *
+                    (COST_QUERY + share * f.pairs * f.pair + f.more + f.left * COST_SCATTERED * correlation_cost(task));
     return outcome;
 }
 
@@ -127,8 +125,8 @@ static int all_are_queries(const query_task *task)
 
 /* Searches for the points of a few cells, or for some of them only: what the level engine counts, and for
  * how many. */
-static status sample_search(const query_task *task, const index_search *index, int sparse,
-                            sampled *seen, query_counters *counters, double *queries)
+static status sample_search(const query_task *task, const index_search *index, int sparse, sampled *seen,
+                            query_counters *counters, double *queries)
 {
     const cells *order = &index->points->order;
     int first = first_sampled(task), stays = seen->given != NULL;
@@ -172,8 +170,7 @@ static status sample_search(const query_task *task, const index_search *index, i
 }
 
 /* The level engine's cost of a query by what it counted. */
-static double counted_cost(const query_task *task, const index_search *index,
-                           const query_counters *c, double queries)
+static double counted_cost(const query_task *task, const index_search *index, const query_counters *c, double queries)
 {
     return COST_QUERY + (c->screened * unshared(task, index->form) * index->form->pair_cost(index->points) +
                          (COST_CORRELATION * (c->correlations - c->scattered) + COST_SCATTERED * c->scattered) *
@@ -191,8 +188,7 @@ static status sample_cost(const query_task *task, int eager, sampled *seen, inde
     if (outcome.code)
         return outcome;
     index->cost = counted_cost(task, index, &c, queries);
-    if (index->form == &form_landmarks &&
-        index->cost < (eager ? SPARSE_EAGER : SPARSE) * brute_cost(task)) {
+    if (index->form == &form_landmarks && index->cost < (eager ? SPARSE_EAGER : SPARSE) * brute_cost(task)) {
         outcome = sample_search(task, index, 0, seen, &c, &queries);
         if (!outcome.code)
             index->cost = counted_cost(task, index, &c, queries);
@@ -299,10 +295,9 @@ static status run_indexed(const char *method, const query_task *task, query_resu
         few = one_by_one || (choose && !dense && query_best_serves(&indexed));
     result->method = few ? "best_first" : choose && dense ? "brute" : "level";
     if (dense)
-        result->note = !choose ? "nothing to skip: by tiles of brute force"
-                       : !index.form
-                           ? "auto: no index that was likely to pay"
-                           : "auto: on a sample, screening left too much for it to pay";
+        result->note = !choose       ? "nothing to skip: by tiles of brute force"
+                       : !index.form ? "auto: no index that was likely to pay"
+                                     : "auto: on a sample, screening left too much for it to pay";
     else if (few && choose)
         result->note = "auto: few queries, each by the cells that promise most";
     else if (choose)
@@ -333,8 +328,7 @@ static status run_limited(const query_task *task, query_result *result)
     result->method = "best_first";
     status outcome = index_open(task->source, task->points, task->kept, &index);
     if (!outcome.code && !index.form)
-        outcome = index_build(task->source, task->points, &form_dense,
-                              task->threads, task->mon, &index);
+        outcome = index_build(task->source, task->points, &form_dense, task->threads, task->mon, &index);
     if (!outcome.code && task->from != task->points)
         outcome = index_add_queries(task->source, task->from, task->threads, task->mon, &index);
     indexed.index = &index;
