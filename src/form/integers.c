@@ -512,19 +512,6 @@ static simd_columns panel_columns(const point_set *set, int cell, int panel)
     return columns;
 }
 
-/* Fetches what is to be refined of a tile. */
-static void fetch_fine(const simd_columns *columns, const simd_intervals *found)
-{
-    uint32_t any = 0;
-    for (uint32_t left = found->rows; left; left &= left - 1)
-        any |= found->mask[__builtin_ctz(left)] | found->column_mask[__builtin_ctz(left)];
-    for (; any; any &= any - 1) {
-        const int16_t *column = columns->fine + (size_t)__builtin_ctz(any) * columns->fine_width;
-        for (int u = 0; u < columns->fine_width; u += 32)
-            __builtin_prefetch(column + u);
-    }
-}
-
 /* Keeps the query of a row as a candidate of those that stand in the columns, from place `first` on. */
 static void keep_in_columns(form_sink *to_other, int first, int id, uint32_t mask, const simd_interval_row *row)
 {
@@ -570,8 +557,6 @@ static void screen_tile(const screening *with, int cell, int p, const int *membe
     with->sink->counters->screened += (double)count * SCREEN_COLS;
     (s->shape->bits == 8 ? simd->dot_tile8 : simd->dot_tile16)(s->shape->steps, rows, columns, found->value);
     simd->interval_tile(s->frame.pieces, count, points->points->d, rows, columns, found);
-    if (columns->fine_width)
-        fetch_fine(columns, found);
     for (uint32_t left = found->rows; left; left &= left - 1) {
         int a = __builtin_ctz(left);
         keep_row(with, a, members[a], rows, columns, order->ids + (size_t)panel * SCREEN_COLS, p * SCREEN_COLS);
