@@ -42,7 +42,6 @@ static const subspaces *space_of(const point_set *set) { return set->kept; }
 /* A ball of queries: those that a landmark of their cell is nearest to, and the angle from it within which lies all
  * that they may still want, the largest sum of the angle to a query and of the angle of its threshold. */
 typedef struct {
-    int landmark;
     float noise;        /* of the landmark */
     float cosine, sine; /* of the angle, downwards and upwards; the cosine may be negative */
     bitset members;
@@ -240,20 +239,6 @@ static int gather_landmarks(const point_set *from, int cell, float *psi, float *
     return count;
 }
 
-/* Only balls with queries stay. */
-static void drop_empty(landmarks_work *w, int count, int queries)
-{
-    int place[BALLS];
-    w->balls = 0;
-    for (int c = 0; c < count; c++) {
-        place[c] = w->balls;
-        if (bitset_any(&w->ball[c].members))
-            w->ball[w->balls++] = w->ball[c];
-    }
-    for (int q = 0; q < queries; q++)
-        w->ball_of[q] = place[w->ball_of[q]];
-}
-
 /* Which landmark of their own cell each query is nearest to. */
 static void set_balls(landmarks_work *w, const point_set *from, const block *b)
 {
@@ -261,11 +246,11 @@ static void set_balls(landmarks_work *w, const point_set *from, const block *b)
     int cell = b->cell, rank = space->rank[cell], width = subspace_width(space, cell);
     float psi[SUBSPACE_RANK * SIMD_WIDTH] = {0.0f}, tails[BALLS];
     int count = gather_landmarks(from, cell, psi, tails);
-    w->balls = 0;
+    w->balls = count;
     if (!count) /* all points have vanished: nor are there active queries */
         return;
     for (int c = 0; c < count; c++)
-        w->ball[c] = (ball){.landmark = c, .noise = space->noise[space->ids[space->landmark[cell] + c]]};
+        w->ball[c] = (ball){.noise = space->noise[space->ids[space->landmark[cell] + c]]};
     for (int q = 0; q < b->count; q++)
         w->rows[q] = w->own + (size_t)q * width;
     simd->multiply32(b->count, w->rows, rank, psi, SIMD_WIDTH, SIMD_WIDTH, w->products);
@@ -286,7 +271,6 @@ static void set_balls(landmarks_work *w, const point_set *from, const block *b)
         w->ball_sine[q] = sqrtf(1.0f - cosine * cosine);
         bitset_add(&w->ball[nearest].members, q);
     }
-    drop_empty(w, count, b->count);
 }
 
 /* Their angles by the present thresholds. */
@@ -294,7 +278,7 @@ static void draw_balls(landmarks_work *w, const form_sides *on, const block *b)
 {
     float most_noise = (float)on->points->bound.most_noise * 1.001f;
     for (int c = 0; c < w->balls; c++)
-        w->ball[c].cosine = 1.0f;
+        w->ball[c].cosine = INFINITY; /* nothing is wanted: none of its queries is left, or it has none */
     for (int q = 0; q < b->count && w->balls; q++) {
         if (b->tau[q] == INFINITY)
             continue;
@@ -363,7 +347,7 @@ static void ask_axes(landmarks_work *w, const form_sides *on, int panel, query_c
 {
     const subspaces *space = space_of(on->points);
     const metric_points *points = on->points->points;
-    int cols = simd->cols, some = 0, asked = 0;
+    int cols = simd->cols, some = 0;
     size_t first = (size_t)panel * cols;
     const float *cosine = space->axis_cosine + first, *sine = space->axis_sine + first;
     float near[BALLS] = {0.0f};
@@ -376,15 +360,13 @@ static void ask_axes(landmarks_work *w, const form_sides *on, int panel, query_c
     if (!some) /* whatever the correlations are */
         return;
     radial rad = kernel_radial(on->kern);
-    for (int c = 0; c < w->balls; c++)
-        asked = w->ball[c].landmark + 1;
-    simd->correlations(&rad, points->d, points->m, asked, w->landmark_x, w->landmark_v, w->landmark_scale,
+    simd->correlations(&rad, points->d, points->m, w->balls, w->landmark_x, w->landmark_v, w->landmark_scale,
                        space->axis_x + first * points->d, space->axis_v + first * points->m, space->axis_scale + first,
                        w->axis_rho, cols);
-    counters->correlations += asked * cols;
+    counters->correlations += w->balls * cols;
     for (int j = 0; j < cols; j++) {
         for (int c = 0; c < w->balls; c++)
-            near[c] = fabsf(w->axis_rho[w->ball[c].landmark * cols + j]) +
+            near[c] = fabsf(w->axis_rho[c * cols + j]) +
                       1.001f * w->ball[c].noise * space->axis_noise[first + j];
         w->reach[j] = balls_reaching(w, near, cosine[j], sine[j]);
     }
