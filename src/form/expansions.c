@@ -381,22 +381,21 @@ static status sample_terms(const metric_source *source, const metric_points *poi
 static void ask_sample(const metric_source *source, const metric_points *points, int own, int rank,
                        const double *weights, const double *kernels, double *values, sample *part, outlook *sum)
 {
+    static const int first = 0;
     size_t m = points->m, query = part->ids[own];
     double tau = sample_threshold(source->kern, points, own, rank, part);
     simd->distance_list(points->d, points->x + query * points->d, points->x, part->ids, part->count, values);
     kernel_values(source->kern, part->count, values, values);
     for (int c = 0; c < part->count; c++) {
-        double upper = points->scale[query] * points->scale[part->ids[c]] * values[c];
-        int terms = 0;
-        for (size_t u = 0; u < m; u++) {
-            double term = weights[u] * kernels[c * m + u];
-            upper += term;
-            terms += term > SAMPLE_TERM;
-        }
+        const double *terms = kernels + c * m;
+        double upper;
+        simd->dot_list((int)m, weights, terms, &first, 1, &upper);
+        upper += points->scale[query] * points->scale[part->ids[c]] * values[c];
         if (c == own || (upper < tau && tau >= SAMPLE_ERROR))
             continue;
         sum->pairs++;
-        sum->terms += terms;
+        for (size_t u = 0; u < m; u++)
+            sum->terms += weights[u] * terms[u] > SAMPLE_TERM;
         sum->kept += part->rho[c] + SAMPLE_ERROR >= tau;
     }
     sum->kept -= rank;
