@@ -8,11 +8,11 @@
 # of earlier folders, of earlier rows of its own folder, and its own: neither of later rows nor of its peers in the same row.
 c_layers <- list(
   simd = list("simd_lanes", "simd_body", "simd"),
-  base = list(c("status", "bitset", "kbest", "threads", "scratch"), "pace", "linalg"),
+  base = list(c("status", "bitset", "heap", "kbest", "threads", "scratch"), "pace", "linalg"),
   model = list("matern", "kernel", c("inducing", "metric"), c("places", "specials")),
-  partition = list(c("tree", "order"), "cells"),
+  partition = list("boxes", c("tree", "order"), "cells"),
   bound = list("bounds", "spans"),
-  form = list("form", "frames", c("screen", "subspace"), c("dense", "expansions", "integers", "landmarks", "laws")),
+  form = list("form", c("frames", "sample"), "subspace", c("dense", "expansions", "integers", "landmarks", "laws")),
   search = list(
     c("answers", "index"), "query", c("brute", "distinct", "level"), c("best_first", "candidates", "frontier", "mutual")
   ),

@@ -11,15 +11,9 @@ typedef struct {
     uint64_t word[BITSET_WORDS];
 } bitset;
 
-static inline void bitset_add(bitset *set, int member)
-{
-    set->word[member / 64] |= (uint64_t)1 << (member % 64);
-}
+static inline void bitset_add(bitset *set, int member) { set->word[member / 64] |= (uint64_t)1 << (member % 64); }
 
-static inline void bitset_remove(bitset *set, int member)
-{
-    set->word[member / 64] &= ~((uint64_t)1 << (member % 64));
-}
+static inline void bitset_remove(bitset *set, int member) { set->word[member / 64] &= ~((uint64_t)1 << (member % 64)); }
 
 /* Removes what is not in the other. */
 static inline void bitset_keep(bitset *set, const bitset *other)

@@ -11,10 +11,7 @@ typedef struct {
     int sorted;   /* best first: no heap any more */
 } kbest;
 
-static inline int kbest_before(double da, int ia, double db, int ib)
-{
-    return da < db || (da == db && ia < ib);
-}
+static inline int kbest_before(double da, int ia, double db, int ib) { return da < db || (da == db && ia < ib); }
 
 static inline int kbest_full(const kbest *heap) { return heap->size == heap->k; }
 
@@ -33,8 +30,8 @@ static inline void kbest_sift(kbest *heap, int at, int size)
     double dist = heap->dist[at];
     int id = heap->id[at];
     for (int child; (child = 2 * at + 1) < size; at = child) {
-        if (child + 1 < size && kbest_before(heap->dist[child], heap->id[child],
-                                             heap->dist[child + 1], heap->id[child + 1]))
+        if (child + 1 < size &&
+            kbest_before(heap->dist[child], heap->id[child], heap->dist[child + 1], heap->id[child + 1]))
             child++;
         if (!kbest_before(dist, id, heap->dist[child], heap->id[child]))
             break;

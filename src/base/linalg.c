@@ -29,8 +29,8 @@ static int cholesky_corner(int n, double *A, size_t lda)
 }
 
 /* C -= A B' for C (p x q), A (p x k), B (q x k), all inside one column-major matrix. */
-static void subtract_product(int p, int q, int k, const double *A, const double *B, double *C,
-                             size_t ld, double *panels)
+static void subtract_product(int p, int q, int k, const double *A, const double *B, double *C, size_t ld,
+                             double *panels)
 {
     int rows = simd->rows, cols = simd->cols;
     double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
@@ -52,8 +52,7 @@ static void subtract_product(int p, int q, int k, const double *A, const double 
 status linalg_cholesky(int m, const monitor *mon, double *A)
 {
     size_t ld = m;
-    double *panels =
-        scratch_alloc((size_t)m * (CHOLESKY_BLOCK + SIMD_MAX_COLS + SIMD_MAX_ROWS), sizeof(double));
+    double *panels = scratch_alloc((size_t)m * (CHOLESKY_BLOCK + SIMD_MAX_COLS + SIMD_MAX_ROWS), sizeof(double));
     if (!panels)
         return status_fail(STATUS_MEMORY);
     for (int j = 0; j < m; j += CHOLESKY_BLOCK) {
@@ -169,11 +168,50 @@ status linalg_inverse(int m, const monitor *mon, const double *L, int stride, do
         if (monitor_poll(mon, (double)first / m))
             outcome = status_fail(STATUS_INTERRUPTED);
         for (int u = 0; u < m; u++)
-            memcpy(out + (size_t)u * stride + first, panel + (size_t)u * cols,
-                   cols * sizeof(double));
+            memcpy(out + (size_t)u * stride + first, panel + (size_t)u * cols, cols * sizeof(double));
     }
     linalg_triangle_free(&lower);
     linalg_triangle_free(&upper);
     scratch_free(panel);
     return outcome;
+}
+
+int linalg_pivoted_next(const linalg_pivoted *f)
+{
+    int pivot = 0;
+    for (int i = 1; i < f->count; i++)
+        if (f->left[i] > f->left[pivot])
+            pivot = i;
+    return pivot;
+}
+
+void linalg_pivoted_add(linalg_pivoted *f, int pivot, const double *products, double own)
+{
+    double *row = f->factor + f->rank * f->stride;
+    memcpy(row, products, f->count * sizeof(double));
+    row[pivot] = own;
+    for (int r = 0; r < f->rank; r++)
+        simd->add_multiple(f->count, -f->factor[r * f->stride + pivot], f->factor + r * f->stride, row);
+    double root = sqrt(row[pivot]);
+    for (int i = 0; i < f->count; i++) {
+        row[i] /= root;
+        f->left[i] -= row[i] * row[i];
+    }
+    f->left[pivot] = 0.0;
+    f->pivot[f->rank++] = pivot;
+}
+
+double linalg_pivoted_inverse(const linalg_pivoted *f, double *out)
+{
+    int rank = f->rank;
+    double sum = 0.0;
+    for (int j = 0; j < rank; j++)
+        for (int i = 0; i < rank; i++) {
+            double value = i == j, *entry = out + (size_t)i * rank + j;
+            for (int r = j; r < i; r++)
+                value -= f->factor[r * f->stride + f->pivot[i]] * out[(size_t)r * rank + j];
+            *entry = i < j ? 0.0 : value / f->factor[i * f->stride + f->pivot[i]];
+            sum += *entry * *entry;
+        }
+    return sqrt(sum);
 }

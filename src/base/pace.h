@@ -46,9 +46,6 @@ static inline int pace_next(pace *p)
     return p->first < p->count && !p->stopped;
 }
 
-static inline status pace_end(const pace *p)
-{
-    return p->stopped ? status_fail(STATUS_INTERRUPTED) : status_ok();
-}
+static inline status pace_end(const pace *p) { return p->stopped ? status_fail(STATUS_INTERRUPTED) : status_ok(); }
 
 #endif

@@ -30,8 +30,7 @@ void scratch_advise(void *memory, size_t bytes)
         uintptr_t page = ((uintptr_t)memory + SCRATCH_PAGE - 1) / SCRATCH_PAGE * SCRATCH_PAGE;
         uintptr_t end = ((uintptr_t)memory + bytes) / SCRATCH_PAGE * SCRATCH_PAGE;
         if (end > page)
-            madvise((void *)page, end - page,
-                    MADV_HUGEPAGE); /* advice: whether it is taken is no matter */
+            madvise((void *)page, end - page, MADV_HUGEPAGE); /* advice: whether it is taken is no matter */
     }
 #else
     (void)memory;
@@ -75,6 +74,30 @@ void scratch_free(void *aligned)
         return;
     __atomic_fetch_sub(&live, 1, __ATOMIC_RELAXED);
     free(((scratch_origin *)aligned)[-1].base);
+}
+
+int scratch_all(const scratch_request *requests, size_t number)
+{
+    size_t made = 0;
+    for (void *buffer; made < number; made++) {
+        buffer = scratch_alloc(requests[made].count, requests[made].size);
+        memcpy(requests[made].pointer, &buffer, sizeof(buffer)); /* of any type */
+        if (!buffer)
+            break;
+    }
+    for (size_t i = 0; i < number && made < number; i++) {
+        void *buffer, *none = NULL;
+        memcpy(&buffer, requests[i].pointer, sizeof(buffer));
+        scratch_free(i < made ? buffer : NULL);
+        memcpy(requests[i].pointer, &none, sizeof(none));
+    }
+    return made == number;
+}
+
+void scratch_free_all(void *const *aligned, size_t number)
+{
+    for (size_t i = 0; i < number; i++)
+        scratch_free(aligned[i]);
 }
 
 #define POOL_MOST 256

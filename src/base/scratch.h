@@ -19,6 +19,29 @@ void *scratch_zeros(size_t count, size_t size);
 void *scratch_resize(void *aligned, size_t count, size_t size);
 void scratch_free(void *aligned);
 
+/* Several buffers at once: all of them, or NULL in every place and 0. SCRATCH_FOR is a pointer and how many values it
+ * is to hold:
+ *     if (!SCRATCH_ALL(SCRATCH_FOR(s->rank, panels), SCRATCH_FOR(s->noise, n)))
+ *         return status_fail(STATUS_MEMORY);
+ *     ...
+ *     SCRATCH_FREE(s->rank, s->noise); */
+typedef struct {
+    void *pointer; /* where it stands */
+    size_t count, size;
+} scratch_request;
+
+int scratch_all(const scratch_request *requests, size_t number);
+void scratch_free_all(void *const *aligned, size_t number);
+
+#define SCRATCH_FOR(pointer, count)                                                                                    \
+    {                                                                                                                  \
+        &(pointer), (count), sizeof(*(pointer))                                                                        \
+    }
+#define SCRATCH_ALL(...)                                                                                               \
+    scratch_all((const scratch_request[]){__VA_ARGS__},                                                                \
+                sizeof((scratch_request[]){__VA_ARGS__}) / sizeof(scratch_request))
+#define SCRATCH_FREE(...) scratch_free_all((void *[]){__VA_ARGS__}, sizeof((void *[]){__VA_ARGS__}) / sizeof(void *))
+
 /* A pool: buffers that wait to be used again, because what touches large memory for the first time waits for the system
  * to clear it. Of one caller at a time. NULL in its place is no pool: buffers come from scratch_alloc and go by
  * scratch_free. */

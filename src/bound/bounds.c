@@ -1,54 +1,37 @@
 #include "bound/bounds.h"
 
-#include "base/kbest.h"
 #include "base/pace.h"
 #include "base/scratch.h"
 #include "base/threads.h"
+#include "partition/boxes.h"
 
 #include <string.h>
 
-#define TERMS_SHARE 4     /* a panel keeps terms of one input in so many, */
-#define TERMS_LEAST 32    /* or of so many, */
-#define KEEP_LEAST 1e-6f  /* times the largest */
-#define SAMPLE_POINTS 512 /* at most, */
-#define SAMPLE_SHARE 16   /* and one of so many */
-#define SAMPLE_QUERIES 16
-#define SAMPLE_ENOUGH 4     /* queries that show that there is nothing to gain, */
-#define SAMPLE_HOPELESS 0.6 /* by the share of the points that is left */
-#define SAMPLE_TERM 0.0006  /* a smaller one does not count */
-#define SAMPLE_ERROR 0.002  /* of a correlation by its terms, about */
+#define TERMS_SHARE 4    /* a panel keeps terms of one input in so many, */
+#define TERMS_LEAST 32   /* or of so many, */
+#define KEEP_LEAST 1e-6f /* times the largest */
 
-static void level_free(bounds_level *level)
+static void ranges_free(bounds_ranges *ranges)
 {
-    scratch_free(level->reach);
-    scratch_free(level->weight);
-    scratch_free(level->gain);
-    scratch_free(level->low);
-    scratch_free(level->high);
+    SCRATCH_FREE(ranges->reach, ranges->weight, ranges->gain, ranges->low, ranges->high);
 }
 
-static int level_new(int count, int m, int d, int weights, bounds_level *level)
+static int ranges_new(size_t count, size_t m, size_t d, int weights, bounds_ranges *ranges)
 {
-    level->count = count;
-    level->reach = scratch_alloc((size_t)count * m + 1, sizeof(float));
-    level->weight = weights ? scratch_alloc((size_t)count * m + 1, sizeof(float)) : NULL;
-    level->gain = scratch_alloc(count, sizeof(double));
-    level->low = scratch_alloc((size_t)count * d, sizeof(double));
-    level->high = scratch_alloc((size_t)count * d, sizeof(double));
-    return level->reach && (level->weight || !weights) && level->gain && level->low && level->high;
+    ranges->count = (int)count;
+    return (!weights || SCRATCH_ALL(SCRATCH_FOR(ranges->weight, count * m))) &&
+           SCRATCH_ALL(SCRATCH_FOR(ranges->reach, count * m), SCRATCH_FOR(ranges->gain, count),
+                       SCRATCH_FOR(ranges->low, count * d), SCRATCH_FOR(ranges->high, count * d));
 }
 
 void bounds_free(bounds *b)
 {
     specials_free(&b->special);
-    level_free(&b->panels);
-    level_free(&b->cells);
-    level_free(&b->groups);
-    void *held[] = {b->special_reach, b->noise,        b->columns.reach,      b->columns.low,
-                    b->columns.high,  b->columns.gain, b->terms.weight_place, b->terms.kernel_place,
-                    b->terms.weights, b->terms.kernels};
-    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
-        scratch_free(held[i]);
+    ranges_free(&b->panels);
+    ranges_free(&b->cells);
+    ranges_free(&b->groups);
+    SCRATCH_FREE(b->special_reach, b->noise, b->columns.reach, b->columns.low, b->columns.high, b->columns.gain,
+                 b->terms.weight_place, b->terms.kernel_place, b->terms.weights, b->terms.kernels);
     memset(b, 0, sizeof(*b));
 }
 
@@ -68,8 +51,8 @@ typedef struct {
 } workspace;
 
 /* Reach of the points ids[0 .. filled - 1], one column panel of a panel; for terms, `kernels` has their values. */
-static void fold_reach(const builder *how, const bounds *b, const int *ids, int filled, int panel,
-                       double *x, float *kernels)
+static void fold_reach(const builder *how, const bounds *b, const int *ids, int filled, int panel, double *x,
+                       float *kernels)
 {
     const metric_points *points = b->points;
     int d = b->d, m = b->m, rows = simd->rows, cols = simd->cols;
@@ -110,8 +93,8 @@ static void fold_reach(const builder *how, const bounds *b, const int *ids, int 
 }
 
 /* Weights of the same points: their norms, and maxima for the panel; for terms, `weights` has them all. */
-static void fold_weights(const builder *how, const bounds *b, const int *ids, int filled, int panel,
-                         double *w, float *weights)
+static void fold_weights(const builder *how, const bounds *b, const int *ids, int filled, int panel, double *w,
+                         float *weights)
 {
     const metric_points *points = b->points;
     int m = b->m, cols = simd->cols;
@@ -145,8 +128,7 @@ static void fold_weights(const builder *how, const bounds *b, const int *ids, in
 
 /* Keeps the values (m x SCREEN_COLS) of the `most` inputs of largest size, or nearly so, in their order: the place of
  * each, or -1, and the values. */
-static void keep(int m, int most, const float *size, const float *values, int16_t *place,
-                 float *out)
+static void keep(int m, int most, const float *size, const float *values, int16_t *place, float *out)
 {
     float all = 0.0f, low = 0.0f, high = INFINITY;
     for (int u = 0; u < m; u++)
@@ -166,65 +148,39 @@ static void keep(int m, int most, const float *size, const float *values, int16_
         int kept = size[u] >= high || (size[u] >= low && low > 0.0f && spare-- > 0);
         place[u] = kept ? (int16_t)count : -1;
         if (kept)
-            memcpy(out + (size_t)place[u] * SCREEN_COLS, values + (size_t)u * SCREEN_COLS,
-                   SCREEN_COLS * sizeof(float));
+            memcpy(out + (size_t)place[u] * SCREEN_COLS, values + (size_t)u * SCREEN_COLS, SCREEN_COLS * sizeof(float));
         count += kept;
     }
-    memset(out + (size_t)count * SCREEN_COLS, 0,
-           (size_t)(most - count) * SCREEN_COLS * sizeof(float));
-}
-
-static void measure_panel(const bounds *b, int panel)
-{
-    int d = b->d;
-    double *low = b->panels.low + (size_t)panel * d, *high = b->panels.high + (size_t)panel * d;
-    for (int u = 0; u < d; u++) {
-        low[u] = INFINITY;
-        high[u] = -INFINITY;
-    }
-    for (int j = 0; j < SCREEN_COLS; j++) {
-        int id = b->order->ids[(size_t)panel * SCREEN_COLS + j];
-        for (int u = 0; u < d && id >= 0; u++) {
-            double value = b->points->x[(size_t)id * d + u];
-            low[u] = value < low[u] ? value : low[u];
-            high[u] = value > high[u] ? value : high[u];
-        }
-    }
+    memset(out + (size_t)count * SCREEN_COLS, 0, (size_t)(most - count) * SCREEN_COLS * sizeof(float));
 }
 
 static void build_panel(const builder *how, const bounds *b, int panel, const workspace *own)
 {
-    int m = b->m, cols = simd->cols, count = 0;
+    int m = b->m, d = b->d, cols = simd->cols;
     const int *ids = b->order->ids + (size_t)panel * SCREEN_COLS;
+    int count = cells_filled(ids);
     memset(b->panels.reach + (size_t)panel * m, 0, m * sizeof(float));
     b->panels.gain[panel] = 0.0;
     if (b->panels.weight)
         memset(b->panels.weight + (size_t)panel * m, 0, m * sizeof(float));
     for (int u = 0; u < m && b->special_reach; u++)
         b->special_reach[u * (size_t)b->order->panels + panel] = 0.0f;
-    measure_panel(b, panel);
-    while (count < SCREEN_COLS && ids[count] >= 0)
-        count++;
+    boxes_measure(d, b->points->x, ids, count, b->panels.low + (size_t)panel * d, b->panels.high + (size_t)panel * d);
     for (int i = 0; i < count; i += cols) {
         int filled = count - i < cols ? count - i : cols;
         if (b->expands)
-            fold_reach(how, b, ids + i, filled, panel, own->column,
-                       own->kernels ? own->kernels + i : NULL);
+            fold_reach(how, b, ids + i, filled, panel, own->column, own->kernels ? own->kernels + i : NULL);
         if (how->transposed)
-            fold_weights(how, b, ids + i, filled, panel, own->column,
-                         own->weights ? own->weights + i : NULL);
+            fold_weights(how, b, ids + i, filled, panel, own->column, own->weights ? own->weights + i : NULL);
     }
     if (own->weights) {
         const bounds_terms *terms = &b->terms;
         size_t at = (size_t)panel * m, to = (size_t)panel * terms->most * SCREEN_COLS;
         for (int u = 0; u < m; u++)
             for (int j = (count + cols - 1) / cols * cols; j < SCREEN_COLS; j++)
-                own->weights[(size_t)u * SCREEN_COLS + j] =
-                    own->kernels[(size_t)u * SCREEN_COLS + j] = 0.0f;
-        keep(m, terms->most, b->panels.weight + at, own->weights, terms->weight_place + at,
-             terms->weights + to);
-        keep(m, terms->most, b->panels.reach + at, own->kernels, terms->kernel_place + at,
-             terms->kernels + to);
+                own->weights[(size_t)u * SCREEN_COLS + j] = own->kernels[(size_t)u * SCREEN_COLS + j] = 0.0f;
+        keep(m, terms->most, b->panels.weight + at, own->weights, terms->weight_place + at, terms->weights + to);
+        keep(m, terms->most, b->panels.reach + at, own->kernels, terms->kernel_place + at, terms->kernels + to);
     }
 }
 
@@ -234,23 +190,22 @@ static void fold(int count, const float *a, float *most)
         most[u] = a[u] > most[u] ? a[u] : most[u];
 }
 
-/* Range `at` of a level from ranges first .. last - 1 of a finer one. */
-static void merge(int m, int d, const bounds_level *fine, int first, int last, int at,
-                  bounds_level *level)
+/* Range `at` of some ranges from ranges first .. last - 1 of finer ones. */
+static void merge(int m, int d, const bounds_ranges *fine, int first, int last, int at, bounds_ranges *ranges)
 {
-    float *reach = level->reach + (size_t)at * m;
-    double *low = level->low + (size_t)at * d, *high = level->high + (size_t)at * d;
+    float *reach = ranges->reach + (size_t)at * m;
+    double *low = ranges->low + (size_t)at * d, *high = ranges->high + (size_t)at * d;
     memcpy(reach, fine->reach + (size_t)first * m, m * sizeof(float));
     memcpy(low, fine->low + (size_t)first * d, d * sizeof(double));
     memcpy(high, fine->high + (size_t)first * d, d * sizeof(double));
-    level->gain[at] = fine->gain[first];
-    if (level->weight)
-        memcpy(level->weight + (size_t)at * m, fine->weight + (size_t)first * m, m * sizeof(float));
+    ranges->gain[at] = fine->gain[first];
+    if (ranges->weight)
+        memcpy(ranges->weight + (size_t)at * m, fine->weight + (size_t)first * m, m * sizeof(float));
     for (int c = first + 1; c < last; c++) {
         fold(m, fine->reach + (size_t)c * m, reach);
-        if (level->weight)
-            fold(m, fine->weight + (size_t)c * m, level->weight + (size_t)at * m);
-        level->gain[at] = fine->gain[c] > level->gain[at] ? fine->gain[c] : level->gain[at];
+        if (ranges->weight)
+            fold(m, fine->weight + (size_t)c * m, ranges->weight + (size_t)at * m);
+        ranges->gain[at] = fine->gain[c] > ranges->gain[at] ? fine->gain[c] : ranges->gain[at];
         for (int u = 0; u < d; u++) {
             double a = fine->low[(size_t)c * d + u], b = fine->high[(size_t)c * d + u];
             low[u] = a < low[u] ? a : low[u];
@@ -259,23 +214,19 @@ static void merge(int m, int d, const bounds_level *fine, int first, int last, i
     }
 }
 
-static int columns_new(int cells, int m, int d, bounds_columns *c)
+static int columns_new(size_t cells, size_t m, size_t d, bounds_columns *c)
 {
-    size_t columns = (size_t)cells * SIMD_WIDTH;
-    c->reach = scratch_alloc(columns * m + 1, sizeof(float));
-    c->low = scratch_alloc(columns * d, sizeof(double));
-    c->high = scratch_alloc(columns * d, sizeof(double));
-    c->gain = scratch_alloc(columns, sizeof(double));
-    return c->reach && c->low && c->high && c->gain;
+    size_t columns = cells * SIMD_WIDTH;
+    return SCRATCH_ALL(SCRATCH_FOR(c->reach, columns * m), SCRATCH_FOR(c->low, columns * d),
+                       SCRATCH_FOR(c->high, columns * d), SCRATCH_FOR(c->gain, columns));
 }
 
 /* The panels of a cell as columns. */
 static void set_columns(const bounds *b, int cell)
 {
     const bounds_columns *c = &b->columns;
-    const bounds_level *panels = &b->panels;
-    int m = b->m, d = b->d, first = b->order->panel[cell],
-        count = b->order->panel[cell + 1] - first;
+    const bounds_ranges *panels = &b->panels;
+    int m = b->m, d = b->d, first = b->order->panel[cell], count = b->order->panel[cell + 1] - first;
     size_t at = (size_t)cell * SIMD_WIDTH;
     for (int j = 0; j < SIMD_WIDTH; j++) {
         size_t p = first + (j < count ? j : 0);
@@ -293,15 +244,10 @@ static void set_columns(const bounds *b, int cell)
 static int terms_new(const cells *order, int m, bounds_terms *terms)
 {
     size_t panels = order->panels;
-    terms->most = m / TERMS_SHARE > TERMS_LEAST ? m / TERMS_SHARE
-                  : m < TERMS_LEAST             ? m
-                                                : TERMS_LEAST;
+    terms->most = m / TERMS_SHARE > TERMS_LEAST ? m / TERMS_SHARE : m < TERMS_LEAST ? m : TERMS_LEAST;
     size_t values = panels * terms->most * SCREEN_COLS;
-    terms->weight_place = scratch_alloc(panels * m + 1, sizeof(int16_t));
-    terms->kernel_place = scratch_alloc(panels * m + 1, sizeof(int16_t));
-    terms->weights = scratch_alloc(values + 1, sizeof(float));
-    terms->kernels = scratch_alloc(values + 1, sizeof(float));
-    return terms->weight_place && terms->kernel_place && terms->weights && terms->kernels;
+    return SCRATCH_ALL(SCRATCH_FOR(terms->weight_place, panels * m), SCRATCH_FOR(terms->kernel_place, panels * m),
+                       SCRATCH_FOR(terms->weights, values), SCRATCH_FOR(terms->kernels, values));
 }
 
 /* What each thread works with, in one piece of memory; NULL without. */
@@ -309,8 +255,7 @@ static workspace *workspaces_new(int m, int d, int terms, int threads)
 {
     size_t column = (size_t)(m > d ? m : d) * (simd->cols + 2), values = (size_t)m * SCREEN_COLS;
     size_t doubles = column + (terms ? values : 0);
-    workspace *each =
-        scratch_alloc(threads * (sizeof(workspace) + doubles * sizeof(double) + 64), 1);
+    workspace *each = scratch_alloc(threads * (sizeof(workspace) + doubles * sizeof(double) + 64), 1);
     double *next = (double *)(each + threads);
     for (int t = 0; t < threads && each; t++, next += doubles) {
         each[t] = (workspace){.column = next};
@@ -322,8 +267,8 @@ static workspace *workspaces_new(int m, int d, int terms, int threads)
     return each;
 }
 
-status bounds_build(const metric_source *source, const metric_points *points, const cells *order,
-                    int terms, int threads, const monitor *mon, bounds *b)
+status bounds_build(const metric_source *source, const metric_points *points, const cells *order, int terms,
+                    int threads, const monitor *mon, bounds *b)
 {
     int m = points->m, d = points->d, rows = simd->rows, count = order->count;
     int groups = (count + BOUNDS_GROUP - 1) / BOUNDS_GROUP, known = source->L && m;
@@ -342,10 +287,9 @@ status bounds_build(const metric_source *source, const metric_points *points, co
     status result = specials_find(source, points, &b->special);
     if (!result.code)
         result = status_fail(STATUS_MEMORY);
-    if (!z_panels || !own || (terms && known && !terms_new(order, m, &b->terms)) || !b->noise ||
-        !b->special.rank || !level_new(order->panels, m, d, known, &b->panels) ||
-        !columns_new(count, m, d, &b->columns) || !level_new(count, m, d, known, &b->cells) ||
-        !level_new(groups, m, d, 0, &b->groups))
+    if (!z_panels || !own || (terms && known && !terms_new(order, m, &b->terms)) || !b->noise || !b->special.rank ||
+        !ranges_new(order->panels, m, d, known, &b->panels) || !columns_new(count, m, d, &b->columns) ||
+        !ranges_new(count, m, d, known, &b->cells) || !ranges_new(groups, m, d, 0, &b->groups))
         goto done;
     if (known) {
         if (b->special.count)
@@ -386,134 +330,20 @@ status bounds_build(const metric_source *source, const metric_points *points, co
     result = status_ok();
 done:
     linalg_triangle_free(&transposed);
-    scratch_free(z_panels);
-    scratch_free(own);
+    SCRATCH_FREE(z_panels, own);
     if (result.code)
         bounds_free(b);
     return result;
 }
 
-/* Absolute weights of some points times their 1 / sqrt(p): count x m. */
-static status sample_weights(const metric_source *source, const metric_points *points,
-                             const int *ids, int count, double *out)
-{
-    int m = points->m, cols = simd->cols;
-    linalg_triangle transposed = {0};
-    double *w = scratch_alloc((size_t)m * cols, sizeof(double));
-    status result =
-        w ? linalg_triangle_pack(m, source->L, 1, &transposed) : status_fail(STATUS_MEMORY);
-    for (int i = 0; i < count && !result.code; i += cols) {
-        int filled = count - i < cols ? count - i : cols;
-        simd->pack_rows(m, cols, filled, points->v, ids + i, w);
-        linalg_solve_panel(&transposed, w);
-        for (int j = 0; j < filled; j++)
-            for (int u = 0; u < m; u++)
-                out[(size_t)(i + j) * m + u] =
-                    fabs(w[(size_t)u * cols + j]) * points->scale[ids[i + j]];
-    }
-    linalg_triangle_free(&transposed);
-    scratch_free(w);
-    return result;
-}
-
-/* What is known of the part of the points that shows what terms would do. */
-typedef struct {
-    int count, ids[SAMPLE_POINTS + 1], place[SAMPLE_POINTS + 1];
-    double *kernels; /* count x m: g_y k(u, y) */
-    double rho[SAMPLE_POINTS + 1], upper[SAMPLE_POINTS + 1], kernel[SAMPLE_POINTS + 1];
-} sample;
-
-/* One query against the part; adds up what out is about. */
-static void sample_query(const metric_source *source, const metric_points *points, sample *part,
-                         int query, int rank, const double *weights, bounds_outlook *out)
-{
-    int m = points->m, count = part->count, best_id[SAMPLE_POINTS + 1];
-    double best[SAMPLE_POINTS + 1];
-    kbest largest = {rank, 0, best, best_id, 0};
-    metric_list(source->kern, points, query, points, part->ids, count, part->rho);
-    simd->distance_list(points->d, points->x + (size_t)query * points->d, points->x, part->ids,
-                        count, part->kernel);
-    kernel_values(source->kern, count, part->kernel, part->kernel);
-    simd->dot_list(m, weights, part->kernels, part->place, count, part->upper);
-    for (int c = 0; c < count; c++)
-        if (part->ids[c] != query)
-            kbest_push(&largest, -fabs(part->rho[c]), c);
-    double tau = -best[0];
-    for (int c = 0; c < count; c++) {
-        double upper =
-            part->upper[c] + points->scale[query] * points->scale[part->ids[c]] * part->kernel[c];
-        if (part->ids[c] == query || (upper < tau && tau >= SAMPLE_ERROR))
-            continue;
-        out->left += 1.0;
-        out->kept += fabs(part->rho[c]) + SAMPLE_ERROR >= tau;
-        for (int u = 0; u < m; u++)
-            out->terms += weights[u] * part->kernels[(size_t)c * m + u] > SAMPLE_TERM;
-    }
-    out->kept -= rank;
-}
-
-status bounds_sample(const metric_source *source, const metric_points *points, int k,
-                     bounds_outlook *out)
-{
-    size_t n = points->n, m = points->m,
-           most = n / SAMPLE_SHARE < SAMPLE_POINTS ? n / SAMPLE_SHARE + 1 : SAMPLE_POINTS;
-    int queries = 0, tried = 0, query[SAMPLE_QUERIES];
-    sample part = {.count = 0};
-    double *weights = scratch_alloc(SAMPLE_QUERIES * m + 1, sizeof(double));
-    part.kernels = scratch_alloc((most + 1) * m + 1, sizeof(double));
-    status result = weights && part.kernels ? status_ok() : status_fail(STATUS_MEMORY);
-    for (size_t i = 0; i < n; i += n / most + 1)
-        if (points->scale[i] > 0.0 && specials_input(source, points, i) < 0) {
-            part.place[part.count] = part.count;
-            part.ids[part.count++] = (int)i;
-        }
-    for (int q = 0; q < SAMPLE_QUERIES && part.count; q++)
-        query[queries++] = part.ids[(int)((q + 0.5) * part.count / SAMPLE_QUERIES)];
-    if (!result.code && m)
-        result = sample_weights(source, points, query, queries, weights);
-    for (int c = 0; c < part.count && !result.code && m; c++) {
-        size_t id = part.ids[c];
-        kernel_row(source->kern, points->d, points->x + id * points->d, m, source->z,
-                   part.kernels + c * m);
-        for (size_t u = 0; u < m; u++)
-            part.kernels[c * m + u] *= points->scale[id];
-    }
-    int rank = (int)((double)k * part.count / (double)n) + 1;
-    *out = (bounds_outlook){0};
-    for (; tried < queries && !result.code && rank < part.count; tried++) {
-        if (tried == SAMPLE_ENOUGH && out->left > SAMPLE_HOPELESS * tried * part.count)
-            break;
-        sample_query(source, points, &part, query[tried], rank, weights + tried * m, out);
-    }
-    double share = (double)tried * part.count / (double)n;
-    *out = tried ? (bounds_outlook){out->left / share, out->terms / (out->left + 1e-9),
-                                    k + fmax(out->kept, 0.0) / share}
-                 : (bounds_outlook){(double)n, (double)m, (double)n};
-    scratch_free(weights);
-    scratch_free(part.kernels);
-    return result;
-}
-
-static double squared_gap(int d, const bounds_level *from, int X, const bounds_level *to, int Y)
-{
-    double s2 = 0.0;
-    for (int u = 0; u < d; u++) {
-        double below = to->low[(size_t)Y * d + u] - from->high[(size_t)X * d + u],
-               above = from->low[(size_t)X * d + u] - to->high[(size_t)Y * d + u];
-        double gap = below > above ? below : above;
-        s2 += gap > 0.0 ? gap * gap : 0.0;
-    }
-    return s2;
-}
-
 /* What both sums are inflated by. */
 static double inflation(const bounds *b) { return 1.0 + ldexp(b->m + 16.0, -23); }
 
-float bounds_expansion(const bounds *b, const bounds_level *from, int X, const bounds_level *to,
-                       int Y)
+float bounds_expansion(const bounds *b, const bounds_ranges *from, int X, const bounds_ranges *to, int Y)
 {
     size_t m = b->m;
-    double kernel = squared_gap(b->d, from, X, to, Y);
+    size_t at = (size_t)X * b->d, to_at = (size_t)Y * b->d;
+    double kernel = boxes_gap(b->d, from->low + at, from->high + at, to->low + to_at, to->high + to_at);
     kernel_values(b->kern, 1, &kernel, &kernel);
     double sum = to->gain[Y] * kernel;
     if (m)
@@ -521,14 +351,13 @@ float bounds_expansion(const bounds *b, const bounds_level *from, int X, const b
     return (float)(sum * inflation(b));
 }
 
-float bounds_of_panels(const bounds *b, const bounds_level *from, int X, int cell, float *upper)
+float bounds_of_panels(const bounds *b, const bounds_ranges *from, int X, int cell, float *upper)
 {
     const bounds_columns *c = &b->columns;
     size_t m = b->m, d = b->d, at = (size_t)cell * SIMD_WIDTH;
     radial rad = kernel_radial(b->kern);
-    simd->box_bounds(&rad, (int)d, from->low + X * d, from->high + X * d, c->low + at * d,
-                     c->high + at * d, c->gain + at, (int)m, from->weight + X * m,
-                     c->reach + at * m, (float)inflation(b), upper);
+    simd->box_bounds(&rad, (int)d, from->low + X * d, from->high + X * d, c->low + at * d, c->high + at * d,
+                     c->gain + at, (int)m, from->weight + X * m, c->reach + at * m, (float)inflation(b), upper);
     float most = 0.0f;
     for (int j = 0; j < SIMD_WIDTH; j++)
         most = upper[j] > most ? upper[j] : most;

@@ -55,7 +55,7 @@ typedef struct {
     float *reach, *weight; /* count x m; weight NULL where there is none */
     double *gain;          /* count: of points that are not special */
     double *low, *high;    /* count x d: the box, scaled coordinates */
-} bounds_level;
+} bounds_ranges;
 
 /* The panels of a cell side by side, a column for each, for bounds of all of them at once; columns that no panel has
  * are 0. */
@@ -81,7 +81,7 @@ typedef struct {
     int expands; /* whether the expansion bound exists */
     double jitter;
     specials special;
-    bounds_level panels, cells, groups;
+    bounds_ranges panels, cells, groups;
     bounds_columns columns;
     float *special_reach; /* m x panels: a query reads one input; NULL where no point is special */
     float *noise;         /* n, by index, upwards */
@@ -90,27 +90,16 @@ typedef struct {
 } bounds;
 
 /* `terms`: whether panels are to keep some; they do if L is known. */
-status bounds_build(const metric_source *source, const metric_points *points, const cells *order,
-                    int terms, int threads, const monitor *mon, bounds *out);
+status bounds_build(const metric_source *source, const metric_points *points, const cells *order, int terms,
+                    int threads, const monitor *mon, bounds *out);
 void bounds_free(bounds *b);
 
 /* upper >= |rho(q, y)| / g_q for every point q of range X of `from` that is not special, and every y of range Y of
- * `to`; levels of the same problem. */
-float bounds_expansion(const bounds *b, const bounds_level *from, int X, const bounds_level *to,
-                       int Y);
+ * `to`, of the same problem. */
+float bounds_expansion(const bounds *b, const bounds_ranges *from, int X, const bounds_ranges *to, int Y);
 
 /* The same for each panel of a cell, in SIMD_WIDTH places; returns the largest. */
-float bounds_of_panels(const bounds *b, const bounds_level *from, int X, int cell, float *upper);
-
-/* What terms would do for a query, seen on a few of them and a part of the points: points whose expansion bound reaches
- * the threshold, terms of each, and those that are left to the metric. */
-typedef struct {
-    double left, terms, kept;
-} bounds_outlook;
-
-/* k neighbours are wanted; L must be known if there are inducing inputs. */
-status bounds_sample(const metric_source *source, const metric_points *points, int k,
-                     bounds_outlook *out);
+float bounds_of_panels(const bounds *b, const bounds_ranges *from, int X, int cell, float *upper);
 
 /* What makes of a weight w_u(y) g_y the size of rho(z_u, y) / g_z, up to noise, of a special query on input u: of
  * special_reach an upper bound for a panel. */

@@ -7,84 +7,48 @@
 
 #define SPANS_TAIL 0.1 /* the largest tail that is wanted */
 
-void spans_free(spans *s)
-{
-    void *held[] = {s->rank,  s->column,   s->inverse, s->amplify,
-                    s->noise, s->rounding, s->cosine,  s->sine};
-    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
-        scratch_free(held[i]);
-    memset(s, 0, sizeof(*s));
-}
-
 /* A panel: its points that count, and the pivoted factor of their correlations. */
 typedef struct {
-    int count, place[SCREEN_COLS], ids[SCREEN_COLS], rank, pivot[SCREEN_ROWS];
-    double factor[SCREEN_ROWS][SCREEN_COLS], left[SCREEN_COLS]; /* squared tails */
-    double inverse[SCREEN_ROWS][SCREEN_ROWS];
+    int place[SCREEN_COLS], ids[SCREEN_COLS], pivot[SCREEN_ROWS];
+    double factor[SCREEN_ROWS * SCREEN_COLS], left[SCREEN_COLS]; /* squared tails */
+    double inverse[SCREEN_ROWS * SCREEN_ROWS];                   /* rank x rank */
+    linalg_pivoted rows;
 } panel_factor;
 
 static void gather_points(const bounds *b, int panel, panel_factor *f)
 {
     const int *ids = b->order->ids + (size_t)panel * SCREEN_COLS;
-    f->count = f->rank = 0;
+    int count = 0;
     for (int j = 0; j < SCREEN_COLS; j++)
         if (ids[j] >= 0 && b->special.rank[ids[j]] < 0 && b->points->scale[ids[j]] > 0.0) {
-            f->place[f->count] = j;
-            f->left[f->count] = 1.0;
-            f->ids[f->count++] = ids[j];
+            f->place[count] = j;
+            f->left[count] = 1.0;
+            f->ids[count++] = ids[j];
         }
+    f->rows = (linalg_pivoted){count, 0, SCREEN_COLS, f->factor, f->left, f->pivot};
 }
 
 static void factorise(const bounds *b, double ridge, panel_factor *f)
 {
-    for (int s = 0; s < SCREEN_ROWS; s++) {
-        int pivot = 0;
-        for (int i = 1; i < f->count; i++)
-            if (f->left[i] > f->left[pivot])
-                pivot = i;
-        if (!f->count || f->left[pivot] <= SPANS_TAIL * SPANS_TAIL)
+    double rho[SCREEN_COLS];
+    while (f->rows.count && f->rows.rank < SCREEN_ROWS) {
+        int pivot = linalg_pivoted_next(&f->rows);
+        if (f->left[pivot] <= SPANS_TAIL * SPANS_TAIL)
             break;
-        double *row = f->factor[s];
-        metric_list(b->kern, b->points, f->ids[pivot], b->points, f->ids, f->count, row);
-        row[pivot] = 1.0 + ridge;
-        for (int r = 0; r < s; r++)
-            for (int i = 0; i < f->count; i++)
-                row[i] -= f->factor[r][pivot] * f->factor[r][i];
-        double root = sqrt(row[pivot]);
-        for (int i = 0; i < f->count; i++) {
-            row[i] /= root;
-            f->left[i] -= row[i] * row[i];
-        }
-        f->left[pivot] = 0.0;
-        f->pivot[f->rank++] = pivot;
+        metric_list(b->kern, b->points, f->ids[pivot], b->points, f->ids, f->rows.count, rho);
+        linalg_pivoted_add(&f->rows, pivot, rho, 1.0 + ridge);
     }
-}
-
-/* M^-1, M the rows of the factor at the pivots; returns its Frobenius norm. */
-static double invert(panel_factor *f)
-{
-    double sum = 0.0;
-    memset(f->inverse, 0, sizeof(f->inverse));
-    for (int j = 0; j < f->rank; j++)
-        for (int i = j; i < f->rank; i++) {
-            double value = i == j;
-            for (int r = j; r < i; r++)
-                value -= f->factor[r][f->pivot[i]] * f->inverse[r][j];
-            f->inverse[i][j] = value / f->factor[i][f->pivot[i]];
-            sum += f->inverse[i][j] * f->inverse[i][j];
-        }
-    return sqrt(sum);
 }
 
 /* What M^-1 may make of errors that are in proportion to the gains of T. */
 static double amplify(const bounds *b, const panel_factor *f)
 {
-    double column[SCREEN_ROWS] = {0.0}, most_column = 0.0, most_row = 0.0, squares = 0.0,
-           gains = 0.0;
-    for (int i = 0; i < f->rank; i++) {
+    double column[SCREEN_ROWS] = {0.0}, most_column = 0.0, most_row = 0.0, squares = 0.0, gains = 0.0;
+    int rank = f->rows.rank;
+    for (int i = 0; i < rank; i++) {
         double row = 0.0, whole = 0.0;
-        for (int j = 0; j < f->rank; j++) {
-            double size = fabs(f->inverse[i][j]);
+        for (int j = 0; j < rank; j++) {
+            double size = fabs(f->inverse[i * rank + j]);
             row += size;
             whole += size * b->points->scale[f->ids[f->pivot[j]]];
             column[j] += size;
@@ -104,28 +68,28 @@ static void build_panel(const bounds *b, int panel, spans *s)
     float *inverse = s->inverse + (size_t)panel * SCREEN_ROWS * SCREEN_ROWS;
     size_t columns = (size_t)panel * SCREEN_COLS;
     gather_points(b, panel, &f);
-    for (int i = 0; i < f.count; i++)
+    int count = f.rows.count;
+    for (int i = 0; i < count; i++)
         most = fmax(most, b->noise[f.ids[i]]);
     double ridge = SCREEN_ROWS * most * most + 1e-10;
     factorise(b, ridge, &f);
-    double spread = invert(&f);
-    s->rank[panel] = f.rank;
+    double spread = linalg_pivoted_inverse(&f.rows, f.inverse);
+    int rank = s->rank[panel] = f.rows.rank;
     for (int r = 0; r < SCREEN_ROWS; r++) {
-        int known = r < f.rank;
+        int known = r < rank;
         s->column[panel * SCREEN_ROWS + r] = known ? f.place[f.pivot[r]] : 0;
         gather += known ? pow(b->noise[f.ids[f.pivot[r]]], 2.0) : 0.0;
         for (int j = 0; j < SCREEN_ROWS; j++)
-            inverse[r * SCREEN_ROWS + j] = (float)f.inverse[r][j];
+            inverse[r * SCREEN_ROWS + j] = known && j < rank ? (float)f.inverse[r * rank + j] : 0.0f;
     }
     s->amplify[panel] = (float)(amplify(b, &f) * up);
     s->noise[panel] = (float)(spread * sqrt(gather) * up);
-    s->rounding[panel] =
-        (float)(ldexp(SCREEN_ROWS + 4.0, -24) * spread * sqrt((double)SCREEN_ROWS) * up);
+    s->rounding[panel] = (float)(ldexp(SCREEN_ROWS + 4.0, -24) * spread * sqrt((double)SCREEN_ROWS) * up);
     for (int j = 0; j < SCREEN_COLS; j++) {
         s->cosine[columns + j] = 0.0f;
         s->sine[columns + j] = 1.0f;
     }
-    for (int i = 0; i < f.count; i++) {
+    for (int i = 0; i < count; i++) {
         double noise = b->noise[f.ids[i]],
                error = s->noise[panel] * noise + ldexp(1.0, -23) + ldexp(200.0, -52) * spread,
                tail2 = fmin(1.0, fmax(f.left[i], 0.0) + ridge + noise * noise + 2.0 * error);
@@ -137,27 +101,16 @@ static void build_panel(const bounds *b, int panel, spans *s)
 status spans_build(const bounds *b, int threads, const monitor *mon, spans *s)
 {
     size_t panels = b->order->panels, rows = panels * SCREEN_ROWS, columns = panels * SCREEN_COLS;
-    memset(s, 0, sizeof(*s));
-    s->rank = scratch_alloc(panels + 1, sizeof(int));
-    s->column = scratch_alloc(rows + 1, sizeof(int));
-    s->inverse = scratch_alloc(rows * SCREEN_ROWS + 1, sizeof(float));
-    s->amplify = scratch_alloc(panels + 1, sizeof(float));
-    s->noise = scratch_alloc(panels + 1, sizeof(float));
-    s->rounding = scratch_alloc(panels + 1, sizeof(float));
-    s->cosine = scratch_alloc(columns + 1, sizeof(float));
-    s->sine = scratch_alloc(columns + 1, sizeof(float));
-    if (!s->rank || !s->column || !s->inverse || !s->amplify || !s->noise || !s->rounding ||
-        !s->cosine || !s->sine) {
-        spans_free(s);
+    if (!SCRATCH_ALL(SCRATCH_FOR(s->rank, panels), SCRATCH_FOR(s->column, rows),
+                     SCRATCH_FOR(s->inverse, rows * SCREEN_ROWS), SCRATCH_FOR(s->amplify, panels),
+                     SCRATCH_FOR(s->noise, panels), SCRATCH_FOR(s->rounding, panels), SCRATCH_FOR(s->cosine, columns),
+                     SCRATCH_FOR(s->sine, columns)))
         return status_fail(STATUS_MEMORY);
-    }
     pace slice = pace_over(mon, panels, 8 * (size_t)threads);
     while (pace_next(&slice)) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
         for (int p = (int)slice.first; p < (int)slice.last; p++)
             build_panel(b, p, s);
     }
-    if (slice.stopped)
-        spans_free(s);
     return pace_end(&slice);
 }

@@ -32,6 +32,5 @@ typedef struct {
 } spans;
 
 status spans_build(const bounds *bound, int threads, const monitor *mon, spans *out);
-void spans_free(spans *s);
 
 #endif

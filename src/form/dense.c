@@ -6,16 +6,13 @@
 
 #include <float.h>
 
-static status build(const metric_source *source, const point_set *like, int threads, const monitor *mon,
-                    point_set *set)
+static status build(const metric_source *source, const point_set *like, int threads, const monitor *mon, point_set *set)
 {
     (void)source, (void)like, (void)threads, (void)mon, (void)set;
     return status_ok();
 }
 
 static double pair_cost(const point_set *set) { return set->points->m + FORM_KERNEL; }
-
-static void release(void *kept) { (void)kept; }
 
 static void fields(point_set *set, field_visitor *walk) { (void)set, (void)walk; }
 
@@ -39,9 +36,7 @@ static void screen(const form_sides *on, const block *b, const leaf *item, form_
             double rho[SCREEN_COLS];
             float value[SCREEN_COLS] = {0.0f};
             uint32_t mask = 0;
-            int there = 0;
-            while (there < SCREEN_COLS && ids[there] >= 0)
-                there++;
+            int there = cells_filled(ids);
             metric_list(on->kern, on->from->points, b->row[members[i]], on->points->points, ids, there, rho);
             for (int j = 0; j < there; j++) {
                 value[j] = (float)rho[j];
@@ -62,7 +57,6 @@ const screening_form form_dense = {
     .kept_bytes = 1,
     .pair_cost = pair_cost,
     .build = build,
-    .release = release,
     .fields = fields,
     .work_new = work_new,
     .work_free = scratch_free,

@@ -48,18 +48,17 @@ typedef struct {
     int count, cell; /* of the queries' set */
     int row[BITSET_SIZE], limit[BITSET_SIZE], column[BITSET_SIZE];
     int most_limit;
-    bitset active;                        /* those that the traversal serves */
-    float tau[BITSET_SIZE];               /* threshold on |rho|, infinite for the others */
-    float gain[BITSET_SIZE];              /* 1 / sqrt(p), upwards */
-    float noise[BITSET_SIZE];             /* noise_q, see bounds.h */
-    void *rows;                           /* the form's: row_bytes for each query */
-    struct block_candidates *candidates; /* the traversal's */
+    bitset active;            /* those that the traversal serves */
+    float tau[BITSET_SIZE];   /* threshold on |rho|, infinite for the others */
+    float gain[BITSET_SIZE];  /* 1 / sqrt(p), upwards */
+    float noise[BITSET_SIZE]; /* noise_q, see bounds.h */
+    void *rows;               /* the form's: row_bytes for each query */
 } block;
 
 /* A cell of the frontier. */
 typedef struct {
-    float key;      /* squared distance of the boxes, for the order of work */
-    float upper;    /* expansion bound for the hardest query; 1 is what must be reached */
+    float key;   /* squared distance of the boxes, for the order of work */
+    float upper; /* expansion bound for the hardest query; 1 is what must be reached */
     int cell;
     uint32_t parts; /* what skim said of it; 0 where it was not asked */
     bitset alive;   /* the queries that it may still serve */
@@ -67,14 +66,13 @@ typedef struct {
 
 /* Where intervals go: for query q of the block that is screened, the points of a mask of a panel. */
 typedef struct form_sink {
-    void (*keep)(struct form_sink *self, int q, const int *ids, uint32_t mask,
-                 const simd_interval_row *row);
+    void (*keep)(struct form_sink *self, int q, const int *ids, uint32_t mask, const simd_interval_row *row);
     void (*keep_one)(struct form_sink *self, int q, int id, float low, float high);
     query_counters *counters;
 } form_sink;
 
-/* A visitor of the arrays of a form, in one order for packing, opening and listing an index: `field` is the address of
- * a pointer to `bytes` bytes. What the lengths of later arrays depend on is visited first. */
+/* A visitor of the arrays of a form, in one order for packing, opening, listing and freeing an index: `field` is the
+ * address of a pointer to `bytes` bytes. What the lengths of later arrays depend on is visited first. */
 typedef struct field_visitor {
     void (*visit)(struct field_visitor *self, const char *name, void *field, size_t bytes);
     size_t end; /* for opening: how much memory there is, 0 otherwise, */
@@ -96,8 +94,8 @@ typedef struct {
 typedef struct screening_form {
     const char *name, *note; /* short; and what `auto` says when it takes it */
     /* How the traversal serves it. */
-    int settle;    /* times k new candidates raise the threshold */
-    int give_up;   /* one of so many points evaluated alone to make room: brute force serves the query better */
+    int settle;  /* times k new candidates raise the threshold */
+    int give_up; /* one of so many points evaluated alone to make room: brute force serves the query better */
 
     size_t kept_bytes; /* of what is kept of a set, without its arrays */
     int terms;         /* whether panels keep terms of the expansion bound (bounds.h); the form asks for bounds of
@@ -111,11 +109,12 @@ typedef struct screening_form {
     /* Optional: the cells of candidates, none (count 0) where the form does not serve them. */
     status (*divide)(const metric_source *source, const metric_points *points, int threads, cells *out);
     /* What is kept of the points of a set whose cells and bounds are there; `like` is the set of the candidates where
-     * the set is one of queries. */
-    status (*build)(const metric_source *source, const point_set *like, int threads,
-                    const monitor *mon, point_set *set);
-    void (*release)(void *kept); /* its arrays, which are borrowed where an index was opened */
-    void (*fields)(point_set *set, field_visitor *walk); /* sets what is borrowed of the set, too */
+     * the set is one of queries. What an error leaves is freed by its fields. */
+    status (*build)(const metric_source *source, const point_set *like, int threads, const monitor *mon,
+                    point_set *set);
+    /* Visits its arrays, but none whose length an array tells that is not there yet; sets what is borrowed of the set,
+     * too. */
+    void (*fields)(point_set *set, field_visitor *walk);
 
     /* What a thread works with; NULL without memory. Its size does not depend on n, but for lists of cells. */
     void *(*work_new)(const form_sides *on);
@@ -130,8 +129,8 @@ typedef struct screening_form {
     void (*screen)(const form_sides *on, const block *b, const leaf *leaf, form_sink *sink, void *work);
     /* Optional: the same for two blocks whose cells meet, all of whose points are queries: the products of `count`
      * members of the one with all of the other serve both. */
-    void (*screen_both)(const form_sides *on, const block *b, const block *other, const int *members,
-                        int count, form_sink *sink, form_sink *to_other, void *work);
+    void (*screen_both)(const form_sides *on, const block *b, const block *other, const int *members, int count,
+                        form_sink *sink, form_sink *to_other, void *work);
 } screening_form;
 
 extern const screening_form form_landmarks, form_integers, form_expansions, form_dense;

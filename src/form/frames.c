@@ -6,14 +6,6 @@
 
 #include <string.h>
 
-void frames_free(frames *f)
-{
-    void *held[] = {f->pieces, f->centre, f->slack, f->x, f->gain};
-    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
-        scratch_free(held[i]);
-    memset(f, 0, sizeof(*f));
-}
-
 void frames_fields(frames *f, const cells *order, field_visitor *walk)
 {
     size_t columns = (size_t)order->panels * SCREEN_COLS, count = order->count, d = order->d;
@@ -34,46 +26,36 @@ static void set_centre(frames *f, const kernel *kern, const cells *order, int c)
         far += 0.25 * (high - low) * (high - low);
     }
     double slack = ldexp(1.0, -23) * (40.0 + f->d + 2.0 * sqrt(far)) + f->pieces->error;
-    if (kern->family ==
-        KERNEL_MATERN) { /* steepest at 0, where rounding of coordinates may cost more than |ds| */
+    if (kern->family == KERNEL_MATERN) { /* steepest at 0, where rounding of coordinates may cost more than |ds| */
         double step = ldexp(1.0, -23) * (1.0 + sqrt(far));
         slack += 1.0 - kernel_value(kern, step * step) / kern->variance;
     }
     f->slack[c] = (float)slack;
 }
 
-static void set_points(frames *f, const kernel *kern, const metric_points *points,
-                       const cells *order, const specials *special, int c)
+static void set_points(frames *f, const kernel *kern, const metric_points *points, const cells *order,
+                       const specials *special, int c)
 {
     int d = f->d;
     double deviation = sqrt(kern->variance);
-    for (size_t column = (size_t)order->panel[c] * SCREEN_COLS;
-         column < (size_t)order->panel[c + 1] * SCREEN_COLS; column++) {
+    for (size_t column = (size_t)order->panel[c] * SCREEN_COLS; column < (size_t)order->panel[c + 1] * SCREEN_COLS;
+         column++) {
         float *x = f->x + column / SCREEN_COLS * d * SCREEN_COLS + column % SCREEN_COLS;
         int id = order->ids[column], counts = id >= 0 && special->rank[id] < 0;
         f->gain[column] = counts ? (float)(deviation * points->scale[id]) : 0.0f;
         for (int u = 0; u < d; u++)
-            x[u * SCREEN_COLS] =
-                id < 0 ? 0.0f
-                       : (float)(points->x[(size_t)id * d + u] - f->centre[(size_t)c * d + u]);
+            x[u * SCREEN_COLS] = id < 0 ? 0.0f : (float)(points->x[(size_t)id * d + u] - f->centre[(size_t)c * d + u]);
     }
 }
 
-status frames_build(const kernel *kern, const metric_points *points, const cells *order,
-                    const specials *special, int threads, const monitor *mon, frames *f)
+status frames_build(const kernel *kern, const metric_points *points, const cells *order, const specials *special,
+                    int threads, const monitor *mon, frames *f)
 {
     size_t columns = (size_t)order->panels * SCREEN_COLS, count = order->count;
-    memset(f, 0, sizeof(*f));
     f->d = points->d;
-    f->pieces = scratch_alloc(1, sizeof(radial_pieces));
-    f->centre = scratch_alloc(count * f->d + 1, sizeof(double));
-    f->slack = scratch_alloc(count + 1, sizeof(float));
-    f->x = scratch_alloc(columns * f->d, sizeof(float));
-    f->gain = scratch_alloc(columns, sizeof(float));
-    if (!f->pieces || !f->centre || !f->slack || !f->x || !f->gain) {
-        frames_free(f);
+    if (!SCRATCH_ALL(SCRATCH_FOR(f->pieces, 1), SCRATCH_FOR(f->centre, count * f->d), SCRATCH_FOR(f->slack, count),
+                     SCRATCH_FOR(f->x, columns * f->d), SCRATCH_FOR(f->gain, columns)))
         return status_fail(STATUS_MEMORY);
-    }
     kernel_pieces(kern, f->pieces);
     pace slice = pace_over(mon, count, 4 * (size_t)threads);
     while (pace_next(&slice)) {
@@ -83,7 +65,5 @@ status frames_build(const kernel *kern, const metric_points *points, const cells
             set_points(f, kern, points, order, special, c);
         }
     }
-    if (slice.stopped)
-        frames_free(f);
     return pace_end(&slice);
 }

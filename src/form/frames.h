@@ -26,9 +26,8 @@ typedef struct {
     float *gain;           /* panels x SCREEN_COLS; 0 for specials, which have no kernel term */
 } frames;
 
-status frames_build(const kernel *kern, const metric_points *points, const cells *order,
-                    const specials *special, int threads, const monitor *mon, frames *out);
-void frames_free(frames *f);
+status frames_build(const kernel *kern, const metric_points *points, const cells *order, const specials *special,
+                    int threads, const monitor *mon, frames *out);
 void frames_fields(frames *f, const cells *order, field_visitor *walk);
 
 /* out (d) <- a point relative to the centre of a cell. */

@@ -42,26 +42,25 @@ static const subspaces *space_of(const point_set *set) { return set->kept; }
 /* A ball of queries: those that a landmark of their cell is nearest to, and the angle from it within which lies all
  * that they may still want, the largest sum of the angle to a query and of the angle of its threshold. */
 typedef struct {
-    int landmark;
     float noise;        /* of the landmark */
     float cosine, sine; /* of the angle, downwards and upwards; the cosine may be negative */
     bitset members;
 } ball;
 
-/* The queries of a block from the coarse landmarks of their own cell. */
+/* The queries of a block as combinations of the coarse landmarks of their own cell. */
 typedef struct {
     int rank;
     float *weights;                                                 /* rank x STRIDE: b */
     float tail[BITSET_SIZE], size[BITSET_SIZE], noisy[BITSET_SIZE]; /* tail, |b|_1, sum noise |b| */
-} span;
+} combinations;
 
 typedef struct {
-    int ready; /* whether spans and balls are those of the block */
+    int ready; /* whether what follows of coarse landmarks and balls is that of the block */
     /* rows of a block, of its landmarks, of what is left of it for a cell */
     float *own, *products, *psi; /* rows x width: psi in the own cell, P b, psi */
-    span span;
-    float *P;                    /* rank x width of another cell */
-    float *inverse;              /* of the own cell, not transposed */
+    combinations coarse;
+    float *P;       /* rank x width of another cell */
+    float *inverse; /* of the own cell, not transposed */
     const float **rows;
     const double *row_x[BITSET_SIZE], *row_v[BITSET_SIZE]; /* queries that are projected */
     double row_scale[BITSET_SIZE];
@@ -100,19 +99,14 @@ static status divide(const metric_source *source, const metric_points *points, i
     if (most == CELLS_MOST && !result.code)
         return result;
     cells_free(order);
-    return most && !result.code
-               ? cells_build(points->d, points->n, points->x, most, INFINITY, threads, order)
-               : result;
+    return most && !result.code ? cells_build(points->d, points->n, points->x, most, INFINITY, threads, order) : result;
 }
 
-static status build(const metric_source *source, const point_set *like, int threads, const monitor *mon,
-                    point_set *set)
+static status build(const metric_source *source, const point_set *like, int threads, const monitor *mon, point_set *set)
 {
     (void)like;
     return subspaces_build(source->kern, set->points, &set->order, set->bound.noise, threads, mon, set->kept);
 }
-
-static void release(void *kept) { subspaces_free(kept); }
 
 static void fields(point_set *set, field_visitor *walk)
 {
@@ -127,8 +121,8 @@ static void fields(point_set *set, field_visitor *walk)
     walk->visit(walk, "subspace.landmark", &s->landmark, (count + 1) * sizeof(size_t));
     walk->visit(walk, "subspace.inverse_at", &s->inverse_at, (count + 1) * sizeof(size_t));
     walk->visit(walk, "subspace.psi_at", &s->psi_at, (count + 1) * sizeof(size_t));
-    if (walk->end && (walk->beyond || s->landmark[count] > walk->end || s->inverse_at[count] > walk->end ||
-                      s->psi_at[count] > walk->end)) {
+    if (!s->landmark || (walk->end && (walk->beyond || s->landmark[count] > walk->end ||
+                                       s->inverse_at[count] > walk->end || s->psi_at[count] > walk->end))) {
         walk->beyond = 1;
         return;
     }
@@ -160,29 +154,18 @@ static void work_free(void *work)
     landmarks_work *w = work;
     if (!w)
         return;
-    void *held[] = {w->own, w->products, w->psi,     w->span.weights, w->P,
-                    w->rows, w->value,   w->inverse, w};
-    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
-        scratch_free(held[i]);
+    SCRATCH_FREE(w->own, w->products, w->psi, w->coarse.weights, w->P, w->rows, w->value, w->inverse, w);
 }
 
 static void *work_new(const form_sides *on)
 {
-    landmarks_work *w = scratch_alloc(1, sizeof(*w));
+    landmarks_work *w = scratch_zeros(1, sizeof(*w));
     size_t room = (size_t)BITSET_SIZE * WIDTH;
     (void)on;
-    if (!w)
-        return NULL;
-    memset(w, 0, sizeof(*w));
-    w->own = scratch_alloc(room, sizeof(float));
-    w->products = scratch_alloc(room, sizeof(float));
-    w->psi = scratch_alloc(room, sizeof(float));
-    w->span.weights = scratch_alloc(SUBSPACE_RANK * STRIDE, sizeof(float));
-    w->P = scratch_alloc(SUBSPACE_RANK * WIDTH, sizeof(float));
-    w->inverse = scratch_alloc(SUBSPACE_RANK * WIDTH, sizeof(float));
-    w->rows = scratch_alloc(BITSET_SIZE, sizeof(float *));
-    w->value = scratch_alloc(SCREEN_ROWS * SCREEN_COLS, sizeof(float));
-    if (w->own && w->products && w->psi && w->span.weights && w->P && w->inverse && w->rows && w->value)
+    if (w && SCRATCH_ALL(SCRATCH_FOR(w->own, room), SCRATCH_FOR(w->products, room), SCRATCH_FOR(w->psi, room),
+                         SCRATCH_FOR(w->coarse.weights, SUBSPACE_RANK * STRIDE),
+                         SCRATCH_FOR(w->P, SUBSPACE_RANK * WIDTH), SCRATCH_FOR(w->inverse, SUBSPACE_RANK * WIDTH),
+                         SCRATCH_FOR(w->rows, BITSET_SIZE), SCRATCH_FOR(w->value, SCREEN_ROWS * SCREEN_COLS)))
         return w;
     work_free(w);
     return NULL;
@@ -208,16 +191,16 @@ static void begin(const form_sides *on, const block *b, void *work)
 }
 
 /* What the coarse landmarks of their own cell say of the queries. */
-static void set_span(landmarks_work *w, const subspaces *space, const block *b)
+static void set_coarse(landmarks_work *w, const subspaces *space, const block *b)
 {
-    span *out = &w->span;
+    combinations *out = &w->coarse;
     const int *ids = space->ids + space->landmark[b->cell];
     int rank = out->rank = subspace_coarse(space, b->cell), all = space->rank[b->cell],
         stride = subspace_width(space, b->cell);
     for (int q = 0; q < b->count; q++)
         w->rows[q] = w->own + (size_t)q * stride;
-    simd->multiply32(b->count, w->rows, rank, w->inverse, stride,
-                     (rank + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH, w->products);
+    simd->multiply32(b->count, w->rows, rank, w->inverse, stride, (rank + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH,
+                     w->products);
     for (int r = 0; r < rank; r++)
         for (int q = 0; q < b->count; q++)
             out->weights[r * STRIDE + q] = w->products[(size_t)q * stride + r];
@@ -245,8 +228,7 @@ static float between(float x, float low, float high) { return x < low ? low : x 
 static int gather_landmarks(const point_set *from, int cell, float *psi, float *tails)
 {
     const subspaces *space = space_of(from);
-    int rank = space->rank[cell], count = rank < BALLS ? rank : BALLS,
-        first = from->order.panel[cell] * SCREEN_COLS;
+    int rank = space->rank[cell], count = rank < BALLS ? rank : BALLS, first = from->order.panel[cell] * SCREEN_COLS;
     for (int c = 0; c < count; c++) {
         int column = from->order.column[space->ids[space->landmark[cell] + c]];
         const float *of = subspace_psi(space, cell, column - first);
@@ -257,20 +239,6 @@ static int gather_landmarks(const point_set *from, int cell, float *psi, float *
     return count;
 }
 
-/* Only balls with queries stay. */
-static void drop_empty(landmarks_work *w, int count, int queries)
-{
-    int place[BALLS];
-    w->balls = 0;
-    for (int c = 0; c < count; c++) {
-        place[c] = w->balls;
-        if (bitset_any(&w->ball[c].members))
-            w->ball[w->balls++] = w->ball[c];
-    }
-    for (int q = 0; q < queries; q++)
-        w->ball_of[q] = place[w->ball_of[q]];
-}
-
 /* Which landmark of their own cell each query is nearest to. */
 static void set_balls(landmarks_work *w, const point_set *from, const block *b)
 {
@@ -278,11 +246,11 @@ static void set_balls(landmarks_work *w, const point_set *from, const block *b)
     int cell = b->cell, rank = space->rank[cell], width = subspace_width(space, cell);
     float psi[SUBSPACE_RANK * SIMD_WIDTH] = {0.0f}, tails[BALLS];
     int count = gather_landmarks(from, cell, psi, tails);
-    w->balls = 0;
+    w->balls = count;
     if (!count) /* all points have vanished: nor are there active queries */
         return;
     for (int c = 0; c < count; c++)
-        w->ball[c] = (ball){.landmark = c, .noise = space->noise[space->ids[space->landmark[cell] + c]]};
+        w->ball[c] = (ball){.noise = space->noise[space->ids[space->landmark[cell] + c]]};
     for (int q = 0; q < b->count; q++)
         w->rows[q] = w->own + (size_t)q * width;
     simd->multiply32(b->count, w->rows, rank, psi, SIMD_WIDTH, SIMD_WIDTH, w->products);
@@ -295,15 +263,14 @@ static void set_balls(landmarks_work *w, const point_set *from, const block *b)
             nearest = size > most ? c : nearest;
             most = size > most ? size : most;
         }
-        float error = subspace_pair_error(space, cell, b->noise[q]) +
-                      tails[nearest] * space->tail[b->column[q]] + CAREFUL,
+        float error =
+                  subspace_pair_error(space, cell, b->noise[q]) + tails[nearest] * space->tail[b->column[q]] + CAREFUL,
               cosine = between(most - error, 0.0f, 1.0f);
         w->ball_of[q] = nearest;
         w->ball_cosine[q] = cosine;
         w->ball_sine[q] = sqrtf(1.0f - cosine * cosine);
         bitset_add(&w->ball[nearest].members, q);
     }
-    drop_empty(w, count, b->count);
 }
 
 /* Their angles by the present thresholds. */
@@ -311,13 +278,12 @@ static void draw_balls(landmarks_work *w, const form_sides *on, const block *b)
 {
     float most_noise = (float)on->points->bound.most_noise * 1.001f;
     for (int c = 0; c < w->balls; c++)
-        w->ball[c].cosine = 1.0f;
+        w->ball[c].cosine = INFINITY; /* nothing is wanted: none of its queries is left, or it has none */
     for (int q = 0; q < b->count && w->balls; q++) {
         if (b->tau[q] == INFINITY)
             continue;
-        float tau = between(b->tau[q] - b->noise[q] * most_noise - CAREFUL, 0.0f, 1.0f),
-              sine = sqrtf(1.0f - tau * tau), cosine = w->ball_cosine[q] * tau - w->ball_sine[q] * sine,
-              *least = &w->ball[w->ball_of[q]].cosine;
+        float tau = between(b->tau[q] - b->noise[q] * most_noise - CAREFUL, 0.0f, 1.0f), sine = sqrtf(1.0f - tau * tau),
+              cosine = w->ball_cosine[q] * tau - w->ball_sine[q] * sine, *least = &w->ball[w->ball_of[q]].cosine;
         *least = cosine < *least ? cosine : *least;
     }
     for (int c = 0; c < w->balls; c++) {
@@ -351,7 +317,7 @@ static bitset members_of(const landmarks_work *w, uint32_t some)
     return all;
 }
 
-/* Spans and balls of a block that meets more than a few cells. */
+/* Combinations and balls of a block that meets more than a few cells. */
 static void prepare(landmarks_work *w, const form_sides *on, const block *b)
 {
     const metric_points *from = on->from->points;
@@ -369,7 +335,7 @@ static void prepare(landmarks_work *w, const form_sides *on, const block *b)
     for (int i = 0; i < rank; i++)
         for (int j = 0; j < width; j++)
             w->inverse[i * width + j] = j < rank ? inverse[j * width + i] : 0.0f;
-    set_span(w, space, b);
+    set_coarse(w, space, b);
     set_balls(w, on->from, b);
     draw_balls(w, on, b);
     w->panel = -1;
@@ -381,7 +347,7 @@ static void ask_axes(landmarks_work *w, const form_sides *on, int panel, query_c
 {
     const subspaces *space = space_of(on->points);
     const metric_points *points = on->points->points;
-    int cols = simd->cols, some = 0, asked = 0;
+    int cols = simd->cols, some = 0;
     size_t first = (size_t)panel * cols;
     const float *cosine = space->axis_cosine + first, *sine = space->axis_sine + first;
     float near[BALLS] = {0.0f};
@@ -394,15 +360,13 @@ static void ask_axes(landmarks_work *w, const form_sides *on, int panel, query_c
     if (!some) /* whatever the correlations are */
         return;
     radial rad = kernel_radial(on->kern);
-    for (int c = 0; c < w->balls; c++)
-        asked = w->ball[c].landmark + 1;
-    simd->correlations(&rad, points->d, points->m, asked, w->landmark_x, w->landmark_v,
-                       w->landmark_scale, space->axis_x + first * points->d, space->axis_v + first * points->m,
-                       space->axis_scale + first, w->axis_rho, cols);
-    counters->correlations += asked * cols;
+    simd->correlations(&rad, points->d, points->m, w->balls, w->landmark_x, w->landmark_v, w->landmark_scale,
+                       space->axis_x + first * points->d, space->axis_v + first * points->m, space->axis_scale + first,
+                       w->axis_rho, cols);
+    counters->correlations += w->balls * cols;
     for (int j = 0; j < cols; j++) {
         for (int c = 0; c < w->balls; c++)
-            near[c] = fabsf(w->axis_rho[w->ball[c].landmark * cols + j]) +
+            near[c] = fabsf(w->axis_rho[c * cols + j]) +
                       1.001f * w->ball[c].noise * space->axis_noise[first + j];
         w->reach[j] = balls_reaching(w, near, cosine[j], sine[j]);
     }
@@ -420,10 +384,10 @@ static uint32_t skim(const form_sides *on, const block *b, int cell, query_count
 /* ---- cell to cell ------------------------------------------------------------------------------ */
 
 /* For each query of the block the smallest |psi| in the first `to` landmarks of a cell at which it is not done
- * with it; and the smallest |P b|, which counts when the span is that of the block. */
+ * with it; and the smallest |P b|, which counts where combinations are those of the block. */
 static void set_limits(landmarks_work *w, const subspaces *space, const block *b, int cell, int to)
 {
-    const span *own = &w->span;
+    const combinations *own = &w->coarse;
     float length = space->cell_length[cell], tail = subspace_stage_tail(space, cell, to) / length,
           rounding = space->cell_rounding[cell], most = space->cell_most[cell];
     simd_skip_cell skip = {
@@ -444,14 +408,13 @@ static void set_limits(landmarks_work *w, const subspaces *space, const block *b
 static void ask_landmarks(landmarks_work *w, const subspaces *space, const block *b, int cell, bitset *alive,
                           query_counters *counters)
 {
-    const span *own = &w->span;
-    int to = (subspace_coarse(space, cell) + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH,
-        count = bitset_count(alive);
-    subspaces_project(space, cell, 0, to, own->rank, w->landmark_x, w->landmark_v, w->landmark_scale,
-                      w->rows, w->products, w->P);
+    const combinations *own = &w->coarse;
+    int to = (subspace_coarse(space, cell) + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH, count = bitset_count(alive);
+    subspaces_project(space, cell, 0, to, own->rank, w->landmark_x, w->landmark_v, w->landmark_scale, w->rows,
+                      w->products, w->P);
     set_limits(w, space, b, cell, to);
-    simd->drop_short(b->count, own->rank, own->weights, STRIDE, w->P, subspace_width(space, cell), to,
-                          w->least, alive->word);
+    simd->drop_short(b->count, own->rank, own->weights, STRIDE, w->P, subspace_width(space, cell), to, w->least,
+                     alive->word);
     counters->correlations += (double)subspace_coarse(space, cell) * own->rank;
     counters->bounds += count;
     counters->pruned += count - bitset_count(alive);
@@ -493,8 +456,7 @@ static void screen_rows(landmarks_work *w, const form_sides *on, const block *b,
                                              .tail = tail,
                                              .row_tail = row_tail[a],
                                              .base = errors[i + a]};
-                    sink->keep(sink, members[i + a], order->ids + (size_t)panel * SCREEN_COLS, mask[a],
-                               &row);
+                    sink->keep(sink, members[i + a], order->ids + (size_t)panel * SCREEN_COLS, mask[a], &row);
                     limit[a] = b->tau[members[i + a]] - errors[i + a];
                 }
         }
@@ -518,14 +480,13 @@ static void screen_own(landmarks_work *w, const form_sides *on, const block *b, 
 
 /* Projects `count` queries on landmarks `from` to `to` - 1 of a cell and keeps, in place, those that are not
  * done with it then; `lengths` are |psi|^2 so far. Returns how many. */
-static int project(landmarks_work *w, const subspaces *space, const block *b, int cell, int from, int to,
-                   int count, int *members, float *lengths, query_counters *counters)
+static int project(landmarks_work *w, const subspaces *space, const block *b, int cell, int from, int to, int count,
+                   int *members, float *lengths, query_counters *counters)
 {
     int width = subspace_width(space, cell), left = 0;
     int last = to < space->rank[cell] ? to : space->rank[cell];
     float found[BITSET_SIZE];
-    subspaces_project(space, cell, from, to, count, w->row_x, w->row_v, w->row_scale, w->rows,
-                      w->products, w->psi);
+    subspaces_project(space, cell, from, to, count, w->row_x, w->row_v, w->row_scale, w->rows, w->products, w->psi);
     simd->squared_lengths(count, width, to - from, w->psi + from, found);
     set_limits(w, space, b, cell, to);
     counters->correlations += (double)(last - from) * count;
@@ -542,8 +503,7 @@ static int project(landmarks_work *w, const subspaces *space, const block *b, in
             w->row_v[left] = w->row_v[i];
             w->row_scale[left] = w->row_scale[i];
             memcpy(w->psi + (size_t)left * width, w->psi + (size_t)i * width, to * sizeof(float));
-            memcpy(w->products + (size_t)left * width, w->products + (size_t)i * width,
-                   to * sizeof(float));
+            memcpy(w->products + (size_t)left * width, w->products + (size_t)i * width, to * sizeof(float));
         }
         left++;
     }
@@ -560,7 +520,7 @@ static int take(landmarks_work *w, const form_sides *on, const block *b, const l
     if (item->parts) {
         bitset reached = members_of(w, item->parts);
         bitset_keep(&alive, &reached);
-        if (bitset_count(&alive) > w->span.rank) /* few queries: they are near */
+        if (bitset_count(&alive) > w->coarse.rank) /* few queries: they are near */
             ask_landmarks(w, space_of(on->points), b, item->cell, &alive, counters);
     }
     int count = bitset_members(&alive, members);
@@ -599,8 +559,7 @@ static void screen(const form_sides *on, const block *b, const leaf *item, form_
 }
 
 /* Of what subspaces are worth nothing tells but building them: what they usually leave where they serve. */
-static status forecast(const metric_source *source, const metric_points *points, int k, double most,
-                       form_forecast *out)
+static status forecast(const metric_source *source, const metric_points *points, int k, double most, form_forecast *out)
 {
     (void)source, (void)points, (void)k, (void)most;
     *out = (form_forecast){.pair = COST_PAIR, .left = LEFT_USUAL};
@@ -624,7 +583,6 @@ const screening_form form_landmarks = {
     .compact = 1,
     .divide = divide,
     .build = build,
-    .release = release,
     .fields = fields,
     .work_new = work_new,
     .work_free = work_free,

@@ -31,8 +31,7 @@ static int admissible(const form_sides *on, const block *b, int q, int id)
 }
 
 /* Queries that are done with a cell. */
-static void check_cleared(const form_sides *on, const block *b, int cell, const bitset *before,
-                          const bitset *after)
+static void check_cleared(const form_sides *on, const block *b, int cell, const bitset *before, const bitset *after)
 {
     const cells *order = &on->points->order;
     int members[BITSET_SIZE], count = bitset_members(before, members);
@@ -41,8 +40,7 @@ static void check_cleared(const form_sides *on, const block *b, int cell, const 
         if (after->word[q / 64] >> (q % 64) & 1 || b->tau[q] == INFINITY)
             continue;
         for (int at = order->first[cell]; at < order->first[cell + 1]; at++)
-            wrong |= admissible(on, b, q, order->perm[at]) &&
-                     correlation(on, b, q, order->perm[at]) >= b->tau[q];
+            wrong |= admissible(on, b, q, order->perm[at]) && correlation(on, b, q, order->perm[at]) >= b->tau[q];
         counts->cleared++;
         counts->wrong_cleared += wrong;
     }
@@ -128,8 +126,8 @@ static void screen(const form_sides *on, const block *b, const leaf *item, form_
 }
 
 /* Members of one block with all of the other, whose queries are checked where they met all of the one. */
-static void screen_both(const form_sides *on, const block *b, const block *other, const int *members,
-                        int count, form_sink *sink, form_sink *to_other, void *work)
+static void screen_both(const form_sides *on, const block *b, const block *other, const int *members, int count,
+                        form_sink *sink, form_sink *to_other, void *work)
 {
     int all[BITSET_SIZE];
     law_sink to = sink_of(on, b, sink, emitted), too = sink_of(on, other, to_other, emitted_other);

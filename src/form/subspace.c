@@ -1,22 +1,11 @@
 #include "form/subspace.h"
 
+#include "base/linalg.h"
 #include "base/pace.h"
 #include "base/scratch.h"
 #include "base/threads.h"
 
 #include <string.h>
-
-void subspaces_free(subspaces *s)
-{
-    void *held[] = {s->rank,  s->landmark,   s->inverse_at, s->psi_at,        s->ids,
-                    s->x,     s->v,          s->scale,      s->inverse,       s->psi,
-                    s->tail,  s->length,     s->stage_tail, s->cell_noise,    s->cell_rounding,
-                    s->cell_most, s->cell_length, s->axis_x,     s->axis_v,      s->axis_scale,
-                    s->axis_cosine, s->axis_sine,  s->axis_noise};
-    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
-        scratch_free(held[i]);
-    memset(s, 0, sizeof(*s));
-}
 
 #define ROWS_AT_ONCE 8 /* of correlations */
 #define SAMPLE 5       /* cells that show what ranks are like, */
@@ -26,44 +15,37 @@ void subspaces_free(subspaces *s)
 typedef struct {
     const int *ids; /* of a cell, or of a part of one */
     int number;
-    double *x, *v; /* these points as column panels */
-    double *scale, *square; /* CELLS_MOST: 1 / sqrt(p), |u|^2 */
-    double *rows;  /* CELLS_MOST x CELLS_MOST: correlations of some points with all */
+    double *x, *v;                 /* these points as column panels */
+    double *scale, *square;        /* CELLS_MOST: 1 / sqrt(p), |u|^2 */
+    double *rows;                  /* CELLS_MOST x CELLS_MOST: correlations of some points with all */
     int count, row_of[CELLS_MOST]; /* how many; where the row of a point stands, -1 for none */
     double *tile;                  /* ROWS_AT_ONCE x SIMD_MAX_COLS */
-    double *factor;  /* SUBSPACE_RANK x CELLS_MOST: row s is column s of the pivoted factor */
-    double *left;    /* CELLS_MOST: squared tails */
-    double *inverse; /* SUBSPACE_RANK^2 */
+    linalg_pivoted factor;         /* of their products: what is left are squared tails */
+    double *inverse;               /* SUBSPACE_RANK^2 */
     int pivot[SUBSPACE_RANK];
     double stage_left[SUBSPACE_STAGES]; /* the largest squared tail after each stage but the last */
 } builder;
 
 static void builder_free(builder *b)
 {
-    void *held[] = {b->x, b->v, b->scale, b->square, b->rows, b->tile, b->factor, b->left, b->inverse};
-    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
-        scratch_free(held[i]);
+    SCRATCH_FREE(b->x, b->v, b->scale, b->square, b->rows, b->tile, b->factor.factor, b->factor.left, b->inverse);
 }
 
 static int builder_new(int d, int m, builder *b)
 {
     size_t room = CELLS_MOST + SIMD_MAX_COLS;
     memset(b, 0, sizeof(*b));
-    b->x = scratch_alloc(room * d, sizeof(double));
-    b->v = scratch_alloc(room * m + 1, sizeof(double));
-    b->scale = scratch_alloc(room, sizeof(double));
-    b->square = scratch_alloc(room, sizeof(double));
-    b->rows = scratch_alloc(room * CELLS_MOST, sizeof(double));
-    b->tile = scratch_alloc(ROWS_AT_ONCE * SIMD_MAX_COLS, sizeof(double));
-    b->factor = scratch_alloc((size_t)SUBSPACE_RANK * CELLS_MOST, sizeof(double));
-    b->left = scratch_alloc(CELLS_MOST, sizeof(double));
-    b->inverse = scratch_alloc((size_t)SUBSPACE_RANK * SUBSPACE_RANK, sizeof(double));
-    return b->x && b->v && b->scale && b->square && b->rows && b->tile && b->factor && b->left && b->inverse;
+    b->factor = (linalg_pivoted){.stride = CELLS_MOST, .pivot = b->pivot};
+    return SCRATCH_ALL(SCRATCH_FOR(b->x, room * d), SCRATCH_FOR(b->v, room * m), SCRATCH_FOR(b->scale, room),
+                       SCRATCH_FOR(b->square, room), SCRATCH_FOR(b->rows, room * CELLS_MOST),
+                       SCRATCH_FOR(b->tile, ROWS_AT_ONCE * SIMD_MAX_COLS),
+                       SCRATCH_FOR(b->factor.factor, (size_t)SUBSPACE_RANK * CELLS_MOST),
+                       SCRATCH_FOR(b->factor.left, CELLS_MOST),
+                       SCRATCH_FOR(b->inverse, (size_t)SUBSPACE_RANK * SUBSPACE_RANK));
 }
 
 /* Points that are close together, with no rows yet. */
-static void set_points(const kernel *kern, const metric_points *points, const int *ids, int number,
-                       builder *b)
+static void set_points(const kernel *kern, const metric_points *points, const int *ids, int number, builder *b)
 {
     b->ids = ids;
     b->number = number;
@@ -81,12 +63,10 @@ static void set_points(const kernel *kern, const metric_points *points, const in
 
 /* The correlations of a pivot with all points. Rows come in tiles: in what is left of it
  * stand those of points that may be pivots soon, the ones of other panels with the largest tails. */
-static const double *row_of(const metric_points *points, const radial *rad, double wanted,
-                            int pivot, builder *b)
+static const double *row_of(const metric_points *points, const radial *rad, double wanted, int pivot, builder *b)
 {
-    int count = b->number, d = points->d, m = points->m, cols = simd->cols, chosen[ROWS_AT_ONCE],
-        number = 1;
-    const double *x[ROWS_AT_ONCE], *v[ROWS_AT_ONCE];
+    int count = b->number, d = points->d, m = points->m, cols = simd->cols, chosen[ROWS_AT_ONCE], number = 1;
+    const double *left = b->factor.left, *x[ROWS_AT_ONCE], *v[ROWS_AT_ONCE];
     if (b->row_of[pivot] >= 0)
         return b->rows + (size_t)b->row_of[pivot] * CELLS_MOST;
     chosen[0] = pivot;
@@ -95,12 +75,12 @@ static const double *row_of(const metric_points *points, const radial *rad, doub
         if (pivot / SCREEN_COLS == start / SCREEN_COLS)
             continue;
         for (int i = start; i < end; i++)
-            if (b->row_of[i] < 0 && b->left[i] > wanted && (best < 0 || b->left[i] > b->left[best]))
+            if (b->row_of[i] < 0 && left[i] > wanted && (best < 0 || left[i] > left[best]))
                 best = i;
         if (best < 0)
             continue;
         int at = number < ROWS_AT_ONCE ? number++ : ROWS_AT_ONCE;
-        for (; at > 1 && b->left[chosen[at - 1]] < b->left[best]; at--)
+        for (; at > 1 && left[chosen[at - 1]] < left[best]; at--)
             if (at < ROWS_AT_ONCE)
                 chosen[at] = chosen[at - 1];
         if (at < ROWS_AT_ONCE)
@@ -113,8 +93,7 @@ static const double *row_of(const metric_points *points, const radial *rad, doub
         b->row_of[chosen[r]] = b->count + r;
     }
     for (int j = 0; j < count; j += cols) {
-        simd->residual_rows(rad, d, number, x, b->x + (size_t)j * d, m, v, b->v + (size_t)j * m,
-                            b->tile);
+        simd->residual_rows(rad, d, number, x, b->x + (size_t)j * d, m, v, b->v + (size_t)j * m, b->tile);
         for (int r = 0; r < number; r++)
             for (int q = 0; q < cols && j + q < count; q++)
                 b->rows[(size_t)(b->count + r) * CELLS_MOST + j + q] =
@@ -124,65 +103,32 @@ static const double *row_of(const metric_points *points, const radial *rad, doub
     return b->rows + (size_t)b->row_of[pivot] * CELLS_MOST;
 }
 
-/* Pivoted Cholesky factor of all their correlations; returns the rank, at least 1 where not all of them have
+/* Pivoted Cholesky factor of all their products; returns the rank, at least 1 where not all of them have
  * vanished. */
 static int choose(const metric_points *points, const radial *rad, double ridge, builder *b)
 {
-    int count = b->number;
-    for (int i = 0; i < count; i++)
-        b->left[i] = b->scale[i] > 0.0 ? b->square[i] : -1.0;
-    for (int s = 0; s < SUBSPACE_RANK; s++) {
-        int pivot = 0;
-        for (int i = 1; i < count; i++)
-            if (b->left[i] > b->left[pivot])
-                pivot = i;
-        double wanted = s < SIMD_WIDTH      ? SUBSPACE_TAIL_FEW
-                        : s < SUBSPACE_MANY ? SUBSPACE_TAIL
-                                            : SUBSPACE_TAIL_MANY;
+    linalg_pivoted *f = &b->factor;
+    f->count = b->number;
+    for (int i = 0; i < f->count; i++)
+        f->left[i] = b->scale[i] > 0.0 ? b->square[i] : -1.0;
+    for (f->rank = 0; f->rank < SUBSPACE_RANK;) {
+        int s = f->rank, pivot = linalg_pivoted_next(f);
+        double wanted = s < SIMD_WIDTH ? SUBSPACE_TAIL_FEW : s < SUBSPACE_MANY ? SUBSPACE_TAIL : SUBSPACE_TAIL_MANY;
         wanted *= wanted;
-        if (b->left[pivot] <= wanted && (s || b->left[pivot] < 0.0))
-            return s;
+        if (f->left[pivot] <= wanted && (s || f->left[pivot] < 0.0))
+            break;
         if (s && s % SIMD_WIDTH == 0)
-            b->stage_left[s / SIMD_WIDTH - 1] = b->left[pivot];
-        double *row = b->factor + (size_t)s * CELLS_MOST;
-        memcpy(row, row_of(points, rad, wanted, pivot, b), count * sizeof(double));
-        row[pivot] = b->square[pivot] + ridge;
-        for (int r = 0; r < s; r++)
-            simd->add_multiple(count, -b->factor[(size_t)r * CELLS_MOST + pivot],
-                               b->factor + (size_t)r * CELLS_MOST, row);
-        double root = sqrt(row[pivot]);
-        for (int i = 0; i < count; i++) {
-            row[i] /= root;
-            b->left[i] -= row[i] * row[i];
-        }
-        b->left[pivot] = 0.0;
-        b->pivot[s] = pivot;
+            b->stage_left[s / SIMD_WIDTH - 1] = f->left[pivot];
+        linalg_pivoted_add(f, pivot, row_of(points, rad, wanted, pivot, b), b->square[pivot] + ridge);
     }
-    return SUBSPACE_RANK;
-}
-
-/* M^-1 by rows, M the rows of the factor at the pivots; returns its Frobenius norm. */
-static double invert(int rank, builder *b)
-{
-    double sum = 0.0;
-    for (int j = 0; j < rank; j++)
-        for (int i = 0; i < rank; i++) {
-            double value = i == j, *entry = b->inverse + (size_t)i * rank + j;
-            for (int r = j; r < i; r++)
-                value -= b->factor[(size_t)r * CELLS_MOST + b->pivot[i]] *
-                         b->inverse[(size_t)r * rank + j];
-            *entry = i < j ? 0.0 : value / b->factor[(size_t)i * CELLS_MOST + b->pivot[i]];
-            sum += *entry * *entry;
-        }
-    return sqrt(sum);
+    return f->rank;
 }
 
 /* A tail, upwards, from its computed square and the noise of its point. */
 static float tail_of(const subspaces *s, int c, double spread, double left, double noise)
 {
     int rank = s->rank[c];
-    double error =
-        s->cell_noise[c] * noise + ldexp(1.0, -23) + ldexp(rank * (rank + 10.0), -52) * spread;
+    double error = s->cell_noise[c] * noise + ldexp(1.0, -23) + ldexp(rank * (rank + 10.0), -52) * spread;
     return (float)(sqrt(fmax(left, 0.0) + noise * noise + 2.0 * error) * (1.0 + ldexp(1.0, -20)));
 }
 
@@ -241,15 +187,14 @@ static int gather_axes(subspaces *s, const found *parts)
 static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found *out)
 {
     const cells *order = s->order;
-    int first = order->first[c], count = order->first[c + 1] - first,
-        panels = order->panel[c + 1] - order->panel[c];
+    int first = order->first[c], count = order->first[c + 1] - first, panels = order->panel[c + 1] - order->panel[c];
     double most = 0.0, up = 1.0 + ldexp(1.0, -20), unit = ldexp(1.0, -24), gather = 0.0;
     float cell_tail = 0.0f;
     for (int i = 0; i < count; i++)
         most = fmax(most, s->noise[order->perm[first + i]]);
     set_points(s->kern, s->points, order->perm + first, count, b);
     int rank = choose(s->points, rad, SUBSPACE_RANK * most * most + 1e-10, b);
-    double spread = invert(rank, b);
+    double spread = linalg_pivoted_inverse(&b->factor, b->inverse);
     for (int r = 0; r < rank; r++) {
         double noise = s->noise[order->perm[first + b->pivot[r]]];
         gather += noise * noise;
@@ -259,11 +204,9 @@ static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found 
     s->cell_most[c] = (float)(most * up);
     s->cell_noise[c] = (float)(spread * sqrt(gather) * up);
     s->cell_rounding[c] = (float)((rank + 4) * unit * spread * sqrt(rank) * up);
-    out->pivot = scratch_alloc((size_t)rank + 1, sizeof(int));
     int width = subspace_width(s, c);
-    out->inverse = scratch_alloc((size_t)rank * width + 1, sizeof(float));
-    out->psi = scratch_alloc((size_t)panels * rank * SCREEN_COLS + 1, sizeof(float));
-    if (!out->pivot || !out->inverse || !out->psi)
+    if (!SCRATCH_ALL(SCRATCH_FOR(out->pivot, rank), SCRATCH_FOR(out->inverse, (size_t)rank * width),
+                     SCRATCH_FOR(out->psi, (size_t)panels * rank * SCREEN_COLS)))
         return 0;
     out->axis = set_axis(s, c, rank, b);
     memcpy(out->pivot, b->pivot, rank * sizeof(int));
@@ -273,10 +216,10 @@ static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found 
     for (int i = 0; i < panels * SCREEN_COLS; i++) {
         float *psi = out->psi + (size_t)(i / SCREEN_COLS) * rank * SCREEN_COLS + i % SCREEN_COLS;
         for (int r = 0; r < rank; r++)
-            psi[r * SCREEN_COLS] = i < count ? (float)b->factor[(size_t)r * CELLS_MOST + i] : 0.0f;
+            psi[r * SCREEN_COLS] = i < count ? (float)b->factor.factor[(size_t)r * CELLS_MOST + i] : 0.0f;
         float tail = 0.0f, length = 0.0f;
         if (i < count && b->scale[i] > 0.0) {
-            tail = tail_of(s, c, spread, b->left[i], s->noise[order->perm[first + i]]);
+            tail = tail_of(s, c, spread, b->factor.left[i], s->noise[order->perm[first + i]]);
             double noise = s->noise[order->perm[first + i]];
             length = (float)(sqrt(b->square[i] + noise * noise) * up);
         }
@@ -302,17 +245,12 @@ static int gather_found(subspaces *s, const found *parts)
         size_t rank = s->rank[c], width = subspace_width(s, c);
         s->landmark[c + 1] = s->landmark[c] + width;
         s->inverse_at[c + 1] = s->inverse_at[c] + rank * width;
-        s->psi_at[c + 1] =
-            s->psi_at[c] + (order->panel[c + 1] - order->panel[c]) * rank * SCREEN_COLS;
+        s->psi_at[c + 1] = s->psi_at[c] + (order->panel[c + 1] - order->panel[c]) * rank * SCREEN_COLS;
     }
     size_t landmarks = s->landmark[count];
-    s->ids = scratch_alloc(landmarks + 1, sizeof(int));
-    s->x = scratch_alloc(landmarks * d + 1, sizeof(double));
-    s->v = scratch_alloc(landmarks * m + 1, sizeof(double));
-    s->scale = scratch_alloc(landmarks + 1, sizeof(double));
-    s->inverse = scratch_alloc(s->inverse_at[count] + 1, sizeof(float));
-    s->psi = scratch_alloc(s->psi_at[count] + 1, sizeof(float));
-    if (!s->ids || !s->x || !s->v || !s->scale || !s->inverse || !s->psi)
+    if (!SCRATCH_ALL(SCRATCH_FOR(s->ids, landmarks), SCRATCH_FOR(s->x, landmarks * d), SCRATCH_FOR(s->v, landmarks * m),
+                     SCRATCH_FOR(s->scale, landmarks), SCRATCH_FOR(s->inverse, s->inverse_at[count]),
+                     SCRATCH_FOR(s->psi, s->psi_at[count])))
         return 0;
     for (int c = 0; c < count; c++) {
         int rank = s->rank[c];
@@ -321,52 +259,38 @@ static int gather_found(subspaces *s, const found *parts)
             s->ids[at + r] = r < rank ? order->perm[order->first[c] + parts[c].pivot[r]] : -1;
             s->scale[at + r] = r < rank ? points->scale[s->ids[at + r]] : 0.0;
         }
-        size_t packed = (rank + simd->cols - 1) / simd->cols * simd->cols,
-               end = s->landmark[c + 1] - at;
+        size_t packed = (rank + simd->cols - 1) / simd->cols * simd->cols, end = s->landmark[c + 1] - at;
         memset(s->x + (at + packed) * d, 0, (end - packed) * d * sizeof(double));
         memset(s->v + (at + packed) * m, 0, (end - packed) * m * sizeof(double));
         simd->pack_rows(d, simd->cols, rank, points->x, s->ids + at, s->x + at * d);
         simd->pack_rows(m, simd->cols, rank, points->v, s->ids + at, s->v + at * m);
         memcpy(s->inverse + s->inverse_at[c], parts[c].inverse,
                (s->inverse_at[c + 1] - s->inverse_at[c]) * sizeof(float));
-        memcpy(s->psi + s->psi_at[c], parts[c].psi,
-               (s->psi_at[c + 1] - s->psi_at[c]) * sizeof(float));
+        memcpy(s->psi + s->psi_at[c], parts[c].psi, (s->psi_at[c + 1] - s->psi_at[c]) * sizeof(float));
     }
     return 1;
 }
 
-status subspaces_build(const kernel *kern, const metric_points *points, const cells *order,
-                       const float *noise, int threads, const monitor *mon, subspaces *s)
+status subspaces_build(const kernel *kern, const metric_points *points, const cells *order, const float *noise,
+                       int threads, const monitor *mon, subspaces *s)
 {
-    int count = order->count, ok = 1;
-    memset(s, 0, sizeof(*s));
+    int count = order->count, ok;
     s->kern = kern;
     s->points = points;
     s->order = order;
     s->noise = noise;
-    s->rank = scratch_alloc(count, sizeof(int));
-    s->landmark = scratch_alloc((size_t)count + 1, sizeof(size_t));
-    s->inverse_at = scratch_alloc((size_t)count + 1, sizeof(size_t));
-    s->psi_at = scratch_alloc((size_t)count + 1, sizeof(size_t));
-    s->tail = scratch_alloc((size_t)order->panels * SCREEN_COLS, sizeof(float));
-    s->length = scratch_alloc((size_t)order->panels * SCREEN_COLS, sizeof(float));
-    s->stage_tail = scratch_alloc((size_t)count * SUBSPACE_STAGES, sizeof(float));
-    s->cell_noise = scratch_alloc(count, sizeof(float));
-    s->cell_rounding = scratch_alloc(count, sizeof(float));
-    s->cell_most = scratch_alloc(count, sizeof(float));
-    s->cell_length = scratch_alloc(count, sizeof(float));
-    size_t axes = subspace_axes(order);
-    s->axis_x = scratch_alloc(axes * points->d + 1, sizeof(double));
-    s->axis_v = scratch_alloc(axes * points->m + 1, sizeof(double));
-    s->axis_scale = scratch_alloc(axes + 1, sizeof(double));
-    s->axis_cosine = scratch_alloc(axes + 1, sizeof(float));
-    s->axis_sine = scratch_alloc(axes + 1, sizeof(float));
-    s->axis_noise = scratch_alloc(axes + 1, sizeof(float));
+    size_t cells = count, columns = (size_t)order->panels * SCREEN_COLS, axes = subspace_axes(order);
+    ok = SCRATCH_ALL(
+        SCRATCH_FOR(s->rank, cells), SCRATCH_FOR(s->landmark, cells + 1), SCRATCH_FOR(s->inverse_at, cells + 1),
+        SCRATCH_FOR(s->psi_at, cells + 1), SCRATCH_FOR(s->tail, columns), SCRATCH_FOR(s->length, columns),
+        SCRATCH_FOR(s->stage_tail, cells * SUBSPACE_STAGES), SCRATCH_FOR(s->cell_noise, cells),
+        SCRATCH_FOR(s->cell_rounding, cells), SCRATCH_FOR(s->cell_most, cells), SCRATCH_FOR(s->cell_length, cells),
+        SCRATCH_FOR(s->axis_x, axes * points->d), SCRATCH_FOR(s->axis_v, axes * points->m),
+        SCRATCH_FOR(s->axis_scale, axes), SCRATCH_FOR(s->axis_cosine, axes), SCRATCH_FOR(s->axis_sine, axes),
+        SCRATCH_FOR(s->axis_noise, axes));
     found *parts = scratch_zeros(count, sizeof(*parts));
     builder *scratch = scratch_zeros(threads, sizeof(*scratch));
-    ok = s->rank && s->landmark && s->inverse_at && s->psi_at && s->tail && s->length && s->stage_tail &&
-         s->cell_noise && s->cell_rounding && s->cell_most && s->cell_length && s->axis_x && s->axis_v &&
-         s->axis_scale && s->axis_cosine && s->axis_sine && s->axis_noise && parts && scratch;
+    ok = ok && parts && scratch;
     for (int t = 0; t < threads && ok; t++)
         ok = builder_new(points->d, points->m, &scratch[t]);
     pace slice = pace_over(mon, count, threads);
@@ -382,29 +306,21 @@ status subspaces_build(const kernel *kern, const metric_points *points, const ce
     for (int t = 0; t < threads && scratch; t++)
         builder_free(&scratch[t]);
     for (int c = 0; c < count && parts; c++) {
-        scratch_free(parts[c].pivot);
-        scratch_free(parts[c].inverse);
-        scratch_free(parts[c].psi);
+        SCRATCH_FREE(parts[c].pivot, parts[c].inverse, parts[c].psi);
     }
-    scratch_free(scratch);
-    scratch_free(parts);
-    if (!ok) {
-        subspaces_free(s);
-        return slice.stopped ? pace_end(&slice) : status_fail(STATUS_MEMORY);
-    }
-    return status_ok();
+    SCRATCH_FREE(scratch, parts);
+    return ok || slice.stopped ? pace_end(&slice) : status_fail(STATUS_MEMORY);
 }
 
-double subspaces_sample_rank(const kernel *kern, const metric_points *points, const cells *order,
-                             int parts, double *share)
+double subspaces_sample_rank(const kernel *kern, const metric_points *points, const cells *order, int parts,
+                             double *share)
 {
     builder b;
     radial rad = kernel_radial(kern);
     int tried = 0, sum = 0, number = 0, least = order->count / SAMPLE + 1,
         step = least > SAMPLE_SHARE ? least : SAMPLE_SHARE;
     int ok = builder_new(points->d, points->m, &b);
-    for (int c = step / 2 < order->count ? step / 2 : order->count / 2; c < order->count && ok;
-         c += step, tried++) {
+    for (int c = step / 2 < order->count ? step / 2 : order->count / 2; c < order->count && ok; c += step, tried++) {
         int count = order->first[c + 1] - order->first[c], part = (count + parts - 1) / parts;
         set_points(kern, points, order->perm + order->first[c], part, &b);
         sum += choose(points, &rad, 1e-10, &b);
@@ -415,22 +331,20 @@ double subspaces_sample_rank(const kernel *kern, const metric_points *points, co
     return !ok ? -1.0 : tried ? (double)sum / tried : SUBSPACE_RANK;
 }
 
-void subspaces_project(const subspaces *s, int cell, int from, int to, int count,
-                       const double *const *x, const double *const *v, const double *scale,
-                       const float **rows, float *room, float *psi)
+void subspaces_project(const subspaces *s, int cell, int from, int to, int count, const double *const *x,
+                       const double *const *v, const double *scale, const float **rows, float *room, float *psi)
 {
     int d = s->points->d, m = s->points->m, rank = s->rank[cell], width = subspace_width(s, cell);
     const float *inverse = s->inverse + s->inverse_at[cell];
     radial rad = kernel_radial(s->kern);
     size_t at = s->landmark[cell];
     for (int j = from; j < to && j < rank; j += simd->cols)
-        simd->correlations(&rad, d, m, count, x, v, scale, s->x + (at + j) * d, s->v + (at + j) * m,
-                           s->scale + at + j, room + j, width);
+        simd->correlations(&rad, d, m, count, x, v, scale, s->x + (at + j) * d, s->v + (at + j) * m, s->scale + at + j,
+                           room + j, width);
     for (int i = 0; i < count; i++)
         rows[i] = room + (size_t)i * width;
     for (int j = from, next; j < to; j = next) { /* the inverse is triangular */
         next = j + 2 * SIMD_WIDTH < to ? j + 2 * SIMD_WIDTH : to;
-        simd->multiply32(count, rows, next < rank ? next : rank, inverse + j, width, next - j,
-                         psi + j);
+        simd->multiply32(count, rows, next < rank ? next : rank, inverse + j, width, next - j, psi + j);
     }
 }

@@ -50,7 +50,7 @@
 #define SUBSPACE_RANK 96       /* most landmarks of a cell */
 #define SUBSPACE_TAIL 0.15     /* the largest tail that is wanted */
 #define SUBSPACE_TAIL_FEW 0.05 /* the same up to SIMD_WIDTH landmarks, which cost as much as one */
-#define SUBSPACE_MANY 32 /* from so many landmarks on a larger one will do: they take memory */
+#define SUBSPACE_MANY 32       /* from so many landmarks on a larger one will do: they take memory */
 #define SUBSPACE_TAIL_MANY 0.25
 #define SUBSPACE_STAGES (SUBSPACE_RANK / SIMD_WIDTH)
 #define SUBSPACE_STAGE 0.8  /* the largest tail that makes of so many landmarks a stage */
@@ -64,13 +64,12 @@ typedef struct {
     int *rank;                              /* cells */
     size_t *landmark, *inverse_at, *psi_at; /* cells + 1: where each cell starts in what follows */
     int *ids;                               /* landmarks by index, padded to subspace_width by -1 */
-    double *x, *v, *scale; /* column panels of the landmarks, scale 0 for padding */
-    float *inverse;        /* rank x subspace_width: the transpose of M^-1, row-major */
-    float *psi;            /* panels of the cell x rank x SCREEN_COLS */
-    float *tail, *length;  /* panels x SCREEN_COLS; |u|, upwards */
+    double *x, *v, *scale;                  /* column panels of the landmarks, scale 0 for padding */
+    float *inverse;                         /* rank x subspace_width: the transpose of M^-1, row-major */
+    float *psi;                             /* panels of the cell x rank x SCREEN_COLS */
+    float *tail, *length;                   /* panels x SCREEN_COLS; |u|, upwards */
     /* cells */
-    float
-        *stage_tail; /* cells x SUBSPACE_STAGES: the largest tail after each stage, or after all */
+    float *stage_tail;    /* cells x SUBSPACE_STAGES: the largest tail after each stage, or after all */
     float *cell_noise;    /* spread gather */
     float *cell_rounding; /* rounding */
     float *cell_most;     /* the largest noise_x */
@@ -81,14 +80,13 @@ typedef struct {
     float *axis_cosine, *axis_sine, *axis_noise;
 } subspaces;
 
-status subspaces_build(const kernel *kern, const metric_points *points, const cells *order,
-                       const float *noise, int threads, const monitor *mon, subspaces *out);
-void subspaces_free(subspaces *s);
+status subspaces_build(const kernel *kern, const metric_points *points, const cells *order, const float *noise,
+                       int threads, const monitor *mon, subspaces *out);
 
 /* The mean rank on a few cells, or on the first of so many parts of each, before anything is built; and its
  * share of the points. Negative without memory. */
-double subspaces_sample_rank(const kernel *kern, const metric_points *points, const cells *order,
-                             int parts, double *share);
+double subspaces_sample_rank(const kernel *kern, const metric_points *points, const cells *order, int parts,
+                             double *share);
 
 /* How many cells the panels of axes hold, padding included. */
 static inline size_t subspace_axes(const cells *order)
@@ -106,8 +104,7 @@ static inline int subspace_width(const subspaces *s, int cell)
 /* Coordinates of the point at a place of a cell, SCREEN_COLS apart. */
 static inline const float *subspace_psi(const subspaces *s, int cell, int place)
 {
-    return s->psi + s->psi_at[cell] + (size_t)(place / SCREEN_COLS) * s->rank[cell] * SCREEN_COLS +
-           place % SCREEN_COLS;
+    return s->psi + s->psi_at[cell] + (size_t)(place / SCREEN_COLS) * s->rank[cell] * SCREEN_COLS + place % SCREEN_COLS;
 }
 
 /* The largest tail with the first `to` landmarks, a multiple of SIMD_WIDTH; 0 where a cell has none, because
@@ -144,8 +141,7 @@ static inline float subspace_psi_error(const subspaces *s, int cell, float noise
 static inline float subspace_pair_error(const subspaces *s, int cell, float noise)
 {
     float most = s->cell_most[cell];
-    float error = subspace_psi_error(s, cell, noise) + s->cell_noise[cell] * most +
-                  ldexpf(s->rank[cell] + 4, -23);
+    float error = subspace_psi_error(s, cell, noise) + s->cell_noise[cell] * most + ldexpf(s->rank[cell] + 4, -23);
     return 1.1f * error + noise * most;
 }
 
@@ -160,8 +156,7 @@ static inline float subspace_tail(const subspaces *s, int cell, float noise, flo
  * their 1 / sqrt(p): psi (count x subspace_width). `room`, as large as psi, holds correlations with the
  * landmarks, those before `from` from an earlier call; `rows` has `count` pointers. Both ends are multiples
  * of SIMD_WIDTH. */
-void subspaces_project(const subspaces *s, int cell, int from, int to, int count,
-                       const double *const *x, const double *const *v, const double *scale,
-                       const float **rows, float *room, float *psi);
+void subspaces_project(const subspaces *s, int cell, int from, int to, int count, const double *const *x,
+                       const double *const *v, const double *scale, const float **rows, float *room, float *psi);
 
 #endif

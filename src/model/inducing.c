@@ -10,8 +10,9 @@
 #include <stdint.h>
 #include <string.h>
 
-status inducing_factor(const kernel *kern, int d, int m, const double *z, double jitter,
-                       const monitor *mon, double *L)
+#define LLOYD_STEPS 10 /* of k-means */
+
+status inducing_factor(const kernel *kern, int d, int m, const double *z, double jitter, const monitor *mon, double *L)
 {
     pace p = pace_over(mon, m, 1);
     while (pace_next(&p))
@@ -23,8 +24,7 @@ status inducing_factor(const kernel *kern, int d, int m, const double *z, double
 }
 
 /* B (m x cols) <- k(z, points) for one column panel of scaled points. */
-static void kernel_panel(const radial *rad, int d, int m, const double *z_panels,
-                         const double *points, double *B)
+static void kernel_panel(const radial *rad, int d, int m, const double *z_panels, const double *points, double *B)
 {
     int rows = simd->rows, cols = simd->cols;
     double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
@@ -35,16 +35,16 @@ static void kernel_panel(const radial *rad, int d, int m, const double *z_panels
     }
 }
 
-static void unpack_panel(int m, int width, int filled, const double *panel, double *columns)
+static void unpack_panel(int m, int filled, const double *panel, double *columns)
 {
+    int cols = simd->cols;
     for (int j = 0; j < filled; j++)
         for (int u = 0; u < m; u++)
-            columns[u + (size_t)j * m] = panel[(size_t)u * width + j];
+            columns[u + (size_t)j * m] = panel[(size_t)u * cols + j];
 }
 
-status inducing_features(const kernel *kern, int d, int m, const double *z, const double *L,
-                         size_t n, const double *x, int threads, const monitor *mon, double *V,
-                         double *r)
+status inducing_features(const kernel *kern, int d, int m, const double *z, const double *L, size_t n, const double *x,
+                         int threads, const monitor *mon, double *V, double *r)
 {
     double top = kernel_value(kern, 0.0);
     if (m == 0) {
@@ -80,15 +80,14 @@ status inducing_features(const kernel *kern, int d, int m, const double *z, cons
             simd->panel_norms(m, B, points);
             for (int j = 0; j < filled; j++)
                 r[first + j] = top - points[j];
-            unpack_panel(m, cols, filled, B, V + first * m);
+            unpack_panel(m, filled, B, V + first * m);
             simd_restore(state);
         }
     }
     result = pace_end(&p);
 done:
     linalg_triangle_free(&triangle);
-    scratch_free(z_panels);
-    scratch_free(scratch);
+    SCRATCH_FREE(z_panels, scratch);
     return result;
 }
 
@@ -103,8 +102,8 @@ static double combination(size_t i)
 }
 
 /* w <- L' u, and whether L is a lower factor with K u = L w. */
-static int check_factor(const kernel *kern, const inducing_claim *claim, const double *u, double *w,
-                        double *row, double tolerance)
+static int check_factor(const kernel *kern, const inducing_claim *claim, const double *u, double *w, double *row,
+                        double tolerance)
 {
     size_t m = claim->m;
     double *product = row + m;
@@ -133,8 +132,8 @@ static int check_factor(const kernel *kern, const inducing_claim *claim, const d
     return 1;
 }
 
-static inducing_part check_point(const kernel *kern, const inducing_claim *claim, size_t i,
-                                 const double *u, const double *w, double *row, double tolerance)
+static inducing_part check_point(const kernel *kern, const inducing_claim *claim, size_t i, const double *u,
+                                 const double *w, double *row, double tolerance)
 {
     int m = claim->m;
     const double *v = claim->V + i * m;
@@ -142,9 +141,8 @@ static inducing_part check_point(const kernel *kern, const inducing_claim *claim
     for (int j = 0; j < m; j++)
         norm += v[j] * v[j];
     if (!claim->L)
-        return isfinite(norm) && claim->variance[i] >= fmax(top - norm - 1e-8 * top, 0.0)
-                   ? INDUCING_SOUND
-                   : INDUCING_VARIANCES;
+        return isfinite(norm) && claim->variance[i] >= fmax(top - norm - 1e-8 * top, 0.0) ? INDUCING_SOUND
+                                                                                          : INDUCING_VARIANCES;
     if (m)
         kernel_row(kern, claim->d, claim->x + i * claim->d, m, claim->z, row);
     for (int j = 0; j < m; j++)
@@ -154,8 +152,8 @@ static inducing_part check_point(const kernel *kern, const inducing_claim *claim
     return fabs(claim->variance[i] - (top - norm)) <= slack ? INDUCING_SOUND : INDUCING_VARIANCES;
 }
 
-status inducing_check(const kernel *kern, const inducing_claim *claim, int threads,
-                      const monitor *mon, inducing_part *wrong)
+status inducing_check(const kernel *kern, const inducing_claim *claim, int threads, const monitor *mon,
+                      inducing_part *wrong)
 {
     size_t m = claim->m, rows = 2 * (m + 8);
     double *u = scratch_alloc(2 * m + rows * threads + 1, sizeof(double)), *w = u + m, size = 0.0;
@@ -184,8 +182,7 @@ status inducing_check(const kernel *kern, const inducing_claim *claim, int threa
     return pace_end(&p);
 }
 
-status inducing_weights(int m, const double *L, size_t n, const double *V, int threads,
-                        const monitor *mon, double *W)
+status inducing_weights(int m, const double *L, size_t n, const double *V, int threads, const monitor *mon, double *W)
 {
     if (m == 0)
         return status_ok();
@@ -208,7 +205,7 @@ status inducing_weights(int m, const double *L, size_t n, const double *V, int t
             int filled = n - first < (size_t)cols ? (int)(n - first) : cols;
             simd_pack(m, cols, filled, V + first * m, m, 1, B);
             linalg_solve_panel(&triangle, B);
-            unpack_panel(m, cols, filled, B, W + first * m);
+            unpack_panel(m, filled, B, W + first * m);
         }
     }
     linalg_triangle_free(&triangle);
@@ -216,29 +213,20 @@ status inducing_weights(int m, const double *L, size_t n, const double *V, int t
     return pace_end(&p);
 }
 
-static double squared_distance(int d, const double *x, const double *y)
-{
-    double sum = 0.0;
-    for (int u = 0; u < d; u++)
-        sum += (x[u] - y[u]) * (x[u] - y[u]);
-    return sum;
-}
-
 /* near[i] <- min(near[i], |x_i - centre|^2). */
-static void shrink_distances(int d, size_t n, const double *x, const double *centre, int threads,
-                             double *near)
+static void shrink_distances(int d, size_t n, const double *x, const double *centre, int threads, double *near)
 {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (size_t i = 0; i < n; i++) {
-        double s2 = squared_distance(d, x + i * d, centre);
+        double s2 = linalg_distance2(d, x + i * d, centre);
         if (s2 < near[i])
             near[i] = s2;
     }
 }
 
 /* Moves each centre to the mean of the points nearest to it; a centre without points stays. */
-static status lloyd_step(int d, size_t n, const double *x, int m, int threads, const monitor *mon,
-                         double *centres, int *nearest, double *sums, size_t *counts)
+static status lloyd_step(int d, size_t n, const double *x, int m, int threads, const monitor *mon, double *centres,
+                         int *nearest, double *sums, size_t *counts)
 {
     pace p = pace_over(mon, n, 64);
     while (pace_next(&p)) {
@@ -247,7 +235,7 @@ static status lloyd_step(int d, size_t n, const double *x, int m, int threads, c
             double best = INFINITY; /* as all squares may be, and then the first is as near as any */
             nearest[i] = 0;
             for (int c = 0; c < m; c++) {
-                double s2 = squared_distance(d, x + i * d, centres + (size_t)c * d);
+                double s2 = linalg_distance2(d, x + i * d, centres + (size_t)c * d);
                 if (s2 < best) {
                     best = s2;
                     nearest[i] = c;
@@ -270,18 +258,16 @@ static status lloyd_step(int d, size_t n, const double *x, int m, int threads, c
     return status_ok();
 }
 
-status inducing_kmeans(int d, size_t n, const double *x, int m, const double *uniforms, int steps,
-                       int threads, const monitor *mon, double *centres)
+status inducing_kmeans(int d, size_t n, const double *x, int m, const double *uniforms, int threads, const monitor *mon,
+                       double *centres)
 {
-    double *near = scratch_alloc(n + 1, sizeof(double));
-    int *nearest = scratch_alloc(n + 1, sizeof(int));
-    double *sums = scratch_alloc((size_t)m * d + 1, sizeof(double));
-    size_t *counts = scratch_alloc((size_t)m + 1, sizeof(size_t));
+    double *near, *sums;
+    int *nearest;
+    size_t *counts;
+    if (!SCRATCH_ALL(SCRATCH_FOR(near, n), SCRATCH_FOR(nearest, n), SCRATCH_FOR(sums, (size_t)m * d),
+                     SCRATCH_FOR(counts, m)))
+        return status_fail(STATUS_MEMORY);
     status result = status_ok();
-    if (!near || !nearest || !sums || !counts) {
-        result = status_fail(STATUS_MEMORY);
-        goto done;
-    }
     for (size_t i = 0; i < n; i++)
         near[i] = INFINITY;
     for (int c = 0; c < m && !result.code; c++) {
@@ -302,18 +288,13 @@ status inducing_kmeans(int d, size_t n, const double *x, int m, const double *un
         if (monitor_poll(mon, 0.0))
             result = status_fail(STATUS_INTERRUPTED);
     }
-    for (int step = 0; step < steps && !result.code; step++)
+    for (int step = 0; step < LLOYD_STEPS && !result.code; step++)
         result = lloyd_step(d, n, x, m, threads, mon, centres, nearest, sums, counts);
-done:
-    scratch_free(near);
-    scratch_free(nearest);
-    scratch_free(sums);
-    scratch_free(counts);
+    SCRATCH_FREE(near, nearest, sums, counts);
     return result;
 }
 
-status inducing_maxmin(int d, size_t n, const double *x, int m, int threads, const monitor *mon,
-                       int *ids)
+status inducing_maxmin(int d, size_t n, const double *x, int m, int threads, const monitor *mon, int *ids)
 {
     double *near = scratch_alloc(n + 1, sizeof(double));
     if (!near)

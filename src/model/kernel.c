@@ -56,13 +56,10 @@ static double any_matern_slope(const kernel *kern, double s2)
 
 static const family families[KERNEL_FAMILIES] = {
     [KERNEL_MATERN12] = {"matern12", 1.0, RADIAL_POLYEXP, 0.0, 0.0, NULL, matern12_slope},
-    [KERNEL_MATERN32] = {"matern32", 1.7320508075688772, RADIAL_POLYEXP, 1.0, 0.0, NULL,
-                         matern32_slope},
-    [KERNEL_MATERN52] = {"matern52", 2.23606797749979, RADIAL_POLYEXP, 1.0, 1.0 / 3.0, NULL,
-                         matern52_slope},
+    [KERNEL_MATERN32] = {"matern32", 1.7320508075688772, RADIAL_POLYEXP, 1.0, 0.0, NULL, matern32_slope},
+    [KERNEL_MATERN52] = {"matern52", 2.23606797749979, RADIAL_POLYEXP, 1.0, 1.0 / 3.0, NULL, matern52_slope},
     [KERNEL_RBF] = {"rbf", M_SQRT1_2, RADIAL_GAUSSIAN, 0.0, 0.0, NULL, rbf_slope},
-    [KERNEL_MATERN] = {"matern", M_SQRT1_2, RADIAL_FUNCTION, 0.0, 0.0, any_matern,
-                       any_matern_slope},
+    [KERNEL_MATERN] = {"matern", M_SQRT1_2, RADIAL_FUNCTION, 0.0, 0.0, any_matern, any_matern_slope},
 };
 
 /* A little beyond what gp_kernel() takes: outside, values are not known to be right, or to end. */
@@ -115,12 +112,10 @@ static double piece_start(const radial_pieces *pieces, int piece)
 /* The cubic through kappa at the Chebyshev nodes of one piece, and its largest error as seen at
  * `steps` points; certified adds what it may be between them: there kappa lies below its chord, but not
  * below the chord of a neighbour, carried on, because it is convex. */
-static double fill_piece(const kernel *kern, int steps, int certified, int piece,
-                         radial_pieces *out)
+static double fill_piece(const kernel *kern, int steps, int certified, int piece, radial_pieces *out)
 {
     double unit = 1.0 / kern->variance, from = piece ? piece_start(out, piece) : 0.0;
-    static const double place[] = {-0.9238795325112867, -0.3826834323650898, 0.3826834323650898,
-                                   0.9238795325112867};
+    static const double place[] = {-0.9238795325112867, -0.3826834323650898, 0.3826834323650898, 0.9238795325112867};
     double to = piece_start(out, piece + 1), node[4], divided[4];
     if (piece == RADIAL_PIECES - 1) { /* without end: level */
         double left = kernel_value(kern, from) * unit;
@@ -160,8 +155,7 @@ static double fill_piece(const kernel *kern, int steps, int certified, int piece
     out->twist[piece] = (float)twist;
     if (!certified)
         return 0.5 * (high - low);
-    double bent =
-        fmax(fabs(2.0 * curve + 6.0 * twist * from), fabs(2.0 * curve + 6.0 * twist * to));
+    double bent = fmax(fabs(2.0 * curve + 6.0 * twist * from), fabs(2.0 * curve + 6.0 * twist * to));
     return 0.5 * (high - low) + gap + 0.125 * bent * step * step;
 }
 
@@ -188,8 +182,8 @@ void kernel_pieces(const kernel *kern, radial_pieces *out)
     fill_pieces(kern, 256, 1, out);
 }
 
-void kernel_scale(const kernel *kern, const double *x, size_t n, int d, const double *lengthscale,
-                  const double *centre, double *out)
+void kernel_scale(const kernel *kern, const double *x, size_t n, int d, const double *lengthscale, const double *centre,
+                  double *out)
 {
     double scale = families[kern->family].scale;
     for (int u = 0; u < d; u++) {
@@ -212,8 +206,7 @@ double kernel_value(const kernel *kern, double s2)
     return out;
 }
 
-void kernel_row(const kernel *kern, int d, const double *x, size_t count, const double *y,
-                double *out)
+void kernel_row(const kernel *kern, int d, const double *x, size_t count, const double *y, double *out)
 {
     for (size_t j = 0; j < count; j++) {
         double s2 = 0.0;
@@ -226,7 +219,4 @@ void kernel_row(const kernel *kern, int d, const double *x, size_t count, const 
     kernel_values(kern, count, out, out);
 }
 
-double kernel_slope(const kernel *kern, double s2)
-{
-    return kern->variance * families[kern->family].slope(kern, s2);
-}
+double kernel_slope(const kernel *kern, double s2) { return kern->variance * families[kern->family].slope(kern, s2); }

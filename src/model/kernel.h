@@ -34,8 +34,8 @@ typedef struct {
 /* The names of the families, 0 .. KERNEL_FAMILIES - 1. */
 const char *kernel_name(int which);
 
-/* The kernel of a name, with the table of its smoothness, which is kept for the next ones; 0 if there is no such name, or
- * smoothness of it. For the main thread only. When as many others have been made as tables are kept, values come from
+/* The kernel of a name, with the table of its smoothness, which is kept for the next ones; 0 if there is no such name,
+ * or smoothness of it. For the main thread only. When as many others have been made as tables are kept, values come from
  * Bessel functions, right and slow. */
 int kernel_make(const char *name, double variance, double smoothness, kernel *out);
 
@@ -49,8 +49,8 @@ void kernel_pieces(const kernel *kern, radial_pieces *out);
 
 /* out (d x n) <- scaled points from x, an n x d matrix stored by columns as R does. `centre` has
  * length d and is subtracted first; the same centre must serve all point sets of one problem. */
-void kernel_scale(const kernel *kern, const double *x, size_t n, int d, const double *lengthscale,
-                  const double *centre, double *out);
+void kernel_scale(const kernel *kern, const double *x, size_t n, int d, const double *lengthscale, const double *centre,
+                  double *out);
 
 /* variance * kappa at squared scaled distance s2. The value is the same, bit for bit, as the one
  * that every block routine computes. */
@@ -60,8 +60,7 @@ double kernel_value(const kernel *kern, double s2);
 void kernel_values(const kernel *kern, size_t count, const double *s2, double *out);
 
 /* out[j] <- k(x, y_j) for one scaled point x and count scaled points y (d x count). */
-void kernel_row(const kernel *kern, int d, const double *x, size_t count, const double *y,
-                double *out);
+void kernel_row(const kernel *kern, int d, const double *x, size_t count, const double *y, double *out);
 
 /* variance * kappa'(s) / s at squared scaled distance s2, the factor of every lengthscale
  * derivative: d k / d log(lengthscale_j) = -factor * (x_j - y_j)^2 in scaled coordinates, and for

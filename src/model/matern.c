@@ -32,8 +32,7 @@ static double stirling_rest(double nu)
     double r = 1.0 / nu, r2 = r * r;
     return r * (1.0 / 12.0 -
                 r2 * (1.0 / 360.0 -
-                      r2 * (1.0 / 1260.0 -
-                            r2 * (1.0 / 1680.0 - r2 * (1.0 / 1188.0 - r2 * (691.0 / 360360.0))))));
+                      r2 * (1.0 / 1260.0 - r2 * (1.0 / 1680.0 - r2 * (1.0 / 1188.0 - r2 * (691.0 / 360360.0))))));
 }
 
 /* The Matern correlation as a mean of exp(-s^2 / (4 g)) over g from a Gamma(nu) distribution, an integral of
@@ -42,8 +41,7 @@ static double stirling_rest(double nu)
 static double matern_mean(double nu, double s)
 {
     double width = hypot(nu, s), b = 0.5 * s * (s / (nu + width)), mode = nu + b;
-    double log_peak =
-        nu * log1p(b / nu) - 2.0 * b + 0.5 * log(0.5 * M_1_PI * nu) - stirling_rest(nu);
+    double log_peak = nu * log1p(b / nu) - 2.0 * b + 0.5 * log(0.5 * M_1_PI * nu) - stirling_rest(nu);
     if (!(log_peak > -745.0))
         return 0.0;
     double step = 0.5 / sqrt(width), sum = 1.0;
@@ -117,8 +115,7 @@ static void interpolate(const double *value, double *out)
     const int count = MATERN_DEGREE + 1;
     double before[MATERN_DEGREE + 1] = {1.0}, now[MATERN_DEGREE + 1] = {0.0, 1.0};
     memset(out, 0, count * sizeof(double));
-    for (int j = 0; j < count;
-         j++) { /* the coefficient of the j-th Chebyshev polynomial, and that polynomial */
+    for (int j = 0; j < count; j++) { /* the coefficient of the j-th Chebyshev polynomial, and that polynomial */
         double sum = 0.0;
         for (int i = 0; i < count; i++)
             sum += value[i] * cos(M_PI * j * (i + 0.5) / count);

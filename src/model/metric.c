@@ -4,8 +4,8 @@
 #define NOTHING 1e-30 /* of the kernel's variance, nugget included: squares of less leave the range of numbers */
 #define LIST_CHUNK 256
 
-void metric_variances(const kernel *kern, size_t n, const double *residual, double nugget,
-                      double *variance, double *scale)
+void metric_variances(const kernel *kern, size_t n, const double *residual, double nugget, double *variance,
+                      double *scale)
 {
     for (size_t i = 0; i < n; i++) {
         double whole = (residual[i] > 0.0 ? residual[i] : 0.0) + nugget;
@@ -16,8 +16,8 @@ void metric_variances(const kernel *kern, size_t n, const double *residual, doub
 }
 
 /* Residual covariances of at most LIST_CHUNK pairs. */
-static void residuals(const kernel *kern, const metric_points *from, size_t i,
-                      const metric_points *to, const int *ids, size_t count, double *r)
+static void residuals(const kernel *kern, const metric_points *from, size_t i, const metric_points *to, const int *ids,
+                      size_t count, double *r)
 {
     radial rad = kernel_radial(kern);
     double dots[LIST_CHUNK];
@@ -28,8 +28,8 @@ static void residuals(const kernel *kern, const metric_points *from, size_t i,
         r[c] -= dots[c];
 }
 
-void metric_list(const kernel *kern, const metric_points *from, size_t i, const metric_points *to,
-                 const int *ids, size_t count, double *rho)
+void metric_list(const kernel *kern, const metric_points *from, size_t i, const metric_points *to, const int *ids,
+                 size_t count, double *rho)
 {
     for (size_t first = 0; first < count; first += LIST_CHUNK) {
         size_t filled = count - first < LIST_CHUNK ? count - first : LIST_CHUNK;
@@ -41,8 +41,8 @@ void metric_list(const kernel *kern, const metric_points *from, size_t i, const 
     }
 }
 
-void metric_distances(const kernel *kern, const metric_points *from, size_t i,
-                      const metric_points *to, const int *ids, size_t count, double *dist)
+void metric_distances(const kernel *kern, const metric_points *from, size_t i, const metric_points *to, const int *ids,
+                      size_t count, double *dist)
 {
     double variance[LIST_CHUNK];
     for (size_t first = 0; first < count; first += LIST_CHUNK) {

@@ -33,8 +33,8 @@ typedef struct {
 
 /* Fills variance and scale (n each) from residual variances r_ii. A point has vanished when
  * r_ii <= 1e-10 * kernel variance and there is no nugget, or p_i <= 1e-30 * kernel variance. */
-void metric_variances(const kernel *kern, size_t n, const double *residual, double nugget,
-                      double *variance, double *scale);
+void metric_variances(const kernel *kern, size_t n, const double *residual, double nugget, double *variance,
+                      double *scale);
 
 static inline double metric_correlation(double r, double pi, double pj)
 {
@@ -47,11 +47,11 @@ static inline double metric_correlation(double r, double pi, double pj)
 static inline double metric_distance(double rho) { return sqrt(1.0 - fabs(rho)); }
 
 /* rho[c] for point i of `from` and points ids[c] of `to`, self included as an ordinary pair. */
-void metric_list(const kernel *kern, const metric_points *from, size_t i, const metric_points *to,
-                 const int *ids, size_t count, double *rho);
+void metric_list(const kernel *kern, const metric_points *from, size_t i, const metric_points *to, const int *ids,
+                 size_t count, double *rho);
 
 /* The same pairs' distances. */
-void metric_distances(const kernel *kern, const metric_points *from, size_t i,
-                      const metric_points *to, const int *ids, size_t count, double *dist);
+void metric_distances(const kernel *kern, const metric_points *from, size_t i, const metric_points *to, const int *ids,
+                      size_t count, double *dist);
 
 #endif

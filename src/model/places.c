@@ -91,11 +91,9 @@ status places_find(const metric_points *points, places *p)
 {
     size_t n = points->n;
     *p = (places){.n = n};
-    p->place = scratch_alloc(n + 1, sizeof(int));
-    p->first = scratch_alloc(n + 2, sizeof(int));
-    p->member = scratch_alloc(n + 1, sizeof(int));
     table t = {0};
-    if (!p->place || !p->first || !p->member || !table_new(n, &t)) {
+    int ok = SCRATCH_ALL(SCRATCH_FOR(p->place, n), SCRATCH_FOR(p->first, n + 2), SCRATCH_FOR(p->member, n));
+    if (!ok || !table_new(n, &t)) {
         places_free(p);
         return status_fail(STATUS_MEMORY);
     }
@@ -111,8 +109,7 @@ status places_find(const metric_points *points, places *p)
         p->place[i] = t.number[at];
     }
     scratch_free(t.number);
-    memset(p->first, 0,
-           ((size_t)p->count + 2) * sizeof(int)); /* counted two places on, filled one place on */
+    memset(p->first, 0, ((size_t)p->count + 2) * sizeof(int)); /* counted two places on, filled one place on */
     for (size_t i = 0; i < n; i++)
         p->first[p->place[i] + 2]++;
     for (int c = 1; c < p->count; c++)
@@ -124,9 +121,7 @@ status places_find(const metric_points *points, places *p)
 
 void places_free(places *p)
 {
-    scratch_free(p->place);
-    scratch_free(p->first);
-    scratch_free(p->member);
+    SCRATCH_FREE(p->place, p->first, p->member);
     memset(p, 0, sizeof(*p));
 }
 
@@ -154,8 +149,8 @@ int places_before(const places *p, size_t i)
 double *places_points(const places *p, const metric_points *points, int threads, metric_points *out)
 {
     size_t count = p->count, d = points->d, m = points->m;
-    double *x = scratch_alloc(count * (d + m + 2) + 1, sizeof(double)), *v = x + count * d,
-           *variance = v + count * m, *scale = variance + count;
+    double *x = scratch_alloc(count * (d + m + 2) + 1, sizeof(double)), *v = x + count * d, *variance = v + count * m,
+           *scale = variance + count;
     if (!x)
         return NULL;
 #pragma omp parallel for num_threads(threads) schedule(static)

@@ -33,8 +33,7 @@ int places_before(const places *p, size_t i);
 
 /* The first point of every place, in memory of one piece, the caller's to free with scratch_free; NULL without
  * memory. */
-double *places_points(const places *p, const metric_points *points, int threads,
-                      metric_points *out);
+double *places_points(const places *p, const metric_points *points, int threads, metric_points *out);
 
 /* Values of points, `width` of each: those of every place's first point move to the front; and back to all points. */
 void places_gather(const places *p, size_t width, double *values);

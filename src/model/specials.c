@@ -8,9 +8,7 @@
 
 void specials_free(specials *s)
 {
-    scratch_free(s->ids);
-    scratch_free(s->inputs);
-    scratch_free(s->rank);
+    SCRATCH_FREE(s->ids, s->inputs, s->rank);
     memset(s, 0, sizeof(*s));
 }
 
@@ -62,21 +60,15 @@ status specials_find(const metric_source *source, const metric_points *points, s
     memset(s, 0, sizeof(*s));
     for (size_t i = 0; i < n && source->L; i++)
         most += points->variance[i] <= tiny;
-    s->ids = scratch_alloc(most + 1, sizeof(int));
-    s->inputs = scratch_alloc(most + 1, sizeof(int));
-    s->rank = scratch_alloc(n + 1, sizeof(int));
-    int *order = scratch_alloc((size_t)m + 1, sizeof(int));
-    if (!s->ids || !s->inputs || !s->rank || !order) {
-        scratch_free(order);
-        specials_free(s);
+    int *order;
+    if (!SCRATCH_ALL(SCRATCH_FOR(s->ids, most), SCRATCH_FOR(s->inputs, most), SCRATCH_FOR(s->rank, n),
+                     SCRATCH_FOR(order, m)))
         return status_fail(STATUS_MEMORY);
-    }
     memset(s->rank, 0xff, n * sizeof(int));
     if (most)
         order_inputs(source, d, m, order);
     for (size_t i = 0; i < n && most; i++) {
-        int input =
-            points->variance[i] <= tiny ? input_at(source, d, m, order, points->x + i * d) : -1;
+        int input = points->variance[i] <= tiny ? input_at(source, d, m, order, points->x + i * d) : -1;
         if (input >= 0) {
             s->rank[i] = s->count;
             s->inputs[s->count] = input;

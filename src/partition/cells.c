@@ -1,16 +1,14 @@
 #include "partition/cells.h"
 
 #include "base/scratch.h"
+#include "partition/boxes.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 void cells_free(cells *c)
 {
-    void *held[] = {c->perm, c->first, c->panel, c->ids, c->column, c->least, c->low, c->high};
-    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
-        scratch_free(held[i]);
+    SCRATCH_FREE(c->perm, c->first, c->panel, c->ids, c->column, c->least, c->low, c->high);
     memset(c, 0, sizeof(*c));
 }
 
@@ -18,69 +16,11 @@ typedef struct {
     int d;
     const double *x;
     int *perm;
-    char *border;  /* by position: a cell starts here */
-    int most;      /* points of a cell, */
-    double widest; /* and its side */
+    char *border;      /* by position: a cell starts here */
+    int most;          /* points of a cell, */
+    double widest;     /* and its side */
     int *later, parts; /* where ranges start that are halved in parallel; how many */
 } refinement;
-
-static int before(const refinement *r, int u, int i, int j)
-{
-    double a = r->x[(size_t)i * r->d + u], b = r->x[(size_t)j * r->d + u];
-    return a < b || (a == b && i < j);
-}
-
-/* Permutes positions first .. last - 1 so that the `keep` lowest along coordinate u come first. */
-static void select_lowest(const refinement *r, int u, int first, int last, int keep)
-{
-    int *perm = r->perm, target = first + keep;
-    while (last - first > 1) {
-        int pivot = perm[first + (last - first) / 2], i = first, j = last - 1;
-        while (i <= j) {
-            while (before(r, u, perm[i], pivot))
-                i++;
-            while (before(r, u, pivot, perm[j]))
-                j--;
-            if (i <= j) {
-                int held = perm[i];
-                perm[i++] = perm[j];
-                perm[j--] = held;
-            }
-        }
-        if (target <= j)
-            last = j + 1;
-        else if (target >= i)
-            first = i;
-        else
-            return;
-    }
-}
-
-static int ascending(const void *a, const void *b)
-{
-    int x = *(const int *)a, y = *(const int *)b;
-    return (x > y) - (x < y);
-}
-
-static int widest_side(const refinement *r, int first, int last, double *side)
-{
-    int widest = 0;
-    double width = -1.0;
-    for (int u = 0; u < r->d; u++) {
-        double low = r->x[(size_t)r->perm[first] * r->d + u], high = low;
-        for (int i = first + 1; i < last; i++) {
-            double x = r->x[(size_t)r->perm[i] * r->d + u];
-            low = x < low ? x : low;
-            high = x > high ? x : high;
-        }
-        if (high - low > width) {
-            width = high - low;
-            widest = u;
-        }
-    }
-    *side = width;
-    return widest;
-}
 
 /* Halves a range down to handfuls; at the top, down to ranges that are left for later. */
 static void refine(refinement *r, int top, int first, int last)
@@ -91,21 +31,21 @@ static void refine(refinement *r, int top, int first, int last)
         r->later[r->parts++] = first;
         return;
     }
-    int widest = widest_side(r, first, last, &side), cut = count > r->most || side > r->widest;
+    int widest = boxes_widest(r->d, r->x, r->perm + first, count, &side), cut = count > r->most || side > r->widest;
     if (count <= CELLS_HANDFUL) {
-        qsort(r->perm + first, count, sizeof(int), ascending);
+        boxes_rising(r->perm + first, count);
         if (cut)
             memset(r->border + first, 1, count);
         return;
     }
     /* as many whole cells, inside a cell whole panels, inside a panel whole handfuls, on the left as
      * fit half of the points */
-    int whole = count > SCREEN_COLS ? SCREEN_COLS : CELLS_HANDFUL,
-        unit = count > r->most ? r->most : whole, units = (count + unit - 1) / unit;
+    int whole = count > SCREEN_COLS ? SCREEN_COLS : CELLS_HANDFUL, unit = count > r->most ? r->most : whole,
+        units = (count + unit - 1) / unit;
     int64_t share = (int64_t)count * (units / 2) / units;
     int left = (int)((share + whole - 1) / whole * whole);
     left = left < count ? left : count - 1;
-    select_lowest(r, widest, first, last, left);
+    boxes_lowest(r->d, r->x, widest, r->perm + first, count, left);
     if (cut)
         r->border[first + left] = 1;
     refine(r, top, first, first + left);
@@ -124,21 +64,6 @@ static void refine_all(refinement *r, int n, int threads)
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
     for (int part = 0; part < r->parts; part++)
         refine(r, 0, r->later[part], r->later[part + 1]);
-}
-
-static void measure_cell(const cells *c, const double *x, int at)
-{
-    double *low = c->low + (size_t)at * c->d, *high = c->high + (size_t)at * c->d;
-    for (int u = 0; u < c->d; u++) {
-        low[u] = INFINITY;
-        high[u] = -INFINITY;
-    }
-    for (int i = c->first[at]; i < c->first[at + 1]; i++)
-        for (int u = 0; u < c->d; u++) {
-            double value = x[(size_t)c->perm[i] * c->d + u];
-            low[u] = value < low[u] ? value : low[u];
-            high[u] = value > high[u] ? value : high[u];
-        }
 }
 
 static void fill_panels(cells *c)
@@ -163,12 +88,9 @@ status cells_build(int d, size_t n, const double *x, int most, double widest, in
     memset(c, 0, sizeof(*c));
     c->n = n;
     c->d = d;
-    c->perm = scratch_alloc(n + 1, sizeof(int));
-    c->first = scratch_alloc(n + 2, sizeof(int));
-    c->column = scratch_alloc(n + 1, sizeof(int));
-    char *border = scratch_alloc(n + 1, 1);
-    int *later = scratch_alloc(2 * n / (CELLS_REFINE / 2) + 2, sizeof(int));
-    int ok = c->perm && c->first && c->column && border && later;
+    char *border;
+    int *later, ok = SCRATCH_ALL(SCRATCH_FOR(c->perm, n), SCRATCH_FOR(c->first, n + 1), SCRATCH_FOR(c->column, n),
+                                 SCRATCH_FOR(border, n + 1), SCRATCH_FOR(later, 2 * n / (CELLS_REFINE / 2) + 2));
     if (ok) {
         refinement r = {d, x, c->perm, border, most, widest, later, 0};
         refine_all(&r, (int)n, threads);
@@ -176,29 +98,25 @@ status cells_build(int d, size_t n, const double *x, int most, double widest, in
             if (border[i])
                 c->first[c->count++] = (int)i;
         c->first[c->count] = (int)n;
-        c->panel = scratch_alloc((size_t)c->count + 1, sizeof(int));
-        c->low = scratch_alloc((size_t)c->count * d, sizeof(double));
-        c->high = scratch_alloc((size_t)c->count * d, sizeof(double));
-        ok = c->panel && c->low && c->high;
+        size_t corners = (size_t)c->count * d;
+        ok = SCRATCH_ALL(SCRATCH_FOR(c->panel, (size_t)c->count + 1), SCRATCH_FOR(c->low, corners),
+                         SCRATCH_FOR(c->high, corners));
     }
     if (ok) {
         c->panel[0] = 0;
         for (int at = 0; at < c->count; at++)
-            c->panel[at + 1] =
-                c->panel[at] + (c->first[at + 1] - c->first[at] + SCREEN_COLS - 1) / SCREEN_COLS;
+            c->panel[at + 1] = c->panel[at] + (c->first[at + 1] - c->first[at] + SCREEN_COLS - 1) / SCREEN_COLS;
         c->panels = c->panel[c->count];
-        c->ids = scratch_alloc((size_t)c->panels * SCREEN_COLS, sizeof(int));
-        c->least = scratch_alloc((size_t)c->panels, sizeof(int));
-        ok = c->ids && c->least;
+        ok = SCRATCH_ALL(SCRATCH_FOR(c->ids, (size_t)c->panels * SCREEN_COLS), SCRATCH_FOR(c->least, c->panels));
     }
     if (ok) {
 #pragma omp parallel for num_threads(threads) schedule(static)
         for (int at = 0; at < c->count; at++)
-            measure_cell(c, x, at);
+            boxes_measure(d, x, c->perm + c->first[at], c->first[at + 1] - c->first[at], c->low + (size_t)at * d,
+                          c->high + (size_t)at * d);
         fill_panels(c);
     }
-    scratch_free(border);
-    scratch_free(later);
+    SCRATCH_FREE(border, later);
     if (!ok) {
         cells_free(c);
         return status_fail(STATUS_MEMORY);

@@ -28,8 +28,16 @@ typedef struct {
 } cells;
 
 /* From points x (d x n); most <= CELLS_MOST, and no side of a cell is above `widest`. */
-status cells_build(int d, size_t n, const double *x, int most, double widest, int threads,
-                   cells *out);
+status cells_build(int d, size_t n, const double *x, int most, double widest, int threads, cells *out);
+
+/* How many points a panel holds, from its ids. */
+static inline int cells_filled(const int *ids)
+{
+    int count = 0;
+    while (count < SCREEN_COLS && ids[count] >= 0)
+        count++;
+    return count;
+}
 
 /* The mean of the widest sides. */
 double cells_mean_side(const cells *c);

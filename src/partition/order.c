@@ -1,6 +1,8 @@
 #include "partition/order.h"
 
+#include "base/linalg.h"
 #include "base/scratch.h"
+#include "partition/boxes.h"
 
 #include <float.h>
 #include <string.h>
@@ -12,7 +14,7 @@ typedef struct {
     size_t first, last; /* its points, [first, last) */
     size_t right;       /* right child; 0 for a leaf */
     size_t farthest;    /* tree position of the point with the largest gap */
-    double gap; /* that point's squared distance to the chosen ones; -1 when all are chosen */
+    double gap;         /* that point's squared distance to the chosen ones; -1 when all are chosen */
 } node;
 
 typedef struct {
@@ -25,58 +27,9 @@ typedef struct {
     int *index;     /* original index of each point */
 } gap_tree;
 
-static double squared_distance(int d, const double *a, const double *b)
-{
-    double sum = 0;
-    for (int l = 0; l < d; l++) {
-        double diff = a[l] - b[l];
-        sum += diff * diff;
-    }
-    return sum;
-}
-
-/* Squared distance from a point to a box. Rounding is monotone, so it never exceeds the computed
- * squared distance to a point inside: skipping by it is exact. */
-static double box_distance(int d, const double *box, const double *point)
-{
-    double sum = 0;
-    for (int l = 0; l < d; l++) {
-        double diff = point[l] < box[l]       ? box[l] - point[l]
-                      : point[l] > box[d + l] ? point[l] - box[d + l]
-                                              : 0;
-        sum += diff * diff;
-    }
-    return sum;
-}
-
 static int lies_before(const gap_tree *tree, size_t a, size_t b)
 {
-    return tree->gap[a] > tree->gap[b] ||
-           (tree->gap[a] == tree->gap[b] && tree->index[a] < tree->index[b]);
-}
-
-/* Hoare's partition: it swaps equal values too, so duplicates do not slow it down. */
-void order_median(int d, const double *x, int l, int *index, size_t first, size_t last, size_t middle)
-{
-    while (last - first > 1) {
-        double pivot = x[(size_t)index[first + (last - first - 1) / 2] * d + l];
-        size_t i = first, j = last - 1;
-        for (;;) {
-            while (x[(size_t)index[i] * d + l] < pivot)
-                i++;
-            while (x[(size_t)index[j] * d + l] > pivot)
-                j--;
-            if (i >= j)
-                break;
-            int held = index[i];
-            index[i++] = index[j];
-            index[j--] = held;
-        }
-        if (middle <= j)
-            last = j + 1;
-        else
-            first = j + 1;
-    }
+    return tree->gap[a] > tree->gap[b] || (tree->gap[a] == tree->gap[b] && tree->index[a] < tree->index[b]);
 }
 
 static size_t build(gap_tree *tree, const double *x, size_t first, size_t last)
@@ -84,17 +37,7 @@ static size_t build(gap_tree *tree, const double *x, size_t first, size_t last)
     int d = tree->d;
     size_t self = tree->count++;
     double *box = tree->box + self * 2 * d;
-    memcpy(box, x + (size_t)tree->index[first] * d, d * sizeof(double));
-    memcpy(box + d, box, d * sizeof(double));
-    for (size_t i = first + 1; i < last; i++) {
-        const double *point = x + (size_t)tree->index[i] * d;
-        for (int l = 0; l < d; l++) {
-            if (point[l] < box[l])
-                box[l] = point[l];
-            else if (point[l] > box[d + l])
-                box[d + l] = point[l];
-        }
-    }
+    boxes_measure(d, x, tree->index + first, last - first, box, box + d);
     node *at = tree->nodes + self;
     *at = (node){first, last, 0, first, DBL_MAX};
     if (last - first > LEAF_POINTS) {
@@ -103,7 +46,7 @@ static size_t build(gap_tree *tree, const double *x, size_t first, size_t last)
             if (box[d + l] - box[l] > box[d + widest] - box[widest])
                 widest = l;
         size_t middle = first + (last - first) / 2;
-        order_median(d, x, widest, tree->index, first, last, middle);
+        boxes_lowest(d, x, widest, tree->index + first, (int)(last - first), (int)(middle - first));
         build(tree, x, first, middle);
         at->right = build(tree, x, middle, last);
     }
@@ -115,7 +58,8 @@ static size_t build(gap_tree *tree, const double *x, size_t first, size_t last)
 static void choose(gap_tree *tree, size_t self, const double *point, size_t chosen)
 {
     node *at = tree->nodes + self;
-    if (box_distance(tree->d, tree->box + self * 2 * tree->d, point) >= at->gap)
+    const double *box = tree->box + self * 2 * tree->d;
+    if (boxes_gap(tree->d, box, box + tree->d, point, point) >= at->gap)
         return;
     if (at->right) {
         choose(tree, self + 1, point, chosen);
@@ -124,7 +68,7 @@ static void choose(gap_tree *tree, size_t self, const double *point, size_t chos
         at->farthest = lies_before(tree, right, left) ? right : left;
     } else {
         for (size_t i = at->first; i < at->last; i++) {
-            double distance = squared_distance(tree->d, tree->points + i * tree->d, point);
+            double distance = linalg_distance2(tree->d, tree->points + i * tree->d, point);
             if (distance < tree->gap[i])
                 tree->gap[i] = distance;
         }
@@ -138,13 +82,12 @@ static void choose(gap_tree *tree, size_t self, const double *point, size_t chos
     at->gap = tree->gap[at->farthest];
 }
 
-static status traverse(gap_tree *tree, size_t n, const double *centre, const monitor *mon,
-                       int *order)
+static status traverse(gap_tree *tree, size_t n, const double *centre, const monitor *mon, int *order)
 {
     size_t next = 0;
     double nearest = DBL_MAX;
     for (size_t i = 0; i < n; i++) {
-        double distance = squared_distance(tree->d, tree->points + i * tree->d, centre);
+        double distance = linalg_distance2(tree->d, tree->points + i * tree->d, centre);
         if (distance < nearest || (distance == nearest && tree->index[i] < tree->index[next])) {
             nearest = distance;
             next = i;
@@ -176,22 +119,15 @@ static status traverse(gap_tree *tree, size_t n, const double *centre, const mon
     return status_ok();
 }
 
-status order_maxmin(int d, size_t n, const double *x, const double *centre, const monitor *mon,
-                    int *order)
+status order_maxmin(int d, size_t n, const double *x, const double *centre, const monitor *mon, int *order)
 {
     if (n == 0)
         return status_ok();
     size_t most = n / (LEAF_POINTS / 2) * 2 + 1;
-    gap_tree tree = {
-        .d = d,
-        .nodes = scratch_alloc(most, sizeof(node)),
-        .box = scratch_alloc(most * 2 * d, sizeof(double)),
-        .points = scratch_alloc(n * d, sizeof(double)),
-        .gap = scratch_alloc(n, sizeof(double)),
-        .index = scratch_alloc(n, sizeof(int)),
-    };
+    gap_tree tree = {.d = d};
     status result = status_fail(STATUS_MEMORY);
-    if (tree.nodes && tree.box && tree.points && tree.gap && tree.index) {
+    if (SCRATCH_ALL(SCRATCH_FOR(tree.nodes, most), SCRATCH_FOR(tree.box, most * 2 * d), SCRATCH_FOR(tree.points, n * d),
+                    SCRATCH_FOR(tree.gap, n), SCRATCH_FOR(tree.index, n))) {
         for (size_t i = 0; i < n; i++)
             tree.index[i] = (int)i;
         build(&tree, x, 0, n);
@@ -201,10 +137,6 @@ status order_maxmin(int d, size_t n, const double *x, const double *centre, cons
         }
         result = traverse(&tree, n, centre, mon, order);
     }
-    scratch_free(tree.nodes);
-    scratch_free(tree.box);
-    scratch_free(tree.points);
-    scratch_free(tree.gap);
-    scratch_free(tree.index);
+    SCRATCH_FREE(tree.nodes, tree.box, tree.points, tree.gap, tree.index);
     return result;
 }

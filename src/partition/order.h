@@ -16,12 +16,7 @@
 
 #include "base/status.h"
 
-/* Rearranges index[first .. last - 1] so that index[middle] is where sorting the points x (d x n) by coordinate l would
- * put it. */
-void order_median(int d, const double *x, int l, int *index, size_t first, size_t last, size_t middle);
-
 /* order[t] <- 0-based index of the t-th point of x (d x n, point after point); centre has length d. */
-status order_maxmin(int d, size_t n, const double *x, const double *centre, const monitor *mon,
-                    int *order);
+status order_maxmin(int d, size_t n, const double *x, const double *centre, const monitor *mon, int *order);
 
 #endif

@@ -1,11 +1,12 @@
 #include "partition/tree.h"
 
+#include "base/linalg.h"
 #include "base/pace.h"
 #include "base/scratch.h"
+#include "partition/boxes.h"
 
 #include <math.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define PARALLEL_POINTS 20000
@@ -26,11 +27,7 @@ typedef struct {
 
 static double squared(int d, const double *x, int i, int j)
 {
-    const double *a = x + (size_t)i * d, *b = x + (size_t)j * d;
-    double sum = 0.0;
-    for (int u = 0; u < d; u++)
-        sum += (a[u] - b[u]) * (a[u] - b[u]);
-    return sum;
+    return linalg_distance2(d, x + (size_t)i * d, x + (size_t)j * d);
 }
 
 /* Position of the point farthest from its centre; ties to the lower index. */
@@ -43,8 +40,7 @@ static int farthest(const build *b, const int *perm, int first, int count)
     return best;
 }
 
-static void assign(const build *b, const int *perm, int first, int count, int centre, int rank,
-                   int threads)
+static void assign(const build *b, const int *perm, int first, int count, int centre, int rank, int threads)
 {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int i = first; i < first + count; i++) {
@@ -79,11 +75,11 @@ static void tour(const build *b, int count, const int *centre, int *order)
 }
 
 /* Returns 0 if the monitor, which is for the main thread alone, asked to stop. */
-static int split(const build *b, int *perm, int first, int count, int centre, int leaf, int threads,
-                 const monitor *mon, family *out)
+static int split(const build *b, int *perm, int first, int count, int centre, int threads, const monitor *mon,
+                 family *out)
 {
     int centres[TREE_FANOUT], order[TREE_FANOUT], place[TREE_FANOUT], points[TREE_FANOUT] = {0};
-    int want = (count + leaf - 1) / leaf * 2;
+    int want = (count + TREE_LEAF - 1) / TREE_LEAF * 2;
     want = want > TREE_FANOUT ? TREE_FANOUT : want;
     out->count = 0;
     centres[0] = centre;
@@ -127,16 +123,9 @@ static int split(const build *b, int *perm, int first, int count, int centre, in
     return 1;
 }
 
-static int ascending(const void *a, const void *b)
-{
-    int x = *(const int *)a, y = *(const int *)b;
-    return (x > y) - (x < y);
-}
-
 static int grow(tree *t, size_t capacity)
 {
-    int **fields[] = {&t->first,    &t->count,  &t->parent, &t->child,
-                      &t->children, &t->centre, &t->level};
+    int **fields[] = {&t->first, &t->count, &t->parent, &t->child, &t->children, &t->centre, &t->level};
     for (size_t f = 0; f < sizeof(fields) / sizeof(*fields); f++) {
         int *more = scratch_resize(*fields[f], capacity, sizeof(int));
         if (!more)
@@ -152,15 +141,7 @@ static int grow(tree *t, size_t capacity)
 
 void tree_free(tree *t)
 {
-    scratch_free(t->perm);
-    scratch_free(t->first);
-    scratch_free(t->count);
-    scratch_free(t->parent);
-    scratch_free(t->child);
-    scratch_free(t->children);
-    scratch_free(t->centre);
-    scratch_free(t->level);
-    scratch_free(t->radius);
+    SCRATCH_FREE(t->perm, t->first, t->count, t->parent, t->child, t->children, t->centre, t->level, t->radius);
     memset(t, 0, sizeof(*t));
 }
 
@@ -176,9 +157,7 @@ static int root_centre(int d, size_t n, const double *x, double *radius)
         for (int u = 0; u < d; u++)
             mean[u] += x[i * d + u] / (double)n;
     for (size_t i = 0; i < n; i++) {
-        double s2 = 0.0;
-        for (int u = 0; u < d; u++)
-            s2 += (x[i * d + u] - mean[u]) * (x[i * d + u] - mean[u]);
+        double s2 = linalg_distance2(d, x + i * d, mean);
         if (s2 < best) {
             best = s2;
             centre = (int)i;
@@ -193,23 +172,19 @@ static int root_centre(int d, size_t n, const double *x, double *radius)
     return centre;
 }
 
-static int is_leaf(const tree *t, int node, int leaf)
-{
-    return t->count[node] <= leaf || t->radius[node] == 0.0;
-}
+static int is_leaf(const tree *t, int node) { return t->count[node] <= TREE_LEAF || t->radius[node] == 0.0; }
 
-status tree_build(int d, size_t n, const double *x, int leaf, int threads, const monitor *mon,
-                  tree *out)
+status tree_build(int d, size_t n, const double *x, int threads, const monitor *mon, tree *out)
 {
     size_t capacity = 64;
     memset(out, 0, sizeof(*out));
-    build b = {d, x, scratch_alloc(n, sizeof(double)), scratch_alloc(n, sizeof(int)),
-               scratch_alloc(n, sizeof(int))};
+    build b = {.d = d, .x = x};
     family *families = NULL;
     out->n = n;
-    out->perm = scratch_alloc(n, sizeof(int));
     status result = status_fail(STATUS_MEMORY);
-    if (!b.near || !b.which || !b.moved || !out->perm || !grow(out, capacity))
+    if (!SCRATCH_ALL(SCRATCH_FOR(b.near, n), SCRATCH_FOR(b.which, n), SCRATCH_FOR(b.moved, n),
+                     SCRATCH_FOR(out->perm, n)) ||
+        !grow(out, capacity))
         goto done;
     for (size_t i = 0; i < n; i++)
         out->perm[i] = (int)i;
@@ -228,9 +203,9 @@ status tree_build(int d, size_t n, const double *x, int leaf, int threads, const
             goto done;
         families = more;
         for (int v = begin; v < end; v++) /* large nodes one by one, their points in parallel */
-            if (!is_leaf(out, v, leaf) && out->count[v] > PARALLEL_POINTS &&
-                !split(&b, out->perm, out->first[v], out->count[v], out->centre[v], leaf, threads,
-                       mon, &families[v - begin])) {
+            if (!is_leaf(out, v) && out->count[v] > PARALLEL_POINTS &&
+                !split(&b, out->perm, out->first[v], out->count[v], out->centre[v], threads, mon,
+                       &families[v - begin])) {
                 result = status_fail(STATUS_INTERRUPTED);
                 goto done;
             }
@@ -238,11 +213,10 @@ status tree_build(int d, size_t n, const double *x, int leaf, int threads, const
         while (pace_next(&p)) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
             for (int v = begin + (int)p.first; v < begin + (int)p.last; v++) {
-                if (is_leaf(out, v, leaf))
-                    qsort(out->perm + out->first[v], out->count[v], sizeof(int), ascending);
+                if (is_leaf(out, v))
+                    boxes_rising(out->perm + out->first[v], out->count[v]);
                 else if (out->count[v] <= PARALLEL_POINTS)
-                    split(&b, out->perm, out->first[v], out->count[v], out->centre[v], leaf, 1,
-                          NULL, &families[v - begin]);
+                    split(&b, out->perm, out->first[v], out->count[v], out->centre[v], 1, NULL, &families[v - begin]);
             }
         }
         if (p.stopped) {
@@ -251,7 +225,7 @@ status tree_build(int d, size_t n, const double *x, int leaf, int threads, const
         }
         for (int v = begin; v < end; v++) {
             out->child[v] = out->nodes;
-            out->children[v] = is_leaf(out, v, leaf) ? 0 : families[v - begin].count;
+            out->children[v] = is_leaf(out, v) ? 0 : families[v - begin].count;
             if ((size_t)out->nodes + out->children[v] > capacity) {
                 capacity = 2 * capacity;
                 if (!grow(out, capacity))
@@ -272,10 +246,7 @@ status tree_build(int d, size_t n, const double *x, int leaf, int threads, const
     }
     result = status_ok();
 done:
-    scratch_free(b.near);
-    scratch_free(b.which);
-    scratch_free(b.moved);
-    scratch_free(families);
+    SCRATCH_FREE(b.near, b.which, b.moved, families);
     if (result.code)
         tree_free(out);
     return result;
@@ -285,8 +256,8 @@ enum { PERM, FIRST, COUNT, PARENT, CHILD, CHILDREN, CENTRE, LEVEL, RADIUS, NOTHI
 
 static int node_fault(const tree *t, int v)
 {
-    int64_t n = (int64_t)t->n, first = t->first[v], count = t->count[v], child = t->child[v],
-            children = t->children[v], parent = t->parent[v];
+    int64_t n = (int64_t)t->n, first = t->first[v], count = t->count[v], child = t->child[v], children = t->children[v],
+            parent = t->parent[v];
     if (first < 0 || first >= n)
         return FIRST;
     if (count < 1 || first + count > n)

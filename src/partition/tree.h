@@ -2,7 +2,7 @@
  *
  * Nodes are numbered breadth first, so that the children of a node are contiguous, and points are
  * permuted so that every subtree is a contiguous range of positions. Node 0 is the root and holds all
- * points. A node is a leaf when it has at most `leaf` points or when all its points coincide.
+ * points. A node is a leaf when it has at most TREE_LEAF points or when all its points coincide.
  *
  * Invariants, checked by tree_check() after tree_fault():
  *   range       the ranges of the children partition the range of their parent, in order; inside a
@@ -14,7 +14,7 @@
  *               a leaf however many they are
  * A classical cover tree (Beygelzimer, Kakade and Langford, 2006) halves its scale at each level;
  * here each family has the scale that farthest-point sampling (Gonzalez, 1985) finds in its own
- * points, which keeps the fan-out bounded by `fanout` in any dimension. Ties go to the lower index:
+ * points, which keeps the fan-out bounded by TREE_FANOUT in any dimension. Ties go to the lower index:
  * the tree depends on the points only, not on the number of threads. */
 #ifndef VECCHIANN_TREE_H
 #define VECCHIANN_TREE_H
@@ -22,7 +22,7 @@
 #include "base/status.h"
 
 #define TREE_FANOUT 16
-#define TREE_LEAF 32 /* of trees that users see */
+#define TREE_LEAF 32
 
 typedef struct {
     size_t n;
@@ -38,8 +38,7 @@ typedef struct {
 } tree;
 
 /* Builds from n >= 1 points x (d x n); the caller frees with tree_free. */
-status tree_build(int d, size_t n, const double *x, int leaf, int threads, const monitor *mon,
-                  tree *out);
+status tree_build(int d, size_t n, const double *x, int threads, const monitor *mon, tree *out);
 void tree_free(tree *t);
 
 /* What is out of range, or does not fit what other nodes say: 0 perm, 1 first, 2 count, 3 parent, 4 child,

@@ -45,7 +45,6 @@ SEXP kernel_slopes(SEXP kern, SEXP r)
 SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP uniforms, SEXP threads)
 {
     /* lengthscale-scaled space: the constant of the family does not matter, so any kernel will do */
-    static const int lloyd_steps = 10;
     size_t n = nrows(x);
     int d = ncols(x), count = asInteger(m);
     kernel unit = {.family = KERNEL_MATERN12, .variance = 1.0};
@@ -62,8 +61,8 @@ SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP unif
         return ids;
     }
     double *centres = (double *)R_alloc((size_t)count * d + 1, sizeof(double));
-    r_raise(inducing_kmeans(d, n, points, count, r_doubles(uniforms, "uniforms", -1), lloyd_steps,
-                            r_threads(threads), r_interrupts(), centres));
+    r_raise(inducing_kmeans(d, n, points, count, r_doubles(uniforms, "uniforms", -1), r_threads(threads),
+                            r_interrupts(), centres));
     SEXP out = PROTECT(allocMatrix(REALSXP, count, d));
     for (int c = 0; c < count; c++)
         for (int u = 0; u < d; u++)

@@ -25,8 +25,7 @@ SEXP cover_tree(SEXP x, SEXP lengthscale, SEXP turn, SEXP threads)
     tree built;
     int d;
     double *points = r_lengthscale_scaled(&unit, x, lengthscale, turn, &d);
-    r_raise(
-        tree_build(d, nrows(x), points, TREE_LEAF, r_threads(threads), r_interrupts(), &built));
+    r_raise(tree_build(d, nrows(x), points, r_threads(threads), r_interrupts(), &built));
     const int *from[] = {built.perm,  built.first,    built.count,  built.parent,
                          built.child, built.children, built.centre, built.level};
     static const int shift[] = {1, 1, 0, 1, 1, 0, 1, 0};

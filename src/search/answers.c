@@ -26,8 +26,7 @@ static void cut_id(int k, int *id, answers *a)
     int *rows = last->to;
     for (int from = 0; from < k; from += 2 * last->width) {
         int *to = id + from * a->count, width = k - from;
-        a->id[a->id_parts++] =
-            (answers_part){from, width < 2 * last->width ? width : 2 * last->width, to, rows};
+        a->id[a->id_parts++] = (answers_part){from, width < 2 * last->width ? width : 2 * last->width, to, rows};
         rows = to;
     }
 }
@@ -36,11 +35,8 @@ status answers_new(size_t count, int k, int *id, double *dist, answers *out)
 {
     int parts = (k + PART - 1) / PART;
     *out = (answers){.count = count, .dist_parts = parts};
-    out->dist = scratch_alloc(parts, sizeof(answers_part));
-    out->id = scratch_alloc(k, sizeof(answers_part));
-    out->first = scratch_alloc(count * ((k + parts - 1) / parts) + 1, sizeof(double));
-    out->place = scratch_alloc(count + 1, sizeof(int));
-    if (!out->dist || !out->id || !out->first || !out->place)
+    if (!SCRATCH_ALL(SCRATCH_FOR(out->dist, parts), SCRATCH_FOR(out->id, k),
+                     SCRATCH_FOR(out->first, count * ((k + parts - 1) / parts)), SCRATCH_FOR(out->place, count)))
         return status_fail(STATUS_MEMORY);
     cut_dist(k, dist, out);
     cut_id(k, id, out);
@@ -48,13 +44,7 @@ status answers_new(size_t count, int k, int *id, double *dist, answers *out)
     return status_ok();
 }
 
-void answers_free(answers *a)
-{
-    scratch_free(a->dist);
-    scratch_free(a->id);
-    scratch_free(a->first);
-    scratch_free(a->place);
-}
+void answers_free(answers *a) { SCRATCH_FREE(a->dist, a->id, a->first, a->place); }
 
 void answers_give(answers *a, size_t q, const int *id, const double *dist)
 {

@@ -39,10 +39,7 @@ void answers_free(answers *a);
 void answers_give(answers *a, size_t q, const int *id, const double *dist);
 
 /* That query q will soon have one: what is known of it stands anywhere. */
-static inline void answers_expect(const answers *a, size_t q)
-{
-    __builtin_prefetch(&a->place[q], 1);
-}
+static inline void answers_expect(const answers *a, size_t q) { __builtin_prefetch(&a->place[q], 1); }
 
 /* Puts them in place when every query has one. */
 void answers_settle(answers *a, int threads);

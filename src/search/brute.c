@@ -47,38 +47,20 @@ typedef struct {
 
 static void brute_scratch_free(brute_scratch *s)
 {
-    scratch_free(s->query_x);
-    scratch_free(s->query_v);
-    scratch_free(s->point_x);
-    scratch_free(s->point_v);
-    scratch_free(s->point_scale);
-    scratch_free(s->queries);
-    scratch_free(s->open);
-    scratch_free(s->open_by_tile);
-    scratch_free(s->dist);
-    scratch_free(s->id);
-    scratch_free(s->best_dist);
-    scratch_free(s->best_id);
+    SCRATCH_FREE(s->query_x, s->query_v, s->point_x, s->point_v, s->point_scale, s->queries, s->open, s->open_by_tile,
+                 s->dist, s->id, s->best_dist, s->best_id);
 }
 
 static int brute_scratch_new(const query_task *task, size_t strip, size_t slab, brute_scratch *s)
 {
     size_t d = task->points->d, m = task->points->m;
     memset(s, 0, sizeof(*s));
-    s->query_x = scratch_alloc(strip * d, sizeof(double));
-    s->query_v = scratch_alloc(strip * m + 1, sizeof(double));
-    s->point_x = scratch_alloc(slab * d, sizeof(double));
-    s->point_v = scratch_alloc(slab * m + 1, sizeof(double));
-    s->point_scale = scratch_alloc(slab, sizeof(double));
-    s->queries = scratch_alloc(strip, sizeof(brute_query));
-    s->open = scratch_alloc(strip * OPEN_MOST, sizeof(int));
-    s->open_by_tile = scratch_alloc(strip * OPEN_MOST, sizeof(double));
-    s->dist = scratch_alloc(task->k > OPEN_MOST ? task->k : OPEN_MOST, sizeof(double));
-    s->id = scratch_alloc(task->k, sizeof(int));
-    s->best_dist = scratch_alloc(strip * task->k, sizeof(double));
-    s->best_id = scratch_alloc(strip * task->k, sizeof(int));
-    return s->query_x && s->query_v && s->point_x && s->point_v && s->point_scale && s->queries &&
-           s->open && s->open_by_tile && s->dist && s->id && s->best_dist && s->best_id;
+    return SCRATCH_ALL(SCRATCH_FOR(s->query_x, strip * d), SCRATCH_FOR(s->query_v, strip * m),
+                       SCRATCH_FOR(s->point_x, slab * d), SCRATCH_FOR(s->point_v, slab * m),
+                       SCRATCH_FOR(s->point_scale, slab), SCRATCH_FOR(s->queries, strip),
+                       SCRATCH_FOR(s->open, strip * OPEN_MOST), SCRATCH_FOR(s->open_by_tile, strip * OPEN_MOST),
+                       SCRATCH_FOR(s->dist, task->k > OPEN_MOST ? task->k : OPEN_MOST), SCRATCH_FOR(s->id, task->k),
+                       SCRATCH_FOR(s->best_dist, strip * task->k), SCRATCH_FOR(s->best_id, strip * task->k));
 }
 
 static void pack_queries(const query_task *task, const brute_strip *strip, brute_scratch *s)
@@ -208,8 +190,8 @@ static void set_reach(const query_task *task, brute_query *q)
 }
 
 /* One row of a tile: the candidates first + 0 .. width - 1 of a query. */
-static void offer_row(const query_task *task, brute_query *q, const double *r, const double *scale,
-                      int first, int width, brute_scratch *s)
+static void offer_row(const query_task *task, brute_query *q, const double *r, const double *scale, int first,
+                      int width, brute_scratch *s)
 {
     if (q->limit < first + width)
         width = q->limit - first;
@@ -222,15 +204,14 @@ static void offer_row(const query_task *task, brute_query *q, const double *r, c
         int j = __builtin_ctz(live), id = first + j;
         if (task->self && id == q->row)
             continue;
-        double rho =
-            metric_correlation(r[j], task->from->variance[q->row], task->points->variance[id]);
+        double rho = metric_correlation(r[j], task->from->variance[q->row], task->points->variance[id]);
         offer(task, q, metric_distance(rho), id, s);
     }
     set_reach(task, q);
 }
 
-static void strip_over_slab(const query_task *task, const radial *rad, const brute_strip *strip,
-                            size_t first, size_t count, brute_scratch *s)
+static void strip_over_slab(const query_task *task, const radial *rad, const brute_strip *strip, size_t first,
+                            size_t count, brute_scratch *s)
 {
     int rows = simd->rows, cols = simd->cols, d = task->points->d, m = task->points->m;
     double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS] __attribute__((aligned(64)));
@@ -247,19 +228,17 @@ static void strip_over_slab(const query_task *task, const radial *rad, const bru
             reach = reach < count ? reach : count;
         }
         for (size_t j = 0; j < reach; j += cols) {
-            simd->residual_tile(rad, d, s->query_x + i * d, s->point_x + j * d, m,
-                                s->query_v + i * m, s->point_v + j * m, tile);
+            simd->residual_tile(rad, d, s->query_x + i * d, s->point_x + j * d, m, s->query_v + i * m,
+                                s->point_v + j * m, tile);
             s->counters.correlations += (double)height * cols;
             int width = count - j < (size_t)cols ? (int)(count - j) : cols;
             for (size_t a = 0; a < height; a++)
-                offer_row(task, &s->queries[i + a], tile + a * cols, s->point_scale + j,
-                          (int)(first + j), width, s);
+                offer_row(task, &s->queries[i + a], tile + a * cols, s->point_scale + j, (int)(first + j), width, s);
         }
     }
 }
 
-static void set_queries(const query_task *task, const brute_strip *strip, double most,
-                        brute_scratch *s)
+static void set_queries(const query_task *task, const brute_strip *strip, double most, brute_scratch *s)
 {
     for (size_t i = 0; i < strip->count; i++) {
         size_t q = strip->first + i, at = i * task->k;
@@ -347,7 +326,6 @@ status query_brute(const query_task *task, query_result *result)
         query_counters_add(&result->counters, &scratch[t].counters);
         brute_scratch_free(&scratch[t]);
     }
-    scratch_free(scratch);
-    scratch_free(strips);
+    SCRATCH_FREE(scratch, strips);
     return outcome;
 }

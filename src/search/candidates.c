@@ -4,9 +4,8 @@
 
 #include <string.h>
 
-#define DENSE_PAYS 4 /* how many times faster a pair is in the tiles of brute force than alone */
-#define FIRST_PANELS                                                                               \
-    4 /* before so many, a special query's k-best says little of how many it needs */
+#define DENSE_PAYS 4   /* how many times faster a pair is in the tiles of brute force than alone */
+#define FIRST_PANELS 4 /* before so many, a special query's k-best says little of how many it needs */
 
 /* ---- candidates of one query ---------------------------------------------------------------- */
 
@@ -14,15 +13,15 @@
 static void resolve(level_scratch *s, block *b, int q)
 {
     const query_task *task = s->task;
-    candidates *kept = &b->candidates->kept[q];
-    kbest *best = &b->candidates->best[q];
+    candidates *kept = &level_block_of(b)->kept[q];
+    kbest *best = &level_block_of(b)->best[q];
     int *id = kept->id, all = kept->count, found = 0;
-    double left = task->budget - b->candidates->spent[q];
+    double left = task->budget - level_block_of(b)->spent[q];
     all = all < left ? all : (int)left;
     kept->count = 0;
     s->counters.correlations += all;
     s->counters.scattered += all;
-    b->candidates->spent[q] += all;
+    level_block_of(b)->spent[q] += all;
     metric_distances(task->kern, task->from, b->row[q], task->points, id, all, s->dist);
     for (int i = 0; i < all; i++) {
         s->dist[found] = s->dist[i];
@@ -54,8 +53,8 @@ static void resolve(level_scratch *s, block *b, int q)
 /* The k-th largest lower bound known, from below. */
 static void raise_threshold(level_scratch *s, block *b, int q)
 {
-    candidates *kept = &b->candidates->kept[q];
-    const kbest *best = &b->candidates->best[q];
+    candidates *kept = &level_block_of(b)->kept[q];
+    const kbest *best = &level_block_of(b)->best[q];
     int k = s->task->k, known = kept->count + best->size;
     if (known < k)
         return;
@@ -75,7 +74,7 @@ static void raise_threshold(level_scratch *s, block *b, int q)
 
 static void drop_hopeless(block *b, int q)
 {
-    candidates *kept = &b->candidates->kept[q];
+    candidates *kept = &level_block_of(b)->kept[q];
     kept->count = simd->drop_intervals(kept->count, b->tau[q], kept->id, kept->low, kept->high);
 }
 
@@ -83,11 +82,11 @@ static void settle(level_scratch *s, block *b, int q)
 {
     raise_threshold(s, b, q);
     drop_hopeless(b, q);
-    b->candidates->settled[q] = b->candidates->kept[q].count;
+    level_block_of(b)->settled[q] = level_block_of(b)->kept[q].count;
 }
 
 /* Leaves a query of a block to brute force; 0 without memory, and the search will end in that error. */
-static int defer(level_scratch *s, const block *b, int q)
+static int defer(level_scratch *s, block *b, int q)
 {
     if (s->deferrals == s->deferral_room) {
         int room = 2 * s->deferral_room + 64;
@@ -99,7 +98,7 @@ static int defer(level_scratch *s, const block *b, int q)
         s->deferred = more;
         s->deferral_room = room;
     }
-    s->deferred[s->deferrals++] = (int)b->candidates->query[q];
+    s->deferred[s->deferrals++] = (int)level_block_of(b)->query[q];
     return 1;
 }
 
@@ -107,12 +106,12 @@ static int defer(level_scratch *s, const block *b, int q)
  * where that costs too much. */
 static void make_room(level_scratch *s, block *b, int q)
 {
-    candidates *kept = &b->candidates->kept[q];
+    candidates *kept = &level_block_of(b)->kept[q];
     int share = s->task->index->form->give_up;
-    if ((int64_t)share * (b->candidates->spent[q] + kept->count) > b->limit[q] && defer(s, b, q)) {
+    if ((int64_t)share * (level_block_of(b)->spent[q] + kept->count) > b->limit[q] && defer(s, b, q)) {
         bitset_remove(&b->active, q);
         b->tau[q] = INFINITY;
-        kept->count = b->candidates->settled[q] = b->candidates->best[q].size = 0;
+        kept->count = level_block_of(b)->settled[q] = level_block_of(b)->best[q].size = 0;
         return;
     }
     resolve(s, b, q);
@@ -123,61 +122,51 @@ static void make_room(level_scratch *s, block *b, int q)
 static void compact(level_scratch *s, block *b, int q)
 {
     if (b->tau[q] == INFINITY) { /* given up before */
-        b->candidates->kept[q].count = 0;
+        level_block_of(b)->kept[q].count = 0;
         return;
     }
     settle(s, b, q);
-    if (b->candidates->kept[q].count > b->candidates->capacity / 2)
+    if (level_block_of(b)->kept[q].count > level_block_of(b)->capacity / 2)
         make_room(s, b, q);
 }
 
 /* After something was kept: raises the threshold from time to time, and makes room where it must. */
 static void keep_in_bounds(level_scratch *s, block *b, int q)
 {
-    int count = b->candidates->kept[q].count, k = s->task->k;
-    int fresh = count - b->candidates->settled[q];
+    int count = level_block_of(b)->kept[q].count, k = s->task->k;
+    int fresh = count - level_block_of(b)->settled[q];
     int first = b->tau[q] < 0.0f && count / 2 >= k, /* as early as possible */
         more = fresh / s->task->index->form->settle >= k;
-    if (count >= b->candidates->capacity)
+    if (count >= level_block_of(b)->capacity)
         compact(s, b, q);
     else if (first || more)
         settle(s, b, q);
 }
 
-void level_keep(level_scratch *s, block *b, int q, const int *ids, uint32_t mask,
-                const simd_interval_row *row)
+static void keep(form_sink *self, int q, const int *ids, uint32_t mask, const simd_interval_row *row)
 {
-    candidates *kept = &b->candidates->kept[q];
-    int at = kept->count;
-    kept->count += simd->append_intervals(mask, ids, b->limit[q], s->task->self ? b->row[q] : -1,
-                                          row, kept->id + at, kept->low + at, kept->high + at);
-    keep_in_bounds(s, b, q);
+    const level_sink *to = (level_sink *)self;
+    block *b = to->into;
+    candidates *kept = &level_block_of(b)->kept[q];
+    int at = kept->count, itself = to->scratch->task->self ? b->row[q] : -1;
+    kept->count +=
+        simd->append_intervals(mask, ids, b->limit[q], itself, row, kept->id + at, kept->low + at, kept->high + at);
+    keep_in_bounds(to->scratch, b, q);
 }
 
-void level_keep_one(level_scratch *s, block *b, int q, int id, float low, float high)
+static void keep_one(form_sink *self, int q, int id, float low, float high)
 {
-    candidates *kept = &b->candidates->kept[q];
+    const level_sink *to = (level_sink *)self;
+    candidates *kept = &level_block_of(to->into)->kept[q];
     kept->id[kept->count] = id;
     kept->low[kept->count] = low > 0.0f ? low : 0.0f;
     kept->high[kept->count++] = high;
-    keep_in_bounds(s, b, q);
-}
-
-static void sink_keep(form_sink *self, int q, const int *ids, uint32_t mask, const simd_interval_row *row)
-{
-    level_sink *to = (level_sink *)self;
-    level_keep(to->scratch, to->into, q, ids, mask, row);
-}
-
-static void sink_keep_one(form_sink *self, int q, int id, float low, float high)
-{
-    level_sink *to = (level_sink *)self;
-    level_keep_one(to->scratch, to->into, q, id, low, high);
+    keep_in_bounds(to->scratch, to->into, q);
 }
 
 level_sink level_sink_of(level_scratch *s, block *into)
 {
-    return (level_sink){{sink_keep, sink_keep_one, &s->counters}, s, into};
+    return (level_sink){{keep, keep_one, &s->counters}, s, into};
 }
 
 void level_raise_thresholds(level_scratch *s, int count, const int *members)
@@ -185,7 +174,7 @@ void level_raise_thresholds(level_scratch *s, int count, const int *members)
     block *b = s->block;
     for (int i = 0; i < count; i++) {
         int q = members[i];
-        if (b->candidates->kept[q].count != b->candidates->settled[q])
+        if (level_block_of(b)->kept[q].count != level_block_of(b)->settled[q])
             settle(s, b, q);
     }
 }
@@ -207,7 +196,7 @@ void level_finish(level_scratch *s, const int *members, int count)
     for (int i = 0; i < count; i++) {
         int q = members[i];
         if (i + 1 < count)
-            fetch_ahead(s->task->points, &b->candidates->kept[members[i + 1]]);
+            fetch_ahead(s->task->points, &level_block_of(b)->kept[members[i + 1]]);
         settle(s, b, q);
         resolve(s, b, q);
     }
@@ -218,7 +207,7 @@ void level_finish(level_scratch *s, const int *members, int count)
 /* Raises the threshold by the k-best alone. */
 static void set_threshold(block *b, int q)
 {
-    const kbest *best = &b->candidates->best[q];
+    const kbest *best = &level_block_of(b)->best[q];
     if (kbest_full(best))
         b->tau[q] = (float)(1.0 - pow(best->dist[kbest_worst(best)], 2.0)) - 1e-6f;
 }
@@ -226,7 +215,7 @@ static void set_threshold(block *b, int q)
 void level_take(level_scratch *s, int q, int id)
 {
     block *b = s->block;
-    candidates *kept = &b->candidates->kept[q];
+    candidates *kept = &level_block_of(b)->kept[q];
     kept->id[kept->count] = id;
     kept->count += id >= 0 && id < b->limit[q] && !(s->task->self && id == b->row[q]);
 }
@@ -248,7 +237,7 @@ static void resolve_panel(level_scratch *s, int q, int panel)
  * faster for each pair. Returns whether it has. */
 static int defer_special(level_scratch *s, int q, float needed, float high)
 {
-    const block *b = s->block;
+    block *b = s->block;
     int panels = s->task->index->points->order.panels, left = 0;
     for (int p = 0; p < panels; p++)
         left += s->special_upper[p] >= needed && s->special_upper[p] < high;
@@ -269,9 +258,9 @@ static float bound_panels(level_scratch *s, int input, double size, double slack
     float most = 0.0f, *upper = s->special_upper;
     for (int c = 0; c < order->count; c++)
         for (int p = order->panel[c], j = 0; p < order->panel[c + 1]; p++, j++) {
-            double value = reach ? reach[p]
-                                 : b->panels.weight[(size_t)p * b->m + input] *
-                                       b->columns.gain[(size_t)c * SIMD_WIDTH + j];
+            double value =
+                reach ? reach[p]
+                      : b->panels.weight[(size_t)p * b->m + input] * b->columns.gain[(size_t)c * SIMD_WIDTH + j];
             upper[p] = (float)(value * size + slack);
             most = upper[p] > most ? upper[p] : most;
         }
@@ -284,8 +273,7 @@ void level_search_special(level_scratch *s, int q)
     block *b = s->block;
     const point_set *points = s->task->index->points;
     const bounds *from = &s->task->index->on.from->bound;
-    int input = from->special.inputs[from->special.rank[b->row[q]]], panels = points->order.panels,
-        taken = 0;
+    int input = from->special.inputs[from->special.rank[b->row[q]]], panels = points->order.panels, taken = 0;
     double up = 1.0 + 1e-6, slack = b->noise[q] * points->bound.most_noise * up,
            size = bounds_special_size(&points->bound) * b->gain[q] * up;
     const float *upper = s->special_upper;

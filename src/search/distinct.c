@@ -1,5 +1,6 @@
 #include "search/distinct.h"
 
+#include "base/heap.h"
 #include "base/scratch.h"
 #include "base/threads.h"
 #include "model/places.h"
@@ -7,11 +8,10 @@
 #include <math.h>
 #include <string.h>
 
-#define SHARE 2      /* so many times as many points as places, */
-#define CROWDED 64.0 /* or so many copies of itself that a point meets on average, are worth it */
-#define FEW 64       /* unless one of so many points is a query */
-#define REPAYS                                                                                     \
-    110.0 /* copies that are not met, for each place that gets an index though the points have one */
+#define SHARE 2       /* so many times as many points as places, */
+#define CROWDED 64.0  /* or so many copies of itself that a point meets on average, are worth it */
+#define FEW 64        /* unless one of so many points is a query */
+#define REPAYS 110.0  /* copies that are not met, for each place that gets an index though the points have one */
 #define SPREAD 100000 /* queries whose answers are spread between two polls */
 
 /* ---- whether --------------------------------------------------------------------------------- */
@@ -25,8 +25,7 @@ static status find_places(const metric_points *points, int crowds, places *out)
     if (outcome.code || !likely)
         return outcome;
     outcome = places_find(points, out);
-    if (!outcome.code && (size_t)out->count > points->n / SHARE &&
-        !(crowds && places_crowding(out) >= CROWDED))
+    if (!outcome.code && (size_t)out->count > points->n / SHARE && !(crowds && places_crowding(out) >= CROWDED))
         places_free(out);
     return outcome;
 }
@@ -34,8 +33,7 @@ static status find_places(const metric_points *points, int crowds, places *out)
 /* Whether searching the places repays an index of them. */
 static int repays(const query_task *task, const places *of)
 {
-    return !task->kept.memory ||
-           (double)task->count * places_crowding(of) > REPAYS * (double)of->count;
+    return !task->kept.memory || (double)task->count * places_crowding(of) > REPAYS * (double)of->count;
 }
 
 /* ---- the queries ----------------------------------------------------------------------------- */
@@ -43,17 +41,11 @@ static int repays(const query_task *task, const places *of)
 /* Queries of one place and limit are one. */
 typedef struct {
     size_t count;
-    int *rows, *limits;   /* of each; limits NULL where all are candidates */
+    int *rows, *limits;   /* of each; limits for predecessors */
     int *first, *queries; /* where the task's queries of each start (count + 1), and these */
 } merged;
 
-static void merged_free(merged *all)
-{
-    scratch_free(all->rows);
-    scratch_free(all->limits);
-    scratch_free(all->first);
-    scratch_free(all->queries);
-}
+static void merged_free(merged *all) { SCRATCH_FREE(all->rows, all->limits, all->first, all->queries); }
 
 /* The place of a row, and its own where places are none. */
 static int place_of(const places *p, int row) { return p->n ? p->place[row] : row; }
@@ -63,15 +55,10 @@ static int place_of(const places *p, int row) { return p->n ? p->place[row] : ro
 static int merge_queries(const query_task *task, const places *at, const places *of, merged *out)
 {
     size_t count = task->count, places = at->n ? (size_t)at->count : task->from->n;
+    int *last, *own, ok;
     memset(out, 0, sizeof(*out));
-    out->rows = scratch_alloc(count + 1, sizeof(int));
-    out->limits = task->predecessors ? scratch_alloc(count + 1, sizeof(int)) : NULL;
-    out->first = scratch_alloc(count + 2, sizeof(int));
-    out->queries = scratch_alloc(count + 1, sizeof(int));
-    int *last = scratch_alloc(places + 1, sizeof(int)),
-        *own = scratch_alloc(count + 1, sizeof(int));
-    int ok = out->rows && out->first && out->queries && last && own &&
-             (out->limits || !task->predecessors);
+    ok = SCRATCH_ALL(SCRATCH_FOR(out->rows, count), SCRATCH_FOR(out->limits, count), SCRATCH_FOR(out->first, count + 2),
+                     SCRATCH_FOR(out->queries, count), SCRATCH_FOR(last, places), SCRATCH_FOR(own, count));
     if (ok) {
         memset(last, 0xff, places * sizeof(int));
         for (size_t q = 0; q < count; q++) {
@@ -93,51 +80,11 @@ static int merge_queries(const query_task *task, const places *at, const places 
         for (size_t q = 0; q < count; q++)
             out->queries[out->first[own[q] + 1]++] = (int)q;
     }
-    scratch_free(last);
-    scratch_free(own);
+    SCRATCH_FREE(last, own);
     return ok;
 }
 
 /* ---- the answers ------------------------------------------------------------------------------ */
-
-/* Copies that are left of a place: a min-heap of these, by distance and by the first of them, gives points in order. */
-typedef struct {
-    double dist;
-    const int *next, *end; /* of the members */
-} crowd;
-
-static int before(const crowd *a, const crowd *b)
-{
-    return a->dist < b->dist || (a->dist == b->dist && *a->next < *b->next);
-}
-
-static void sift_down(crowd *heap, int at, int size)
-{
-    crowd held = heap[at];
-    for (int child; (child = 2 * at + 1) < size; at = child) {
-        if (child + 1 < size && before(&heap[child + 1], &heap[child]))
-            child++;
-        if (!before(&heap[child], &held))
-            break;
-        heap[at] = heap[child];
-    }
-    heap[at] = held;
-}
-
-static void push(crowd *heap, int *size, crowd item)
-{
-    int at = (*size)++;
-    for (int parent; at > 0 && before(&item, &heap[parent = (at - 1) / 2]); at = parent)
-        heap[at] = heap[parent];
-    heap[at] = item;
-}
-
-/* Puts the first copy before the limit that is not `self` first; 0 if none is left. */
-static int skip(crowd *c, int self, int limit)
-{
-    c->next += c->next < c->end && *c->next == self;
-    return c->next < c->end && *c->next < limit;
-}
 
 /* What spreading needs to know. */
 typedef struct {
@@ -149,33 +96,34 @@ typedef struct {
     query_result *result;
 } spreading;
 
+/* Of the copies at a place, from position `at` of the members on, the first candidate goes to the heap. */
+static void push_copy(const places *of, int place, int at, double dist, int self, int limit, heap_item *heap, int *size)
+{
+    int end = of->first[place + 1];
+    at += at < end && of->member[at] == self;
+    if (at < end && of->member[at] < limit)
+        heap_push(heap, size, (heap_item){dist, 0.0, of->member[at], at});
+}
+
 /* The answer of one query, from the nearest places of its merged one; `heap` has room for one more than these. */
-static void spread_one(const spreading *s, size_t found, size_t q, double own_dist, crowd *heap,
-                       int *id, double *dist)
+static void spread_one(const spreading *s, size_t found, size_t q, double own_dist, heap_item *heap, int *id,
+                       double *dist)
 {
     const query_task *task = s->task;
     const places *of = s->of;
     size_t count = s->inner->count;
-    int size = 0, filled = 0, limit = query_limit(task, q), row = query_row(task, q),
-        self = task->self ? row : -1;
+    int size = 0, filled = 0, limit = query_limit(task, q), row = query_row(task, q), self = task->self ? row : -1;
     for (int j = 0; j < s->inner->k && s->id[found + j * count]; j++) {
-        const int *first = of->first + s->id[found + j * count] - 1;
-        push(heap, &size,
-             (crowd){s->dist[found + j * count], of->member + first[0], of->member + first[1]});
+        int place = s->id[found + j * count] - 1;
+        push_copy(of, place, of->first[place], s->dist[found + j * count], self, limit, heap, &size);
     }
-    if (task->self) {
-        const int *first = of->first + of->place[row];
-        crowd own = {own_dist, of->member + first[0], of->member + first[1]};
-        if (skip(&own, self, limit))
-            push(heap, &size, own);
-    }
+    if (task->self)
+        push_copy(of, of->place[row], of->first[of->place[row]], own_dist, self, limit, heap, &size);
     while (size && filled < task->k) {
-        id[filled] = *heap->next + 1;
-        dist[filled++] = heap->dist;
-        heap->next++;
-        if (!skip(heap, self, limit))
-            heap[0] = heap[--size];
-        sift_down(heap, 0, size);
+        heap_item next = heap_pop(heap, &size);
+        id[filled] = next.id + 1;
+        dist[filled++] = next.key;
+        push_copy(of, of->place[next.id], next.more + 1, next.key, self, limit, heap, &size);
     }
     for (; filled < task->k; filled++)
         id[filled] = 0;
@@ -183,7 +131,7 @@ static void spread_one(const spreading *s, size_t found, size_t q, double own_di
 }
 
 /* The answers of the queries of a merged one. */
-static void spread(const spreading *s, size_t found, crowd *heap, int *id, double *dist)
+static void spread(const spreading *s, size_t found, heap_item *heap, int *id, double *dist)
 {
     const query_task *task = s->task, *inner = s->inner;
     const int *queries = s->all->queries;
@@ -208,10 +156,12 @@ static status spread_all(const spreading *s)
     const query_task *task = s->task;
     size_t k = task->k, heap = s->inner->k + 1;
     int threads = task->threads;
-    crowd *heaps = scratch_alloc(threads * heap, sizeof(crowd));
-    int *ids = scratch_alloc(threads * k, sizeof(int));
-    double *dists = scratch_alloc(threads * k, sizeof(double));
-    status outcome = heaps && ids && dists ? status_ok() : status_fail(STATUS_MEMORY);
+    heap_item *heaps;
+    int *ids;
+    double *dists;
+    status outcome = status_fail(STATUS_MEMORY);
+    if (SCRATCH_ALL(SCRATCH_FOR(heaps, threads * heap), SCRATCH_FOR(ids, threads * k), SCRATCH_FOR(dists, threads * k)))
+        outcome = status_ok();
     for (size_t done = 0; done < s->inner->count && !outcome.code; done += SPREAD) {
         size_t last = s->inner->count - done < SPREAD ? s->inner->count : done + SPREAD;
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 64)
@@ -222,22 +172,20 @@ static status spread_all(const spreading *s)
         if (monitor_poll(task->mon, 1.0))
             outcome = status_fail(STATUS_INTERRUPTED);
     }
-    scratch_free(heaps);
-    scratch_free(ids);
-    scratch_free(dists);
+    SCRATCH_FREE(heaps, ids, dists);
     return outcome;
 }
 
 /* ---- both ------------------------------------------------------------------------------------- */
 
 /* The task whose candidates are places, and whose queries are merged ones. */
-static void set_inner(const query_task *task, const places *of, const metric_points *distinct,
-                      const merged *all, query_task *inner)
+static void set_inner(const query_task *task, const places *of, const metric_points *distinct, const merged *all,
+                      query_task *inner)
 {
     *inner = *task;
     inner->count = all->count;
     inner->rows = all->rows;
-    inner->limits = all->limits;
+    inner->limits = task->predecessors ? all->limits : NULL;
     inner->slot = NULL;
     if (!of->n)
         return;
@@ -250,8 +198,7 @@ static void set_inner(const query_task *task, const places *of, const metric_poi
     inner->kept = (index_pack){NULL, 0, 0};
 }
 
-static status run_inner(const char *method, const spreading *s, query_task *inner, int *id,
-                        double *dist)
+static status run_inner(const char *method, const spreading *s, query_task *inner, int *id, double *dist)
 {
     answers given;
     query_result result = *s->result;
@@ -268,8 +215,8 @@ static status run_inner(const char *method, const spreading *s, query_task *inne
     return outcome.code ? outcome : spread_all(s);
 }
 
-static status run_distinct(const char *method, const query_task *task, const places *of,
-                           const places *at, query_result *result)
+static status run_distinct(const char *method, const query_task *task, const places *of, const places *at,
+                           query_result *result)
 {
     merged all;
     metric_points distinct = *task->points;
@@ -284,12 +231,9 @@ static status run_distinct(const char *method, const query_task *task, const pla
         dist = scratch_alloc(inner.count * inner.k, sizeof(double));
     }
     spreading s = {task, &inner, of, &all, id, dist, result};
-    status outcome =
-        id && dist ? run_inner(method, &s, &inner, id, dist) : status_fail(STATUS_MEMORY);
+    status outcome = id && dist ? run_inner(method, &s, &inner, id, dist) : status_fail(STATUS_MEMORY);
     merged_free(&all);
-    scratch_free(memory);
-    scratch_free(id);
-    scratch_free(dist);
+    SCRATCH_FREE(memory, id, dist);
     return outcome;
 }
 

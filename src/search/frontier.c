@@ -7,8 +7,7 @@
 static int nearer(const void *a, const void *b)
 {
     const leaf *x = a, *y = b;
-    return x->key != y->key ? (x->key > y->key) - (x->key < y->key)
-                            : (x->cell > y->cell) - (x->cell < y->cell);
+    return x->key != y->key ? (x->key > y->key) - (x->key < y->key) : (x->cell > y->cell) - (x->cell < y->cell);
 }
 
 /* The factor that makes of an expansion bound what must reach 1, noise allowed for; infinite while there
@@ -87,8 +86,7 @@ bitset level_bound(level_scratch *s, int cell)
     float upper = INFINITY;
     if (b->expands) {
         float hardest = hardest_of(s, members, count);
-        upper = hardest *
-                bounds_expansion(b, &on->from->bound.cells, s->block->cell, &b->cells, cell);
+        upper = hardest * bounds_expansion(b, &on->from->bound.cells, s->block->cell, &b->cells, cell);
         s->counters.nodes++;
         if (upper < 1.0f)
             return (bitset){{0}};
@@ -122,8 +120,7 @@ static int list_leaves(level_scratch *s, int first, int last, const int *members
         }
         if (form->skim && !(parts = form->skim(on, s->block, c, &s->counters, s->work)))
             continue;
-        s->leaves[listed++] =
-            (leaf){.key = level_away(on, own, c), .upper = upper, .cell = c, .parts = parts};
+        s->leaves[listed++] = (leaf){.key = level_away(on, own, c), .upper = upper, .cell = c, .parts = parts};
     }
     qsort(s->leaves, listed, sizeof(leaf), nearer);
     return listed;

@@ -5,7 +5,8 @@
 #include <string.h>
 
 #define ALIGN 64
-#define AFTER 16 /* bytes after the arrays: no multiple of ALIGN, see who asks for the memory */
+#define AFTER 16                 /* bytes after the arrays: no multiple of ALIGN, see who asks for the memory */
+#define FIELDS_MOST 64           /* arrays of a form */
 #define MAGIC 0x76616e6e32303043 /* changes with the layout */
 
 /* Every form there is; an index that was kept knows its own by the place. */
@@ -31,18 +32,33 @@ static int place_of(const screening_form *form)
 
 /* ---- sets of points ------------------------------------------------------------------------- */
 
+/* Collects the arrays of a form, to free them when none is read any more. */
+typedef struct {
+    field_visitor visitor;
+    int count;
+    void *held[FIELDS_MOST];
+} collection;
+
+static void collect(field_visitor *self, const char *name, void *field, size_t bytes)
+{
+    collection *all = (collection *)self;
+    (void)name, (void)bytes;
+    memcpy(&all->held[all->count++], field, sizeof(*all->held));
+}
+
 static void set_free(const screening_form *form, int opened, point_set *set)
 {
     if (!set)
         return;
     if (!opened) {
+        collection all = {.visitor = {.visit = collect}};
+        if (set->kept)
+            form->fields(set, &all.visitor);
+        scratch_free_all(all.held, all.count);
         cells_free(&set->order);
         bounds_free(&set->bound);
-        if (set->kept)
-            form->release(set->kept);
     }
-    scratch_free(set->kept);
-    scratch_free(set);
+    SCRATCH_FREE(set->kept, set);
 }
 
 static point_set *set_new(const screening_form *form, const metric_points *points)
@@ -62,7 +78,7 @@ void index_free(index_search *index)
 {
     set_free(index->form, index->opened, index->points);
     set_free(index->form, 0, index->fresh);
-    memset(index, 0, sizeof(*index));
+    index_none(index->candidates, index);
 }
 
 static void set_sides(const kernel *kern, index_search *index)
@@ -75,19 +91,12 @@ void index_none(const metric_points *points, index_search *out)
     *out = (index_search){.candidates = points, .cost = INFINITY};
 }
 
-void index_move(index_search *from, index_search *to)
-{
-    *to = *from;
-    memset(from, 0, sizeof(*from));
-}
-
 /* ---- one piece of memory -------------------------------------------------------------------- */
 
 /* What opening needs to know before it can tell how long the arrays are. */
 typedef struct {
     uint64_t magic, bytes, n, print, sum;
-    int32_t rows, cols, bytes8, form, d, m, count, panels, specials, expands, weights, special_reach,
-        of_panels, terms;
+    int32_t rows, cols, bytes8, form, d, m, count, panels, specials, expands, weights, special_reach, of_panels, terms;
     double jitter, most_noise, cost;
 } header;
 
@@ -118,24 +127,23 @@ static void visit(field_visitor *self, const char *name, void *field, size_t byt
     w->at = (w->at + bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-static void walk_level(field_visitor *w, const char *const *names, bounds_level *level, int m, int d,
-                       int reaches, int weights)
+static void walk_ranges(field_visitor *w, const char *const *names, bounds_ranges *ranges, int m, int d, int reaches,
+                        int weights)
 {
-    size_t count = level->count;
+    size_t count = ranges->count;
     if (reaches)
-        visit(w, names[0], &level->reach, count * m * sizeof(float));
+        visit(w, names[0], &ranges->reach, count * m * sizeof(float));
     if (weights)
-        visit(w, names[1], &level->weight, count * m * sizeof(float));
+        visit(w, names[1], &ranges->weight, count * m * sizeof(float));
     if (reaches)
-        visit(w, names[2], &level->gain, count * sizeof(double));
-    visit(w, names[3], &level->low, count * d * sizeof(double));
-    visit(w, names[4], &level->high, count * d * sizeof(double));
+        visit(w, names[2], &ranges->gain, count * sizeof(double));
+    visit(w, names[3], &ranges->low, count * d * sizeof(double));
+    visit(w, names[4], &ranges->high, count * d * sizeof(double));
 }
 
-#define LEVEL_NAMES(of)                                                                            \
-    {                                                                                              \
-        "bound." of ".reach", "bound." of ".weight", "bound." of ".gain", "bound." of ".low",      \
-            "bound." of ".high"                                                                    \
+#define RANGE_NAMES(of)                                                                                                \
+    {                                                                                                                  \
+        "bound." of ".reach", "bound." of ".weight", "bound." of ".gain", "bound." of ".low", "bound." of ".high"      \
     }
 
 static void walk_points(field_visitor *w, const header *head, metric_points *points)
@@ -153,9 +161,8 @@ static void walk_set(field_visitor *w, const header *head, metric_points *points
     walk_points(w, head, points);
     size_t n = head->n, count = head->count, panels = head->panels, d = head->d, m = head->m,
            columns = panels * SCREEN_COLS;
-    static const char *const of_panels[] = LEVEL_NAMES("panels"),
-                             *const of_cells[] = LEVEL_NAMES("cells"),
-                             *const of_groups[] = LEVEL_NAMES("groups");
+    static const char *const of_panels[] = RANGE_NAMES("panels"), *const of_cells[] = RANGE_NAMES("cells"),
+                             *const of_groups[] = RANGE_NAMES("groups");
     cells *c = &set->order;
     visit(w, "order.perm", &c->perm, n * sizeof(int));
     visit(w, "order.first", &c->first, (count + 1) * sizeof(int));
@@ -169,14 +176,14 @@ static void walk_set(field_visitor *w, const header *head, metric_points *points
     visit(w, "bound.special.ids", &b->special.ids, head->specials * sizeof(int));
     visit(w, "bound.special.inputs", &b->special.inputs, head->specials * sizeof(int));
     visit(w, "bound.special.rank", &b->special.rank, n * sizeof(int));
-    walk_level(w, of_panels, &b->panels, head->m, head->d, head->of_panels, head->weights);
+    walk_ranges(w, of_panels, &b->panels, head->m, head->d, head->of_panels, head->weights);
     bounds_columns *columns_of = &b->columns;
     visit(w, "bound.columns.reach", &columns_of->reach, count * SIMD_WIDTH * m * sizeof(float));
     visit(w, "bound.columns.low", &columns_of->low, count * SIMD_WIDTH * d * sizeof(double));
     visit(w, "bound.columns.high", &columns_of->high, count * SIMD_WIDTH * d * sizeof(double));
     visit(w, "bound.columns.gain", &columns_of->gain, count * SIMD_WIDTH * sizeof(double));
-    walk_level(w, of_cells, &b->cells, head->m, head->d, 1, head->weights);
-    walk_level(w, of_groups, &b->groups, head->m, head->d, 1, 0);
+    walk_ranges(w, of_cells, &b->cells, head->m, head->d, 1, head->weights);
+    walk_ranges(w, of_groups, &b->groups, head->m, head->d, 1, 0);
     if (head->special_reach)
         visit(w, "bound.special_reach", &b->special_reach, panels * m * sizeof(float));
     visit(w, "bound.noise", &b->noise, n * sizeof(float));
@@ -288,8 +295,8 @@ int index_sound(index_pack kept)
     if (!kept.memory || kept.bytes < sizeof(head.magic))
         return 1;
     memcpy(&head, kept.memory, kept.bytes < sizeof(head) ? kept.bytes : sizeof(head));
-    return head.magic != MAGIC || (kept.bytes >= sizeof(head) && head.bytes == kept.bytes &&
-                                   head.sum == sum_of(kept.memory, kept.bytes));
+    return head.magic != MAGIC ||
+           (kept.bytes >= sizeof(head) && head.bytes == kept.bytes && head.sum == sum_of(kept.memory, kept.bytes));
 }
 
 void index_packed_list(index_search *index, index_listener tell, void *context)
@@ -300,9 +307,9 @@ void index_packed_list(index_search *index, index_listener tell, void *context)
 /* Sizes that cannot be, and whose products might overflow. */
 static int wild(const header *head)
 {
-    return head->form < 0 || head->form > FORMS || head->terms < 0 || head->terms > head->m ||
-           head->count < 0 || head->panels < 0 || head->specials < 0 || (size_t)head->count > head->n ||
-           (size_t)head->panels > head->n || (size_t)head->specials > head->n;
+    return head->form < 0 || head->form > FORMS || head->terms < 0 || head->terms > head->m || head->count < 0 ||
+           head->panels < 0 || head->specials < 0 || (size_t)head->count > head->n || (size_t)head->panels > head->n ||
+           (size_t)head->specials > head->n;
 }
 
 /* Reads what stands before the arrays; 0 if they are not for these points or these vector routines. */
@@ -311,9 +318,8 @@ static int read_header(index_pack kept, const metric_points *points, header *hea
     if (!kept.memory || kept.bytes < sizeof(*head))
         return 0;
     memcpy(head, kept.memory, sizeof(*head));
-    return head->magic == MAGIC && head->bytes == kept.bytes && head->print == kept.print &&
-           head->n == points->n && head->d == points->d && head->m == points->m &&
-           head->rows == simd->rows && head->cols == simd->cols &&
+    return head->magic == MAGIC && head->bytes == kept.bytes && head->print == kept.print && head->n == points->n &&
+           head->d == points->d && head->m == points->m && head->rows == simd->rows && head->cols == simd->cols &&
            head->bytes8 == (simd->dot_tile8 != NULL) && !wild(head);
 }
 
@@ -336,8 +342,7 @@ int index_points(index_pack kept, metric_points *points)
     return 1;
 }
 
-status index_open(const metric_source *source, const metric_points *points, index_pack kept,
-                  index_search *out)
+status index_open(const metric_source *source, const metric_points *points, index_pack kept, index_search *out)
 {
     index_none(points, out);
     header head;
@@ -351,7 +356,6 @@ status index_open(const metric_source *source, const metric_points *points, inde
     point_set *set = out->points = set_new(out->form, points);
     if (!set || !set->kept) {
         index_free(out);
-        index_none(points, out);
         return status_fail(STATUS_MEMORY);
     }
     set->order = (cells){.n = head.n, .d = head.d, .count = head.count, .panels = head.panels};
@@ -371,7 +375,6 @@ status index_open(const metric_source *source, const metric_points *points, inde
     walk_set(&w.visitor, &head, &same, set);
     if (w.visitor.beyond || w.at + AFTER != kept.bytes) {
         index_free(out);
-        index_none(points, out);
         return status_ok();
     }
     set_sides(source->kern, out);
@@ -382,8 +385,8 @@ status index_open(const metric_source *source, const metric_points *points, inde
 
 /* `like` is the set of candidates when the set is one of queries, NULL for the candidates. The set stays empty where
  * the form serves no cells. */
-static status set_build(const metric_source *source, const screening_form *form, const point_set *like,
-                        int threads, const monitor *mon, point_set *set)
+static status set_build(const metric_source *source, const screening_form *form, const point_set *like, int threads,
+                        const monitor *mon, point_set *set)
 {
     const metric_points *points = set->points;
     int divided = !like && form->divide;
@@ -392,33 +395,30 @@ static status set_build(const metric_source *source, const screening_form *form,
         result = form->divide(source, points, threads, &set->order);
     else if (!result.code) /* queries descend together where they are as close as candidates */
         result = cells_build(points->d, points->n, points->x, CELLS_MOST,
-                             like && form->compact ? cells_mean_side(&like->order) : INFINITY, threads,
-                             &set->order);
+                             like && form->compact ? cells_mean_side(&like->order) : INFINITY, threads, &set->order);
     if (result.code || !set->order.count)
         return result;
     result = bounds_build(source, points, &set->order, form->terms, threads, mon, &set->bound);
     return result.code ? result : form->build(source, like, threads, mon, set);
 }
 
-status index_build(const metric_source *source, const metric_points *points, const screening_form *form,
-                   int threads, const monitor *mon, index_search *out)
+status index_build(const metric_source *source, const metric_points *points, const screening_form *form, int threads,
+                   const monitor *mon, index_search *out)
 {
     index_none(points, out);
     out->form = form;
     out->points = set_new(form, points);
-    status result = out->points ? set_build(source, form, NULL, threads, mon, out->points)
-                                : status_fail(STATUS_MEMORY);
+    status result = out->points ? set_build(source, form, NULL, threads, mon, out->points) : status_fail(STATUS_MEMORY);
     if (result.code || !out->points->order.count) {
         index_free(out);
-        index_none(points, out);
         return result;
     }
     set_sides(source->kern, out);
     return result;
 }
 
-status index_add_queries(const metric_source *source, const metric_points *from, int threads,
-                         const monitor *mon, index_search *index)
+status index_add_queries(const metric_source *source, const metric_points *from, int threads, const monitor *mon,
+                         index_search *index)
 {
     index->fresh = set_new(index->form, from);
     status result = index->fresh ? set_build(source, index->form, index->points, threads, mon, index->fresh)

@@ -12,10 +12,10 @@
 typedef struct {
     const screening_form *form; /* NULL where nothing is kept */
     const metric_points *candidates;
-    double cost;              /* of a search for a point, see query.c; kept with the index */
-    int opened;               /* the candidates' arrays stand in memory that belongs to the caller */
+    double cost;               /* of a search for a point, see query.c; kept with the index */
+    int opened;                /* the candidates' arrays stand in memory that belongs to the caller */
     point_set *points, *fresh; /* the candidates; queries that are not candidates */
-    form_sides on;            /* both, for forms */
+    form_sides on;             /* both, for forms */
 } index_search;
 
 /* An index of candidates laid out in one piece of memory, to be kept, and with it what the metric asks of
@@ -32,17 +32,14 @@ uint64_t index_print(uint64_t print, size_t count, const double *values);
 
 /* The index of candidates that are the queries too. The form becomes NULL, with nothing built, where it serves no
  * cells. All arguments are borrowed and must outlive the index. */
-status index_build(const metric_source *source, const metric_points *points,
-                   const screening_form *form, int threads, const monitor *mon, index_search *out);
+status index_build(const metric_source *source, const metric_points *points, const screening_form *form, int threads,
+                   const monitor *mon, index_search *out);
 
 /* The form of a name; NULL for others. */
 const screening_form *index_form_named(const char *name);
 
 /* An index of nothing, of infinite cost. */
 void index_none(const metric_points *points, index_search *out);
-
-/* Hands an index of candidates over to another place, which was empty. */
-void index_move(index_search *from, index_search *to);
 
 /* Whether no byte has changed since it was written; an index that is not of this layout is never read, and so is
  * sound too. Sealing gives it the checksum of what it holds. */
@@ -55,12 +52,13 @@ int index_points(index_pack kept, metric_points *points);
 
 /* The same as index_build from what was kept: `out` is opened then. It is an index of nothing, and not opened, where
  * what was kept was made of other points or by other vector routines, and without memory. */
-status index_open(const metric_source *source, const metric_points *points, index_pack kept,
-                  index_search *out);
+status index_open(const metric_source *source, const metric_points *points, index_pack kept, index_search *out);
 
 /* Adds queries that are not candidates. */
-status index_add_queries(const metric_source *source, const metric_points *from, int threads,
-                         const monitor *mon, index_search *index);
+status index_add_queries(const metric_source *source, const metric_points *from, int threads, const monitor *mon,
+                         index_search *index);
+
+/* It is an index of nothing then. */
 void index_free(index_search *index);
 
 /* How many bytes the candidates' part takes, and laying it out for the process of a fingerprint. */

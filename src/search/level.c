@@ -11,39 +11,28 @@
 
 static void blocks_free(level_blocks *blocks)
 {
-    void *held[] = {blocks->each,      blocks->lists,   blocks->intervals,
-                    blocks->best_dist, blocks->best_id, blocks->rows};
-    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
-        scratch_free(held[i]);
+    SCRATCH_FREE(blocks->each, blocks->intervals, blocks->best_dist, blocks->best_id, blocks->rows);
 }
 
 /* Room for `count` blocks of which every query may have `capacity` candidates in play; 0 without memory. */
 static int blocks_new(const query_task *task, size_t count, int capacity, level_blocks *blocks)
 {
     const index_search *index = task->index;
-    size_t width = task->count < BITSET_SIZE ? task->count : BITSET_SIZE, queries = count * width,
-           k = task->k, room = LEVEL_ROOM(capacity),
-           bytes = index->form->row_bytes ? index->form->row_bytes(&index->on) : 0;
-    memset(blocks, 0, sizeof(*blocks));
-    blocks->each = scratch_alloc(count, sizeof(block));
-    blocks->lists = scratch_alloc(count, sizeof(struct block_candidates));
-    blocks->intervals = scratch_alloc(3 * queries * room, sizeof(float)); /* ids are as long */
-    blocks->best_dist = scratch_alloc(queries * k, sizeof(double));
-    blocks->best_id = scratch_alloc(queries * k, sizeof(int));
-    blocks->rows = scratch_alloc(queries * bytes + 1, 1);
-    if (!blocks->each || !blocks->lists || !blocks->intervals || !blocks->best_dist || !blocks->best_id ||
-        !blocks->rows)
+    size_t width = task->count < BITSET_SIZE ? task->count : BITSET_SIZE, queries = count * width, k = task->k,
+           room = LEVEL_ROOM(capacity), bytes = index->form->row_bytes ? index->form->row_bytes(&index->on) : 0;
+    /* ids are as long as what intervals are made of */
+    if (!SCRATCH_ALL(SCRATCH_FOR(blocks->each, count), SCRATCH_FOR(blocks->intervals, 3 * queries * room),
+                     SCRATCH_FOR(blocks->best_dist, queries * k), SCRATCH_FOR(blocks->best_id, queries * k),
+                     SCRATCH_FOR(blocks->rows, queries * bytes)))
         return 0;
     for (size_t i = 0; i < count; i++) {
-        struct block_candidates *lists = blocks->each[i].candidates = &blocks->lists[i];
+        level_block *lists = &blocks->each[i];
         lists->capacity = capacity;
-        blocks->each[i].rows = blocks->rows + i * width * bytes;
+        lists->seen.rows = blocks->rows + i * width * bytes;
         for (size_t q = 0, at = i * width; q < width; q++, at++) {
             float *start = blocks->intervals + 3 * at * room;
-            lists->kept[q] =
-                (candidates){.id = (int *)start, .low = start + room, .high = start + 2 * room};
-            lists->best[q] =
-                (kbest){task->k, 0, blocks->best_dist + at * k, blocks->best_id + at * k, 0};
+            lists->kept[q] = (candidates){.id = (int *)start, .low = start + room, .high = start + 2 * room};
+            lists->best[q] = (kbest){task->k, 0, blocks->best_dist + at * k, blocks->best_id + at * k, 0};
         }
     }
     return 1;
@@ -52,21 +41,18 @@ static int blocks_new(const query_task *task, size_t count, int capacity, level_
 /* The k-best of a query that is 1 from all: the first k candidates. */
 static void take_first(const query_task *task, block *b, int q)
 {
-    kbest *best = &b->candidates->best[q];
+    kbest *best = &level_block_of(b)->best[q];
     for (int j = 0; j < b->limit[q] && best->size < task->k; j++)
         if (!task->self || j != b->row[q])
             kbest_push(best, 1.0, j);
 }
 
-static int is_special(const query_task *task, int row)
-{
-    return task->index->on.from->bound.special.rank[row] >= 0;
-}
+static int is_special(const query_task *task, int row) { return task->index->on.from->bound.special.rank[row] >= 0; }
 
 void level_block_set(const query_task *task, block *b, int cell, const int *queries, int count)
 {
     const point_set *from = task->index->on.from;
-    struct block_candidates *lists = b->candidates;
+    level_block *lists = level_block_of(b);
     b->cell = cell;
     b->count = count;
     b->most_limit = 0;
@@ -96,7 +82,7 @@ void level_block_answer(level_scratch *s, query_result *result)
 {
     const query_task *task = s->task;
     block *b = s->block;
-    struct block_candidates *lists = b->candidates;
+    level_block *lists = level_block_of(b);
     int members[BITSET_SIZE], count = bitset_members(&b->active, members);
     if (count)
         level_finish(s, members, count);
@@ -113,9 +99,7 @@ void level_block_answer(level_scratch *s, query_result *result)
 
 static void scratch_release(level_scratch *s)
 {
-    void *held[] = {s->leaves, s->special_upper, s->lows, s->dist};
-    for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
-        scratch_free(held[i]);
+    SCRATCH_FREE(s->leaves, s->special_upper, s->lows, s->dist);
     if (s->work)
         s->task->index->form->work_free(s->work);
 }
@@ -126,12 +110,10 @@ static int scratch_reserve(const query_task *task, int capacity, level_scratch *
     size_t k = task->k, room = LEVEL_ROOM(capacity);
     memset(s, 0, sizeof(*s));
     s->task = task;
-    s->leaves = scratch_alloc((size_t)index->points->order.count + 1, sizeof(leaf));
-    s->special_upper = scratch_alloc(index->points->order.panels, sizeof(float));
-    s->lows = scratch_alloc(room + k + SIMD_WIDTH, sizeof(float));
-    s->dist = scratch_alloc(room, sizeof(double));
     s->work = index->form->work_new(&index->on);
-    return s->leaves && s->special_upper && s->lows && s->dist && s->work;
+    return s->work && SCRATCH_ALL(SCRATCH_FOR(s->leaves, index->points->order.count),
+                                  SCRATCH_FOR(s->special_upper, index->points->order.panels),
+                                  SCRATCH_FOR(s->lows, room + k + SIMD_WIDTH), SCRATCH_FOR(s->dist, room));
 }
 
 /* ---- the schedule ------------------------------------------------------------------------------ */
@@ -142,35 +124,25 @@ typedef struct {
     int *sequence, *block, *cell, blocks;
 } schedule;
 
-static void schedule_free(schedule *plan)
-{
-    scratch_free(plan->sequence);
-    scratch_free(plan->block);
-    scratch_free(plan->cell);
-}
+static void schedule_free(schedule *plan) { SCRATCH_FREE(plan->sequence, plan->block, plan->cell); }
 
 static int schedule_new(const query_task *task, schedule *plan)
 {
     const cells *order = &task->index->on.from->order;
-    size_t columns = (size_t)order->panels * SCREEN_COLS,
-           most = order->count + task->count / BITSET_SIZE + 2;
+    size_t columns = (size_t)order->panels * SCREEN_COLS, most = order->count + task->count / BITSET_SIZE + 2;
+    int *at;
     memset(plan, 0, sizeof(*plan));
-    plan->sequence = scratch_alloc(task->count + 1, sizeof(int));
-    plan->block = scratch_alloc(most, sizeof(int));
-    plan->cell = scratch_alloc(most, sizeof(int));
-    int *at = scratch_alloc(columns + 2, sizeof(int));
-    if (!plan->sequence || !plan->block || !plan->cell || !at) {
-        scratch_free(at);
+    if (!SCRATCH_ALL(SCRATCH_FOR(plan->sequence, task->count + 1), SCRATCH_FOR(plan->block, most),
+                     SCRATCH_FOR(plan->cell, most), SCRATCH_FOR(at, columns + 2)))
         return 0;
-    }
     memset(at, 0, (columns + 2) * sizeof(int));
     for (size_t q = 0; q < task->count; q++)
         at[order->column[query_row(task, q)] + 1]++;
     for (size_t c = 0; c < columns; c++)
         at[c + 1] += at[c];
     for (int c = 0; c < order->count; c++)
-        for (int first = at[order->panel[c] * SCREEN_COLS];
-             first < at[order->panel[c + 1] * SCREEN_COLS]; first += BITSET_SIZE) {
+        for (int first = at[order->panel[c] * SCREEN_COLS]; first < at[order->panel[c + 1] * SCREEN_COLS];
+             first += BITSET_SIZE) {
             plan->block[plan->blocks] = first;
             plan->cell[plan->blocks++] = c;
         }
@@ -189,28 +161,15 @@ static status search_deferred(const query_task *task, level_scratch *scratch, qu
         count += scratch[t].deferrals;
     if (!count)
         return status_ok();
-    int *rows = scratch_alloc(count, sizeof(int)), *slot = scratch_alloc(count, sizeof(int)),
-        *limits = scratch_alloc(count, sizeof(int));
+    query_part dense;
     status outcome = status_fail(STATUS_MEMORY);
-    if (rows && slot && limits) {
-        query_task dense = *task;
-        dense.rows = rows;
-        dense.slot = slot;
-        dense.limits = limits;
-        dense.count = count;
-        count = 0;
+    if (query_part_new(task, count, &dense)) {
         for (int t = 0; t < task->threads; t++)
-            for (int i = 0; i < scratch[t].deferrals; i++) {
-                int q = scratch[t].deferred[i];
-                rows[count] = query_row(task, q);
-                limits[count] = query_limit(task, q);
-                slot[count++] = query_slot(task, q);
-            }
-        outcome = query_brute(&dense, result);
+            for (int i = 0; i < scratch[t].deferrals; i++)
+                query_part_add(task, scratch[t].deferred[i], &dense);
+        outcome = query_brute(&dense.task, result);
     }
-    scratch_free(rows);
-    scratch_free(slot);
-    scratch_free(limits);
+    query_part_free(&dense);
     return outcome;
 }
 
@@ -252,10 +211,8 @@ static int search_next_block(level_scratch *s, void *context)
     return 1;
 }
 
-static status search_blocks(level_scratch *scratch, block *blocks, void *unused,
-                            query_result *result)
+static status search_blocks(level_scratch *scratch, void *unused, query_result *result)
 {
-    (void)blocks;
     (void)unused;
     schedule plan;
     status outcome = status_fail(STATUS_MEMORY);
@@ -268,8 +225,8 @@ static status search_blocks(level_scratch *scratch, block *blocks, void *unused,
     return outcome;
 }
 
-status level_search(const query_task *task, int count, int most, level_method *method,
-                    void *context, query_result *result)
+status level_search(const query_task *task, int count, int most, level_method *method, void *context,
+                    query_result *result)
 {
     int threads = task->threads;
     status outcome = status_ok();
@@ -281,10 +238,10 @@ status level_search(const query_task *task, int count, int most, level_method *m
         if (!scratch_reserve(task, most, &scratch[t]))
             outcome = status_fail(STATUS_MEMORY);
         else
-            scratch[t].block = &blocks.each[t];
+            scratch[t].block = &blocks.each[t].seen;
     }
     if (!outcome.code)
-        outcome = method(scratch, blocks.each, context, result);
+        outcome = method(scratch, context, result);
     for (int t = 0; t < threads && !outcome.code; t++)
         if (scratch[t].out_of_memory)
             outcome = status_fail(STATUS_MEMORY);
@@ -303,7 +260,7 @@ status level_search(const query_task *task, int count, int most, level_method *m
 status query_level(const query_task *task, query_result *result)
 {
     if (level_pairs_serve(task))
-        return level_search(task, level_pairs_blocks(task), level_pairs_capacity(task),
-                            level_search_pairs, NULL, result);
+        return level_search(task, level_pairs_blocks(task), level_pairs_capacity(task), level_search_pairs, NULL,
+                            result);
     return level_search(task, task->threads, level_capacity(task), search_blocks, NULL, result);
 }

@@ -29,20 +29,22 @@ typedef struct {
     float *low, *high; /* interval of |rho| */
 } candidates;
 
-/* The candidates of a block. */
-struct block_candidates {
+/* A block and its candidates. */
+typedef struct {
+    block seen; /* first: forms see this much of it */
     size_t query[BITSET_SIZE];
     int capacity; /* of a list */
     candidates kept[BITSET_SIZE];
     int settled[BITSET_SIZE]; /* how many were kept when the threshold was last raised */
     int spent[BITSET_SIZE];   /* candidates that were evaluated one by one, to make room */
     kbest best[BITSET_SIZE];  /* evaluated exactly */
-};
+} level_block;
+
+static inline level_block *level_block_of(block *b) { return (level_block *)b; }
 
 /* Some blocks, and the memory that they share out. */
 typedef struct {
-    block *each;
-    struct block_candidates *lists;
+    level_block *each;
     float *intervals;
     double *best_dist;
     int *best_id;
@@ -52,14 +54,14 @@ typedef struct {
 /* What a thread works with. */
 typedef struct {
     const query_task *task;
-    block *block; /* borrowed: the queries at hand */
-    void *work;   /* the form's */
-    leaf *leaves; /* the frontier */
+    block *block;                            /* borrowed: the queries at hand */
+    void *work;                              /* the form's */
+    leaf *leaves;                            /* the frontier */
     float *special_upper;                    /* by panel, of one special query */
     int *deferred, deferrals, deferral_room; /* queries that are left to brute force; */
     int out_of_memory;                       /* set where one could not be noted: the search has failed */
     float *lows;                             /* of one query, for its threshold */
-    double *dist; /* of the candidates of one query */
+    double *dist;                            /* of the candidates of one query */
     query_counters counters;
 } level_scratch;
 
@@ -72,8 +74,8 @@ typedef struct {
 
 level_sink level_sink_of(level_scratch *s, block *into);
 
-/* A way to answer all queries: threads' scratch, each with a block of its own, and all blocks there are. */
-typedef status level_method(level_scratch *scratch, block *blocks, void *context, query_result *result);
+/* A way to answer all queries: threads' scratch, each with a block of its own, which are the first of all there are. */
+typedef status level_method(level_scratch *scratch, void *context, query_result *result);
 
 /* So many times k candidates, but no more than there are, and at least `least`. */
 static inline int level_room_for(const query_task *task, size_t times, size_t least)
@@ -111,13 +113,6 @@ typedef struct {
 status level_run(level_scratch *scratch, level_piece *piece, void *context, level_progress *p);
 
 /* ---- candidates.c: thresholds, candidates, exact evaluation ---- */
-
-/* Keeps the candidates of a mask of a panel's points for query q of a block, making room where it must. */
-void level_keep(level_scratch *s, block *b, int q, const int *ids, uint32_t mask,
-                const simd_interval_row *row);
-
-/* Keeps one candidate. */
-void level_keep_one(level_scratch *s, block *b, int q, int id, float low, float high);
 
 /* Raises the thresholds of some queries by what has been kept since, and drops what they make hopeless. */
 void level_raise_thresholds(level_scratch *s, int count, const int *members);

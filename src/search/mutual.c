@@ -10,8 +10,8 @@
 
 #define PAIRS_WAVE 64
 #define PAIRS_BYTES ((size_t)1 << 26) /* most memory for lists of candidates */
-#define PAIRS_NEAR 4  /* nearest meetings for each block that come first, to raise thresholds */
-#define PAIRS_SPARE 4 /* blocks for each thread, for it to find two that no other has */
+#define PAIRS_NEAR 4                  /* nearest meetings for each block that come first, to raise thresholds */
+#define PAIRS_SPARE 4                 /* blocks for each thread, for it to find two that no other has */
 
 /* Two blocks that are to meet. */
 typedef struct {
@@ -20,7 +20,7 @@ typedef struct {
 } meeting;
 
 typedef struct {
-    block *blocks;
+    level_block *blocks;
     int first, count; /* cells of the wave */
     meeting *meetings;
     int total, next; /* meetings; blocks that were taken, or meetings: all before are */
@@ -32,8 +32,8 @@ int level_pairs_capacity(const query_task *task) { return level_room_for(task, 3
 
 int level_pairs_blocks(const query_task *task)
 {
-    size_t lists = 3 * sizeof(float) * BITSET_SIZE * LEVEL_ROOM(level_pairs_capacity(task)),
-           most = PAIRS_BYTES / lists, count = (size_t)task->index->points->order.count;
+    size_t lists = 3 * sizeof(float) * BITSET_SIZE * LEVEL_ROOM(level_pairs_capacity(task)), most = PAIRS_BYTES / lists,
+           count = (size_t)task->index->points->order.count;
     most = most < PAIRS_WAVE ? most : PAIRS_WAVE;
     return (int)(count < most ? count : most);
 }
@@ -52,7 +52,7 @@ static int take_block(level_scratch *s, wave *w)
     int i = __atomic_fetch_add(&w->next, 1, __ATOMIC_RELAXED);
     if (i >= w->count)
         return 0;
-    s->block = &w->blocks[i];
+    s->block = &w->blocks[i].seen;
     return 1;
 }
 
@@ -63,7 +63,7 @@ static int open_block(level_scratch *s, void *context)
     const cells *order = &s->task->index->points->order;
     if (!take_block(s, w))
         return 0;
-    int cell = w->first + (int)(s->block - w->blocks), first = order->first[cell];
+    int cell = w->first + (int)(level_block_of(s->block) - w->blocks), first = order->first[cell];
     level_block_set(s->task, s->block, cell, order->perm + first, order->first[cell + 1] - first);
     level_seed(s);
     return 1;
@@ -100,7 +100,7 @@ static int meet(level_scratch *s, void *context)
     meeting *pair = take_meeting(w);
     if (!pair)
         return 0;
-    block *sides[2] = {&w->blocks[pair->a], &w->blocks[pair->b]};
+    block *sides[2] = {&w->blocks[pair->a].seen, &w->blocks[pair->b].seen};
     int everyone[BITSET_SIZE], count[2];
     bitset left[2];
     for (int side = 0; side < 2; side++) {
@@ -114,8 +114,8 @@ static int meet(level_scratch *s, void *context)
         level_sink one = level_sink_of(s, sides[0]), other = level_sink_of(s, sides[1]);
         for (int q = 0; q < sides[0]->count; q++)
             everyone[q] = q;
-        index->form->screen_both(&index->on, sides[0], sides[1], everyone, sides[0]->count, &one.sink,
-                                 &other.sink, s->work);
+        index->form->screen_both(&index->on, sides[0], sides[1], everyone, sides[0]->count, &one.sink, &other.sink,
+                                 s->work);
     } else {
         for (int side = 0; side < 2; side++) {
             s->block = sides[side];
@@ -156,8 +156,7 @@ static void arrange(const index_search *index, wave *w)
     w->total = 0;
     for (int a = 0; a < w->count; a++)
         for (int b = a + 1; b < w->count; b++)
-            w->meetings[w->total++] =
-                (meeting){level_away(&index->on, w->first + a, w->first + b), a, b, 0};
+            w->meetings[w->total++] = (meeting){level_away(&index->on, w->first + a, w->first + b), a, b, 0};
     qsort(w->meetings, w->total, sizeof(meeting), nearer);
     int near = PAIRS_NEAR * w->count;
     if (near < w->total)
@@ -169,8 +168,7 @@ static status run_wave(level_scratch *scratch, wave *w)
     level_piece *stages[] = {open_block, meet, close_block};
     int totals[] = {w->count, w->total, w->count};
     double all = scratch->task->index->points->order.count, from = w->first / all,
-           shares[] = {1.0, 0.5 * w->count, all - w->count + 1.0},
-           sum = shares[0] + shares[1] + shares[2];
+           shares[] = {1.0, 0.5 * w->count, all - w->count + 1.0}, sum = shares[0] + shares[1] + shares[2];
     status outcome = status_ok();
     for (int i = 0; i < 3 && !outcome.code; i++) {
         level_progress progress = {totals[i], 0, from, shares[i] / sum * w->count / all};
@@ -181,13 +179,12 @@ static status run_wave(level_scratch *scratch, wave *w)
     return outcome;
 }
 
-status level_search_pairs(level_scratch *scratch, block *blocks, void *unused,
-                          query_result *result)
+status level_search_pairs(level_scratch *scratch, void *unused, query_result *result)
 {
     (void)unused;
     const index_search *index = scratch->task->index;
     int cells = index->points->order.count, most = level_pairs_blocks(scratch->task);
-    wave w = {.blocks = blocks, .result = result};
+    wave w = {.blocks = level_block_of(scratch->block), .result = result};
     w.meetings = scratch_alloc(PAIRS_WAVE * PAIRS_WAVE / 2, sizeof(meeting));
     status outcome = w.meetings ? status_ok() : status_fail(STATUS_MEMORY);
     for (; w.first < cells && !outcome.code; w.first += w.count) {

@@ -15,18 +15,17 @@
 #define COST_INDEX 550.0     /* making an index, for each point and product, */
 #define INDEX_MORE 95.0      /* and for as many products more than there are features */
 #define PAIRED 0.58          /* of all pairs are screened where blocks meet in pairs */
-#define PROMISING 0.85      /* of what else is known, the most that integers may promise to cost, */
-#define PROMISING_EAGER 1.1 /* and if they will serve more than one search */
-#define HARDLY 0.3        /* of brute force: what expansions may promise to cost to be made, */
-#define CLEARLY                                                                                    \
-    0.1 /* and cost on a sample for nothing else to be tried, if they serve one search */
-#define TOO_FEW 5.0       /* brute force of less than so many indices does without one, */
-#define LEAST_KEPT 2000   /* and of so many candidates even where there is one */
-#define PREFIX_SHRINK 4   /* ratio of the prefixes that serve predecessors */
-#define PREFIX_LEAST 2000 /* shorter prefixes go by brute force */
-#define SAMPLE_CELLS 4    /* cells whose points show what a search costs, */
-#define SAMPLE_SHARE 16   /* but no more than one of so many, and one */
-#define SAMPLE_FEW 16     /* of a sparse sample, and one point of so many: */
+#define PROMISING 0.85       /* of what else is known, the most that integers may promise to cost, */
+#define PROMISING_EAGER 1.1  /* and if they will serve more than one search */
+#define HARDLY 0.3           /* of brute force: what expansions may promise to cost to be made, */
+#define CLEARLY 0.1          /* and cost on a sample for nothing else to be tried, if they serve one search */
+#define TOO_FEW 5.0          /* brute force of less than so many indices does without one, */
+#define LEAST_KEPT 2000      /* and of so many candidates even where there is one */
+#define PREFIX_SHRINK 4      /* ratio of the prefixes that serve predecessors */
+#define PREFIX_LEAST 2000    /* shorter prefixes go by brute force */
+#define SAMPLE_CELLS 4       /* cells whose points show what a search costs, */
+#define SAMPLE_SHARE 16      /* but no more than one of so many, and one */
+#define SAMPLE_FEW 16        /* of a sparse sample, and one point of so many: */
 #define SAMPLE_SPARSE 512
 #define SPARSE 1.2 /* brute forces on a sparse sample: more will not become less */
 #define SPARSE_EAGER 4.0
@@ -43,13 +42,33 @@ static int poll_partial(void *context, double fraction)
     return monitor_poll(part->whole, part->done + part->share * fraction);
 }
 
+int query_part_new(const query_task *whole, size_t room, query_part *out)
+{
+    int ok = SCRATCH_ALL(SCRATCH_FOR(out->rows, room), SCRATCH_FOR(out->limits, room), SCRATCH_FOR(out->slot, room));
+    out->task = *whole;
+    out->task.rows = out->rows;
+    out->task.limits = whole->limits ? out->limits : NULL;
+    out->task.slot = out->slot;
+    out->task.count = 0;
+    return ok;
+}
+
+void query_part_add(const query_task *whole, size_t q, query_part *part)
+{
+    size_t at = part->task.count++;
+    part->rows[at] = query_row(whole, q);
+    part->limits[at] = query_limit(whole, q);
+    part->slot[at] = query_slot(whole, q);
+}
+
+void query_part_free(query_part *part) { SCRATCH_FREE(part->rows, part->limits, part->slot); }
+
 /* Of a correlation, in double. */
 static double correlation_cost(const query_task *task) { return task->points->m + FORM_KERNEL; }
 
 static double brute_cost(const query_task *task)
 {
-    double share =
-        task->predecessors ? 0.5 + 0.5 / PREFIX_SHRINK : 1.0; /* of the points, on average */
+    double share = task->predecessors ? 0.5 + 0.5 / PREFIX_SHRINK : 1.0; /* of the points, on average */
     double n = share * (double)task->points->n, k = task->k;
     double pushes = k < n ? k * (1.0 + log(n / k)) : n; /* in random order */
     return n * correlation_cost(task) + COST_PUSH * pushes;
@@ -74,8 +93,8 @@ static status promised_cost(const query_task *task, const screening_form *form, 
     status outcome = form->forecast(task->source, task->points, task->k, most / share, &f);
     if (!outcome.code)
         *cost = f.hopeless * COST_GIVEN_UP * brute_cost(task) +
-                (1.0 - f.hopeless) * (COST_QUERY + share * f.pairs * f.pair + f.more +
-                                      f.left * COST_SCATTERED * correlation_cost(task));
+                (1.0 - f.hopeless) *
+                    (COST_QUERY + share * f.pairs * f.pair + f.more + f.left * COST_SCATTERED * correlation_cost(task));
     return outcome;
 }
 
@@ -106,21 +125,25 @@ static int all_are_queries(const query_task *task)
 
 /* Searches for the points of a few cells, or for some of them only: what the level engine counts, and for
  * how many. */
-static status sample_search(const query_task *task, const index_search *index, int sparse,
-                            sampled *seen, query_counters *counters, double *queries)
+static status sample_search(const query_task *task, const index_search *index, int sparse, sampled *seen,
+                            query_counters *counters, double *queries)
 {
     const cells *order = &index->points->order;
-    size_t count = 0, room = (size_t)SAMPLE_CELLS * CELLS_MOST;
     int first = first_sampled(task), stays = seen->given != NULL;
-    query_task sample = *task;
     partial nothing = {task->mon, 0.0, 0.0}; /* of what the caller shows, this is no part */
     monitor mon = {poll_partial, &nothing};
     query_result result = {.given = seen->given};
-    int *rows = scratch_alloc(room, sizeof(int)), *slot = scratch_alloc(room, sizeof(int));
+    query_part sample;
+    query_task all = *task; /* points as queries */
+    all.from = task->points;
+    all.self = 1;
+    all.rows = all.slot = all.limits = NULL;
+    all.index = index;
+    all.mon = &mon;
     status outcome = status_fail(STATUS_MEMORY);
     if (stays && !seen->answered)
         seen->answered = scratch_zeros(task->count, 1);
-    if (rows && slot && (seen->answered || !stays)) {
+    if (query_part_new(&all, (size_t)SAMPLE_CELLS * CELLS_MOST, &sample) && (seen->answered || !stays)) {
         int few = order->count / SAMPLE_SHARE + 1, tried = few < SAMPLE_CELLS ? few : SAMPLE_CELLS;
         int wanted = (int)(task->points->n / SAMPLE_SPARSE + SAMPLE_FEW) / tried;
         for (int i = 0; i < tried; i++) {
@@ -130,33 +153,24 @@ static status sample_search(const query_task *task, const index_search *index, i
                 int row = order->perm[at], q = row - first;
                 if (row < first)
                     continue;
-                slot[count] = stays ? query_slot(task, q) : (int)count;
-                rows[count++] = row;
-                if (stays)
+                query_part_add(&all, row, &sample);
+                if (stays) {
+                    sample.slot[sample.task.count - 1] = query_slot(task, q);
                     seen->answered[q] = 1;
+                }
             }
         }
-        sample.from = task->points;
-        sample.self = 1;
-        sample.rows = rows;
-        sample.slot = slot;
-        sample.limits = NULL;
-        sample.count = count;
-        sample.index = index;
-        sample.mon = &mon;
-        outcome = query_level(&sample, &result);
+        outcome = query_level(&sample.task, &result);
         *counters = result.counters;
         query_counters_add(&seen->counters, counters);
-        *queries = (double)count + 1e-9;
+        *queries = (double)sample.task.count + 1e-9;
     }
-    scratch_free(rows);
-    scratch_free(slot);
+    query_part_free(&sample);
     return outcome;
 }
 
 /* The level engine's cost of a query by what it counted. */
-static double counted_cost(const query_task *task, const index_search *index,
-                           const query_counters *c, double queries)
+static double counted_cost(const query_task *task, const index_search *index, const query_counters *c, double queries)
 {
     return COST_QUERY + (c->screened * unshared(task, index->form) * index->form->pair_cost(index->points) +
                          (COST_CORRELATION * (c->correlations - c->scattered) + COST_SCATTERED * c->scattered) *
@@ -174,8 +188,7 @@ static status sample_cost(const query_task *task, int eager, sampled *seen, inde
     if (outcome.code)
         return outcome;
     index->cost = counted_cost(task, index, &c, queries);
-    if (index->form == &form_landmarks &&
-        index->cost < (eager ? SPARSE_EAGER : SPARSE) * brute_cost(task)) {
+    if (index->form == &form_landmarks && index->cost < (eager ? SPARSE_EAGER : SPARSE) * brute_cost(task)) {
         outcome = sample_search(task, index, 0, seen, &c, &queries);
         if (!outcome.code)
             index->cost = counted_cost(task, index, &c, queries);
@@ -192,8 +205,9 @@ static status try_form(const query_task *task, const screening_form *form, int e
     if (!outcome.code && other.form)
         outcome = sample_cost(task, eager, seen, &other);
     if (!outcome.code && other.cost < index->cost) {
-        index_free(index);
-        index_move(&other, index);
+        index_search worse = *index;
+        *index = other;
+        other = worse;
     }
     index_free(&other);
     return outcome;
@@ -243,24 +257,16 @@ status query_index(const query_task *task, int eager, index_search *index)
     return make_index(task, eager, &none, index);
 }
 
-/* The queries that a sample has not answered are left in the task. Returns their rows and slots, the
- * caller's to free, or NULL without memory. */
-static int *leave_unanswered(const sampled *seen, query_task *task)
+/* Leaves in a task the queries that a sample has not answered; `rest` holds them. */
+static status leave_unanswered(const sampled *seen, query_task *task, query_part *rest)
 {
-    size_t count = 0;
-    int *rows = scratch_alloc(2 * task->count, sizeof(int));
-    if (!rows)
-        return NULL;
-    int *slot = rows + task->count;
+    if (!query_part_new(task, task->count, rest))
+        return status_fail(STATUS_MEMORY);
     for (size_t q = 0; q < task->count; q++)
-        if (!seen->answered[q]) {
-            rows[count] = query_row(task, q);
-            slot[count++] = query_slot(task, q);
-        }
-    task->rows = rows;
-    task->slot = slot;
-    task->count = count;
-    return rows;
+        if (!seen->answered[q])
+            query_part_add(task, q, rest);
+    *task = rest->task;
+    return status_ok();
 }
 
 /* The level engine; where its index skips and screens too little, the dense tiles of brute force. */
@@ -268,7 +274,8 @@ static status run_indexed(const char *method, const query_task *task, query_resu
 {
     index_search index;
     query_task indexed = *task;
-    int choose = strcmp(method, "auto") == 0, *rest = NULL;
+    query_part rest = {.rows = NULL};
+    int choose = strcmp(method, "auto") == 0;
     sampled seen = {.given = all_are_queries(task) ? result->given : NULL};
     status outcome = index_open(task->source, task->points, task->kept, &index);
     if (!outcome.code && !index.opened)
@@ -288,10 +295,9 @@ static status run_indexed(const char *method, const query_task *task, query_resu
         few = one_by_one || (choose && !dense && query_best_serves(&indexed));
     result->method = few ? "best_first" : choose && dense ? "brute" : "level";
     if (dense)
-        result->note = !choose ? "nothing to skip: by tiles of brute force"
-                       : !index.form
-                           ? "auto: no index that was likely to pay"
-                           : "auto: on a sample, screening left too much for it to pay";
+        result->note = !choose       ? "nothing to skip: by tiles of brute force"
+                       : !index.form ? "auto: no index that was likely to pay"
+                                     : "auto: on a sample, screening left too much for it to pay";
     else if (few && choose)
         result->note = "auto: few queries, each by the cells that promise most";
     else if (choose)
@@ -299,11 +305,9 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     if (!dense && task->from != task->points)
         outcome = index_add_queries(task->source, task->from, task->threads, task->mon, &index);
     /* where blocks meet in pairs, all queries have to be there */
-    if (seen.answered && (dense || !index.form->screen_both || task->predecessors)) {
-        rest = leave_unanswered(&seen, &indexed);
+    if (!outcome.code && seen.answered && (dense || !index.form->screen_both || task->predecessors)) {
+        outcome = leave_unanswered(&seen, &indexed, &rest);
         query_counters_add(&result->counters, &seen.counters);
-        if (!rest)
-            outcome = status_fail(STATUS_MEMORY);
     }
     if (!outcome.code && indexed.count)
         outcome = dense ? query_brute(&indexed, result)
@@ -311,7 +315,7 @@ static status run_indexed(const char *method, const query_task *task, query_resu
                         : query_level(&indexed, result);
 done:
     index_free(&index);
-    scratch_free(rest);
+    query_part_free(&rest);
     scratch_free(seen.answered);
     return outcome;
 }
@@ -324,8 +328,7 @@ static status run_limited(const query_task *task, query_result *result)
     result->method = "best_first";
     status outcome = index_open(task->source, task->points, task->kept, &index);
     if (!outcome.code && !index.form)
-        outcome = index_build(task->source, task->points, &form_dense,
-                              task->threads, task->mon, &index);
+        outcome = index_build(task->source, task->points, &form_dense, task->threads, task->mon, &index);
     if (!outcome.code && task->from != task->points)
         outcome = index_add_queries(task->source, task->from, task->threads, task->mon, &index);
     indexed.index = &index;
@@ -367,55 +370,42 @@ static status run_plain(const char *method, const query_task *task, query_result
  * the first round. */
 static status run_prefixes(const char *method, const query_task *task, query_result *result)
 {
-    int *rows = scratch_alloc(task->count + 1, sizeof(int));
-    int *slot = scratch_alloc(task->count + 1, sizeof(int));
-    int *limits = task->limits ? scratch_alloc(task->count + 1, sizeof(int)) : NULL;
-    status outcome =
-        rows && slot && (limits || !task->limits) ? status_ok() : status_fail(STATUS_MEMORY);
+    query_part round;
+    status outcome = query_part_new(task, task->count, &round) ? status_ok() : status_fail(STATUS_MEMORY);
     const char *first_method = NULL, *first_note = result->note;
     size_t done = 0;
     for (size_t n = task->points->n; n && !outcome.code;) {
-        size_t next = n < PREFIX_LEAST ? 0 : n / PREFIX_SHRINK, count = 0;
+        size_t next = n < PREFIX_LEAST ? 0 : n / PREFIX_SHRINK;
+        round.task.count = 0;
         for (size_t q = 0; q < task->count; q++) {
             size_t limit = query_limit(task, q); /* no row is above its limit */
-            if ((limit < n || n == task->points->n) && limit >= next) {
-                rows[count] = query_row(task, q);
-                if (limits)
-                    limits[count] = (int)limit;
-                slot[count++] = query_slot(task, q);
-            }
+            if ((limit < n || n == task->points->n) && limit >= next)
+                query_part_add(task, q, &round);
         }
         metric_points prefix = *task->points;
         prefix.n = n;
-        partial part = {task->mon, (double)done / task->count, (double)count / task->count};
+        partial part = {task->mon, (double)done / task->count, (double)round.task.count / task->count};
         monitor mon = {poll_partial, &part};
-        query_task round = *task;
-        round.points = round.from = &prefix;
-        round.rows = rows;
-        round.slot = slot;
-        round.limits = limits;
-        round.count = count;
-        round.mon = &mon;
+        round.task.points = round.task.from = &prefix;
+        round.task.mon = &mon;
         if (n < task->points->n)
-            round.kept = (index_pack){NULL, 0, 0};
-        if (count) {
+            round.task.kept = (index_pack){NULL, 0, 0};
+        if (round.task.count) {
             int brief = n < PREFIX_LEAST && isinf(task->budget);
-            outcome = run_plain(brief ? "brute" : method, &round, result);
+            outcome = run_plain(brief ? "brute" : method, &round.task, result);
             if (!first_method) {
                 first_method = result->method;
                 first_note = result->note;
             }
         }
-        done += count;
+        done += round.task.count;
         n = next;
     }
     if (first_method) {
         result->method = first_method;
         result->note = first_note;
     }
-    scratch_free(rows);
-    scratch_free(slot);
-    scratch_free(limits);
+    query_part_free(&round);
     return outcome;
 }
 

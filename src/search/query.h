@@ -34,11 +34,10 @@ typedef struct {
     const int *limits;           /* or before these, one for each query; NULL is its row */
     const int *slot;             /* where each query's answer goes; NULL is its number */
     int k, threads;
-    double budget; /* largest number of correlations evaluated for a query; INFINITY is exact */
-    const metric_source
-        *source; /* what the features come from, for what bounds and screens are made of */
-    index_pack kept;           /* an index of the candidates that was kept, or none */
-    const index_search *index; /* set by the dispatcher for engines that need it */
+    double budget;               /* largest number of correlations evaluated for a query; INFINITY is exact */
+    const metric_source *source; /* what the features come from, for what bounds and screens are made of */
+    index_pack kept;             /* an index of the candidates that was kept, or none */
+    const index_search *index;   /* set by the dispatcher for engines that need it */
     const monitor *mon;
 } query_task;
 
@@ -49,22 +48,25 @@ typedef struct {
     const char *note;   /* why, where the choice was ours */
 } query_result;
 
-static inline int query_row(const query_task *task, size_t q)
-{
-    return task->rows ? task->rows[q] : (int)q;
-}
+static inline int query_row(const query_task *task, size_t q) { return task->rows ? task->rows[q] : (int)q; }
 
 static inline int query_limit(const query_task *task, size_t q)
 {
-    return !task->predecessors ? (int)task->points->n
-           : task->limits      ? task->limits[q]
-                               : query_row(task, q);
+    return !task->predecessors ? (int)task->points->n : task->limits ? task->limits[q] : query_row(task, q);
 }
 
-static inline int query_slot(const query_task *task, size_t q)
-{
-    return task->slot ? task->slot[q] : (int)q;
-}
+static inline int query_slot(const query_task *task, size_t q) { return task->slot ? task->slot[q] : (int)q; }
+
+/* Some queries of a task, as a task of their own. */
+typedef struct {
+    query_task task;
+    int *rows, *limits, *slot;
+} query_part;
+
+/* With room for so many and none in it; 0 without memory. Whatever else is to be different is set in its task. */
+int query_part_new(const query_task *whole, size_t room, query_part *out);
+void query_part_add(const query_task *whole, size_t q, query_part *part);
+void query_part_free(query_part *part);
 
 /* Makes of the k-best of a query its answer: ids from 1, and 0 where there is no neighbour. */
 static inline void query_close(const query_task *task, size_t q, kbest *best, query_result *result)

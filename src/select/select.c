@@ -2,7 +2,7 @@
 
 #include "base/scratch.h"
 #include "base/threads.h"
-#include "partition/order.h"
+#include "partition/boxes.h"
 #include "simd/simd.h"
 
 #include <math.h>
@@ -10,40 +10,19 @@
 
 #define GONE 1e-10    /* share of a candidate's variance below which it is a combination of those taken */
 #define NOTHING 1e-13 /* share of the variance below which what is left of a query is rounding */
-#define BLOCK 128  /* queries of one piece of work */
-#define GROUP 96   /* most queries of a group, */
-#define SHARED                                                                                     \
-    256 /* and most candidates of a group of several: their covariances should stay in cache, */
-#define TWICE 1024 /* or twice the pool of one query, up to here */
+#define BLOCK 128     /* queries of one piece of work */
+#define GROUP 96      /* most queries of a group, */
+#define SHARED 256    /* and most candidates of a group of several: their covariances should stay in cache, */
+#define TWICE 1024    /* or twice the pool of one query, up to here */
 #define HUGE_POOL 4096
-#define LAZY 5 /* a pool above so many k is wide: rows of R are then computed one by one */
-#define PATIENCE                                                                                   \
-    1.25         /* a group grows while a query's part of the work is within this of the best */
-#define LANES 8  /* rows of the factor are padded to whole vectors of any instruction set */
-#define NEARBY 8 /* queries that are not ordered any further */
+#define LAZY 5        /* a pool above so many k is wide: rows of R are then computed one by one */
+#define PATIENCE 1.25 /* a group grows while a query's part of the work is within this of the best */
+#define LANES 8       /* rows of the factor are padded to whole vectors of any instruction set */
+#define NEARBY 8      /* queries that are not ordered any further */
 
 static size_t padded(size_t count) { return (count + LANES - 1) / LANES * LANES; }
 
 /* ---- queries in order of place --------------------------------------------------------------- */
-
-static int widest_side(int d, const double *x, size_t count, const int *order)
-{
-    int widest = 0;
-    double most = -1.0;
-    for (int u = 0; u < d; u++) {
-        double low = INFINITY, high = -INFINITY;
-        for (size_t i = 0; i < count; i++) {
-            double value = x[(size_t)order[i] * d + u];
-            low = value < low ? value : low;
-            high = value > high ? value : high;
-        }
-        if (high - low > most) {
-            most = high - low;
-            widest = u;
-        }
-    }
-    return widest;
-}
 
 /* order <- the rows of x (d x n points) that are listed in it, `count` of them, so that those close in space are close
  * in the list: halved along the widest side again and again. */
@@ -51,7 +30,8 @@ static void order_nearby(int d, const double *x, size_t count, int *order)
 {
     while (count > NEARBY) {
         size_t half = count / 2;
-        order_median(d, x, widest_side(d, x, count, order), order, 0, count, half);
+        double side;
+        boxes_lowest(d, x, boxes_widest(d, x, order, count, &side), order, (int)count, (int)half);
         order_nearby(d, x, half, order);
         order += half;
         count -= half;
@@ -154,11 +134,9 @@ static int workspace_open(workspace *own, const select_task *task)
     size_t panels = (room + SIMD_MAX_COLS) * (d + (size_t)m), tried = room + task->width;
     size_t rows = wide_pool(task) ? 1 : room, lists = (wide_pool(task) ? 1 : GROUP) * pool;
     own->stride = room + SIMD_MAX_COLS;
-    own->ids = scratch_alloc(2 * tried + 3 * table + 2 * (size_t)k + pool + lists + SIMD_MAX_COLS,
-                             sizeof(int));
+    own->ids = scratch_alloc(2 * tried + 3 * table + 2 * (size_t)k + pool + lists + SIMD_MAX_COLS, sizeof(int));
     own->x = scratch_alloc(2 * (room + GROUP), sizeof(double *));
-    own->R =
-        scratch_alloc((rows + GROUP + 2) * own->stride + SIMD_MAX_ROWS * SIMD_MAX_COLS, sizeof(double));
+    own->R = scratch_alloc((rows + GROUP + 2) * own->stride + SIMD_MAX_ROWS * SIMD_MAX_COLS, sizeof(double));
     own->panels_x = scratch_alloc(panels, sizeof(double));
     own->factor = scratch_alloc(k * pool + 4 * pool + 4 * (size_t)k, sizeof(double));
     if (!own->ids || !own->x || !own->R || !own->panels_x || !own->factor)
@@ -203,10 +181,7 @@ static workspace *workspace_new(const select_task *task)
     return all;
 }
 
-static int query_row(const select_task *task, size_t q)
-{
-    return task->rows ? task->rows[q] : (int)q;
-}
+static int query_row(const select_task *task, size_t q) { return task->rows ? task->rows[q] : (int)q; }
 
 /* The place of a candidate in the group, which is new where none had it. */
 static int find_place(workspace *own, int id)
@@ -298,15 +273,12 @@ static void start_values(workspace *own, const select_task *task)
     for (int i = 0; i < own->count; i++) {
         double residual = fmax(task->residual[own->ids[i]], 0.0), noise = task->noise[own->ids[i]];
         own->start[i] = residual + noise;
-        own->gone[i] = noise == 0.0 && residual <= GONE * task->kern->variance
-                           ? INFINITY
-                           : GONE * (residual + noise);
+        own->gone[i] = noise == 0.0 && residual <= GONE * task->kern->variance ? INFINITY : GONE * (residual + noise);
     }
 }
 
 /* Residual covariances of all candidates of a group, and of its queries with them. */
-static void fill_covariance(workspace *own, const select_task *task, const radial *rad,
-                            const int *order, int size)
+static void fill_covariance(workspace *own, const select_task *task, const radial *rad, const int *order, int size)
 {
     const metric_points *points = task->points, *from = task->from;
     int d = points->d, m = points->m, cols = simd->cols, count = own->count;
@@ -330,8 +302,7 @@ static void fill_covariance(workspace *own, const select_task *task, const radia
             simd->residual_rows(rad, d, height, own->x + i, bx, m, own->v + i, bv, own->tile);
             int mirrored = count - i < height ? count - i : height;
             for (int a = 0; a < height; a++) {
-                double *to = i + a < count ? own->R + (i + a) * stride
-                                           : own->cross + (i + a - count) * stride;
+                double *to = i + a < count ? own->R + (i + a) * stride : own->cross + (i + a - count) * stride;
                 memcpy(to + j, own->tile + a * cols, cols * sizeof(double));
             }
             for (int b = 0; b < cols && j + b < count; b++) {
@@ -344,15 +315,14 @@ static void fill_covariance(workspace *own, const select_task *task, const radia
 }
 
 /* The row of R of a candidate, by place. */
-static const double *covariance_row(workspace *own, const select_task *task, const radial *rad,
-                                    int place)
+static const double *covariance_row(workspace *own, const select_task *task, const radial *rad, int place)
 {
     if (!wide_pool(task))
         return own->R + place * own->stride;
     int d = task->points->d, m = task->points->m, cols = simd->cols;
     for (int j = 0; j < own->count; j += cols) {
-        simd->residual_rows(rad, d, 1, own->x + place, own->panels_x + (size_t)j * d, m,
-                            own->v + place, own->panels_v + (size_t)j * m, own->tile);
+        simd->residual_rows(rad, d, 1, own->x + place, own->panels_x + (size_t)j * d, m, own->v + place,
+                            own->panels_v + (size_t)j * m, own->tile);
         memcpy(own->R + j, own->tile, cols * sizeof(double));
     }
     return own->R;
@@ -375,10 +345,7 @@ static void gather(workspace *own, int count, const int *list, const double *cro
     }
 }
 
-static int before(const workspace *own, const int *list, int i, int j)
-{
-    return own->ids[list[i]] < own->ids[list[j]];
-}
+static int before(const workspace *own, const int *list, int i, int j) { return own->ids[list[i]] < own->ids[list[j]]; }
 
 /* The candidate of the largest score of those that may have it, ties to the lower index; -1 for none. */
 static int pick(const workspace *own, const int *list, int near)
@@ -425,14 +392,13 @@ static void select_one(workspace *own, const select_task *task, const radial *ra
     const double *cross = own->cross + g * own->stride, *covariance = cross;
     int count = own->sizes[g], wide = (int)padded(count), taken = 0;
     size_t row = query_row(task, q), stride = wide;
-    double nothing = NOTHING * task->kern->variance, left = fmax(task->own[row], 0.0), scale = 0.0,
-           pull = 0.0, *line = own->factor;
+    double nothing = NOTHING * task->kern->variance, left = fmax(task->own[row], 0.0), scale = 0.0, pull = 0.0,
+           *line = own->factor;
     gather(own, count, list, cross);
     for (;;) {
         /* the first step takes nothing away: it only finds the scores */
-        int near = simd->select_step(wide, taken ? taken - 1 : 0, own->factor, stride, own->weight,
-                                     scale, pull, own->least, covariance, list, line, own->c,
-                                     own->left, own->score, own->near);
+        int near = simd->select_step(wide, taken ? taken - 1 : 0, own->factor, stride, own->weight, scale, pull,
+                                     own->least, covariance, list, line, own->c, own->left, own->score, own->near);
         int best = left > nothing ? pick(own, list, near) : pick_any(own, list, count);
         if (best < 0)
             break;
@@ -461,8 +427,7 @@ static void select_one(workspace *own, const select_task *task, const radial *ra
     for (int t = 0; result->id && t < task->k; t++)
         result->id[q + t * task->count] = t < taken ? own->taken_id[t] + 1 : 0;
     if (result->dist) {
-        metric_distances(task->kern, task->from, row, task->points, own->taken_id, taken,
-                         own->dist);
+        metric_distances(task->kern, task->from, row, task->points, own->taken_id, taken, own->dist);
         for (int t = 0; t < taken; t++)
             result->dist[q + t * task->count] = own->dist[t];
     }
@@ -472,8 +437,8 @@ static void select_one(workspace *own, const select_task *task, const radial *ra
     }
 }
 
-static void run_block(workspace *own, const select_task *task, const radial *rad, const int *order,
-                      int count, const select_result *result)
+static void run_block(workspace *own, const select_task *task, const radial *rad, const int *order, int count,
+                      const select_result *result)
 {
     for (int first = 0, size; first < count; first += size) {
         size = choose_group(own, task, order + first, count - first);

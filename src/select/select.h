@@ -26,8 +26,7 @@
 
 /* Called for each query with the `count` points taken for it, in order, by index; their weights in the regression
  * of the query on them; and the query's variance given them. By several threads, for different queries. */
-typedef void (*select_listener)(void *context, size_t q, int count, const int *id,
-                                const double *weight, double left);
+typedef void (*select_listener)(void *context, size_t q, int count, const int *id, const double *weight, double left);
 
 typedef struct {
     const kernel *kern;
@@ -38,9 +37,9 @@ typedef struct {
     const double *own;           /* residual variances of these */
     size_t count;                /* number of queries */
     const int *rows;             /* their rows in `from`; NULL is 0 .. count - 1 */
-    int self;         /* nonzero: the queries are points and never their own candidates */
-    int predecessors; /* nonzero: candidates are the points before the query */
-    const int *pool;  /* count x width, row by row: indices of candidates; below 0 is none */
+    int self;                    /* nonzero: the queries are points and never their own candidates */
+    int predecessors;            /* nonzero: candidates are the points before the query */
+    const int *pool;             /* count x width, row by row: indices of candidates; below 0 is none */
     int width, k, threads;
     int more_noises; /* sets for so many other noises too: the values of each follow those before, and so do its id */
     const monitor *mon;

@@ -111,7 +111,7 @@ typedef struct {
 typedef struct {
     float tau[SCREEN_COLS], noise[SCREEN_COLS], inverse[SCREEN_COLS], cosine[SCREEN_COLS],
         sine[SCREEN_COLS], least[SCREEN_COLS], must[SCREEN_COLS];
-} simd_group;
+} simd_bundle;
 
 typedef struct {
     const char *name;
@@ -183,7 +183,7 @@ typedef struct {
     void (*dot_tile8)(int steps, const simd_rows *rows, const simd_columns *columns, float *value);
     void (*dot_tile16)(int steps, const simd_rows *rows, const simd_columns *columns, float *value);
 
-    /* Completes the values of the first `count` rows of a tile to correlations, with their errors (see screen.h):
+    /* Completes the values of the first `count` rows of a tile to correlations, with their errors (form/integers.c):
      * value_ij += gain_i gain_j kappa(s2_ij),
      * slope_i   = error_i + gain_i slack,
      * base_i    = gain_i slack_floor. */
@@ -246,8 +246,8 @@ typedef struct {
      * i < rank <= SCREEN_ROWS. */
     float (*span_length)(int rank, const float *inverse, const float *value);
 
-    /* Sets what matters to each query of a group; returns the smallest of `least`. */
-    float (*group_limits)(simd_group *group);
+    /* Sets what matters to each query of a bundle; returns the smallest of `least`. */
+    float (*bundle_limits)(simd_bundle *bundle);
 
     /* Bit j is set where values[j] <= most, j < SCREEN_COLS. */
     uint32_t (*within)(const float *values, float most);

@@ -1203,7 +1203,7 @@ static float NAME(span_length)(int rank, const float *inverse, const float *valu
 #endif
 }
 
-static float NAME(group_limits)(simd_group *g)
+static float NAME(bundle_limits)(simd_bundle *g)
 {
     float smallest = INFINITY;
     for (int j = 0; j < SCREEN_COLS; j += FLANES) {
@@ -1528,7 +1528,7 @@ static const simd_table NAME(table) = {
     .choose_terms = NAME(choose_terms),
     .expansion_tile = NAME(expansion_tile),
     .span_length = NAME(span_length),
-    .group_limits = NAME(group_limits),
+    .bundle_limits = NAME(bundle_limits),
     .within = NAME(within),
     .dot_list = NAME(dot_list),
     .solve_corner = NAME(solve_corner),

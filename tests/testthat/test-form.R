@@ -79,7 +79,7 @@ test_that("the laws hold where blocks of all points meet in pairs", {
   expect_identical(unname(counts[4:6]), c(0, 0, 0))
   expect_gt(counts[["pairs"]], 0)
   expect_gt(counts[["silent"]], 0)
-  expect_gt(sum(.Call(C_form_laws, damaged(tree, "screen.step", function(x) 0.5 * x), 8, NULL, FALSE, FALSE)[4:6]), 0)
+  expect_gt(sum(.Call(C_form_laws, damaged(tree, "integers.step", function(x) 0.5 * x), 8, NULL, FALSE, FALSE)[4:6]), 0)
 })
 
 test_that("a form that serves no cells of a process leaves it to brute force", {
@@ -105,7 +105,7 @@ test_that("a form that breaks a law is seen", {
   }
   broken("landmarks", "subspace.tail", function(x) 0 * x, "wrong intervals")
   broken("landmarks", "subspace.stage_tail", function(x) x - 0.5, "wrong cleared")
-  broken("integers", "screen.step", function(x) 0.5 * x, "wrong intervals")
+  broken("integers", "integers.step", function(x) 0.5 * x, "wrong intervals")
   short <- residual_gp(gp$x, gp_kernel("matern32", lengthscale = 0.05), inducing = 100, seed = 1)
   counts <- laws(damaged(in_form(short, "expansions"), "terms.kernels", function(x) 0.5 * x))
   expect_gt(counts[["wrong intervals"]] + counts[["wrong silent"]], 0)

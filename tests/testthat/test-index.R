@@ -70,15 +70,15 @@ test_that("integers: an error of rounding left out is seen", {
   set.seed(3)
   x <- inputs("uniform", 4000, 5)
   tree <- cover_tree(residual_gp(x, gp_kernel("matern32", lengthscale = 0.5), inducing = 60, seed = 1))
-  expect_true("screen.integers" %in% .Call(C_tree_index_fields, tree$gp, tree)$name)
-  if ("screen.fine" %in% .Call(C_tree_index_fields, tree$gp, tree)$name) { # where there are integers of 8 bits
-    broken <- damaged(tree, "screen.fine_step", function(x) 0.8 * x)
-    rough <- damaged(tree, "screen.error", function(x) 0 * x)
-    for (field in c("screen.norm", "frame.slack", "screen.slack_floor")) {
+  expect_true("integers.values" %in% .Call(C_tree_index_fields, tree$gp, tree)$name)
+  if ("integers.fine" %in% .Call(C_tree_index_fields, tree$gp, tree)$name) { # where there are integers of 8 bits
+    broken <- damaged(tree, "integers.fine_step", function(x) 0.8 * x)
+    rough <- damaged(tree, "integers.error", function(x) 0 * x)
+    for (field in c("integers.norm", "frame.slack", "integers.slack_floor")) {
       rough <- damaged(rough, field, function(x) 0 * x)
     }
   } else { # errors of 16 bits alone are too small to be missed
-    broken <- damaged(tree, "screen.step", function(x) 0.8 * x)
+    broken <- damaged(tree, "integers.step", function(x) 0.8 * x)
     rough <- NULL
   }
   for (queries in list(NULL, 1:2000)) { # all points: blocks meet in pairs; some: they do not
@@ -92,7 +92,7 @@ test_that("blocks meet in pairs, in waves, with few neighbours or many, and wher
   set.seed(9)
   x <- inputs("uniform", 36000, 4)
   tree <- cover_tree(residual_gp(x, gp_kernel("matern12", lengthscale = 0.3), inducing = 32, seed = 1))
-  expect_true("screen.integers" %in% .Call(C_tree_index_fields, tree$gp, tree)$name)
+  expect_true("integers.values" %in% .Call(C_tree_index_fields, tree$gp, tree)$name)
   expect_gt(ceiling(nrow(x) / 512), 64) # more than meet in one wave
   some <- seq(1, nrow(x), 97)
   for (k in c(1, 70)) {
@@ -104,7 +104,7 @@ test_that("blocks meet in pairs, in waves, with few neighbours or many, and wher
   x <- x[1:6000, 1:3]
   short <- residual_gp(x, gp_kernel("matern32", lengthscale = 0.15), inducing = 16, seed = 1)
   short <- index_tree(unclass(cover_tree(short)), 1, "integers")
-  expect_true("screen.integers" %in% .Call(C_tree_index_fields, short$gp, short)$name)
+  expect_true("integers.values" %in% .Call(C_tree_index_fields, short$gp, short)$name)
   nn <- residual_knn(short, 15, method = "level", threads = 2)
   expect_lt(nn$stats[["screened"]], 0.5 * nrow(x)^2)
   expect_same_search(short)
@@ -319,8 +319,8 @@ test_that("integers of 16 bits serve from an index that was kept", {
   x <- inputs("uniform", 4000, 5)
   tree <- cover_tree(residual_gp(x, gp_kernel("matern32", lengthscale = 1.5), inducing = 60, seed = 1))
   names <- .Call(C_tree_index_fields, tree$gp, tree)$name
-  expect_true("screen.integers" %in% names)
-  expect_false("screen.fine" %in% names) # these go with 8 bits
+  expect_true("integers.values" %in% names)
+  expect_false("integers.fine" %in% names) # these go with 8 bits
   expect_same_search(tree)
 })
 
