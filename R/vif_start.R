@@ -118,7 +118,7 @@ grid_modes <- function(data, settings) {
   # and shorter ones where neighbours are much closer than that
   typical <- max(min(settings$close$typical %or% 1), 1e-8)
   while (shares[1] > 8 * typical) shares <- c(shares[1] / 2.5, shares)
-  noises <- if (is.null(settings$fixed)) c(0.5, 0.1, 0.01, 1e-4) else 0.1
+  noises <- if (is.null(settings$fixed)) c(0.9, 0.5, 0.1, 0.01, 1e-4) else 0.1
   thetas <- lapply(seq_along(shares), function(i) lapply(noises, function(noise) {
     kernel <- list(variance = (1 - noise) * settings$spread, smoothness = settings$kernel$smoothness,
                    lengthscale = shares[i] * settings$scale * sqrt(ncol(data$x)))
