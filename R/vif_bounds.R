@@ -1,4 +1,4 @@
-# Parameters that the data do not determine, and columns that hardly matter.
+# Parameters that the data do not determine, and columns of long lengthscales.
 
 # Covariance parameters at a bound of the search, or within a factor e of it where the likelihood is so flat that the
 # search may end anywhere: "lower" or "upper", by name. `fisher` is the information, NULL if there is none.
@@ -26,8 +26,10 @@ warn_bounds <- function(fit) {
   if (no_noise) fit$bounded <- fit$bounded[names(fit$bounded) != "nugget"]
   if (!length(fit$bounded)) return(invisible())
   flat <- grepl("^lengthscale\\..", names(fit$bounded)) & fit$bounded == "upper"
-  advice <- c(if (any(flat)) "A column with such a lengthscale does not matter and may be left out of the inputs",
-              if (!all(flat)) "The data do not determine it: hold it fixed, or simplify the model")
+  advice <- c(if (any(flat)) {
+    paste("Along such a column the process is constant or a straight line: the column can be left out, or put into the",
+          "mean if it matters")
+  }, if (!all(flat)) "The data do not determine it: hold it fixed, or simplify the model")
   warning(warningCondition(
     paste0("vif_fit(): ", describe_bounds(fit), ". ", paste(advice, collapse = ". ")),
     class = "vif_bound", call = NULL))
@@ -41,8 +43,9 @@ describe_bounds <- function(fit) {
 
 format_each <- function(x, digits = 4) vapply(x, format, "", digits = digits)
 
-# Columns of the inputs that hardly matter: their lengthscale is more than 20 times their range.
-flat_columns <- function(fit) {
+# Columns of the inputs that hardly matter, or matter as a smooth trend (where the variance of the process is large):
+# their lengthscale is more than 20 times their range.
+long_columns <- function(fit) {
   lengthscale <- fit$kernel$lengthscale
   x <- fit$gp$x
   if (length(lengthscale) == 1 || length(lengthscale) != ncol(x)) return(character())

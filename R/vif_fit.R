@@ -93,8 +93,9 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #'   4,000 observations of family `gaussian()`: their log-likelihood is closer to that of the exact process then, and it
 #'   costs little.
 #' @param nugget Variance of the noise: `NULL` to estimate it, a number to hold it fixed, such as 0 for observations
-#'   without noise. Kernel `"rbf"`, and Matern kernels smoother than `"matern52"`, have 1e-10 of the variance of `y` at
-#'   least: without noise their covariances are singular to double precision.
+#'   without noise. Processes of kernel `"rbf"`, and of Matern kernels smoother than `"matern52"`, have 1e-11 of their
+#'   variance at least, those of kernels smoother than `"matern32"` 1e-12: with less noise their covariances are
+#'   singular to double precision.
 #' @param noise_variance Known variances of the single observations, added to the nugget: a vector of
 #'   length n, or `NULL`.
 #' @param weights Positive weights of the observations: the variance of the noise of one is `nugget / weight`, as for
@@ -204,7 +205,6 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   if (sum(flat^2) <= 1e-20 * sum(y^2) || stats::var(flat) == 0) {
     refuse("y", "varying beyond its mean", if (stats::var(y) == 0) "constant" else "a linear function of `X`")
   }
-  if (!is.null(nugget) && is.null(noise_variance)) nugget <- least_nugget(nugget, kernel, stats::var(flat))
   if (identical(nugget, 0)) check_copies(x, rep_len(extra, n))
   groups <- lengthscale_groups(lengthscale, x, kernel, plane)
   scale <- input_scale(x, groups)
@@ -216,7 +216,8 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   settings <- list(kernel = kernel, inducing = inducing, k = k, fixed = nugget, spread = stats::var(flat),
                    noise_spread = stats::var(flat) / mean(share), neighbours = neighbours, jitter = jitter,
                    seed = seed, iterations = iterations, threads = threads, groups = groups, scale = scale,
-                   close = close_shares(x, groups, scale, threads), smoothness = smoothness, plane = plane)
+                   close = close_shares(x, groups, scale, threads), smoothness = smoothness, plane = plane,
+                   least = if (is.null(noise_variance)) least_share(kernel, smoothness))
   if (!is.null(cluster)) {
     settings$workers <- group_open(cluster, each)
     on.exit(group_close(settings$workers), add = TRUE)
@@ -245,6 +246,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   ), class = "vif")
   fit$bounded <- at_bounds(found$theta, settings, fit$fisher)
   warn_bounds(fit)
+  tell_least(fit, nugget)
   sealed(lean_fit(fit))
 }
 
@@ -310,16 +312,6 @@ check_copies <- function(x, noise) {
   if (is.na(again)) return(invisible())
   refuse("nugget", "positive, as there are duplicates without noise",
          sprintf("0 (rows %d and %d)", clean[match(groups[again], groups)], clean[again]))
-}
-
-# Covariances of very smooth processes are singular to double precision without some noise.
-least_nugget <- function(nugget, kernel, spread) {
-  smooth <- kernel$family == "rbf" || kernel$family == "matern" && kernel$smoothness > 2.5
-  least <- 1e-10 * spread
-  if (!smooth || nugget >= least) return(nugget)
-  tell("nugget", "so smooth a process cannot be computed with so small a `nugget`: it is ", format(least, digits = 2),
-       ", 1e-10 of the variance of the observations.")
-  least
 }
 
 cap <- function(value, most, arg, what, tell) {

@@ -239,7 +239,8 @@ not_nested <- function(small, large) {
   if (!nested_kernels(small, large)) return("their kernels")
   if (!nested_means(small, large)) return("their means and offsets")
   own <- c(names(small$phi), if (!small$nugget_fixed) "nugget")
-  fixed <- function(fit) list(if (fit$nugget_fixed) fit$nugget, fit$family$df)
+  # as asked for, which the process may raise
+  fixed <- function(fit) list(if (fit$nugget_fixed) fit$settings$fixed %or% fit$nugget, fit$family$df)
   held <- !vapply(fixed(large), is.null, NA)
   free <- c(names(large$phi), if (!large$nugget_fixed) "nugget")
   if (!all(own %in% free) || !identical(fixed(small)[held], fixed(large)[held])) return("what is held fixed")

@@ -28,10 +28,10 @@ print_foot <- function(x, digits) {
       if (x$converged) x$message else paste0("NOT CONVERGED: ", x$message), " after ",
       counted(x$iterations, "iteration"), "\n", sep = "")
   if (stuck) cat("at a bound: ", describe_bounds(x), "\n", sep = "")
-  flat <- flat_columns(x)
-  if (length(flat)) {
-    cat("hardly matter: ", paste(flat, collapse = ", "), " (lengthscales of more than 20 times their range)\n",
-        sep = "")
+  long <- long_columns(x)
+  if (length(long)) {
+    cat("lengthscales of more than 20 times the range: ", paste(long, collapse = ", "),
+        " (little effect, or a smooth trend)\n", sep = "")
   }
 }
 

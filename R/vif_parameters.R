@@ -200,7 +200,25 @@ to_kernel <- function(theta, settings) {
 }
 
 to_nugget <- function(theta, settings) {
-  if (is.null(settings$fixed)) exp(theta[["nugget"]]) else settings$fixed
+  max(if (is.null(settings$fixed)) exp(theta[["nugget"]]) else settings$fixed, least_nugget(theta, settings))
+}
+
+# Covariances of a smooth process whose lengthscales are long beside the distances of points are singular to double
+# precision: conditional variances need some noise beside rounding errors of 1e-14 of the variance of the process.
+least_nugget <- function(theta, settings) {
+  exp(theta[["variance"]]) * (settings$least %or% 0) * noise_spread(settings) / settings$spread
+}
+
+# The least nugget as a share of the variance of the process.
+least_share <- function(kernel, smoothness) {
+  nu <- if (identical(smoothness, "estimate")) Inf else kernel_smoothness(kernel) %or% Inf # NULL for "rbf"
+  if (nu > 2.5) 1e-11 else if (nu > 1.5) 1e-12 else 0
+}
+
+tell_least <- function(fit, nugget) {
+  if (is.null(nugget) || fit$nugget <= nugget) return(invisible())
+  tell("nugget", "so smooth a process cannot be computed with so small a `nugget`: it is ",
+       format(fit$nugget, digits = 2), ", ", format(fit$settings$least), " of the variance of the process.")
 }
 
 # Lengthscales of the kernel: one for each parameter, or for each column.
@@ -246,6 +264,8 @@ parameter_map <- function(names, theta, settings) {
     stretch <- c("stretch1", "stretch2")
     map[c(plane_name(settings), stretch), plane] <- theta_plane_slopes(theta[stretch])
   }
+  least <- least_nugget(theta, settings)
+  if (least > 0 && to_nugget(theta, settings) == least) map[, "nugget"] <- names(theta) == "variance"
   map
 }
 

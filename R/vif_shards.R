@@ -136,12 +136,11 @@ vif_fit.vif_shards <- function(y, kernel = gp_kernel("matern32"), inducing = 200
   groups <- lengthscale_groups(lengthscale, structure(sample$x, dimnames = list(NULL, shards$inputs)), kernel, plane)
   scale <- input_scale(sample$x, groups)
   flat <- if (is.null(basis)) sample$y else stats::lm.fit(basis$Q, sample$y)$residuals
-  if (!is.null(nugget) && !shards$apart) nugget <- least_nugget(nugget, kernel, stats::var(flat))
   settings <- list(kernel = kernel, inducing = inducing, k = k, fixed = nugget, spread = stats::var(flat),
                    noise_spread = stats::var(flat) / mean(sample$share), neighbours = "selected", jitter = jitter,
                    seed = seed, threads = thread_count(NULL), groups = groups, scale = scale,
                    close = close_shares(sample$x, groups, scale, thread_count(NULL)), smoothness = "fixed",
-                   plane = plane)
+                   plane = plane, least = if (!shards$apart) least_share(kernel, "fixed"))
   start <- subset_estimate(data, settings, progress)
   start$at <- on_grid(start$theta, settings)
   settings$inducing <- inducing_of(sample$x[sample$even, , drop = FALSE], to_kernel(start$at, settings), settings)
@@ -169,6 +168,7 @@ vif_fit.vif_shards <- function(y, kernel = gp_kernel("matern32"), inducing = 200
   ), class = "vif_sharded")
   fit$bounded <- at_bounds(fit$theta, settings, fit$fisher)
   warn_bounds(fit)
+  tell_least(fit, nugget)
   sealed(fit)
 }
 

@@ -109,3 +109,47 @@ test_that("numbers that cannot be served end in an error that names them, or in 
     else expect_false(any(is.nan(answer)), label = name)
   }
 })
+
+test_that("without noise, smooth processes of long lengthscales keep the noise that double precision needs", {
+  set.seed(3)
+  surface <- function(d) exp(-3 * (d$a - 0.5)^2) + d$b^3
+  runs <- data.frame(a = runif(300), b = runif(300))
+  runs$y <- surface(runs)
+  new <- data.frame(a = runif(200), b = runif(200))
+  for (kernel in list(gp_kernel("matern52"), gp_kernel("rbf", lengthscale = c(1, 1)))) {
+    expect_message(fit <- vif_fit(y ~ 1, coords = ~ a + b, data = runs, kernel = kernel, nugget = 0, progress = FALSE),
+                   "so small a `nugget`", class = "vif_nugget")
+    expect_equal(fit$nugget, fit$settings$least * fit$kernel$variance)
+    p <- predict(fit, new)
+    error <- p$fit - surface(new)
+    expect_lt(sqrt(mean(error^2)), 3e-4)
+    expect_gt(mean(abs(error) < 2 * p$se.fit), 0.9)
+  }
+  rough <- vif_fit(y ~ 1, coords = ~ a + b, data = runs, kernel = "matern32", nugget = 0, progress = FALSE)
+  expect_identical(rough$nugget, 0)
+})
+
+test_that("where the noise goes with the variance, so does the gradient", {
+  set.seed(4)
+  x <- matrix(runif(160), 80)
+  fit <- suppressMessages(vif_fit(sin(3 * x[, 1]) + x[, 2]^2, x, X = 1, kernel = "rbf", nugget = 0, progress = FALSE))
+  data <- list(y = fit$y[fit$order], x = fit$gp$x, X = matrix(1, 80, 1), extra = numeric(80), share = rep(1, 80))
+  structure <- list(inducing = fit$gp$inducing, id = fit$id)
+  theta <- fit$theta + c(0.3, -0.4) # away from the maximum
+  value <- function(theta) evaluate(theta, structure, data, fit$settings)$value
+  slope <- vapply(seq_along(theta), function(a) {
+    step <- replace(numeric(2), a, 1e-3)
+    (value(theta + step) - value(theta - step)) / 2e-3
+  }, 0)
+  expect_equal(unname(evaluate(theta, structure, data, fit$settings)$gradient), slope, tolerance = 1e-3)
+})
+
+test_that("a column that matters linearly is not called one that does not matter", {
+  set.seed(5)
+  X <- matrix(runif(1200), 200, 6, dimnames = list(NULL, paste0("v", 1:6)))
+  y <- 10 * sin(pi * X[, 1] * X[, 2]) + 20 * (X[, 3] - 0.5)^2 + 10 * X[, 4] + 5 * X[, 5]
+  kernel <- gp_kernel("matern52", lengthscale = rep(1, 6))
+  expect_warning(fit <- suppressMessages(vif_fit(y, X, X = 1, kernel = kernel, nugget = 0, progress = FALSE)),
+                 "v5 has run.* constant or a straight line", class = "vif_bound")
+  expect_output(print(fit), "20 times the range: v3, v4, v5, v6 \\(little effect, or a smooth trend\\)")
+})

@@ -260,3 +260,13 @@ test_that("copies of a place without noise are refused, whatever rounding makes 
   noise <- rep(0.1, 60)
   expect_true(is.finite(vif_fit(y ~ 1, ~ a + b, d, nugget = 0, noise_variance = noise, inducing = 5, k = 5, progress = FALSE)$loglik))
 })
+
+test_that("a weak signal beside much noise is found", {
+  set.seed(3)
+  x <- cbind(runif(300), runif(300))
+  S <- gp_covariance(x, gp_kernel("matern32", 1, 0.2))
+  y <- drop(crossprod(chol(S + diag(1e-8, 300)), rnorm(300))) + rnorm(300, sd = sqrt(8))
+  fit <- vif_fit(y, x, X = 1, progress = FALSE)
+  near <- vif_fit(y, x, X = 1, start = list(kernel = gp_kernel("matern32", 1, 0.2), nugget = 8), progress = FALSE)
+  expect_gt(fit$loglik, near$loglik - 0.1)
+})

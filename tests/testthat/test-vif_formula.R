@@ -81,7 +81,7 @@ test_that("k and inducing are capped at what there is, with a message", {
   expect_silent(vif_fit(y ~ 1, coords = ~ lon + lat, data = few, progress = FALSE))
 })
 
-test_that("parameters at a bound and columns that hardly matter are named", {
+test_that("parameters at a bound and columns of long lengthscales are named", {
   smooth <- data.frame(a = runif(100), b = runif(100), none = runif(100))
   smooth$y <- sin(3 * smooth$a) + smooth$b^2
   expect_warning(one <- vif_fit(y ~ 1, coords = ~ a + b + none, data = smooth, kernel = gp_kernel("rbf", lengthscale = c(1, 1, 1)),
@@ -90,8 +90,8 @@ test_that("parameters at a bound and columns that hardly matter are named", {
   expect_output(print(one), "of them [12] at a bound")
   expect_output(print(summary(one)), "at a bound: .*nugget has run to the lower end")
   one$kernel$lengthscale <- c(1, 1, 30)
-  expect_identical(flat_columns(one), "none")
-  expect_output(print_foot(one, 4), "hardly matter: none")
+  expect_identical(long_columns(one), "none")
+  expect_output(print_foot(one, 4), "times the range: none")
 })
 
 test_that("data that is no data frame is refused by name", {
