@@ -13,7 +13,8 @@ fit_laplace <- function(y, x, X, family, weights, offset, settings, order, start
   data <- list(y = response$y, w = response$w, x = x, X = basis$Q, offset = offset)
   rough <- family_guess(family, data) - offset
   if (!is.null(X)) rough <- stats::lm.fit(basis$Q, rough)$residuals
-  settings$spread <- max(stats::var(rough), 0.05)
+  settings$unit <- if (family$name == "student_t") response_unit(rough) else 1
+  settings$spread <- max(stats::var(rough), 0.05 * settings$unit^2)
   settings$fixed <- 0
   settings$family <- family
   found <- laplace_search(start, data, settings, order, iterations, progress)
@@ -41,6 +42,12 @@ fit_laplace <- function(y, x, X, family, weights, offset, settings, order, start
   fit$bounded <- at_bounds(found$theta, settings)
   warn_bounds(fit)
   sealed(lean_fit(fit))
+}
+
+# The unit of responses that may have any: constants of the search go with it.
+response_unit <- function(rough) {
+  unit <- c(stats::mad(rough), stats::sd(rough), 1)
+  unit[unit > 0][1]
 }
 
 # Whether every outcome, 0 or 1, has a fitted probability near 1.
@@ -206,7 +213,8 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
          beta = unname(par[-seq_len(sum(count))]))
   }
   inside_bounds <- function(own) {
-    all(own$theta >= bounds$lower & own$theta <= bounds$upper) && all(abs(log(own$phi)) <= 15)
+    unit <- ifelse(names(begin$phi) == "scale", settings$unit %or% 1, 1)
+    all(own$theta >= bounds$lower & own$theta <= bounds$upper) && all(abs(log(own$phi / unit)) <= 15)
   }
   evaluate_at <- function(par, from) {
     own <- unpack(par)
@@ -216,7 +224,7 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
   current <- evaluate_at(par, from)
   check_evaluation(current)
   curve <- begin$curve %or% working_information(current, structure, data, settings)
-  inverse <- tryCatch(solve(curve), error = function(e) diag(1 / pmax(diag(curve), 1e-8), nrow(curve)))
+  inverse <- tryCatch(solve_scaled(curve), error = function(e) diag(1 / pmax(diag(curve), 1e-8), nrow(curve)))
   g <- laplace_slope(current, settings)
   history <- NULL
   note <- function() {
@@ -268,10 +276,16 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
   }
   c(unpack(par), list(last = unpack(last_par %or% par), mode = current, eta = current$eta, structure = structure,
                       settled = settled, iterations = done, history = history,
-                      curve = tryCatch(solve(inverse), error = function(e) NULL),
+                      curve = tryCatch(solve_scaled(inverse), error = function(e) NULL),
                       message = if (settled) "converged" else if (done >= last) {
                         paste("the limit of", counted(last, "iteration"), "is reached")
                       } else "the likelihood rises no more along its gradient"))
+}
+
+# The inverse of a positive definite matrix whose rows have units of their own.
+solve_scaled <- function(A) {
+  root <- sqrt(diag(A))
+  solve(A / outer(root, root)) / outer(root, root)
 }
 
 check_evaluation <- function(at) {
@@ -297,7 +311,7 @@ working_information <- function(mode, structure, data, settings) {
     at <- sum(size[seq_len(part - 1)]) + seq_len(size[part])
     out[at, at] <- parts[[part]]
   }
-  out + diag(1e-6 * diag(out) + 1e-8, nrow(out))
+  out + diag(ifelse(diag(out) > 0, 1e-6 * diag(out), 1e-8), nrow(out))
 }
 
 bfgs_update <- function(inverse, step, change) {

@@ -100,7 +100,8 @@ null_model <- function(data, family) {
       -vapply(family$phi_slopes(data$y, eta, data$w, all)[names(phi)], function(own) sum(own$value), 0)
     }
     fall <- function(log_phi) -value(eta, exp(log_phi))
-    best <- tryCatch(stats::nlminb(log(phi), fall, slopes, lower = -14, upper = 14), error = function(e) NULL)
+    best <- tryCatch(stats::nlminb(log(phi), fall, slopes, lower = log(phi) - 14, upper = log(phi) + 14),
+                     error = function(e) NULL)
     if (is.null(best) || !(-best$objective >= height)) break
     phi[] <- exp(best$par)
     height <- -best$objective

@@ -244,3 +244,17 @@ test_that("what fits of other families lack is said", {
   expect_error(quick(d$count, x, X = 1, family = poisson(), laplace = "latent"), "`laplace` must be")
   expect_identical(family(seen_fit)$family, "binomial")
 })
+
+test_that("fits of Student's t do not depend on the unit of the response", {
+  set.seed(3)
+  d <- data.frame(x = runif(120), z = rnorm(120))
+  d$y <- sin(6 * d$x) + 0.3 * d$z + 0.2 * rt(120, 3)
+  fitted_in <- function(unit) {
+    d$y <- d$y * unit
+    fit <- vif_fit(y ~ z, coords = ~ x, data = d, family = student_t(), progress = FALSE)
+    c(fit$loglik + 120 * log(unit), fit$kernel$lengthscale, fit$kernel$variance / unit^2, fit$phi[["scale"]] / unit,
+      coef(fit, "mean") / unit, sqrt(diag(vcov(fit))) / unit)
+  }
+  one <- fitted_in(1)
+  for (unit in c(1e-6, 1e6)) expect_equal(fitted_in(unit), one, tolerance = 1e-6)
+})
