@@ -224,7 +224,7 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
   current <- evaluate_at(par, from)
   check_evaluation(current)
   curve <- begin$curve %or% working_information(current, structure, data, settings)
-  inverse <- tryCatch(solve_scaled(curve), error = function(e) diag(1 / pmax(diag(curve), 1e-8), nrow(curve)))
+  inverse <- tryCatch(inverse_in_units(curve), error = function(e) diag(1 / pmax(diag(curve), 1e-8), nrow(curve)))
   g <- laplace_slope(current, settings)
   history <- NULL
   note <- function() {
@@ -276,14 +276,14 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
   }
   c(unpack(par), list(last = unpack(last_par %or% par), mode = current, eta = current$eta, structure = structure,
                       settled = settled, iterations = done, history = history,
-                      curve = tryCatch(solve_scaled(inverse), error = function(e) NULL),
+                      curve = tryCatch(inverse_in_units(inverse), error = function(e) NULL),
                       message = if (settled) "converged" else if (done >= last) {
                         paste("the limit of", counted(last, "iteration"), "is reached")
                       } else "the likelihood rises no more along its gradient"))
 }
 
 # The inverse of a positive definite matrix whose rows have units of their own.
-solve_scaled <- function(A) {
+inverse_in_units <- function(A) {
   root <- sqrt(diag(A))
   solve(A / outer(root, root)) / outer(root, root)
 }
