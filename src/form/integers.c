@@ -17,7 +17,9 @@
  * (e_j + 2^-20 |f_j|) (1 + 2^-20).
  *
  * A special point on z_u (specials.h) has r(z_u, y) = jitter s2 (L^-1 e_u) . v_y exactly, so it is
- * screened with gain 0 and f = -jitter s2 L^-1 e_u / sqrt(p). Special queries are not screened. */
+ * screened with gain 0 and f = -jitter s2 L^-1 e_u / sqrt(p). What is computed differs from that by at most
+ * noise_y noise_z (bounds.h). So z has an error larger by s noise_z, and other points a norm of at least noise_y / s,
+ * s = NOISE_SHARE. Special queries are not screened. */
 #include "base/linalg.h"
 #include "base/pace.h"
 #include "base/scratch.h"
@@ -37,6 +39,7 @@
 #define SAMPLE_QUERIES 24
 #define SAMPLE_K 60          /* neighbours that are wanted, where that is not known yet */
 #define REFINED_PAYS 0.06    /* of all pairs: where 8 bits leave more to 16, these come first */
+#define NOISE_SHARE 1e-4
 #define SAMPLE_POINTS 512    /* at least, and at most twice as many, */
 #define SAMPLE_DEPTH 2       /* so that as many neighbours of a query are among them */
 #define SAMPLE_HOPELESS 32   /* one of so many points is too much to be left of them */
@@ -181,7 +184,8 @@ static void build_cell(const point_set *set, int c, double *f, int16_t *values)
     for (size_t column = (size_t)order->panel[c] * SCREEN_COLS; column < (size_t)order->panel[c + 1] * SCREEN_COLS;
          column++) {
         int id = order->ids[column];
-        double rounded[3];
+        int special = id >= 0 && set->bound.special.rank[id] >= 0;
+        double rounded[3], noise = id < 0 ? 0.0 : set->bound.noise[id], more = special ? NOISE_SHARE * noise : 0.0;
         if (id < 0)
             memset(f, 0, width * sizeof(double));
         else
@@ -190,15 +194,15 @@ static void build_cell(const point_set *set, int c, double *f, int16_t *values)
             rotate(width, f);
         round_features(width, bits, f, values, rounded);
         s->step[column] = (float)rounded[0];
-        s->norm[column] = (float)((rounded[1] + rounded[2]) * up);
-        s->error[column] = (float)((rounded[2] + ldexp(rounded[1], -20)) * up);
+        s->norm[column] = (float)(fmax(rounded[1] + rounded[2], special ? 0.0 : noise / NOISE_SHARE) * up);
+        s->error[column] = (float)((rounded[2] + ldexp(rounded[1], -20) + more) * up);
         store_column(s, column, values);
         if (fine_width) {
             int16_t *fine = s->fine + column * fine_width;
             memset(fine, 0, fine_width * sizeof(int16_t));
             round_features(width, 16, f, fine, rounded);
             s->fine_step[column] = (float)rounded[0];
-            s->fine_error[column] = (float)((rounded[2] + ldexp(rounded[1], -20)) * up);
+            s->fine_error[column] = (float)((rounded[2] + ldexp(rounded[1], -20) + more) * up);
         }
     }
     for (int panel = order->panel[c]; panel < order->panel[c + 1]; panel++) {
