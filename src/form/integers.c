@@ -37,8 +37,8 @@
 #define HOPELESS 2.0       /* so many times as many of these as an outlook sees there will be */
 #define NORM16 46000.0     /* norms that keep a sum of 16-bit products inside 32 bits */
 #define SAMPLE_QUERIES 24
-#define SAMPLE_K 60          /* neighbours that are wanted, where that is not known yet */
-#define REFINED_PAYS 0.06    /* of all pairs: where 8 bits leave more to 16, these come first */
+#define SAMPLE_K 60       /* neighbours that are wanted, where that is not known yet */
+#define REFINED_PAYS 0.06 /* of all pairs: where 8 bits leave more to 16, these come first */
 #define NOISE_SHARE 1e-4
 #define SAMPLE_POINTS 512    /* at least, and at most twice as many, */
 #define SAMPLE_DEPTH 2       /* so that as many neighbours of a query are among them */

@@ -366,8 +366,7 @@ static void ask_axes(landmarks_work *w, const form_sides *on, int panel, query_c
     counters->correlations += w->balls * cols;
     for (int j = 0; j < cols; j++) {
         for (int c = 0; c < w->balls; c++)
-            near[c] = fabsf(w->axis_rho[c * cols + j]) +
-                      1.001f * w->ball[c].noise * space->axis_noise[first + j];
+            near[c] = fabsf(w->axis_rho[c * cols + j]) + 1.001f * w->ball[c].noise * space->axis_noise[first + j];
         w->reach[j] = balls_reaching(w, near, cosine[j], sine[j]);
     }
 }

@@ -34,28 +34,28 @@ SEXP tree_remember(SEXP tree_list);
 SEXP tree_damage(SEXP tree_list);
 SEXP tree_seal(SEXP index);
 SEXP tree_invariant(SEXP list, SEXP x, SEXP lengthscale);
-SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
-                  SEXP method, SEXP budget, SEXP threads, SEXP progress);
+SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors, SEXP method,
+                  SEXP budget, SEXP threads, SEXP progress);
 
 SEXP selected_sets(SEXP gp, SEXP noises, SEXP pools, SEXP k, SEXP queries, SEXP threads);
-SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh,
-                       SEXP predecessors, SEXP threads, SEXP progress);
+SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
+                       SEXP threads, SEXP progress);
 
 /* Ordering and the VIF approximation; see order.h and vif.h. */
 SEXP order_points(SEXP x, SEXP centre);
 SEXP vif_regression(SEXP gp, SEXP noise, SEXP id, SEXP children, SEXP child_noise, SEXP threads);
 SEXP vif_contrasts(SEXP id, SEXP coef, SEXP parents, SEXP children, SEXP threads);
 SEXP vif_norm(SEXP L, SEXP W, SEXP threads);
-SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP gradient,
-                    SEXP information, SEXP axes, SEXP memory, SEXP threads);
+SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP gradient, SEXP information, SEXP axes,
+                    SEXP memory, SEXP threads);
 SEXP vif_memory(void);
-SEXP vif_prediction(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh, SEXP centred,
-                    SEXP b, SEXP root, SEXP sets, SEXP threads);
+SEXP vif_prediction(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh, SEXP centred, SEXP b, SEXP root,
+                    SEXP sets, SEXP threads);
 
 /* A likelihood in steps over the shards of several processes; see likelihood.h. */
 SEXP points_centre(SEXP x, SEXP kern);
-SEXP shard_open(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP shard, SEXP wanted,
-                SEXP axes, SEXP memory, SEXP threads);
+SEXP shard_open(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP shard, SEXP wanted, SEXP axes, SEXP memory,
+                SEXP threads);
 SEXP shard_step(SEXP pointer, SEXP step, SEXP known);
 SEXP shard_rows(SEXP pointer, SEXP what, SEXP points, SEXP rows);
 SEXP shard_state(SEXP pointer);

@@ -46,8 +46,8 @@ kernel r_kernel(SEXP kern)
     const char *family = CHAR(asChar(r_element(kern, "family")));
     SEXP smoothness = r_element(kern, "smoothness");
     kernel out;
-    if (!kernel_make(family, asReal(r_element(kern, "variance")),
-                     smoothness == R_NilValue ? 0.0 : asReal(smoothness), &out))
+    if (!kernel_make(family, asReal(r_element(kern, "variance")), smoothness == R_NilValue ? 0.0 : asReal(smoothness),
+                     &out))
         error("internal: unknown kernel family '%s'", family);
     return out;
 }
@@ -83,8 +83,7 @@ frame r_frame(SEXP x, SEXP kern)
     int d = ncols(x);
     size_t n = nrows(x);
     SEXP lengthscale = r_element(kern, "lengthscale");
-    if (!isReal(x) || !isReal(lengthscale) ||
-        (XLENGTH(lengthscale) != 1 && length(lengthscale) != d))
+    if (!isReal(x) || !isReal(lengthscale) || (XLENGTH(lengthscale) != 1 && length(lengthscale) != d))
         error("internal: x and lengthscale do not fit");
     double *centre = (double *)R_alloc(d, sizeof(double));
     SEXP given = getAttrib(x, install("centre")); /* of some of the points of a process: that of all */
@@ -110,8 +109,7 @@ frame r_frame(SEXP x, SEXP kern)
     anisotropy turn = r_anisotropy(r_element(kern, "anisotropy"));
     if (turn.there && d < 2)
         error("internal: anisotropy needs two columns");
-    return (frame){r_kernel(kern), d, r_spread(REAL(lengthscale), XLENGTH(lengthscale), d), centre,
-                   turn, 1.0};
+    return (frame){r_kernel(kern), d, r_spread(REAL(lengthscale), XLENGTH(lengthscale), d), centre, turn, 1.0};
 }
 
 frame r_frame_in_units(SEXP x, SEXP kern)
@@ -167,8 +165,7 @@ metric_points r_points(const frame *fr, SEXP holder, double nugget)
     const double *residual = r_doubles(r_element(holder, "variance"), "variance", out.n);
     for (size_t i = 0; i < out.n; i++)
         variance[i] = residual[i] * inverse * inverse;
-    metric_variances(&fr->kern, out.n, variance, nugget * inverse * inverse, variance,
-                     variance + out.n);
+    metric_variances(&fr->kern, out.n, variance, nugget * inverse * inverse, variance, variance + out.n);
     out.variance = variance;
     out.scale = variance + out.n;
     return out;
@@ -300,8 +297,7 @@ double *r_lengthscale_scaled(const kernel *unit, SEXP x, SEXP lengthscale, SEXP 
     *d = ncols(x);
     double *centre = (double *)R_alloc(*d, sizeof(double));
     memset(centre, 0, *d * sizeof(double));
-    const double *scale =
-        r_spread(r_doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), *d);
+    const double *scale = r_spread(r_doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), *d);
     double *points = (double *)R_alloc(n * *d + 1, sizeof(double));
     kernel_scale(unit, r_doubles(x, "x", (R_xlen_t)n * *d), n, *d, scale, centre, points);
     anisotropy own = r_anisotropy(turn);
@@ -347,8 +343,7 @@ vif_points r_vif_points(const frame *fr, SEXP holder, SEXP noise)
 
 double *r_new_values(SEXP list, int at, R_xlen_t rows, R_xlen_t cols)
 {
-    SEXP values =
-        cols < 0 ? allocVector(REALSXP, rows) : allocMatrix(REALSXP, (int)rows, (int)cols);
+    SEXP values = cols < 0 ? allocVector(REALSXP, rows) : allocMatrix(REALSXP, (int)rows, (int)cols);
     SET_VECTOR_ELT(list, at, values);
     return REAL(values);
 }

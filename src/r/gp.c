@@ -48,13 +48,11 @@ SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP unif
     size_t n = nrows(x);
     int d = ncols(x), count = asInteger(m);
     kernel unit = {.family = KERNEL_MATERN12, .variance = 1.0};
-    const double *scale =
-        r_spread(r_doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), d);
+    const double *scale = r_spread(r_doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), d);
     double *points = r_lengthscale_scaled(&unit, x, lengthscale, R_NilValue, &d);
     if (strcmp(CHAR(asChar(selection)), "maxmin") == 0) {
         SEXP ids = PROTECT(allocVector(INTSXP, count));
-        r_raise(
-            inducing_maxmin(d, n, points, count, r_threads(threads), r_interrupts(), INTEGER(ids)));
+        r_raise(inducing_maxmin(d, n, points, count, r_threads(threads), r_interrupts(), INTEGER(ids)));
         for (int c = 0; c < count; c++)
             INTEGER(ids)[c]++;
         UNPROTECT(1);
@@ -73,8 +71,8 @@ SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP unif
 
 /* Features and residual variances of the rows of x, from inducing inputs and their factor in the unit of the frame.
  * Where at least half of the rows are copies of others, those of the others serve them. */
-static void set_features(const frame *fr, int m, const double *z, const double *L, SEXP x,
-                         int threads, SEXP V, SEXP variance)
+static void set_features(const frame *fr, int m, const double *z, const double *L, SEXP x, int threads, SEXP V,
+                         SEXP variance)
 {
     size_t n = nrows(x), count = n;
     double *points = r_scaled(fr, x), *v = REAL(V), *r = REAL(variance);
@@ -89,8 +87,7 @@ static void set_features(const frame *fr, int m, const double *z, const double *
         places_gather(&at, fr->d, points);
     }
     if (!outcome.code)
-        outcome = inducing_features(&fr->kern, fr->d, m, z, L, count, points, threads,
-                                    r_interrupts(), v, r);
+        outcome = inducing_features(&fr->kern, fr->d, m, z, L, count, points, threads, r_interrupts(), v, r);
     if (!outcome.code && count < n) {
         places_spread(&at, m, v);
         places_spread(&at, 1, r);
@@ -158,13 +155,12 @@ SEXP gp_damage(SEXP gp, SEXP threads)
     frame fr = r_frame_in_units(r_element(gp, "x"), r_element(gp, "kernel"));
     double inverse = 1.0 / fr.unit;
     size_t n = nrows(r_element(gp, "x")), m = nrows(V);
-    inducing_claim claim = {
-        .n = n,
-        .m = (int)m,
-        .d = fr.d,
-        .x = r_scaled(&fr, r_element(gp, "x")),
-        .V = r_in_units(V, "V", n * m, inverse),
-        .variance = r_in_units(r_element(gp, "variance"), "variance", n, inverse * inverse)};
+    inducing_claim claim = {.n = n,
+                            .m = (int)m,
+                            .d = fr.d,
+                            .x = r_scaled(&fr, r_element(gp, "x")),
+                            .V = r_in_units(V, "V", n * m, inverse),
+                            .variance = r_in_units(r_element(gp, "variance"), "variance", n, inverse * inverse)};
     if (z != R_NilValue) {
         claim.z = r_scaled(&fr, z);
         claim.L = r_in_units(L, "chol", m * m, inverse);
@@ -189,8 +185,8 @@ SEXP residual_features(SEXP gp, SEXP newdata, SEXP threads)
     SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
     scratch_advise(REAL(VECTOR_ELT(out, 0)), (size_t)m * n * sizeof(double));
     set_features(&fr, m, r_scaled(&fr, inducing),
-                 r_in_units(r_element(gp, "chol"), "chol", (R_xlen_t)m * m, 1.0 / fr.unit), newdata,
-                 r_threads(threads), VECTOR_ELT(out, 0), VECTOR_ELT(out, 1));
+                 r_in_units(r_element(gp, "chol"), "chol", (R_xlen_t)m * m, 1.0 / fr.unit), newdata, r_threads(threads),
+                 VECTOR_ELT(out, 0), VECTOR_ELT(out, 1));
     UNPROTECT(1);
     return out;
 }
@@ -242,8 +238,7 @@ SEXP order_points(SEXP x, SEXP centre)
         for (int u = 0; u < d; u++)
             points[i * d + u] = from[i + u * n];
     SEXP order = PROTECT(allocVector(INTSXP, n));
-    r_raise(
-        order_maxmin(d, n, points, r_doubles(centre, "centre", d), r_interrupts(), INTEGER(order)));
+    r_raise(order_maxmin(d, n, points, r_doubles(centre, "centre", d), r_interrupts(), INTEGER(order)));
     for (size_t t = 0; t < n; t++)
         INTEGER(order)[t]++;
     UNPROTECT(1);

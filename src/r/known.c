@@ -54,18 +54,16 @@ int known_gp_shape(SEXP gp)
 {
     if (TYPEOF(gp) != VECSXP)
         return 0;
-    SEXP x = r_element(gp, "x"), V = r_element(gp, "V"), kern = r_element(gp, "kernel"),
-         z = r_element(gp, "inducing"), L = r_element(gp, "chol"),
-         variance = r_element(gp, "variance");
+    SEXP x = r_element(gp, "x"), V = r_element(gp, "V"), kern = r_element(gp, "kernel"), z = r_element(gp, "inducing"),
+         L = r_element(gp, "chol"), variance = r_element(gp, "variance");
     if (!is_matrix(x, -1, -1) || !is_matrix(V, -1, nrows(x)) || TYPEOF(kern) != VECSXP ||
-        !inherits(kern, "gp_kernel") || TYPEOF(variance) != REALSXP ||
-        XLENGTH(variance) != nrows(x) || !is_number(r_element(gp, "nugget")))
+        !inherits(kern, "gp_kernel") || TYPEOF(variance) != REALSXP || XLENGTH(variance) != nrows(x) ||
+        !is_number(r_element(gp, "nugget")))
         return 0;
     SEXP family = r_element(kern, "family"), lengthscale = r_element(kern, "lengthscale"),
          smoothness = r_element(kern, "smoothness"), turn = r_element(kern, "anisotropy");
-    if (TYPEOF(family) != STRSXP || XLENGTH(family) != 1 ||
-        !is_number(r_element(kern, "variance")) || TYPEOF(lengthscale) != REALSXP ||
-        (XLENGTH(lengthscale) != 1 && XLENGTH(lengthscale) != ncols(x)) ||
+    if (TYPEOF(family) != STRSXP || XLENGTH(family) != 1 || !is_number(r_element(kern, "variance")) ||
+        TYPEOF(lengthscale) != REALSXP || (XLENGTH(lengthscale) != 1 && XLENGTH(lengthscale) != ncols(x)) ||
         (smoothness != R_NilValue && !is_number(smoothness)) ||
         (turn != R_NilValue && (TYPEOF(turn) != REALSXP || XLENGTH(turn) != 2 || ncols(x) < 2)))
         return 0;
@@ -74,8 +72,7 @@ int known_gp_shape(SEXP gp)
         return 0;
     if (z == R_NilValue)
         return L == R_NilValue && r_element(gp, "jitter") == R_NilValue;
-    return is_matrix(z, nrows(V), ncols(x)) && is_matrix(L, nrows(V), nrows(V)) &&
-           is_number(r_element(gp, "jitter"));
+    return is_matrix(z, nrows(V), ncols(x)) && is_matrix(L, nrows(V), nrows(V)) && is_number(r_element(gp, "jitter"));
 }
 
 static void arrays_of(SEXP gp, SEXP *out)
@@ -108,14 +105,9 @@ static uint64_t rest_of(SEXP gp)
     SEXP kern = r_element(gp, "kernel"), lengthscale = r_element(kern, "lengthscale"),
          variance = r_element(gp, "variance"), x = r_element(gp, "x");
     kernel values = r_kernel(kern);
-    const double settings[] = {(double)values.family,
-                               values.smoothness,
-                               values.variance,
-                               asReal(r_element(gp, "jitter")),
-                               asReal(r_element(gp, "nugget")),
-                               (double)nrows(x),
-                               (double)ncols(x),
-                               (double)nrows(r_element(gp, "V"))};
+    const double settings[] = {
+        (double)values.family,           values.smoothness, values.variance,  asReal(r_element(gp, "jitter")),
+        asReal(r_element(gp, "nugget")), (double)nrows(x),  (double)ncols(x), (double)nrows(r_element(gp, "V"))};
     SEXP array[ARRAYS];
     arrays_of(gp, array);
     uint64_t print = index_print(0, sizeof(settings) / sizeof(*settings), settings);
@@ -134,8 +126,7 @@ static process *find_process(SEXP gp)
     for (int p = 0; p < KNOWN; p++) {
         int same = processes[p].used;
         for (int a = 0; a < ARRAYS && same; a++)
-            same = processes[p].array[a] == array[a] &&
-                   VECTOR_ELT(held(), p * ARRAYS + a) == dim(array[a]);
+            same = processes[p].array[a] == array[a] && VECTOR_ELT(held(), p * ARRAYS + a) == dim(array[a]);
         if (same && !rest)
             rest = rest_of(gp);
         if (same && processes[p].rest == rest)
@@ -267,8 +258,8 @@ static int find_structure(SEXP list)
     SEXP V = r_element(r_element(list, "gp"), "V"), index = r_element(list, "index");
     uint64_t rest = rest_of_tree(list);
     for (int s = 0; s < KNOWN; s++)
-        if (structures[s].used && structures[s].V == V && structures[s].index == index &&
-            structures[s].rest == rest && VECTOR_ELT(held(), KNOWN * ARRAYS + s) == dim(V))
+        if (structures[s].used && structures[s].V == V && structures[s].index == index && structures[s].rest == rest &&
+            VECTOR_ELT(held(), KNOWN * ARRAYS + s) == dim(V))
             return 1;
     return 0;
 }

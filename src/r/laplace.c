@@ -21,8 +21,8 @@ SEXP laplace_regression(SEXP gp, SEXP noise, SEXP id, SEXP with_root, SEXP threa
     SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
     SET_VECTOR_ELT(out, 2, allocMatrix(REALSXP, m, n));
     double *D = REAL(VECTOR_ELT(out, 1)), *W = REAL(VECTOR_ELT(out, 2));
-    r_raise_vif(vif_regress(&fr.kern, fr.d, m, &points, &points, k, r_ids(id, n), team,
-                            r_interrupts(), REAL(VECTOR_ELT(out, 0)), D, W),
+    r_raise_vif(vif_regress(&fr.kern, fr.d, m, &points, &points, k, r_ids(id, n), team, r_interrupts(),
+                            REAL(VECTOR_ELT(out, 0)), D, W),
                 n);
     if (asLogical(with_root) == TRUE) {
         SET_VECTOR_ELT(out, 3, allocMatrix(REALSXP, m, m));
@@ -32,10 +32,7 @@ SEXP laplace_regression(SEXP gp, SEXP noise, SEXP id, SEXP with_root, SEXP threa
     return out;
 }
 
-static int has_axes(SEXP gp)
-{
-    return LENGTH(r_element(r_element(gp, "kernel"), "lengthscale")) > 1;
-}
+static int has_axes(SEXP gp) { return LENGTH(r_element(r_element(gp, "kernel"), "lengthscale")) > 1; }
 
 /* state: coef, D, W, and either root, weight, b (m x q), error and centred (q x n), or to_D and
  * to_coef; before, left and right where they are wanted; see laplace.h. Answers what
@@ -112,8 +109,7 @@ SEXP laplace_features(SEXP gp, SEXP vbar, SEXP threads)
     int m = nrows(z), team = r_threads(threads);
     slopes sl = slopes_new(&fr.kern, fr.d, has_axes(gp), 0);
     int count = slopes_count(&sl);
-    const double *bar = r_doubles(vbar, "vbar", (R_xlen_t)m * n), *points = r_scaled(&fr, x),
-                 *from = r_scaled(&fr, z);
+    const double *bar = r_doubles(vbar, "vbar", (R_xlen_t)m * n), *points = r_scaled(&fr, x), *from = r_scaled(&fr, z);
     const double *L = r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m);
     double *weights = (double *)R_alloc((size_t)m * FEATURE_POINTS + 1, sizeof(double));
     double *part = (double *)R_alloc(count, sizeof(double));
@@ -139,8 +135,8 @@ SEXP laplace_inducing(SEXP gp, SEXP A, SEXP threads)
     slopes sl = slopes_new(&fr.kern, fr.d, has_axes(gp), 0);
     const double *points = r_scaled(&fr, z);
     SEXP out = PROTECT(allocVector(REALSXP, slopes_count(&sl)));
-    r_raise(laplace_slopes(&sl, m, points, m, points, r_doubles(A, "A", (R_xlen_t)m * m),
-                           r_threads(threads), REAL(out)));
+    r_raise(
+        laplace_slopes(&sl, m, points, m, points, r_doubles(A, "A", (R_xlen_t)m * m), r_threads(threads), REAL(out)));
     UNPROTECT(1);
     return out;
 }
@@ -150,8 +146,8 @@ SEXP laplace_solves(SEXP id, SEXP coef, SEXP X, SEXP transposed)
 {
     int n = ncols(X), q = nrows(X), k = ncols(id);
     SEXP out = PROTECT(duplicate(X));
-    r_raise(laplace_solve(k, n, r_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n),
-                          asLogical(transposed), q, r_interrupts(), REAL(out)));
+    r_raise(laplace_solve(k, n, r_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n), asLogical(transposed), q,
+                          r_interrupts(), REAL(out)));
     UNPROTECT(1);
     return out;
 }
@@ -165,10 +161,9 @@ SEXP laplace_pair_sums(SEXP id, SEXP weight, SEXP L, SEXP H, SEXP RL, SEXP RH, S
     SEXP out = PROTECT(r_list(2, names));
     SET_VECTOR_ELT(out, 0, allocVector(REALSXP, n));
     SET_VECTOR_ELT(out, 1, allocMatrix(REALSXP, k, n));
-    laplace_pairs(k, n, r_ids(id, n), q, r_doubles(weight, "weight", q),
-                  r_doubles(L, "L", size), r_doubles(H, "H", size), r_doubles(RL, "RL", size),
-                  r_doubles(RH, "RH", size), r_threads(threads), REAL(VECTOR_ELT(out, 0)),
-                  REAL(VECTOR_ELT(out, 1)));
+    laplace_pairs(k, n, r_ids(id, n), q, r_doubles(weight, "weight", q), r_doubles(L, "L", size),
+                  r_doubles(H, "H", size), r_doubles(RL, "RL", size), r_doubles(RH, "RH", size), r_threads(threads),
+                  REAL(VECTOR_ELT(out, 0)), REAL(VECTOR_ELT(out, 1)));
     UNPROTECT(1);
     return out;
 }
@@ -179,9 +174,8 @@ SEXP laplace_crossproduct(SEXP A, SEXP B, SEXP weight, SEXP threads)
     int p = nrows(A), q = nrows(B), n = ncols(A);
     SEXP out = PROTECT(allocMatrix(REALSXP, p, q));
     const double *scale = weight == R_NilValue ? NULL : r_doubles(weight, "weight", n);
-    r_raise(laplace_cross(p, q, n, r_doubles(A, "A", (R_xlen_t)p * n),
-                          r_doubles(B, "B", (R_xlen_t)q * n), scale, r_threads(threads),
-                          r_interrupts(), REAL(out)));
+    r_raise(laplace_cross(p, q, n, r_doubles(A, "A", (R_xlen_t)p * n), r_doubles(B, "B", (R_xlen_t)q * n), scale,
+                          r_threads(threads), r_interrupts(), REAL(out)));
     UNPROTECT(1);
     return out;
 }
@@ -191,8 +185,8 @@ SEXP laplace_combination(SEXP C, SEXP V, SEXP threads)
 {
     int m = nrows(C), q = ncols(C), n = ncols(V);
     SEXP out = PROTECT(allocMatrix(REALSXP, q, n));
-    r_raise(laplace_combine(m, q, n, r_doubles(C, "C", -1), r_doubles(V, "V", (R_xlen_t)m * n),
-                            r_threads(threads), REAL(out)));
+    r_raise(laplace_combine(m, q, n, r_doubles(C, "C", -1), r_doubles(V, "V", (R_xlen_t)m * n), r_threads(threads),
+                            REAL(out)));
     UNPROTECT(1);
     return out;
 }
@@ -202,8 +196,8 @@ SEXP laplace_collects(SEXP id, SEXP coef, SEXP X)
 {
     int n = ncols(X), q = nrows(X), k = ncols(id);
     SEXP out = PROTECT(allocMatrix(REALSXP, q, n));
-    r_raise(laplace_collect(k, n, r_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n), q,
-                            r_doubles(X, "X", -1), r_interrupts(), REAL(out)));
+    r_raise(laplace_collect(k, n, r_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n), q, r_doubles(X, "X", -1),
+                            r_interrupts(), REAL(out)));
     UNPROTECT(1);
     return out;
 }

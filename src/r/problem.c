@@ -57,9 +57,7 @@ tree r_tree(SEXP list, size_t n)
     tree out;
     const char *field = read_tree(list, n, &out);
     if (field)
-        error(
-            "the tree does not fit its points: '%s' is damaged; cover_tree(tree$gp) makes it again",
-            field);
+        error("the tree does not fit its points: '%s' is damaged; cover_tree(tree$gp) makes it again", field);
     return out;
 }
 
@@ -86,7 +84,6 @@ void r_problem(SEXP gp, SEXP tree_list, search_problem *out)
     out->source = (metric_source){&out->fr.kern, NULL, NULL, asReal(r_element(gp, "jitter"))};
     if (inducing != R_NilValue) {
         out->source.z = r_scaled(&out->fr, inducing);
-        out->source.L = r_in_units(r_element(gp, "chol"), "chol",
-                                   (R_xlen_t)out->points.m * out->points.m, inverse);
+        out->source.L = r_in_units(r_element(gp, "chol"), "chol", (R_xlen_t)out->points.m * out->points.m, inverse);
     }
 }

@@ -14,8 +14,8 @@ static SEXP pack_counters(const query_counters *counters)
 {
     static const char *names[] = {"nodes", "bounds", "pruned", "screened", "correlations"};
     SEXP stats = PROTECT(allocVector(REALSXP, 5)), labels = PROTECT(allocVector(STRSXP, 5));
-    const double values[] = {counters->nodes, counters->bounds, counters->pruned,
-                             counters->screened, counters->correlations};
+    const double values[] = {counters->nodes, counters->bounds, counters->pruned, counters->screened,
+                             counters->correlations};
     for (int c = 0; c < 5; c++) {
         REAL(stats)[c] = values[c];
         SET_STRING_ELT(labels, c, mkChar(names[c]));
@@ -50,8 +50,8 @@ static void fill_missing(size_t count, int found, int k, int *id, double *dist)
     }
 }
 
-SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
-                  SEXP method, SEXP budget, SEXP threads, SEXP progress)
+SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors, SEXP method,
+                  SEXP budget, SEXP threads, SEXP progress)
 {
     static const char *names[] = {"id", "dist", "stats", "method", "note"};
     search_problem problem;
@@ -108,8 +108,8 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
  * checked and what was wrong. For tests. */
 SEXP form_laws(SEXP tree_list, SEXP k, SEXP fresh, SEXP predecessors, SEXP one_by_one)
 {
-    static const char *names[] = {"cleared",       "intervals",       "silent",
-                                  "wrong cleared", "wrong intervals", "wrong silent", "pairs"};
+    static const char *names[] = {"cleared",         "intervals",    "silent", "wrong cleared",
+                                  "wrong intervals", "wrong silent", "pairs"};
     search_problem problem;
     index_search index;
     laws_count count = {0};
@@ -149,9 +149,8 @@ SEXP form_laws(SEXP tree_list, SEXP k, SEXP fresh, SEXP predecessors, SEXP one_b
     index_free(&index);
     if (outcome.code)
         r_raise(outcome);
-    const double values[] = {count.cleared,       count.intervals,       count.silent,
-                             count.wrong_cleared, count.wrong_intervals, count.wrong_silent,
-                             count.pairs};
+    const double values[] = {count.cleared,         count.intervals,    count.silent, count.wrong_cleared,
+                             count.wrong_intervals, count.wrong_silent, count.pairs};
     for (int c = 0; c < 7; c++) {
         REAL(out)[c] = values[c];
         SET_STRING_ELT(labels, c, mkChar(names[c]));

@@ -34,8 +34,8 @@ static int *unpack_pools(SEXP pools, size_t count, int *width)
 
 /* What both routines ask for, in units in which squares of variances neither over- nor underflow; `points` and `from`
  * must outlive the task. */
-static select_task unpack_task(frame *fr, SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries,
-                               SEXP fresh, metric_points *points, metric_points *from, SEXP threads)
+static select_task unpack_task(frame *fr, SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh,
+                               metric_points *points, metric_points *from, SEXP threads)
 {
     *fr = r_frame_in_units(r_element(gp, "x"), r_element(gp, "kernel"));
     double inverse = 1.0 / fr->unit / fr->unit;
@@ -60,14 +60,13 @@ static select_task unpack_task(frame *fr, SEXP gp, SEXP noise, SEXP pools, SEXP 
     return task;
 }
 
-SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh,
-                       SEXP predecessors, SEXP threads, SEXP progress)
+SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
+                       SEXP threads, SEXP progress)
 {
     static const char *names[] = {"id", "dist", "variance"};
     frame fr;
     metric_points points, from;
-    select_task task =
-        unpack_task(&fr, gp, noise, pools, k, queries, fresh, &points, &from, threads);
+    select_task task = unpack_task(&fr, gp, noise, pools, k, queries, fresh, &points, &from, threads);
     progress_line line;
     monitor mon = r_monitor(&line, asLogical(progress) == TRUE);
     task.mon = &mon;
@@ -96,14 +95,13 @@ SEXP selected_sets(SEXP gp, SEXP noises, SEXP pools, SEXP k, SEXP queries, SEXP 
 {
     frame fr;
     metric_points points, from;
-    select_task task = unpack_task(&fr, gp, VECTOR_ELT(noises, 0), pools, k, queries, R_NilValue,
-                                   &points, &from, threads);
+    select_task task =
+        unpack_task(&fr, gp, VECTOR_ELT(noises, 0), pools, k, queries, R_NilValue, &points, &from, threads);
     R_xlen_t n = points.n, count = XLENGTH(noises), size = (R_xlen_t)task.count * task.k;
     double *noise = (double *)R_alloc(count * n + 1, sizeof(double));
     int *id = (int *)R_alloc(count * size + 1, sizeof(int));
     for (R_xlen_t s = 0; s < count; s++)
-        memcpy(noise + s * n,
-               r_in_units(VECTOR_ELT(noises, s), "noise", n, 1.0 / fr.unit / fr.unit),
+        memcpy(noise + s * n, r_in_units(VECTOR_ELT(noises, s), "noise", n, 1.0 / fr.unit / fr.unit),
                n * sizeof(double));
     task.noise = noise;
     task.more_noises = (int)count - 1;
@@ -122,19 +120,17 @@ SEXP selected_sets(SEXP gp, SEXP noises, SEXP pools, SEXP k, SEXP queries, SEXP 
     return out;
 }
 
-SEXP vif_prediction(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh, SEXP centred,
-                    SEXP b, SEXP root, SEXP sets, SEXP threads)
+SEXP vif_prediction(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh, SEXP centred, SEXP b, SEXP root,
+                    SEXP sets, SEXP threads)
 {
     static const char *names[] = {"fit", "variance", "id", "coef"};
     frame fr;
     metric_points points, from;
-    select_task task =
-        unpack_task(&fr, gp, noise, pools, k, queries, fresh, &points, &from, threads);
+    select_task task = unpack_task(&fr, gp, noise, pools, k, queries, fresh, &points, &from, threads);
     task.mon = r_interrupts();
     task.self = 0; /* the noise-free value at an observation has that observation as a candidate */
     R_xlen_t m = points.m;
-    predict_state state = {r_doubles(centred, "centred", points.n), r_in_units(b, "b", m, fr.unit),
-                           NULL};
+    predict_state state = {r_doubles(centred, "centred", points.n), r_in_units(b, "b", m, fr.unit), NULL};
     double *variance = NULL, *coef = NULL;
     int *id = NULL;
     SEXP out = PROTECT(r_list(4, names));

@@ -67,10 +67,9 @@ static SEXP take_sums(waiting *held, int step, const double *known)
 /* The sizes as R has them, and back. */
 static SEXP write_sizes(const likelihood_sizes *from)
 {
-    const double values[] = {(double)from->n,   from->m,      from->q,
-                             from->d,           from->axes,   from->smoothness,
-                             from->directions,  from->nugget, from->probes,
-                             from->information, 0};
+    const double values[] = {
+        (double)from->n,  from->m,      from->q,      from->d,           from->axes, from->smoothness,
+        from->directions, from->nugget, from->probes, from->information, 0};
     SEXP out = PROTECT(allocVector(REALSXP, 10));
     memcpy(REAL(out), values, 10 * sizeof(double));
     UNPROTECT(1);
@@ -92,23 +91,21 @@ static likelihood_sizes read_sizes(SEXP from)
                               .information = (int)v[9]};
 }
 
-SEXP shard_open(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP shard, SEXP wanted,
-                SEXP axes, SEXP memory, SEXP threads)
+SEXP shard_open(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP shard, SEXP wanted, SEXP axes, SEXP memory,
+                SEXP threads)
 {
     static const char *names[] = {"pointer", "sums", "sizes"};
-    static const char *parts[] = {"x",  "variance", "z",    "D",     "coef",     "error",
-                                  "residual", "b",  "gp", "noise", "nugget", "values", "shard", "memory"};
+    static const char *parts[] = {"x", "variance", "z",     "D",      "coef",   "error", "residual",
+                                  "b", "gp",       "noise", "nugget", "values", "shard", "memory"};
     frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
     vif_points points = r_vif_points(&fr, gp, noise);
     size_t n = points.n, m = nrows(r_element(gp, "V")), k = ncols(id), q = nrows(values);
-    SEXP keep = PROTECT(r_list(14, parts)), own = r_element(shard, "own"),
-         place = r_element(shard, "place"), all[] = {gp, noise, nugget, values, shard, memory};
+    SEXP keep = PROTECT(r_list(14, parts)), own = r_element(shard, "own"), place = r_element(shard, "place"),
+         all[] = {gp, noise, nugget, values, shard, memory};
     for (int e = 0; e < 6; e++)
         SET_VECTOR_ELT(keep, 8 + e, all[e]);
-    if (TYPEOF(own) != RAWSXP || (size_t)XLENGTH(own) != n || !isInteger(place) ||
-        (size_t)XLENGTH(place) != n)
-        error("internal: own and place must have one element for each of %lld points",
-              (long long)n);
+    if (TYPEOF(own) != RAWSXP || (size_t)XLENGTH(own) != n || !isInteger(place) || (size_t)XLENGTH(place) != n)
+        error("internal: own and place must have one element for each of %lld points", (long long)n);
     points.x = hold(keep, 0, points.x, n * fr.d);
     points.variance = hold(keep, 1, points.variance, n);
     likelihood_result result = {
@@ -130,8 +127,7 @@ SEXP shard_open(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP sha
     R_SetExternalPtrAddr(pointer, held);
     held->kern = fr.kern;
     held->points = points;
-    held->shard =
-        (likelihood_shard){RAW(own), INTEGER(place), asLogical(r_element(shard, "apart")) == TRUE};
+    held->shard = (likelihood_shard){RAW(own), INTEGER(place), asLogical(r_element(shard, "apart")) == TRUE};
     likelihood_task task = {
         .kern = &held->kern,
         .d = fr.d,
@@ -168,9 +164,7 @@ SEXP shard_step(SEXP pointer, SEXP step, SEXP known)
     waiting *held = r_waiting(pointer);
     likelihood_sizes sizes = likelihood_size(held->open);
     int which = asInteger(step);
-    return take_sums(
-        held, which,
-        r_doubles(known, "known", (R_xlen_t)likelihood_known_count(&sizes, which)));
+    return take_sums(held, which, r_doubles(known, "known", (R_xlen_t)likelihood_known_count(&sizes, which)));
 }
 
 /* Rows of the points, regressions or returns, taken (rows is NULL) or put. */
@@ -178,8 +172,8 @@ SEXP shard_rows(SEXP pointer, SEXP what, SEXP points, SEXP rows)
 {
     waiting *held = r_waiting(pointer);
     int returns = asInteger(what) == 1, put = rows != R_NilValue;
-    size_t count = XLENGTH(points), width = returns ? likelihood_return_width(held->open)
-                                                    : likelihood_regression_width(held->open);
+    size_t count = XLENGTH(points),
+           width = returns ? likelihood_return_width(held->open) : likelihood_regression_width(held->open);
     const int *at = r_rows(points, held->points.n);
     SEXP out = PROTECT(put ? rows : allocMatrix(REALSXP, (int)width, (int)count));
     r_doubles(out, "rows", (R_xlen_t)(width * count));
@@ -202,17 +196,13 @@ SEXP shard_state(SEXP pointer)
 
 SEXP shard_finish(SEXP sizes_vector, SEXP step, SEXP known, SEXP sums)
 {
-    static const char *names[] = {"loglik", "beta", "information", "root",
-                                  "b",      "B",    "gradient",    "fisher"};
+    static const char *names[] = {"loglik", "beta", "information", "root", "b", "B", "gradient", "fisher"};
     likelihood_sizes sizes = read_sizes(sizes_vector);
     int which = asInteger(step), m = sizes.m, p = sizes.q - 1;
-    const double *found =
-        r_doubles(sums, "sums", (R_xlen_t)likelihood_sum_count(&sizes, which));
-    const double *told =
-        r_doubles(known, "known", (R_xlen_t)likelihood_known_count(&sizes, which));
+    const double *found = r_doubles(sums, "sums", (R_xlen_t)likelihood_sum_count(&sizes, which));
+    const double *told = r_doubles(known, "known", (R_xlen_t)likelihood_known_count(&sizes, which));
     if (which < 3) {
-        SEXP next =
-            PROTECT(allocVector(REALSXP, likelihood_known_count(&sizes, which + 1)));
+        SEXP next = PROTECT(allocVector(REALSXP, likelihood_known_count(&sizes, which + 1)));
         r_raise_vif(likelihood_finish(&sizes, which, told, found, REAL(next)), 0);
         UNPROTECT(1);
         return next;

@@ -50,8 +50,7 @@ SEXP tree_invariant(SEXP list, SEXP x, SEXP lengthscale)
 {
     kernel unit = {.family = KERNEL_MATERN12, .variance = 1.0};
     int d;
-    double *points =
-        r_lengthscale_scaled(&unit, x, lengthscale, r_element(list, "anisotropy"), &d);
+    double *points = r_lengthscale_scaled(&unit, x, lengthscale, r_element(list, "anisotropy"), &d);
     tree structure = r_tree(list, nrows(x));
     return ScalarInteger(tree_check(&structure, d, points, 0.0));
 }
@@ -73,11 +72,10 @@ SEXP tree_damage(SEXP tree_list)
     kernel unit = {.family = KERNEL_MATERN12, .variance = 1.0};
     SEXP x = r_element(r_element(tree_list, "gp"), "x"), index = r_element(tree_list, "index");
     int d;
-    double *points = r_lengthscale_scaled(&unit, x, r_element(tree_list, "lengthscale"),
-                                          r_element(tree_list, "anisotropy"), &d);
+    double *points =
+        r_lengthscale_scaled(&unit, x, r_element(tree_list, "lengthscale"), r_element(tree_list, "anisotropy"), &d);
     const char *field = r_tree_damage(tree_list, nrows(x), d, points, BUILT_ELSEWHERE);
-    if (!field && TYPEOF(index) == RAWSXP &&
-        !index_sound((index_pack){RAW(index), (size_t)XLENGTH(index), 0}))
+    if (!field && TYPEOF(index) == RAWSXP && !index_sound((index_pack){RAW(index), (size_t)XLENGTH(index), 0}))
         field = "index";
     if (field)
         return mkString(field);
@@ -96,10 +94,7 @@ SEXP tree_seal(SEXP index)
 
 #define SAMPLE_NEIGHBOURS 30 /* what an index is chosen for */
 
-static SEXP allocate_index(void *built)
-{
-    return allocVector(RAWSXP, (R_xlen_t)index_packed_bytes(built));
-}
+static SEXP allocate_index(void *built) { return allocVector(RAWSXP, (R_xlen_t)index_packed_bytes(built)); }
 
 #define INDEX_PLACES 8
 

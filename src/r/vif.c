@@ -19,10 +19,9 @@ SEXP vif_regression(SEXP gp, SEXP noise, SEXP id, SEXP children, SEXP child_nois
     SET_VECTOR_ELT(out, 0, allocMatrix(REALSXP, k, (int)own.n));
     SET_VECTOR_ELT(out, 1, allocVector(REALSXP, own.n));
     const monitor *mon = r_interrupts();
-    r_raise_vif(vif_regress(&fr.kern, fr.d, nrows(r_element(gp, "V")), &parents, &own, k,
-                          r_ids(id, own.n), r_threads(threads), mon, REAL(VECTOR_ELT(out, 0)),
-                          REAL(VECTOR_ELT(out, 1)), NULL),
-              own.n);
+    r_raise_vif(vif_regress(&fr.kern, fr.d, nrows(r_element(gp, "V")), &parents, &own, k, r_ids(id, own.n),
+                            r_threads(threads), mon, REAL(VECTOR_ELT(out, 0)), REAL(VECTOR_ELT(out, 1)), NULL),
+                own.n);
     UNPROTECT(1);
     return out;
 }
@@ -32,8 +31,8 @@ SEXP vif_contrasts(SEXP id, SEXP coef, SEXP parents, SEXP children, SEXP threads
     int n = ncols(children), q = nrows(children), k = ncols(id);
     vif_table table = {k, r_ids(id, n), r_doubles(coef, "coef", (R_xlen_t)k * n)};
     SEXP out = PROTECT(allocMatrix(REALSXP, q, n));
-    vif_contrast(&table, q, r_doubles(parents, "parents", -1), n,
-                 r_doubles(children, "children", -1), r_threads(threads), REAL(out));
+    vif_contrast(&table, q, r_doubles(parents, "parents", -1), n, r_doubles(children, "children", -1),
+                 r_threads(threads), REAL(out));
     UNPROTECT(1);
     return out;
 }
@@ -42,8 +41,8 @@ SEXP vif_norm(SEXP L, SEXP W, SEXP threads)
 {
     int m = nrows(W), n = ncols(W);
     SEXP norm = PROTECT(allocVector(REALSXP, n));
-    r_raise(vif_norms(m, r_doubles(L, "L", (R_xlen_t)m * m), n, r_doubles(W, "W", -1),
-                      r_threads(threads), r_interrupts(), REAL(norm)));
+    r_raise(vif_norms(m, r_doubles(L, "L", (R_xlen_t)m * m), n, r_doubles(W, "W", -1), r_threads(threads),
+                      r_interrupts(), REAL(norm)));
     UNPROTECT(1);
     return norm;
 }
@@ -63,12 +62,11 @@ SEXP vif_memory(void)
     return pointer;
 }
 
-SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP gradient,
-                    SEXP information, SEXP axes, SEXP memory, SEXP threads)
+SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP gradient, SEXP information, SEXP axes,
+                    SEXP memory, SEXP threads)
 {
-    static const char *names[] = {"loglik", "beta",     "information", "coef",
-                                  "D",      "root",     "b",           "B",
-                                  "error",  "residual", "gradient",    "fisher"};
+    static const char *names[] = {"loglik", "beta", "information", "coef",     "D",        "root",
+                                  "b",      "B",    "error",       "residual", "gradient", "fisher"};
     frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
     vif_points points = r_vif_points(&fr, gp, noise);
     R_xlen_t n = points.n;

@@ -35,9 +35,8 @@
 #endif
 
 #if defined(__clang__)
-#pragma clang attribute push(                                                                      \
-    __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx512vnni,avx2,fma"))),             \
-    apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx512vnni,avx2,fma"))),        \
+                             apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx512vnni,avx2,fma")
@@ -95,8 +94,8 @@ unsigned simd_flush(void) { return 0; }
 void simd_restore(unsigned state) { (void)state; }
 #endif
 
-void simd_pack(int m, int width, size_t count, const double *source, size_t point_stride,
-               size_t element_stride, double *panels)
+void simd_pack(int m, int width, size_t count, const double *source, size_t point_stride, size_t element_stride,
+               double *panels)
 {
     for (size_t first = 0; first < count; first += width) {
         size_t filled = count - first < (size_t)width ? count - first : (size_t)width;

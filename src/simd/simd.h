@@ -39,8 +39,7 @@ typedef struct {
 
 typedef struct {
     int shift, base;
-    float value[RADIAL_PIECES], slope[RADIAL_PIECES], curve[RADIAL_PIECES], twist[RADIAL_PIECES],
-        error;
+    float value[RADIAL_PIECES], slope[RADIAL_PIECES], curve[RADIAL_PIECES], twist[RADIAL_PIECES], error;
 } radial_pieces;
 
 /* Shapes of screening: rows (queries) and columns (points) of a tile. */
@@ -57,8 +56,7 @@ typedef struct {
 typedef struct {
     const void *features[SCREEN_ROWS]; /* integers, or single precision */
     const float *x[SCREEN_ROWS];
-    float gain[SCREEN_ROWS], step[SCREEN_ROWS], norm[SCREEN_ROWS], error[SCREEN_ROWS],
-        tau[SCREEN_ROWS];
+    float gain[SCREEN_ROWS], step[SCREEN_ROWS], norm[SCREEN_ROWS], error[SCREEN_ROWS], tau[SCREEN_ROWS];
     const int16_t *fine[SCREEN_ROWS]; /* features in 16 bits beside those in 8 */
     float fine_step[SCREEN_ROWS], fine_error[SCREEN_ROWS];
 } simd_rows;
@@ -79,8 +77,7 @@ typedef struct {
  * base_i, and bit j of mask[i] where |value| + error reaches tau of row i, of column_mask[i] where it reaches
  * that of column j. */
 typedef struct {
-    float value[SCREEN_ROWS * SCREEN_COLS],
-        kernel[SCREEN_ROWS * SCREEN_COLS]; /* its part of value */
+    float value[SCREEN_ROWS * SCREEN_COLS], kernel[SCREEN_ROWS * SCREEN_COLS]; /* its part of value */
     float slope[SCREEN_ROWS], base[SCREEN_ROWS];
     uint32_t mask[SCREEN_ROWS], column_mask[SCREEN_ROWS];
     uint32_t rows; /* those with a bit in either mask */
@@ -109,8 +106,8 @@ typedef struct {
  * (spans.h). From these come the smallest bound and the smallest max_y |psi_y| that matter to each, negative where all
  * do. */
 typedef struct {
-    float tau[SCREEN_COLS], noise[SCREEN_COLS], inverse[SCREEN_COLS], cosine[SCREEN_COLS],
-        sine[SCREEN_COLS], least[SCREEN_COLS], must[SCREEN_COLS];
+    float tau[SCREEN_COLS], noise[SCREEN_COLS], inverse[SCREEN_COLS], cosine[SCREEN_COLS], sine[SCREEN_COLS],
+        least[SCREEN_COLS], must[SCREEN_COLS];
 } simd_bundle;
 
 typedef struct {
@@ -123,8 +120,7 @@ typedef struct {
 
     /* Packs rows ids[0 .. count - 1] of a matrix of m contiguous values each into panels of `width`; the
      * last panel repeats its first row as padding. */
-    void (*pack_rows)(int m, int width, size_t count, const double *rows, const int *ids,
-                      double *panels);
+    void (*pack_rows)(int m, int width, size_t count, const double *rows, const int *ids, double *panels);
 
     /* c[i * cols + j] = sum_u a[u * rows + i] * b[u * cols + j]. */
     void (*dot_tile)(int m, const double *a, const double *b, double *c);
@@ -139,26 +135,24 @@ typedef struct {
     void (*panel_norms)(int m, const double *b, double *norms);
 
     /* r = radial(distance) - dot, for row panel (ax, av) and column panel (bx, bv). */
-    void (*residual_tile)(const radial *rad, int d, const double *ax, const double *bx, int m,
-                          const double *av, const double *bv, double *r);
+    void (*residual_tile)(const radial *rad, int d, const double *ax, const double *bx, int m, const double *av,
+                          const double *bv, double *r);
 
     /* The same for `count` rows given by pointers; r has room for whole eights of rows. */
-    void (*residual_rows)(const radial *rad, int d, int count, const double *const *ax,
-                          const double *bx, int m, const double *const *av, const double *bv,
-                          double *r);
+    void (*residual_rows)(const radial *rad, int d, int count, const double *const *ax, const double *bx, int m,
+                          const double *const *av, const double *bv, double *r);
 
     /* out[i * stride + j] = r_ij a_scale_i b_scale_j in single precision, for `count` rows given by
      * pointers and one column panel (bx, bv). */
-    void (*correlations)(const radial *rad, int d, int m, int count, const double *const *ax,
-                         const double *const *av, const double *a_scale, const double *bx,
-                         const double *bv, const double *b_scale, float *out, size_t stride);
+    void (*correlations)(const radial *rad, int d, int m, int count, const double *const *ax, const double *const *av,
+                         const double *a_scale, const double *bx, const double *bv, const double *b_scale, float *out,
+                         size_t stride);
 
     /* Bit j is set when |r[j]| * scale[j] >= threshold, j < cols. */
     uint32_t (*reach)(const double *r, const double *scale, double threshold);
 
     /* out[c] = q . v[ids[c]] with points of m contiguous values, in chains (above). */
-    void (*dot_list)(int m, const double *q, const double *v, const int *ids, size_t count,
-                     double *out);
+    void (*dot_list)(int m, const double *q, const double *v, const int *ids, size_t count, double *out);
 
     /* B (rows x cols) <- corner^-1 (B - tile), for a lower triangular corner (rows x rows, row-major,
      * inverted diagonal); `height` rows count. */
@@ -174,8 +168,7 @@ typedef struct {
     double (*sizes)(int m, const double *f, double *norm2);
 
     /* out[c] = |q - x[ids[c]]|^2 with points of d contiguous values. */
-    void (*distance_list)(int d, const double *q, const double *x, const int *ids, size_t count,
-                          double *out);
+    void (*distance_list)(int d, const double *q, const double *x, const int *ids, size_t count, double *out);
 
     /* value_ij <- -step_i step_j (start_j + sum_u a_iu b_ju), integers of 8 or 16 bits, summed in 32:
      * `steps` times 4 elements of 8 bits (rows unsigned, columns signed) or 2 of 16. dot_tile8 is NULL
@@ -192,13 +185,11 @@ typedef struct {
 
     /* Does row i of a tile again with features in 16 bits, for the pairs of its masks, which become finer, and
      * so do values and slope; errors are then those of fine_error. NULL where dot_tile8 is. */
-    void (*refine_row)(int i, const simd_rows *rows, const simd_columns *columns,
-                       simd_intervals *out);
+    void (*refine_row)(int i, const simd_rows *rows, const simd_columns *columns, simd_intervals *out);
 
     /* out[i * stride + j] = sum_u a[i][u] b[u * stride + j], i < count, u < inner, j < width, in single
      * precision; width is a multiple of SIMD_WIDTH. */
-    void (*multiply32)(int count, const float *const *a, int inner, const float *b, int stride,
-                       int width, float *out);
+    void (*multiply32)(int count, const float *const *a, int inner, const float *b, int stride, int width, float *out);
 
     /* lengths[i] = sum_u rows[i * stride + u]^2, u < width. */
     void (*squared_lengths)(int count, int stride, int width, const float *rows, float *lengths);
@@ -210,37 +201,34 @@ typedef struct {
 
     /* For each query the smallest |psi| at which it is not done with the cell, and the same less its
      * distance from the span of its own cell's landmarks; 0 where it is never done. */
-    void (*skip_limits)(int count, const simd_skip *queries, const simd_skip_cell *cell,
-                        float *limit, float *least);
+    void (*skip_limits)(int count, const simd_skip *queries, const simd_skip_cell *cell, float *limit, float *least);
 
     /* upper[j] = up (gain[j] radial(s2_j) + sum_u weight[u] reach[u * SIMD_WIDTH + j]), j < SIMD_WIDTH, s2_j the
      * squared distance between the box (low, high) and that of column j, lows[u * SIMD_WIDTH + j] and so on. */
-    void (*box_bounds)(const radial *rad, int d, const double *low, const double *high,
-                       const double *lows, const double *highs, const double *gain, int m,
-                       const float *weight, const float *reach, float up, float *upper);
+    void (*box_bounds)(const radial *rad, int d, const double *low, const double *high, const double *lows,
+                       const double *highs, const double *gain, int m, const float *weight, const float *reach,
+                       float up, float *upper);
 
     /* sum_u a[u] b[u] in single precision. */
     float (*dot32)(int m, const float *a, const float *b);
 
     /* value_ij = sum_u rows[i][u] columns[u * SCREEN_COLS + j] for SCREEN_ROWS rows, and bit j of
      * mask[i] where |value_ij| + row_tail_i tail_j >= limit_i. */
-    void (*subspace_tile)(int rank, const float *const *rows, const float *row_tail,
-                          const float *limit, const float *columns, const float *tail, float *value,
-                          uint32_t *mask);
+    void (*subspace_tile)(int rank, const float *const *rows, const float *row_tail, const float *limit,
+                          const float *columns, const float *tail, float *value, uint32_t *mask);
 
     /* The inputs u < m that both sides keep, at row_place[u] and column_place[u] >= 0, and whose product
      * weight[u] reach[u] is at least `least`: where their values start, place times SCREEN_COLS. Returns how many;
      * *left is the sum of the other products. The lists need room for m and a vector. */
     int (*choose_terms)(int m, const float *weight, const float *reach, const int16_t *row_place,
-                        const int16_t *column_place, float least, int *row_at, int *column_at,
-                        float *left);
+                        const int16_t *column_place, float least, int *row_at, int *column_at, float *left);
 
     /* value_ij = gain_i gain_j kappa(s2_ij) - sum_t a_i[row_at[t]] b[column_at[t] + j] for the first `count` rows,
      * a_i and b the features of a row and of the columns, and bit j of mask[i] where |value_ij| >= tau_i. Whole
      * tiles of SCREEN_ROWS are read and written. */
-    void (*expansion_tile)(const radial_pieces *pieces, int count, int d, int terms,
-                           const int *row_at, const int *column_at, const simd_rows *rows,
-                           const simd_columns *columns, float *value, uint32_t *mask);
+    void (*expansion_tile)(const radial_pieces *pieces, int count, int d, int terms, const int *row_at,
+                           const int *column_at, const simd_rows *rows, const simd_columns *columns, float *value,
+                           uint32_t *mask);
 
     /* The largest over j < SCREEN_COLS of sum_i (sum_u inverse[i * SCREEN_ROWS + u] value[u * SCREEN_COLS + j])^2, u <=
      * i < rank <= SCREEN_ROWS. */
@@ -260,8 +248,8 @@ typedef struct {
 
     /* Appends the intervals of |value| of the points of a mask that are candidates, 0 <= id < limit and
      * not `self`; returns how many. The lists need room for SCREEN_COLS more. */
-    int (*append_intervals)(uint32_t mask, const int *ids, int limit, int self,
-                            const simd_interval_row *row, int *id, float *low, float *high);
+    int (*append_intervals)(uint32_t mask, const int *ids, int limit, int self, const simd_interval_row *row, int *id,
+                            float *low, float *high);
 
     /* Keeps the intervals whose high end reaches the threshold; returns how many. */
     int (*drop_intervals)(int count, float threshold, int *id, float *low, float *high);
@@ -276,10 +264,9 @@ typedef struct {
      *   left_j <- left_j - row_j^2,  c_j <- c_j - pull row_j,
      *   score_j = c_j^2 / left_j, roughly, where left_j > least_j, otherwise -1.
      * near <- the candidates of which one has the largest c_j^2 / left_j; returns how many. */
-    int (*select_step)(int count, int done, const double *factor, size_t stride,
-                       const double *weight, double scale, double pull, const double *least,
-                       const double *covariance, const int *place, double *row, double *c,
-                       double *left, double *score, int *near);
+    int (*select_step)(int count, int done, const double *factor, size_t stride, const double *weight, double scale,
+                       double pull, const double *least, const double *covariance, const int *place, double *row,
+                       double *c, double *left, double *score, int *near);
 
     /* Mixes the bits of values into SIMD_MIXED lanes, value i into lane i % SIMD_MIXED by
      * lane = (lane ^ bits ^ bits >> 32) SIMD_MIX, modulo 2^64; what is left of `count` is the caller's. */
@@ -289,12 +276,11 @@ typedef struct {
     void (*gram_rows)(int m, int count, const double *const *rows, double *out);
 
     /* out[u] = sum_j weight[j] rows[j][u]. */
-    void (*combine_rows)(int m, int count, const double *weight, const double *const *rows,
-                         double *out);
+    void (*combine_rows)(int m, int count, const double *weight, const double *const *rows, double *out);
 
     /* rows[j][u] += a[j] x[u] + b[j] y[u], one row after the other. */
-    void (*spread_rows)(int m, int count, const double *a, const double *x, const double *b,
-                        const double *y, double *const *rows);
+    void (*spread_rows)(int m, int count, const double *a, const double *x, const double *b, const double *y,
+                        double *const *rows);
 
     /* out[j] = q . rows[j]. */
     void (*dot_rows)(int m, const double *q, int count, const double *const *rows, double *out);
@@ -303,18 +289,16 @@ typedef struct {
      * out[p] = dw . rows[p] + w . changes[p]: every row is read once. `sums` is scratch of lanes values for each row,
      * and for what fills their number up to whole vectors. */
     void (*contrast_rows)(int m, int count, const double *weight, const double *const *rows,
-                          const double *const *changes, double *w, double *dw, double *sums,
-                          double *out);
+                          const double *const *changes, double *w, double *dw, double *sums, double *out);
 
     /* c[i * cols + j] = sum_t a[i * a_row + t * a_step] b[t * b_step + j], i < rows, j < cols, t < steps; a_row
      * or a_step is 1. */
-    void (*strided_tile)(size_t steps, const double *a, size_t a_row, size_t a_step,
-                         const double *b, size_t b_step, double *c);
+    void (*strided_tile)(size_t steps, const double *a, size_t a_row, size_t a_step, const double *b, size_t b_step,
+                         double *c);
 
     /* value[i] = radial(s2[i]) and slope[i] = -s d radial / ds, its derivative to the logarithm of a common
      * lengthscale; not for a RADIAL_FUNCTION. */
-    void (*radial_slopes)(const radial *rad, size_t count, const double *s2, double *value,
-                          double *slope);
+    void (*radial_slopes)(const radial *rad, size_t count, const double *s2, double *value, double *slope);
 
     /* Small systems, one in each lane: element e of a vector of values stands at [e * lanes + lane]. Points x are size
      * x d. Symmetric and lower triangular matrices of order `size` are packed: (p, q), q <= p, is element p (p + 1) / 2
@@ -351,7 +335,7 @@ void simd_restore(unsigned state);
 
 /* Packs `count` points (point i, element u at source[i * point_stride + u * element_stride]) into
  * panels of `width`; the last panel is padded with zeros. Panels follow each other: m * width each. */
-void simd_pack(int m, int width, size_t count, const double *source, size_t point_stride,
-               size_t element_stride, double *panels);
+void simd_pack(int m, int width, size_t count, const double *source, size_t point_stride, size_t element_stride,
+               double *panels);
 
 #endif

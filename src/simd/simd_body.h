@@ -174,10 +174,8 @@ static inline void NAME(transpose8)(const double *const *rows, int u, double *ou
         t[j + 1] = _mm512_unpackhi_pd(r[j], r[j + 1]);
     }
     for (int h = 0; h < 2; h++) { /* pairs of rows 0-3, then 4-7: elements h, 2 + h, 4 + h, 6 + h */
-        __m512d a = _mm512_shuffle_f64x2(t[h], t[2 + h], 0x88),
-                b = _mm512_shuffle_f64x2(t[h], t[2 + h], 0xdd);
-        __m512d c = _mm512_shuffle_f64x2(t[4 + h], t[6 + h], 0x88),
-                d = _mm512_shuffle_f64x2(t[4 + h], t[6 + h], 0xdd);
+        __m512d a = _mm512_shuffle_f64x2(t[h], t[2 + h], 0x88), b = _mm512_shuffle_f64x2(t[h], t[2 + h], 0xdd);
+        __m512d c = _mm512_shuffle_f64x2(t[4 + h], t[6 + h], 0x88), d = _mm512_shuffle_f64x2(t[4 + h], t[6 + h], 0xdd);
         _mm512_storeu_pd(out + h * stride, _mm512_shuffle_f64x2(a, c, 0x88));
         _mm512_storeu_pd(out + (2 + h) * stride, _mm512_shuffle_f64x2(b, d, 0x88));
         _mm512_storeu_pd(out + (4 + h) * stride, _mm512_shuffle_f64x2(a, c, 0xdd));
@@ -193,8 +191,7 @@ static inline void NAME(transpose8)(const double *const *rows, int u, double *ou
 }
 #endif
 
-static void NAME(pack_rows)(int m, int width, size_t count, const double *rows, const int *ids,
-                            double *panels)
+static void NAME(pack_rows)(int m, int width, size_t count, const double *rows, const int *ids, double *panels)
 {
     const double *row[SIMD_MAX_COLS];
     for (size_t first = 0; first < count; first += width, panels += (size_t)m * width) {
@@ -256,8 +253,7 @@ static void NAME(largest)(int count, const double *a, const double *scale, doubl
 {
     vd scale0 = LOAD(scale), scale1 = LOAD(scale + LANES);
     for (int i = 0; i < count; i++, a += COLS) {
-        vd x = (vd)((vi)LOAD(a) & INT64_MAX) * scale0,
-           y = (vd)((vi)LOAD(a + LANES) & INT64_MAX) * scale1;
+        vd x = (vd)((vi)LOAD(a) & INT64_MAX) * scale0, y = (vd)((vi)LOAD(a + LANES) & INT64_MAX) * scale1;
         vi more = x > y;
         x = (vd)(((vi)x & more) | ((vi)y & ~more));
         double largest = x[0];
@@ -286,8 +282,8 @@ static void NAME(panel_norms)(int m, const double *b, double *norms)
     STORE(norms + LANES, sum[0][1]);
 }
 
-static void NAME(residual_tile)(const radial *rad, int d, const double *ax, const double *bx, int m,
-                                const double *av, const double *bv, double *r)
+static void NAME(residual_tile)(const radial *rad, int d, const double *ax, const double *bx, int m, const double *av,
+                                const double *bv, double *r)
 {
     double dots[TILE_ROWS * COLS] __attribute__((aligned(64)));
     NAME(distance_tile)(d, ax, bx, r);
@@ -300,9 +296,10 @@ static void NAME(residual_tile)(const radial *rad, int d, const double *ax, cons
 }
 
 /* The first `count` of `rows` rows, a constant where this is inlined; idle ones repeat the first. */
-static inline __attribute__((always_inline)) void
-NAME(residual_few)(int rows, int count, const radial *rad, int d, const double *const *ax,
-                   const double *bx, int m, const double *const *av, const double *bv, double *r)
+static inline __attribute__((always_inline)) void NAME(residual_few)(int rows, int count, const radial *rad, int d,
+                                                                     const double *const *ax, const double *bx, int m,
+                                                                     const double *const *av, const double *bv,
+                                                                     double *r)
 {
     const double *row[LIST_ROWS];
     vd sum[LIST_ROWS][2];
@@ -312,8 +309,7 @@ NAME(residual_few)(int rows, int count, const radial *rad, int d, const double *
         const double *x = ax[at];
         sum[i][0] = sum[i][1] = SPLAT(0.0);
         for (int u = 0; u < d; u++) {
-            vd xu = SPLAT(x[u]), diff0 = xu - LOAD(bx + u * COLS),
-               diff1 = xu - LOAD(bx + u * COLS + LANES);
+            vd xu = SPLAT(x[u]), diff0 = xu - LOAD(bx + u * COLS), diff1 = xu - LOAD(bx + u * COLS + LANES);
             sum[i][0] = FMA(diff0, diff0, sum[i][0]);
             sum[i][1] = FMA(diff1, diff1, sum[i][1]);
         }
@@ -340,9 +336,8 @@ NAME(residual_few)(int rows, int count, const radial *rad, int d, const double *
 }
 
 /* Rows wherever they stand, LIST_ROWS or half as many at a time; the sums run as in the tiles. */
-static void NAME(residual_rows)(const radial *rad, int d, int count, const double *const *ax,
-                                const double *bx, int m, const double *const *av, const double *bv,
-                                double *r)
+static void NAME(residual_rows)(const radial *rad, int d, int count, const double *const *ax, const double *bx, int m,
+                                const double *const *av, const double *bv, double *r)
 {
     for (int first = 0; first < count; first += LIST_ROWS, r += LIST_ROWS * COLS) {
         int left = count - first;
@@ -354,8 +349,8 @@ static void NAME(residual_rows)(const radial *rad, int d, int count, const doubl
 }
 
 static void NAME(correlations)(const radial *rad, int d, int m, int count, const double *const *ax,
-                               const double *const *av, const double *a_scale, const double *bx,
-                               const double *bv, const double *b_scale, float *out, size_t stride)
+                               const double *const *av, const double *a_scale, const double *bx, const double *bv,
+                               const double *b_scale, float *out, size_t stride)
 {
     double tile[LIST_ROWS * COLS] __attribute__((aligned(64)));
     for (int first = 0; first < count; first += LIST_ROWS) {
@@ -376,8 +371,8 @@ static uint32_t NAME(reach)(const double *r, const double *scale, double thresho
 #if VECTOR_BYTES == 64
         uint32_t bits = _mm512_cmp_pd_mask((__m512d)value, _mm512_set1_pd(threshold), _CMP_GE_OQ);
 #elif VECTOR_BYTES == 32
-        uint32_t bits = (uint32_t)_mm256_movemask_pd(
-            _mm256_cmp_pd((__m256d)value, _mm256_set1_pd(threshold), _CMP_GE_OQ));
+        uint32_t bits =
+            (uint32_t)_mm256_movemask_pd(_mm256_cmp_pd((__m256d)value, _mm256_set1_pd(threshold), _CMP_GE_OQ));
 #else
         uint32_t bits = 0;
         for (int j = 0; j < LANES; j++)
@@ -402,8 +397,8 @@ static inline void NAME(add_chains)(vd sum[DOT_POINTS][DOT_VECTORS], int count, 
     for (int j = 0; j < 2; j++)
         four[j] = _mm512_add_pd(_mm512_shuffle_f64x2(two[2 * j], two[2 * j + 1], 0x88),
                                 _mm512_shuffle_f64x2(two[2 * j], two[2 * j + 1], 0xdd));
-    __m512d all = _mm512_add_pd(_mm512_shuffle_f64x2(four[0], four[1], 0x88),
-                                _mm512_shuffle_f64x2(four[0], four[1], 0xdd));
+    __m512d all =
+        _mm512_add_pd(_mm512_shuffle_f64x2(four[0], four[1], 0x88), _mm512_shuffle_f64x2(four[0], four[1], 0xdd));
     _mm512_mask_storeu_pd(out, (__mmask8)((1 << count) - 1), all);
 #else
     for (int j = 0; j < count; j++) {
@@ -420,8 +415,7 @@ static inline void NAME(add_chains)(vd sum[DOT_POINTS][DOT_VECTORS], int count, 
 
 /* Some points at a time share the loads of q, and no sum waits for another. The rows of the next ones are fetched
  * meanwhile, because they stand anywhere in memory; longer ones would push each other out of the first cache. */
-static void NAME(dot_list)(int m, const double *q, const double *v, const int *ids, size_t count,
-                           double *out)
+static void NAME(dot_list)(int m, const double *q, const double *v, const int *ids, size_t count, double *out)
 {
     int fetch = m <= DOT_FETCH;
     for (size_t c = 0; c < count; c += DOT_POINTS) {
@@ -534,8 +528,7 @@ static double NAME(sizes)(int m, const double *f, double *norm2)
     return largest;
 }
 
-static void NAME(distance_list)(int d, const double *q, const double *x, const int *ids,
-                                size_t count, double *out)
+static void NAME(distance_list)(int d, const double *q, const double *x, const int *ids, size_t count, double *out)
 {
     for (size_t c = 0; c < count; c++) {
         const double *p = x + (size_t)ids[c] * (size_t)d;
@@ -569,8 +562,8 @@ static inline vf NAME(radial_piece)(const radial_pieces *pieces, vf s2)
 {
     vs at = ((vs)s2 >> pieces->shift) - pieces->base;
 #if VECTOR_BYTES == 64
-    __m512i piece = _mm512_min_epi32(_mm512_max_epi32((__m512i)at, _mm512_setzero_si512()),
-                                     _mm512_set1_epi32(RADIAL_PIECES - 1));
+    __m512i piece =
+        _mm512_min_epi32(_mm512_max_epi32((__m512i)at, _mm512_setzero_si512()), _mm512_set1_epi32(RADIAL_PIECES - 1));
 #define PIECE(of) (vf) _mm512_permutex2var_ps(_mm512_loadu_ps(of), piece, _mm512_loadu_ps(of + 16))
     vf value = PIECE(pieces->value), slope = PIECE(pieces->slope), curve = PIECE(pieces->curve),
        twist = PIECE(pieces->twist);
@@ -589,15 +582,14 @@ static inline vf NAME(radial_piece)(const radial_pieces *pieces, vf s2)
 }
 
 /* value_ij <- -step_i step_j sums_ij for vector h of the columns. */
-static inline void NAME(scale_sums)(int i, int h, vs sums, const simd_rows *rows,
-                                    const simd_columns *columns, float *value)
+static inline void NAME(scale_sums)(int i, int h, vs sums, const simd_rows *rows, const simd_columns *columns,
+                                    float *value)
 {
     vf step = FSPLAT(-rows->step[i]) * FLOAD(columns->step + h * FLANES);
     FSTORE(value + i * SCREEN_COLS + h * FLANES, step * __builtin_convertvector(sums, vf));
 }
 
-static void NAME(dot_tile16)(int steps, const simd_rows *rows, const simd_columns *columns,
-                             float *value)
+static void NAME(dot_tile16)(int steps, const simd_rows *rows, const simd_columns *columns, float *value)
 {
 #if VECTOR_BYTES >= 32
     for (int first = 0; first < SCREEN_ROWS; first += INT_ROWS) {
@@ -645,8 +637,7 @@ static void NAME(dot_tile16)(int steps, const simd_rows *rows, const simd_column
 }
 
 #if VECTOR_BYTES == 64
-static void NAME(dot_tile8)(int steps, const simd_rows *rows, const simd_columns *columns,
-                            float *value)
+static void NAME(dot_tile8)(int steps, const simd_rows *rows, const simd_columns *columns, float *value)
 {
     __m512i sum[SCREEN_ROWS][2];
     const char *row[SCREEN_ROWS], *column = columns->features;
@@ -691,10 +682,8 @@ static inline uint32_t NAME(reaching32)(vf x, vf threshold)
 }
 
 /* MULTIPLY_ROWS rows by `vectors` vectors, which is a constant where this is inlined. */
-static inline __attribute__((always_inline)) void NAME(multiply_block)(int vectors, int count,
-                                                                       const float *const *a,
-                                                                       int inner, const float *b,
-                                                                       int stride, float *out)
+static inline __attribute__((always_inline)) void
+NAME(multiply_block)(int vectors, int count, const float *const *a, int inner, const float *b, int stride, float *out)
 {
     for (int first = 0; first < count; first += MULTIPLY_ROWS) {
         vf sum[MULTIPLY_ROWS][2];
@@ -725,8 +714,8 @@ static inline __attribute__((always_inline)) void NAME(multiply_block)(int vecto
     }
 }
 
-static void NAME(multiply32)(int count, const float *const *a, int inner, const float *b,
-                             int stride, int width, float *out)
+static void NAME(multiply32)(int count, const float *const *a, int inner, const float *b, int stride, int width,
+                             float *out)
 {
     int j = 0;
     for (; j + 2 * FLANES <= width; j += 2 * FLANES)
@@ -747,8 +736,7 @@ static inline float NAME(sum32)(vf x)
 #endif
 }
 
-static void NAME(squared_lengths)(int count, int stride, int width, const float *rows,
-                                  float *lengths)
+static void NAME(squared_lengths)(int count, int stride, int width, const float *rows, float *lengths)
 {
     for (int i = 0; i < count; i++, rows += stride) {
         vf sum = FSPLAT(0.0f);
@@ -760,8 +748,8 @@ static void NAME(squared_lengths)(int count, int stride, int width, const float 
     }
 }
 
-static void NAME(drop_short)(int count, int rank, const float *b, size_t stride, const float *P, int width,
-                            int to, const float *least, uint64_t *active)
+static void NAME(drop_short)(int count, int rank, const float *b, size_t stride, const float *P, int width, int to,
+                             const float *least, uint64_t *active)
 {
     const uint64_t both = ((uint64_t)1 << (2 * FLANES)) - 1;
     for (int q = 0; q < count; q += 2 * FLANES) {
@@ -810,27 +798,25 @@ static inline vf NAME(root32)(vf x)
 #endif
 }
 
-static void NAME(skip_limits)(int count, const simd_skip *queries, const simd_skip_cell *cell,
-                              float *limit, float *least)
+static void NAME(skip_limits)(int count, const simd_skip *queries, const simd_skip_cell *cell, float *limit,
+                              float *least)
 {
     const vf zero = FSPLAT(0.0f), one = FSPLAT(1.0f), more = FSPLAT(1.001f);
     for (int q = 0; q < count; q += FLANES) {
         vf noise = FLOAD(queries->noise + q), tau = FLOAD(queries->tau + q);
         vf of_psi = more * FMA32(FSPLAT(cell->noise), noise, FSPLAT(cell->rounding));
-        vf error = FMA32(noise, FSPLAT(cell->most),
-                         FSPLAT(1.1f) * (of_psi + FSPLAT(cell->noise * cell->most + cell->dot)));
+        vf error =
+            FMA32(noise, FSPLAT(cell->most), FSPLAT(1.1f) * (of_psi + FSPLAT(cell->noise * cell->most + cell->dot)));
         vf length = FLOAD(queries->length + q);
         tau = (tau - error) * FSPLAT(0.99999f) / (length * FSPLAT(cell->length));
         vs low = tau < one;
         tau = (vf)(((vs)tau & low) | ((vs)one & ~low));
-        vf reach = length * (FSPLAT(cell->cosine) * tau -
-                             FSPLAT(cell->sine) * NAME(root32)(one - tau * tau)) -
-                   of_psi - FSPLAT(1e-4f); /* for the rounding of this line */
+        vf reach = length * (FSPLAT(cell->cosine) * tau - FSPLAT(cell->sine) * NAME(root32)(one - tau * tau)) - of_psi -
+                   FSPLAT(1e-4f); /* for the rounding of this line */
         vs can = (tau > FSPLAT(cell->sine)) & (reach > zero);
         reach = (vf)((vs)reach & can);
         vf away = FSPLAT(cell->noise) * FLOAD(queries->noisy + q);
-        away = FLOAD(queries->tail + q) +
-               more * FMA32(FSPLAT(cell->product), FLOAD(queries->size + q), away);
+        away = FLOAD(queries->tail + q) + more * FMA32(FSPLAT(cell->product), FLOAD(queries->size + q), away);
         away = reach - away;
         FSTORE(limit + q, reach);
         FSTORE(least + q, (vf)((vs)away & (away > zero)));
@@ -838,8 +824,8 @@ static void NAME(skip_limits)(int count, const simd_skip *queries, const simd_sk
 }
 
 /* How many keys are below each of `vectors` vectors of them, a constant where this is inlined. */
-static inline __attribute__((always_inline)) void
-NAME(count_below)(int vectors, int count, const float *keys, const float *own, int32_t *rank)
+static inline __attribute__((always_inline)) void NAME(count_below)(int vectors, int count, const float *keys,
+                                                                    const float *own, int32_t *rank)
 {
     vf held[4];
     vs below[4];
@@ -853,9 +839,9 @@ NAME(count_below)(int vectors, int count, const float *keys, const float *own, i
 #pragma GCC unroll 4
         for (int h = 0; h < vectors; h++)
 #if VECTOR_BYTES == 64
-            below[h] = (vs)_mm512_mask_sub_epi32(
-                (__m512i)below[h], _mm512_cmp_ps_mask((__m512)other, (__m512)held[h], _CMP_LT_OQ),
-                (__m512i)below[h], _mm512_set1_epi32(-1));
+            below[h] = (vs)_mm512_mask_sub_epi32((__m512i)below[h],
+                                                 _mm512_cmp_ps_mask((__m512)other, (__m512)held[h], _CMP_LT_OQ),
+                                                 (__m512i)below[h], _mm512_set1_epi32(-1));
 #else
             below[h] -= other < held[h];
 #endif
@@ -866,8 +852,7 @@ NAME(count_below)(int vectors, int count, const float *keys, const float *own, i
 }
 
 /* Ranks are counted in single precision, which keeps the order but for ties. */
-static void NAME(order_pairs)(int count, const double *dist, const int *id, double *to_dist,
-                              int *to_id)
+static void NAME(order_pairs)(int count, const double *dist, const int *id, double *to_dist, int *to_id)
 {
     float keys[ORDER_MOST + 4 * FLANES];
     int32_t rank[ORDER_MOST + 4 * FLANES];
@@ -887,9 +872,8 @@ static void NAME(order_pairs)(int count, const double *dist, const int *id, doub
             NAME(count_below)(1, count, keys, keys + i, rank + i);
     for (int i = 0; i < count; i++)
         total += rank[i];
-    if (total !=
-        (int64_t)count * (count - 1) / 2) { /* there are ties, of which few hold more than two */
-        int last[ORDER_MOST], before[ORDER_MOST]; /* of those that have the same rank */
+    if (total != (int64_t)count * (count - 1) / 2) { /* there are ties, of which few hold more than two */
+        int last[ORDER_MOST], before[ORDER_MOST];    /* of those that have the same rank */
         for (int i = 0; i < count; i++)
             last[i] = -1;
         for (int i = 0; i < count; i++) {
@@ -923,16 +907,14 @@ static void NAME(distances)(size_t count, const double *r, double p, const doubl
     if (c < count) {
         int left = (int)(count - c);
         NAME(store_part)
-        (dist + c, left,
-         NAME(distance_vector)(NAME(load_part)(r + c, left), SPLAT(p),
-                               NAME(load_part)(q + c, left)));
+        (dist + c, left, NAME(distance_vector)(NAME(load_part)(r + c, left), SPLAT(p), NAME(load_part)(q + c, left)));
     }
 }
 
 /* Sums are taken in several chains, so that no addition waits for the one before. */
-static void NAME(box_bounds)(const radial *rad, int d, const double *low, const double *high,
-                             const double *lows, const double *highs, const double *gain, int m,
-                             const float *weight, const float *reach, float up, float *upper)
+static void NAME(box_bounds)(const radial *rad, int d, const double *low, const double *high, const double *lows,
+                             const double *highs, const double *gain, int m, const float *weight, const float *reach,
+                             float up, float *upper)
 {
     double kernel[SIMD_WIDTH] __attribute__((aligned(64)));
     vf sum[SUM_CHAINS][SIMD_WIDTH / FLANES];
@@ -959,12 +941,10 @@ static void NAME(box_bounds)(const radial *rad, int d, const double *low, const 
         for (int c = 0; c < SUM_CHAINS; c++)
 #pragma GCC unroll 4
             for (int h = 0; h < SIMD_WIDTH / FLANES; h++)
-                sum[c][h] = FMA32(FSPLAT(weight[u + c]),
-                                  FLOAD(reach + (u + c) * SIMD_WIDTH + h * FLANES), sum[c][h]);
+                sum[c][h] = FMA32(FSPLAT(weight[u + c]), FLOAD(reach + (u + c) * SIMD_WIDTH + h * FLANES), sum[c][h]);
     for (; u < m; u++)
         for (int h = 0; h < SIMD_WIDTH / FLANES; h++)
-            sum[0][h] =
-                FMA32(FSPLAT(weight[u]), FLOAD(reach + u * SIMD_WIDTH + h * FLANES), sum[0][h]);
+            sum[0][h] = FMA32(FSPLAT(weight[u]), FLOAD(reach + u * SIMD_WIDTH + h * FLANES), sum[0][h]);
 #pragma GCC unroll 8
     for (int c = 1; c < SUM_CHAINS; c++)
 #pragma GCC unroll 4
@@ -989,9 +969,8 @@ static float NAME(dot32)(int m, const float *a, const float *b)
     return total;
 }
 
-static void NAME(subspace_tile)(int rank, const float *const *rows, const float *row_tail,
-                                const float *limit, const float *columns, const float *tail,
-                                float *value, uint32_t *mask)
+static void NAME(subspace_tile)(int rank, const float *const *rows, const float *row_tail, const float *limit,
+                                const float *columns, const float *tail, float *value, uint32_t *mask)
 {
     for (int first = 0; first < SCREEN_ROWS; first += FLOAT_ROWS) {
         vf sum[FLOAT_ROWS][INT_VECTORS];
@@ -1031,9 +1010,8 @@ static void NAME(subspace_tile)(int rank, const float *const *rows, const float 
     }
 }
 
-static int NAME(choose_terms)(int m, const float *weight, const float *reach,
-                              const int16_t *row_place, const int16_t *column_place, float least,
-                              int *row_at, int *column_at, float *left)
+static int NAME(choose_terms)(int m, const float *weight, const float *reach, const int16_t *row_place,
+                              const int16_t *column_place, float least, int *row_at, int *column_at, float *left)
 {
     vf others = FSPLAT(0.0f);
     float rest = 0.0f;
@@ -1041,18 +1019,16 @@ static int NAME(choose_terms)(int m, const float *weight, const float *reach,
 #if VECTOR_BYTES == 64
     for (; u < m; u += FLANES) {
         __mmask16 there = (__mmask16)(m - u < FLANES ? (1 << (m - u)) - 1 : 0xffff);
-        __m512 product = _mm512_mul_ps(_mm512_maskz_loadu_ps(there, weight + u),
-                                       _mm512_maskz_loadu_ps(there, reach + u));
+        __m512 product =
+            _mm512_mul_ps(_mm512_maskz_loadu_ps(there, weight + u), _mm512_maskz_loadu_ps(there, reach + u));
         __m512i row = _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(there, row_place + u)),
                 column = _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(there, column_place + u));
-        __mmask16 kept =
-            (__mmask16)(there & _mm512_cmp_ps_mask(product, _mm512_set1_ps(least), _CMP_GE_OQ) &
-                        ~_mm512_movepi32_mask(_mm512_or_si512(row, column)));
+        __mmask16 kept = (__mmask16)(there & _mm512_cmp_ps_mask(product, _mm512_set1_ps(least), _CMP_GE_OQ) &
+                                     ~_mm512_movepi32_mask(_mm512_or_si512(row, column)));
         others = (vf)_mm512_mask_add_ps((__m512)others, (__mmask16)~kept, (__m512)others, product);
-        _mm512_storeu_si512(row_at + count, _mm512_maskz_compress_epi32(
-                                                kept, _mm512_slli_epi32(row, SCREEN_SHIFT)));
-        _mm512_storeu_si512(column_at + count, _mm512_maskz_compress_epi32(
-                                                   kept, _mm512_slli_epi32(column, SCREEN_SHIFT)));
+        _mm512_storeu_si512(row_at + count, _mm512_maskz_compress_epi32(kept, _mm512_slli_epi32(row, SCREEN_SHIFT)));
+        _mm512_storeu_si512(column_at + count,
+                            _mm512_maskz_compress_epi32(kept, _mm512_slli_epi32(column, SCREEN_SHIFT)));
         count += __builtin_popcount(kept);
     }
 #else
@@ -1060,8 +1036,7 @@ static int NAME(choose_terms)(int m, const float *weight, const float *reach,
         vf product = FLOAD(weight + u) * FLOAD(reach + u);
         vs large = product >= FSPLAT(least);
         others += (vf)((vs)product & ~large);
-        for (uint32_t left_over = NAME(reaching32)(product, FSPLAT(least)); left_over;
-             left_over &= left_over - 1) {
+        for (uint32_t left_over = NAME(reaching32)(product, FSPLAT(least)); left_over; left_over &= left_over - 1) {
             int at = u + __builtin_ctz(left_over);
             row_at[count] = row_place[at] * SCREEN_COLS;
             column_at[count] = column_place[at] * SCREEN_COLS;
@@ -1085,10 +1060,11 @@ static int NAME(choose_terms)(int m, const float *weight, const float *reach,
     return count;
 }
 
-static inline __attribute__((always_inline)) void
-NAME(expansion_rows)(const radial_pieces *pieces, int count, int first, int d, int terms,
-                     const int *row_at, const int *column_at, const simd_rows *rows,
-                     const simd_columns *columns, float *value, uint32_t *mask)
+static inline __attribute__((always_inline)) void NAME(expansion_rows)(const radial_pieces *pieces, int count,
+                                                                       int first, int d, int terms, const int *row_at,
+                                                                       const int *column_at, const simd_rows *rows,
+                                                                       const simd_columns *columns, float *value,
+                                                                       uint32_t *mask)
 {
     const float *features = columns->features, *row[FLOAT_ROWS];
     vf sum[FLOAT_ROWS][INT_VECTORS];
@@ -1148,9 +1124,9 @@ NAME(expansion_rows)(const radial_pieces *pieces, int count, int first, int d, i
 
 #define FEW_ROWS (FLOAT_ROWS > 4 ? 4 : FLOAT_ROWS)
 
-static void NAME(expansion_tile)(const radial_pieces *pieces, int count, int d, int terms,
-                                 const int *row_at, const int *column_at, const simd_rows *rows,
-                                 const simd_columns *columns, float *value, uint32_t *mask)
+static void NAME(expansion_tile)(const radial_pieces *pieces, int count, int d, int terms, const int *row_at,
+                                 const int *column_at, const simd_rows *rows, const simd_columns *columns, float *value,
+                                 uint32_t *mask)
 {
     const radial_pieces kept = *pieces;
     for (int first = 0; first < count; first += FLOAT_ROWS) {
@@ -1212,8 +1188,8 @@ static float NAME(bundle_limits)(simd_bundle *g)
         vs some = need > FSPLAT(0.0f), low = need < one;
         vf least = need * FLOAD(g->inverse + j);
         vf cosine = (vf)(((vs)need & low) | ((vs)one & ~low));
-        vf must = FLOAD(g->cosine + j) * cosine -
-                  FLOAD(g->sine + j) * NAME(root32)(one - cosine * cosine) - FSPLAT(1e-6f);
+        vf must =
+            FLOAD(g->cosine + j) * cosine - FLOAD(g->sine + j) * NAME(root32)(one - cosine * cosine) - FSPLAT(1e-6f);
         least = (vf)(((vs)least & some) | ((vs)none & ~some));
         FSTORE(g->least + j, least);
         FSTORE(g->must + j, (vf)(((vs)must & some) | ((vs)none & ~some)));
@@ -1232,17 +1208,16 @@ static uint32_t NAME(within)(const float *values, float most)
     return bits;
 }
 
-static void NAME(interval_tile)(const radial_pieces *pieces, int count, int d,
-                                const simd_rows *rows, const simd_columns *columns,
-                                simd_intervals *out)
+static void NAME(interval_tile)(const radial_pieces *pieces, int count, int d, const simd_rows *rows,
+                                const simd_columns *columns, simd_intervals *out)
 {
     const radial_pieces kept = *pieces;
     uint32_t reached = 0;
     for (int i = 0; i < count; i++) {
         uint32_t mask = 0, column_mask = 0;
         const float *x = rows->x[i];
-        float slope = rows->error[i] + rows->gain[i] * columns->slack,
-              base = rows->gain[i] * columns->slack_floor, limit = rows->tau[i] - base;
+        float slope = rows->error[i] + rows->gain[i] * columns->slack, base = rows->gain[i] * columns->slack_floor,
+              limit = rows->tau[i] - base;
         out->slope[i] = slope;
         out->base[i] = base;
         for (int j = 0; j < SCREEN_COLS; j += 2 * FLANES) {
@@ -1285,8 +1260,7 @@ static void NAME(interval_tile)(const radial_pieces *pieces, int count, int d,
 }
 
 #if VECTOR_BYTES == 64
-static void NAME(refine_row)(int i, const simd_rows *rows, const simd_columns *columns,
-                             simd_intervals *out)
+static void NAME(refine_row)(int i, const simd_rows *rows, const simd_columns *columns, simd_intervals *out)
 {
     int width = columns->fine_width;
     const int16_t *row = rows->fine[i];
@@ -1298,11 +1272,9 @@ static void NAME(refine_row)(int i, const simd_rows *rows, const simd_columns *c
         __m512i sum = _mm512_setzero_si512();
         for (int u = 0; u < width; u += 32)
             DOT16(sum, _mm512_loadu_si512(row + u), _mm512_loadu_si512(column + u));
-        float value = out->kernel[i * SCREEN_COLS + j] - rows->fine_step[i] *
-                                                             columns->fine_step[j] *
-                                                             (float)_mm512_reduce_add_epi32(sum);
-        float upper = __builtin_fabsf(value) + slope * columns->norm[j] +
-                      rows->norm[i] * columns->fine_error[j];
+        float value = out->kernel[i * SCREEN_COLS + j] -
+                      rows->fine_step[i] * columns->fine_step[j] * (float)_mm512_reduce_add_epi32(sum);
+        float upper = __builtin_fabsf(value) + slope * columns->norm[j] + rows->norm[i] * columns->fine_error[j];
         out->value[i * SCREEN_COLS + j] = value;
         mask |= (uint32_t)(upper >= rows->tau[i] - base) << j;
         if (columns->tau)
@@ -1315,8 +1287,8 @@ static void NAME(refine_row)(int i, const simd_rows *rows, const simd_columns *c
 #endif
 
 /* The members of a mask are written one after the other; whole vectors may be overwritten behind them. */
-static int NAME(append_intervals)(uint32_t mask, const int *ids, int limit, int self,
-                                  const simd_interval_row *row, int *id, float *low, float *high)
+static int NAME(append_intervals)(uint32_t mask, const int *ids, int limit, int self, const simd_interval_row *row,
+                                  int *id, float *low, float *high)
 {
     int count = 0;
     for (int j = 0; j < SCREEN_COLS; j += FLANES) {
@@ -1386,8 +1358,7 @@ static float NAME(reached_by)(const float *values, int count, int k, float low)
             vf value = FLOAD(values + i);
 #pragma GCC unroll 3
             for (int j = 0; j < 3; j++)
-                reached[j] += __builtin_popcount(
-                    NAME(reaching32)(value, FSPLAT(low + (float)(j + 1) * quarter)));
+                reached[j] += __builtin_popcount(NAME(reaching32)(value, FSPLAT(low + (float)(j + 1) * quarter)));
         }
         low += quarter * (float)((reached[0] >= k) + (reached[1] >= k) + (reached[2] >= k));
     }
@@ -1420,10 +1391,9 @@ static inline vd NAME(quotient)(vd a, vd b)
 
 /* The first half of a step for a constant number of vectors of candidates, up to 4, from `first` on. */
 static inline __attribute__((always_inline)) vd
-NAME(select_some)(int vectors, int first, int done, const double *factor, size_t stride,
-                  const double *weight, double scale, double pull, const double *least,
-                  const double *covariance, const int *place, double *row, double *c, double *left,
-                  double *score, vd best)
+NAME(select_some)(int vectors, int first, int done, const double *factor, size_t stride, const double *weight,
+                  double scale, double pull, const double *least, const double *covariance, const int *place,
+                  double *row, double *c, double *left, double *score, vd best)
 {
     vd sum[4];
 #pragma GCC unroll 4
@@ -1445,8 +1415,7 @@ NAME(select_some)(int vectors, int first, int done, const double *factor, size_t
         STORE(left + at, rest);
         STORE(c + at, cross);
         vi there = rest > LOAD(least + at);
-        vd some = (vd)(((vi)rest & there) | ((vi)SPLAT(1.0) & ~there)),
-           worth = NAME(quotient)(cross * cross, some);
+        vd some = (vd)(((vi)rest & there) | ((vi)SPLAT(1.0) & ~there)), worth = NAME(quotient)(cross * cross, some);
         worth = (vd)(((vi)worth & there) | ((vi)SPLAT(-1.0) & ~there));
         STORE(score + at, worth);
         vi more = worth > best;
@@ -1455,14 +1424,13 @@ NAME(select_some)(int vectors, int first, int done, const double *factor, size_t
     return best;
 }
 
-static int NAME(select_step)(int count, int done, const double *factor, size_t stride,
-                             const double *weight, double scale, double pull, const double *least,
-                             const double *covariance, const int *place, double *row, double *c,
-                             double *left, double *score, int *near)
+static int NAME(select_step)(int count, int done, const double *factor, size_t stride, const double *weight,
+                             double scale, double pull, const double *least, const double *covariance, const int *place,
+                             double *row, double *c, double *left, double *score, int *near)
 {
-#define SOME(vectors)                                                                              \
-    best = NAME(select_some)(vectors, first, done, factor, stride, weight, scale, pull, least,     \
-                             covariance, place, row, c, left, score, best)
+#define SOME(vectors)                                                                                                  \
+    best = NAME(select_some)(vectors, first, done, factor, stride, weight, scale, pull, least, covariance, place, row, \
+                             c, left, score, best)
     vd best = SPLAT(-1.0);
     int first = 0;
     for (; first + 4 * LANES <= count; first += 4 * LANES)

@@ -10,8 +10,7 @@ static inline double NAME(sum_lanes)(vd x)
 #if VECTOR_BYTES == 64
     return _mm512_reduce_add_pd((__m512d)x);
 #elif VECTOR_BYTES == 32
-    __m128d pair =
-        _mm_add_pd(_mm256_castpd256_pd128((__m256d)x), _mm256_extractf128_pd((__m256d)x, 1));
+    __m128d pair = _mm_add_pd(_mm256_castpd256_pd128((__m256d)x), _mm256_extractf128_pd((__m256d)x, 1));
     return _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
 #else
     return x[0] + x[1];
@@ -29,16 +28,14 @@ static inline vd NAME(sum_vectors)(const vd *x)
     }
     for (int h = 0; h < 2; h++) {
         __m512d low = pair[2 * h], high = pair[2 * h + 1];
-        four[h] = _mm512_add_pd(_mm512_shuffle_f64x2(low, high, 0x88),
-                                _mm512_shuffle_f64x2(low, high, 0xdd));
+        four[h] = _mm512_add_pd(_mm512_shuffle_f64x2(low, high, 0x88), _mm512_shuffle_f64x2(low, high, 0xdd));
     }
     return (vd)_mm512_add_pd(_mm512_shuffle_f64x2(four[0], four[1], 0x88),
                              _mm512_shuffle_f64x2(four[0], four[1], 0xdd));
 #elif VECTOR_BYTES == 32
     __m256d low = _mm256_hadd_pd((__m256d)x[0], (__m256d)x[1]);
     __m256d high = _mm256_hadd_pd((__m256d)x[2], (__m256d)x[3]);
-    return (vd)_mm256_add_pd(_mm256_permute2f128_pd(low, high, 0x20),
-                             _mm256_permute2f128_pd(low, high, 0x31));
+    return (vd)_mm256_add_pd(_mm256_permute2f128_pd(low, high, 0x20), _mm256_permute2f128_pd(low, high, 0x31));
 #else
     return (vd){x[0][0] + x[0][1], x[1][0] + x[1][1]};
 #endif
@@ -83,8 +80,7 @@ static void NAME(gram_rows)(int m, int count, const double *const *rows, double 
                     vd left = NAME(load_part)(a[i] + u, m - u);
 #pragma GCC unroll 8
                     for (int j = 0; j < GRAM; j++)
-                        sum[i * GRAM + j] =
-                            FMA(left, NAME(load_part)(b[j] + u, m - u), sum[i * GRAM + j]);
+                        sum[i * GRAM + j] = FMA(left, NAME(load_part)(b[j] + u, m - u), sum[i * GRAM + j]);
                 }
             }
 #pragma GCC unroll 16
@@ -97,10 +93,8 @@ static void NAME(gram_rows)(int m, int count, const double *const *rows, double 
 }
 
 /* `vectors` of the sums at once. */
-static inline __attribute__((always_inline)) void NAME(combine_some)(int vectors, int count,
-                                                                     const double *weight,
-                                                                     const double *const *rows,
-                                                                     int u, double *out)
+static inline __attribute__((always_inline)) void NAME(combine_some)(int vectors, int count, const double *weight,
+                                                                     const double *const *rows, int u, double *out)
 {
     vd sum[8];
 #pragma GCC unroll 8
@@ -118,8 +112,7 @@ static inline __attribute__((always_inline)) void NAME(combine_some)(int vectors
         STORE(out + u + h * LANES, sum[h]);
 }
 
-static void NAME(combine_rows)(int m, int count, const double *weight, const double *const *rows,
-                               double *out)
+static void NAME(combine_rows)(int m, int count, const double *weight, const double *const *rows, double *out)
 {
     int u = 0;
     for (; u + 8 * LANES <= m; u += 8 * LANES)
@@ -136,8 +129,8 @@ static void NAME(combine_rows)(int m, int count, const double *weight, const dou
     }
 }
 
-static void NAME(spread_rows)(int m, int count, const double *a, const double *x, const double *b,
-                              const double *y, double *const *rows)
+static void NAME(spread_rows)(int m, int count, const double *a, const double *x, const double *b, const double *y,
+                              double *const *rows)
 {
     for (int j = 0; j < count; j++) {
         vd by_a = SPLAT(a[j]), by_b = SPLAT(b[j]);
@@ -154,8 +147,7 @@ static void NAME(spread_rows)(int m, int count, const double *a, const double *x
 }
 
 /* Four rows at a time, two chains for each. */
-static void NAME(dot_few)(int m, const double *q, int count, const double *const *rows,
-                          double *out)
+static void NAME(dot_few)(int m, const double *q, int count, const double *const *rows, double *out)
 {
     for (int c = 0; c < count; c += 4) {
         const double *p[4];
@@ -187,8 +179,7 @@ static void NAME(dot_few)(int m, const double *q, int count, const double *const
     }
 }
 
-static void NAME(dot_rows)(int m, const double *q, int count, const double *const *rows,
-                           double *out)
+static void NAME(dot_rows)(int m, const double *q, int count, const double *const *rows, double *out)
 {
     int c = 0;
 #if VECTOR_BYTES == 64
@@ -220,13 +211,12 @@ static void NAME(dot_rows)(int m, const double *q, int count, const double *cons
 }
 
 /* `vectors` of the features from u on, of which the last has `part`. */
-static inline __attribute__((always_inline)) void
-NAME(contrast_some)(int vectors, int u, int part, int count, const double *weight,
-                    const double *const *rows, const double *const *changes, double *w, double *dw,
-                    double *sums)
+static inline __attribute__((always_inline)) void NAME(contrast_some)(int vectors, int u, int part, int count,
+                                                                      const double *weight, const double *const *rows,
+                                                                      const double *const *changes, double *w,
+                                                                      double *dw, double *sums)
 {
-#define FEATURE(base, h)                                                                           \
-    (part == LANES ? LOAD((base) + u + (h)*LANES) : NAME(load_part)((base) + u + (h)*LANES, part))
+#define FEATURE(base, h) (part == LANES ? LOAD((base) + u + (h)*LANES) : NAME(load_part)((base) + u + (h)*LANES, part))
     vd own[4], change[4];
 #pragma GCC unroll 4
     for (int h = 0; h < vectors; h++)
@@ -259,8 +249,7 @@ NAME(contrast_some)(int vectors, int u, int part, int count, const double *weigh
 }
 
 static void NAME(contrast_rows)(int m, int count, const double *weight, const double *const *rows,
-                                const double *const *changes, double *w, double *dw, double *sums,
-                                double *out)
+                                const double *const *changes, double *w, double *dw, double *sums, double *out)
 {
     int u = 0, padded = (count + LANES - 1) / LANES * LANES;
     memset(sums, 0, (size_t)padded * LANES * sizeof(double));
@@ -283,10 +272,8 @@ static void NAME(contrast_rows)(int m, int count, const double *weight, const do
 }
 
 /* One of the two strides of a is 1, a constant where this is inlined. */
-static inline __attribute__((always_inline)) void NAME(tile_steps)(size_t steps, const double *a,
-                                                                   size_t a_row, size_t a_step,
-                                                                   const double *b, size_t b_step,
-                                                                   double *c)
+static inline __attribute__((always_inline)) void
+NAME(tile_steps)(size_t steps, const double *a, size_t a_row, size_t a_step, const double *b, size_t b_step, double *c)
 {
     vd sum[TILE_ROWS][2];
 #pragma GCC unroll 16
@@ -308,8 +295,8 @@ static inline __attribute__((always_inline)) void NAME(tile_steps)(size_t steps,
     }
 }
 
-static void NAME(strided_tile)(size_t steps, const double *a, size_t a_row, size_t a_step,
-                               const double *b, size_t b_step, double *c)
+static void NAME(strided_tile)(size_t steps, const double *a, size_t a_row, size_t a_step, const double *b,
+                               size_t b_step, double *c)
 {
     if (a_row == 1)
         NAME(tile_steps)(steps, a, 1, a_step, b, b_step, c);
@@ -331,8 +318,7 @@ static inline vd NAME(slope_vector)(const radial *rad, vd s2, vd *value)
     return FMA(FMA(c2, s, c1 - c2 - c2), s, one - c1) * s * e;
 }
 
-static void NAME(radial_slopes)(const radial *rad, size_t count, const double *s2, double *value,
-                                double *slope)
+static void NAME(radial_slopes)(const radial *rad, size_t count, const double *s2, double *value, double *slope)
 {
     size_t i = 0;
     for (; i + COLS <= count; i += COLS) { /* two at once, as each is a long chain */
@@ -384,8 +370,8 @@ static inline vd NAME(lane_pivot)(vd pivot, vi *good)
 }
 
 /* Columns j and j + 1 of `height` rows from p on, of which p = j holds the pivots. */
-static inline __attribute__((always_inline)) void
-NAME(lane_columns)(int height, int j, int p, double *R, double *inverse, vi *good)
+static inline __attribute__((always_inline)) void NAME(lane_columns)(int height, int j, int p, double *R,
+                                                                     double *inverse, vi *good)
 {
     const double *first = AT(R, TRIANGLE(j)), *second = AT(R, TRIANGLE(j + 1));
     double *row[4];

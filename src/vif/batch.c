@@ -100,15 +100,14 @@ static status space_order(int d, size_t n, const double *x, int *order)
     return status_ok();
 }
 
-status batch_problem_new(const kernel *kern, int d, int m, const vif_points *parents,
-                         const vif_points *children, int k, const int *id, batch_problem *out)
+status batch_problem_new(const kernel *kern, int d, int m, const vif_points *parents, const vif_points *children, int k,
+                         const int *id, batch_problem *out)
 {
     size_t n = children->n;
     *out = (batch_problem){kern, d, m, k, parents, children, NULL, NULL, NULL, 0};
     out->parent = scratch_alloc(n * k + 1, sizeof(int));
     out->order = scratch_alloc(n + 1, sizeof(int));
-    status result = out->parent && out->order ? space_order(d, n, children->x, out->order)
-                                              : status_fail(STATUS_MEMORY);
+    status result = out->parent && out->order ? space_order(d, n, children->x, out->order) : status_fail(STATUS_MEMORY);
     if (result.code) {
         batch_problem_free(out);
         return result;
@@ -194,8 +193,7 @@ void batch_load(const batch_problem *problem, const int *child, int count, batch
             b->id[p * lanes + lane] = at;
             b->rows[lane * size + p] = at >= 0 ? points->v + (size_t)at * m : b->nothing;
             for (int l = 0; l < d; l++)
-                b->x[((size_t)p * d + l) * lanes + lane] =
-                    at >= 0 ? points->x[(size_t)at * d + l] : 0;
+                b->x[((size_t)p * d + l) * lanes + lane] = at >= 0 ? points->x[(size_t)at * d + l] : 0;
         }
     }
 }
@@ -222,8 +220,7 @@ void batch_covariance(const batch_problem *problem, const slopes *sl, double *co
         kernel_values(problem->kern, triangle, b->s2, b->R);
     } else {
         int lengths = sl->axes ? d : 1;
-        slopes_values(sl, triangle, b->s2, b->R, dK[lengths - 1],
-                      sl->smoothness ? dK[lengths] : NULL);
+        slopes_values(sl, triangle, b->s2, b->R, dK[lengths - 1], sl->smoothness ? dK[lengths] : NULL);
         for (int l = 0; sl->axes && l < d; l++) /* the last direction holds what all need */
             simd->lane_axis(d, l, size, b->x, dK[d - 1], dK[l]);
     }

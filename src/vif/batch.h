@@ -24,24 +24,22 @@ typedef struct {
     const kernel *kern;
     int d, m, k;
     const vif_points *parents, *children;
-    int *parent; /* k x children->n, 0-based, -1 for none */
-    int *order;  /* the children, close ones together */
-    const double *const
-        *changes; /* matrices as the parents' v whose rows will be wanted too, or none */
+    int *parent;                  /* k x children->n, 0-based, -1 for none */
+    int *order;                   /* the children, close ones together */
+    const double *const *changes; /* matrices as the parents' v whose rows will be wanted too, or none */
     int change_count;
 } batch_problem;
 
 /* Fills parent and order from R's table: children x k by columns, 1-based, anything below 1 (NA) for none. */
-status batch_problem_new(const kernel *kern, int d, int m, const vif_points *parents,
-                         const vif_points *children, int k, const int *id, batch_problem *out);
+status batch_problem_new(const kernel *kern, int d, int m, const vif_points *parents, const vif_points *children, int k,
+                         const int *id, batch_problem *out);
 void batch_problem_free(batch_problem *problem);
 
 /* Scratch of one thread. Elements of lanes as in simd.h. */
 typedef struct {
     int size, count;  /* order of the systems, and how many lanes are in use */
     const int *child; /* of each lane */
-    int *
-        id; /* size x lanes, -1 for a free place; the child's own place has its number among the children */
+    int *id;          /* size x lanes, -1 for a free place; the child's own place has its number among the children */
     const double **rows; /* lanes x size: features of each place */
     double *x;           /* size x d */
     double *s2, *R;      /* triangles: squared distances; covariances, then their Cholesky factor */

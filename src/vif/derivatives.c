@@ -11,8 +11,8 @@ static double block_sum(const evaluation *e, int at)
 
 /* From directions to parameters: the variance is everything less all noise. `total` is the derivative in the direction
  * of all covariances, trace and across those of the directions. */
-void derivatives_to_parameters(const likelihood_sizes *sizes, double total, const double *slope,
-                               const double *trace, const double *across, likelihood_result *out)
+void derivatives_to_parameters(const likelihood_sizes *sizes, double total, const double *slope, const double *trace,
+                               const double *across, likelihood_result *out)
 {
     int count = sizes->directions, lengths = sizes->axes ? sizes->d : 1;
     int parameters = 2 + lengths + sizes->smoothness;

@@ -13,8 +13,8 @@ information_task derivatives_probes(const evaluation *e, const double *root, con
 
 /* From directions to parameters: the variance is everything less all noise. `total` is the derivative in the direction
  * of all covariances, trace and across those of the directions. */
-void derivatives_to_parameters(const likelihood_sizes *sizes, double total, const double *slope,
-                               const double *trace, const double *across, likelihood_result *out);
+void derivatives_to_parameters(const likelihood_sizes *sizes, double total, const double *slope, const double *trace,
+                               const double *across, likelihood_result *out);
 
 /* Gradient and information after the second pass. */
 status derivatives_make(const evaluation *e, double total);

@@ -31,10 +31,7 @@ void evaluation_free(evaluation *e)
     scratch_free(e->sums);
 }
 
-void evaluation_drop_features(evaluation *e)
-{
-    give_each(e->task->pool, e->dV, e->kernel_directions);
-}
+void evaluation_drop_features(evaluation *e) { give_each(e->task->pool, e->dV, e->kernel_directions); }
 
 static double **pointers(int count)
 {
@@ -61,8 +58,7 @@ status evaluation_new(const likelihood_task *task, likelihood_result *result, ev
     }
     e->stride = m ? products_stride(m) : 0;
     e->value_stride = products_stride(task->q);
-    status outcome = batch_problem_new(task->kern, task->d, m, task->points, task->points, k,
-                                       task->id, &e->problem);
+    status outcome = batch_problem_new(task->kern, task->d, m, task->points, task->points, k, task->id, &e->problem);
     if (outcome.code)
         return outcome;
     for (size_t at = 0; at < n; at++)
@@ -78,8 +74,8 @@ status evaluation_new(const likelihood_task *task, likelihood_result *result, ev
     e->dW = pointers(e->directions);
     e->dcoef = pointers(e->directions);
     e->ratio = pointers(e->directions);
-    int failed = !e->W || !e->contrasts || !e->centred || !e->inverse || !e->sums ||
-                 !e->dV || !e->dW || !e->dcoef || !e->ratio;
+    int failed =
+        !e->W || !e->contrasts || !e->centred || !e->inverse || !e->sums || !e->dV || !e->dW || !e->dcoef || !e->ratio;
     for (int a = 0; a < e->directions && !failed; a++) {
         e->dcoef[a] = scratch_take(task->pool, n * k + 1, sizeof(double));
         e->ratio[a] = scratch_take(task->pool, n + 1, sizeof(double));

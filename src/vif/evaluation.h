@@ -20,16 +20,15 @@ typedef struct {
     const kernel *kern;
     int d, m, k;
     const vif_points *points;
-    const int *id;        /* neighbours as R's table, n x k */
-    const double *noise;  /* n, what of the points' variance is noise */
-    const double *nugget;   /* n, what of it is in proportion to the nugget */
-    int q;                /* values of a point: the observation, then covariates of the mean */
-    const double *values; /* q x n */
-    const double *z,
-        *L; /* scaled inducing inputs, d x m; factor of their covariance; for derivatives only */
-    int gradient;         /* whether it is asked for, as it is with the information */
-    int information;      /* 0, or how */
-    int axes, smoothness; /* directions, see slopes.h */
+    const int *id;                 /* neighbours as R's table, n x k */
+    const double *noise;           /* n, what of the points' variance is noise */
+    const double *nugget;          /* n, what of it is in proportion to the nugget */
+    int q;                         /* values of a point: the observation, then covariates of the mean */
+    const double *values;          /* q x n */
+    const double *z, *L;           /* scaled inducing inputs, d x m; factor of their covariance; for derivatives only */
+    int gradient;                  /* whether it is asked for, as it is with the information */
+    int information;               /* 0, or how */
+    int axes, smoothness;          /* directions, see slopes.h */
     const likelihood_shard *shard; /* NULL: all points are here, each a child */
     int threads;
     scratch_pool *pool; /* for evaluations that follow each other, or NULL */
@@ -41,10 +40,9 @@ typedef struct {
     double loglik;
     double *beta, *information; /* q - 1 and (q - 1)^2: estimate, and its information */
     double *coef, *D;           /* k x n, n */
-    double *root, *b,
-        *B; /* m x m, m, m x (q - 1): factor of M, M^-1 W (y - X beta), M^-1 W X, weighted */
-    double *error, *residual;  /* n: u_i - w_i . b, and y - X beta */
-    double *gradient, *fisher; /* a parameter, and a pair of them */
+    double *root, *b, *B;       /* m x m, m, m x (q - 1): factor of M, M^-1 W (y - X beta), M^-1 W X, weighted */
+    double *error, *residual;   /* n: u_i - w_i . b, and y - X beta */
+    double *gradient, *fisher;  /* a parameter, and a pair of them */
 } likelihood_result;
 
 /* Numbers of an evaluation that all processes share. */
@@ -64,7 +62,7 @@ typedef struct {
     likelihood_result *result;
     batch_problem problem;
     slopes sl;
-    size_t count; /* of the children, which come first in problem.order */
+    size_t count;                              /* of the children, which come first in problem.order */
     int directions, kernel_directions, nugget; /* nugget: its direction, 0 where it is all noise */
     int stride, value_stride;
     double *W, *contrasts;   /* rows of the points, whitened: divided by the root of D */

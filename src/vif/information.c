@@ -9,12 +9,12 @@
 #include <stdint.h>
 #include <string.h>
 
-#define PROBES 24       /* at once, with a basis, */
+#define PROBES 24                /* at once, with a basis, */
 #define FEWER INFORMATION_PROBES /* and without one */
-#define CHEAP 4000      /* points for which the basis costs little, */
-#define FEW 2000        /* and all of space */
-#define MORE 4          /* sets of random signs */
-#define DEPENDENT 1e-10 /* what is left of the square of a vector in the span of those before it */
+#define CHEAP 4000               /* points for which the basis costs little, */
+#define FEW 2000                 /* and all of space */
+#define MORE 4                   /* sets of random signs */
+#define DEPENDENT 1e-10          /* what is left of the square of a vector in the span of those before it */
 #define SUM_BLOCK 4096
 #define DONE 0.9 /* of an evaluation before this, for the monitor */
 #define SPLIT 4  /* probes that threads share out */
@@ -45,8 +45,7 @@ static double long_dot(size_t size, const double *a, const double *b, int thread
     size_t blocks = (size + SUM_BLOCK - 1) / SUM_BLOCK;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (size_t block = 0; block < blocks; block++) {
-        size_t first = block * SUM_BLOCK,
-               count = size - first < SUM_BLOCK ? size - first : SUM_BLOCK;
+        size_t first = block * SUM_BLOCK, count = size - first < SUM_BLOCK ? size - first : SUM_BLOCK;
         const double *row = b + first;
         simd->dot_rows((int)count, a + first, 1, &row, partial + block);
     }
@@ -57,11 +56,10 @@ static double long_dot(size_t size, const double *a, const double *b, int thread
 }
 
 /* turned (m rows) <- W t for the n rows t of the probes. */
-static void project(const information_task *task, const probes *own, const double *W, const double *t,
-                    double *turned)
+static void project(const information_task *task, const probes *own, const double *W, const double *t, double *turned)
 {
-    products_cross(task->n, task->m, W, task->stride, own->probes, t, own->stride, 0, task->threads, NULL,
-                   turned, own->stride);
+    products_cross(task->n, task->m, W, task->stride, own->probes, t, own->stride, 0, task->threads, NULL, turned,
+                   own->stride);
 }
 
 /* x (m rows) <- (L + shift I)^-1 x, and x <- (L + shift I)^-T x. */
@@ -97,8 +95,8 @@ static void apply_root(const information_task *task, probes *own, int transposed
     solve_up(task->m, task->root, own->stride, transposed ? 1 : 0, own->turned);
     for (size_t e = 0; e < size; e++)
         own->turned[e] = -own->turned[e];
-    products_multiply(task->n, task->m, task->W, task->stride, own->probes, own->turned,
-                      own->stride, 1, task->threads, q, own->stride);
+    products_multiply(task->n, task->m, task->W, task->stride, own->probes, own->turned, own->stride, 1, task->threads,
+                      q, own->stride);
     for (size_t e = 0; e < size; e++)
         own->turned[e] = own->y[e] - own->turned[e];
 }
@@ -154,13 +152,11 @@ static void sweep_up(const information_task *task, probes *own, int low, int wid
             double *g = own->g + (i * count + a) * stride + low;
             for (used = 0; used < k && parent[used] >= 0; used++)
                 rows[used] = own->g + ((size_t)parent[used] * count + a) * stride + low;
-            simd->spread_rows(width, used, task->coef + i * k, g, task->dcoef[a] + i * k, scaled,
-                              rows);
+            simd->spread_rows(width, used, task->coef + i * k, g, task->dcoef[a] + i * k, scaled, rows);
             for (int j = used + 1; j < k; j++) /* beyond a missing one */
                 if (parent[j] >= 0) {
                     rows[0] = own->g + ((size_t)parent[j] * count + a) * stride + low;
-                    simd->spread_rows(width, 1, task->coef + i * k + j, g,
-                                      task->dcoef[a] + i * k + j, scaled, rows);
+                    simd->spread_rows(width, 1, task->coef + i * k + j, g, task->dcoef[a] + i * k + j, scaled, rows);
                 }
         }
     }
@@ -220,11 +216,10 @@ static int differentiate(const information_task *task, probes *own)
     for (int a = 0; a < count; a++) {
         double *t = own->t + a * long_size, *y = own->y + (size_t)a * m * stride;
         if (task->dW[a]) { /* dW' (W q) + W' (dW q) */
-            products_multiply(n, m, task->dW[a], task->stride, own->probes, own->turned, stride, 1,
-                              task->threads, t, stride);
+            products_multiply(n, m, task->dW[a], task->stride, own->probes, own->turned, stride, 1, task->threads, t,
+                              stride);
             project(task, own, task->dW[a], own->q, y);
-            products_multiply(n, m, task->W, task->stride, own->probes, y, stride, 1, task->threads,
-                              t, stride);
+            products_multiply(n, m, task->W, task->stride, own->probes, y, stride, 1, task->threads, t, stride);
         }
         project(task, own, task->W, t, y);
         solve_down(m, task->root, stride, 0, y);
@@ -237,20 +232,18 @@ static int differentiate(const information_task *task, probes *own)
 
 /* Adds `weight` times the sums over the vectors u that were differentiated, the sum of whose squares is `squares`, to
  * `sums` (count x count). */
-static void add_products(const information_task *task, probes *own, double weight, double squares,
-                         double *sums)
+static void add_products(const information_task *task, probes *own, double weight, double squares, double *sums)
 {
     int count = task->count;
     size_t long_size = task->n * own->stride, short_size = (size_t)task->m * own->stride;
     for (int a = 0; a < count; a++)
         for (int b = 0; b <= a; b++) {
             const double *ya = own->y + a * short_size, *yb = own->y + b * short_size;
-            double inner = long_dot(long_size, own->t + a * long_size, own->t + b * long_size,
-                                    task->threads, own->partial) -
-                           long_dot(short_size, ya, yb, 1, own->partial);
+            double inner =
+                long_dot(long_size, own->t + a * long_size, own->t + b * long_size, task->threads, own->partial) -
+                long_dot(short_size, ya, yb, 1, own->partial);
             double ca = task->trace[a] / task->n, cb = task->trace[b] / task->n;
-            sums[a * count + b] +=
-                weight * (inner - ca * own->along[b] - cb * own->along[a] + ca * cb * squares);
+            sums[a * count + b] += weight * (inner - ca * own->along[b] - cb * own->along[a] + ca * cb * squares);
         }
 }
 
@@ -259,8 +252,8 @@ static void orthonormalise(const information_task *task, probes *own)
 {
     int stride = own->stride;
     double L[PROBES][PROBES];
-    products_cross(task->n, own->probes, own->basis, stride, own->probes, own->basis, stride, 0,
-                   task->threads, NULL, own->turned, stride);
+    products_cross(task->n, own->probes, own->basis, stride, own->probes, own->basis, stride, 0, task->threads, NULL,
+                   own->turned, stride);
     for (int j = 0; j < own->probes; j++) {
         double pivot = own->turned[(size_t)j * stride + j], whole = pivot;
         for (int v = 0; v < j; v++)
@@ -303,8 +296,7 @@ static int find_basis(const information_task *task, probes *own, uint64_t set)
     for (size_t i = 0; i < task->n; i++)
         for (int p = 0; p < own->probes; p++) {
             int a = p % task->count;
-            u[i * stride + p] = own->t[a * long_size + i * stride + p] -
-                                task->trace[a] / task->n * u[i * stride + p];
+            u[i * stride + p] = own->t[a * long_size + i * stride + p] - task->trace[a] / task->n * u[i * stride + p];
         }
     orthonormalise(task, own);
     orthonormalise(task, own); /* what rounding left */
@@ -315,12 +307,12 @@ static int find_basis(const information_task *task, probes *own, uint64_t set)
 static double leave_basis(const information_task *task, probes *own)
 {
     int stride = own->stride;
-    products_cross(task->n, own->probes, own->basis, stride, own->probes, own->q, stride, 0,
-                   task->threads, NULL, own->turned, stride);
+    products_cross(task->n, own->probes, own->basis, stride, own->probes, own->q, stride, 0, task->threads, NULL,
+                   own->turned, stride);
     for (size_t e = 0; e < (size_t)own->probes * stride; e++)
         own->turned[e] = -own->turned[e];
-    products_multiply(task->n, own->probes, own->basis, stride, own->probes, own->turned, stride, 1,
-                      task->threads, own->q, stride);
+    products_multiply(task->n, own->probes, own->basis, stride, own->probes, own->turned, stride, 1, task->threads,
+                      own->q, stride);
     return long_dot(task->n * stride, own->q, own->q, task->threads, own->partial);
 }
 
@@ -358,8 +350,7 @@ static int probes_new(const information_task *task, int at_once, int with_basis,
     own->h = all + n * stride;
     own->t = own->h + n * stride;
     own->g = own->t + count * n * stride;
-    return (with_basis && !own->basis) ||
-           !own->turned || !own->y || !own->partial || !own->along || !own->rows;
+    return (with_basis && !own->basis) || !own->turned || !own->y || !own->partial || !own->along || !own->rows;
 }
 
 status information_expected(const information_task *task, double *out)
@@ -485,8 +476,7 @@ static status turn_halo(const information_task *task, probes *own)
         rows[used++] = task->v + i * m;
         simd->combine_rows(m, used, weight, rows, w);
         for (int u = 0; u < m; u++)
-            simd->add_multiple(own->stride, w[u], own->turned + (size_t)u * own->stride,
-                               own->q + i * own->stride);
+            simd->add_multiple(own->stride, w[u], own->turned + (size_t)u * own->stride, own->q + i * own->stride);
     }
     status outcome = w && weight && rows ? status_ok() : status_fail(STATUS_MEMORY);
     scratch_free(w);
@@ -501,8 +491,8 @@ status information_sweep(information_steps *steps, const double *turned, double 
     probes *own = &steps->own;
     size_t n = task->n, rows = task->m, stride = own->stride;
     put_rows(own, rows, turned, own->turned);
-    products_multiply(n, task->m, task->W, task->stride, FEWER, own->turned, own->stride, 1,
-                      task->threads, own->q, own->stride);
+    products_multiply(n, task->m, task->W, task->stride, FEWER, own->turned, own->stride, 1, task->threads, own->q,
+                      own->stride);
     status outcome = turn_halo(task, own);
     if (outcome.code)
         return outcome;
@@ -551,26 +541,25 @@ status information_products(information_steps *steps, const double *known, doubl
         double *t = own->t + a * long_size;
         if (task->dW[a]) {
             known += rows * FEWER;
-            products_multiply(task->n, task->m, task->dW[a], task->stride, FEWER, own->turned,
-                              own->stride, 1, task->threads, t, own->stride);
+            products_multiply(task->n, task->m, task->dW[a], task->stride, FEWER, own->turned, own->stride, 1,
+                              task->threads, t, own->stride);
             put_rows(own, rows, known, own->y);
-            products_multiply(task->n, task->m, task->W, task->stride, FEWER, own->y, own->stride,
-                              1, task->threads, t, own->stride);
+            products_multiply(task->n, task->m, task->W, task->stride, FEWER, own->y, own->stride, 1, task->threads, t,
+                              own->stride);
         }
         project(task, own, task->W, t, own->y);
         take_rows(own, rows, own->y, sums + a * rows * FEWER);
         along[a] = long_dot(long_size, own->q, t, task->threads, own->partial);
         for (int b = 0; b <= a; b++)
-            across[a * count + b] = long_dot(long_size, t, own->t + b * long_size, task->threads,
-                                             own->partial);
+            across[a * count + b] = long_dot(long_size, t, own->t + b * long_size, task->threads, own->partial);
         if (monitor_poll(task->mon, DONE))
             return status_fail(STATUS_INTERRUPTED);
     }
     return status_ok();
 }
 
-status information_finish(size_t n, int count, int m, const double *root, const double *trace,
-                          const double *sums, double *out)
+status information_finish(size_t n, int count, int m, const double *root, const double *trace, const double *sums,
+                          double *out)
 {
     size_t size = (size_t)m * FEWER;
     const double *along = sums + count * size, *across = along + count;
@@ -585,8 +574,7 @@ status information_finish(size_t n, int count, int m, const double *root, const 
             for (size_t e = 0; e < size; e++)
                 inner -= y[a * size + e] * y[b * size + e];
             inner += -ca * along[b] - cb * along[a] + ca * cb * ((double)n * FEWER);
-            out[a * count + b] = out[b * count + a] =
-                0.5 * (trace[a] * trace[b] / n + inner / FEWER);
+            out[a * count + b] = out[b * count + a] = 0.5 * (trace[a] * trace[b] / n + inner / FEWER);
         }
     }
     scratch_free(y);

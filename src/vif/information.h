@@ -71,7 +71,7 @@ status information_products(information_steps *steps, const double *known, doubl
 /* turned <- -L^-T (I + L)^-1 of the sums of the signs. */
 void information_turn(int m, const double *root, const double *sums, double *turned);
 /* out from the sums of the products; n are the points of all shards. */
-status information_finish(size_t n, int count, int m, const double *root, const double *trace,
-                          const double *sums, double *out);
+status information_finish(size_t n, int count, int m, const double *root, const double *trace, const double *sums,
+                          double *out);
 
 #endif

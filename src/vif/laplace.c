@@ -21,13 +21,12 @@ typedef struct {
     const vif_points points;
     slopes sl;
     batch_problem problem;
-    int stride;      /* values of a row of `inverse` */
-    double *inverse; /* M^-1 */
-    double *G;       /* m x n */
-    double *beta;    /* k x n, */
-    double *own;     /* and what belongs to the point itself, n */
-    size_t *start,
-        *place; /* for each neighbour the places (k i + slot) where it is used, points ascending */
+    int stride;            /* values of a row of `inverse` */
+    double *inverse;       /* M^-1 */
+    double *G;             /* m x n */
+    double *beta;          /* k x n, */
+    double *own;           /* and what belongs to the point itself, n */
+    size_t *start, *place; /* for each neighbour the places (k i + slot) where it is used, points ascending */
 } adjoint;
 
 /* Scratch of one thread. */
@@ -60,8 +59,7 @@ static void workspace_free(workspace *all, int threads)
 
 static workspace *workspace_new(const adjoint *a, batch *batches, int threads)
 {
-    size_t size = batches[0].size, vector = size * simd->lanes,
-           triangle = batch_triangle(batches[0].size);
+    size_t size = batches[0].size, vector = size * simd->lanes, triangle = batch_triangle(batches[0].size);
     size_t few = (size_t)SIMD_MAX_COLS * (a->stride + SIMD_MAX_COLS);
     int count = slopes_count(&a->sl);
     workspace *all = scratch_alloc(threads, sizeof(workspace));
@@ -73,8 +71,8 @@ static workspace *workspace_new(const adjoint *a, batch *batches, int threads)
         own->b = batches + t;
         own->dK = scratch_alloc(count, sizeof(double *));
         own->rows = scratch_alloc(GATHER, sizeof(double *));
-        own->beta = scratch_alloc(
-            2 * vector + count * triangle + 2 * size + 2 * few + a->p->m + GATHER, sizeof(double));
+        own->beta =
+            scratch_alloc(2 * vector + count * triangle + 2 * size + 2 * few + a->p->m + GATHER, sizeof(double));
         if (!own->dK || !own->rows || !own->beta) {
             workspace_free(all, threads);
             return NULL;
@@ -133,8 +131,7 @@ static status adjoint_new(adjoint *a)
 {
     const laplace_problem *p = a->p;
     size_t n = p->n, m = p->m, k = p->k;
-    status result =
-        batch_problem_new(p->kern, p->d, p->m, &a->points, &a->points, p->k, p->id, &a->problem);
+    status result = batch_problem_new(p->kern, p->d, p->m, &a->points, &a->points, p->k, p->id, &a->problem);
     if (result.code)
         return result;
     a->stride = products_stride(p->m);
@@ -154,15 +151,12 @@ static void weigh_batch(const adjoint *a, workspace *own)
     int m = a->p->m, stride = a->stride, rows = simd->rows, cols = simd->cols;
     double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
     for (int lane = 0; lane < b->count; lane++)
-        memcpy(own->W + (size_t)lane * stride, a->p->W + (size_t)b->child[lane] * m,
-               m * sizeof(double));
+        memcpy(own->W + (size_t)lane * stride, a->p->W + (size_t)b->child[lane] * m, m * sizeof(double));
     for (int first = 0; first < b->count; first += rows)
         for (int v = 0; v < m; v += cols) {
-            simd->strided_tile(m, own->W + (size_t)first * stride, stride, 1, a->inverse + v,
-                               stride, tile);
+            simd->strided_tile(m, own->W + (size_t)first * stride, stride, 1, a->inverse + v, stride, tile);
             for (int r = 0; r < rows && first + r < b->count; r++)
-                memcpy(own->G + (size_t)(first + r) * stride + v, tile + r * cols,
-                       cols * sizeof(double));
+                memcpy(own->G + (size_t)(first + r) * stride + v, tile + r * cols, cols * sizeof(double));
         }
 }
 
@@ -254,13 +248,11 @@ static void batch_adjoint(const adjoint *a, workspace *own, double *sums)
 /* One block of points: beta, own and G, and their parts of the sums. Returns 1 on failure. */
 static int block_adjoint(const adjoint *a, workspace *own, size_t block, double *sums)
 {
-    size_t n = a->p->n, end = (block + 1) * BLOCK < n ? (block + 1) * BLOCK : n,
-           lanes = simd->lanes;
+    size_t n = a->p->n, end = (block + 1) * BLOCK < n ? (block + 1) * BLOCK : n, lanes = simd->lanes;
     int failed = 0;
     unsigned state = simd_flush();
     for (size_t at = block * BLOCK; at < end && !failed; at += lanes) {
-        batch_load(&a->problem, a->problem.order + at, (int)(end - at < lanes ? end - at : lanes),
-                   own->b);
+        batch_load(&a->problem, a->problem.order + at, (int)(end - at < lanes ? end - at : lanes), own->b);
         batch_covariance(&a->problem, &a->sl, own->dK, own->b);
         if (batch_factor(own->b))
             failed = 1;
@@ -272,8 +264,7 @@ static int block_adjoint(const adjoint *a, workspace *own, size_t block, double 
 }
 
 /* Adds a row to those that are waiting, after all that wait are added up in `bar` where there is no room. */
-static void wait_row(workspace *own, int m, double weight, const double *row, int *count,
-                     int *begun, double *bar)
+static void wait_row(workspace *own, int m, double weight, const double *row, int *count, int *begun, double *bar)
 {
     if (*count == GATHER || !row) {
         simd->combine_rows(m, *count, own->share, own->rows, *begun ? own->z : bar);
@@ -303,8 +294,7 @@ static void collect_point(const adjoint *a, workspace *own, size_t j, double *no
     if (p->before)
         wait_row(own, p->m, 1, p->before + j * m, &count, &begun, bar);
     for (int s = 0; s < p->products; s++)
-        wait_row(own, p->m, p->right[j * p->products + s], p->left + (size_t)s * m, &count, &begun,
-                 bar);
+        wait_row(own, p->m, p->right[j * p->products + s], p->left + (size_t)s * m, &count, &begun, bar);
     wait_row(own, p->m, -a->own[j], p->W + j * m, &count, &begun, bar);
     wait_row(own, p->m, -1, a->G + j * m, &count, &begun, bar);
     for (size_t at = a->start[j]; at < a->start[j + 1]; at++) {
@@ -315,8 +305,7 @@ static void collect_point(const adjoint *a, workspace *own, size_t j, double *no
     wait_row(own, p->m, 0, NULL, &count, &begun, bar);
 }
 
-static status both_passes(const adjoint *a, workspace *all, int threads, double *partial,
-                          double *noise, double *vbar)
+static status both_passes(const adjoint *a, workspace *all, int threads, double *partial, double *noise, double *vbar)
 {
     size_t n = a->p->n, blocks = (n + BLOCK - 1) / BLOCK, width = 1 + slopes_count(&a->sl);
     size_t step = (size_t)POLL_BLOCKS * threads;
@@ -342,12 +331,10 @@ static status both_passes(const adjoint *a, workspace *all, int threads, double 
     return status_ok();
 }
 
-status laplace_adjoint(const laplace_problem *p, int threads, double *signal, double *noise,
-                       double *slope, double *vbar)
+status laplace_adjoint(const laplace_problem *p, int threads, double *signal, double *noise, double *slope,
+                       double *vbar)
 {
-    adjoint a = {.p = p,
-                 .points = {p->n, p->x, p->v, p->variance},
-                 .sl = slopes_new(p->kern, p->d, p->axes, 0)};
+    adjoint a = {.p = p, .points = {p->n, p->x, p->v, p->variance}, .sl = slopes_new(p->kern, p->d, p->axes, 0)};
     size_t blocks = (p->n + BLOCK - 1) / BLOCK;
     int count = slopes_count(&a.sl), width = 1 + count;
     status result = adjoint_new(&a);
@@ -355,8 +342,7 @@ status laplace_adjoint(const laplace_problem *p, int threads, double *signal, do
     workspace *all = batches ? workspace_new(&a, batches, threads) : NULL;
     double *partial = scratch_zeros(blocks * width + 1, sizeof(double));
     if (!result.code)
-        result = all && partial ? both_passes(&a, all, threads, partial, noise, vbar)
-                                : status_fail(STATUS_MEMORY);
+        result = all && partial ? both_passes(&a, all, threads, partial, noise, vbar) : status_fail(STATUS_MEMORY);
     if (!result.code) {
         *signal = 0;
         memset(slope, 0, count * sizeof(double));
@@ -372,8 +358,8 @@ status laplace_adjoint(const laplace_problem *p, int threads, double *signal, do
     return result;
 }
 
-status laplace_slopes(const slopes *sl, int p, const double *z, size_t n, const double *x,
-                      const double *A, int threads, double *out)
+status laplace_slopes(const slopes *sl, int p, const double *z, size_t n, const double *x, const double *A, int threads,
+                      double *out)
 {
     int d = sl->d, count = slopes_count(sl), rows = simd->rows, cols = simd->cols;
     size_t blocks = (n + BLOCK - 1) / BLOCK;
@@ -429,8 +415,8 @@ static int stopped(const monitor *mon, size_t done, size_t n, int k, int q)
     return done % every == 0 && monitor_poll(mon, (double)done / (double)n);
 }
 
-status laplace_solve(int k, size_t n, const int *id, const double *coef, int transposed, int q,
-                     const monitor *mon, double *X)
+status laplace_solve(int k, size_t n, const int *id, const double *coef, int transposed, int q, const monitor *mon,
+                     double *X)
 {
     for (size_t step = 0; step < n; step++) {
         if (stopped(mon, step, n, k, q))
@@ -451,9 +437,8 @@ status laplace_solve(int k, size_t n, const int *id, const double *coef, int tra
     return status_ok();
 }
 
-void laplace_pairs(int k, size_t n, const int *id, int q, const double *weight, const double *L,
-                   const double *H, const double *RL, const double *RH, int threads, double *to_D,
-                   double *to_coef)
+void laplace_pairs(int k, size_t n, const int *id, int q, const double *weight, const double *L, const double *H,
+                   const double *RL, const double *RH, int threads, double *to_D, double *to_coef)
 {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (size_t i = 0; i < n; i++) {
@@ -466,8 +451,7 @@ void laplace_pairs(int k, size_t n, const int *id, int q, const double *weight, 
             int parent = id[i + slot * n];
             double total = 0;
             if (parent >= 1) {
-                const double *rl = RL + ((size_t)parent - 1) * q,
-                             *rh = RH + ((size_t)parent - 1) * q;
+                const double *rl = RL + ((size_t)parent - 1) * q, *rh = RH + ((size_t)parent - 1) * q;
                 for (int s = 0; s < q; s++)
                     total += weight[s] * (l[s] * rh[s] + h[s] * rl[s]);
             }
@@ -477,8 +461,7 @@ void laplace_pairs(int k, size_t n, const int *id, int q, const double *weight, 
 }
 
 /* For few columns: every point's dot products as they are, without packing V. */
-static void combine_few(int m, int q, size_t n, const double *C, const double *V, int threads,
-                        double *out)
+static void combine_few(int m, int q, size_t n, const double *C, const double *V, int threads, double *out)
 {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (size_t first = 0; first < n; first += FEW) {
@@ -495,8 +478,7 @@ static void combine_few(int m, int q, size_t n, const double *C, const double *V
     }
 }
 
-status laplace_combine(int m, int q, size_t n, const double *C, const double *V, int threads,
-                       double *out)
+status laplace_combine(int m, int q, size_t n, const double *C, const double *V, int threads, double *out)
 {
     if (q <= 4 && m) {
         combine_few(m, q, n, C, V, threads, out);
@@ -536,8 +518,8 @@ status laplace_combine(int m, int q, size_t n, const double *C, const double *V,
 }
 
 /* For few columns of B: sums of blocks, added up in their order, without a copy of A. */
-static status cross_few(int p, int q, size_t n, const double *A, const double *B,
-                        const double *weight, int threads, double *out)
+static status cross_few(int p, int q, size_t n, const double *A, const double *B, const double *weight, int threads,
+                        double *out)
 {
     size_t size = (size_t)p * q, height = 1024, blocks = (n + height - 1) / height;
     double *partial = scratch_alloc(blocks * size + 1, sizeof(double));
@@ -550,8 +532,7 @@ static status cross_few(int p, int q, size_t n, const double *A, const double *B
         memset(own, 0, size * sizeof(double));
         for (size_t i = block * height; i < end; i++)
             for (int c = 0; c < q; c++)
-                add_scaled(p, (weight ? weight[i] : 1) * B[c + i * q], A + i * p,
-                           own + (size_t)c * p);
+                add_scaled(p, (weight ? weight[i] : 1) * B[c + i * q], A + i * p, own + (size_t)c * p);
     }
     memset(out, 0, size * sizeof(double));
     for (size_t block = 0; block < blocks; block++)
@@ -560,8 +541,8 @@ static status cross_few(int p, int q, size_t n, const double *A, const double *B
     return status_ok();
 }
 
-status laplace_cross(int p, int q, size_t n, const double *A, const double *B, const double *weight,
-                     int threads, const monitor *mon, double *out)
+status laplace_cross(int p, int q, size_t n, const double *A, const double *B, const double *weight, int threads,
+                     const monitor *mon, double *out)
 {
     if (q <= 4)
         return cross_few(p, q, n, A, B, weight, threads, out);
@@ -589,8 +570,7 @@ status laplace_cross(int p, int q, size_t n, const double *A, const double *B, c
     return result;
 }
 
-status laplace_root(int m, size_t n, const double *W, const double *D, int threads, const monitor *mon,
-                    double *root)
+status laplace_root(int m, size_t n, const double *W, const double *D, int threads, const monitor *mon, double *root)
 {
     int stride = products_stride(m);
     double *scaled = products_rows(NULL, n, m, 0), *M = products_rows(NULL, m, m, 0);
@@ -613,8 +593,8 @@ status laplace_root(int m, size_t n, const double *W, const double *D, int threa
     return result;
 }
 
-status laplace_collect(int k, size_t n, const int *id, const double *coef, int q, const double *X,
-                       const monitor *mon, double *out)
+status laplace_collect(int k, size_t n, const int *id, const double *coef, int q, const double *X, const monitor *mon,
+                       double *out)
 {
     memcpy(out, X, n * q * sizeof(double));
     for (size_t i = 0; i < n; i++) {

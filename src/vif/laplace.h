@@ -46,38 +46,35 @@ typedef struct {
  * the noise variance of each point (noise, n), to the log lengthscales through k(x_i, x_j) (slope, one or d), and to
  * the features (vbar, m x n). With to_D and to_coef signal means nothing, and vbar lacks what the function has of V
  * beside D and coef. */
-status laplace_adjoint(const laplace_problem *problem, int threads, double *signal, double *noise,
-                       double *slope, double *vbar);
+status laplace_adjoint(const laplace_problem *problem, int threads, double *signal, double *noise, double *slope,
+                       double *vbar);
 
 /* out[l] <- sum_uj A_uj d k(z_u, x_j) / d log lengthscale_l for A (p x n), z (d x p), x (d x n). */
-status laplace_slopes(const slopes *sl, int p, const double *z, size_t n, const double *x,
-                      const double *A, int threads, double *out);
+status laplace_slopes(const slopes *sl, int p, const double *z, size_t n, const double *x, const double *A, int threads,
+                      double *out);
 
 /* X (q x n) <- B^-1 X, or with `transposed` B'^-1 X, for B = I - (a_ij): many right-hand sides at once, side by
  * side. */
-status laplace_solve(int k, size_t n, const int *id, const double *coef, int transposed, int q,
-                     const monitor *mon, double *X);
+status laplace_solve(int k, size_t n, const int *id, const double *coef, int transposed, int q, const monitor *mon,
+                     double *X);
 
 /* Derivatives to D and coef of sum_s weight_s l_s' R r_s for R = B^-1 D B'^-1, from L = B'^-1 l and H = B'^-1 r, RL = R
  * l and RH = R r (q x n each). */
-void laplace_pairs(int k, size_t n, const int *id, int q, const double *weight, const double *L,
-                   const double *H, const double *RL, const double *RH, int threads, double *to_D,
-                   double *to_coef);
+void laplace_pairs(int k, size_t n, const int *id, int q, const double *weight, const double *L, const double *H,
+                   const double *RL, const double *RH, int threads, double *to_D, double *to_coef);
 
 /* out (q x n) <- C' V for C (m x q) and V (m x n). */
-status laplace_combine(int m, int q, size_t n, const double *C, const double *V, int threads,
-                       double *out);
+status laplace_combine(int m, int q, size_t n, const double *C, const double *V, int threads, double *out);
 
 /* out (p x q) <- sum_i w_i a_i b_i' for A (p x n), B (q x n) and weights w (n), NULL for 1. */
-status laplace_cross(int p, int q, size_t n, const double *A, const double *B, const double *weight,
-                     int threads, const monitor *mon, double *out);
+status laplace_cross(int p, int q, size_t n, const double *A, const double *B, const double *weight, int threads,
+                     const monitor *mon, double *out);
 
 /* root (m x m) <- the lower Cholesky factor of M = I + sum_i w_i w_i' / D_i for W (m x n). */
-status laplace_root(int m, size_t n, const double *W, const double *D, int threads, const monitor *mon,
-                    double *root);
+status laplace_root(int m, size_t n, const double *W, const double *D, int threads, const monitor *mon, double *root);
 
 /* out (q x n) <- B' X. */
-status laplace_collect(int k, size_t n, const int *id, const double *coef, int q, const double *X,
-                       const monitor *mon, double *out);
+status laplace_collect(int k, size_t n, const int *id, const double *coef, int q, const double *X, const monitor *mon,
+                       double *out);
 
 #endif

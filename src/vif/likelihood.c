@@ -16,8 +16,7 @@ status likelihood_evaluate(const likelihood_task *task, likelihood_result *resul
     int m = task->m, q = task->q;
     evaluation e;
     passes own = {NULL, NULL};
-    double *sums = scratch_alloc((size_t)m * m + 2 * (size_t)m * q + (size_t)q * q + 1,
-                                 sizeof(double));
+    double *sums = scratch_alloc((size_t)m * m + 2 * (size_t)m * q + (size_t)q * q + 1, sizeof(double));
     status outcome = evaluation_new(task, result, &e);
     if (!outcome.code && !sums)
         outcome = status_fail(STATUS_MEMORY);

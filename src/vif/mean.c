@@ -40,8 +40,8 @@ status mean_cross(const evaluation *e, double *M, double *EW)
     double *across = products_rows(NULL, q, m, 1);
     if (!across)
         return status_fail(STATUS_MEMORY);
-    status outcome = products_cross(n, m, e->W, stride, m, e->W, stride, 1, task->threads, task->mon, e->inverse,
-                                    stride);
+    status outcome =
+        products_cross(n, m, e->W, stride, m, e->W, stride, 1, task->threads, task->mon, e->inverse, stride);
     if (!outcome.code)
         outcome = products_cross(n, q, e->contrasts, e->value_stride, m, e->W, stride, 0, task->threads, task->mon,
                                  across, stride);
@@ -54,8 +54,7 @@ status mean_cross(const evaluation *e, double *M, double *EW)
 }
 
 /* The factor of M, and B = M^-1 W E (m x q). */
-status mean_root(int m, int q, const monitor *mon, const double *M, const double *EW, double *root,
-                 double *B)
+status mean_root(int m, int q, const monitor *mon, const double *M, const double *EW, double *root, double *B)
 {
     for (int u = 0; u < m; u++)
         for (int v = 0; v <= u; v++)
@@ -96,10 +95,9 @@ status mean_squares(const evaluation *e, const double *B, double *squares)
             for (int c = 0; c < q; c++)
                 turned[(size_t)u * stride + c] = -B[u + (size_t)c * m];
         if (m)
-            products_multiply(n, m, e->W, e->stride, q, turned, stride, 1, task->threads,
-                              e->contrasts, stride);
-        outcome = products_cross(n, q, e->contrasts, stride, q, e->contrasts, stride, 0, task->threads, task->mon,
-                                 full, stride);
+            products_multiply(n, m, e->W, e->stride, q, turned, stride, 1, task->threads, e->contrasts, stride);
+        outcome = products_cross(n, q, e->contrasts, stride, q, e->contrasts, stride, 0, task->threads, task->mon, full,
+                                 stride);
         for (int c = 0; c < q; c++)
             memcpy(squares + (size_t)c * q, full + (size_t)c * stride, q * sizeof(double));
     }

@@ -9,8 +9,7 @@
 status mean_cross(const evaluation *e, double *M, double *EW);
 
 /* The factor of M, and B = M^-1 W E (m x q). */
-status mean_root(int m, int q, const monitor *mon, const double *M, const double *EW, double *root,
-                 double *B);
+status mean_root(int m, int q, const monitor *mon, const double *M, const double *EW, double *root, double *B);
 
 /* Contrasts less what the inducing inputs say of them, and the squares of what is left (q x q). */
 status mean_squares(const evaluation *e, const double *B, double *squares);

@@ -32,8 +32,7 @@ static void workspace_free(workspace *all, int threads)
 static workspace *workspace_new(const evaluation *e, batch *batches, int threads)
 {
     int lanes = simd->lanes, count = e->kernel_directions;
-    size_t size = batches[0].size, vector = size * lanes,
-           triangle = batch_triangle(batches[0].size);
+    size_t size = batches[0].size, vector = size * lanes, triangle = batch_triangle(batches[0].size);
     size_t few = (size_t)SIMD_MAX_ROWS * (e->stride + SIMD_MAX_COLS);
     workspace *all = scratch_alloc(threads, sizeof(workspace));
     if (!all)
@@ -44,9 +43,8 @@ static workspace *workspace_new(const evaluation *e, batch *batches, int threads
         own->b = batches + t;
         own->dK = scratch_alloc(count + 1, sizeof(double *));
         own->rows = scratch_alloc(size + 2, sizeof(double *));
-        own->F = scratch_alloc(count * triangle + (e->directions + 2) * vector + lanes * lanes +
-                                   3 * (size + 2) + 2 * few,
-                               sizeof(double));
+        own->F = scratch_alloc(
+            count * triangle + (e->directions + 2) * vector + lanes * lanes + 3 * (size + 2) + 2 * few, sizeof(double));
         if (!own->dK || !own->rows || !own->F) {
             workspace_free(all, threads);
             return NULL;
@@ -88,8 +86,7 @@ static void keep_values(const evaluation *e, workspace *own)
                 contrast[c] += weight * task->values[(size_t)at * q + c];
         }
         if (task->m && !e->directions)
-            simd->combine_rows(task->m, size, own->weight, b->rows + (size_t)lane * size,
-                               e->W + i * e->stride);
+            simd->combine_rows(task->m, size, own->weight, b->rows + (size_t)lane * size, e->W + i * e->stride);
     }
 }
 
@@ -111,8 +108,8 @@ static void feature_slopes(const evaluation *e, workspace *own, int lane)
             int at = b->id[p * lanes + lane];
             changes[p] = at < 0 ? b->nothing : e->dV[c - 1] + (size_t)at * m;
         }
-        simd->contrast_rows(m, size, own->weight, b->rows + (size_t)lane * size, changes,
-                            e->W + i * e->stride, e->dW[c] + i * e->stride, own->sums, own->dots);
+        simd->contrast_rows(m, size, own->weight, b->rows + (size_t)lane * size, changes, e->W + i * e->stride,
+                            e->dW[c] + i * e->stride, own->sums, own->dots);
         for (int p = 0; p < size; p++)
             F[p * lanes + lane] -= deviation * own->dots[p];
     }
@@ -221,8 +218,8 @@ static void first_block(const evaluation *e, workspace *own, size_t block, size_
 /* ---- the second pass -------------------------------------------------------------------------- */
 
 /* Adds what child i says of the gradient and of tr(S^-1 dS): w and g are divided by the root of D. */
-static void child_gradient(const evaluation *e, workspace *own, size_t i, const double *w,
-                           const double *g, const int *next, double *sums)
+static void child_gradient(const evaluation *e, workspace *own, size_t i, const double *w, const double *g,
+                           const int *next, double *sums)
 {
     const likelihood_task *task = e->task;
     const likelihood_result *found = e->result;
@@ -250,8 +247,7 @@ static void child_gradient(const evaluation *e, workspace *own, size_t i, const 
         simd->dot_rows(k, e->dcoef[a] + i * k, 2, through, da);
         if (e->dW[a])
             simd->dot_rows(m, e->dW[a] + i * e->stride, 2, both, dw);
-        sums[a] += -0.5 * ratio * (1 - error * error - norm) + scale * (error * da[1] + da[0]) +
-                   error * dw[1] - dw[0];
+        sums[a] += -0.5 * ratio * (1 - error * error - norm) + scale * (error * da[1] + da[0]) + error * dw[1] - dw[0];
         sums[e->directions + a] += ratio * (1 - norm) + 2 * (dw[0] - scale * da[0]);
     }
 }
@@ -265,19 +261,15 @@ static void second_block(const evaluation *e, workspace *own, size_t block)
         int count = end - at < (size_t)rows ? (int)(end - at) : rows;
         const int *child = e->problem.order + at;
         for (int a = 0; a < count && m; a++)
-            memcpy(own->W + (size_t)a * stride, e->W + (size_t)child[a] * stride,
-                   stride * sizeof(double));
+            memcpy(own->W + (size_t)a * stride, e->W + (size_t)child[a] * stride, stride * sizeof(double));
         for (int v = 0; v < m; v += cols) {
             simd->strided_tile(m, own->W, stride, 1, e->inverse + v, stride, tile);
             for (int a = 0; a < count; a++)
                 memcpy(own->G + (size_t)a * stride + v, tile + a * cols, cols * sizeof(double));
         }
         for (int a = 0; a < count; a++)
-            child_gradient(
-                e, own, child[a], own->W + (size_t)a * stride, own->G + (size_t)a * stride,
-                at + a + 1 < end && m ? e->problem.parent + (size_t)child[a + 1] * e->task->k
-                                      : NULL,
-                sums);
+            child_gradient(e, own, child[a], own->W + (size_t)a * stride, own->G + (size_t)a * stride,
+                           at + a + 1 < end && m ? e->problem.parent + (size_t)child[a + 1] * e->task->k : NULL, sums);
     }
 }
 
@@ -312,8 +304,8 @@ status passes_first(evaluation *e, passes *own)
     int m = task->m, threads = task->threads;
     status outcome = status_ok();
     if (task->gradient && m)
-        outcome = slopes_features(&e->sl, m, task->z, task->L, task->points->n, task->points->x,
-                                  task->points->v, threads, task->mon, e->dV);
+        outcome = slopes_features(&e->sl, m, task->z, task->L, task->points->n, task->points->x, task->points->v,
+                                  threads, task->mon, e->dV);
     if (outcome.code)
         return outcome;
     e->problem.changes = (const double *const *)e->dV;

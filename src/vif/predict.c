@@ -20,8 +20,7 @@ static double dot(int m, const double *x, const double *y)
     return sum;
 }
 
-static void take_set(void *context, size_t q, int count, const int *id, const double *weight,
-                     double left)
+static void take_set(void *context, size_t q, int count, const int *id, const double *weight, double left)
 {
     prediction *p = context;
     const metric_points *points = p->task->points, *from = p->task->from;
@@ -43,8 +42,8 @@ static void take_set(void *context, size_t q, int count, const int *id, const do
         p->coef[q * k + t] = t < count ? weight[t] : 0.0;
 }
 
-status predict_run(const select_task *task, const predict_state *state, double *mean,
-                   double *variance, int *id, double *coef)
+status predict_run(const select_task *task, const predict_state *state, double *mean, double *variance, int *id,
+                   double *coef)
 {
     int m = task->points->m;
     prediction p = {task, state, mean, variance, NULL, coef};
@@ -54,8 +53,7 @@ status predict_run(const select_task *task, const predict_state *state, double *
         p.W = scratch_alloc(task->count * m + 1, sizeof(double));
         norm = scratch_alloc(task->count + 1, sizeof(double));
     }
-    status outcome =
-        variance && m && (!p.W || !norm) ? status_fail(STATUS_MEMORY) : select_run(task, &result);
+    status outcome = variance && m && (!p.W || !norm) ? status_fail(STATUS_MEMORY) : select_run(task, &result);
     if (!outcome.code && p.W)
         outcome = vif_norms(m, state->root, task->count, p.W, task->threads, task->mon, norm);
     for (size_t q = 0; !outcome.code && p.W && q < task->count; q++)

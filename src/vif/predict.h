@@ -18,7 +18,7 @@ typedef struct {
 
 /* mean and, unless NULL, variance for each query of the task; id (count x k by columns, from 1, 0 for none) and coef (k
  * x count), the sets and regressions, unless NULL. */
-status predict_run(const select_task *task, const predict_state *state, double *mean,
-                   double *variance, int *id, double *coef);
+status predict_run(const select_task *task, const predict_state *state, double *mean, double *variance, int *id,
+                   double *coef);
 
 #endif

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#define CROSS_ROWS 128    /* of a sum at once, so that they stay in cache */
+#define CROSS_ROWS 128     /* of a sum at once, so that they stay in cache */
 #define SLICE_PRODUCTS 4e8 /* of a slice between two polls, at least */
 
 int products_stride(int count) { return (count + simd->cols - 1) / simd->cols * simd->cols; }
@@ -32,8 +32,8 @@ double *products_rows(scratch_pool *pool, size_t n, int count, int zero)
 static size_t first_tile(int rows, int lower, size_t v) { return lower ? v / rows * rows : 0; }
 
 /* Threads share out tiles column by column, so that each reads its part of B only. */
-status products_cross(size_t n, int p, const double *A, int lda, int q, const double *B, int ldb,
-                      int lower, int threads, const monitor *mon, double *C, int ldc)
+status products_cross(size_t n, int p, const double *A, int lda, int q, const double *B, int ldb, int lower,
+                      int threads, const monitor *mon, double *C, int ldc)
 {
     size_t rows = simd->rows, cols = simd->cols, high = p, wide = q, tiles = 0;
     size_t least = 1 + (size_t)(SLICE_PRODUCTS / (CROSS_ROWS * (1.0 + (double)p * q)));
@@ -56,8 +56,7 @@ status products_cross(size_t n, int p, const double *A, int lda, int q, const do
                     for (size_t u = first_tile(rows, lower, v); u < high && at < to; u += rows, at++) {
                         if (at < from)
                             continue;
-                        simd->strided_tile(count, A + first * lda + u, 1, lda, B + first * ldb + v, ldb,
-                                           tile);
+                        simd->strided_tile(count, A + first * lda + u, 1, lda, B + first * ldb + v, ldb, tile);
                         for (size_t a = 0; a < rows && u + a < high; a++)
                             simd->add_multiple(cols, 1, tile + a * cols, C + (u + a) * ldc + v);
                     }
@@ -68,8 +67,8 @@ status products_cross(size_t n, int p, const double *A, int lda, int q, const do
     return pace_end(&slice);
 }
 
-void products_multiply(size_t n, int m, const double *A, int lda, int q, const double *X, int ldx,
-                       int add, int threads, double *out, int ldo)
+void products_multiply(size_t n, int m, const double *A, int lda, int q, const double *X, int ldx, int add, int threads,
+                       double *out, int ldo)
 {
     int rows = simd->rows, cols = simd->cols;
 #pragma omp parallel for num_threads(threads) schedule(static)

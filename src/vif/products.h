@@ -18,11 +18,11 @@ double *products_rows(scratch_pool *pool, size_t n, int count, int zero);
 
 /* C (p x q, rows of `ldc`) <- sum_i a_i b_i' over n rows a_i of A and b_i of B. With `lower` only what is needed for
  * entries (u, v), v <= u. Whole rows of C are written: ldc is a products_stride(). Fails only if the monitor says so. */
-status products_cross(size_t n, int p, const double *A, int lda, int q, const double *B, int ldb,
-                      int lower, int threads, const monitor *mon, double *C, int ldc);
+status products_cross(size_t n, int p, const double *A, int lda, int q, const double *B, int ldb, int lower,
+                      int threads, const monitor *mon, double *C, int ldc);
 
 /* Row i of out <- a_i X, or with `add` is increased by it, for n rows a_i of A (m values), X m x q in rows of `ldx`. */
-void products_multiply(size_t n, int m, const double *A, int lda, int q, const double *X, int ldx,
-                       int add, int threads, double *out, int ldo);
+void products_multiply(size_t n, int m, const double *A, int lda, int q, const double *X, int ldx, int add, int threads,
+                       double *out, int ldo);
 
 #endif

@@ -24,21 +24,19 @@ slopes slopes_new(const kernel *kern, int d, int axes, int smoothness)
     return out;
 }
 
-static void function_slopes(const slopes *sl, size_t count, const double *s2, double *value,
-                            double *common, double *smooth)
+static void function_slopes(const slopes *sl, size_t count, const double *s2, double *value, double *common,
+                            double *smooth)
 {
     const kernel *kern = sl->kern;
     for (size_t i = 0; i < count; i++) {
         value[i] = kernel_value(kern, s2[i]);
         common[i] = s2[i] > 0 ? -kernel_slope(kern, s2[i]) * s2[i] : 0;
         if (smooth)
-            smooth[i] =
-                (kernel_value(&sl->up, s2[i]) - kernel_value(&sl->down, s2[i])) / (2 * SMOOTH_STEP);
+            smooth[i] = (kernel_value(&sl->up, s2[i]) - kernel_value(&sl->down, s2[i])) / (2 * SMOOTH_STEP);
     }
 }
 
-void slopes_values(const slopes *sl, size_t count, const double *s2, double *value, double *common,
-                   double *smooth)
+void slopes_values(const slopes *sl, size_t count, const double *s2, double *value, double *common, double *smooth)
 {
     radial rad = kernel_radial(sl->kern);
     if (rad.form == RADIAL_FUNCTION)
@@ -50,8 +48,7 @@ void slopes_values(const slopes *sl, size_t count, const double *s2, double *val
 }
 
 /* B[c] (m x cols) <- the derivatives of k(z, points) for one column panel of scaled points. */
-static void slope_panel(const slopes *sl, int m, const double *z_panels, const double *points,
-                        double *const *B)
+static void slope_panel(const slopes *sl, int m, const double *z_panels, const double *points, double *const *B)
 {
     int rows = simd->rows, cols = simd->cols, d = sl->d, lengths = sl->axes ? d : 1;
     double s2[SIMD_MAX_ROWS * SIMD_MAX_COLS], value[SIMD_MAX_ROWS * SIMD_MAX_COLS],
@@ -104,8 +101,8 @@ static void transpose(int m, double *A)
 }
 
 /* A <- L Phi(L^-1 A L^-T), the derivative of L, from A, the derivative of K. */
-static void factor_slope(const linalg_triangle *triangle, int m, const double *L, double *A,
-                         double *work, double *panel)
+static void factor_slope(const linalg_triangle *triangle, int m, const double *L, double *A, double *work,
+                         double *panel)
 {
     solve_columns(triangle, m, A, panel);
     transpose(m, A);
@@ -114,17 +111,15 @@ static void factor_slope(const linalg_triangle *triangle, int m, const double *L
     memset(A, 0, (size_t)m * m * sizeof(double));
     for (int j = 0; j < m; j++)
         for (int u = j; u < m; u++)
-            simd->add_multiple(m - u, (u == j ? 0.5 : 1) * work[u + (size_t)j * m],
-                               L + u + (size_t)u * m, A + u + (size_t)j * m);
+            simd->add_multiple(m - u, (u == j ? 0.5 : 1) * work[u + (size_t)j * m], L + u + (size_t)u * m,
+                               A + u + (size_t)j * m);
 }
 
-status slopes_features(const slopes *sl, int m, const double *z, const double *L, size_t n,
-                       const double *x, const double *V, int threads, const monitor *mon,
-                       double *const *dV)
+status slopes_features(const slopes *sl, int m, const double *z, const double *L, size_t n, const double *x,
+                       const double *V, int threads, const monitor *mon, double *const *dV)
 {
     int rows = simd->rows, cols = simd->cols, d = sl->d, count = slopes_count(sl);
-    size_t square = (size_t)m * m, panel = (size_t)(m + rows) * cols,
-           packed = (size_t)(m + rows) * m;
+    size_t square = (size_t)m * m, panel = (size_t)(m + rows) * cols, packed = (size_t)(m + rows) * m;
     size_t own = (size_t)(d + 1) * cols + (count + 1) * panel;
     linalg_triangle triangle;
     status result = linalg_triangle_pack(m, L, 0, &triangle);
@@ -171,8 +166,7 @@ status slopes_features(const slopes *sl, int m, const double *z, const double *L
             for (int c = 0; c < count; c++) {
                 for (int u = 0; u < m; u += rows) {
                     int height = m - u < rows ? m - u : rows;
-                    simd->dot_tile(u + height, dL_panels + c * packed + (size_t)u * m, features,
-                                   tile);
+                    simd->dot_tile(u + height, dL_panels + c * packed + (size_t)u * m, features, tile);
                     for (int e = 0; e < height * cols; e++)
                         B[c][(size_t)u * cols + e] -= tile[e];
                 }

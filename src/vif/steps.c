@@ -15,10 +15,7 @@ struct likelihood {
     information_steps *steps;
 };
 
-static size_t width_of(const likelihood_sizes *sizes)
-{
-    return (size_t)sizes->directions * (sizes->directions + 2);
-}
+static size_t width_of(const likelihood_sizes *sizes) { return (size_t)sizes->directions * (sizes->directions + 2); }
 
 /* Directions along which features change too. */
 static size_t moving(const likelihood_sizes *sizes)
@@ -62,8 +59,7 @@ void likelihood_close(likelihood *open)
     scratch_free(open);
 }
 
-status likelihood_open(const likelihood_task *task, const likelihood_result *result,
-                       likelihood **out)
+status likelihood_open(const likelihood_task *task, const likelihood_result *result, likelihood **out)
 {
     likelihood *open = *out = scratch_alloc(1, sizeof(likelihood));
     if (!open)
@@ -89,13 +85,9 @@ size_t likelihood_regression_width(const likelihood *open)
     return 1 + (size_t)open->task.k * (1 + open->e.directions);
 }
 
-size_t likelihood_return_width(const likelihood *open)
-{
-    return (size_t)open->e.directions * INFORMATION_PROBES;
-}
+size_t likelihood_return_width(const likelihood *open) { return (size_t)open->e.directions * INFORMATION_PROBES; }
 
-void likelihood_regressions(likelihood *open, int put, size_t count, const int *points,
-                            double *rows)
+void likelihood_regressions(likelihood *open, int put, size_t count, const int *points, double *rows)
 {
     evaluation *e = &open->e;
     size_t k = open->task.k;
@@ -124,8 +116,7 @@ void likelihood_returns(likelihood *open, int put, size_t count, const int *poin
         }
         const double *values = information_return(open->steps, points[at]);
         for (int a = 0; a < open->e.directions; a++)
-            memcpy(rows + a * INFORMATION_PROBES, values + a * stride,
-                   INFORMATION_PROBES * sizeof(double));
+            memcpy(rows + a * INFORMATION_PROBES, values + a * stride, INFORMATION_PROBES * sizeof(double));
     }
 }
 
@@ -194,8 +185,7 @@ void likelihood_parts(const likelihood_sizes *sizes, const double *known, likeli
     memcpy(result->B, b + m, m * p * sizeof(double));
 }
 
-status likelihood_finish(const likelihood_sizes *sizes, int step, const double *known,
-                         const double *sums, double *next)
+status likelihood_finish(const likelihood_sizes *sizes, int step, const double *known, const double *sums, double *next)
 {
     size_t m = sizes->m, q = sizes->q, p = q - 1, row = m * sizes->probes;
     next[0] = step == 1 ? sums[0] : known[0];
@@ -203,8 +193,7 @@ status likelihood_finish(const likelihood_sizes *sizes, int step, const double *
     if (step == 1) {
         const double *M = sums + 1;
         memset(root, 0, m * m * sizeof(double));
-        status outcome =
-            mean_root(sizes->m, sizes->q, NULL, M, M + m * m, root, root + m * m);
+        status outcome = mean_root(sizes->m, sizes->q, NULL, M, M + m * m, root, root + m * m);
         if (!outcome.code && row)
             information_turn(sizes->m, root, M + m * m + q * m, root + m * m + q * m);
         return outcome;
@@ -216,8 +205,8 @@ status likelihood_finish(const likelihood_sizes *sizes, int step, const double *
     return mean_solve(sizes->m, sizes->q, known + 1 + m * m, sums, &parts);
 }
 
-status likelihood_finish_last(const likelihood_sizes *sizes, const double *known,
-                              const double *sums, likelihood_result *result)
+status likelihood_finish_last(const likelihood_sizes *sizes, const double *known, const double *sums,
+                              likelihood_result *result)
 {
     int count = sizes->directions;
     likelihood_parts(sizes, known, result);
@@ -231,8 +220,8 @@ status likelihood_finish_last(const likelihood_sizes *sizes, const double *known
         for (int c = 0; c <= a; c++)
             across[c * count + a] = across[a * count + c] = lower[a * count + c];
     if (across && sizes->probes)
-        outcome = information_finish(sizes->n, count, sizes->m, result->root, trace,
-                                     sums + 1 + width_of(sizes), across);
+        outcome =
+            information_finish(sizes->n, count, sizes->m, result->root, trace, sums + 1 + width_of(sizes), across);
     if (!outcome.code)
         derivatives_to_parameters(sizes, total, slope, trace, sizes->information ? across : NULL, result);
     scratch_free(across);

@@ -13,8 +13,7 @@
 typedef struct likelihood likelihood;
 
 /* Runs the first pass. The task's arrays and the result's must live until likelihood_close, not the structs. */
-status likelihood_open(const likelihood_task *task, const likelihood_result *result,
-                       likelihood **out);
+status likelihood_open(const likelihood_task *task, const likelihood_result *result, likelihood **out);
 void likelihood_close(likelihood *open);
 
 /* Of the shard; n are its own children. */
@@ -26,12 +25,12 @@ size_t likelihood_known_count(const likelihood_sizes *sizes, int step);
 status likelihood_step(likelihood *open, int step, const double *known, double *sums);
 
 /* From the sums of step 1 or 2 to what the next step knows. */
-status likelihood_finish(const likelihood_sizes *sizes, int step, const double *known,
-                         const double *sums, double *next);
+status likelihood_finish(const likelihood_sizes *sizes, int step, const double *known, const double *sums,
+                         double *next);
 /* From the sums of step 3 to value and derivatives; known is that of step 3, and result->information that which
  * likelihood_finish found after step 2. */
-status likelihood_finish_last(const likelihood_sizes *sizes, const double *known,
-                              const double *sums, likelihood_result *result);
+status likelihood_finish_last(const likelihood_sizes *sizes, const double *known, const double *sums,
+                              likelihood_result *result);
 /* Parts of what step 3 knows. */
 void likelihood_parts(const likelihood_sizes *sizes, const double *known, likelihood_result *result);
 
@@ -39,8 +38,7 @@ void likelihood_parts(const likelihood_sizes *sizes, const double *known, likeli
  * put. */
 size_t likelihood_regression_width(const likelihood *open);
 size_t likelihood_return_width(const likelihood *open);
-void likelihood_regressions(likelihood *open, int put, size_t count, const int *points,
-                            double *rows);
+void likelihood_regressions(likelihood *open, int put, size_t count, const int *points, double *rows);
 void likelihood_returns(likelihood *open, int put, size_t count, const int *points, double *rows);
 
 #endif

@@ -13,8 +13,8 @@
 #define POLL_BLOCKS 16 /* and such blocks for each thread between two polls */
 
 /* The regressions of the children of a batch. */
-static void batch_children(const batch_problem *problem, size_t at, size_t end, batch *b,
-                           double *coef, double *D, double *W, size_t *worst)
+static void batch_children(const batch_problem *problem, size_t at, size_t end, batch *b, double *coef, double *D,
+                           double *W, size_t *worst)
 {
     int lanes = simd->lanes, size = b->size, k = problem->k, first = size - 1 - k;
     const int *child = problem->order + at;
@@ -34,14 +34,12 @@ static void batch_children(const batch_problem *problem, size_t at, size_t end, 
             continue;
         for (int place = 0; place < size; place++)
             b->dots[place] = b->alpha[place * lanes + lane];
-        simd->combine_rows(problem->m, size, b->dots, b->rows + (size_t)lane * size,
-                           W + i * problem->m);
+        simd->combine_rows(problem->m, size, b->dots, b->rows + (size_t)lane * size, W + i * problem->m);
     }
 }
 
-status vif_regress(const kernel *kern, int d, int m, const vif_points *parents,
-                   const vif_points *children, int k, const int *id, int threads,
-                   const monitor *mon, double *coef, double *D, double *W)
+status vif_regress(const kernel *kern, int d, int m, const vif_points *parents, const vif_points *children, int k,
+                   const int *id, int threads, const monitor *mon, double *coef, double *D, double *W)
 {
     batch_problem problem;
     status outcome = batch_problem_new(kern, d, m, parents, children, k, id, &problem);
@@ -72,8 +70,8 @@ status vif_regress(const kernel *kern, int d, int m, const vif_points *parents,
     return outcome;
 }
 
-void vif_contrast(const vif_table *table, int q, const double *parents, size_t n,
-                  const double *children, int threads, double *out)
+void vif_contrast(const vif_table *table, int q, const double *parents, size_t n, const double *children, int threads,
+                  double *out)
 {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (size_t i = 0; i < n; i++) {
@@ -82,14 +80,12 @@ void vif_contrast(const vif_table *table, int q, const double *parents, size_t n
         for (int slot = 0; slot < table->k; slot++) {
             int parent = table->id[i + slot * n];
             if (parent >= 1)
-                simd->add_multiple(q, -table->coef[i * table->k + slot],
-                                   parents + ((size_t)parent - 1) * q, own);
+                simd->add_multiple(q, -table->coef[i * table->k + slot], parents + ((size_t)parent - 1) * q, own);
         }
     }
 }
 
-status vif_norms(int m, const double *L, size_t n, const double *W, int threads, const monitor *mon,
-                 double *norm)
+status vif_norms(int m, const double *L, size_t n, const double *W, int threads, const monitor *mon, double *norm)
 {
     int cols = simd->cols;
     linalg_triangle lower = {0};

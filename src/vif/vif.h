@@ -29,16 +29,14 @@ typedef struct {
 /* Regressions of all children on their parents; D has length children->n, and W, unless it is NULL, gets the contrasts
  * w_i of the features (m x children->n). A residual covariance that
  * is not positive definite, as duplicates without noise have, fails with `where` the child. */
-status vif_regress(const kernel *kern, int d, int m, const vif_points *parents,
-                   const vif_points *children, int k, const int *id, int threads,
-                   const monitor *mon, double *coef, double *D, double *W);
+status vif_regress(const kernel *kern, int d, int m, const vif_points *parents, const vif_points *children, int k,
+                   const int *id, int threads, const monitor *mon, double *coef, double *D, double *W);
 
 /* out_i <- children_i - sum_j a_ij parents_j for q values a point (q x n arrays). */
-void vif_contrast(const vif_table *table, int q, const double *parents, size_t n,
-                  const double *children, int threads, double *out);
+void vif_contrast(const vif_table *table, int q, const double *parents, size_t n, const double *children, int threads,
+                  double *out);
 
 /* norm_i <- w_i' M^-1 w_i, from the Cholesky factor L of M. */
-status vif_norms(int m, const double *L, size_t n, const double *W, int threads, const monitor *mon,
-                 double *norm);
+status vif_norms(int m, const double *L, size_t n, const double *W, int threads, const monitor *mon, double *norm);
 
 #endif
