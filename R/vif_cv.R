@@ -73,6 +73,9 @@ vif_cv <- function(fit, folds = min(10, fit$n), blocks = NULL, level = 0.95, ref
     found <- predict_left_out(fit)
   } else {
     fold <- folds_of(fit, folds, blocks, seed)
+    if (refit && fit$n - max(tabulate(fold)) < 2) {
+      refuse("folds", "such that two observations or more are left with refit = TRUE", "with a fold of all but one")
+    }
     found <- list(fit = numeric(fit$n), se = numeric(fit$n))
     for (this in unique(fold)) {
       held <- which(fold == this)
@@ -169,7 +172,7 @@ without <- function(fit, held, threads) {
   gp$x <- gp$x[ordered, , drop = FALSE]
   gp$V <- gp$V[, ordered, drop = FALSE]
   gp$variance <- gp$variance[ordered]
-  k <- min(ncol(fit$id), nrow(gp$x) - 1L)
+  k <- min(ncol(fit$id), max(nrow(gp$x) - 1L, 1L)) # a single observation has a set of one, missing
   out <- fit
   out$gp <- gp
   out$n <- nrow(gp$x)

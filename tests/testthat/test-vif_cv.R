@@ -174,3 +174,26 @@ test_that("leaving one out leaves it out of the mean, too", {
   given <- mean((counts$y - exp(left_out(whole_fit(counts, NULL))$link))^2)
   expect_gt(mean((counts$y - exp(left_out(whole_fit(counts, NULL), beta = TRUE)$link))^2), given)
 })
+
+test_that("a fold may leave a single observation", {
+  set.seed(1)
+  x <- runif(50)
+  y <- sin(6 * x) + rnorm(50, sd = 0.1)
+  folds <- c(1, rep(2, 49))
+  quick <- function(...) vif_fit(x = x, X = 1, k = 5, progress = FALSE, ...)
+  fit <- quick(y)
+  cv <- vif_cv(fit, folds = folds)
+  expect_equal(cv$predictions$fit[-1], rep(y[1], 49)) # the mean is that observation, and nothing is left to correlate
+  expect_equal(vif_cv(fit, folds = folds, k = 1)$scores, cv$scores)
+  expect_error(vif_cv(fit, folds = folds, refit = TRUE), "`folds` must be such that two observations or more are left")
+  for (neighbours in c("euclidean", "residual")) {
+    expect_equal(vif_cv(quick(y, inducing = 0, neighbours = neighbours), folds = folds)$predictions$fit[-1], rep(y[1], 49))
+  }
+  counts <- rpois(50, exp(y))
+  for (laplace in c("exact", "iterative", "noisy")) {
+    cv <- vif_cv(quick(counts, family = poisson(), laplace = laplace), folds = folds)
+    expect_true(all(is.finite(cv$scores)), label = laplace)
+  }
+  two <- suppressWarnings(vif_fit(c(0.1, 1), c(1, 2), X = 1, progress = FALSE))
+  expect_equal(vif_cv(two)$predictions$fit, c(1, 0.1))
+})
