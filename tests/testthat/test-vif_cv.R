@@ -138,6 +138,15 @@ test_that("bad arguments are refused by name", {
   expect_error(vif_cv(fit, folds = 1000), "`folds` must be at most 120")
   expect_error(vif_cv(fit, folds = 1:3), "`folds` must be a number")
   expect_error(vif_cv(fit, blocks = 1:3), "`blocks`")
+  holes <- replace(rep(1:3, 40), c(5, 117), NA)
+  expect_error(vif_cv(fit, holes),
+               "one fold for each of 120 observations, without missing.* not NA for 2 observations \\(5, 117\\)")
+  expect_error(vif_cv(fit, blocks = holes),
+               "`blocks` must be .*, without missing.*, not NA for 2 observations \\(5, 117\\)")
+  expect_error(vif_cv(fit, folds = 5, blocks = rep(1:3, 40)), "`folds` must be at most 3 \\(the blocks\\), not 5")
+  expect_error(vif_cv(fit, folds = 5, blocks = 4), "`folds` must be at most 4")
+  expect_error(vif_cv(fit, blocks = rep(1, 120)), "two blocks or more")
+  expect_identical(vif_cv(fit, blocks = rep(1:3, 40))$folds, 3L)
   expect_error(vif_cv(fit, "loo", blocks = 4), "`blocks` must be NULL")
   expect_error(vif_cv(fit, rep(1:3, 40), blocks = 4), "`blocks` must be NULL where `folds`")
 })
@@ -187,7 +196,8 @@ test_that("a fold may leave a single observation", {
   expect_equal(vif_cv(fit, folds = folds, k = 1)$scores, cv$scores)
   expect_error(vif_cv(fit, folds = folds, refit = TRUE), "`folds` must be such that two observations or more are left")
   for (neighbours in c("euclidean", "residual")) {
-    expect_equal(vif_cv(quick(y, inducing = 0, neighbours = neighbours), folds = folds)$predictions$fit[-1], rep(y[1], 49))
+    plain <- quick(y, inducing = 0, neighbours = neighbours)
+    expect_equal(vif_cv(plain, folds = folds)$predictions$fit[-1], rep(y[1], 49))
   }
   counts <- rpois(50, exp(y))
   for (laplace in c("exact", "iterative", "noisy")) {
