@@ -239,7 +239,9 @@ kernel_smoothness <- function(kernel) {
 #' straight-line (chordal) distance of points in space, which is what this function gives; degrees of
 #' longitude and latitude taken as plane coordinates distort distances and tear the date line apart.
 #'
-#' @param lon Longitudes in degrees, of any range; or a matrix or data frame of two columns, longitude and latitude.
+#' @param lon Longitudes in degrees, of any range; or a matrix or data frame of two columns, longitude and latitude: in
+#'   this order, or by their names (`lon`, `long` or `longitude`, and `lat` or `latitude`, in upper or lower case) where
+#'   both have one of these.
 #' @param lat Latitudes in degrees, from -90 to 90.
 #' @param radius Radius of the sphere, in the unit that lengthscales shall have; the default is the
 #'   Earth's in kilometres.
@@ -255,6 +257,10 @@ kernel_smoothness <- function(kernel) {
 sphere_points <- function(lon, lat = NULL, radius = 6371) {
   if (is.null(lat)) {
     both <- check_points(lon, "lon", 2)
+    named <- tolower(colnames(both))
+    if (setequal(sub("^long?(itude)?$", "lon", sub("^lat(itude)?$", "lat", named)), c("lon", "lat"))) {
+      both <- both[, order(startsWith(named, "lat")), drop = FALSE]
+    }
     lon <- both[, 1]
     lat <- both[, 2]
   }
