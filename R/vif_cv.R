@@ -38,7 +38,7 @@
 #' @return A list of class `"vif_cv"`: `scores`, a named vector of `rmse`, `mae`, `crps`, `interval`, `coverage` and
 #'   `log` (or `log`, `brier` and `auc`); `predictions`, a data frame in the order of the data with `fold`, `observed`,
 #'   `fit` and `se.obs`, for families other than `gaussian()` also the linear predictor `link` and its standard error
-#'   `se.link`; `level` and `folds`.
+#'   `se.link` (after `na.action = na.exclude` with rows of `NA`); `level` and `folds`.
 #' @section Errors:
 #' More folds than observations (or blocks), and vectors of another length or with missing values.
 #' @references Dubrule, O. (1983). Cross validation of kriging in a unique neighborhood. *Mathematical Geology* 15(6).
@@ -96,7 +96,7 @@ vif_cv <- function(fit, folds = min(10, fit$n), blocks = NULL, level = 0.95, ref
   } else {
     of_fit <- scores(predictions, level)
   }
-  structure(list(scores = of_fit, predictions = predictions, level = level,
+  structure(list(scores = of_fit, predictions = pad_excluded(predictions, fit), level = level,
                  folds = length(unique(fold)), blocks = blocks, loo = identical(folds, "loo")), class = "vif_cv")
 }
 
@@ -276,7 +276,7 @@ print.vif_cv <- function(x, digits = 4, ...) {
   } else {
     paste0(counted(x$folds, "fold"), if (is.null(x$blocks)) ", random" else " of blocks")
   }
-  cat("<vif_cv> ", counted(nrow(x$predictions), "observation"), ", ", how, "\n", sep = "")
+  cat("<vif_cv> ", counted(sum(!is.na(x$predictions$fold)), "observation"), ", ", how, "\n", sep = "")
   print(signif(x$scores, digits))
   if ("interval" %in% names(x$scores)) cat(sprintf("interval and coverage at level %s\n", format(x$level)))
   invisible(x)

@@ -207,3 +207,20 @@ test_that("a fold may leave a single observation", {
   two <- suppressWarnings(vif_fit(c(0.1, 1), c(1, 2), X = 1, progress = FALSE))
   expect_equal(vif_cv(two)$predictions$fit, c(1, 0.1))
 })
+
+test_that("predictions have rows of NA where na.exclude left rows out", {
+  d <- data.frame(y, a = x[, 1], counts = rpois(n, exp(y / 2)))[1:40, ]
+  d[c(2, 17), ] <- NA
+  of_rows <- function(formula, na.action, ...) {
+    vif_cv(vif_fit(formula, ~a, d, na.action = na.action, inducing = 5, k = 5, progress = FALSE, ...), folds = 4)
+  }
+  for (family in list(gaussian(), poisson())) {
+    formula <- if (family$family == "poisson") counts ~ 1 else y ~ 1
+    padded <- of_rows(formula, na.exclude, family = family)
+    left <- of_rows(formula, na.omit, family = family)
+    expect_identical(padded$scores, left$scores)
+    expect_equal(padded$predictions[-c(2, 17), ], left$predictions, tolerance = 0, ignore_attr = TRUE)
+    expect_true(all(is.na(padded$predictions[c(2, 17), ])))
+    expect_output(print(padded), "38 observations, 4 folds")
+  }
+})
