@@ -37,9 +37,9 @@
 #'   `from_gpgp()` and `from_gpboost()`: a list of `kernel`, a [gp_kernel()], and `nugget`, the noise
 #'   variance: what `start` of [vif_fit()] takes.
 #' @section Errors:
-#' An `"rbf"` kernel for GpGp, which has none, and one with anisotropy for gpboost, which has none; one of another family
-#' than `"matern12"` with an anisotropy that GpGp's `matern_anisotropic2D()` cannot hold (see above); lengthscales that a
-#' `shape` does not allow, and names of covariance functions that have no counterpart here.
+#' An `"rbf"` kernel for GpGp, which has none, and one with anisotropy for gpboost, which has none; one of another
+#' family than `"matern12"` with an anisotropy that GpGp's `matern_anisotropic2D()` cannot hold (see above);
+#' lengthscales that a `shape` does not allow, and names of covariance functions that have no counterpart here.
 #' @references Guinness, J. (2021). Gaussian process learning via Fisher scoring of Vecchia's
 #'   approximation, section 2. *Statistics and Computing* 31 (GpGp).
 #'
@@ -99,8 +99,8 @@ gpgp_triangle <- function(form, exponential) {
     return(c(sqrt(max(form[1, 1] - l21^2, 0)), l21, sqrt(form[2, 2])))
   }
   if (form[2, 2] < 2 * abs(form[1, 2])) {
-    refuse("kernel", paste("of family \"matern12\" for this angle and ratio: GpGp's matern_anisotropic2D() computes other",
-                           "distances than its help says, and none of its parameters gives those of this kernel"),
+    refuse("kernel", paste("of family \"matern12\" for this angle and ratio: GpGp's matern_anisotropic2D() computes",
+                           "other distances than its help says, and none of its parameters gives those of this kernel"),
            "of another family")
   }
   sums <- sqrt(form[2, 2] + c(2, -2) * form[1, 2]) # L22 + L21 and L22 - L21
