@@ -27,7 +27,8 @@ laplace_summary <- function(object, link, se, type, interval, level, w) {
     return(c(list(fit = link, se.fit = se), if (interval == "confidence") limits))
   }
   rule <- hermite()
-  over <- function(f) drop(f(outer(se, rule$node) + link) %*% rule$weight)
+  # plogis() of no rows is no matrix
+  over <- function(f) drop(matrix(f(outer(se, rule$node) + link), length(link)) %*% rule$weight)
   fit <- over(family$mean)
   squares <- over(function(eta) family$mean(eta)^2)
   spread <- ifelse(squares < Inf, squares - fit^2, Inf)

@@ -264,3 +264,9 @@ test_that("counts of huge means have quantiles, and of none are none", {
     expect_true(all(none[c("fit", "se.fit", "se.obs")] == predicted(z = -1e6)[c("fit", "se.fit", "se.obs")]))
   }
 })
+
+test_that("new rows that all have missing values are predicted as NA", {
+  holes <- data.frame(lon = c(NA, 0.5), lat = NA_real_, z = 0.1)
+  p <- predict(seen_fit, holes, interval = "prediction")
+  expect_true(nrow(p) == 2 && all(is.na(p)))
+})
