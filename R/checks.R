@@ -50,7 +50,10 @@ check_points <- function(x, arg, columns = NULL, least = 1) {
   }
   if (length(dim(x)) == 1) x <- as.vector(x)
   if (is.null(dim(x))) x <- matrix(x, ncol = 1, dimnames = if (!is.null(names(x))) list(names(x), NULL))
-  if (nrow(x) < least) refuse(arg, "of one row or more", paste("of size", paste(dim(x), collapse = " x ")))
+  if (nrow(x) < least) {
+    refuse(arg, paste("of", if (least > 1) counted(least, "row") else "one row", "or more"),
+           paste("of size", paste(dim(x), collapse = " x ")))
+  }
   if (ncol(x) < 1) refuse(arg, "of one column or more", paste("of size", paste(dim(x), collapse = " x ")))
   if (!is.null(columns) && ncol(x) != columns) {
     refuse(arg, paste("of", counted(columns, "column"), "as `x` is"), paste("of", ncol(x)))

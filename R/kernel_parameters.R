@@ -15,7 +15,11 @@
 #' GpGp's covariance functions on the sphere take longitude and latitude, and ranges in radii of the
 #' sphere; here the inputs are [sphere_points()] of a `radius`, and with time a last column of times. Those in space
 #' and time have one range for all columns of space and one for time, the last. GpGp's `_anisotropic2D` functions hold
-#' three numbers of a triangular matrix for a kernel with `anisotropy` and inputs of two columns.
+#' three numbers of a triangular matrix for a kernel with `anisotropy` and inputs of two columns. Of these
+#' `exponential_anisotropic2D()`, for family `"matern12"`, holds every anisotropy. `matern_anisotropic2D()` (GpGp 0.5)
+#' does not compute the distances of its help, which are those of `L'L`: it takes
+#' `L11^2 h1^2 + (L21^2 + L22^2) h2^2 + 2 L21 L22 h1 h2`. It therefore serves only kernels whose squared distance
+#' `h'A h` has `A22 >= 2 |A12|`; others, many of those that fits with `anisotropy = TRUE` find, are refused.
 #'
 #' @param kernel A [gp_kernel()], or a [vif_fit()], whose nugget is taken too.
 #' @param nugget Noise variance, not negative.
@@ -33,8 +37,9 @@
 #'   `from_gpgp()` and `from_gpboost()`: a list of `kernel`, a [gp_kernel()], and `nugget`, the noise
 #'   variance: what `start` of [vif_fit()] takes.
 #' @section Errors:
-#' An `"rbf"` kernel for GpGp, which has none, and one with anisotropy for gpboost, which has none; lengthscales that a
-#' `shape` does not allow, and names of covariance functions that have no counterpart here.
+#' An `"rbf"` kernel for GpGp, which has none, and one with anisotropy for gpboost, which has none; one of another
+#' family than `"matern12"` with an anisotropy that GpGp's `matern_anisotropic2D()` cannot hold (see above);
+#' lengthscales that a `shape` does not allow, and names of covariance functions that have no counterpart here.
 #' @references Guinness, J. (2021). Gaussian process learning via Fisher scoring of Vecchia's
 #'   approximation, section 2. *Statistics and Computing* 31 (GpGp).
 #'
@@ -94,8 +99,9 @@ gpgp_triangle <- function(form, exponential) {
     return(c(sqrt(max(form[1, 1] - l21^2, 0)), l21, sqrt(form[2, 2])))
   }
   if (form[2, 2] < 2 * abs(form[1, 2])) {
-    refuse("kernel", paste("of family \"matern12\" for this angle and ratio, as GpGp's matern_anisotropic2D() cannot",
-                           "hold them"), "of another")
+    refuse("kernel", paste("of family \"matern12\" for this angle and ratio: GpGp's matern_anisotropic2D() computes",
+                           "other distances than its help says, and none of its parameters gives those of this kernel"),
+           "of another family")
   }
   sums <- sqrt(form[2, 2] + c(2, -2) * form[1, 2]) # L22 + L21 and L22 - L21
   c(sqrt(form[1, 1]), (sums[1] - sums[2]) / 2, (sums[1] + sums[2]) / 2)
@@ -239,7 +245,9 @@ kernel_smoothness <- function(kernel) {
 #' straight-line (chordal) distance of points in space, which is what this function gives; degrees of
 #' longitude and latitude taken as plane coordinates distort distances and tear the date line apart.
 #'
-#' @param lon Longitudes in degrees, of any range; or a matrix or data frame of two columns, longitude and latitude.
+#' @param lon Longitudes in degrees, of any range; or a matrix or data frame of two columns, longitude and latitude: in
+#'   this order, or by their names (`lon`, `long` or `longitude`, and `lat` or `latitude`, in upper or lower case) where
+#'   both have one of these.
 #' @param lat Latitudes in degrees, from -90 to 90.
 #' @param radius Radius of the sphere, in the unit that lengthscales shall have; the default is the
 #'   Earth's in kilometres.
@@ -255,6 +263,10 @@ kernel_smoothness <- function(kernel) {
 sphere_points <- function(lon, lat = NULL, radius = 6371) {
   if (is.null(lat)) {
     both <- check_points(lon, "lon", 2)
+    named <- tolower(colnames(both))
+    if (setequal(sub("^long?(itude)?$", "lon", sub("^lat(itude)?$", "lat", named)), c("lon", "lat"))) {
+      both <- both[, order(startsWith(named, "lat")), drop = FALSE]
+    }
     lon <- both[, 1]
     lat <- both[, 2]
   }

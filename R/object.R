@@ -1,8 +1,11 @@
 # Object: what a process, a tree, a search or a fit must hold where one enters a function. It may come from a file or
 # have been edited. The arrays of processes and trees are checked once a session, which C remembers.
 
-# `remedy` says how to make the object again.
+# `remedy` says how to make the object again. A checksum is of the whole, so that no `part` is known where it differs.
 damaged <- function(arg, part, remedy) {
+  if (is.null(part)) {
+    refuse(arg, paste0("as it was made (", remedy, " makes it again)"), "one that was changed or damaged")
+  }
   refuse(arg, paste0("as it was made, and its parts must fit each other (", remedy, " makes it again)"),
          paste0("one whose `", part, "` was changed or damaged"))
 }
@@ -105,9 +108,7 @@ check_neighbours <- function(nn, arg = "nn") {
   if (!within(nn$id, 1, nrow(nn$x))) damaged(arg, "id", remedy)
   if (!within(nn$dist, 0, 1)) damaged(arg, "dist", remedy)
   if (own && is.null(nn$queries) && nrow(nn$id) != nrow(nn$x)) damaged(arg, "id", remedy)
-  if (!identical(nn$checksum, neighbours_checksum(nn))) {
-    damaged(arg, paste(intersect(neighbours_parts, names(nn)), collapse = "`, `"), remedy)
-  }
+  if (!identical(nn$checksum, neighbours_checksum(nn))) damaged(arg, NULL, remedy)
   nn
 }
 
@@ -152,9 +153,7 @@ sharded_checksum <- function(fit) {
 
 check_sharded <- function(fit, arg = "object") {
   if (!is.list(fit)) refuse(arg, "a list", typeof(fit))
-  if (!identical(fit$checksum, fit_checksum(fit))) {
-    damaged(arg, paste(c(sharded_parts, "shards"), collapse = "`, `"), "vif_fit()")
-  }
+  if (!identical(fit$checksum, fit_checksum(fit))) damaged(arg, NULL, "vif_fit()")
   fit
 }
 
@@ -184,9 +183,7 @@ check_fit <- function(fit, arg = "object") {
   ), arg, remedy)
   # a large fit is kept without features, see lean_fit()
   if (!is.null(fit$gp$V)) check_gp(fit$gp, paste0(arg, "$gp"))
-  if (!identical(fit$checksum, fit_checksum(fit))) {
-    damaged(arg, paste(c(fit_parts, if (!is.null(fit$formula)) formula_parts, "gp"), collapse = "`, `"), remedy)
-  }
+  if (!identical(fit$checksum, fit_checksum(fit))) damaged(arg, NULL, remedy)
   if (is_laplace(fit)) check_elements(fit, list(family = function(family) {
     inherits(family, "family") && is_text(family$family) && is_text(family$link)
   }), arg, remedy)

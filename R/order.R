@@ -15,6 +15,9 @@
 #' `order_random()` is a random permutation. `order_coordinate()` sorts by the values of one column, ties
 #' by row.
 #'
+#' Package GpGp has an approximate `order_maxmin()`, which masks this one where GpGp is attached later:
+#' `vecchiann::order_maxmin()` is always this one.
+#'
 #' @param x Inputs, n x d: a numeric matrix, a data frame of numeric columns, or a vector (one column).
 #' @param seed A whole number makes the permutation repeatable and leaves the session's random numbers
 #'   untouched; `NULL` draws from them.

@@ -65,7 +65,7 @@ plot_scene <- function(nn, query, columns) {
   if (flat) {
     points <- cbind(nn$x, 0)
     at <- list(self = cbind(from[self, ], 0), neighbours = cbind(nn$x[id, ], dist),
-               inducing = cbind(inducing, 0), labels = c(axis_label(nn$x, 1), "distance"))
+               inducing = cbind(inducing, rep(0, nrow(inducing))), labels = c(axis_label(nn$x, 1), "distance"))
   } else {
     columns <- check_columns(columns, nn$x)
     points <- nn$x[, columns]

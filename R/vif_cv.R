@@ -19,12 +19,12 @@
 #' For families other than `gaussian()` the same are those of the predictive distributions, integrated over the
 #' uncertainty of the linear predictor (`crps` by 200 points of each). Binary responses, or shares of trials, have
 #' instead `log`, the Brier score `brier` (mean squared error of the probability, each row's share of successes counting
-#' once) and `auc`, the area under the receiver operating characteristic over single trials: the larger the better. The mode is found again in each fold; leaving one out
-#' takes working responses as they are.
+#' once) and `auc`, the area under the receiver operating characteristic over single trials: the larger the better. The
+#' mode is found again in each fold; leaving one out takes working responses as they are.
 #'
 #' @param fit A [vif_fit()].
-#' @param folds Number of folds, by default 10 or that of the observations; or a vector with the fold of each
-#'   observation; or `"loo"` to leave out one at a time.
+#' @param folds Number of folds, by default 10, or that of the observations or blocks if that is less; or a vector with
+#'   the fold of each observation; or `"loo"` to leave out one at a time.
 #' @param blocks `NULL` for random folds; a number of compact blocks of equal size, cut across the inputs in units of
 #'   the lengthscales, which are dealt out to the folds; or a vector with the block of each observation, such as a
 #'   region.
@@ -38,9 +38,9 @@
 #' @return A list of class `"vif_cv"`: `scores`, a named vector of `rmse`, `mae`, `crps`, `interval`, `coverage` and
 #'   `log` (or `log`, `brier` and `auc`); `predictions`, a data frame in the order of the data with `fold`, `observed`,
 #'   `fit` and `se.obs`, for families other than `gaussian()` also the linear predictor `link` and its standard error
-#'   `se.link`; `level` and `folds`.
+#'   `se.link` (after `na.action = na.exclude` with rows of `NA`); `level` and `folds`.
 #' @section Errors:
-#' More folds than observations (or blocks), and vectors of another length.
+#' More folds than observations (or blocks), and vectors of another length or with missing values.
 #' @references Dubrule, O. (1983). Cross validation of kriging in a unique neighborhood. *Mathematical Geology* 15(6).
 #'
 #'   Gneiting, T. and Raftery, A. E. (2007). Strictly proper scoring rules, prediction, and estimation.
@@ -65,6 +65,7 @@ vif_cv <- function(fit, folds = min(10, fit$n), blocks = NULL, level = 0.95, ref
   if (!is.null(k)) k <- check_whole(k, "k", 1)
   seed <- check_whole(seed, "seed", -.Machine$integer.max)
   threads <- thread_count(threads)
+  asked <- !missing(folds)
   if (identical(folds, "LOO")) folds <- "loo"
   if (identical(folds, "loo")) {
     if (!is.null(blocks)) refuse("blocks", 'NULL with folds = "loo"', describe(blocks))
@@ -72,7 +73,10 @@ vif_cv <- function(fit, folds = min(10, fit$n), blocks = NULL, level = 0.95, ref
     fold <- seq_len(fit$n)
     found <- predict_left_out(fit)
   } else {
-    fold <- folds_of(fit, folds, blocks, seed)
+    fold <- folds_of(fit, folds, blocks, seed, asked)
+    if (refit && fit$n - max(tabulate(fold)) < 2) {
+      refuse("folds", "such that two observations or more are left with refit = TRUE", "with a fold of all but one")
+    }
     found <- list(fit = numeric(fit$n), se = numeric(fit$n))
     for (this in unique(fold)) {
       held <- which(fold == this)
@@ -92,17 +96,15 @@ vif_cv <- function(fit, folds = min(10, fit$n), blocks = NULL, level = 0.95, ref
   } else {
     of_fit <- scores(predictions, level)
   }
-  structure(list(scores = of_fit, predictions = predictions, level = level,
+  structure(list(scores = of_fit, predictions = pad_excluded(predictions, fit), level = level,
                  folds = length(unique(fold)), blocks = blocks, loo = identical(folds, "loo")), class = "vif_cv")
 }
 
-# The fold of each observation.
-folds_of <- function(fit, folds, blocks, seed) {
+# The fold of each observation; a number of folds that was not `asked` for is at most that of the blocks.
+folds_of <- function(fit, folds, blocks, seed, asked) {
   n <- fit$n
   if (length(folds) > 1 || is.character(folds)) {
-    if (length(folds) != n || anyNA(folds)) {
-      refuse("folds", paste("a number, \"loo\" or one fold for each of", counted(n, "observation")), describe(folds))
-    }
+    check_parts(folds, "folds", "a number, \"loo\" or one fold", n)
     if (length(unique(folds)) < 2) refuse("folds", "two folds or more", "one")
     if (!is.null(blocks)) refuse("blocks", "NULL where `folds` has the fold of each observation", describe(blocks))
     return(match(folds, unique(folds)))
@@ -117,14 +119,27 @@ folds_of <- function(fit, folds, blocks, seed) {
     if (blocks > n) refuse("blocks", paste("at most", n, "(the observations)"), blocks)
     x <- fitted_inputs(fit)$x
     blocks <- space_cut(in_lengthscales(x, fit$kernel), blocks)
-  } else if (length(blocks) != n || anyNA(blocks)) {
-    refuse("blocks", paste("NULL, a number or one block for each of", counted(n, "observation")), describe(blocks))
+  } else {
+    check_parts(blocks, "blocks", "NULL, a number or one block", n)
   }
   blocks <- match(blocks, unique(blocks))
   count <- max(blocks)
-  if (folds > count) folds <- count
-  if (folds < 2) refuse("blocks", "two blocks or more", "one")
+  if (count < 2) refuse("blocks", "two blocks or more", "one")
+  if (!asked) folds <- min(folds, count)
+  if (folds > count) refuse("folds", paste("at most", count, "(the blocks)"), folds)
   with_seed(seed, sample(rep_len(seq_len(folds), count)))[blocks]
+}
+
+# A fold or block for each observation.
+check_parts <- function(parts, arg, wanted, n) {
+  wanted <- paste(wanted, "for each of", counted(n, "observation"))
+  if (length(parts) != n) refuse(arg, wanted, describe(parts))
+  missing <- which(is.na(parts))
+  if (length(missing)) {
+    rows <- paste(c(utils::head(missing, 5), if (length(missing) > 5) "..."), collapse = ", ")
+    refuse(arg, paste0(wanted, ", without missing values"),
+           paste0("NA for ", counted(length(missing), "observation"), " (", rows, ")"))
+  }
 }
 
 # Predictions of each observation by all others: means and standard deviations of the observations, or of the linear
@@ -169,7 +184,7 @@ without <- function(fit, held, threads) {
   gp$x <- gp$x[ordered, , drop = FALSE]
   gp$V <- gp$V[, ordered, drop = FALSE]
   gp$variance <- gp$variance[ordered]
-  k <- min(ncol(fit$id), nrow(gp$x) - 1L)
+  k <- min(ncol(fit$id), max(nrow(gp$x) - 1L, 1L)) # a single observation has a set of one, missing
   out <- fit
   out$gp <- gp
   out$n <- nrow(gp$x)
@@ -261,7 +276,7 @@ print.vif_cv <- function(x, digits = 4, ...) {
   } else {
     paste0(counted(x$folds, "fold"), if (is.null(x$blocks)) ", random" else " of blocks")
   }
-  cat("<vif_cv> ", counted(nrow(x$predictions), "observation"), ", ", how, "\n", sep = "")
+  cat("<vif_cv> ", counted(sum(!is.na(x$predictions$fold)), "observation"), ", ", how, "\n", sep = "")
   print(signif(x$scores, digits))
   if ("interval" %in% names(x$scores)) cat(sprintf("interval and coverage at level %s\n", format(x$level)))
   invisible(x)

@@ -159,6 +159,10 @@ probit_row <- binomial_row(
   }
 )
 
+# Counts of larger means are as good as continuous, and neighbouring ones soon the same in double precision.
+huge <- 1e15
+by_size <- function(mu, counts, continuous) ifelse(mu < huge, counts, continuous)
+
 poisson_row <- list(
   start = numeric(), discrete = TRUE, mean = exp,
   value = function(y, eta, w, phi) w * (y * eta - exp(eta) - lgamma(y + 1)),
@@ -168,8 +172,14 @@ poisson_row <- list(
   },
   phi_slopes = function(y, eta, w, phi) list(),
   deviation = function(eta, w, phi) exp(eta / 2),
-  cdf = function(y, eta, w, phi) stats::ppois(y, exp(eta)),
-  quantile = function(p, eta, w, phi) stats::qpois(p, exp(eta)),
+  cdf = function(y, eta, w, phi) {
+    mu <- exp(eta)
+    by_size(mu, stats::ppois(y, pmin(mu, huge)), stats::pnorm((y / mu - 1) * sqrt(mu)))
+  },
+  quantile = function(p, eta, w, phi) {
+    mu <- exp(eta)
+    by_size(mu, stats::qpois(p, pmin(mu, huge)), mu * (1 + stats::qnorm(p) / sqrt(mu)))
+  },
   draw = function(eta, w, phi) stats::rpois(length(eta), exp(eta)),
   saturated = function(y, w, phi) w * (xlogy(y) - y - lgamma(y + 1))
 )
@@ -193,8 +203,17 @@ nbinom2_row <- list(
       curvature = w * size * mu * ((y + 2 * size) * all - 2 * size * (y + size)) / all^3))
   },
   deviation = function(eta, w, phi) sqrt(exp(eta) + exp(2 * eta) / phi[["size"]]),
-  cdf = function(y, eta, w, phi) stats::pnbinom(y, size = phi[["size"]], mu = exp(eta)),
-  quantile = function(p, eta, w, phi) stats::qnbinom(p, size = phi[["size"]], mu = exp(eta)),
+  cdf = function(y, eta, w, phi) {
+    mu <- exp(eta)
+    size <- phi[["size"]]
+    by_size(pmax(mu, y), stats::pnbinom(pmin(y, huge), size = size, mu = pmin(mu, huge)),
+            stats::pgamma(y / mu, size, size))
+  },
+  quantile = function(p, eta, w, phi) {
+    mu <- exp(eta)
+    size <- phi[["size"]]
+    by_size(mu, stats::qnbinom(p, size = size, mu = pmin(mu, huge)), exp(eta + log(stats::qgamma(p, size, size))))
+  },
   draw = function(eta, w, phi) stats::rnbinom(length(eta), size = phi[["size"]], mu = exp(eta)),
   saturated = function(y, w, phi) w * stats::dnbinom(y, size = phi[["size"]], mu = y, log = TRUE)
 )

@@ -22,6 +22,10 @@ vif_fit.formula <- function(formula, coords, data = environment(formula), subset
       refuse("data", "a data frame, or missing", "a list that is none")
     })
   }
+  if ("X" %in% ...names()) {
+    refuse("X", "left out with a formula, which has the mean (y ~ 1 for a constant, y ~ 0 for mean zero)",
+           describe(list(...)$X))
+  }
   if (missing(coords) && !inherits(data, "sf")) {
     odd <- setdiff(...names(), c("", "neighbors", names(formals(vif_fit.default))))
     if (length(odd)) do.call(check_dots, c(list(...)[odd[1]], list(hint = `names<-`("did you mean `coords`?", odd[1]))))

@@ -194,7 +194,7 @@ anova.vif <- function(object, ...) {
   df <- c(NA, diff(npar))
   chisq <- c(NA, 2 * diff(loglik))
   chisq[df == 0] <- NA
-  for (i in which(!is.na(chisq))) {
+  for (i in seq_along(fits)[-1]) {
     apart <- not_nested(fits[[i - 1]], fits[[i]])
     if (is.null(apart)) next
     chisq[i] <- NA

@@ -27,10 +27,12 @@ laplace_summary <- function(object, link, se, type, interval, level, w) {
     return(c(list(fit = link, se.fit = se), if (interval == "confidence") limits))
   }
   rule <- hermite()
-  over <- function(f) drop(f(outer(se, rule$node) + link) %*% rule$weight)
+  # plogis() of no rows is no matrix
+  over <- function(f) drop(matrix(f(outer(se, rule$node) + link), length(link)) %*% rule$weight)
   fit <- over(family$mean)
-  spread <- over(function(eta) family$mean(eta)^2) - fit^2
-  noise <- over(function(eta) 0 * eta + family$deviation(eta, w, phi)^2)
+  squares <- over(function(eta) family$mean(eta)^2)
+  spread <- ifelse(squares < Inf, squares - fit^2, Inf)
+  noise <- over(function(eta) family$deviation(eta, w, phi)^2)
   out <- list(fit = fit, se.fit = sqrt(pmax(spread, 0)), se.obs = sqrt(pmax(spread, 0) + noise))
   if (interval == "confidence") out <- c(out, lapply(limits, family$mean))
   if (interval == "prediction") {
@@ -61,15 +63,18 @@ mixture_quantile <- function(p, family, link, se, w, phi, rule = hermite()) {
   low <- family$quantile(p, link - far, w, phi)
   high <- family$quantile(p, link + far, w, phi)
   if (family$discrete) {
-    low <- round(low * unit) - 1
-    high <- round(high * unit)
-    while (any(high - low > 1)) {
-      middle <- floor((low + high) / 2)
-      reached <- mixture_cdf(middle / unit, family, link, se, w, phi, rule) >= p & high - low > 1
-      high <- ifelse(reached, middle, high)
-      low <- ifelse(!reached & high - low > 1, middle, low)
+    most <- .Machine$double.xmax
+    low <- pmin(round(low * unit) - 1, most)
+    high <- pmin(round(high * unit), most)
+    repeat {
+      middle <- floor(low + (high - low) / 2)
+      open <- middle > low & middle < high # there are numbers between, which beyond 2^53 are not all whole ones
+      if (!any(open)) break
+      reached <- mixture_cdf(middle / unit, family, link, se, w, phi, rule) >= p
+      high <- ifelse(open & reached, middle, high)
+      low <- ifelse(open & !reached, middle, low)
     }
-    return(high / unit)
+    return(ifelse(high < most, high / unit, Inf))
   }
   for (halving in 1:60) {
     middle <- (low + high) / 2

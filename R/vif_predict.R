@@ -33,7 +33,9 @@
 #'   Above 200 they are the nearest, without a selection.
 #' @param se.fit Whether to compute standard errors.
 #' @param interval `"prediction"` adds limits for a new observation (noise by `nugget` alone),
-#'   `"confidence"` for the noise-free process.
+#'   `"confidence"` for the noise-free process. A known `noise_variance` of the fit says how much its observations
+#'   count, but is no part of these limits or of `se.obs`, also at the observations: add that of a new measurement to
+#'   `se.obs^2`.
 #' @param level Probability content of the intervals.
 #' @param beta_uncertainty Whether variances include that of the estimate of `beta`.
 #' @param nsim Number of joint samples of the noise-free process (by `type`) at the new inputs. They condition each

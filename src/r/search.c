@@ -61,6 +61,8 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
     if (fresh != R_NilValue)
         from = r_points(&problem.fr, fresh, asReal(r_element(gp, "nugget")));
     int wanted = asInteger(k), self = fresh == R_NilValue;
+    if (wanted < 1)
+        error("internal: k must be 1 or more");
     size_t most = problem.points.n - (self && problem.points.n > 1); /* what a query can have */
     progress_line line;
     monitor mon = r_monitor(&line, asLogical(progress) == TRUE);

@@ -56,6 +56,8 @@ static select_task unpack_task(frame *fr, SEXP gp, SEXP noise, SEXP pools, SEXP 
         .k = asInteger(k),
         .threads = r_threads(threads),
     };
+    if (task.k < 1)
+        error("internal: k must be 1 or more");
     task.pool = unpack_pools(pools, task.count, &task.width);
     return task;
 }

@@ -53,6 +53,15 @@ test_that("points on the sphere are where they belong", {
   expect_equal(unname(p), rbind(c(2, 0, 0), c(0, 2, 0), c(-2, 0, 0), c(-2, 0, 0), c(0, 0, 2)))
   expect_identical(colnames(p), c("x", "y", "z"))
   expect_identical(sphere_points(cbind(10, 20)), sphere_points(10, 20))
+  for (names in list(c("lat", "lon"), c("Latitude", "LONGITUDE"), c("LAT", "long"))) {
+    swapped <- matrix(c(20, 20, 10, 10), 2, dimnames = list(NULL, names))
+    expect_identical(sphere_points(as.data.frame(swapped)), sphere_points(c(10, 10), c(20, 20)))
+    expect_identical(sphere_points(swapped[, 2:1]), sphere_points(c(10, 10), c(20, 20)))
+    expect_identical(sphere_points(swapped[1, , drop = FALSE]), sphere_points(10, 20))
+  }
+  for (names in list(c("y", "x"), c("lat", "lat"), c("lat", ""), c("lat", "x"))) { # names that tell too little
+    expect_identical(sphere_points(matrix(c(10, 20), 1, dimnames = list(NULL, names))), sphere_points(10, 20))
+  }
   # chords are shorter than arcs by 1/24 of the squared angle
   expect_equal(c(dist(sphere_points(c(0, 1), c(0, 0)))), 6371 * pi / 180, tolerance = 1e-4)
   expect_error(sphere_points(0, 91), "^sphere_points\\(\\): `lat` must be between -90 and 90 degrees, not 91")

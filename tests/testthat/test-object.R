@@ -30,6 +30,10 @@ test_that("neighbours and sets whose numbers were changed are refused, in range 
     }
   }
   other <- nn
+  other$id[5, 1] <- 50L
+  expect_error(print(other), "must be as it was made (residual_knn() makes it again), not one that was changed or damaged.",
+               fixed = TRUE)
+  other <- nn
   other$dist[100, 2] <- 0.5
   expect_error(conditioning_sets(gp, 3, 0.1, pool = other), "`pool` must be as it was made")
   # a table of one's own is a matrix
@@ -45,6 +49,10 @@ test_that("fits whose numbers were changed are refused by all that answers with 
     other[[part]][1] <- other[[part]][1] + 1
     for (use in uses) expect_error(use(other), "must be as it was made", label = part)
   }
+  other <- fit
+  other$nugget <- 10
+  expect_error(predict(other, x[1:2, ], newX = 1), fixed = TRUE,
+               "`object` must be as it was made (vif_fit() makes it again), not one that was changed or damaged.")
   expect_identical(logLik(through_file(fit)), logLik(fit))
 })
 

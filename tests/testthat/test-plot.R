@@ -47,3 +47,9 @@ test_that("bad choices are refused by name", {
   }
   expect_error(drawn(nn, zoom = NA), "`zoom` must be TRUE or FALSE, not NA")
 })
+
+test_that("one column without inducing inputs is drawn without warnings", {
+  grDevices::pdf(NULL)
+  on.exit(grDevices::dev.off())
+  expect_no_warning(plot(residual_knn(residual_gp(runif(20), gp_kernel(), inducing = 0), 3)))
+})

@@ -56,6 +56,14 @@ test_that("the checker of invariants agrees, and sees damage", {
 test_that("a tree of one point, and of constant columns", {
   one <- cover_tree(residual_gp(matrix(0.5, 1, 2), gp_kernel(), inducing = 0))
   expect_identical(one$count, 1L)
+  new <- matrix(runif(6), 3)
+  for (object in list(one, one$gp, index_tree(unclass(one), 1, "integers"), index_tree(unclass(one), 1, "expansions"))) {
+    for (method in c("auto", "level", "best_first", "brute")) {
+      expect_identical(residual_knn(object, 2, newdata = new, method = method)$id, cbind(rep(1L, 3), NA))
+      expect_identical(residual_knn(object, 1, method = method)$id, matrix(NA_integer_))
+    }
+    expect_identical(conditioning_sets(object, 1, newdata = new)$id, matrix(1L, 3))
+  }
   flat <- cover_tree(residual_gp(cbind(runif(100), 1), gp_kernel(), inducing = 5, seed = 1))
   expect_search(flat, 3, label = "constant column")
 })

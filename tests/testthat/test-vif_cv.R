@@ -138,6 +138,15 @@ test_that("bad arguments are refused by name", {
   expect_error(vif_cv(fit, folds = 1000), "`folds` must be at most 120")
   expect_error(vif_cv(fit, folds = 1:3), "`folds` must be a number")
   expect_error(vif_cv(fit, blocks = 1:3), "`blocks`")
+  holes <- replace(rep(1:3, 40), c(5, 117), NA)
+  expect_error(vif_cv(fit, holes),
+               "one fold for each of 120 observations, without missing.* not NA for 2 observations \\(5, 117\\)")
+  expect_error(vif_cv(fit, blocks = holes),
+               "`blocks` must be .*, without missing.*, not NA for 2 observations \\(5, 117\\)")
+  expect_error(vif_cv(fit, folds = 5, blocks = rep(1:3, 40)), "`folds` must be at most 3 \\(the blocks\\), not 5")
+  expect_error(vif_cv(fit, folds = 5, blocks = 4), "`folds` must be at most 4")
+  expect_error(vif_cv(fit, blocks = rep(1, 120)), "two blocks or more")
+  expect_identical(vif_cv(fit, blocks = rep(1:3, 40))$folds, 3L)
   expect_error(vif_cv(fit, "loo", blocks = 4), "`blocks` must be NULL")
   expect_error(vif_cv(fit, rep(1:3, 40), blocks = 4), "`blocks` must be NULL where `folds`")
 })
@@ -173,4 +182,48 @@ test_that("leaving one out leaves it out of the mean, too", {
   expect_equal(vif_cv(counts, "loo")$scores[["rmse"]], vif_cv(counts, folds = n, k = n - 1)$scores[["rmse"]], tolerance = 0.02)
   given <- mean((counts$y - exp(left_out(whole_fit(counts, NULL))$link))^2)
   expect_gt(mean((counts$y - exp(left_out(whole_fit(counts, NULL), beta = TRUE)$link))^2), given)
+})
+
+test_that("a fold may leave a single observation", {
+  set.seed(1)
+  x <- runif(50)
+  y <- sin(6 * x) + rnorm(50, sd = 0.1)
+  folds <- c(1, rep(2, 49))
+  quick <- function(...) vif_fit(x = x, X = 1, k = 5, progress = FALSE, ...)
+  fit <- quick(y)
+  cv <- vif_cv(fit, folds = folds)
+  expect_equal(cv$predictions$fit[-1], rep(y[1], 49)) # the mean is that observation, and nothing is left to correlate
+  expect_equal(vif_cv(fit, folds = folds, k = 1)$scores, cv$scores)
+  expect_error(vif_cv(fit, folds = folds, refit = TRUE), "`folds` must be such that two observations or more are left")
+  for (neighbours in c("euclidean", "residual")) {
+    plain <- quick(y, inducing = 0, neighbours = neighbours)
+    expect_equal(vif_cv(plain, folds = folds)$predictions$fit[-1], rep(y[1], 49))
+  }
+  counts <- rpois(50, exp(y))
+  for (laplace in c("exact", "iterative", "noisy")) {
+    cv <- vif_cv(quick(counts, family = poisson(), laplace = laplace), folds = folds)
+    expect_true(all(is.finite(cv$scores)), label = laplace)
+  }
+  two <- suppressWarnings(vif_fit(c(0.1, 1), c(1, 2), X = 1, progress = FALSE))
+  expect_equal(vif_cv(two)$predictions$fit, c(1, 0.1))
+  one <- residual_gp(0.5, gp_kernel(), inducing = 0)
+  expect_error(.Call(C_residual_knn, one, NULL, 0L, NULL, NULL, TRUE, "auto", Inf, 1L, FALSE), "k must be 1 or more")
+  expect_error(vif_fit(1, 1), "`x` must be of 2 rows or more")
+})
+
+test_that("predictions have rows of NA where na.exclude left rows out", {
+  d <- data.frame(y, a = x[, 1], counts = rpois(n, exp(y / 2)))[1:40, ]
+  d[c(2, 17), ] <- NA
+  of_rows <- function(formula, na.action, ...) {
+    vif_cv(vif_fit(formula, ~a, d, na.action = na.action, inducing = 5, k = 5, progress = FALSE, ...), folds = 4)
+  }
+  for (family in list(gaussian(), poisson())) {
+    formula <- if (family$family == "poisson") counts ~ 1 else y ~ 1
+    padded <- of_rows(formula, na.exclude, family = family)
+    left <- of_rows(formula, na.omit, family = family)
+    expect_identical(padded$scores, left$scores)
+    expect_equal(padded$predictions[-c(2, 17), ], left$predictions, tolerance = 0, ignore_attr = TRUE)
+    expect_true(all(is.na(padded$predictions[c(2, 17), ])))
+    expect_output(print(padded), "38 observations, 4 folds")
+  }
 })

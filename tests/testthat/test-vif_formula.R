@@ -63,6 +63,8 @@ test_that("what cannot be read is refused by name", {
   expect_error(quick(y ~ 1, coords = as.matrix(d[1:9, 1:2]), data = d), "`coords` must be of 150 rows as `data` is")
   expect_error(quick(~ height, coords = ~ lon, data = d), "`formula` must be one with a response")
   expect_error(quick(d$y, d[1:2], coords = ~ lon), "`coords` is not an argument of vif_fit\\(\\): it belongs to a fit by formula")
+  expect_error(quick(y ~ 1, coords = ~ lon, data = d, X = 1), "`X` must be left out with a formula, which has the mean .*, not 1")
+  expect_error(quick(y ~ 1, coords = ~ lon, data = d, X = NULL), "`X` must be left out with a formula")
 })
 
 test_that("one lengthscale over columns of very different spread draws a message", {

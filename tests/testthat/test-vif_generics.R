@@ -183,6 +183,10 @@ test_that("anova() tests nested models alone", {
   expect_no_warning(has_test(anova(known, plain)))
   none(plain, fit_as(nugget = 0.04, mean = y ~ z + noise))
   none(fit_as(nugget = 0.05), fit_as(nugget = 0.04, mean = y ~ z))
+  # as many parameters, and another model; the same one twice is none
+  none(fit_as(mean = y ~ z), fit_as(mean = y ~ noise))
+  none(plain, fit_as(kernel = "matern52"))
+  expect_no_warning(anova(fit_as(mean = y ~ z), fit_as(mean = y ~ I(2 * z))))
 })
 
 test_that("anova() compares what can be compared", {

@@ -258,3 +258,29 @@ test_that("fits of Student's t do not depend on the unit of the response", {
   one <- fitted_in(1)
   for (unit in c(1e-6, 1e6)) expect_equal(fitted_in(unit), one, tolerance = 1e-6)
 })
+
+test_that("counts of huge means have quantiles, and of none are none", {
+  set.seed(3)
+  d <- data.frame(x = runif(100), z = rnorm(100), ex = 1)
+  d$p <- rpois(100, exp(1 + 0.2 * d$z))
+  for (family in list(poisson(), nbinom2())) {
+    fit <- vif_fit(p ~ z + offset(log(ex)), ~x, d, family = family, inducing = 5, k = 5, progress = FALSE)
+    predicted <- function(z = 0, ex = 1, ...) predict(fit, data.frame(x = 0.5, z, ex), se.fit = TRUE, ...)
+    # the offset says how large: relative to the mean limits stay what they are where counts are many
+    far <- predicted(ex = 10^c(12, 14, 15, 16, 17, 20, 50, 100, 150, 300), interval = "prediction")
+    relative <- as.matrix(far[c("lwr", "upr")]) / far$fit
+    expect_equal(relative, relative[rep(1, nrow(relative)), ], tolerance = 1e-4, ignore_attr = TRUE)
+    # beyond what a number can be
+    expect_identical(unlist(predicted(z = 1e6, interval = "prediction"), use.names = FALSE), rep(Inf, 5))
+    # no exposure, no counts
+    none <- predicted(ex = 0, interval = "prediction")
+    expect_identical(unlist(none, use.names = FALSE), rep(0, 5))
+    expect_true(all(none[c("fit", "se.fit", "se.obs")] == predicted(z = -1e6)[c("fit", "se.fit", "se.obs")]))
+  }
+})
+
+test_that("new rows that all have missing values are predicted as NA", {
+  holes <- data.frame(lon = c(NA, 0.5), lat = NA_real_, z = 0.1)
+  p <- predict(seen_fit, holes, interval = "prediction")
+  expect_true(nrow(p) == 2 && all(is.na(p)))
+})
