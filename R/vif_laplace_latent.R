@@ -261,7 +261,10 @@ conjugate_gradients <- function(multiply, precondition, r, tolerance, most = 200
 
 # e1' log(T) e1 for the Lanczos matrix T of conjugate gradients with these steps.
 lanczos_log <- function(alpha, beta) {
-  size <- length(alpha)
+  size <- match(FALSE, alpha > 0, nomatch = length(alpha) + 1) - 1 # what is solved exactly goes on with zeros
+  if (!size) return(0)
+  alpha <- alpha[seq_len(size)]
+  beta <- beta[seq_len(size)]
   T <- diag(1 / alpha + c(0, beta[-size] / alpha[-size]), size)
   off <- sqrt(pmax(beta[-size], 0)) / alpha[-size]
   T[cbind(seq_len(size - 1), seq_len(size - 1) + 1)] <- T[cbind(seq_len(size - 1) + 1, seq_len(size - 1))] <- off
