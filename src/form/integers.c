@@ -27,6 +27,7 @@
 #include "form/frames.h"
 #include "form/sample.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -146,9 +147,8 @@ static void round_features(int width, int bits, const double *f, int16_t *intege
     if (bits == 16)
         step = norm / NORM16 > most / 32767.0 ? norm / NORM16 : most / 32767.0;
     step = (double)(float)(step * (1.0 + 1e-6)); /* what the tiles will multiply by */
-    out[0] = step;
-    out[1] = norm;
-    out[2] = 0.0;
+    out[0] = step = step < FLT_MIN ? 0.0 : step; /* smaller ones have too few digits to keep integers in their range */
+    out[1] = out[2] = norm;
     if (step > 0.0)
         out[2] = sqrt(simd->round_integers(width, step, f, integers));
     else
