@@ -116,7 +116,7 @@ input_scale <- function(x, groups) {
 close_shares <- function(x, groups, scale, threads) {
   of <- if (is.null(groups$of)) rep(1, ncol(x)) else groups$of
   unit <- sweep(unname(x), 2, scale[of], `/`)
-  pairs <- nearest_of_some(unit, gp_kernel(), if (nrow(unit) > 20000) 200 else 2000, threads)
+  pairs <- nearest_of_some(unit, gp_kernel(), max(200, ceiling(4e6 / nrow(unit))), threads) # a few milliseconds
   if (is.null(pairs)) return(list(least = rep(1, length(scale)), typical = rep(1, length(scale))))
   gaps <- (unit[pairs$from, , drop = FALSE] - unit[pairs$to, , drop = FALSE])^2
   shares <- vapply(seq_along(scale), function(g) {

@@ -10,7 +10,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#define LLOYD_STEPS 10 /* of k-means */
+#define LLOYD_STEPS 10  /* of k-means */
+#define NEAR_BLOCK 1024 /* squared distances of one sum */
 
 status inducing_factor(const kernel *kern, int d, int m, const double *z, double jitter, const monitor *mon, double *L)
 {
@@ -213,34 +214,59 @@ status inducing_weights(int m, const double *L, size_t n, const double *V, int t
     return pace_end(&p);
 }
 
-/* near[i] <- min(near[i], |x_i - centre|^2). */
-static void shrink_distances(int d, size_t n, const double *x, const double *centre, int threads, double *near)
+/* near[i] <- min(near[i], |x_i - centre|^2), and their sums over blocks, where they are wanted. */
+static void shrink_distances(int d, size_t n, const double *x, const double *centre, int threads, double *near,
+                             double *sums)
 {
+    size_t blocks = (n + NEAR_BLOCK - 1) / NEAR_BLOCK;
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (size_t i = 0; i < n; i++) {
-        double s2 = linalg_distance2(d, x + i * d, centre);
-        if (s2 < near[i])
-            near[i] = s2;
+    for (size_t block = 0; block < blocks; block++) {
+        size_t end = (block + 1) * NEAR_BLOCK < n ? (block + 1) * NEAR_BLOCK : n;
+        double sum = 0.0;
+        for (size_t i = block * NEAR_BLOCK; i < end; i++) {
+            double s2 = linalg_distance2(d, x + i * d, centre);
+            if (s2 < near[i])
+                near[i] = s2;
+            sum += near[i];
+        }
+        if (sums)
+            sums[block] = sum;
     }
 }
 
-/* Moves each centre to the mean of the points nearest to it; a centre without points stays. */
-static status lloyd_step(int d, size_t n, const double *x, int m, int threads, const monitor *mon, double *centres,
-                         int *nearest, double *sums, size_t *counts)
+/* A point drawn with probability proportional to its squared distance; the last of any where rounding leaves none. */
+static size_t draw_far(size_t n, const double *near, const double *sums, double uniform)
 {
-    pace p = pace_over(mon, n, 64);
+    size_t blocks = (n + NEAR_BLOCK - 1) / NEAR_BLOCK, block = 0, chosen = n;
+    double total = 0.0, sum = 0.0;
+    for (size_t b = 0; b < blocks; b++)
+        total += sums[b];
+    double target = uniform * total;
+    for (; block < blocks && !(sum + sums[block] > target); block++)
+        sum += sums[block];
+    for (size_t i = block * NEAR_BLOCK; i < n && !(sum > target); i++)
+        if (near[i] > 0.0) {
+            sum += near[i];
+            chosen = i;
+        }
+    while (chosen == n || (chosen > 0 && !(near[chosen] > 0.0)))
+        chosen--;
+    return chosen;
+}
+
+/* Moves each centre to the mean of the points nearest to it; a centre without points stays. */
+static status lloyd_step(int d, size_t n, const double *x, int m, int threads, const monitor *mon, double *panels,
+                         double *centres, int *nearest, double *sums, size_t *counts)
+{
+    size_t cols = simd->cols;
+    pace p = pace_over(mon, (n + cols - 1) / cols, threads);
     while (pace_next(&p)) {
 #pragma omp parallel for num_threads(threads) schedule(static)
-        for (size_t i = p.first; i < p.last; i++) {
-            double best = INFINITY; /* as all squares may be, and then the first is as near as any */
-            nearest[i] = 0;
-            for (int c = 0; c < m; c++) {
-                double s2 = linalg_distance2(d, x + i * d, centres + (size_t)c * d);
-                if (s2 < best) {
-                    best = s2;
-                    nearest[i] = c;
-                }
-            }
+        for (size_t panel = p.first; panel < p.last; panel++) {
+            size_t first = panel * cols;
+            double *points = panels + (size_t)threads_id() * d * cols;
+            simd_pack(d, (int)cols, n - first < cols ? n - first : cols, x + first * d, d, 1, points);
+            simd->nearest_rows(d, m, centres, points, nearest + first);
         }
     }
     if (p.stopped)
@@ -261,36 +287,26 @@ static status lloyd_step(int d, size_t n, const double *x, int m, int threads, c
 status inducing_kmeans(int d, size_t n, const double *x, int m, const double *uniforms, int threads, const monitor *mon,
                        double *centres)
 {
-    double *near, *sums;
+    double *near, *block_sums, *sums, *panels;
     int *nearest;
     size_t *counts;
-    if (!SCRATCH_ALL(SCRATCH_FOR(near, n), SCRATCH_FOR(nearest, n), SCRATCH_FOR(sums, (size_t)m * d),
-                     SCRATCH_FOR(counts, m)))
+    if (!SCRATCH_ALL(SCRATCH_FOR(near, n), SCRATCH_FOR(block_sums, n / NEAR_BLOCK + 1),
+                     SCRATCH_FOR(sums, (size_t)m * d), SCRATCH_FOR(panels, (size_t)threads * d * SIMD_MAX_COLS),
+                     SCRATCH_FOR(nearest, n + SIMD_MAX_COLS), SCRATCH_FOR(counts, m)))
         return status_fail(STATUS_MEMORY);
     status result = status_ok();
     for (size_t i = 0; i < n; i++)
         near[i] = INFINITY;
     for (int c = 0; c < m && !result.code; c++) {
-        size_t chosen = (size_t)(uniforms[c] * (double)n);
-        if (c > 0) { /* with probability proportional to the squared distance */
-            double total = 0.0;
-            for (size_t i = 0; i < n; i++)
-                total += near[i];
-            double target = uniforms[c] * total, sum = 0.0;
-            for (size_t i = 0; i < n && !(sum > target); i++)
-                if (near[i] > 0.0) {
-                    sum += near[i];
-                    chosen = i;
-                }
-        }
-        memcpy(centres + (size_t)c * d, x + (chosen < n ? chosen : n - 1) * d, d * sizeof(double));
-        shrink_distances(d, n, x, centres + (size_t)c * d, threads, near);
+        size_t chosen = c ? draw_far(n, near, block_sums, uniforms[c]) : (size_t)(uniforms[0] * (double)n);
+        memcpy(centres + (size_t)c * d, x + chosen * d, d * sizeof(double));
+        shrink_distances(d, n, x, centres + (size_t)c * d, threads, near, block_sums);
         if (monitor_poll(mon, 0.0))
             result = status_fail(STATUS_INTERRUPTED);
     }
     for (int step = 0; step < LLOYD_STEPS && !result.code; step++)
-        result = lloyd_step(d, n, x, m, threads, mon, centres, nearest, sums, counts);
-    SCRATCH_FREE(near, nearest, sums, counts);
+        result = lloyd_step(d, n, x, m, threads, mon, panels, centres, nearest, sums, counts);
+    SCRATCH_FREE(near, block_sums, sums, panels, nearest, counts);
     return result;
 }
 
@@ -305,7 +321,7 @@ status inducing_maxmin(int d, size_t n, const double *x, int m, int threads, con
     int stopped = 0;
     for (int c = 0; c < m && !stopped; c++) {
         ids[c] = (int)chosen;
-        shrink_distances(d, n, x, x + chosen * d, threads, near);
+        shrink_distances(d, n, x, x + chosen * d, threads, near, NULL);
         chosen = 0;
         for (size_t i = 1; i < n; i++)
             if (near[i] > near[chosen])

@@ -128,6 +128,9 @@ typedef struct {
     /* s2[i * cols + j] = sum_u (a[u * rows + i] - b[u * cols + j])^2. */
     void (*distance_tile)(int d, const double *a, const double *b, double *s2);
 
+    /* which[j] = the row of a (count rows of d values) that is nearest to point j of a panel, the first of several. */
+    void (*nearest_rows)(int d, int count, const double *a, const double *b, int *which);
+
     /* most[i] = the largest |a[i * cols + j]| scale[j], i < count. */
     void (*largest)(int count, const double *a, const double *scale, double *most);
 

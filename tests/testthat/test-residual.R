@@ -65,6 +65,34 @@ test_that("every selection gives m distinct inducing inputs", {
   expect_true(all(paste(chosen[, 1], chosen[, 2]) %in% paste(square[, 1], square[, 2])))
 })
 
+# Arthur and Vassilvitskii (2007), and ten steps of Lloyd's algorithm.
+plain_kmeans <- function(x, m, uniforms) {
+  squares <- function(centres) apply(centres, 1, function(centre) colSums((t(x) - centre)^2))
+  centres <- x[floor(uniforms[1] * nrow(x)) + 1, , drop = FALSE]
+  for (i in seq_len(m)[-1]) {
+    sums <- cumsum(apply(squares(centres), 1, min))
+    centres <- rbind(centres, x[which(sums > uniforms[i] * sums[length(sums)])[1], ])
+  }
+  for (step in 1:10) {
+    nearest <- factor(max.col(-squares(centres), "first"), seq_len(m))
+    means <- rowsum(x, nearest) / as.vector(table(nearest)[table(nearest) > 0])
+    centres[as.integer(rownames(means)), ] <- means
+  }
+  unname(centres)
+}
+
+test_that("k-means++ is that of plain R, for any number of columns and of threads", {
+  set.seed(9)
+  for (d in c(1, 2, 5)) for (n in c(30, 2500)) for (m in c(2, 19)) {
+    x <- matrix(rnorm(n * d), n)
+    uniforms <- runif(m)
+    for (threads in 1:2) {
+      found <- .Call(C_select_inducing, x, 1, m, "kmeans++", uniforms, threads)
+      expect_equal(found, plain_kmeans(x, m, uniforms), tolerance = 1e-12, label = paste(d, n, m, threads))
+    }
+  }
+})
+
 test_that("k-means++ covers the inputs better than a random choice", {
   spread <- function(selection) {
     gp <- residual_gp(square, gp_kernel(lengthscale = c(1, 5)), inducing = 12, selection = selection, seed = 4)
