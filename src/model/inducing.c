@@ -36,14 +36,6 @@ static void kernel_panel(const radial *rad, int d, int m, const double *z_panels
     }
 }
 
-static void unpack_panel(int m, int filled, const double *panel, double *columns)
-{
-    int cols = simd->cols;
-    for (int j = 0; j < filled; j++)
-        for (int u = 0; u < m; u++)
-            columns[u + (size_t)j * m] = panel[(size_t)u * cols + j];
-}
-
 status inducing_features(const kernel *kern, int d, int m, const double *z, const double *L, size_t n, const double *x,
                          int threads, const monitor *mon, double *V, double *r)
 {
@@ -60,9 +52,8 @@ status inducing_features(const kernel *kern, int d, int m, const double *z, cons
     if (result.code)
         return result;
     size_t scratch_size = (size_t)(m + rows) * cols + (size_t)d * cols;
-    double *z_panels = scratch_alloc((size_t)(m + rows) * d, sizeof(double));
-    double *scratch = scratch_alloc(scratch_size * threads, sizeof(double));
-    if (!z_panels || !scratch) {
+    double *z_panels, *scratch;
+    if (!SCRATCH_ALL(SCRATCH_FOR(z_panels, (size_t)(m + rows) * d), SCRATCH_FOR(scratch, scratch_size * threads))) {
         result = status_fail(STATUS_MEMORY);
         goto done;
     }
@@ -81,7 +72,7 @@ status inducing_features(const kernel *kern, int d, int m, const double *z, cons
             simd->panel_norms(m, B, points);
             for (int j = 0; j < filled; j++)
                 r[first + j] = top - points[j];
-            unpack_panel(m, filled, B, V + first * m);
+            simd_unpack(m, filled, B, V + first * m);
             simd_restore(state);
         }
     }
@@ -206,7 +197,7 @@ status inducing_weights(int m, const double *L, size_t n, const double *V, int t
             int filled = n - first < (size_t)cols ? (int)(n - first) : cols;
             simd_pack(m, cols, filled, V + first * m, m, 1, B);
             linalg_solve_panel(&triangle, B);
-            unpack_panel(m, filled, B, W + first * m);
+            simd_unpack(m, filled, B, W + first * m);
         }
     }
     linalg_triangle_free(&triangle);

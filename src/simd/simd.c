@@ -108,3 +108,10 @@ void simd_pack(int m, int width, size_t count, const double *source, size_t poin
         }
     }
 }
+
+void simd_unpack(int m, int filled, const double *panel, double *points)
+{
+    for (int j = 0; j < filled; j++)
+        for (int u = 0; u < m; u++)
+            points[u + (size_t)j * m] = panel[(size_t)u * simd->cols + j];
+}

@@ -341,4 +341,7 @@ void simd_restore(unsigned state);
 void simd_pack(int m, int width, size_t count, const double *source, size_t point_stride, size_t element_stride,
                double *panels);
 
+/* The first `filled` points of a column panel, m values each. */
+void simd_unpack(int m, int filled, const double *panel, double *points);
+
 #endif

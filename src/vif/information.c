@@ -459,9 +459,11 @@ void information_turn(int m, const double *root, const double *sums, double *tur
 static status turn_halo(const information_task *task, probes *own)
 {
     int m = task->m, k = task->k;
-    double *w = scratch_alloc(m + 1, sizeof(double)), *weight = scratch_alloc(k + 2, sizeof(double));
-    const double **rows = scratch_alloc(k + 2, sizeof(double *));
-    for (size_t i = 0; i < task->n && w && weight && rows; i++) {
+    double *w, *weight;
+    const double **rows;
+    if (!SCRATCH_ALL(SCRATCH_FOR(w, m + 1), SCRATCH_FOR(weight, k + 2), SCRATCH_FOR(rows, k + 2)))
+        return status_fail(STATUS_MEMORY);
+    for (size_t i = 0; i < task->n; i++) {
         if (task->own[i])
             continue;
         const int *parent = task->parent + i * k;
@@ -478,11 +480,8 @@ static status turn_halo(const information_task *task, probes *own)
         for (int u = 0; u < m; u++)
             simd->add_multiple(own->stride, w[u], own->turned + (size_t)u * own->stride, own->q + i * own->stride);
     }
-    status outcome = w && weight && rows ? status_ok() : status_fail(STATUS_MEMORY);
-    scratch_free(w);
-    scratch_free(weight);
-    scratch_free(rows);
-    return outcome;
+    SCRATCH_FREE(w, weight, rows);
+    return status_ok();
 }
 
 status information_sweep(information_steps *steps, const double *turned, double *sums)

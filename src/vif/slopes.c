@@ -70,14 +70,6 @@ static void slope_panel(const slopes *sl, int m, const double *z_panels, const d
     }
 }
 
-static void unpack_panel(int m, int filled, const double *panel, double *columns)
-{
-    int cols = simd->cols;
-    for (int j = 0; j < filled; j++)
-        for (int u = 0; u < m; u++)
-            columns[u + (size_t)j * m] = panel[(size_t)u * cols + j];
-}
-
 /* A (m x m) <- L^-1 A. */
 static void solve_columns(const linalg_triangle *triangle, int m, double *A, double *panel)
 {
@@ -86,7 +78,7 @@ static void solve_columns(const linalg_triangle *triangle, int m, double *A, dou
         int filled = m - first < cols ? m - first : cols;
         simd_pack(m, cols, filled, A + (size_t)first * m, m, 1, panel);
         linalg_solve_panel(triangle, panel);
-        unpack_panel(m, filled, panel, A + (size_t)first * m);
+        simd_unpack(m, filled, panel, A + (size_t)first * m);
     }
 }
 
@@ -125,12 +117,10 @@ status slopes_features(const slopes *sl, int m, const double *z, const double *L
     status result = linalg_triangle_pack(m, L, 0, &triangle);
     if (result.code)
         return result;
-    double *z_panels = scratch_alloc((size_t)(m + rows) * d, sizeof(double));
-    double *dL = scratch_alloc((count + 1) * square + 1, sizeof(double));
-    double *dL_panels = scratch_alloc(count * packed + 1, sizeof(double));
-    double *scratch = scratch_alloc(own * threads, sizeof(double));
-    double **panels = scratch_alloc((size_t)count * threads + 1, sizeof(double *));
-    if (!z_panels || !dL || !dL_panels || !scratch || !panels) {
+    double *z_panels, *dL, *dL_panels, *scratch, **panels;
+    if (!SCRATCH_ALL(SCRATCH_FOR(z_panels, (size_t)(m + rows) * d), SCRATCH_FOR(dL, (count + 1) * square + 1),
+                     SCRATCH_FOR(dL_panels, count * packed + 1), SCRATCH_FOR(scratch, own * threads),
+                     SCRATCH_FOR(panels, (size_t)count * threads + 1))) {
         result = status_fail(STATUS_MEMORY);
         goto done;
     }
@@ -143,7 +133,7 @@ status slopes_features(const slopes *sl, int m, const double *z, const double *L
         simd_pack(d, cols, filled, z + (size_t)first * d, d, 1, scratch);
         slope_panel(sl, m, z_panels, scratch, panels);
         for (int c = 0; c < count; c++)
-            unpack_panel(m, filled, panels[c], dL + c * square + (size_t)first * m);
+            simd_unpack(m, filled, panels[c], dL + c * square + (size_t)first * m);
     }
     for (int c = 0; c < count; c++) {
         factor_slope(&triangle, m, L, dL + c * square, dL + count * square, panels[0]);
@@ -171,7 +161,7 @@ status slopes_features(const slopes *sl, int m, const double *z, const double *L
                         B[c][(size_t)u * cols + e] -= tile[e];
                 }
                 linalg_solve_panel(&triangle, B[c]);
-                unpack_panel(m, filled, B[c], dV[c] + first * m);
+                simd_unpack(m, filled, B[c], dV[c] + first * m);
             }
             simd_restore(state);
         }
@@ -182,10 +172,6 @@ status slopes_features(const slopes *sl, int m, const double *z, const double *L
     }
 done:
     linalg_triangle_free(&triangle);
-    scratch_free(z_panels);
-    scratch_free(dL);
-    scratch_free(dL_panels);
-    scratch_free(scratch);
-    scratch_free(panels);
+    SCRATCH_FREE(z_panels, dL, dL_panels, scratch, panels);
     return result;
 }
