@@ -59,7 +59,9 @@ as_gpgp <- function(kernel, nugget = 0,
   nugget <- own$nugget
   shape <- check_choice(shape, eval(formals()$shape), "shape")
   radius <- check_positive(radius, "radius")
-  if (kernel$family == "rbf") refuse("kernel", "of a Matern family, as GpGp knows no Gaussian one", '"rbf"')
+  if (is.null(kernel_smoothness(kernel))) {
+    refuse("kernel", "of a Matern family, as GpGp knows no other", dQuote(kernel$family, FALSE))
+  }
   scales <- unname(kernel$lengthscale)
   turned <- !is.null(kernel$anisotropy)
   if (shape == "auto") shape <- if (turned) "anisotropic2D" else if (length(scales) > 1) "scaledim" else "isotropic"
@@ -195,6 +197,9 @@ as_gpboost <- function(kernel, nugget = 0) {
   nugget <- own$nugget
   if (!is.null(kernel$anisotropy)) refuse("kernel", "without anisotropy, which gpboost does not know", "with it")
   gaussian <- kernel$family == "rbf"
+  if (!gaussian && is.null(kernel_smoothness(kernel))) {
+    refuse("kernel", "of a Matern family or \"rbf\"", dQuote(kernel$family, FALSE))
+  }
   many <- length(kernel$lengthscale) > 1
   range <- unname(kernel$lengthscale) * if (gaussian) sqrt(2) else 1
   names(range) <- if (many) paste0("GP_range_", seq_along(range)) else "GP_range"

@@ -24,6 +24,8 @@ at_bounds <- function(theta, settings, fisher = NULL) {
 warn_bounds <- function(fit) {
   no_noise <- isTRUE(fit$theta["nugget"] > theta_bounds(fit$settings)$lower["nugget"] + 1)
   if (no_noise) fit$bounded <- fit$bounded[names(fit$bounded) != "nugget"]
+  # told by ran_away()
+  if (!is.null(fit$settings$most)) fit$bounded <- fit$bounded[names(fit$bounded) != "variance"]
   if (!length(fit$bounded)) return(invisible())
   flat <- grepl("^lengthscale\\..", names(fit$bounded)) & fit$bounded == "upper"
   advice <- c(if (any(flat)) {

@@ -55,7 +55,9 @@
 #' leaves them out by `na.action`) or constant; collinear columns of `X`. A fit that does not converge
 #' gives a warning of class `"vif_convergence"`, and a parameter that ends at the end of its range, because the data
 #' do not determine it, one of class `"vif_bound"`. For families other than `gaussian()` there are `"vif_separation"`,
-#' where binary outcomes are separated (an error of this class and of `"vif_mode"` where nothing can be fitted), and
+#' where binary outcomes are separated (an error of this class and of `"vif_mode"` where nothing can be fitted). If the
+#' variance of the process runs away with them, it is held at 10 (logit) or 4 (probit) at most: Laplace's approximation
+#' may then be far above the likelihood, and its estimates useless (Kuss and Rasmussen, 2005). There is also
 #' `"vif_white"`, where the latent process has become noise between the places: its lengthscale is below the distances
 #' of neighbours, so that it stands for overdispersion, for which Laplace's approximation is poor. A fit that ends
 #' below the log-likelihood of the model without a process is searched again from there. Messages have classes, too:

@@ -247,9 +247,10 @@ not_nested <- function(small, large) {
 }
 
 nested_kernels <- function(small, large) {
-  smoothness <- lapply(list(small, large), function(fit) kernel_smoothness(fit$kernel)) # NULL for "rbf"
+  # of a kernel that is no Matern one its name
+  smoothness <- lapply(list(small, large), function(fit) kernel_smoothness(fit$kernel) %or% fit$kernel$family)
   if (estimates_smoothness(large$settings)) {
-    if (!within(smoothness[[1]] %or% Inf, 0.1, 5)) return(FALSE)
+    if (!is.numeric(smoothness[[1]]) || !within(smoothness[[1]], 0.1, 5)) return(FALSE)
   } else if (estimates_smoothness(small$settings) || !identical(smoothness[[1]], smoothness[[2]])) {
     return(FALSE)
   }

@@ -18,10 +18,19 @@ fit_laplace <- function(y, x, X, family, weights, offset, settings, order, start
   settings$fixed <- 0
   settings$family <- family
   found <- laplace_search(start, data, settings, order, iterations, progress)
+  far <- ran_away(found, data, settings)
+  if (!is.null(far)) {
+    settings$most <- most_variance[[family$name]]
+    found <- laplace_search(start, data, settings, order, iterations, progress)
+    warn_laplace(sprintf(paste(
+      "the variance of the process ran to %s, where the fitted probability of every outcome is near 1 and Laplace's",
+      "approximation cannot be trusted: it is held at %s at most. Compare models by vif_cv(), and try fewer covariates"
+    ), format(far, digits = 3), settings$most), "vif_separation")
+  }
   rows <- found$rows
   if (!found$converged) warn_unsettled(found$message)
   mode <- found$mode
-  if (family$name %in% c("logit", "probit") && separates(response$y[rows], mode$eta)) {
+  if (is.null(far) && separates(response$y[rows], mode$eta, family$name)) {
     warn_laplace(paste("the covariates or the process", separation), "vif_separation")
   }
   if (!is.null(found$white)) warn_white(found, settings)
@@ -50,10 +59,24 @@ response_unit <- function(rough) {
   unit[unit > 0][1]
 }
 
-# Whether every outcome, 0 or 1, has a fitted probability near 1.
-separates <- function(y, eta) all(y %in% 0:1) && min((2 * y - 1) * eta) > 3
+# Whether the outcomes, 0 or 1, have fitted probabilities above 0.95, all but a share of them.
+separates <- function(y, eta, family, but = 0) {
+  least <- switch(family, logit = stats::qlogis(0.95), probit = stats::qnorm(0.95), return(FALSE))
+  all(y %in% 0:1) && mean((2 * y - 1) * eta <= least) <= but
+}
 separation <- paste("separate the outcomes (every one has a fitted probability above 0.95): coefficients or variance",
-                    "have no finite estimates")
+                    "may have no finite estimates")
+
+# Laplace's approximation of a binary response may rise with the variance for ever, to far above the likelihood itself,
+# once all outcomes are fitted (Kuss and Rasmussen, 2005, show how poor it is there). Then the variance is held: here
+# odds go from 1 to 500 within two standard deviations. The variance that was run to, or NULL.
+most_variance <- c(logit = 10, probit = 4)
+ran_away <- function(found, data, settings) {
+  family <- settings$family$name
+  variance <- to_kernel(found$theta, settings)$variance
+  far <- separates(data$y[found$rows], found$mode$eta, family, 0.01) && variance > 1.5 * most_variance[[family]]
+  if (far) variance
+}
 
 warn_white <- function(found, settings) {
   short <- function(x) format(x, digits = 2)

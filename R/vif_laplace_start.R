@@ -9,7 +9,7 @@
 laplace_search <- function(start, data, settings, order, iterations, progress) {
   null <- null_model(data, settings$family)
   # as binary responses that are separated have the log-likelihood 0 without a process no other is better
-  apart <- settings$family$name %in% c("logit", "probit") && separates(data$y, null$eta)
+  apart <- separates(data$y, null$eta, settings$family$name)
   climb <- function(begin) {
     rows <- conditioning_order(order, data$x, to_kernel(begin$theta, settings), settings$seed)
     found <- laplace_maximise(begin, some_data(data, rows), settings, iterations, progress)

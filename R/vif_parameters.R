@@ -282,6 +282,7 @@ theta_bounds <- function(settings) {
   stretch <- is_stretch(names(bounds$lower))
   bounds$lower[stretch] <- -5
   bounds$upper[stretch] <- 5
+  bounds$upper[["variance"]] <- min(bounds$upper[["variance"]], log(settings$most %or% Inf)) # of binary responses
   bounds
 }
 

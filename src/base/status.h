@@ -1,7 +1,8 @@
 /* Status and monitor: how the C core reports to its caller.
  *
  * The core never sees a SEXP, never jumps and frees what it allocates. A function that can fail
- * returns a status; the entry layer turns it into an R error. A search that lasts polls its monitor
+ * returns a status, and one that can only fail for want of memory may return NULL or 0 instead, if it
+ * says so; the entry layer turns a status into an R error. A search that lasts polls its monitor
  * on the main thread between parallel regions; a nonzero answer stops it with STATUS_INTERRUPTED. */
 #ifndef VECCHIANN_STATUS_H
 #define VECCHIANN_STATUS_H

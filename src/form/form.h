@@ -57,7 +57,7 @@ typedef struct {
 
 /* A cell of the frontier. */
 typedef struct {
-    float key;   /* squared distance of the boxes, for the order of work */
+    float key;   /* squared distance of the middles of the boxes, for the order of work */
     float upper; /* expansion bound for the hardest query; 1 is what must be reached */
     int cell;
     uint32_t parts; /* what skim said of it; 0 where it was not asked */
@@ -93,9 +93,9 @@ typedef struct {
 
 typedef struct screening_form {
     const char *name, *note; /* short; and what `auto` says when it takes it */
-    /* How the traversal serves it. */
-    int settle;  /* times k new candidates raise the threshold */
-    int give_up; /* one of so many points evaluated alone to make room: brute force serves the query better */
+    /* How the traversal serves it, each at least 1: the threshold is raised when `settle` k candidates are new, and a
+     * query is left to brute force when more than one in `give_up` points had to be evaluated to make room. */
+    int settle, give_up;
 
     size_t kept_bytes; /* of what is kept of a set, without its arrays */
     int terms;         /* whether panels keep terms of the expansion bound (bounds.h); the form asks for bounds of
@@ -125,7 +125,7 @@ typedef struct screening_form {
     /* Optional: parts of the block, in bits that the form gives a meaning, that may want something of a cell; 0 skips
      * it. Called in the order of the cells, before they are sorted. */
     uint32_t (*skim)(const form_sides *on, const block *b, int cell, query_counters *c, void *work);
-    /* Intervals of the queries alive with the points of a cell. */
+    /* Intervals of the queries alive with the points of a cell; a pair that has none is done with. */
     void (*screen)(const form_sides *on, const block *b, const leaf *leaf, form_sink *sink, void *work);
     /* Optional: the same for two blocks whose cells meet, all of whose points are queries: the products of `count`
      * members of the one with all of the other serve both. */

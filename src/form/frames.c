@@ -26,7 +26,7 @@ static void set_centre(frames *f, const kernel *kern, const cells *order, int c)
         far += 0.25 * (high - low) * (high - low);
     }
     double slack = ldexp(1.0, -23) * (40.0 + f->d + 2.0 * sqrt(far)) + f->pieces->error;
-    if (kern->family == KERNEL_MATERN) { /* steepest at 0, where rounding of coordinates may cost more than |ds| */
+    if (kernel_radial(kern).form == RADIAL_FUNCTION) { /* steepest at 0, where rounding may cost more than |ds| */
         double step = ldexp(1.0, -23) * (1.0 + sqrt(far));
         slack += 1.0 - kernel_value(kern, step * step) / kern->variance;
     }

@@ -6,11 +6,12 @@
  *
  * Rounding. With u = 2^-24, s the distance and R the largest distance of a cell's points from its centre,
  * |ds| <= u (2 s + 2 R) from rounding coordinates and differences and u ((d + 1) / 2 + 4) s from the
- * sum; |kappa'| s <= 1 and |kappa'| <= 1 for every family, and a cubic over a ratio of at most 2 is at
+ * sum; |kappa'| s <= 1 and |kappa'| <= 1 but for what is said below, and a cubic over a ratio of at most 2 is at
  * most twice as steep. Products of gains and of what else is added to them err by at most 12 u times what they
  * multiply, which is at most the gains, or what is added. So
  *     slack = 2 u (40 + d + 2 R) + pieces->error     multiplies gain_i gain_j
- * (the general Matern kernel, which may be steeper at 0, adds 1 - kappa at the rounding of coordinates). */
+ * (kernels that are neither exponentials nor Gaussian, which may be steeper at 0, add 1 - kappa at the rounding of
+ * coordinates). */
 #ifndef VECCHIANN_FRAMES_H
 #define VECCHIANN_FRAMES_H
 

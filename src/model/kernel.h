@@ -1,8 +1,8 @@
 /* Kernel: stationary correlation functions k(x, y) = variance * kappa(r), r = ||(x - y) / lengthscale||.
  *
  * Rasmussen and Williams (2006), chapter 4. Points reach the core already scaled: each coordinate is
- * centred, divided by its lengthscale and multiplied by the constant of its family (sqrt(2 nu) for the first
- * three, 1 / sqrt(2) for the others), so that with the scaled distance s
+ * centred, divided by its lengthscale and multiplied by the constant of its family (`scale` in kernel.c: sqrt(2 nu)
+ * for the first three, 1 / sqrt(2) for the others), so that with the scaled distance s
  *   matern12: exp(-s)          matern32: (1 + s) exp(-s)      matern52: (1 + s + s^2/3) exp(-s)
  *   rbf:      exp(-s^2)        matern:   2^(1-nu) / Gamma(nu) z^nu K_nu(z), z = 2 sqrt(nu) s
  * Squared distances are always sums of squared differences, never |x|^2 + |y|^2 - 2 x.y, which
@@ -64,7 +64,7 @@ void kernel_row(const kernel *kern, int d, const double *x, size_t count, const 
 
 /* variance * kappa'(s) / s at squared scaled distance s2, the factor of every lengthscale
  * derivative: d k / d log(lengthscale_j) = -factor * (x_j - y_j)^2 in scaled coordinates, and for
- * one common lengthscale -factor * s2. Finite at s2 = 0 except for matern12 (and nu <= 1/2), where
+ * one common lengthscale -factor * s2. Finite at s2 = 0 except for matern12 (and nu <= 1), where
  * 0 is returned because it is always multiplied by a squared difference that is 0. */
 double kernel_slope(const kernel *kern, double s2);
 

@@ -52,7 +52,7 @@ SEXP vif_memory(void);
 SEXP vif_prediction(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh, SEXP centred, SEXP b, SEXP root,
                     SEXP sets, SEXP threads);
 
-/* A likelihood in steps over the shards of several processes; see likelihood.h. */
+/* A likelihood in steps over the shards of several processes; see steps.h. */
 SEXP points_centre(SEXP x, SEXP kern);
 SEXP shard_open(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP shard, SEXP wanted, SEXP axes, SEXP memory,
                 SEXP threads);

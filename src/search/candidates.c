@@ -136,7 +136,7 @@ static void keep_in_bounds(level_scratch *s, block *b, int q)
     int count = level_block_of(b)->kept[q].count, k = s->task->k;
     int fresh = count - level_block_of(b)->settled[q];
     int first = b->tau[q] < 0.0f && count / 2 >= k, /* as early as possible */
-        more = fresh / s->task->index->form->settle >= k;
+        more = fresh >= (int64_t)s->task->index->form->settle * k;
     if (count >= level_block_of(b)->capacity)
         compact(s, b, q);
     else if (first || more)

@@ -2,12 +2,12 @@
  *
  * The queries of a block, up to BITSET_SIZE of one cell, descend together. A cell of the frontier carries a bit mask:
  * the queries that it may still serve.
- *   1 seed     the nearest cell is screened; every query has a threshold from then on: the k-th largest lower bound of
- *              |rho| seen so far, which only candidates that may exceed it pass
+ *   1 seed     the nearest cell is screened. Once a query has k candidates it has a threshold: the k-th largest lower
+ *              bound of |rho| seen so far, which only candidates that may exceed it pass. Until then all do
  *   2 bound    groups of cells, then the cells of the groups that survive, are skipped by the kernel-expansion bound
  *              and by what the form skims. The rest are listed, nearest first
- *   3 skip     a listed cell is skipped in the same way for single queries, and the form clears those that are done
- *              with it
+ *   3 skip     a listed cell is skipped in the same way for single queries, and the form says nothing of those that it
+ *              knows to be done with it
  *   4 screen   for what is left the form gives intervals of |rho| with the points of the cell, and candidates whose
  *              interval reaches the threshold are kept
  *   5 finish   these are evaluated by the metric, in double, and ordered

@@ -15,7 +15,7 @@
 
 /* Two blocks that are to meet. */
 typedef struct {
-    float away; /* squared distance of their cells */
+    float away; /* squared distance of the middles of their cells */
     int a, b, taken;
 } meeting;
 

@@ -2,7 +2,8 @@
  *
  * A query has the same inputs, the same admissible candidates, the same outputs and the same counters
  * whichever engine answers it, and the answer is the same: the k candidates of smallest distance,
- * ties to the lower index. Candidates of query q are the points j < limit[q], j != self[q].
+ * ties to the lower index. Candidates of query q are the points j < query_limit(q), but for q itself where `self` is
+ * set.
  * Engines poll the monitor on the main thread between parallel regions. */
 #ifndef VECCHIANN_QUERY_H
 #define VECCHIANN_QUERY_H

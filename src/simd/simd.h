@@ -2,7 +2,7 @@
  *
  * simd_init() probes the processor once and points `simd` at the widest table it can run; a portable
  * one is always present. The bodies are written once, in simd_body.h, and compiled for each
- * instruction set inside simd.c. Nothing here knows what a point or a kernel is.
+ * instruction set inside simd.c. Routines see numbers alone: what a point, a cell or a set is they are not told.
  *
  * Panels. A panel holds `width` points side by side, index-major: element u of point j stands at
  * panel[u * width + j]. Row panels are `rows` wide (queries, broadcast), column panels `cols` wide

@@ -37,7 +37,7 @@ typedef struct {
     const double *const *dW;    /* as W, NULL where it is zero */
     const double *trace;        /* tr(C^-1 E_a) */
     int accurate;
-    const unsigned char *own; /* of a shard, see likelihood.h; NULL: all points are here */
+    const unsigned char *own; /* of a shard, see evaluation.h; NULL: all points are here */
     const int *place;
     const double *v; /* m x n, features, for the halo */
     int threads;
@@ -48,7 +48,7 @@ typedef struct {
 /* out (count x count). */
 status information_expected(const information_task *task, double *out);
 
-/* The same by random signs alone for points that are sharded, in steps that follow those of likelihood.h. Sums are rows
+/* The same by random signs alone for points that are sharded, in steps that follow those of steps.h. Sums are rows
  * of INFORMATION_PROBES, one for each of m features. */
 typedef struct information_steps information_steps;
 

@@ -287,6 +287,20 @@ test_that("complete separation by a covariate is told, and the best is kept", {
   expect_true(is.finite(fit$loglik))
 })
 
+test_that("a variance that runs away with binary outcomes is held", {
+  skip_if_not_installed("sp")
+  utils::data("meuse", package = "sp", envir = environment())
+  meuse$high <- meuse$zinc > 400
+  for (link in c("logit", "probit")) {
+    expect_warning(fit <- vif_fit(high ~ sqrt(dist), coords = ~ x + y, data = meuse, family = binomial(link),
+                                  progress = FALSE), "ran to [0-9]+, .* held at", class = "vif_separation")
+    expect_equal(fit$kernel$variance, most_variance[[link]], tolerance = 1e-3)
+    expect_identical(fit$bounded[["variance"]], "upper")
+    # a logistic regression has 0.111
+    expect_lt(vif_cv(fit, seed = 1)$scores[["brier"]], 0.105)
+  }
+})
+
 test_that("long computations of other families can be stopped", {
   skip_on_cran()
   set.seed(7)
