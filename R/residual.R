@@ -14,7 +14,8 @@
 #' @param x Inputs, n x d: a numeric matrix, a data frame of numeric columns, or a vector (one column).
 #'   Row and column names are kept. Duplicated rows are different points.
 #' @param kernel A [gp_kernel()].
-#' @param inducing How many inducing inputs to choose; or an m x d matrix of them, in the units of `x`;
+#' @param inducing How many inducing inputs to choose, by default 200 or one for each distinct row of `x` if these are
+#'   fewer; or an m x d matrix of them, in the units of `x`;
 #'   or 0 for none, when the residual process is the process itself.
 #' @param nugget Variance of independent noise, not negative. It is added to the residual variances,
 #'   so that a positive value gives the correlation of the noisy process.
@@ -53,6 +54,7 @@ residual_gp <- function(x, kernel, inducing = 200, nugget = 0, jitter = 1e-6,
   selection <- check_choice(selection, eval(formals()$selection), "selection")
   if (!is.null(seed)) seed <- check_whole(seed, "seed", -.Machine$integer.max)
   threads <- thread_count(threads)
+  if (missing(inducing)) inducing <- min(inducing, length(distinct_rows(x)))
   inducing <- if (is.null(dim(inducing)) && length(inducing) == 1) {
     m <- check_whole(inducing, "inducing", 0)
     with_seed(seed, choose_inducing(x, kernel, m, selection, threads))

@@ -203,7 +203,10 @@ gp_covariance <- function(x, kernel, newdata = NULL) {
 
 check_response <- function(y, n, where) {
   if (is.matrix(y) && ncol(y) == 1) y <- drop(y)
-  if (!is.numeric(y) || !is.null(dim(y)) || is.factor(y)) refuse("y", "a numeric vector", describe(y))
+  if (!is.numeric(y) || !is.null(dim(y)) || is.factor(y)) {
+    binary <- is.logical(y) || is.factor(y)
+    refuse("y", paste0("a numeric vector", if (binary) " (binary responses have family = binomial())"), describe(y))
+  }
   if (length(y) != n) {
     refuse("y", paste0("of length ", n, " (the rows of `", where, "`)"), paste("of length", length(y)))
   }

@@ -38,7 +38,8 @@
 #' @return A list of class `"vif_cv"`: `scores`, a named vector of `rmse`, `mae`, `crps`, `interval`, `coverage` and
 #'   `log` (or `log`, `brier` and `auc`); `predictions`, a data frame in the order of the data with `fold`, `observed`,
 #'   `fit` and `se.obs`, for families other than `gaussian()` also the linear predictor `link` and its standard error
-#'   `se.link` (after `na.action = na.exclude` with rows of `NA`); `level` and `folds`.
+#'   `se.link` (after `na.action = na.exclude` with rows of `NA`); `level`; and how they were left out: the number of
+#'   `folds`, the `blocks`, and whether it was one by one (`loo`) or as `given`.
 #' @section Errors:
 #' More folds than observations (or blocks), and vectors of another length or with missing values.
 #' @references Dubrule, O. (1983). Cross validation of kriging in a unique neighborhood. *Mathematical Geology* 15(6).
@@ -97,7 +98,8 @@ vif_cv <- function(fit, folds = min(10, fit$n), blocks = NULL, level = 0.95, ref
     of_fit <- scores(predictions, level)
   }
   structure(list(scores = of_fit, predictions = pad_excluded(predictions, fit), level = level,
-                 folds = length(unique(fold)), blocks = blocks, loo = identical(folds, "loo")), class = "vif_cv")
+                 folds = length(unique(fold)), blocks = blocks, loo = identical(folds, "loo"),
+                 given = length(folds) > 1), class = "vif_cv")
 }
 
 # The fold of each observation; a number of folds that was not `asked` for is at most that of the blocks.
@@ -274,7 +276,7 @@ print.vif_cv <- function(x, digits = 4, ...) {
   how <- if (x$loo) {
     "one observation left out at a time"
   } else {
-    paste0(counted(x$folds, "fold"), if (is.null(x$blocks)) ", random" else " of blocks")
+    paste0(counted(x$folds, "fold"), if (x$given) ", as given" else if (is.null(x$blocks)) ", random" else " of blocks")
   }
   cat("<vif_cv> ", counted(sum(!is.na(x$predictions$fold)), "observation"), ", ", how, "\n", sep = "")
   print(signif(x$scores, digits))

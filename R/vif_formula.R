@@ -15,7 +15,8 @@
 vif_fit.formula <- function(formula, coords, data = environment(formula), subset, na.action = stats::na.omit,
                             noise_variance = NULL, weights = NULL, offset = NULL, family = stats::gaussian(), ...) {
   if (!is.data.frame(data) && !is.environment(data) && !(is.list(data) && !is.object(data)) && !is.null(data)) {
-    refuse("data", "a data frame, or missing", describe(data))
+    refuse("data", paste0("a data frame, or missing", if (inherits(data, "Spatial")) " (sf::st_as_sf() makes one)"),
+           describe(data))
   }
   if (is.list(data) && !is.data.frame(data)) { # model frames take a list for a data frame
     data <- tryCatch(as.data.frame(data, optional = TRUE), error = function(e) {

@@ -17,6 +17,7 @@ lengthscale_groups <- function(groups, x, kernel, plane = FALSE) {
   known <- if (is.null(colnames(x))) as.character(seq_len(columns)) else colnames(x)
   wanted <- paste0("a named list of groups of columns of the inputs (", paste(known, collapse = ", "),
                    "), each column in one of them, such as list(space = c(\"x\", \"y\"), time = \"day\")")
+  if (is.numeric(groups)) wanted <- paste0(wanted, " (values to start from go into gp_kernel(), with start = \"kernel\")")
   if (!is.list(groups) || is.null(names(groups)) || !all(nzchar(names(groups))) || anyDuplicated(names(groups))) {
     refuse("lengthscale", wanted, describe(groups))
   }

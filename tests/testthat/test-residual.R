@@ -81,6 +81,11 @@ plain_kmeans <- function(x, m, uniforms) {
   unname(centres)
 }
 
+test_that("by default there are no more inducing inputs than distinct rows", {
+  expect_identical(nrow(residual_gp(square[c(1:20, 1:20), ], gp_kernel())$inducing), 20L)
+  expect_identical(nrow(residual_gp(matrix(seq(0, 1, length.out = 400)), gp_kernel())$inducing), 200L)
+})
+
 test_that("k-means++ is that of plain R, for any number of columns and of threads", {
   set.seed(9)
   for (d in c(1, 2, 5)) for (n in c(30, 2500)) for (m in c(2, 19)) {

@@ -25,6 +25,8 @@ test_that("folds are predicted by the exact process of the others where the appr
     expect_equal(cv$predictions$se.obs[held], exact$se, tolerance = 1e-6)
   }
   expect_identical(vif_cv(fit, folds = 4)$predictions$fold, cv$predictions$fold)
+  expect_output(print(cv), "4 folds, random")
+  expect_output(print(vif_cv(fit, folds = cv$predictions$fold)), "4 folds, as given")
 })
 
 test_that("kept neighbours are those of the others, and lost ones are searched", {

@@ -160,6 +160,13 @@ test_that("what other packages take is told what it is here", {
   expect_error(quick(y ~ height + (1 | g), coords = ~ lon + lat, data = d), "without random effects.*one with \\(1 \\| g\\)")
   expect_error(quick(y ~ 1, locations = ~ lon + lat, data = d), "`locations` is not an argument.*did you mean `coords`\\?$")
   expect_error(quick(y ~ height, d), "did you mean `data =`?", fixed = TRUE)
+  expect_error(quick(y > 0 ~ 1, coords = ~ lon + lat, data = d), "numeric vector (binary responses have family = binomial())",
+               fixed = TRUE)
+  expect_error(quick(y ~ 1, coords = ~ lon + lat, data = d, lengthscale = 2), "values to start from go into gp_kernel()",
+               fixed = TRUE)
+  spatial <- structure(list(), class = "SpatialPointsDataFrame")
+  expect_error(quick(y ~ 1, data = structure(spatial, class = c("SpatialPointsDataFrame", "Spatial"))), "sf::st_as_sf()",
+               fixed = TRUE)
 })
 
 test_that("a function of the session is no variable of a formula", {

@@ -63,6 +63,7 @@ test_that("a fit by formula treats missing values, empty data and new levels as 
   expect_error(predict(fit, data.frame(lon = 0.5, lat = 0.1, kind = "c")), "`newdata` does not fit the model: .*new level c")
   lon <- 1:4 # a variable of that name elsewhere is not the data's
   expect_error(predict(fit, new[, -1]), "`newdata` must be with column lon")
+  expect_error(predict(fit, new[, 0]), "`newdata` must be with columns ")
 })
 
 test_that("covariates of new data are of the kind that was fitted", {
