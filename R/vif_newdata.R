@@ -72,7 +72,7 @@ offset_by_matrix <- function(object, n, newoffset) {
   rep_len(check_finite(as.double(newoffset), "newoffset"), n)
 }
 
-refuse_columns <- function(absent, newdata, hint = "") {
+refuse_lacking <- function(absent, newdata, hint = "") {
   refuse("newdata", paste0("with column", if (length(absent) > 1) "s", " ", paste(absent, collapse = ", "), hint),
          paste("one of", paste(names(newdata), collapse = ", "), "alone"))
 }
@@ -86,7 +86,7 @@ inputs_by_formula <- function(object, newdata) {
     # functions that read a raster by its layers know no coordinates
     place <- all(absent %in% all.vars(object$coords))
     hint <- if (place) " (of rasters terra::interpolate() gives the coordinates, too)"
-    refuse_columns(absent, newdata, hint)
+    refuse_lacking(absent, newdata, hint)
   }
   frame <- new_frame(terms, newdata, object$xlevels)
   check_kinds(frame, terms)
@@ -184,7 +184,7 @@ placed <- function(object, newdata) {
   if (identical(origin$kind, "sf")) return(sf_from_columns(newdata, object$place))
   absent <- setdiff(origin$names, names(newdata))
   if (length(absent)) {
-    refuse_columns(absent, newdata)
+    refuse_lacking(absent, newdata)
   }
   newdata$.coords <- as.matrix(newdata[origin$names])
   newdata
