@@ -78,7 +78,7 @@ void r_turn(const anisotropy *turn, int d, size_t n, double *points)
     }
 }
 
-frame r_frame(SEXP x, SEXP kern)
+scaling r_scaling(SEXP x, SEXP kern)
 {
     int d = ncols(x);
     size_t n = nrows(x);
@@ -109,19 +109,19 @@ frame r_frame(SEXP x, SEXP kern)
     anisotropy turn = r_anisotropy(r_element(kern, "anisotropy"));
     if (turn.there && d < 2)
         error("internal: anisotropy needs two columns");
-    return (frame){r_kernel(kern), d, r_spread(REAL(lengthscale), XLENGTH(lengthscale), d), centre, turn, 1.0};
+    return (scaling){r_kernel(kern), d, r_spread(REAL(lengthscale), XLENGTH(lengthscale), d), centre, turn, 1.0};
 }
 
-frame r_frame_in_units(SEXP x, SEXP kern)
+scaling r_scaling_in_units(SEXP x, SEXP kern)
 {
-    frame fr = r_frame(x, kern);
+    scaling sc = r_scaling(x, kern);
     int exponent;
-    frexp(fr.kern.variance, &exponent);
+    frexp(sc.kern.variance, &exponent);
     if (abs(exponent) > USUAL_EXPONENT) {
-        fr.unit = ldexp(1.0, exponent / 2);
-        fr.kern.variance = fr.kern.variance / fr.unit / fr.unit;
+        sc.unit = ldexp(1.0, exponent / 2);
+        sc.kern.variance = sc.kern.variance / sc.unit / sc.unit;
     }
-    return fr;
+    return sc;
 }
 
 void r_scale(double *values, size_t count, double factor)
@@ -142,30 +142,30 @@ const double *r_in_units(SEXP object, const char *what, R_xlen_t length, double 
 }
 
 /* Scaled points (d x n) of a matrix, in memory that R frees. */
-double *r_scaled(const frame *fr, SEXP x)
+double *r_scaled(const scaling *sc, SEXP x)
 {
     size_t n = nrows(x);
-    if (!isReal(x) || ncols(x) != fr->d)
-        error("internal: points must be a double matrix of %d columns", fr->d);
-    double *out = (double *)R_alloc(n * fr->d + 1, sizeof(double));
-    kernel_scale(&fr->kern, REAL(x), n, fr->d, fr->lengthscale, fr->centre, out);
-    r_turn(&fr->turn, fr->d, n, out);
+    if (!isReal(x) || ncols(x) != sc->d)
+        error("internal: points must be a double matrix of %d columns", sc->d);
+    double *out = (double *)R_alloc(n * sc->d + 1, sizeof(double));
+    kernel_scale(&sc->kern, REAL(x), n, sc->d, sc->lengthscale, sc->centre, out);
+    r_turn(&sc->turn, sc->d, n, out);
     return out;
 }
 
 /* The points of a residual_gp, or of list(x, V, variance) for new ones. */
-metric_points r_points(const frame *fr, SEXP holder, double nugget)
+metric_points r_points(const scaling *sc, SEXP holder, double nugget)
 {
     SEXP x = r_element(holder, "x"), V = r_element(holder, "V");
-    metric_points out = {.n = nrows(x), .d = fr->d, .m = nrows(V)};
-    out.x = r_scaled(fr, x);
-    double inverse = 1.0 / fr->unit;
+    metric_points out = {.n = nrows(x), .d = sc->d, .m = nrows(V)};
+    out.x = r_scaled(sc, x);
+    double inverse = 1.0 / sc->unit;
     out.v = r_in_units(V, "V", (R_xlen_t)out.n * out.m, inverse);
     double *variance = (double *)R_alloc(2 * out.n + 1, sizeof(double));
     const double *residual = r_doubles(r_element(holder, "variance"), "variance", out.n);
     for (size_t i = 0; i < out.n; i++)
         variance[i] = residual[i] * inverse * inverse;
-    metric_variances(&fr->kern, out.n, variance, nugget * inverse * inverse, variance, variance + out.n);
+    metric_variances(&sc->kern, out.n, variance, nugget * inverse * inverse, variance, variance + out.n);
     out.variance = variance;
     out.scale = variance + out.n;
     return out;
@@ -327,10 +327,10 @@ const int *r_ids(SEXP id, size_t rows)
 }
 
 /* The points of a residual_gp, or of list(x, V, variance), with residual variance plus noise. */
-vif_points r_vif_points(const frame *fr, SEXP holder, SEXP noise)
+vif_points r_vif_points(const scaling *sc, SEXP holder, SEXP noise)
 {
     SEXP x = r_element(holder, "x"), V = r_element(holder, "V");
-    vif_points out = {.n = nrows(x), .x = r_scaled(fr, x)};
+    vif_points out = {.n = nrows(x), .x = r_scaled(sc, x)};
     const double *residual = r_doubles(r_element(holder, "variance"), "variance", out.n);
     const double *extra = r_doubles(noise, "noise", out.n);
     double *variance = (double *)R_alloc(out.n + 1, sizeof(double));

@@ -48,24 +48,24 @@ typedef struct {
     const double *lengthscale, *centre; /* the mean of the points, or what their attribute "centre" says */
     anisotropy turn;
     double unit;
-} frame;
+} scaling;
 
-frame r_frame(SEXP x, SEXP kern);
+scaling r_scaling(SEXP x, SEXP kern);
 /* The same in a unit in which the kernel's variance is neither huge nor tiny, for what does not depend on the variance:
  * searches would lose squares and single-precision numbers to over- and underflow. The unit is a power of two, so that
  * changing to it rounds nothing, and 1 for usual variances, whose features are then used where they stand. */
-frame r_frame_in_units(SEXP x, SEXP kern);
+scaling r_scaling_in_units(SEXP x, SEXP kern);
 /* values * factor, in place. */
 void r_scale(double *values, size_t count, double factor);
 /* Doubles of a known length times a power of two: themselves if that is 1, a copy in memory that R frees otherwise. */
 const double *r_in_units(SEXP object, const char *what, R_xlen_t length, double factor);
 /* Scaled points (d x n) of a matrix. */
-double *r_scaled(const frame *fr, SEXP x);
+double *r_scaled(const scaling *sc, SEXP x);
 /* Points (d x n) in units of the lengthscales, for what does not depend on the kernel; `turn` is an anisotropy or
  * NULL. */
 double *r_lengthscale_scaled(const kernel *unit, SEXP x, SEXP lengthscale, SEXP turn, int *d);
-/* The points of a residual_gp, or of list(x, V, variance) for new ones, in the unit of the frame. */
-metric_points r_points(const frame *fr, SEXP holder, double nugget);
+/* The points of a residual_gp, or of list(x, V, variance) for new ones, in the unit of the scaling. */
+metric_points r_points(const scaling *sc, SEXP holder, double nugget);
 
 /* Turns a status into an R error; returns only if all is well. After STATUS_INTERRUPTED R goes on with the jump that a
  * poll held: an interrupt, a time limit, or whatever else R wanted. */
@@ -88,7 +88,7 @@ void r_raise_vif(status outcome, size_t n);
 /* A table of neighbours of so many rows. */
 const int *r_ids(SEXP id, size_t rows);
 /* The points of a residual_gp, or of list(x, V, variance), with residual variance plus noise. */
-vif_points r_vif_points(const frame *fr, SEXP holder, SEXP noise);
+vif_points r_vif_points(const scaling *sc, SEXP holder, SEXP noise);
 /* The values of a new vector (cols < 0) or matrix in a list. */
 double *r_new_values(SEXP list, int at, R_xlen_t rows, R_xlen_t cols);
 

@@ -69,50 +69,50 @@ SEXP select_inducing(SEXP x, SEXP lengthscale, SEXP m, SEXP selection, SEXP unif
     return out;
 }
 
-/* Features and residual variances of the rows of x, from inducing inputs and their factor in the unit of the frame.
+/* Features and residual variances of the rows of x, from inducing inputs and their factor in the unit of the scaling.
  * Where at least half of the rows are copies of others, those of the others serve them. */
-static void set_features(const frame *fr, int m, const double *z, const double *L, SEXP x, int threads, SEXP V,
+static void set_features(const scaling *sc, int m, const double *z, const double *L, SEXP x, int threads, SEXP V,
                          SEXP variance)
 {
     size_t n = nrows(x), count = n;
-    double *points = r_scaled(fr, x), *v = REAL(V), *r = REAL(variance);
-    metric_points all = {.n = n, .d = fr->d, .x = points};
+    double *points = r_scaled(sc, x), *v = REAL(V), *r = REAL(variance);
+    metric_points all = {.n = n, .d = sc->d, .x = points};
     places at = {0};
     int likely;
-    status outcome = places_likely(n, fr->d, points, &likely);
+    status outcome = places_likely(n, sc->d, points, &likely);
     if (!outcome.code && likely)
         outcome = places_find(&all, &at);
     if (!outcome.code && at.n && (size_t)at.count <= n / 2) {
         count = at.count;
-        places_gather(&at, fr->d, points);
+        places_gather(&at, sc->d, points);
     }
     if (!outcome.code)
-        outcome = inducing_features(&fr->kern, fr->d, m, z, L, count, points, threads, r_interrupts(), v, r);
+        outcome = inducing_features(&sc->kern, sc->d, m, z, L, count, points, threads, r_interrupts(), v, r);
     if (!outcome.code && count < n) {
         places_spread(&at, m, v);
         places_spread(&at, 1, r);
     }
     places_free(&at);
     r_raise(outcome);
-    r_scale(v, n * m, fr->unit);
-    r_scale(r, n, fr->unit);
-    r_scale(r, n, fr->unit);
+    r_scale(v, n * m, sc->unit);
+    r_scale(r, n, sc->unit);
+    r_scale(r, n, sc->unit);
 }
 
 SEXP residual_gp(SEXP x, SEXP kern, SEXP inducing, SEXP jitter, SEXP threads)
 {
     static const char *names[] = {"chol", "V", "variance"};
-    frame fr = r_frame_in_units(x, kern);
+    scaling sc = r_scaling_in_units(x, kern);
     int m = nrows(inducing), n = nrows(x);
     SEXP out = PROTECT(r_list(3, names));
     SET_VECTOR_ELT(out, 0, allocMatrix(REALSXP, m, m));
     SET_VECTOR_ELT(out, 1, allocMatrix(REALSXP, m, n));
     SET_VECTOR_ELT(out, 2, allocVector(REALSXP, n));
     scratch_advise(REAL(VECTOR_ELT(out, 1)), (size_t)m * n * sizeof(double));
-    double *z = r_scaled(&fr, inducing), *L = REAL(VECTOR_ELT(out, 0));
-    r_raise(inducing_factor(&fr.kern, fr.d, m, z, asReal(jitter), r_interrupts(), L));
-    set_features(&fr, m, z, L, x, r_threads(threads), VECTOR_ELT(out, 1), VECTOR_ELT(out, 2));
-    r_scale(L, (size_t)m * m, fr.unit);
+    double *z = r_scaled(&sc, inducing), *L = REAL(VECTOR_ELT(out, 0));
+    r_raise(inducing_factor(&sc.kern, sc.d, m, z, asReal(jitter), r_interrupts(), L));
+    set_features(&sc, m, z, L, x, r_threads(threads), VECTOR_ELT(out, 1), VECTOR_ELT(out, 2));
+    r_scale(L, (size_t)m * m, sc.unit);
     UNPROTECT(1);
     return out;
 }
@@ -152,22 +152,22 @@ SEXP gp_damage(SEXP gp, SEXP threads)
     for (int f = 0; f < 5; f++)
         if (r_element(gp, names[f]) != R_NilValue && !all_finite(r_element(gp, names[f])))
             return mkString(names[f]);
-    frame fr = r_frame_in_units(r_element(gp, "x"), r_element(gp, "kernel"));
-    double inverse = 1.0 / fr.unit;
+    scaling sc = r_scaling_in_units(r_element(gp, "x"), r_element(gp, "kernel"));
+    double inverse = 1.0 / sc.unit;
     size_t n = nrows(r_element(gp, "x")), m = nrows(V);
     inducing_claim claim = {.n = n,
                             .m = (int)m,
-                            .d = fr.d,
-                            .x = r_scaled(&fr, r_element(gp, "x")),
+                            .d = sc.d,
+                            .x = r_scaled(&sc, r_element(gp, "x")),
                             .V = r_in_units(V, "V", n * m, inverse),
                             .variance = r_in_units(r_element(gp, "variance"), "variance", n, inverse * inverse)};
     if (z != R_NilValue) {
-        claim.z = r_scaled(&fr, z);
+        claim.z = r_scaled(&sc, z);
         claim.L = r_in_units(L, "chol", m * m, inverse);
         claim.jitter = asReal(r_element(gp, "jitter"));
     }
     inducing_part wrong;
-    r_raise(inducing_check(&fr.kern, &claim, r_threads(threads), r_interrupts(), &wrong));
+    r_raise(inducing_check(&sc.kern, &claim, r_threads(threads), r_interrupts(), &wrong));
     if (wrong != INDUCING_SOUND)
         return mkString(names[1 + wrong]);
     known_gp_add(gp);
@@ -177,15 +177,15 @@ SEXP gp_damage(SEXP gp, SEXP threads)
 SEXP residual_features(SEXP gp, SEXP newdata, SEXP threads)
 {
     static const char *names[] = {"V", "variance"};
-    frame fr = r_frame_in_units(r_element(gp, "x"), r_element(gp, "kernel"));
+    scaling sc = r_scaling_in_units(r_element(gp, "x"), r_element(gp, "kernel"));
     SEXP inducing = r_element(gp, "inducing");
     int m = nrows(inducing), n = nrows(newdata);
     SEXP out = PROTECT(r_list(2, names));
     SET_VECTOR_ELT(out, 0, allocMatrix(REALSXP, m, n));
     SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
     scratch_advise(REAL(VECTOR_ELT(out, 0)), (size_t)m * n * sizeof(double));
-    set_features(&fr, m, r_scaled(&fr, inducing),
-                 r_in_units(r_element(gp, "chol"), "chol", (R_xlen_t)m * m, 1.0 / fr.unit), newdata, r_threads(threads),
+    set_features(&sc, m, r_scaled(&sc, inducing),
+                 r_in_units(r_element(gp, "chol"), "chol", (R_xlen_t)m * m, 1.0 / sc.unit), newdata, r_threads(threads),
                  VECTOR_ELT(out, 0), VECTOR_ELT(out, 1));
     UNPROTECT(1);
     return out;
@@ -193,11 +193,11 @@ SEXP residual_features(SEXP gp, SEXP newdata, SEXP threads)
 
 SEXP residual_correlation(SEXP gp, SEXP i, SEXP j, SEXP fresh, SEXP threads)
 {
-    frame fr = r_frame_in_units(r_element(gp, "x"), r_element(gp, "kernel"));
+    scaling sc = r_scaling_in_units(r_element(gp, "x"), r_element(gp, "kernel"));
     double nugget = asReal(r_element(gp, "nugget"));
-    metric_points points = r_points(&fr, gp, nugget), from = points;
+    metric_points points = r_points(&sc, gp, nugget), from = points;
     if (fresh != R_NilValue)
-        from = r_points(&fr, fresh, nugget);
+        from = r_points(&sc, fresh, nugget);
     const int *rows = r_rows(i, from.n), *columns = r_rows(j, points.n);
     size_t height = rows ? (size_t)XLENGTH(i) : from.n;
     size_t width = columns ? (size_t)XLENGTH(j) : points.n;
@@ -218,7 +218,7 @@ SEXP residual_correlation(SEXP gp, SEXP i, SEXP j, SEXP fresh, SEXP threads)
 #pragma omp parallel for num_threads(team) schedule(static)
         for (size_t a = p.first; a < p.last; a++) {
             double *line = lines + width * threads_id();
-            metric_list(&fr.kern, &from, rows ? (size_t)rows[a] : a, &points, columns, width, line);
+            metric_list(&sc.kern, &from, rows ? (size_t)rows[a] : a, &points, columns, width, line);
             for (size_t b = 0; b < width; b++)
                 value[a + b * height] = line[b];
         }

@@ -13,15 +13,15 @@
 SEXP laplace_regression(SEXP gp, SEXP noise, SEXP id, SEXP with_root, SEXP threads)
 {
     static const char *names[] = {"coef", "D", "W", "root"};
-    frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
-    vif_points points = r_vif_points(&fr, gp, noise);
+    scaling sc = r_scaling(r_element(gp, "x"), r_element(gp, "kernel"));
+    vif_points points = r_vif_points(&sc, gp, noise);
     int n = (int)points.n, k = ncols(id), m = nrows(r_element(gp, "V")), team = r_threads(threads);
     SEXP out = PROTECT(r_list(4, names));
     SET_VECTOR_ELT(out, 0, allocMatrix(REALSXP, k, n));
     SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
     SET_VECTOR_ELT(out, 2, allocMatrix(REALSXP, m, n));
     double *D = REAL(VECTOR_ELT(out, 1)), *W = REAL(VECTOR_ELT(out, 2));
-    r_raise_vif(vif_regress(&fr.kern, fr.d, m, &points, &points, k, r_ids(id, n), team, r_interrupts(),
+    r_raise_vif(vif_regress(&sc.kern, sc.d, m, &points, &points, k, r_ids(id, n), team, r_interrupts(),
                             REAL(VECTOR_ELT(out, 0)), D, W),
                 n);
     if (asLogical(with_root) == TRUE) {
@@ -40,7 +40,7 @@ static int has_axes(SEXP gp) { return LENGTH(r_element(r_element(gp, "kernel"), 
 SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
 {
     static const char *names[] = {"signal", "noise", "slope", "vbar"};
-    frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
+    scaling sc = r_scaling(r_element(gp, "x"), r_element(gp, "kernel"));
     SEXP x = r_element(gp, "x"), z = r_element(gp, "inducing");
     R_xlen_t n = nrows(x);
     int m = nrows(z), k = ncols(id), team = r_threads(threads);
@@ -51,13 +51,13 @@ SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
     for (R_xlen_t i = 0; i < n; i++)
         variance[i] = fmax(residual[i], 0.0) + extra[i];
     laplace_problem problem = {
-        .kern = &fr.kern,
-        .d = fr.d,
+        .kern = &sc.kern,
+        .d = sc.d,
         .m = m,
         .k = k,
         .axes = has_axes(gp),
         .n = n,
-        .x = r_scaled(&fr, x),
+        .x = r_scaled(&sc, x),
         .v = r_doubles(r_element(gp, "V"), "V", size),
         .variance = variance,
         .id = r_ids(id, n),
@@ -89,7 +89,7 @@ SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
     SEXP out = PROTECT(r_list(4, names));
     SET_VECTOR_ELT(out, 0, allocVector(REALSXP, 1));
     SET_VECTOR_ELT(out, 1, allocVector(REALSXP, n));
-    SET_VECTOR_ELT(out, 2, allocVector(REALSXP, problem.axes ? fr.d : 1));
+    SET_VECTOR_ELT(out, 2, allocVector(REALSXP, problem.axes ? sc.d : 1));
     SET_VECTOR_ELT(out, 3, allocMatrix(REALSXP, m, (int)n));
     r_raise(laplace_adjoint(&problem, team, REAL(VECTOR_ELT(out, 0)), REAL(VECTOR_ELT(out, 1)),
                             REAL(VECTOR_ELT(out, 2)), REAL(VECTOR_ELT(out, 3))));
@@ -103,13 +103,13 @@ SEXP laplace_derivative(SEXP gp, SEXP noise, SEXP id, SEXP state, SEXP threads)
 
 SEXP laplace_features(SEXP gp, SEXP vbar, SEXP threads)
 {
-    frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
+    scaling sc = r_scaling(r_element(gp, "x"), r_element(gp, "kernel"));
     SEXP x = r_element(gp, "x"), z = r_element(gp, "inducing");
     R_xlen_t n = nrows(x);
     int m = nrows(z), team = r_threads(threads);
-    slopes sl = slopes_new(&fr.kern, fr.d, has_axes(gp), 0);
+    slopes sl = slopes_new(&sc.kern, sc.d, has_axes(gp), 0);
     int count = slopes_count(&sl);
-    const double *bar = r_doubles(vbar, "vbar", (R_xlen_t)m * n), *points = r_scaled(&fr, x), *from = r_scaled(&fr, z);
+    const double *bar = r_doubles(vbar, "vbar", (R_xlen_t)m * n), *points = r_scaled(&sc, x), *from = r_scaled(&sc, z);
     const double *L = r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m);
     double *weights = (double *)R_alloc((size_t)m * FEATURE_POINTS + 1, sizeof(double));
     double *part = (double *)R_alloc(count, sizeof(double));
@@ -118,7 +118,7 @@ SEXP laplace_features(SEXP gp, SEXP vbar, SEXP threads)
     for (R_xlen_t first = 0; first < n; first += FEATURE_POINTS) {
         R_xlen_t some = n - first < FEATURE_POINTS ? n - first : FEATURE_POINTS;
         r_raise(inducing_weights(m, L, some, bar + first * m, team, r_interrupts(), weights));
-        r_raise(laplace_slopes(&sl, m, from, some, points + first * fr.d, weights, team, part));
+        r_raise(laplace_slopes(&sl, m, from, some, points + first * sc.d, weights, team, part));
         for (int l = 0; l < count; l++)
             REAL(out)[l] += part[l];
     }
@@ -129,11 +129,11 @@ SEXP laplace_features(SEXP gp, SEXP vbar, SEXP threads)
 /* sum_uv A_uv d k(z_u, z_v) / d log lengthscale for the inducing inputs z. */
 SEXP laplace_inducing(SEXP gp, SEXP A, SEXP threads)
 {
-    frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
+    scaling sc = r_scaling(r_element(gp, "x"), r_element(gp, "kernel"));
     SEXP z = r_element(gp, "inducing");
     int m = nrows(z);
-    slopes sl = slopes_new(&fr.kern, fr.d, has_axes(gp), 0);
-    const double *points = r_scaled(&fr, z);
+    slopes sl = slopes_new(&sc.kern, sc.d, has_axes(gp), 0);
+    const double *points = r_scaled(&sc, z);
     SEXP out = PROTECT(allocVector(REALSXP, slopes_count(&sl)));
     r_raise(
         laplace_slopes(&sl, m, points, m, points, r_doubles(A, "A", (R_xlen_t)m * m), r_threads(threads), REAL(out)));

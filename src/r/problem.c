@@ -64,8 +64,8 @@ tree r_tree(SEXP list, size_t n)
 void r_problem(SEXP gp, SEXP tree_list, search_problem *out)
 {
     SEXP V = r_element(gp, "V"), inducing = r_element(gp, "inducing");
-    out->fr = r_frame_in_units(r_element(gp, "x"), r_element(gp, "kernel"));
-    double inverse = 1.0 / out->fr.unit;
+    out->sc = r_scaling_in_units(r_element(gp, "x"), r_element(gp, "kernel"));
+    double inverse = 1.0 / out->sc.unit;
     out->kept = (index_pack){NULL, 0, 0};
     if (tree_list != R_NilValue) {
         SEXP kept = r_element(tree_list, "index");
@@ -75,15 +75,15 @@ void r_problem(SEXP gp, SEXP tree_list, search_problem *out)
             out->kept.bytes = (size_t)XLENGTH(kept);
         }
     }
-    out->points = (metric_points){.n = nrows(r_element(gp, "x")), .d = out->fr.d, .m = nrows(V)};
+    out->points = (metric_points){.n = nrows(r_element(gp, "x")), .d = out->sc.d, .m = nrows(V)};
     if (index_points(out->kept, &out->points)) {
         out->points.v = r_in_units(V, "V", (R_xlen_t)out->points.n * out->points.m, inverse);
     } else {
-        out->points = r_points(&out->fr, gp, asReal(r_element(gp, "nugget")));
+        out->points = r_points(&out->sc, gp, asReal(r_element(gp, "nugget")));
     }
-    out->source = (metric_source){&out->fr.kern, NULL, NULL, asReal(r_element(gp, "jitter"))};
+    out->source = (metric_source){&out->sc.kern, NULL, NULL, asReal(r_element(gp, "jitter"))};
     if (inducing != R_NilValue) {
-        out->source.z = r_scaled(&out->fr, inducing);
+        out->source.z = r_scaled(&out->sc, inducing);
         out->source.L = r_in_units(r_element(gp, "chol"), "chol", (R_xlen_t)out->points.m * out->points.m, inverse);
     }
 }

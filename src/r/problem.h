@@ -8,7 +8,7 @@
 
 /* A residual process and what its tree keeps, if there is one; `source` points into the same struct. */
 typedef struct {
-    frame fr;
+    scaling sc;
     metric_points points;
     metric_source source;
     index_pack kept;

@@ -59,7 +59,7 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
     r_problem(gp, tree_list, &problem);
     metric_points from = problem.points;
     if (fresh != R_NilValue)
-        from = r_points(&problem.fr, fresh, asReal(r_element(gp, "nugget")));
+        from = r_points(&problem.sc, fresh, asReal(r_element(gp, "nugget")));
     int wanted = asInteger(k), self = fresh == R_NilValue;
     if (wanted < 1)
         error("internal: k must be 1 or more");
@@ -67,7 +67,7 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
     progress_line line;
     monitor mon = r_monitor(&line, asLogical(progress) == TRUE);
     query_task task = {
-        .kern = &problem.fr.kern,
+        .kern = &problem.sc.kern,
         .points = &problem.points,
         .from = fresh != R_NilValue ? &from : &problem.points,
         .count = queries == R_NilValue ? from.n : (size_t)XLENGTH(queries),
@@ -120,9 +120,9 @@ SEXP form_laws(SEXP tree_list, SEXP k, SEXP fresh, SEXP predecessors, SEXP one_b
     r_problem(gp, tree_list, &problem);
     metric_points from = problem.points;
     if (fresh != R_NilValue)
-        from = r_points(&problem.fr, fresh, asReal(r_element(gp, "nugget")));
+        from = r_points(&problem.sc, fresh, asReal(r_element(gp, "nugget")));
     query_result result = {.note = ""};
-    query_task task = {.kern = &problem.fr.kern,
+    query_task task = {.kern = &problem.sc.kern,
                        .points = &problem.points,
                        .from = fresh != R_NilValue ? &from : &problem.points,
                        .count = from.n,

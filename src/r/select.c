@@ -34,17 +34,17 @@ static int *unpack_pools(SEXP pools, size_t count, int *width)
 
 /* What both routines ask for, in units in which squares of variances neither over- nor underflow; `points` and `from`
  * must outlive the task. */
-static select_task unpack_task(frame *fr, SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh,
+static select_task unpack_task(scaling *sc, SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh,
                                metric_points *points, metric_points *from, SEXP threads)
 {
-    *fr = r_frame_in_units(r_element(gp, "x"), r_element(gp, "kernel"));
-    double inverse = 1.0 / fr->unit / fr->unit;
-    *from = *points = r_points(fr, gp, 0.0);
+    *sc = r_scaling_in_units(r_element(gp, "x"), r_element(gp, "kernel"));
+    double inverse = 1.0 / sc->unit / sc->unit;
+    *from = *points = r_points(sc, gp, 0.0);
     SEXP own = fresh == R_NilValue ? gp : fresh;
     if (fresh != R_NilValue)
-        *from = r_points(fr, fresh, 0.0);
+        *from = r_points(sc, fresh, 0.0);
     select_task task = {
-        .kern = &fr->kern,
+        .kern = &sc->kern,
         .points = points,
         .residual = r_in_units(r_element(gp, "variance"), "variance", points->n, inverse),
         .noise = r_in_units(noise, "noise", points->n, inverse),
@@ -66,9 +66,9 @@ SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SE
                        SEXP threads, SEXP progress)
 {
     static const char *names[] = {"id", "dist", "variance"};
-    frame fr;
+    scaling sc;
     metric_points points, from;
-    select_task task = unpack_task(&fr, gp, noise, pools, k, queries, fresh, &points, &from, threads);
+    select_task task = unpack_task(&sc, gp, noise, pools, k, queries, fresh, &points, &from, threads);
     progress_line line;
     monitor mon = r_monitor(&line, asLogical(progress) == TRUE);
     task.mon = &mon;
@@ -81,8 +81,8 @@ SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SE
     double *dist = REAL(VECTOR_ELT(out, 1));
     select_result result = {.id = id, .dist = dist, .variance = REAL(VECTOR_ELT(out, 2))};
     r_raise(select_run(&task, &result));
-    r_scale(result.variance, task.count, fr.unit);
-    r_scale(result.variance, task.count, fr.unit);
+    r_scale(result.variance, task.count, sc.unit);
+    r_scale(result.variance, task.count, sc.unit);
     for (size_t at = 0; at < task.count * task.k; at++)
         if (id[at] == 0) {
             id[at] = NA_INTEGER;
@@ -95,15 +95,15 @@ SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SE
 /* The sets alone of points among predecessors, a table for each vector of noise in the list `noises`. */
 SEXP selected_sets(SEXP gp, SEXP noises, SEXP pools, SEXP k, SEXP queries, SEXP threads)
 {
-    frame fr;
+    scaling sc;
     metric_points points, from;
     select_task task =
-        unpack_task(&fr, gp, VECTOR_ELT(noises, 0), pools, k, queries, R_NilValue, &points, &from, threads);
+        unpack_task(&sc, gp, VECTOR_ELT(noises, 0), pools, k, queries, R_NilValue, &points, &from, threads);
     R_xlen_t n = points.n, count = XLENGTH(noises), size = (R_xlen_t)task.count * task.k;
     double *noise = (double *)R_alloc(count * n + 1, sizeof(double));
     int *id = (int *)R_alloc(count * size + 1, sizeof(int));
     for (R_xlen_t s = 0; s < count; s++)
-        memcpy(noise + s * n, r_in_units(VECTOR_ELT(noises, s), "noise", n, 1.0 / fr.unit / fr.unit),
+        memcpy(noise + s * n, r_in_units(VECTOR_ELT(noises, s), "noise", n, 1.0 / sc.unit / sc.unit),
                n * sizeof(double));
     task.noise = noise;
     task.more_noises = (int)count - 1;
@@ -126,13 +126,13 @@ SEXP vif_prediction(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP 
                     SEXP sets, SEXP threads)
 {
     static const char *names[] = {"fit", "variance", "id", "coef"};
-    frame fr;
+    scaling sc;
     metric_points points, from;
-    select_task task = unpack_task(&fr, gp, noise, pools, k, queries, fresh, &points, &from, threads);
+    select_task task = unpack_task(&sc, gp, noise, pools, k, queries, fresh, &points, &from, threads);
     task.mon = r_interrupts();
     task.self = 0; /* the noise-free value at an observation has that observation as a candidate */
     R_xlen_t m = points.m;
-    predict_state state = {r_doubles(centred, "centred", points.n), r_in_units(b, "b", m, fr.unit), NULL};
+    predict_state state = {r_doubles(centred, "centred", points.n), r_in_units(b, "b", m, sc.unit), NULL};
     double *variance = NULL, *coef = NULL;
     int *id = NULL;
     SEXP out = PROTECT(r_list(4, names));
@@ -150,8 +150,8 @@ SEXP vif_prediction(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP 
     }
     r_raise(predict_run(&task, &state, REAL(VECTOR_ELT(out, 0)), variance, id, coef));
     if (variance) {
-        r_scale(variance, task.count, fr.unit);
-        r_scale(variance, task.count, fr.unit);
+        r_scale(variance, task.count, sc.unit);
+        r_scale(variance, task.count, sc.unit);
     }
     UNPROTECT(1);
     return out;

@@ -16,9 +16,9 @@ typedef struct {
 
 SEXP points_centre(SEXP x, SEXP kern)
 {
-    frame fr = r_frame(x, kern);
-    SEXP out = PROTECT(allocVector(REALSXP, fr.d));
-    memcpy(REAL(out), fr.centre, fr.d * sizeof(double));
+    scaling sc = r_scaling(x, kern);
+    SEXP out = PROTECT(allocVector(REALSXP, sc.d));
+    memcpy(REAL(out), sc.centre, sc.d * sizeof(double));
     UNPROTECT(1);
     return out;
 }
@@ -97,8 +97,8 @@ SEXP shard_open(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP sha
     static const char *names[] = {"pointer", "sums", "sizes"};
     static const char *parts[] = {"x", "variance", "z",     "D",      "coef",   "error", "residual",
                                   "b", "gp",       "noise", "nugget", "values", "shard", "memory"};
-    frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
-    vif_points points = r_vif_points(&fr, gp, noise);
+    scaling sc = r_scaling(r_element(gp, "x"), r_element(gp, "kernel"));
+    vif_points points = r_vif_points(&sc, gp, noise);
     size_t n = points.n, m = nrows(r_element(gp, "V")), k = ncols(id), q = nrows(values);
     SEXP keep = PROTECT(r_list(14, parts)), own = r_element(shard, "own"), place = r_element(shard, "place"),
          all[] = {gp, noise, nugget, values, shard, memory};
@@ -106,7 +106,7 @@ SEXP shard_open(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP sha
         SET_VECTOR_ELT(keep, 8 + e, all[e]);
     if (TYPEOF(own) != RAWSXP || (size_t)XLENGTH(own) != n || !isInteger(place) || (size_t)XLENGTH(place) != n)
         error("internal: own and place must have one element for each of %lld points", (long long)n);
-    points.x = hold(keep, 0, points.x, n * fr.d);
+    points.x = hold(keep, 0, points.x, n * sc.d);
     points.variance = hold(keep, 1, points.variance, n);
     likelihood_result result = {
         .D = r_new_values(keep, 3, n, -1),
@@ -118,19 +118,19 @@ SEXP shard_open(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP sha
     int derivatives = asInteger(wanted); /* 0 value, 1 gradient, 2 information */
     const double *z = NULL;
     if (derivatives)
-        z = hold(keep, 2, r_scaled(&fr, r_element(gp, "inducing")), m * fr.d);
+        z = hold(keep, 2, r_scaled(&sc, r_element(gp, "inducing")), m * sc.d);
     SEXP out = PROTECT(r_list(3, names));
     SEXP pointer = PROTECT(R_MakeExternalPtr(NULL, install("shard"), keep));
     SET_VECTOR_ELT(out, 0, pointer);
     R_RegisterCFinalizerEx(pointer, close_pointer, TRUE);
     waiting *held = R_Calloc(1, waiting);
     R_SetExternalPtrAddr(pointer, held);
-    held->kern = fr.kern;
+    held->kern = sc.kern;
     held->points = points;
     held->shard = (likelihood_shard){RAW(own), INTEGER(place), asLogical(r_element(shard, "apart")) == TRUE};
     likelihood_task task = {
         .kern = &held->kern,
-        .d = fr.d,
+        .d = sc.d,
         .m = (int)m,
         .k = (int)k,
         .points = &held->points,
@@ -143,7 +143,7 @@ SEXP shard_open(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP sha
         .gradient = derivatives > 0,
         .information = derivatives > 1 ? LIKELIHOOD_APPROXIMATE : 0,
         .axes = asLogical(axes) == TRUE,
-        .smoothness = fr.kern.family == KERNEL_MATERN,
+        .smoothness = sc.kern.family == KERNEL_MATERN,
         .shard = &held->shard,
         .threads = r_threads(threads),
         .pool = memory == R_NilValue ? NULL : r_pointer(memory, "vif_memory"),

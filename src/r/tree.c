@@ -123,7 +123,7 @@ SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads, SEXP form)
     index_search built;
     r_problem(gp, tree_list, &problem);
     query_task task = {
-        .kern = &problem.fr.kern,
+        .kern = &problem.sc.kern,
         .points = &problem.points,
         .from = &problem.points,
         .k = SAMPLE_NEIGHBOURS,

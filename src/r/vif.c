@@ -10,16 +10,16 @@
 SEXP vif_regression(SEXP gp, SEXP noise, SEXP id, SEXP children, SEXP child_noise, SEXP threads)
 {
     static const char *names[] = {"coef", "D"};
-    frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
-    vif_points parents = r_vif_points(&fr, gp, noise), own = parents;
+    scaling sc = r_scaling(r_element(gp, "x"), r_element(gp, "kernel"));
+    vif_points parents = r_vif_points(&sc, gp, noise), own = parents;
     if (children != R_NilValue)
-        own = r_vif_points(&fr, children, child_noise);
+        own = r_vif_points(&sc, children, child_noise);
     int k = ncols(id);
     SEXP out = PROTECT(r_list(2, names));
     SET_VECTOR_ELT(out, 0, allocMatrix(REALSXP, k, (int)own.n));
     SET_VECTOR_ELT(out, 1, allocVector(REALSXP, own.n));
     const monitor *mon = r_interrupts();
-    r_raise_vif(vif_regress(&fr.kern, fr.d, nrows(r_element(gp, "V")), &parents, &own, k, r_ids(id, own.n),
+    r_raise_vif(vif_regress(&sc.kern, sc.d, nrows(r_element(gp, "V")), &parents, &own, k, r_ids(id, own.n),
                             r_threads(threads), mon, REAL(VECTOR_ELT(out, 0)), REAL(VECTOR_ELT(out, 1)), NULL),
                 own.n);
     UNPROTECT(1);
@@ -67,14 +67,14 @@ SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP
 {
     static const char *names[] = {"loglik", "beta", "information", "coef",     "D",        "root",
                                   "b",      "B",    "error",       "residual", "gradient", "fisher"};
-    frame fr = r_frame(r_element(gp, "x"), r_element(gp, "kernel"));
-    vif_points points = r_vif_points(&fr, gp, noise);
+    scaling sc = r_scaling(r_element(gp, "x"), r_element(gp, "kernel"));
+    vif_points points = r_vif_points(&sc, gp, noise);
     R_xlen_t n = points.n;
     int m = nrows(r_element(gp, "V")), k = ncols(id), q = nrows(values);
     const monitor *mon = r_interrupts();
     likelihood_task task = {
-        .kern = &fr.kern,
-        .d = fr.d,
+        .kern = &sc.kern,
+        .d = sc.d,
         .m = m,
         .k = k,
         .points = &points,
@@ -86,13 +86,13 @@ SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP
         .gradient = asLogical(gradient) == TRUE || asInteger(information) > 0,
         .information = asInteger(information),
         .axes = asLogical(axes) == TRUE,
-        .smoothness = fr.kern.family == KERNEL_MATERN,
+        .smoothness = sc.kern.family == KERNEL_MATERN,
         .threads = r_threads(threads),
         .pool = memory == R_NilValue ? NULL : r_pointer(memory, "vif_memory"),
         .mon = mon,
     };
     if (task.gradient) {
-        task.z = r_scaled(&fr, r_element(gp, "inducing"));
+        task.z = r_scaled(&sc, r_element(gp, "inducing"));
         task.L = r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m);
     }
     int parameters = likelihood_parameters(&task);
