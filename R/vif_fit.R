@@ -68,6 +68,9 @@
 #' are of class `"vif_comparison"`.
 #' @references Gyger, T., Furrer, R. and Sigrist, F. (2025). Vecchia-inducing-points full-scale
 #'   approximations for Gaussian processes. \doi{10.48550/arXiv.2507.05064}.
+#'
+#'   Kuss, M. and Rasmussen, C. E. (2005). Assessing approximate inference for binary Gaussian process classification.
+#'   *Journal of Machine Learning Research* 6.
 #' @seealso [vif_cv()] for cross-validation, [vif_loglik()] for the likelihood at given parameters.
 #' @examples
 #' d <- datasets::quakes
