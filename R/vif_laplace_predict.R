@@ -26,21 +26,104 @@ laplace_summary <- function(object, link, se, type, interval, level, w) {
     if (interval == "prediction") refuse("interval", '"none" or "confidence" with type = "link"', '"prediction"')
     return(c(list(fit = link, se.fit = se), if (interval == "confidence") limits))
   }
-  rule <- hermite()
-  # plogis() of no rows is no matrix
-  over <- function(f) drop(matrix(f(outer(se, rule$node) + link), length(link)) %*% rule$weight)
-  fit <- over(family$mean)
-  squares <- over(function(eta) family$mean(eta)^2)
-  spread <- ifelse(squares < Inf, squares - fit^2, Inf)
-  noise <- over(function(eta) family$deviation(eta, w, phi)^2)
-  out <- list(fit = fit, se.fit = sqrt(pmax(spread, 0)), se.obs = sqrt(pmax(spread, 0) + noise))
+  out <- response_moments(family, link, se, w, phi)
   if (interval == "confidence") out <- c(out, lapply(limits, family$mean))
   if (interval == "prediction") {
     tail <- (1 - level) / 2
-    out$lwr <- mixture_quantile(tail, family, link, se, w, phi, rule)
-    out$upr <- mixture_quantile(1 - tail, family, link, se, w, phi, rule)
+    out$lwr <- mixture_quantile(tail, family, link, se, w, phi)
+    out$upr <- mixture_quantile(1 - tail, family, link, se, w, phi)
   }
   out
+}
+
+# ---- expectations over the linear predictor ----
+
+# Mean, its standard deviation and that of a response where the linear predictor is normal: lognormal moments for the log
+# link, with variances a mu + b mu^2 of the families that have it.
+response_moments <- function(family, link, se, w, phi) {
+  linear <- switch(family$name, poisson = , nbinom2 = 1, gamma = 0)
+  if (!is.null(linear)) {
+    square <- switch(family$name, poisson = 0, nbinom2 = 1 / phi[["size"]], gamma = 1 / (w * phi[["shape"]]))
+    fit <- exp(link + se^2 / 2)
+    return(list(fit = fit, se.fit = fit * sqrt(expm1(se^2)),
+                se.obs = fit * sqrt(expm1(se^2) + linear / pmax(fit, 1e-300) + square * exp(se^2))))
+  }
+  w <- rep_len(w, length(link))
+  if (family$name == "student_t") {
+    return(list(fit = link + 0 * se, se.fit = se, se.obs = sqrt(se^2 + family$deviation(link, w, phi)^2)))
+  }
+  over <- function(f) expected(f, link, se, 0, 1) # inverse links rise within about one of 0
+  fit <- over(function(eta, i) family$mean(eta))
+  spread <- pmax(over(function(eta, i) family$mean(eta)^2) - fit^2, 0)
+  noise <- over(function(eta, i) family$deviation(eta, w[i], phi)^2)
+  list(fit = fit, se.fit = sqrt(spread), se.obs = sqrt(spread + noise))
+}
+
+# E f(eta, i) for row i, where f changes around `at` within about `width`: by a fixed rule where that is wide beside `se`,
+# and by one with its nodes around `at` otherwise.
+expected <- function(f, link, se, at, width) {
+  n <- length(link)
+  where <- rep_len((at - link) / se, n)
+  narrow <- rep_len(width / se, n)
+  close <- which(narrow < 1 & abs(where) < 8) # beyond there is next to nothing
+  wide <- setdiff(seq_len(n), close)
+  rule <- hermite()
+  out <- numeric(n)
+  out[wide] <- matrix(f(outer(se[wide], rule$node) + link[wide], wide), length(wide)) %*% rule$weight
+  for (i in pieces(close)) {
+    rule <- sinh_rule(where[i], narrow[i])
+    values <- matrix(f(se[i] * rule$node + link[i], i), length(i))
+    out[i] <- rowSums(values * rule$weight) / rowSums(rule$weight)
+  }
+  out
+}
+
+# log E exp(f(eta, i)) of a log density, whose product with the normal density has its peak between `at` and `link`, or,
+# for heavy tails and outliers, at `link`.
+log_expected <- function(f, link, se, at, width) {
+  n <- length(link)
+  log_sum <- function(values, weight) {
+    top <- apply(values, 1, max)
+    top + log(rowSums(exp(values - top) * weight))
+  }
+  out <- numeric(n)
+  where <- rep_len((at - link) / se, n)
+  narrow <- rep_len(width / se, n)
+  centre <- where / (1 + narrow^2)
+  narrow <- narrow / sqrt(1 + narrow^2)
+  fixed <- !is.finite(centre) # no standard error
+  for (i in pieces(which(fixed))) out[i] <- matrix(f(matrix(link[i]), i))
+  for (i in pieces(which(!fixed))) {
+    peak <- function(z) drop(matrix(f(matrix(se[i] * z + link[i]), i))) - z^2 / 2
+    flat <- abs(where[i]) > 9 & peak(0 * i) > peak(centre[i])
+    rule <- sinh_rule(ifelse(flat, 0, centre[i]), ifelse(flat, 1, narrow[i]))
+    out[i] <- log_sum(matrix(f(se[i] * rule$node + link[i], i), length(i)), rule$weight)
+  }
+  out
+}
+
+pieces <- function(rows, size = 2000) split(rows, (seq_along(rows) - 1) %/% size)
+
+# Where the distribution function and density of a response change most as functions of the linear predictor, and within
+# what width.
+response_width <- function(y, family, w, phi) {
+  count <- pmax(y, 0) + 0.7
+  p <- (w * pmin(pmax(y, 0), 1) + 0.5) / (w + 1)
+  switch(family$name,
+    logit = list(at = stats::qlogis(p), width = 1 / sqrt(w * p * (1 - p))),
+    probit = list(at = stats::qnorm(p), width = sqrt(p * (1 - p) / w) / stats::dnorm(stats::qnorm(p))),
+    poisson = list(at = log(count), width = 1 / sqrt(count)),
+    nbinom2 = list(at = log(count), width = sqrt(1 / count + 1 / phi[["size"]])),
+    gamma = list(at = log(pmax(y, 0)), width = 1 / sqrt(w * phi[["shape"]])),
+    beta = {
+      # the shape that belongs to the end that y is near, and of which, where it is small, y^shape is the distribution
+      end <- pmin(pmax(pmin(y, 1 - y), 1e-300), 0.5)
+      shape <- pmax(w * phi[["precision"]] * end, -log(2) / log(end))
+      share <- pmin(shape / (w * phi[["precision"]]), 0.5)
+      list(at = ifelse(y < 0.5, 1, -1) * stats::qlogis(share), width = 1 / sqrt(pmax(shape, 1) * (1 - end)))
+    },
+    student_t = list(at = y, width = student_t_scale(w, phi))
+  )
 }
 
 # Gauss-Hermite rule for a standard normal variable, by the eigenvalues of its Jacobi matrix (Golub and Welsch, 1969).
@@ -51,15 +134,30 @@ hermite <- function(size = 30) {
   list(node = e$values, weight = e$vectors[1, ]^2)
 }
 
+# For a standard normal variable, a row for each centre: the trapezoidal rule in u, where z = centre + width sinh(u). Nodes
+# are as close as the width at the centre, and everywhere closer than a tenth of the distance from it or the width.
+sinh_rule <- function(centre, width, step = 0.1, reach = 9.5) {
+  width <- pmin(pmax(width, 1e-12), 1)
+  low <- asinh((pmin(-reach, centre - reach) - centre) / width)
+  high <- asinh((pmax(reach, centre + reach) - centre) / width)
+  size <- ceiling(max(high - low) / step) + 1
+  u <- low + outer(high - low, seq(0, 1, length.out = size))
+  node <- centre + width * sinh(u)
+  list(node = node, weight = stats::dnorm(node) * width * cosh(u) * ((high - low) / (size - 1)))
+}
+
 # P(Y <= y) over the uncertainty of the linear predictor.
-mixture_cdf <- function(y, family, link, se, w, phi, rule = hermite()) {
-  drop(matrix(family$cdf(y, outer(se, rule$node) + link, w, phi), length(link)) %*% rule$weight)
+mixture_cdf <- function(y, family, link, se, w, phi) {
+  y <- rep_len(y, length(link))
+  w <- rep_len(w, length(link))
+  change <- response_width(y, family, w, phi)
+  expected(function(eta, i) family$cdf(y[i], eta, w[i], phi), link, se, change$at, change$width)
 }
 
 # Its quantiles: between those at far linear predictors, by halving; for counts the smallest count that reaches p.
-mixture_quantile <- function(p, family, link, se, w, phi, rule = hermite()) {
+mixture_quantile <- function(p, family, link, se, w, phi) {
   unit <- if (family$discrete && family$name %in% c("logit", "probit")) w else 1 # responses are shares of w trials
-  far <- max(abs(rule$node)) * se
+  far <- 7 * se
   low <- family$quantile(p, link - far, w, phi)
   high <- family$quantile(p, link + far, w, phi)
   if (family$discrete) {
@@ -70,7 +168,7 @@ mixture_quantile <- function(p, family, link, se, w, phi, rule = hermite()) {
       middle <- floor(low + (high - low) / 2)
       open <- middle > low & middle < high # there are numbers between, which beyond 2^53 are not all whole ones
       if (!any(open)) break
-      reached <- mixture_cdf(middle / unit, family, link, se, w, phi, rule) >= p
+      reached <- mixture_cdf(middle / unit, family, link, se, w, phi) >= p
       high <- ifelse(open & reached, middle, high)
       low <- ifelse(open & !reached, middle, low)
     }
@@ -78,7 +176,7 @@ mixture_quantile <- function(p, family, link, se, w, phi, rule = hermite()) {
   }
   for (halving in 1:60) {
     middle <- (low + high) / 2
-    reached <- mixture_cdf(middle, family, link, se, w, phi, rule) >= p
+    reached <- mixture_cdf(middle, family, link, se, w, phi) >= p
     high <- ifelse(reached, middle, high)
     low <- ifelse(reached, low, middle)
   }

@@ -4,13 +4,9 @@
 laplace_scores <- function(object, y, link, se, w = rep(1, length(y))) {
   family <- laplace_family(object$family)
   phi <- all_phi(family, object$phi)
-  rule <- hermite()
-  log_density <- matrix(family$value(y, outer(se, rule$node) + link, w, phi), length(y))
-  top <- do.call(pmax, as.data.frame(log_density))
-  list(log = top + log(drop(exp(log_density - top) %*% rule$weight)),
-       brier = if (family$name %in% c("logit", "probit")) {
-         (y - drop(family$mean(outer(se, rule$node) + link) %*% rule$weight))^2
-       })
+  change <- response_width(y, family, w, phi)
+  list(log = log_expected(function(eta, i) family$value(y[i], eta, w[i], phi), link, se, change$at, change$width),
+       brier = if (family$name %in% c("logit", "probit")) (y - response_moments(family, link, se, w, phi)$fit)^2)
 }
 
 # The scores that vif_cv() shows. `p` has the linear predictors `link` and their standard errors `se`.

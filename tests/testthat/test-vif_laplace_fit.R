@@ -126,6 +126,41 @@ test_that("residuals, fitted values, simulations and scores are those of the fam
   expect_equal(score$brier, (d$seen - p)^2, tolerance = 1e-8)
 })
 
+test_that("responses that are narrow beside the uncertainty of the linear predictor are integrated, too", {
+  cases <- list(list(poisson(), numeric(), 6, 1), list(nbinom2(), c(size = 1e4), 6, 1),
+                list(Gamma("log"), c(shape = 7000), 6, 1), list(Gamma("log"), c(shape = 0.5), 6, 1),
+                list(student_t(), c(scale = 0.006, df = 4), 0, 1), list(binomial(), numeric(), 0, 900),
+                list(binomial("probit"), numeric(), 0, 900), list(beta_family(), c(precision = 5e4), 0, 1))
+  set.seed(3)
+  for (case in cases) for (se in c(0.3, 1, 3)) {
+    family <- laplace_family(case[[1]])
+    phi <- case[[2]]
+    w <- case[[4]]
+    label <- paste(family$name, se)
+    link <- case[[3]] + se * c(-1, 0, 2)
+    y <- family$draw(link + se * c(0.7, -0.4, 0.1), w, phi)
+    change <- response_width(y, family, w, phi)
+    exact <- function(f, i) { # piece by piece, finer and finer towards where the response changes
+      where <- (change$at[i] - link[i]) / se
+      width <- rep_len(change$width, 3)[i] / se
+      ends <- sort(c(-12, 12, -9:9, pmin(pmax(where + width * c(-2^(12:0), 0, 2^(0:12)), -12), 12)))
+      sum(mapply(function(from, to) integrate(f, from, to, rel.tol = 1e-9)$value, ends[-length(ends)], ends[-1]))
+    }
+    log_density <- vapply(1:3, function(i) {
+      log(exact(function(z) exp(family$value(y[i], link[i] + se * z, w, phi) + dnorm(z, log = TRUE)), i))
+    }, 0)
+    below <- vapply(1:3, function(i) exact(function(z) family$cdf(y[i], link[i] + se * z, w, phi) * dnorm(z), i), 0)
+    expect_equal(laplace_scores(list(family = case[[1]], phi = phi), y, link, rep(se, 3), rep(w, 3))$log, log_density,
+                 tolerance = 1e-6, label = label)
+    expect_equal(mixture_cdf(y, family, link, rep(se, 3), w, phi), below, tolerance = 1e-6, label = label)
+  }
+  # lognormal moments, and a probability, where the linear predictor says nothing
+  moments <- response_moments(laplace_family(Gamma("log")), 1, 6, 1, c(shape = 2))
+  expect_equal(moments$se.fit, exp(1 + 18) * sqrt(expm1(36)))
+  expect_equal(response_moments(laplace_family(binomial("probit")), -10, 50, 1, numeric())$fit, pnorm(-10 / sqrt(2501)),
+               tolerance = 1e-7)
+})
+
 test_that("what is left out of each observation is exact for the working responses", {
   S <- oracle_covariance(count_fit$kernel, x, x) + diag(count_fit$noise_variance)
   z <- numeric(n)
