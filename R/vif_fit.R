@@ -219,7 +219,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   # the optimiser sees covariates in a basis that does not depend on their units
   data <- list(y = y, x = x, X = basis$Q, extra = extra, share = share)
   settings <- list(kernel = kernel, inducing = inducing, k = k, fixed = nugget, spread = stats::var(flat),
-                   noise_spread = stats::var(flat) / mean(share), neighbours = neighbours, jitter = jitter,
+                   noise_spread = stats::var(flat) / typical_share(share), neighbours = neighbours, jitter = jitter,
                    seed = seed, iterations = iterations, threads = threads, groups = groups, scale = scale,
                    close = close_shares(x, groups, scale, threads), smoothness = smoothness, plane = plane,
                    least = if (is.null(noise_variance)) least_share(kernel, smoothness))

@@ -287,6 +287,9 @@ theta_bounds <- function(settings) {
   bounds
 }
 
+# The noise variance of an observation in units of the nugget, 1 / weight, of most: a few tiny weights must not count.
+typical_share <- function(share) exp(mean(log(share)))
+
 # The nugget by which noise has the variance of the observations: with weights it is in their units.
 noise_spread <- function(settings) settings$noise_spread %or% settings$spread
 

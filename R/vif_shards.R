@@ -137,7 +137,7 @@ vif_fit.vif_shards <- function(y, kernel = gp_kernel("matern32"), inducing = 200
   scale <- input_scale(sample$x, groups)
   flat <- if (is.null(basis)) sample$y else stats::lm.fit(basis$Q, sample$y)$residuals
   settings <- list(kernel = kernel, inducing = inducing, k = k, fixed = nugget, spread = stats::var(flat),
-                   noise_spread = stats::var(flat) / mean(sample$share), neighbours = "selected", jitter = jitter,
+                   noise_spread = stats::var(flat) / typical_share(sample$share), neighbours = "selected", jitter = jitter,
                    seed = seed, threads = thread_count(NULL), groups = groups, scale = scale,
                    close = close_shares(sample$x, groups, scale, thread_count(NULL)), smoothness = "fixed",
                    plane = plane, least = if (!shards$apart) least_share(kernel, "fixed"))

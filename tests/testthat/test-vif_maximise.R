@@ -197,6 +197,20 @@ test_that("a step within limits is the best of all within them", {
   expect_gt(scoring_step(current, list(lower = c(-9, -9), upper = c(9, 9)))$gain, 1)
 })
 
+test_that("a few tiny weights do not mislead the start", {
+  set.seed(2)
+  n <- 200
+  x <- cbind(runif(n), runif(n))
+  y <- sin(5 * x[, 1]) * cos(4 * x[, 2]) + rnorm(n, sd = 0.3)
+  fit <- function(few, size, ...) {
+    vif_fit(y, x, X = 1, weights = replace(rep(1, n), seq_len(few), size), progress = FALSE, ...)$loglik
+  }
+  for (case in list(c(1, 1e-5), c(5, 1e-6), c(1, 1e6), c(150, 1e5))) {
+    good <- fit(case[1], case[2], start = list(kernel = gp_kernel("matern32", 0.5, 0.5), nugget = 0.1))
+    expect_equal(fit(case[1], case[2]), good, tolerance = 1e-3 / abs(good), label = paste(case, collapse = " of "))
+  }
+})
+
 test_that("weights may have any unit", {
   skip_if_not_installed("sp")
   data(meuse, package = "sp", envir = environment())
