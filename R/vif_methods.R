@@ -304,9 +304,10 @@ need_fisher <- function(object) {
 
 #' Update a fitted Gaussian process
 #'
-#' Fits again with changed arguments, starting from the parameters of the old fit unless `start` is given or the inputs
-#' have other columns. Gaussian fits keep order, inducing inputs and conditioning sets where these still serve, so that
-#' [stats::drop1()], [stats::add1()] and [stats::step()] compare log-likelihoods on the same sets.
+#' Fits again with changed arguments, starting from the parameters of the old fit unless `start` is given, the inputs have
+#' other columns, or `weights`, `noise_variance` or `family` are changed. Gaussian fits keep order, inducing inputs and
+#' conditioning sets where these still serve, so that [stats::drop1()], [stats::add1()] and [stats::step()] compare
+#' log-likelihoods on the same sets.
 #'
 #' @param object A [vif_fit()].
 #' @param formula. For a fit by formula, the new formula; `.` stands for the old one, as in
@@ -334,6 +335,8 @@ update.vif <- function(object, formula., ..., evaluate = TRUE) {
   for (name in names(changes)) {
     if (name == "X") call["X"] <- list(changes[["X"]]) else call[[name]] <- changes[[name]]
   }
-  if (!"start" %in% names(changes)) call$start <- if (!"family" %in% names(changes)) start_of_fit(object)
+  # other weights may have other maxima, far from here
+  anew <- any(c("family", "weights", "noise_variance") %in% names(changes))
+  if (!"start" %in% names(changes)) call$start <- if (!anew) start_of_fit(object)
   if (evaluate) eval(call, parent.frame()) else call
 }

@@ -70,6 +70,7 @@ test_that("update() fits again from where the fit is", {
   expect_identical(more$k, 15L)
   expect_equal(coef(more), coef(fit), tolerance = 0.2)
   expect_identical(update(fit, k = 15, evaluate = FALSE)$k, 15)
+  expect_null(update(fit, weights = 1:3, evaluate = FALSE)$start)
   d <- data.frame(y = y, a = x[, 1], b = x[, 2])
   by_formula <- vif_fit(y ~ 1, coords = ~ a + b, data = d, inducing = 20, k = 8, progress = FALSE)
   wider <- update(by_formula, . ~ . + b)
