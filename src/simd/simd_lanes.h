@@ -210,6 +210,29 @@ static void NAME(dot_rows)(int m, const double *q, int count, const double *cons
     NAME(dot_few)(m, q, count - c, rows + c, out + c);
 }
 
+static void NAME(nearest_rows)(int d, int count, const double *a, const double *b, int *which)
+{
+    vd least0 = SPLAT((double)INFINITY), least1 = least0; /* as all squares may be: then the first is as near as any */
+    vi which0 = {0}, which1 = {0};
+    for (int i = 0; i < count; i++, a += d) {
+        vd sum0 = SPLAT(0.0), sum1 = sum0;
+        for (int u = 0; u < d; u++) {
+            vd diff0 = SPLAT(a[u]) - LOAD(b + u * COLS), diff1 = SPLAT(a[u]) - LOAD(b + u * COLS + LANES);
+            sum0 = FMA(diff0, diff0, sum0);
+            sum1 = FMA(diff1, diff1, sum1);
+        }
+        vi less0 = sum0 < least0, less1 = sum1 < least1, at = (vi){0} + i;
+        least0 = (vd)(((vi)sum0 & less0) | ((vi)least0 & ~less0));
+        least1 = (vd)(((vi)sum1 & less1) | ((vi)least1 & ~less1));
+        which0 = (at & less0) | (which0 & ~less0);
+        which1 = (at & less1) | (which1 & ~less1);
+    }
+    for (int j = 0; j < LANES; j++) {
+        which[j] = (int)which0[j];
+        which[LANES + j] = (int)which1[j];
+    }
+}
+
 /* `vectors` of the features from u on, of which the last has `part`. */
 static inline __attribute__((always_inline)) void NAME(contrast_some)(int vectors, int u, int part, int count,
                                                                       const double *weight, const double *const *rows,
