@@ -212,17 +212,20 @@ static void NAME(pack_rows)(int m, int width, size_t count, const double *rows, 
     }
 }
 
-static void NAME(dot_tile)(int m, const double *a, const double *b, double *c)
+/* c[i] <- sum_t a[i * a_row + t * a_step] b[t * b_step ..], a row of the tile each; strides are constants where this is
+ * inlined. */
+static inline __attribute__((always_inline)) void
+NAME(tile_steps)(size_t steps, const double *a, size_t a_row, size_t a_step, const double *b, size_t b_step, double *c)
 {
     vd sum[TILE_ROWS][2];
 #pragma GCC unroll 16
     for (int i = 0; i < TILE_ROWS; i++)
         sum[i][0] = sum[i][1] = SPLAT(0.0);
-    for (int u = 0; u < m; u++, a += TILE_ROWS, b += COLS) {
+    for (size_t t = 0; t < steps; t++, a += a_step, b += b_step) {
         vd b0 = LOAD(b), b1 = LOAD(b + LANES);
 #pragma GCC unroll 16
         for (int i = 0; i < TILE_ROWS; i++) {
-            vd ai = SPLAT(a[i]);
+            vd ai = SPLAT(a[i * a_row]);
             sum[i][0] = FMA(ai, b0, sum[i][0]);
             sum[i][1] = FMA(ai, b1, sum[i][1]);
         }
@@ -232,6 +235,11 @@ static void NAME(dot_tile)(int m, const double *a, const double *b, double *c)
         STORE(c + i * COLS, sum[i][0]);
         STORE(c + i * COLS + LANES, sum[i][1]);
     }
+}
+
+static void NAME(dot_tile)(int m, const double *a, const double *b, double *c)
+{
+    NAME(tile_steps)(m, a, 1, TILE_ROWS, b, COLS, c);
 }
 
 static void NAME(distance_tile)(int d, const double *a, const double *b, double *s2)

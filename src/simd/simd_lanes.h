@@ -294,30 +294,6 @@ static void NAME(contrast_rows)(int m, int count, const double *weight, const do
     }
 }
 
-/* One of the two strides of a is 1, a constant where this is inlined. */
-static inline __attribute__((always_inline)) void
-NAME(tile_steps)(size_t steps, const double *a, size_t a_row, size_t a_step, const double *b, size_t b_step, double *c)
-{
-    vd sum[TILE_ROWS][2];
-#pragma GCC unroll 16
-    for (int i = 0; i < TILE_ROWS; i++)
-        sum[i][0] = sum[i][1] = SPLAT(0.0);
-    for (size_t t = 0; t < steps; t++, a += a_step, b += b_step) {
-        vd b0 = LOAD(b), b1 = LOAD(b + LANES);
-#pragma GCC unroll 16
-        for (int i = 0; i < TILE_ROWS; i++) {
-            vd ai = SPLAT(a[i * a_row]);
-            sum[i][0] = FMA(ai, b0, sum[i][0]);
-            sum[i][1] = FMA(ai, b1, sum[i][1]);
-        }
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < TILE_ROWS; i++) {
-        STORE(c + i * COLS, sum[i][0]);
-        STORE(c + i * COLS + LANES, sum[i][1]);
-    }
-}
-
 static void NAME(strided_tile)(size_t steps, const double *a, size_t a_row, size_t a_step, const double *b,
                                size_t b_step, double *c)
 {
