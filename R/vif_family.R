@@ -241,6 +241,9 @@ gamma_row <- list(
   saturated = function(y, w, phi) gamma_row$value(y, log(y), w, phi)
 )
 
+# The log density is not concave: the curvature is its expectation. That of responses near 0 or 1 at a linear predictor
+# which is not as far out, or in the mode of many of them, is several times as large, and scoring would overshoot without
+# end: steps to the mode take the larger one.
 beta_row <- list(
   start = c(precision = 5), discrete = FALSE, mean = stats::plogis,
   value = function(y, eta, w, phi) {
@@ -251,10 +254,11 @@ beta_row <- list(
     precision <- w * phi[["precision"]]
     p <- beta_parts(y, eta, precision)
     expected <- precision^2 * p$m1^2 * p$spread
+    own <- expected - precision * p$m2 * p$error
     list(d1 = precision * p$m1 * p$error, curvature = floored(expected),
          turn = precision^2 * (2 * p$m1 * p$m2 * p$spread +
                                  p$m1^3 * precision * (psigamma(p$a, 2) - psigamma(p$b, 2))),
-         own = expected - precision * p$m2 * p$error)
+         own = own, search = pmax(own, floored(expected)))
   },
   phi_slopes = function(y, eta, w, phi) {
     precision <- w * phi[["precision"]]
