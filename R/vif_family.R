@@ -241,6 +241,9 @@ gamma_row <- list(
   saturated = function(y, w, phi) gamma_row$value(y, log(y), w, phi)
 )
 
+# The log density is not concave: the curvature is its expectation. That of a response near 0 or 1 may be many times as
+# large where the linear predictor is not as far out, and scoring would overshoot without end: steps to the mode take
+# the larger one.
 beta_row <- list(
   start = c(precision = 5), discrete = FALSE, mean = stats::plogis,
   value = function(y, eta, w, phi) {
@@ -251,10 +254,11 @@ beta_row <- list(
     precision <- w * phi[["precision"]]
     p <- beta_parts(y, eta, precision)
     expected <- precision^2 * p$m1^2 * p$spread
+    own <- expected - precision * p$m2 * p$error
     list(d1 = precision * p$m1 * p$error, curvature = floored(expected),
          turn = precision^2 * (2 * p$m1 * p$m2 * p$spread +
                                  p$m1^3 * precision * (psigamma(p$a, 2) - psigamma(p$b, 2))),
-         own = expected - precision * p$m2 * p$error)
+         own = own, search = pmax(own, floored(expected)))
   },
   phi_slopes = function(y, eta, w, phi) {
     precision <- w * phi[["precision"]]
@@ -272,7 +276,11 @@ beta_row <- list(
     stats::pbeta(y, stats::plogis(eta) * w * phi[["precision"]], stats::plogis(-eta) * w * phi[["precision"]])
   },
   quantile = function(p, eta, w, phi) {
-    stats::qbeta(p, stats::plogis(eta) * w * phi[["precision"]], stats::plogis(-eta) * w * phi[["precision"]])
+    # of the smaller share: of numbers close to 1 there are too few for qbeta(), which warns
+    other <- eta > 0
+    q <- stats::qbeta(abs(other - p), stats::plogis(-abs(eta)) * w * phi[["precision"]],
+                      stats::plogis(abs(eta)) * w * phi[["precision"]])
+    abs(other - q)
   },
   draw = function(eta, w, phi) {
     stats::rbeta(length(eta), stats::plogis(eta) * w * phi[["precision"]], stats::plogis(-eta) * w * phi[["precision"]])

@@ -83,6 +83,13 @@ laplace_mode <- function(gp, id, data, family, phi, beta, eta = NULL, threads = 
     }
     damping <- if (size > last) max(damping / 2, 1 / 64) else min(1, 1.5 * damping)
     last <- size
+    if (!is.null(s$own)) {
+      # scoring overshoots where the true curvature is far above its expectation: from a step by 1 / N to one by the
+      # larger of the two
+      more <- pmax(s$own - s$curvature, 0)
+      back <- through_mode(more * move, noise, s$curvature + more, smoother(state, id, noise, threads), 1e-2)
+      move <- move - noise * (back$l - back$q)
+    }
     from <- from + pmin(pmax(damping * move, -longest), longest)
   }
   if (!again) return(list(eta = from, settled = FALSE))
@@ -124,7 +131,7 @@ laplace_gradient <- function(mode, gp, id, data, family, phi, threads, passes) {
   back <- list(l = h, q = h)
   error <- 0
   for (pass in seq_len(if (all(h == 0)) 0 else passes)) {
-    back <- through_mode(mode, h + error, id, threads)
+    back <- through_mode(h + error, noise, s$own, smoother(mode$state, id, noise, threads), 1e-9)
     t <- noise * back$l
     # t' dS^-1 z as a difference of two quadratic forms
     parts <- laplace_adjoint(mode, gp, id, rbind(z + t, t), c(1, -1), threads)
@@ -164,15 +171,37 @@ feature_slopes <- function(slope, vbar, gp, threads) {
   stats::setNames(slope, if (length(slope) > 1) paste0("lengthscale", seq_along(slope)) else "lengthscale")
 }
 
-# l = h + (1 - N w) (l - q) and q = S^-1 N l.
-through_mode <- function(mode, h, id, threads) {
-  l <- h
+# r to the pair that through_mode() asks for.
+smoother <- function(state, id, noise, threads) function(r) {
+  x <- drop(working_solve(state, id, rbind(noise * r), threads)$solved)
+  list(x = x, Kx = noise * (r - x))
+}
+
+# l = h + (1 - N w) (l - q) and q = S^-1 N l. With K = S - N and t = N (l - q) this is (K^-1 + w) t = h and q = K^-1 t:
+# by conjugate gradients, as w may be many times 1 / N, with a step of scoring as their preconditioner: smooth(r) gives
+# x = S^-1 N r, or nearly, and K x, which then is (K^-1 + 1 / N)^-1 r.
+through_mode <- function(h, noise, own, smooth, tolerance = 1e-6) {
+  if (all(h == 0)) return(list(l = h, q = h))
+  new <- smooth(h)
+  scored <- list(l = h, q = new$x)
+  if (is.null(own)) return(scored)
+  t <- q <- 0 * h
+  r <- h
+  p <- new
   for (pass in 1:100) {
-    q <- drop(working_solve(mode$state, id, rbind(mode$noise * l), threads)$solved)
-    if (is.null(mode$slopes$own)) break
-    new <- h + (1 - mode$noise * mode$slopes$own) * (l - q)
-    if (max(abs(new - l)) <= 1e-9 * max(abs(h))) break
-    l <- new
+    fall <- p$x + own * p$Kx
+    # K^-1 + w is positive definite at a maximum
+    if (!isTRUE(sum(p$Kx * fall) > 0)) break
+    size <- sum(r * p$Kx) / sum(p$Kx * fall)
+    t <- t + size * p$Kx
+    q <- q + size * p$x
+    before <- sum(r * new$Kx)
+    last <- r
+    r <- r - size * fall
+    if (max(abs(r)) <= tolerance * max(abs(h))) break
+    new <- smooth(r)
+    turn <- sum((r - last) * new$Kx) / before # smoothing that is not exact is not the same from step to step
+    p <- list(x = new$x + turn * p$x, Kx = new$Kx + turn * p$Kx)
   }
-  list(l = l, q = q)
+  if (all(t == 0)) scored else list(l = t / noise + q, q = q)
 }

@@ -75,14 +75,14 @@ latent_laplace <- function(system, family, data, phi, fixed, eta, tolerance = 1e
   from <- eta
   for (iteration in 1:100) {
     s <- family$slopes(data$y, from, data$w, phi)
-    noise <- 1 / s$curvature
+    noise <- 1 / pmax(s$curvature, s$own %or% s$curvature) # expected curvatures alone may overshoot
     z <- from - fixed + noise * s$d1
     at <- system(noise)
     a <- at$solve(z)
     new <- list(a = a, b = z - noise * a)
     move <- max(abs(fixed + new$b - from) * sqrt(s$curvature))
     if (move < tolerance) {
-      value <- joint(list(a = a, b = from - fixed)) - (at$logdet() - sum(log(noise))) / 2
+      value <- joint(list(a = a, b = from - fixed)) - (system(1 / s$curvature)$logdet() + sum(log(s$curvature))) / 2
       return(list(eta = from, loglik = value, iterations = iteration))
     }
     step <- 1

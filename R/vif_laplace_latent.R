@@ -108,8 +108,9 @@ latent_mode <- function(gp, id, wide, latent, data, family, phi, beta, eta, thre
   c(here, list(
     eta = from, beta = beta, slopes = s, noise = noise, state = state, response = z, multiply = multiply,
     precondition = precondition, settled = TRUE, iterations = iteration,
-    solve = function(r, start = NULL) {
-      conjugate_gradients(multiply, precondition, r, max(10 * tolerance, 1e-9), start = start)$x
+    smooth = function(r) {
+      found <- conjugate_gradients(multiply, precondition, rbind(noise * r), max(10 * tolerance, 1e-9))
+      list(x = drop(found$x), Kx = noise * r - drop(found$left) - noise * drop(found$x))
     },
     solved = list(b = solved$b[, 1, drop = FALSE], error = solved$error[1, , drop = FALSE],
                   B = solved$b[, -1, drop = FALSE]),
@@ -191,7 +192,7 @@ latent_gradient <- function(mode, drawn, gp, id, wide, latent, slack, data, fami
                           centred = drawn$y - .Call(C_laplace_combination, solved$b, gp$V, threads))), threads)
   diagonal <- colMeans(drawn$by_A * solved$solved) - 2 * control$noise # of A^-1
   spread <- pmin(pmax(noise - noise^2 * diagonal, 0), noise)
-  back <- latent_through_mode(mode, -spread * s$turn / 2)
+  back <- through_mode(-spread * s$turn / 2, noise, s$own, mode$smooth)
   left <- rbind(s$d1 / 2 + back$q, drawn$by_A)
   right <- rbind(s$d1, solved$solved)
   weight <- c(1, rep(-0.5 / probes, probes))
@@ -212,21 +213,6 @@ latent_gradient <- function(mode, drawn, gp, id, wide, latent, slack, data, fami
   of_beta <- if (!is.null(data$X)) drop(crossprod(data$X, s$d1 + back$q))
   c(variance = signal + control$signal - sum(control$noise * noise), slope,
     of_phi[setdiff(names(phi), names(family$fixed))], of_beta)
-}
-
-# As through_mode(), with A for S.
-latent_through_mode <- function(mode, h) {
-  if (all(h == 0)) return(list(l = h, q = h))
-  l <- h
-  q <- NULL
-  for (pass in 1:100) {
-    q <- drop(mode$solve(rbind(mode$noise * l), if (!is.null(q)) rbind(q)))
-    if (is.null(mode$slopes$own)) break
-    new <- h + (1 - mode$noise * mode$slopes$own) * (l - q)
-    if (max(abs(new - l)) <= 1e-6 * max(abs(h))) break
-    l <- new
-  }
-  list(l = l, q = q)
 }
 
 # Solutions of A x = r, a right-hand side in each row, and for each of them with z = S^-1/2 r and E = S^-1/2 A S^-1/2 -

@@ -168,3 +168,20 @@ test_that("families are R's own or named here, and others are refused", {
   expect_identical(names(laplace_family(student_t(4))$start), "scale")
   expect_true(is_gaussian(gaussian()) && is_gaussian("gaussian") && !is_gaussian(poisson))
 })
+
+test_that("quantiles of shares come without warnings of qbeta(), and scores of cross-validation with them", {
+  family <- laplace_family(beta_family())
+  p <- rep(c(1e-6, 0.3, 0.99), each = 9)
+  eta <- matrix(c(-20, -3, -1, 0, 0.5, 2, 3, 8, 20), 9, 3)
+  expect_silent(q <- family$quantile(p, eta, 1, c(precision = 2)))
+  plain <- suppressWarnings(stats::qbeta(p, 2 * plogis(eta), 2 * plogis(-eta)))
+  expect_equal(as.vector(q), as.vector(plain), tolerance = 1e-12)
+  on_one_thread()
+  set.seed(31)
+  n <- 100
+  x <- cbind(runif(n), runif(n))
+  field <- 3 * sin(6 * x[, 1]) + 2 * cos(5 * x[, 2])
+  y <- pmin(pmax(rbeta(n, 2 * plogis(field), 2 * plogis(-field)), 1e-12), 1 - 1e-12)
+  fit <- vif_fit(y, x, X = 1, family = beta_family(), inducing = 20, k = 15, progress = FALSE)
+  expect_no_warning(vif_cv(fit))
+})

@@ -186,3 +186,21 @@ test_that("likelihoods of the noise-free process do not depend on the number of 
   parts <- c("loglik", "eta", "gradient")
   expect_identical(one[parts], other[parts])
 })
+
+test_that("what comes through the mode is solved for true curvatures of any size", {
+  set.seed(12)
+  n <- 30
+  x <- cbind(runif(n), runif(n))
+  K <- oracle_covariance(gp_kernel("matern32", 1, 0.3), x, x)
+  noise <- rep(c(1, 0.5), n / 2)
+  own <- rep(c(1, 50, -0.1, 4, 0), n / 5) / noise
+  h <- rnorm(n)
+  smooth <- function(r) {
+    x <- drop(solve(K + diag(noise), noise * r))
+    list(x = x, Kx = drop(K %*% x))
+  }
+  back <- through_mode(h, noise, own, smooth, 1e-10)
+  expect_equal(back$q, drop(solve(K + diag(noise), noise * back$l)), tolerance = 1e-7)
+  expect_equal(back$l, h + (1 - noise * own) * (back$l - back$q), tolerance = 1e-7)
+  expect_equal(through_mode(h, noise, NULL, smooth), list(l = h, q = smooth(h)$x))
+})

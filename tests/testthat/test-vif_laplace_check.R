@@ -77,3 +77,51 @@ test_that("the known trace leaves terms of second order to the random vectors", 
   expect_lt(max(se(refined)), min(se(plain)) / 3)
   expect_lt(mean(error(refined)^2), mean(error(plain)^2) / 25)
 })
+
+test_that("rough shares, many close to 0 or 1, have the dense approximation's mode and log-likelihood", {
+  on_one_thread()
+  n <- 80
+  family <- laplace_family(beta_family())
+  for (case in list(c(1, 3, 0.1), c(4, 6, 0.03), c(2, 6, 0.1))) {
+    set.seed(case[1])
+    x <- cbind(runif(n), runif(n))
+    field <- drop(crossprod(chol(case[2] * exp(-as.matrix(dist(x)) / case[3]) + diag(1e-9, n)), rnorm(n)))
+    y <- pmin(rbeta(n, 10 * plogis(field), 10 * plogis(-field)), 1 - 1e-16)
+    for (laplace in c("auto", "noisy")) {
+      fit <- suppressWarnings(vif_fit(y, x, X = 1, family = beta_family(), inducing = 20, k = 15, laplace = laplace,
+                                      progress = FALSE), classes = "vif_white")
+      expect_true(fit$converged)
+      expect_lt(nrow(fit$history), 40)
+      rows <- fit$order
+      K <- latent_covariance(fit$gp, fit$latent_id)
+      inverse <- solve(K)
+      phi <- all_phi(family, fit$phi)
+      slopes <- function(b) family$slopes(y[rows], fit$coefficients[[1]] + b, 1, phi)
+      joint <- function(b) {
+        sum(family$value(y[rows], fit$coefficients[[1]] + b, 1, phi)) - drop(b %*% inverse %*% b) / 2
+      }
+      b <- numeric(n)
+      for (iteration in 1:100) {
+        s <- slopes(b)
+        step <- solve(inverse + diag(pmax(s$own, 0.05)), s$d1 - drop(inverse %*% b))
+        while (joint(b + step) < joint(b) - 1e-9) step <- step / 2
+        b <- b + step
+      }
+      s <- slopes(b)
+      expect_gt(max(s$own / s$curvature), 2) # where scoring overshoots
+      dense <- joint(b) - as.numeric(determinant(diag(n) + K * rep(s$curvature, each = n))$modulus) / 2
+      exact <- latent_loglik(fit, "exact")
+      expect_equal(c(exact), dense, tolerance = 1e-6)
+      expect_equal(attr(exact, "linear.predictors")[rows], fit$coefficients[[1]] + b, tolerance = 1e-5)
+      if (laplace == "auto") expect_equal(fit$loglik, dense, tolerance = 1e-6)
+      again <- laplace_again(fit)
+      structure <- list(inducing = fit$gp$inducing, id = fit$latent_id, wide = fit$id)
+      at <- function(precision, ...) {
+        par <- replace(again$par, "phi", list(c(precision = precision)))
+        laplace_at(par, structure, again$data, again$settings, again$eta, tolerance = 1e-8, ...)
+      }
+      higher <- at(2 * fit$phi[[1]] * exp(1e-3))$loglik - at(2 * fit$phi[[1]] * exp(-1e-3))$loglik
+      expect_equal(at(2 * fit$phi[[1]], gradient = TRUE)$gradient[["precision"]], higher / 2e-3, tolerance = 2e-3)
+    }
+  }
+})
