@@ -166,7 +166,7 @@ vif_fit.vif_shards <- function(y, kernel = gp_kernel("matern32"), inducing = 200
     inducing = settings$inducing, jitter = jitter, nugget_fixed = !is.null(nugget),
     id = id, shards = shards, state = list(root = at$evaluation$root, b = at$evaluation$b, B = mean$B)
   ), class = "vif_sharded")
-  fit$bounded <- at_bounds(fit$theta, settings, fit$fisher)
+  fit$bounded <- at_bounds(fit$theta, settings, fit$fisher, do.call(rbind, shards$box))
   warn_bounds(fit)
   tell_least(fit, nugget)
   sealed(fit)
@@ -179,7 +179,7 @@ print.vif_sharded <- function(x, ...) {
       ", k = ", x$k, ", ", counted(nrow(x$inducing), "inducing input"), "\n", sep = "")
   cat("kernel: ", format(x$kernel), ", nugget ", format(x$nugget, digits = 4), "\n", sep = "")
   cat("log-likelihood ", format(x$loglik, nsmall = 2), if (!x$converged) ", not converged", "\n", sep = "")
-  if (length(x$bounded)) cat("at a bound: ", describe_bounds(x), "\n", sep = "")
+  if (length(x$bounded)) cat(bounds_title(x), ": ", describe_bounds(x), "\n", sep = "")
   if (length(x$coefficients)) print(x$coefficients)
   invisible(x)
 }
