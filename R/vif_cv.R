@@ -18,9 +18,10 @@
 #'
 #' For families other than `gaussian()` the same are those of the predictive distributions, integrated over the
 #' uncertainty of the linear predictor (`crps` by 200 points of each). Weights of counts are in none of them; other
-#' weights are part of the distribution of an observation. Binary responses, or shares of trials, have instead `log`, the Brier score `brier` (mean squared error of the probability, each row's share of successes counting
-#' once) and `auc`, the area under the receiver operating characteristic over single trials: the larger the better. The
-#' mode is found again in each fold; leaving one out takes working responses as they are.
+#' weights are part of the distribution of an observation. Binary responses, or shares of trials, have instead `log`,
+#' the Brier score `brier` (mean squared error of the probability, each row's share of successes counting once) and
+#' `auc`, the area under the receiver operating characteristic over single trials: the larger the better. The mode is
+#' found again in each fold; leaving one out takes working responses as they are.
 #'
 #' @param fit A [vif_fit()].
 #' @param folds Number of folds, by default 10, or that of the observations or blocks if that is less; or a vector with
