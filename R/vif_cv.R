@@ -17,10 +17,11 @@
 #' better. `coverage` is the share of observations in their intervals, which should be `level`.
 #'
 #' For families other than `gaussian()` the same are those of the predictive distributions, integrated over the
-#' uncertainty of the linear predictor (`crps` by 200 points of each). Binary responses, or shares of trials, have
-#' instead `log`, the Brier score `brier` (mean squared error of the probability, each row's share of successes counting
-#' once) and `auc`, the area under the receiver operating characteristic over single trials: the larger the better. The
-#' mode is found again in each fold; leaving one out takes working responses as they are.
+#' uncertainty of the linear predictor (`crps` by 200 points of each). Weights of counts are in none of them; other
+#' weights are part of the distribution of an observation. Binary responses, or shares of trials, have instead `log`,
+#' the Brier score `brier` (mean squared error of the probability, each row's share of successes counting once) and
+#' `auc`, the area under the receiver operating characteristic over single trials: the larger the better. The mode is
+#' found again in each fold; leaving one out takes working responses as they are.
 #'
 #' @param fit A [vif_fit()].
 #' @param folds Number of folds, by default 10, or that of the observations or blocks if that is less; or a vector with
@@ -41,7 +42,9 @@
 #'   `se.link` (after `na.action = na.exclude` with rows of `NA`); `level`; and how they were left out: the number of
 #'   `folds`, the `blocks`, and whether it was one by one (`loo`) or as `given`.
 #' @section Errors:
-#' More folds than observations (or blocks), and vectors of another length or with missing values.
+#' More folds than observations (or blocks), and vectors of another length or with missing values. Folds without which
+#' a coefficient of the mean cannot be estimated, such as one with all rows of a level of a factor (`"loo"` keeps the
+#' coefficient of all observations there).
 #' @references Dubrule, O. (1983). Cross validation of kriging in a unique neighborhood. *Mathematical Geology* 15(6).
 #'
 #'   Gneiting, T. and Raftery, A. E. (2007). Strictly proper scoring rules, prediction, and estimation.
@@ -78,6 +81,7 @@ vif_cv <- function(fit, folds = min(10, fit$n), blocks = NULL, level = 0.95, ref
     if (refit && fit$n - max(tabulate(fold)) < 2) {
       refuse("folds", "such that two observations or more are left with refit = TRUE", "with a fold of all but one")
     }
+    check_means(fit$X, fold, if (length(folds) > 1) folds else fold)
     found <- list(fit = numeric(fit$n), se = numeric(fit$n))
     for (this in unique(fold)) {
       held <- which(fold == this)
@@ -144,6 +148,19 @@ check_parts <- function(parts, arg, wanted, n) {
   }
 }
 
+# Without any fold the others must say what the mean is. `called` has the names of folds, one for each observation.
+check_means <- function(X, fold, called) {
+  if (is.null(X)) return(invisible())
+  for (this in unique(fold)) {
+    surplus <- surplus_columns(X[fold != this, , drop = FALSE])
+    if (!length(surplus)) next
+    refuse("folds", "such that the others can estimate the mean without any one of them", paste0(
+      "with fold ", called[match(this, fold)], ", without which ", paste(surplus, collapse = ", "),
+      if (length(surplus) > 1) " depend" else " depends",
+      " on other columns of the mean (all rows of a level of a factor may be in that fold)"))
+  }
+}
+
 # Predictions of each observation by all others: means and standard deviations of the observations, or of the linear
 # predictors where the family is not gaussian().
 predict_left_out <- function(fit) {
@@ -198,7 +215,7 @@ without <- function(fit, held, threads) {
   out$weights <- fit$weights[stays]
   out$id <- kept_sets(fit$id, ordered, k, function(lost) fitted_neighbours(out, gp, k, queries = lost))
   out$na.action <- NULL
-  out$X <- if (!is.null(fit$X)) check_covariates(fit$X[stays, , drop = FALSE], out$n, "X without a fold")
+  out$X <- fit$X[stays, , drop = FALSE]
   if (is_laplace(fit)) {
     out$linear.predictors <- fit$linear.predictors[stays]
     out$latent_id <- if (fit$laplace == "noisy") out$id else {

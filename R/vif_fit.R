@@ -46,18 +46,19 @@
 #'   `kernel` on. `neighbors` is understood as `neighbours`.
 #' @return An object of class `"vif"`: `kernel` and `nugget` (the estimates), `coefficients` (`beta`),
 #'   `loglik`, `converged`, `message`, `iterations`, `history` (one row for each step), `bounded` (parameters at a
-#'   bound), `order` and the ordered `gp` ([residual_gp()]) and neighbours `id`, with what predictions need. Use
-#'   [predict][predict.vif], [summary][summary.vif], [plot][plot.vif], `coef`, [confint][confint.vif], `logLik`, `AIC`,
-#'   [anova][anova.vif], `fitted`, [residuals][residuals.vif], [simulate][simulate.vif], `update`, `vcov` and
-#'   [others][vif_parts] rather than the elements.
+#'   bound, and lengthscales of columns that are constant), `order` and the ordered `gp` ([residual_gp()]) and
+#'   neighbours `id`, with what predictions need. Use [predict][predict.vif], [summary][summary.vif], [plot][plot.vif],
+#'   `coef`, [confint][confint.vif], `logLik`, `AIC`, [anova][anova.vif], `fitted`, [residuals][residuals.vif],
+#'   [simulate][simulate.vif], `update`, `vcov` and [others][vif_parts] rather than the elements.
 #' @section Errors, warnings and messages:
 #' `y` of another length than `x`, with missing values (the error says how many; the formula method
 #' leaves them out by `na.action`) or constant; collinear columns of `X`. A fit that does not converge
 #' gives a warning of class `"vif_convergence"`, and a parameter that ends at the end of its range, because the data
-#' do not determine it, one of class `"vif_bound"`. For families other than `gaussian()` there are `"vif_separation"`,
-#' where binary outcomes are separated (an error of this class and of `"vif_mode"` where nothing can be fitted). If the
-#' variance of the process runs away with them, it is held at 10 (logit) or 4 (probit) at most: Laplace's approximation
-#' may then be far above the likelihood, and its estimates useless (Kuss and Rasmussen, 2005). There is also
+#' do not determine it, one of class `"vif_bound"`, as does the lengthscale of a constant column. For families other
+#' than `gaussian()` there are `"vif_separation"`, where binary outcomes are separated (an error of this class and of
+#' `"vif_mode"` where nothing can be fitted). If the variance of the process runs away with them, it is held at 10
+#' (logit) or 4 (probit) at most: Laplace's approximation may then be far above the likelihood, and its estimates
+#' useless (Kuss and Rasmussen, 2005). There is also
 #' `"vif_white"`, where the latent process has become noise between the places: its lengthscale is below the distances
 #' of neighbours, so that it stands for overdispersion, for which Laplace's approximation is poor. A fit that ends
 #' below the log-likelihood of the model without a process is searched again from there. Messages have classes, too:
@@ -249,7 +250,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
     first_at = first_at, fisher = found$fisher,
     state = kept_state(found$evaluation, mean$B)
   ), class = "vif")
-  fit$bounded <- at_bounds(found$theta, settings, fit$fisher)
+  fit$bounded <- at_bounds(found$theta, settings, fit$fisher, x)
   warn_bounds(fit)
   tell_least(fit, nugget)
   sealed(lean_fit(fit))

@@ -48,7 +48,7 @@ fit_laplace <- function(y, x, X, family, weights, offset, settings, order, start
     counts = if (NCOL(y) == 2) colnames(y) %or% c("successes", "failures")
   ), class = "vif")
   fit <- with_mode(fit, mode, basis)
-  fit$bounded <- at_bounds(found$theta, settings)
+  fit$bounded <- at_bounds(found$theta, settings, x = x)
   warn_bounds(fit)
   sealed(lean_fit(fit))
 }
@@ -334,7 +334,8 @@ working_information <- function(mode, structure, data, settings) {
     at <- sum(size[seq_len(part - 1)]) + seq_len(size[part])
     out[at, at] <- parts[[part]]
   }
-  out + diag(ifelse(diag(out) > 0, 1e-6 * diag(out), 1e-8), nrow(out))
+  # what nothing depends on, such as the lengthscale of a constant column, must not move by rounding of its slope
+  out + diag(ifelse(diag(out) > 1e-12, 1e-6 * diag(out), 1), nrow(out))
 }
 
 bfgs_update <- function(inverse, step, change) {

@@ -12,6 +12,8 @@ laplace_scores <- function(object, y, link, se, w = rep(1, length(y))) {
 # The scores that vif_cv() shows. `p` has the linear predictors `link` and their standard errors `se`.
 family_scores <- function(object, y, w, p, level) {
   family <- laplace_family(object$family)
+  # those of counts are powers of the density, which leave an observation as it is
+  if (family$name %in% c("poisson", "nbinom2")) w <- rep(1, length(y))
   of_each <- laplace_scores(object, y, p$link, p$se, w)
   mean_response <- laplace_summary(object, p$link, p$se, "response", "none", level, w)$fit
   if (!is.null(of_each$brier)) {

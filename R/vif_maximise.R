@@ -178,14 +178,17 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
 
 # The scoring step from an evaluation, and what it promises. Parameters at a bound that want to leave stay there;
 # damping is relative to the information of each. A parameter of which the data say next to nothing, such as a nugget on
-# its way to zero, has a huge step of its own, which must not hold the others up.
+# its way to zero, has a huge step of its own, which must not hold the others up; one of which they say nothing at all,
+# such as the lengthscale of a constant column, stays, as its information cannot be inverted.
 scoring_step <- function(current, bounds, damping = 0, longest = 2) {
   slope <- current$gradient
-  free <- !(current$theta <= bounds$lower & slope < 0 | current$theta >= bounds$upper & slope > 0)
+  all <- current$curvature %or% current$fisher
+  free <- !(current$theta <= bounds$lower & slope < 0 | current$theta >= bounds$upper & slope > 0) &
+    (diag(all) > 1e-12 | abs(slope) > 1e-12)
   step <- 0 * slope
   if (!any(free)) return(list(step = step, gain = 0))
   slope <- slope[free]
-  information <- (current$curvature %or% current$fisher)[free, free, drop = FALSE]
+  information <- all[free, free, drop = FALSE]
   scale <- pmax(diag(information), 1e-10 * max(diag(information)), 1e-8)
   diag(information) <- diag(information) + (damping + 1e-7) * scale
   lowest <- pmax(-longest, bounds$lower - current$theta)[free]

@@ -12,14 +12,19 @@ check_covariates <- function(X, n, arg = "X") {
   blank <- !nzchar(names)
   names[blank] <- own_names(ncol(X))[blank]
   colnames(X) <- names
-  rank <- qr(standardise(X)$columns)
-  if (rank$rank < ncol(X)) {
-    surplus <- colnames(X)[rank$pivot[-seq_len(rank$rank)]]
+  surplus <- surplus_columns(X)
+  if (length(surplus)) {
     refuse(arg, "of linearly independent columns",
-           paste0("of rank ", rank$rank, " with ", ncol(X), " columns (",
+           paste0("of rank ", ncol(X) - length(surplus), " with ", ncol(X), " columns (",
                   paste(surplus, collapse = ", "), " depends on the others)"))
   }
   X
+}
+
+# Names of columns that depend on the others.
+surplus_columns <- function(X) {
+  parts <- qr(standardise(X)$columns)
+  colnames(X)[parts$pivot[seq_len(ncol(X)) > parts$rank]]
 }
 
 # Names of covariates that have none.

@@ -24,10 +24,10 @@ print_foot <- function(x, digits) {
   error <- loglik_error(x)
   cat("log-likelihood: ", format(x$loglik, nsmall = 2, digits = digits + 4),
       if (error > 0) paste0(" (standard error ", format(error, digits = 2), ")"), " (df = ", x$df,
-      if (stuck) paste0(", of them ", stuck, " at a bound"), "), ",
+      if (stuck) paste0(", of them ", stuck, " ", bounds_title(x)), "), ",
       if (x$converged) x$message else paste0("NOT CONVERGED: ", x$message), " after ",
       counted(x$iterations, "iteration"), "\n", sep = "")
-  if (stuck) cat("at a bound: ", describe_bounds(x), "\n", sep = "")
+  if (stuck) cat(bounds_title(x), ": ", describe_bounds(x), "\n", sep = "")
   long <- long_columns(x)
   if (length(long)) {
     cat("lengthscales of more than 20 times the range: ", paste(long, collapse = ", "),
@@ -206,7 +206,7 @@ coefficients_of <- function(object, type) {
 #'   the nugget is held fixed. `confint()`: a matrix of two columns, the lower and the upper limit.
 #' @section Errors:
 #' Covariance parameters where the fit holds no information matrix. Standard errors are `NA` where it is singular, and
-#' for parameters at a bound.
+#' for parameters at a bound and lengthscales of constant columns.
 #' @examples
 #' x <- runif(200)
 #' fit <- vif_fit(sin(8 * x) + rnorm(200, sd = 0.2), x, X = 1, inducing = 20, k = 10)

@@ -166,7 +166,7 @@ vif_fit.vif_shards <- function(y, kernel = gp_kernel("matern32"), inducing = 200
     inducing = settings$inducing, jitter = jitter, nugget_fixed = !is.null(nugget),
     id = id, shards = shards, state = list(root = at$evaluation$root, b = at$evaluation$b, B = mean$B)
   ), class = "vif_sharded")
-  fit$bounded <- at_bounds(fit$theta, settings, fit$fisher)
+  fit$bounded <- at_bounds(fit$theta, settings, fit$fisher, do.call(rbind, shards$box))
   warn_bounds(fit)
   tell_least(fit, nugget)
   sealed(fit)
@@ -179,7 +179,7 @@ print.vif_sharded <- function(x, ...) {
       ", k = ", x$k, ", ", counted(nrow(x$inducing), "inducing input"), "\n", sep = "")
   cat("kernel: ", format(x$kernel), ", nugget ", format(x$nugget, digits = 4), "\n", sep = "")
   cat("log-likelihood ", format(x$loglik, nsmall = 2), if (!x$converged) ", not converged", "\n", sep = "")
-  if (length(x$bounded)) cat("at a bound: ", describe_bounds(x), "\n", sep = "")
+  if (length(x$bounded)) cat(bounds_title(x), ": ", describe_bounds(x), "\n", sep = "")
   if (length(x$coefficients)) print(x$coefficients)
   invisible(x)
 }
@@ -213,7 +213,8 @@ vcov.vif_sharded <- function(object, which = c("mean", "covariance"), ...) {
 #' @rdname vif_shards
 #' @param object A fit of shards.
 #' @param newdata A data frame with the variables of the right-hand side of the formula and of `coords`. Every row is
-#'   predicted by the worker whose box it is in or nearest to.
+#'   predicted by the worker whose box it is in or nearest to; where boxes overlap all these predict it, and the one of
+#'   the smallest standard error counts.
 #' @param se.fit,interval,level,chunk As in [predict][predict.vif].
 #' @export
 predict.vif_sharded <- function(object, newdata, se.fit = TRUE, interval = c("none", "prediction", "confidence"),
@@ -230,16 +231,22 @@ predict.vif_sharded <- function(object, newdata, se.fit = TRUE, interval = c("no
   fit <- object[c("kernel", "nugget", "coefficients", "vcov", "k", "inducing", "jitter", "state", "id")]
   group_map(shards$group, "worker_sharded", rep(list(list(fit)), length(shards$box)))
   boxes <- lapply(shards$box, box_in_lengthscales, kernel = object$kernel)
-  owner <- nearest_box(in_lengthscales(new$x, object$kernel), boxes)
-  rows <- part_rows(owner, length(shards$box))
+  near <- nearest_boxes(in_lengthscales(new$x, object$kernel), boxes)
+  rows <- lapply(seq_along(boxes), function(w) which(near[, w]))
+  # of several workers the one that knows most answers, however they are ordered
+  wanted <- want_variance | rowSums(near) > 1
   rounds <- max(1, ceiling(max(lengths(rows)) / chunk))
-  found <- list(fit = numeric(nrow(new$x)), variance = if (want_variance) numeric(nrow(new$x)))
+  found <- list(fit = rep(NA_real_, nrow(new$x)), variance = rep(NA_real_, nrow(new$x)))
   for (round in seq_len(rounds)) {
     now <- lapply(rows, function(own) own[ceiling(seq_along(own) / chunk) == round])
     parts <- group_map(shards$group, "worker_predict_some", lapply(now, function(own) {
-      list(new$x[own, , drop = FALSE], new$X[own, , drop = FALSE], want_variance)
+      list(new$x[own, , drop = FALSE], new$X[own, , drop = FALSE], wanted[own])
     }))
-    for (w in seq_along(parts)) for (name in names(parts[[w]])) found[[name]][now[[w]]] <- parts[[w]][[name]]
+    for (w in seq_along(parts)) {
+      own <- now[[w]]
+      better <- which(is.na(found$fit[own]) | parts[[w]]$variance < found$variance[own])
+      for (name in names(found)) found[[name]][own[better]] <- parts[[w]][[name]][better]
+    }
   }
   if (!is.null(new$offset)) found$fit <- found$fit + new$offset
   prediction(found, NULL, new$rows, nrow(newdata), se.fit, interval, level, object$nugget)

@@ -2,10 +2,11 @@
 
 # ---- boxes and frames ----
 
-# The number of the box that each point is in or nearest to.
-nearest_box <- function(x, boxes) {
-  distance <- vapply(boxes, function(box) box_distance(x, box), numeric(nrow(x)))
-  max.col(-matrix(distance, nrow(x)), ties.method = "first")
+# Which boxes each point is in, or of those it is in none, is nearest to: a column for each box.
+nearest_boxes <- function(x, boxes) {
+  distance <- matrix(vapply(boxes, function(box) box_distance(x, box), numeric(nrow(x))),
+                     nrow(x), length(boxes))
+  distance == do.call(pmin, as.data.frame(distance))
 }
 
 box_distance <- function(x, box) {
@@ -256,7 +257,13 @@ worker_sharded <- function(own, fit) {
   NULL
 }
 
-worker_predict_some <- function(own, x, X, want_variance) {
-  if (!nrow(x)) return(NULL)
-  own$predict(x, X, want_variance, FALSE)
+# Variances of those rows for which `wanted` says so.
+worker_predict_some <- function(own, x, X, wanted) {
+  out <- list(fit = numeric(nrow(x)), variance = rep(NA_real_, nrow(x)))
+  for (want_variance in unique(wanted)) {
+    rows <- which(wanted == want_variance)
+    found <- own$predict(x[rows, , drop = FALSE], X[rows, , drop = FALSE], want_variance, FALSE)
+    for (name in names(Filter(length, found))) out[[name]][rows] <- found[[name]]
+  }
+  out
 }

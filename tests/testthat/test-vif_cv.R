@@ -229,3 +229,49 @@ test_that("predictions have rows of NA where na.exclude left rows out", {
     expect_output(print(padded), "38 observations, 4 folds")
   }
 })
+
+test_that("folds without which the mean cannot be estimated are named", {
+  d <- data.frame(y, a = x[, 1], b = x[, 2], g = factor(rep(c("u", "v", "w"), c(40, 79, 1))))
+  fit <- vif_fit(y ~ g, ~ a + b, d, inducing = 5, k = 5, progress = FALSE)
+  expect_error(vif_cv(fit, rep(c("north", "south"), 60)), paste0(
+    "^vif_cv\\(\\): `folds` must be such that the others can estimate the mean.*, not with fold south, without which ",
+    "gw depends on other columns of the mean \\(all rows of a level"))
+  for (folds in c(3, 5)) {
+    last <- folds_of(fit, folds, NULL, 1, TRUE)[n]
+    expect_error(vif_cv(fit, folds), paste0("not with fold ", last, ", without which gw"))
+    expect_error(vif_cv(fit, folds, refit = TRUE), paste0("not with fold ", last, ", without which gw"))
+  }
+  expect_error(vif_cv(fit, match(d$g, "u", nomatch = 2)), "not with fold 1, without which gw depends")
+  expect_true(all(is.finite(vif_cv(fit, "loo")$scores)))
+  zero <- vif_fit(y ~ 0, ~ a + b, d, inducing = 5, k = 5, progress = FALSE)
+  expect_true(all(is.finite(vif_cv(zero, rep(1:2, 60))$scores)))
+})
+
+test_that("weights of counts are in no score", {
+  set.seed(8)
+  counts <- rpois(n, exp(1 + sin(5 * x[, 1])))
+  w <- rep(c(1, 3), n / 2)
+  for (family in list(poisson(), nbinom2())) {
+    counted <- vif_fit(counts, x, X = 1, inducing = 10, k = 8, family = family, weights = w, progress = FALSE)
+    cv <- vif_cv(counted, "loo")
+    p <- cv$predictions
+    density <- function(eta, y) if (family$family == "poisson") dpois(y, exp(eta)) else {
+      dnbinom(y, size = counted$phi[["size"]], mu = exp(eta))
+    }
+    each <- vapply(seq_len(n), function(i) {
+      integrate(function(z) dnorm(z) * density(p$link[i] + p$se.link[i] * z, counts[i]), -8, 8, rel.tol = 1e-9)$value
+    }, 0)
+    expect_equal(cv$scores[["log"]], -mean(log(each)), tolerance = 1e-5, label = family$family)
+  }
+  # other weights are part of the distribution
+  positive <- rgamma(n, 2 * w, 2 * w)
+  fit <- vif_fit(positive, x, X = 1, inducing = 10, k = 8, family = Gamma("log"), weights = w, progress = FALSE)
+  cv <- vif_cv(fit, "loo")
+  shape <- w * fit$phi[["shape"]]
+  each <- vapply(seq_len(n), function(i) {
+    integrate(function(z) dnorm(z) * dgamma(positive[i], shape[i], shape[i] /
+                                              exp(cv$predictions$link[i] + cv$predictions$se.link[i] * z)),
+              -8, 8, rel.tol = 1e-9)$value
+  }, 0)
+  expect_equal(cv$scores[["log"]], -mean(log(each)), tolerance = 1e-5)
+})

@@ -270,3 +270,27 @@ test_that("a weak signal beside much noise is found", {
   near <- vif_fit(y, x, X = 1, start = list(kernel = gp_kernel("matern32", 1, 0.2), nugget = 8), progress = FALSE)
   expect_gt(fit$loglik, near$loglik - 0.1)
 })
+
+test_that("lengthscales of constant columns are told, and leave the others their standard errors", {
+  set.seed(12)
+  x <- cbind(a = runif(150), b = runif(150), still = 0.1)
+  y <- sin(6 * x[, 1]) + cos(5 * x[, 2]) + rnorm(150, sd = 0.2)
+  each <- gp_kernel("matern32", lengthscale = rep(1, 3))
+  quick <- function(y, ...) vif_fit(y, x, X = 1, inducing = 10, k = 8, progress = FALSE, ...)
+  told <- "lengthscale.still is that of a constant column \\(.*leave the column out$"
+  expect_warning(fit <- quick(y, kernel = each), told, class = "vif_bound")
+  expect_identical(fit$bounded, c(lengthscale.still = "constant"))
+  error <- vcov(fit, "covariance")
+  expect_true(all(is.na(error["lengthscale.still", ])))
+  expect_true(all(diag(error)[-4] > 0))
+  expect_lt(fit$iterations, 20) # the information of that lengthscale, zero, does not spoil the steps
+  expect_output(print(fit), "df = 6, of them 1 without information.*\nwithout information: lengthscale.still")
+  expect_length(long_columns(fit), 0)
+  expect_warning(counts <- quick(rpois(150, exp(y)), kernel = each, family = poisson()), told, class = "vif_bound")
+  expect_true(counts$converged)
+  expect_true(all(is.finite(vcov(counts, "covariance")[1:3, 1:3])))
+  # a group with it is told where all of it is constant, and a lengthscale for all columns is of no column
+  expect_warning(quick(y, lengthscale = list(plane = 1:2, rest = 3)), "lengthscale.rest is that of a constant column")
+  expect_silent(quick(y, lengthscale = list(one = 1, two = 2:3)))
+  expect_silent(quick(y))
+})

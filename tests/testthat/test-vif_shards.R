@@ -225,10 +225,63 @@ test_that("parameters of shards at a bound have no standard errors", {
   close(shards)
 })
 
-test_that("points belong to the nearest box", {
-  boxes <- list(cbind(c(0, 1), c(0, 1)), cbind(c(1, 2), c(0, 1)))
-  expect_equal(nearest_box(rbind(c(0.5, 0.5), c(1.5, 0.5), c(3, 3), c(-1, 0)), boxes), c(1, 2, 2, 1))
-  expect_equal(box_distance(rbind(c(0.5, 0.5), c(4, 5)), boxes[[1]]), c(0, 5))
+test_that("points belong to the boxes they are in, or to the nearest", {
+  boxes <- list(cbind(c(0, 1.2), c(0, 1)), cbind(c(1, 2), c(0, 1)))
+  at <- rbind(c(0.5, 0.5), c(1.5, 0.5), c(3, 3), c(-1, 0), c(1.1, 0.2), c(1, 2))
+  expect_identical(unname(nearest_boxes(at, boxes)),
+                   cbind(c(TRUE, FALSE, FALSE, TRUE, TRUE, TRUE), c(FALSE, TRUE, TRUE, FALSE, TRUE, TRUE)))
+  expect_identical(dim(nearest_boxes(at[0, ], boxes)), c(0L, 2L))
+  expect_equal(box_distance(rbind(c(0.5, 0.5), c(4.2, 5)), boxes[[1]]), c(0, 5))
+})
+
+test_that("where boxes overlap the worker that knows most predicts, in whatever order they are", {
+  skip_on_cran()
+  set.seed(10)
+  n <- 800
+  data <- data.frame(east = runif(n), north = runif(n))
+  data$y <- sin(9 * data$east) + cos(9 * data$north) + rnorm(n, sd = 0.1)
+  cluster <- parallel::makeCluster(2)
+  on.exit(parallel::stopCluster(cluster))
+  parallel::clusterCall(cluster, function(paths) .libPaths(paths), .libPaths())
+  new <- rbind(data.frame(east = c(runif(80), NA), north = runif(81)), data[1:20, c("east", "north")])
+  whole <- predict(vif_fit(y ~ 1, ~ east + north, data, inducing = 20, k = 20, progress = FALSE), new)
+  few <- list(data[1:30, ], data[-(1:30), ])
+  for (parts in list(few, rev(few))) {
+    shards <- vif_shards(parts, y ~ 1, ~ east + north, cluster, identity, threads = 1)
+    fit <- vif_fit(shards, inducing = 20, k = 20, progress = FALSE)
+    predicted <- predict(fit, new)
+    expect_lt(max(abs(predicted$fit - whole$fit) / whole$se.fit, na.rm = TRUE), 0.3)
+    expect_equal(predicted$se.fit, whole$se.fit, tolerance = 0.02)
+    expect_lt(max(predicted$se.fit / whole$se.fit, na.rm = TRUE), 1.05)
+    # the same without standard errors, with intervals alone and in small chunks
+    expect_equal(predict(fit, new, se.fit = FALSE), predicted$fit, tolerance = 1e-12)
+    limits <- predict(fit, new, se.fit = FALSE, interval = "confidence")
+    expect_equal(limits$upr - limits$fit, qnorm(0.975) * predicted$se.fit)
+    expect_equal(predict(fit, new, chunk = 7), predicted, tolerance = 1e-8)
+    expect_equal(predict(fit, new, se.fit = FALSE, chunk = 7), predicted$fit, tolerance = 1e-8)
+    expect_identical(predict(fit, new[81, ])$fit, NA_real_)
+    close(shards)
+  }
+})
+
+test_that("a constant column of shards is told", {
+  skip_on_cran()
+  set.seed(11)
+  data <- data.frame(east = runif(400), north = runif(400), depth = 2)
+  data$y <- sin(9 * data$east) + cos(7 * data$north) + rnorm(400, sd = 0.2)
+  cluster <- parallel::makeCluster(2)
+  on.exit(parallel::stopCluster(cluster))
+  parallel::clusterCall(cluster, function(paths) .libPaths(paths), .libPaths())
+  each <- gp_kernel("matern32", lengthscale = rep(1, 3))
+  fit_of <- function(data) {
+    shards <- vif_shards(split(data, data$north > 0.5), y ~ 1, ~ east + north + depth, cluster, identity, threads = 1)
+    on.exit(close(shards))
+    vif_fit(shards, kernel = each, inducing = 10, k = 8, progress = FALSE)
+  }
+  expect_warning(fit <- fit_of(data), "lengthscale.depth is that of a constant column", class = "vif_bound")
+  expect_output(print(fit), "without information: lengthscale.depth")
+  data$depth <- as.numeric(data$north > 0.5) # constant in each shard
+  expect_false("constant" %in% suppressWarnings(fit_of(data))$bounded)
 })
 
 test_that("new points of a fit with a constant mean need no covariate", {
