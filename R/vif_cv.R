@@ -43,8 +43,8 @@
 #'   `folds`, the `blocks`, and whether it was one by one (`loo`) or as `given`.
 #' @section Errors:
 #' More folds than observations (or blocks), and vectors of another length or with missing values. Folds without which
-#' a coefficient of the mean cannot be estimated, such as one with all rows of a level of a factor (`"loo"` keeps the
-#' coefficient of all observations there).
+#' a coefficient of the mean cannot be estimated, such as one with all rows of a level of a factor (with `"loo"`
+#' such an observation has `NA` as its prediction and is in no score, which a message of class `"vif_alone"` says).
 #' @references Dubrule, O. (1983). Cross validation of kriging in a unique neighborhood. *Mathematical Geology* 15(6).
 #'
 #'   Gneiting, T. and Raftery, A. E. (2007). Strictly proper scoring rules, prediction, and estimation.
@@ -90,20 +90,28 @@ vif_cv <- function(fit, folds = min(10, fit$n), blocks = NULL, level = 0.95, ref
       found$se[held] <- p$se
     }
   }
+  seen <- !is.na(found$fit)
+  if (!all(seen)) tell_alone(which(!seen))
   predictions <- data.frame(fold = fold, observed = unname(fit$y), fit = found$fit, se.obs = found$se)
   if (is_laplace(fit)) {
     # in folds that are fitted again parameters of the family differ a little: the scores use those of the whole fit
-    p <- list(link = found$fit, se = found$se)
+    p <- data.frame(link = found$fit, se = found$se)
     predictions[c("fit", "se.obs")] <- laplace_summary(fit, p$link, p$se, "response", "none", level, fit$weights)[
       c("fit", "se.obs")]
     predictions[c("link", "se.link")] <- p
-    of_fit <- family_scores(fit, predictions$observed, fit$weights, p, level)
+    of_fit <- family_scores(fit, predictions$observed[seen], fit$weights[seen], p[seen, ], level)
   } else {
-    of_fit <- scores(predictions, level)
+    of_fit <- scores(predictions[seen, ], level)
   }
   structure(list(scores = of_fit, predictions = pad_excluded(predictions, fit), level = level,
                  folds = length(unique(fold)), blocks = blocks, loo = identical(folds, "loo"),
                  given = length(folds) > 1), class = "vif_cv")
+}
+
+tell_alone <- function(rows) {
+  tell("alone", counted(length(rows), "observation"), " (", paste(utils::head(rows, 5), collapse = ", "),
+       if (length(rows) > 5) ", ..", ") alone determine", if (length(rows) == 1) "s", " a coefficient of the mean, and the ",
+       "others cannot predict what has it: NA, and in no score.")
 }
 
 # The fold of each observation; a number of folds that was not `asked` for is at most that of the blocks.
@@ -175,11 +183,11 @@ predict_left_out <- function(fit) {
 }
 
 # By what residuals from all others grow where beta is estimated without the observation, too: the diagonal of S^-1 over
-# that of Q = S^-1 - S^-1 X (X' S^-1 X)^-1 X' S^-1 (Dubrule, 1983), from S^-1 X. An observation without which a
-# coefficient cannot be estimated keeps that of all.
+# that of Q = S^-1 - S^-1 X (X' S^-1 X)^-1 X' S^-1 (Dubrule, 1983), from S^-1 X. NA for an observation without
+# which a coefficient cannot be estimated.
 without_beta <- function(precision, solved, X) {
   share <- rowSums(solved * t(solve(crossprod(X, solved), t(solved)))) / precision
-  ifelse(share < 1 - 1e-8, 1 / (1 - share), 1)
+  ifelse(share < 1 - 1e-8, 1 / (1 - share), NA)
 }
 
 # The same of some observations by the others.

@@ -56,9 +56,9 @@
 #' gives a warning of class `"vif_convergence"`, and a parameter that ends at the end of its range, because the data
 #' do not determine it, one of class `"vif_bound"`, as does the lengthscale of a constant column. For families other
 #' than `gaussian()` there are `"vif_separation"`, where binary outcomes are separated (an error of this class and of
-#' `"vif_mode"` where nothing can be fitted). If the variance of the process runs away with them, it is held at 10
-#' (logit) or 4 (probit) at most: Laplace's approximation may then be far above the likelihood, and its estimates
-#' useless (Kuss and Rasmussen, 2005). There is also
+#' `"vif_mode"` where nothing can be fitted), `"vif_variance"`, where the variance of the process ran away with binary
+#' outcomes or sparse counts and is held (at 10 for logit and 4 for probit at most): Laplace's approximation may be far
+#' above the likelihood there, and its estimates useless (Kuss and Rasmussen, 2005). There is also
 #' `"vif_white"`, where the latent process has become noise between the places: its lengthscale is below the distances
 #' of neighbours, so that it stands for overdispersion, for which Laplace's approximation is poor. A fit that ends
 #' below the log-likelihood of the model without a process is searched again from there. Messages have classes, too:

@@ -17,23 +17,23 @@ fit_laplace <- function(y, x, X, family, weights, offset, settings, order, start
   settings$spread <- max(stats::var(rough), 0.05 * settings$unit^2)
   settings$fixed <- 0
   settings$family <- family
-  found <- laplace_search(start, data, settings, order, iterations, progress)
-  far <- ran_away(found, data, settings)
-  if (!is.null(far)) {
-    settings$most <- most_variance[[family$name]]
-    found <- laplace_search(start, data, settings, order, iterations, progress)
-    warn_laplace(sprintf(paste(
-      "the variance of the process ran to %s, where the fitted probability of every outcome is near 1 and Laplace's",
-      "approximation cannot be trusted: it is held at %s at most. Compare models by vif_cv(), and try fewer covariates"
-    ), format(far, digits = 3), settings$most), "vif_separation")
+  null <- null_model(data, family)
+  far <- NULL
+  repeat {
+    found <- laplace_search(start, data, settings, order, iterations, progress, null)
+    variance <- to_kernel(found$theta, settings)$variance
+    if (!ran_away(found, variance, data, settings, null)) break
+    far <- far %or% variance
+    settings$most <- if (family$name %in% names(most_variance)) most_variance[[family$name]] else variance / 8
   }
+  if (!is.null(far)) warn_held(far, settings)
   rows <- found$rows
   if (!found$converged) warn_unsettled(found$message)
   mode <- found$mode
   if (is.null(far) && separates(response$y[rows], mode$eta, family$name)) {
     warn_laplace(paste("the covariates or the process", separation), "vif_separation")
   }
-  if (!is.null(found$white)) warn_white(found, settings)
+  if (!is.null(found$white) && is.null(far)) warn_white(found, settings)
   # settings of a saved fit hold no functions of this version
   settings$family <- NULL
   fit <- structure(list(
@@ -67,15 +67,35 @@ separates <- function(y, eta, family, but = 0) {
 separation <- paste("separate the outcomes (every one has a fitted probability above 0.95): coefficients or variance",
                     "may have no finite estimates")
 
-# Laplace's approximation of a binary response may rise with the variance for ever, to far above the likelihood itself,
-# once all outcomes are fitted (Kuss and Rasmussen, 2005, show how poor it is there). Then the variance is held: here
-# odds go from 1 to 500 within two standard deviations. The variance that was run to, or NULL.
+# Laplace's approximation may rise with the variance for ever, to far above the likelihood itself, once all outcomes of a
+# binary response are fitted (Kuss and Rasmussen, 2005, show how poor it is there), or where nearly all counts are 0. The
+# variance is then held: of binary responses where odds go from 1 to 500 within two standard deviations; of others where
+# the model, corrected by the error of the approximation for a process that is noise, is not below one without a process,
+# and the mean of counts no longer far above all that were seen.
 most_variance <- c(logit = 10, probit = 4)
-ran_away <- function(found, data, settings) {
+ran_away <- function(found, variance, data, settings, null) {
   family <- settings$family$name
-  variance <- to_kernel(found$theta, settings)$variance
-  far <- separates(data$y[found$rows], found$mode$eta, family, 0.01) && variance > 1.5 * most_variance[[family]]
-  if (far) variance
+  if (family %in% names(most_variance)) {
+    return(separates(data$y[found$rows], found$mode$eta, family, 0.01) && variance > 1.5 * most_variance[[family]])
+  }
+  if (variance < 1e-3) return(FALSE)
+  if (!is.null(found$white)) return(found$score < null$loglik - 2)
+  if (!family %in% c("poisson", "nbinom2")) return(FALSE)
+  # a process of short range takes on all its values at the data
+  kernel <- to_kernel(found$theta, settings)
+  short <- nearest_correlation(kernel, found$structure$id, data$x[found$rows, , drop = FALSE]) < 0.8
+  mean <- exp(data$offset + variance / 2 + if (is.null(data$X)) 0 else drop(data$X %*% found$mode$par$beta))
+  short && mean(mean) > 100 * max(data$y)
+}
+
+warn_held <- function(far, settings) {
+  binary <- settings$family$name %in% names(most_variance)
+  why <- if (binary) "the fitted probability of every outcome is near 1" else "the model is far from the data"
+  warn_laplace(paste0(
+    "the variance of the process ran to ", format(far, digits = 3), ", where ", why, " and Laplace's approximation ",
+    "cannot be trusted: it is held at ", format(settings$most, digits = 2), " at most. Compare models by vif_cv()",
+    if (binary) ", and try fewer covariates"
+  ), c("vif_variance", if (binary) "vif_separation"))
 }
 
 warn_white <- function(found, settings) {
@@ -307,6 +327,7 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
 
 # The inverse of a positive definite matrix whose rows have units of their own.
 inverse_in_units <- function(A) {
+  if (!isTRUE(all(diag(A) > 0))) stop("not positive definite")
   root <- sqrt(diag(A))
   solve(A / outer(root, root)) / outer(root, root)
 }

@@ -6,8 +6,7 @@
 # The end of a search from `start`. Where there is reason to doubt it, because the model without a process is better or
 # the process has become noise, it is held against the end of a second one, from a process of small variance beside the
 # estimates of the model without one, and against that model, which is the process at its smallest variance.
-laplace_search <- function(start, data, settings, order, iterations, progress) {
-  null <- null_model(data, settings$family)
+laplace_search <- function(start, data, settings, order, iterations, progress, null) {
   # as binary responses that are separated have the log-likelihood 0 without a process no other is better
   apart <- separates(data$y, null$eta, settings$family$name)
   climb <- function(begin) {

@@ -29,6 +29,17 @@ test_that("folds are predicted by the exact process of the others where the appr
   expect_output(print(vif_cv(fit, folds = cv$predictions$fold)), "4 folds, as given")
 })
 
+test_that("an observation that alone determines a coefficient is not predicted", {
+  alone <- cbind(1, c(1, rep(0, n - 1)))
+  for (family in list(gaussian(), poisson())) {
+    response <- if (identical(family, gaussian())) y else round(exp(y - 1))
+    odd <- suppressWarnings(vif_fit(response, x, X = alone, family = family, inducing = 15, k = 8, progress = FALSE))
+    expect_message(cv <- vif_cv(odd, "loo"), "1 observation (1) alone determines", fixed = TRUE, class = "vif_alone")
+    expect_identical(which(is.na(cv$predictions$fit)), 1L)
+    expect_true(all(is.finite(cv$scores)))
+  }
+})
+
 test_that("kept neighbours are those of the others, and lost ones are searched", {
   few <- vif_fit(y, x, X = 1, inducing = 15, k = 6, neighbours = "residual", progress = FALSE)
   held <- c(3, 40, 77)
@@ -178,7 +189,9 @@ test_that("leaving one out leaves it out of the mean, too", {
   expect_equal(loo$predictions$fit, folds$predictions$fit, tolerance = 1e-8)
   expect_equal(loo$scores, folds$scores, tolerance = 1e-8)
   own <- vif_fit(y, x, X = Z, inducing = 5, k = n - 1, progress = FALSE)
-  expect_true(all(is.finite(vif_cv(own, "loo")$predictions$fit)))
+  alone <- which(rowSums(qr.Q(qr(Z))^2) > 1 - 1e-8)
+  expect_gt(length(alone), 0)
+  expect_identical(which(is.na(suppressMessages(vif_cv(own, "loo"))$predictions$fit)), alone)
   # counts: working responses of all, so that what one says of the mode stays
   counts <- vif_fit(rpois(n, exp(1 + 0.5 * y)), x, X = Z[, 1:7], inducing = 5, k = n - 1, family = poisson(), progress = FALSE)
   expect_equal(vif_cv(counts, "loo")$scores[["rmse"]], vif_cv(counts, folds = n, k = n - 1)$scores[["rmse"]], tolerance = 0.02)

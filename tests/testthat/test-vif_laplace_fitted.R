@@ -301,6 +301,18 @@ test_that("a variance that runs away with binary outcomes is held", {
   }
 })
 
+test_that("a variance that runs away with sparse counts is held", {
+  set.seed(3)
+  n <- 500
+  x <- cbind(runif(n), runif(n))
+  K <- as.matrix(dist(x)) / 0.2
+  z <- drop(t(chol((1 + sqrt(3) * K) * exp(-sqrt(3) * K) + diag(1e-8, n))) %*% rnorm(n))
+  y <- rpois(n, exp(z - 4)) # 495 times 0
+  expect_warning(fit <- vif_fit(y, x, X = 1, family = poisson(), progress = FALSE), "ran to .* held at",
+                 class = "vif_variance")
+  expect_lt(predict(fit, cbind(0.5, 0.5))$fit, 1)
+})
+
 test_that("long computations of other families can be stopped", {
   skip_on_cran()
   set.seed(7)
