@@ -33,25 +33,49 @@ warn_bounds <- function(fit) {
   # told by ran_away()
   if (!is.null(fit$settings$most)) fit$bounded <- fit$bounded[names(fit$bounded) != "variance"]
   if (!length(fit$bounded)) return(invisible())
-  flat <- grepl("^lengthscale\\..", names(fit$bounded)) & fit$bounded == "upper"
+  flat <- of_columns(fit) & fit$bounded == "upper"
   constant <- fit$bounded == "constant"
   advice <- c(if (any(flat)) {
-    paste("Along such a column the process is constant or a straight line: the column can be left out, or put into the",
-          "mean if it matters")
+    if (sum(flat) == 1) {
+      paste("Along this column the process is constant or a straight line. If it does not depend on the column, this",
+            "can be left out; a straight line belongs to the mean")
+    } else {
+      paste("Along these columns the process is constant or a straight line. Those that it does not depend on, as is",
+            "usual where inputs are screened, can be left out; straight lines belong to the mean")
+    }
   }, if (any(constant)) {
-    paste("Nothing depends on the lengthscale of a constant column, though it counts as a parameter: leave the column",
-          "out")
+    paste("Nothing depends on the lengthscale of a constant column, though it counts as a parameter: leave the",
+          if (sum(constant) == 1) "column out" else "columns out")
   }, if (!all(flat | constant)) "The data do not determine it: hold it fixed, or simplify the model")
   warning(warningCondition(
     paste0("vif_fit(): ", describe_bounds(fit), ". ", paste(advice, collapse = ". ")),
     class = "vif_bound", call = NULL))
 }
 
+# Lengthscales of columns, or groups of them, with or without names.
+of_columns <- function(fit) grepl("^lengthscale.", names(fit$bounded))
+
+# Lengthscales of columns that have gone the same way are told together.
 describe_bounds <- function(fit) {
   value <- coefficients_of(fit, "covariance")[names(fit$bounded)]
-  how <- ifelse(fit$bounded == "constant", " is that of a constant column",
-                paste0(" has run to the ", fit$bounded, " end of its range"))
-  paste0(names(fit$bounded), how, " (", format_each(value), ")", collapse = ", ")
+  kind <- ifelse(of_columns(fit), fit$bounded, names(fit$bounded))
+  together <- split(seq_along(kind), factor(kind, unique(kind)))
+  paste(vapply(together, function(own) {
+    side <- fit$bounded[[own[1]]]
+    one <- length(own) == 1
+    how <- if (side == "constant") {
+      if (one) "is that of a constant column" else "are those of constant columns"
+    } else {
+      paste(if (one) "has" else "have", "run to the", side, "end of", if (one) "its range" else "their range")
+    }
+    size <- if (one) format(value[[own]], digits = 4) else {
+      # those of one range are flat somewhere near its end
+      wide <- range(value[own])
+      if (wide[2] < 1.5 * wide[1]) wide <- exp(mean(log(wide)))
+      paste("about", paste(format_each(signif(wide, if (length(wide) == 1) 1 else 2)), collapse = " to "))
+    }
+    sprintf("%s %s (%s)", paste(names(fit$bounded)[own], collapse = ", "), how, size)
+  }, ""), collapse = ", ")
 }
 
 bounds_title <- function(fit) if (all(fit$bounded == "constant")) "without information" else "at a bound"

@@ -273,7 +273,8 @@ refitted <- function(fit, held, kept, threads) {
          noise_variance = kept$noise_variance,
          smoothness = if (estimates_smoothness(fit$settings)) "estimate" else "fixed")
   }
-  again <- do.call("vif_fit.default", c(common, own))
+  # the fit itself has told of too few neighbours
+  again <- suppressWarnings(do.call("vif_fit.default", c(common, own)), classes = "vif_neighbours")
   if (!laplace) again$offset <- kept$offset
   again
 }

@@ -29,10 +29,11 @@
 #' *Direction.* Where a wind, a river or the layers of a rock make correlations reach further in one direction,
 #' `anisotropy = TRUE` estimates which and by how much. `anova()` against the fit without it says whether it is needed.
 #'
-#' *k and inducing.* The defaults, `k` of 30 (45 for up to 4,000 observations of family `gaussian()`) and 200 inducing
-#' inputs, are enough for most maps. `summary(fit, check = TRUE)` evaluates the
-#' log-likelihood with twice as many neighbours: if it moves by more than about 1, double `k`. More inducing inputs
-#' (500) pay for smooth processes with long lengthscales and in more than three dimensions.
+#' *k and inducing.* The defaults, `k` of 30 (45 for up to 4,000 observations of family `gaussian()`, all others for a
+#' few hundred, see `k`) and 200 inducing inputs, are enough for most maps. `summary(fit, check = TRUE)` evaluates the
+#' log-likelihood with twice as many neighbours: if it moves by more than about 1, double `k`. Smooth processes without
+#' noise, such as computer experiments, need most: a larger `k`, also of [predict()][predict.vif], is what helps there,
+#' while more inducing inputs cost much time for little.
 #'
 #' *Mean.* Give covariates that explain large-scale trends; the process takes what they leave. `confint()` and
 #' `drop1()` test them.
@@ -54,7 +55,9 @@
 #' `y` of another length than `x`, with missing values (the error says how many; the formula method
 #' leaves them out by `na.action`) or constant; collinear columns of `X`. A fit that does not converge
 #' gives a warning of class `"vif_convergence"`, and a parameter that ends at the end of its range, because the data
-#' do not determine it, one of class `"vif_bound"`, as does the lengthscale of a constant column. For families other
+#' do not determine it, one of class `"vif_bound"`, as does the lengthscale of a constant column. Fits of up to 2,000
+#' observations of a smooth process with next to no noise (see `k`) look, at some of them, by how much 2k neighbours would
+#' move the log-likelihood; where it is more than 2 there is a warning of class `"vif_neighbours"`. For families other
 #' than `gaussian()` there are `"vif_separation"`, where binary outcomes are separated (an error of this class and of
 #' `"vif_mode"` where nothing can be fitted), `"vif_variance"`, where the variance of the process ran away with binary
 #' outcomes or sparse counts and is held (at 10 for logit and 4 for probit at most): Laplace's approximation may be far
@@ -95,9 +98,11 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #'   there is one lengthscale for all columns or one for each. Its values only matter if `start` is `"kernel"`.
 #' @param inducing Number of inducing inputs, at most the number of distinct rows of `x`; or an m x d
 #'   matrix of them, which is kept; or 0. They are chosen by k-means++ in units of the lengthscales.
-#' @param k Number of neighbours that every observation is conditioned on. Where it is not given, it is 45 for up to
-#'   4,000 observations of family `gaussian()`: their log-likelihood is closer to that of the exact process then, and it
-#'   costs little.
+#' @param k Number of neighbours that every observation is conditioned on. Where it is not given, it is n - 1 for up to
+#'   150 observations of family `gaussian()`, and for up to 300 of a process smoother than `"matern32"` that has next to
+#'   no noise (a `nugget` held fixed below a thousandth of the variance of `y`, and no larger `noise_variance`): the
+#'   likelihood is that of the exact process then. For up to 4,000 observations of family `gaussian()` it is 45: their
+#'   log-likelihood is closer to the exact one than with 30, and it costs little.
 #' @param nugget Variance of the noise: `NULL` to estimate it, a number to hold it fixed, such as 0 for observations
 #'   without noise. Processes of kernel `"rbf"`, and of Matern kernels smoother than `"matern52"`, have 1e-11 of their
 #'   variance at least, those of kernels smoother than `"matern32"` 1e-12: with less noise their covariances are
@@ -174,10 +179,12 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   plane <- isTRUE(anisotropy)
   kernel <- kernel_in_plane(check_kernel(kernel, ncol(x)), anisotropy, x)
   given_k <- !missing(k)
-  if (!given_k && is_gaussian(family)) k <- default_neighbours(n)
-  k <- cap(check_whole(k, "k", 1), n - 1L, "k", "the other observations", tell = given_k)
   if (!is.null(nugget)) nugget <- check_nonnegative(nugget, "nugget")
   extra <- check_noise(0, noise_variance, n)
+  clean <- is_gaussian(family) && least_share(kernel, smoothness) > 0 && !is.null(nugget) &&
+    max(nugget, extra) < 1e-3 * stats::var(y)
+  if (!given_k && is_gaussian(family)) k <- default_neighbours(n, clean)
+  k <- cap(check_whole(k, "k", 1), n - 1L, "k", "the other observations", tell = given_k)
   neighbours <- check_choice(neighbours, c("selected", "residual", "euclidean"), "neighbours")
   if (smoothness == "estimate" && kernel$family != "matern") {
     refuse("smoothness", sprintf('"fixed" for family "%s"; family "matern" has one to estimate', kernel$family),
@@ -252,6 +259,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   ), class = "vif")
   fit$bounded <- at_bounds(found$theta, settings, fit$fisher, x)
   warn_bounds(fit)
+  if (clean && n <= 2000 && is.null(cluster)) warn_neighbours(fit)
   tell_least(fit, nugget)
   sealed(lean_fit(fit))
 }
@@ -286,8 +294,11 @@ kept_state <- function(evaluation, B) {
   state
 }
 
-# Neighbours of a fit whose user does not say how many.
-default_neighbours <- function(n) if (n <= 4000) 45 else 30
+# Neighbours of a fit whose user does not say how many. All, where that takes a second at most; more time is well spent
+# on smooth processes without noise (`clean`), of which 45 neighbours may put the log-likelihood wrong by hundreds.
+default_neighbours <- function(n, clean = FALSE) {
+  if (n <= if (clean) 300 else 150) n - 1 else if (n <= 4000) 45 else 30
+}
 
 argument_hints <- c(
   coords = "it belongs to a fit by formula, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",

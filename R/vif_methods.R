@@ -116,6 +116,30 @@ refined_loglik <- function(object, k) {
                X[object$order, , drop = FALSE], thread_count(NULL))$loglik
 }
 
+# The same check within a fit of few observations of a smooth process without noise, where sets that are too small may
+# be wrong by hundreds and the estimates go where the error is largest. Larger sets of every `step`-th observation, from
+# coarse to fine, tell how far those of all would move it, in a small part of the time of the fit.
+warn_neighbours <- function(fit, step = if (fit$n <= 500) 4L else 8L, most = 2) {
+  moved <- step * refined_part(fit, seq.int(step, fit$n, by = step))
+  if (!is.finite(moved) || abs(moved) <= most) return(invisible())
+  warning(warningCondition(sprintf(
+    paste("vif_fit(): with twice the neighbours the log-likelihood is %s by about %s: k = %d is too few for so smooth",
+          "a process without noise. Take a larger `k`, or a nugget"),
+    if (moved < 0) "lower" else "higher", format(signif(abs(moved), 2), big.mark = ",", scientific = FALSE), fit$k),
+    class = "vif_neighbours", call = NULL))
+}
+
+# By how much the log-likelihood moves if some rows have twice the neighbours; NaN where it cannot be evaluated.
+refined_part <- function(fit, rows) {
+  k <- min(2L * fit$k, fit$n - 1L)
+  if (k <= fit$k) return(0)
+  data <- fit_data(fit, fit$order)
+  id <- cbind(fit$id, matrix(NA_integer_, fit$n, k - fit$k))
+  id[rows, ] <- fitted_neighbours(fit, fit$gp, k, rows)
+  tryCatch(vif_evaluate(data$y, fit$gp, id, observation_noise(fit), data$X, fit$settings$threads)$loglik - fit$loglik,
+           error = function(e) NaN)
+}
+
 # Conditioning sets among predecessors of the kind that the fit has: for all rows or some.
 fitted_neighbours <- function(object, gp, k, queries = NULL) {
   settings <- utils::modifyList(object$settings, list(k = k))

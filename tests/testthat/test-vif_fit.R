@@ -191,16 +191,50 @@ test_that("weights divide the noise", {
   expect_error(quick(y, x, X = X, weights = 1:3), "`weights` must be NULL or numeric of length 400")
 })
 
-test_that("up to 4,000 observations have 45 neighbours unless told otherwise, more have 30", {
-  expect_identical(vapply(c(300, 4000, 4001), default_neighbours, 0), c(45, 45, 30))
+test_that("few observations have all others as neighbours unless told otherwise, up to 4,000 have 45, more have 30", {
+  expect_identical(vapply(c(100, 150, 151, 300, 4000, 4001), default_neighbours, 0), c(99, 149, 45, 45, 45, 30))
+  expect_identical(vapply(c(100, 300, 301, 4001), default_neighbours, 0, clean = TRUE), c(99, 299, 45, 30))
   set.seed(8)
-  u <- runif(100)
-  z <- sin(9 * u) + rnorm(100, sd = 0.1)
-  k_of <- function(...) {
-    suppressWarnings(vif_fit(z, u, X = NULL, inducing = 5, iterations = 1, progress = FALSE, ...))$k
+  u <- runif(160)
+  z <- sin(9 * u) + rnorm(160, sd = 0.1)
+  k_of <- function(rows = 1:160, ...) {
+    suppressMessages(suppressWarnings(vif_fit(z[rows], u[rows], X = NULL, inducing = 5, iterations = 1, progress = FALSE,
+                                              ...)))$k
   }
+  expect_identical(k_of(1:100), 99L)
+  expect_identical(k_of(1:100, k = 12), 12L)
   expect_identical(k_of(), 45L)
-  expect_identical(k_of(k = 12), 12L)
+  smooth <- function(...) k_of(kernel = "matern52", ...)
+  expect_identical(smooth(nugget = 1e-5), 159L)
+  # with noise, unknown noise or a rough process it is not worth the time
+  expect_identical(smooth(), 45L)
+  expect_identical(smooth(nugget = 0.01), 45L)
+  expect_identical(smooth(nugget = 0, noise_variance = rep(0.01, 160)), 45L)
+  expect_identical(k_of(nugget = 0), 45L)
+  counts <- vif_fit(rpois(40, 3), u[1:40], X = 1, inducing = 5, family = poisson(), progress = FALSE, iterations = 1) |>
+    suppressWarnings()
+  expect_identical(counts$k, 30L)
+})
+
+test_that("of small computer experiments the log-likelihood is exact, and of larger ones its error is told", {
+  set.seed(2)
+  x <- vapply(1:5, function(column) (sample(320) - runif(320)) / 320, numeric(320))
+  y <- x[, 1] * exp(2 * x[, 2]) / (1 + x[, 3] * x[, 4]) + sin(3 * x[, 5])
+  fit_of <- function(rows, ...) {
+    suppressWarnings(suppressMessages(vif_fit(y[rows], x[rows, ], 1, kernel = gp_kernel("rbf", lengthscale = rep(1, 5)),
+                                              nugget = 0, progress = FALSE, ...)), "vif_bound")
+  }
+  small <- fit_of(1:120)
+  expect_lt(abs(small$loglik - gp_loglik(y[1:120], x[1:120, ], small$kernel, small$nugget, rep(1, 120))), 0.1)
+  expect_warning(rough <- fit_of(1:320), "with twice the neighbours the log-likelihood is (lower|higher) by about .*k = 45 is",
+                 class = "vif_neighbours")
+  moved <- summary(rough, check = TRUE)$refined - rough$loglik
+  expect_gt(abs(moved), 2)
+  expect_equal(refined_part(rough, seq_len(320)), moved, tolerance = 1e-6)
+  expect_warning(warn_neighbours(rough, 1L, abs(moved) + 1), NA)
+  expect_warning(warn_neighbours(rough, 1L, abs(moved) - 1), if (moved < 0) "lower" else "higher")
+  # told once, not for each fold
+  expect_no_warning(vif_cv(rough, folds = rep(1:2, 160), refit = TRUE), class = "vif_neighbours")
 })
 
 test_that("places far from each other do not hide short lengthscales, nor make them a bound", {
@@ -293,4 +327,20 @@ test_that("lengthscales of constant columns are told, and leave the others their
   expect_warning(quick(y, lengthscale = list(plane = 1:2, rest = 3)), "lengthscale.rest is that of a constant column")
   expect_silent(quick(y, lengthscale = list(one = 1, two = 2:3)))
   expect_silent(quick(y))
+})
+
+test_that("lengthscales of many columns that do not matter are told once", {
+  set.seed(2)
+  x <- matrix(runif(600), 60, dimnames = list(NULL, paste0("v", 1:10)))
+  y <- sin(5 * x[, 1]) + x[, 2]^2
+  each <- gp_kernel("rbf", lengthscale = rep(1, 10))
+  screen <- function(x) suppressMessages(vif_fit(y, x, X = 1, kernel = each, nugget = 0, progress = FALSE))
+  told <- expect_warning(fit <- screen(x), "does not depend on.* can be left out", class = "vif_bound")
+  once <- "lengthscale.v3, [^()]*lengthscale.v[0-9]+ have run to the upper end of their range \\(about 1000\\)"
+  expect_match(conditionMessage(told), once)
+  expect_length(gregexpr("range", conditionMessage(told))[[1]], 1)
+  expect_no_match(conditionMessage(told), "hold it fixed")
+  expect_output(print(fit), once)
+  expect_gt(length(fit$bounded), 3)
+  expect_warning(screen(unname(x)), "lengthscale3, .*straight lines belong to the mean$", class = "vif_bound")
 })
