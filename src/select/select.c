@@ -44,16 +44,11 @@ static status order_queries(const select_task *task, int **order)
 {
     size_t count = task->count, first[65] = {0};
     int d = task->from->d;
-    int *at = scratch_alloc(count + 1, sizeof(int)), *list = scratch_alloc(count + 1, sizeof(int));
-    double *x = scratch_alloc(count * d + 1, sizeof(double));
-    *order = list;
-    if (!at || !list || !x) {
-        scratch_free(at);
-        scratch_free(list);
-        scratch_free(x);
-        *order = NULL;
+    int *at, *list;
+    double *x;
+    if (!SCRATCH_ALL(SCRATCH_FOR(at, count + 1), SCRATCH_FOR(list, count + 1), SCRATCH_FOR(x, count * d + 1)))
         return status_fail(STATUS_MEMORY);
-    }
+    *order = list;
     for (size_t q = 0; q < count; q++) {
         size_t row = task->rows ? (size_t)task->rows[q] : q;
         memcpy(x + q * d, task->from->x + row * d, d * sizeof(double));
@@ -70,8 +65,7 @@ static status order_queries(const select_task *task, int **order)
         order_nearby(d, x, first[level] - start, list + start);
         start = first[level];
     }
-    scratch_free(at);
-    scratch_free(x);
+    SCRATCH_FREE(at, x);
     return status_ok();
 }
 
@@ -101,11 +95,11 @@ typedef struct {
 static void workspace_free(workspace *all, int threads)
 {
     for (int t = 0; all && t < threads; t++) {
-        scratch_free(all[t].ids);
-        scratch_free(all[t].x);
-        scratch_free(all[t].R);
-        scratch_free(all[t].panels_x);
-        scratch_free(all[t].factor);
+        workspace *own = all + t;
+        SCRATCH_FREE(own->ids, own->keys, own->places, own->used, own->seen, own->lists, own->panels_x, own->panels_v,
+                     own->x, own->v, own->R, own->cross, own->start, own->gone, own->factor, own->c, own->left,
+                     own->least, own->score, own->weight, own->pivot, own->explain, own->taken, own->taken_id,
+                     own->near, own->tile, own->dist);
     }
     scratch_free(all);
 }
@@ -130,50 +124,30 @@ static int workspace_open(workspace *own, const select_task *task)
     own->room = group_room(task);
     for (own->mask = 1; own->mask < 2 * (own->room + task->width); own->mask *= 2)
         ;
-    size_t table = own->mask--, room = own->room, pool = padded(task->width);
-    size_t panels = (room + SIMD_MAX_COLS) * (d + (size_t)m), tried = room + task->width;
+    size_t table = own->mask--, room = own->room, pool = padded(task->width), tried = room + task->width;
     size_t rows = wide_pool(task) ? 1 : room, lists = (wide_pool(task) ? 1 : GROUP) * pool;
     own->stride = room + SIMD_MAX_COLS;
-    own->ids = scratch_alloc(2 * tried + 3 * table + 2 * (size_t)k + pool + lists + SIMD_MAX_COLS, sizeof(int));
-    own->x = scratch_alloc(2 * (room + GROUP), sizeof(double *));
-    own->R = scratch_alloc((rows + GROUP + 2) * own->stride + SIMD_MAX_ROWS * SIMD_MAX_COLS, sizeof(double));
-    own->panels_x = scratch_alloc(panels, sizeof(double));
-    own->factor = scratch_alloc(k * pool + 4 * pool + 4 * (size_t)k, sizeof(double));
-    if (!own->ids || !own->x || !own->R || !own->panels_x || !own->factor)
+    if (!SCRATCH_ALL(SCRATCH_FOR(own->ids, tried), SCRATCH_FOR(own->keys, table), SCRATCH_FOR(own->places, table),
+                     SCRATCH_FOR(own->used, table), SCRATCH_FOR(own->seen, tried), SCRATCH_FOR(own->lists, lists),
+                     SCRATCH_FOR(own->panels_x, own->stride * d), SCRATCH_FOR(own->panels_v, own->stride * m),
+                     SCRATCH_FOR(own->x, room + GROUP), SCRATCH_FOR(own->v, room + GROUP),
+                     SCRATCH_FOR(own->R, rows * own->stride), SCRATCH_FOR(own->cross, GROUP * own->stride),
+                     SCRATCH_FOR(own->start, own->stride), SCRATCH_FOR(own->gone, own->stride),
+                     SCRATCH_FOR(own->factor, k * pool), SCRATCH_FOR(own->c, pool), SCRATCH_FOR(own->left, pool),
+                     SCRATCH_FOR(own->least, pool), SCRATCH_FOR(own->score, pool), SCRATCH_FOR(own->weight, k),
+                     SCRATCH_FOR(own->pivot, k), SCRATCH_FOR(own->explain, k), SCRATCH_FOR(own->taken, k),
+                     SCRATCH_FOR(own->taken_id, k), SCRATCH_FOR(own->near, pool),
+                     SCRATCH_FOR(own->tile, SIMD_MAX_ROWS * SIMD_MAX_COLS), SCRATCH_FOR(own->dist, k)))
         return 0;
-    own->keys = own->ids + tried + SIMD_MAX_COLS;
-    own->places = own->keys + table;
-    own->used = (unsigned *)own->places + table;
-    own->seen = own->used + table;
-    own->lists = (int *)own->seen + tried;
-    own->near = own->lists + lists;
-    own->taken = own->near + pool;
-    own->taken_id = own->taken + k;
-    memset(own->used, 0, (table + tried) * sizeof(unsigned));
-    own->v = own->x + room + GROUP;
-    own->cross = own->R + rows * own->stride;
-    own->start = own->cross + GROUP * own->stride;
-    own->gone = own->start + own->stride;
-    own->tile = own->gone + own->stride;
-    own->panels_v = own->panels_x + (room + SIMD_MAX_COLS) * d;
-    own->c = own->factor + k * pool;
-    own->left = own->c + pool;
-    own->least = own->left + pool;
-    own->score = own->least + pool;
-    own->weight = own->score + pool;
-    own->pivot = own->weight + k;
-    own->explain = own->pivot + k;
-    own->dist = own->explain + k;
+    memset(own->used, 0, table * sizeof(unsigned));
+    memset(own->seen, 0, tried * sizeof(unsigned));
     return 1;
 }
 
 static workspace *workspace_new(const select_task *task)
 {
-    workspace *all = scratch_alloc(task->threads, sizeof(workspace));
-    if (!all)
-        return NULL;
-    memset(all, 0, task->threads * sizeof(workspace));
-    for (int t = 0; t < task->threads; t++)
+    workspace *all = scratch_zeros(task->threads, sizeof(workspace));
+    for (int t = 0; all && t < task->threads; t++)
         if (!workspace_open(all + t, task)) {
             workspace_free(all, task->threads);
             return NULL;

@@ -135,42 +135,34 @@ size_t batch_triangle(int size) { return (size_t)size * (size + 1) / 2 * simd->l
 void batch_free(batch *all, int threads)
 {
     for (int t = 0; all && t < threads; t++) {
-        scratch_free(all[t].id);
-        scratch_free(all[t].rows);
-        scratch_free(all[t].x);
+        batch *b = all + t;
+        SCRATCH_FREE(b->id, b->rows, b->x, b->s2, b->R, b->inverse, b->alpha, b->gram, b->dots, b->nothing);
     }
     scratch_free(all);
 }
 
+static int batch_open(const batch_problem *problem, batch *b)
+{
+    int size = (problem->k + 2) / 2 * 2;
+    size_t vector = (size_t)size * simd->lanes, triangle = batch_triangle(size);
+    b->size = size;
+    if (!SCRATCH_ALL(SCRATCH_FOR(b->id, vector), SCRATCH_FOR(b->rows, vector), SCRATCH_FOR(b->x, vector * problem->d),
+                     SCRATCH_FOR(b->s2, triangle), SCRATCH_FOR(b->R, triangle), SCRATCH_FOR(b->inverse, vector),
+                     SCRATCH_FOR(b->alpha, vector), SCRATCH_FOR(b->gram, triangle / simd->lanes),
+                     SCRATCH_FOR(b->dots, size), SCRATCH_FOR(b->nothing, (size_t)problem->m + 1)))
+        return 0;
+    memset(b->nothing, 0, problem->m * sizeof(double));
+    return 1;
+}
+
 batch *batch_new(const batch_problem *problem, int threads)
 {
-    int size = (problem->k + 2) / 2 * 2, lanes = simd->lanes;
-    size_t vector = (size_t)size * lanes, triangle = batch_triangle(size);
-    batch *all = scratch_alloc(threads, sizeof(batch));
-    if (!all)
-        return NULL;
-    memset(all, 0, threads * sizeof(batch));
-    for (int t = 0; t < threads; t++) {
-        batch *b = all + t;
-        /* one block: apart, buffers cost 8 % of a likelihood without inducing inputs */
-        size_t whole = vector * (problem->d + 2) + 2 * triangle + triangle / lanes + size;
-        b->size = size;
-        b->id = scratch_alloc(vector, sizeof(int));
-        b->rows = scratch_alloc(vector, sizeof(double *));
-        b->x = scratch_alloc(whole + problem->m, sizeof(double));
-        if (!b->id || !b->rows || !b->x) {
+    batch *all = scratch_zeros(threads, sizeof(batch));
+    for (int t = 0; all && t < threads; t++)
+        if (!batch_open(problem, all + t)) {
             batch_free(all, threads);
             return NULL;
         }
-        b->s2 = b->x + vector * problem->d;
-        b->R = b->s2 + triangle;
-        b->inverse = b->R + triangle;
-        b->alpha = b->inverse + vector;
-        b->gram = b->alpha + vector;
-        b->dots = b->gram + triangle / lanes;
-        b->nothing = b->x + whole;
-        memset(b->nothing, 0, problem->m * sizeof(double));
-    }
     return all;
 }
 

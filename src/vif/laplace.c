@@ -32,12 +32,12 @@ typedef struct {
 /* Scratch of one thread. */
 typedef struct {
     batch *b;
-    double **dK;           /* triangles, a direction each */
-    double *beta, *F;      /* vectors of lanes */
-    double *weight, *dots; /* of one lane */
-    double *W, *G, *z;     /* rows of a batch, and one more */
-    const double **rows;   /* GATHER */
-    double *share;         /* GATHER */
+    double **dK, *triangles; /* of each direction */
+    double *beta, *F;        /* vectors of lanes */
+    double *weight, *dots;   /* of one lane */
+    double *W, *G, *z;       /* rows of a batch, and one more */
+    const double **rows;     /* GATHER */
+    double *share;           /* GATHER */
 } workspace;
 
 static void add_scaled(size_t count, double weight, const double *x, double *y)
@@ -50,44 +50,39 @@ static void add_scaled(size_t count, double weight, const double *x, double *y)
 static void workspace_free(workspace *all, int threads)
 {
     for (int t = 0; all && t < threads; t++) {
-        scratch_free(all[t].dK);
-        scratch_free(all[t].rows);
-        scratch_free(all[t].beta);
+        workspace *own = all + t;
+        SCRATCH_FREE(own->dK, own->triangles, own->beta, own->F, own->weight, own->dots, own->W, own->G, own->z,
+                     own->rows, own->share);
     }
     scratch_free(all);
 }
 
-static workspace *workspace_new(const adjoint *a, batch *batches, int threads)
+static int workspace_open(workspace *own, const adjoint *a, batch *b)
 {
-    size_t size = batches[0].size, vector = size * simd->lanes, triangle = batch_triangle(batches[0].size);
+    size_t size = b->size, vector = size * simd->lanes, triangle = batch_triangle(b->size);
     size_t few = (size_t)SIMD_MAX_COLS * (a->stride + SIMD_MAX_COLS);
     int count = slopes_count(&a->sl);
-    workspace *all = scratch_alloc(threads, sizeof(workspace));
-    if (!all)
-        return NULL;
-    memset(all, 0, threads * sizeof(workspace));
-    for (int t = 0; t < threads; t++) {
-        workspace *own = all + t;
-        own->b = batches + t;
-        own->dK = scratch_alloc(count, sizeof(double *));
-        own->rows = scratch_alloc(GATHER, sizeof(double *));
-        own->beta =
-            scratch_alloc(2 * vector + count * triangle + 2 * size + 2 * few + a->p->m + GATHER, sizeof(double));
-        if (!own->dK || !own->rows || !own->beta) {
+    if (!SCRATCH_ALL(SCRATCH_FOR(own->dK, count), SCRATCH_FOR(own->triangles, count * triangle),
+                     SCRATCH_FOR(own->beta, vector), SCRATCH_FOR(own->F, vector), SCRATCH_FOR(own->weight, size),
+                     SCRATCH_FOR(own->dots, size), SCRATCH_FOR(own->W, few), SCRATCH_FOR(own->G, few),
+                     SCRATCH_FOR(own->z, (size_t)a->p->m + 1), SCRATCH_FOR(own->rows, GATHER),
+                     SCRATCH_FOR(own->share, GATHER)))
+        return 0;
+    own->b = b;
+    for (int c = 0; c < count; c++)
+        own->dK[c] = own->triangles + c * triangle;
+    memset(own->W, 0, few * sizeof(double));
+    return 1;
+}
+
+static workspace *workspace_new(const adjoint *a, batch *batches, int threads)
+{
+    workspace *all = scratch_zeros(threads, sizeof(workspace));
+    for (int t = 0; all && t < threads; t++)
+        if (!workspace_open(all + t, a, batches + t)) {
             workspace_free(all, threads);
             return NULL;
         }
-        own->F = own->beta + vector;
-        for (int c = 0; c < count; c++)
-            own->dK[c] = own->F + vector + c * triangle;
-        own->weight = own->F + vector + count * triangle;
-        own->dots = own->weight + size;
-        own->W = own->dots + size;
-        own->G = own->W + few;
-        own->z = own->G + few;
-        own->share = own->z + a->p->m;
-        memset(own->W, 0, few * sizeof(double));
-    }
     return all;
 }
 

@@ -10,9 +10,9 @@
 /* Scratch of a thread beyond its batch. */
 typedef struct workspace {
     batch *b;
-    double **dK;    /* triangles, a direction of the kernel each */
-    double *F;      /* (dR alpha) of each direction, vectors of lanes */
-    double *weight; /* of one lane */
+    double **dK, *triangles; /* of each direction of the kernel */
+    double *F;               /* (dR alpha) of each direction, vectors of lanes */
+    double *weight;          /* of one lane */
     const double **rows;
     double *W, *G; /* rows of a few points */
     double *dots, *more;
@@ -22,44 +22,40 @@ typedef struct workspace {
 static void workspace_free(workspace *all, int threads)
 {
     for (int t = 0; all && t < threads; t++) {
-        scratch_free(all[t].dK);
-        scratch_free(all[t].F);
-        scratch_free(all[t].rows);
+        workspace *own = all + t;
+        SCRATCH_FREE(own->dK, own->triangles, own->F, own->weight, own->rows, own->W, own->G, own->dots, own->more,
+                     own->sums);
     }
     scratch_free(all);
 }
 
-static workspace *workspace_new(const evaluation *e, batch *batches, int threads)
+static int workspace_open(workspace *own, const evaluation *e, batch *b)
 {
     int lanes = simd->lanes, count = e->kernel_directions;
-    size_t size = batches[0].size, vector = size * lanes, triangle = batch_triangle(batches[0].size);
+    size_t size = b->size, vector = size * lanes, triangle = batch_triangle(b->size);
     size_t few = (size_t)SIMD_MAX_ROWS * (e->stride + SIMD_MAX_COLS);
-    workspace *all = scratch_alloc(threads, sizeof(workspace));
-    if (!all)
-        return NULL;
-    memset(all, 0, threads * sizeof(workspace));
-    for (int t = 0; t < threads; t++) {
-        workspace *own = all + t;
-        own->b = batches + t;
-        own->dK = scratch_alloc(count + 1, sizeof(double *));
-        own->rows = scratch_alloc(size + 2, sizeof(double *));
-        own->F = scratch_alloc(
-            count * triangle + (e->directions + 2) * vector + lanes * lanes + 3 * (size + 2) + 2 * few, sizeof(double));
-        if (!own->dK || !own->rows || !own->F) {
+    if (!SCRATCH_ALL(SCRATCH_FOR(own->dK, count + 1), SCRATCH_FOR(own->triangles, count * triangle + 1),
+                     SCRATCH_FOR(own->F, e->directions * vector + 1), SCRATCH_FOR(own->weight, size + 2),
+                     SCRATCH_FOR(own->rows, size + 2), SCRATCH_FOR(own->W, few), SCRATCH_FOR(own->G, few),
+                     SCRATCH_FOR(own->dots, size + 2), SCRATCH_FOR(own->more, size + 2),
+                     SCRATCH_FOR(own->sums, vector + lanes * lanes)))
+        return 0;
+    own->b = b;
+    for (int c = 0; c < count; c++)
+        own->dK[c] = own->triangles + c * triangle;
+    memset(own->W, 0, few * sizeof(double));
+    memset(own->G, 0, few * sizeof(double));
+    return 1;
+}
+
+static workspace *workspace_new(const evaluation *e, batch *batches, int threads)
+{
+    workspace *all = scratch_zeros(threads, sizeof(workspace));
+    for (int t = 0; all && t < threads; t++)
+        if (!workspace_open(all + t, e, batches + t)) {
             workspace_free(all, threads);
             return NULL;
         }
-        own->sums = own->F + (e->directions + 1) * vector;
-        double *at = own->sums + vector + lanes * lanes;
-        for (int c = 0; c < count; c++, at += triangle)
-            own->dK[c] = at;
-        own->weight = at;
-        own->dots = own->weight + size + 2;
-        own->more = own->dots + size + 2;
-        own->W = own->more + size + 2;
-        own->G = own->W + few;
-        memset(own->W, 0, 2 * few * sizeof(double));
-    }
     return all;
 }
 
