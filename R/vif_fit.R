@@ -272,7 +272,7 @@ warn_unsettled <- function(why) {
 # Of a large fit the features of the process and the regression coefficients, n (m + k) numbers, are not kept: they are
 # made again by whole_fit(), in about the time of a fifth of an iteration, when predictions or residuals need them.
 lean_fit <- function(fit, most = large_features) {
-  if (length(fit$gp$V) > most) {
+  if (is.null(fit$gp$V) || length(fit$gp$V) > most) {
     fit$gp["V"] <- fit$gp["variance"] <- fit$state["coef"] <- list(NULL)
   }
   fit

@@ -9,7 +9,12 @@ structure_of <- function(theta, data, settings, at = on_grid(theta, settings)) {
   if (!is.null(data$shards)) return(shard_structure(at, data, settings))
   gp <- make_gp(at, data$x, settings$inducing, settings)
   noise <- to_nugget(at, settings) * data$share + data$extra
-  list(at = at, inducing = gp$inducing, id = neighbours_of(gp, noise, settings))
+  found <- list(at = at, inducing = gp$inducing, id = neighbours_of(gp, noise, settings))
+  if (length(gp$V) > large_features) {
+    rm(gp)
+    gc() # evaluations take as much memory again
+  }
+  found
 }
 
 # Sets of all points, or of some, among the points before them. Selection takes its candidates from the nearest in
@@ -46,21 +51,33 @@ make_gp <- function(theta, x, inducing, settings) {
 # Features of so many numbers, 80 MB, are made again when they are needed and not kept.
 large_features <- 1e7
 
+# The process of an evaluation; if it is large without features, which the core then makes where it wants them.
+lean_gp <- function(theta, x, inducing, settings) {
+  if (NROW(inducing) * nrow(x) <= large_features) return(make_gp(theta, x, inducing, settings))
+  featureless(x, make_gp(theta, points_of(x, 1L), inducing, settings))
+}
+
+# The process of points x, without features, from one of some of them.
+featureless <- function(x, gp) {
+  gp$x <- x
+  gp[c("V", "variance")] <- list(NULL)
+  gp
+}
+
 # Log-likelihood at theta for a given structure, with its gradient and expected information in theta unless these
-# are not wanted (that of a step, unless "accurate" is asked for), and the process if it is not large; -Inf where a
-# covariance is not positive definite.
+# are not wanted (that of a step, unless "accurate" is asked for), and the process; -Inf where a covariance is not
+# positive definite.
 evaluate <- function(theta, structure, data, settings, derivatives = TRUE, information = derivatives) {
   if (!is.null(data$shards)) return(shard_evaluate(theta, structure, data, settings, derivatives))
   nugget <- to_nugget(theta, settings) * data$share
   tryCatch({
-    gp <- make_gp(theta, data$x, structure$inducing, settings)
-    if (length(gp$V) > large_features) gc() # those of the evaluation before
+    gp <- lean_gp(theta, data$x, structure$inducing, settings)
     evaluation <- vif_evaluate(data$y, gp, structure$id, nugget + data$extra, data$X, settings$threads,
                                gradient = derivatives, information = information, nugget = nugget,
                                memory = settings$memory, plane = derivatives && estimates_plane(settings))
     if (!is.finite(evaluation$loglik)) return(list(value = -Inf))
     list(value = evaluation$loglik, theta = theta, evaluation = evaluation,
-         gp = if (length(gp$V) <= large_features) gp,
+         gp = gp,
          gradient = if (derivatives) to_theta_slope(evaluation$gradient, theta, settings),
          fisher = if (!is.null(evaluation$fisher)) to_theta_information(evaluation$fisher, theta, settings))
   }, error = function(e) list(value = -Inf, failure = conditionMessage(e)))
@@ -77,7 +94,7 @@ maximise <- function(start, data, settings, iterations, progress) {
   if (!is.null(data$shards)) found$at <- shard_complete(found$at, found$structure, data, settings)
   list(theta = theta, fisher = structure(found$at$fisher, of_steps = TRUE), evaluation = found$at$evaluation,
        structure = found$structure, value = found$at$value, converged = found$settled,
-       gp = found$at$gp %or% final_gp(theta, data, found$structure$inducing, settings),
+       gp = found$at$gp %or% lean_gp(theta, data$x, found$structure$inducing, settings),
        message = found$message, iterations = found$iterations, history = found$history)
 }
 
@@ -103,21 +120,6 @@ climb_searches <- function(start, data, settings, iterations, progress, searches
 
 # How many there are, also where the session holds a sample of them alone.
 observations <- function(data) data$shards$n %or% length(data$y)
-
-# The process at the end, without the features that lean_fit() would leave out where workers have made the others.
-final_gp <- function(theta, data, inducing, settings) {
-  if (is.null(data$shards) || NROW(inducing) * nrow(data$x) <= large_features) {
-    return(make_gp(theta, data$x, inducing, settings))
-  }
-  featureless(data$x, make_gp(theta, data$x[1, , drop = FALSE], inducing, settings))
-}
-
-# The process of points x, without features, from one of some of them.
-featureless <- function(x, gp) {
-  gp$x <- x
-  gp[c("V", "variance")] <- list(NULL)
-  gp
-}
 
 # One climb by Fisher scoring with sets held fixed. Where the model does not hold the likelihood curves otherwise than
 # expected: the expected information is corrected along the last steps by what the gradient has shown there. The climb

@@ -68,9 +68,14 @@ SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP
     static const char *names[] = {"loglik", "beta", "information", "coef",     "D",        "root",
                                   "b",      "B",    "error",       "residual", "gradient", "fisher"};
     scaling sc = r_scaling(r_element(gp, "x"), r_element(gp, "kernel"));
-    vif_points points = r_vif_points(&sc, gp, noise);
+    SEXP x = r_element(gp, "x"), V = r_element(gp, "V");
+    vif_points points;
+    if (V != R_NilValue)
+        points = r_vif_points(&sc, gp, noise);
+    else /* the likelihood makes features itself */
+        points = (vif_points){nrows(x), r_scaled(&sc, x), NULL, r_doubles(noise, "noise", nrows(x))};
     R_xlen_t n = points.n;
-    int m = nrows(r_element(gp, "V")), k = ncols(id), q = nrows(values);
+    int m = nrows(V != R_NilValue ? V : r_element(gp, "inducing")), k = ncols(id), q = nrows(values);
     const monitor *mon = r_interrupts();
     likelihood_task task = {
         .kern = &sc.kern,
@@ -91,7 +96,7 @@ SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP
         .pool = memory == R_NilValue ? NULL : r_pointer(memory, "vif_memory"),
         .mon = mon,
     };
-    if (task.gradient) {
+    if (task.gradient || !points.v) {
         task.z = r_scaled(&sc, r_element(gp, "inducing"));
         task.L = r_doubles(r_element(gp, "chol"), "chol", (R_xlen_t)m * m);
     }

@@ -46,8 +46,7 @@ static int widest_axes(int d, size_t n, const double *x, int *axes, double *low,
     return count;
 }
 
-/* Sorts points by the interleaved bits of their coordinates (Morton, 1966), equal ones by their number. */
-static status space_order(int d, size_t n, const double *x, int *order)
+status batch_space_order(int d, size_t n, const double *x, int *order)
 {
     int axes[ORDER_AXES];
     double low[ORDER_AXES], width;
@@ -107,7 +106,7 @@ status batch_problem_new(const kernel *kern, int d, int m, const vif_points *par
     *out = (batch_problem){kern, d, m, k, parents, children, NULL, NULL, NULL, 0};
     out->parent = scratch_alloc(n * k + 1, sizeof(int));
     out->order = scratch_alloc(n + 1, sizeof(int));
-    status result = out->parent && out->order ? space_order(d, n, children->x, out->order) : status_fail(STATUS_MEMORY);
+    status result = out->parent && out->order ? batch_space_order(d, n, children->x, out->order) : status_fail(STATUS_MEMORY);
     if (result.code) {
         batch_problem_free(out);
         return result;

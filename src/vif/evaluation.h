@@ -20,16 +20,18 @@ typedef struct {
     const kernel *kern;
     int d, m, k;
     const vif_points *points;
-    const int *id;                 /* neighbours as R's table, n x k */
-    const double *noise;           /* n, what of the points' variance is noise */
-    const double *nugget;          /* n, what of it is in proportion to the nugget */
-    int q;                         /* values of a point: the observation, then covariates of the mean */
-    const double *values;          /* q x n */
-    const double *z, *L;           /* scaled inducing inputs, d x m; factor of their covariance; for derivatives only */
-    int gradient;                  /* whether it is asked for, as it is with the information */
-    int information;               /* 0, or how */
-    int axes, smoothness;          /* directions, see slopes.h */
+    const int *id;        /* neighbours as R's table, n x k */
+    const double *noise;  /* n, what of the points' variance is noise */
+    const double *nugget; /* n, what of it is in proportion to the nugget */
+    int q;                /* values of a point: the observation, then covariates of the mean */
+    const double *values; /* q x n */
+    const double *z, *L;  /* scaled inducing inputs, d x m; factor of their covariance; for derivatives and features */
+    int gradient;         /* whether it is asked for, as it is with the information */
+    int information;      /* 0, or how */
+    int axes, smoothness; /* directions, see slopes.h */
     const likelihood_shard *shard; /* NULL: all points are here, each a child */
+    const int *given; /* n, the caller's number of each point; and the other way: points in an order in which parents */
+    const int *sequence; /* come before their children. NULL: points are as the caller has numbered them */
     int threads;
     scratch_pool *pool; /* for evaluations that follow each other, or NULL */
     const monitor *mon;

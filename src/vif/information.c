@@ -115,7 +115,8 @@ static void draw_signs(const information_task *task, probes *own, uint64_t set)
 static void sweep_down(const information_task *task, probes *own, int low, int width, double **rows)
 {
     int k = task->k, stride = own->stride;
-    for (size_t i = 0; i < task->n; i++) {
+    for (size_t at = 0; at < task->n; at++) {
+        size_t i = task->sequence ? task->sequence[at] : at;
         const int *parent = task->parent + i * k;
         double deviation = sqrt(task->D[i]);
         double *h = own->h + i * stride + low;
@@ -140,7 +141,8 @@ static void sweep_up(const information_task *task, probes *own, int low, int wid
 {
     int k = task->k, stride = own->stride, count = task->count;
     double scaled[PROBES];
-    for (size_t i = task->n; i-- > 0;) {
+    for (size_t at = task->n; at-- > 0;) {
+        size_t i = task->sequence ? task->sequence[at] : at;
         const int *parent = task->parent + i * k;
         double deviation = sqrt(task->D[i]);
         const double *q = own->q + i * stride + low;

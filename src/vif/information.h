@@ -39,7 +39,8 @@ typedef struct {
     int accurate;
     const unsigned char *own; /* of a shard, see evaluation.h; NULL: all points are here */
     const int *place;
-    const double *v; /* m x n, features, for the halo */
+    const int *sequence; /* points, parents before their children; NULL: as they are numbered */
+    const double *v;     /* m x n, features, for the halo */
     int threads;
     scratch_pool *pool; /* or NULL */
     const monitor *mon;

@@ -1,6 +1,7 @@
 #include "vif/likelihood.h"
 
 #include "base/linalg.h"
+#include "vif/arrangement.h"
 #include "vif/derivatives.h"
 #include "vif/mean.h"
 #include "vif/passes.h"
@@ -10,7 +11,7 @@ int likelihood_parameters(const likelihood_task *task)
     return 2 + (task->axes ? task->d : 1) + (task->smoothness ? 1 : 0);
 }
 
-status likelihood_evaluate(const likelihood_task *task, likelihood_result *result)
+static status evaluate(const likelihood_task *task, likelihood_result *result)
 {
     size_t n = task->points->n;
     int m = task->m, q = task->q;
@@ -50,5 +51,17 @@ done:
     scratch_free(sums);
     passes_free(&own, task->threads);
     evaluation_free(&e);
+    return outcome;
+}
+
+status likelihood_evaluate(const likelihood_task *task, likelihood_result *result)
+{
+    arrangement a;
+    status outcome = arrangement_new(task, result, &a);
+    if (!outcome.code)
+        outcome = evaluate(&a.task, &a.result);
+    if (!outcome.code)
+        arrangement_return(&a, result);
+    arrangement_free(&a);
     return outcome;
 }

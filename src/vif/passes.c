@@ -201,8 +201,10 @@ static void first_block(const evaluation *e, workspace *own, size_t block, size_
         batch_covariance(&e->problem, e->directions ? &e->sl : NULL, own->dK, own->b);
         unsigned failed = batch_factor(own->b);
         for (int lane = 0; failed >> lane; lane++)
-            if (failed >> lane & 1 && (size_t)child[lane] < *worst)
-                *worst = child[lane];
+            if (failed >> lane & 1) {
+                size_t given = e->task->given ? e->task->given[child[lane]] : child[lane];
+                *worst = given < *worst ? given : *worst;
+            }
         if (failed)
             continue;
         keep_values(e, own);

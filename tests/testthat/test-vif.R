@@ -225,6 +225,22 @@ test_that("memory that is kept changes nothing", {
   }
 })
 
+test_that("features that the likelihood makes itself are those of the process", {
+  set.seed(9)
+  x <- ordered_inputs(700, 2)
+  gp <- residual_gp(x, kernels[[2]], inducing = 20)
+  id <- residual_knn(gp, 8, predecessors = TRUE, progress = FALSE)$id
+  arguments <- list(y = rnorm(700), id = unname(id), noise = rep(0.1, 700), X = matrix(1, 700, 1), threads = 2L,
+                    gradient = TRUE, information = TRUE, nugget = 0.1)
+  bare <- gp
+  bare[c("V", "variance")] <- list(NULL)
+  expect_identical(do.call(vif_evaluate, c(arguments, gp = list(bare))),
+                   do.call(vif_evaluate, c(arguments, gp = list(gp))))
+  arguments[c("gradient", "information")] <- FALSE
+  expect_identical(do.call(vif_evaluate, c(arguments, gp = list(bare))),
+                   do.call(vif_evaluate, c(arguments, gp = list(gp))))
+})
+
 test_that("there may be many neighbours", {
   set.seed(7)
   many <- ordered_inputs(170, 2)
