@@ -54,7 +54,7 @@ residual_gp <- function(x, kernel, inducing = 200, nugget = 0, jitter = 1e-6,
   selection <- check_choice(selection, eval(formals()$selection), "selection")
   if (!is.null(seed)) seed <- check_whole(seed, "seed", -.Machine$integer.max)
   threads <- thread_count(threads)
-  if (missing(inducing)) inducing <- min(inducing, length(distinct_rows(x)))
+  if (missing(inducing)) inducing <- count_distinct(x, inducing)
   inducing <- if (is.null(dim(inducing)) && length(inducing) == 1) {
     m <- check_whole(inducing, "inducing", 0)
     with_seed(seed, choose_inducing(x, kernel, m, selection, threads))
@@ -81,12 +81,15 @@ choose_inducing <- function(x, kernel, m, selection, threads) {
   select <- function(selection, uniforms) {
     .Call(C_select_inducing, isotropic(x, kernel), kernel$lengthscale, m, selection, uniforms, threads)
   }
-  distinct <- distinct_rows(x)
-  if (m > length(distinct)) {
-    refuse("inducing", paste("at most", length(distinct), "(the distinct rows of `x`)"), m)
+  distinct <- count_distinct(x, m)
+  if (m > distinct) {
+    refuse("inducing", paste("at most", distinct, "(the distinct rows of `x`)"), m)
   }
   chosen <- switch(selection,
-    "random" = sort(distinct[sample.int(length(distinct), m)]),
+    "random" = {
+      rows <- distinct_rows(x)
+      sort(rows[sample.int(length(rows), m)])
+    },
     "maxmin" = select("maxmin", NULL),
     "kmeans++" = select("kmeans++", stats::runif(m + 1))
   )
@@ -99,6 +102,13 @@ choose_inducing <- function(x, kernel, m, selection, threads) {
 
 # Ids of the rows that differ from all earlier rows.
 distinct_rows <- function(x) which(!duplicated(row_groups(x)))
+
+# How many there are, or `most` if so many: a few rows often have them.
+count_distinct <- function(x, most) {
+  few <- min(nrow(x), 4 * most + 100)
+  some <- length(distinct_rows(x[seq_len(few), , drop = FALSE]))
+  min(most, if (some < most && few < nrow(x)) length(distinct_rows(x)) else some)
+}
 
 # The same number for the same row; unique() would compare 15 digits of text.
 row_groups <- function(x) {

@@ -171,7 +171,8 @@ worker_search <- function(own, kernel, inducing, nugget) {
     some <- sort(unique(c(own$rows, own$id)))
     gp <- new_residual_gp(points_of(x, some), kernel, inducing, 0, shared$jitter, own$threads)
     pool <- matrix(match(own$id, some), nrow(own$id))
-    id <- .Call(C_selected_sets, gp, list(noise[some]), list(pool), shared$k, match(own$rows, some), own$threads)[[1]]
+    id <- .Call(C_selected_sets, gp, list(noise[some]), list(pool), shared$k, match(own$rows, some), NULL,
+                own$threads)[[1]]
     own$id <- matrix(some[id], nrow(id))
   }
   own$id

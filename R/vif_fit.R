@@ -339,7 +339,8 @@ cap <- function(value, most, arg, what, tell) {
 
 cap_inducing <- function(inducing, x, tell) {
   if (!is.null(dim(inducing)) || length(inducing) != 1) return(check_inducing(inducing, x))
-  cap(check_whole(inducing, "inducing", 0), length(distinct_rows(x)), "inducing", "the distinct inputs", tell)
+  inducing <- check_whole(inducing, "inducing", 0)
+  cap(inducing, count_distinct(x, inducing), "inducing", "the distinct inputs", tell)
 }
 
 # One lengthscale is a statement about units.

@@ -7,14 +7,12 @@
 structure_of <- function(theta, data, settings, at = on_grid(theta, settings)) {
   if (isTRUE(data$shards$read)) return(read_structure(at, data, settings))
   if (!is.null(data$shards)) return(shard_structure(at, data, settings))
-  gp <- make_gp(at, data$x, settings$inducing, settings)
+  inducing <- inducing_of(data$x, to_kernel(at, settings), settings)
+  process <- if (settings$neighbours == "residual") make_gp else lean_gp
   noise <- to_nugget(at, settings) * data$share + data$extra
-  found <- list(at = at, inducing = gp$inducing, id = neighbours_of(gp, noise, settings))
-  if (length(gp$V) > large_features) {
-    rm(gp)
-    gc() # evaluations take as much memory again
-  }
-  found
+  id <- neighbours_of(process(at, data$x, inducing, settings), noise, settings)
+  if (length(id) > large_features) gc() # evaluations need the memory of candidates and features
+  list(at = at, inducing = inducing, id = id)
 }
 
 # Sets of all points, or of some, among the points before them. Selection takes its candidates from the nearest in
@@ -33,7 +31,7 @@ neighbours_of_each <- function(gp, noises, settings, queries = NULL) {
               TRUE, method, Inf, settings$threads, FALSE)$id
   if (!selected) return(rep(list(id), length(noises)))
   .Call(C_selected_sets, gp, lapply(noises, rep_len, n), list(id), as.integer(min(settings$k, n)), queries,
-        settings$threads)
+        settings$memory, settings$threads)
 }
 
 # Candidates for each place of a set.

@@ -58,6 +58,7 @@ stage_sizes <- function(n) {
 }
 
 subset_estimate <- function(data, settings, progress) {
+  settings$memory <- vif_memory()
   found <- NULL
   for (stage in names(stage_sizes(nrow(data$x)))) {
     part <- subset_of(data, settings, stage_sizes(nrow(data$x))[[stage]], found$theta)

@@ -37,7 +37,7 @@ static const R_CallMethodDef routines[] = {
     CALLDEF(tree_invariant, 3),
     CALLDEF(residual_knn, 10),
     CALLDEF(conditioning_sets, 9),
-    CALLDEF(selected_sets, 6),
+    CALLDEF(selected_sets, 7),
     CALLDEF(order_points, 2),
     CALLDEF(vif_regression, 6),
     CALLDEF(vif_contrasts, 5),

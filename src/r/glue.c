@@ -1,5 +1,6 @@
 #include "r/glue.h"
 
+#include "base/scratch.h"
 #include "base/threads.h"
 
 #include <R.h>
@@ -130,12 +131,19 @@ void r_scale(double *values, size_t count, double factor)
         values[i] *= factor;
 }
 
+void *r_memory(size_t count, size_t size)
+{
+    void *out = R_alloc(count + 1, (int)size);
+    scratch_advise(out, count * size);
+    return out;
+}
+
 const double *r_in_units(SEXP object, const char *what, R_xlen_t length, double factor)
 {
     const double *from = r_doubles(object, what, length);
     if (factor == 1.0)
         return from;
-    double *out = (double *)R_alloc(length + 1, sizeof(double));
+    double *out = r_memory(length, sizeof(double));
     memcpy(out, from, length * sizeof(double));
     r_scale(out, length, factor);
     return out;
@@ -147,7 +155,7 @@ double *r_scaled(const scaling *sc, SEXP x)
     size_t n = nrows(x);
     if (!isReal(x) || ncols(x) != sc->d)
         error("internal: points must be a double matrix of %d columns", sc->d);
-    double *out = (double *)R_alloc(n * sc->d + 1, sizeof(double));
+    double *out = r_memory(n * sc->d, sizeof(double));
     kernel_scale(&sc->kern, REAL(x), n, sc->d, sc->lengthscale, sc->centre, out);
     r_turn(&sc->turn, sc->d, n, out);
     return out;
@@ -161,7 +169,7 @@ metric_points r_points(const scaling *sc, SEXP holder, double nugget)
     out.x = r_scaled(sc, x);
     double inverse = 1.0 / sc->unit;
     out.v = r_in_units(V, "V", (R_xlen_t)out.n * out.m, inverse);
-    double *variance = (double *)R_alloc(2 * out.n + 1, sizeof(double));
+    double *variance = r_memory(2 * out.n, sizeof(double));
     const double *residual = r_doubles(r_element(holder, "variance"), "variance", out.n);
     for (size_t i = 0; i < out.n; i++)
         variance[i] = residual[i] * inverse * inverse;
@@ -298,7 +306,7 @@ double *r_lengthscale_scaled(const kernel *unit, SEXP x, SEXP lengthscale, SEXP 
     double *centre = (double *)R_alloc(*d, sizeof(double));
     memset(centre, 0, *d * sizeof(double));
     const double *scale = r_spread(r_doubles(lengthscale, "lengthscale", -1), XLENGTH(lengthscale), *d);
-    double *points = (double *)R_alloc(n * *d + 1, sizeof(double));
+    double *points = r_memory(n * *d, sizeof(double));
     kernel_scale(unit, r_doubles(x, "x", (R_xlen_t)n * *d), n, *d, scale, centre, points);
     anisotropy own = r_anisotropy(turn);
     r_turn(&own, *d, n, points);
@@ -333,7 +341,7 @@ vif_points r_vif_points(const scaling *sc, SEXP holder, SEXP noise)
     vif_points out = {.n = nrows(x), .x = r_scaled(sc, x)};
     const double *residual = r_doubles(r_element(holder, "variance"), "variance", out.n);
     const double *extra = r_doubles(noise, "noise", out.n);
-    double *variance = (double *)R_alloc(out.n + 1, sizeof(double));
+    double *variance = r_memory(out.n, sizeof(double));
     for (size_t i = 0; i < out.n; i++)
         variance[i] = fmax(residual[i], 0.0) + extra[i];
     out.v = r_doubles(V, "V", (R_xlen_t)out.n * nrows(V));
@@ -345,6 +353,7 @@ double *r_new_values(SEXP list, int at, R_xlen_t rows, R_xlen_t cols)
 {
     SEXP values = cols < 0 ? allocVector(REALSXP, rows) : allocMatrix(REALSXP, (int)rows, (int)cols);
     SET_VECTOR_ELT(list, at, values);
+    scratch_advise(REAL(values), XLENGTH(values) * sizeof(double));
     return REAL(values);
 }
 

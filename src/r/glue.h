@@ -55,6 +55,8 @@ scaling r_scaling(SEXP x, SEXP kern);
  * searches would lose squares and single-precision numbers to over- and underflow. The unit is a power of two, so that
  * changing to it rounds nothing, and 1 for usual variances, whose features are then used where they stand. */
 scaling r_scaling_in_units(SEXP x, SEXP kern);
+/* Memory that R frees at the end of a call, in large pages where it is large. */
+void *r_memory(size_t count, size_t size);
 /* values * factor, in place. */
 void r_scale(double *values, size_t count, double factor);
 /* Doubles of a known length times a power of two: themselves if that is 1, a copy in memory that R frees otherwise. */

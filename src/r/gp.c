@@ -233,7 +233,7 @@ SEXP order_points(SEXP x, SEXP centre)
     size_t n = nrows(x);
     int d = ncols(x);
     const double *from = r_doubles(x, "x", (R_xlen_t)n * d);
-    double *points = (double *)R_alloc(n * d + 1, sizeof(double));
+    double *points = r_memory(n * d, sizeof(double));
     for (size_t i = 0; i < n; i++)
         for (int u = 0; u < d; u++)
             points[i * d + u] = from[i + u * n];

@@ -1,5 +1,7 @@
 #include "r/entry.h"
 
+#include "base/scratch.h"
+#include "model/inducing.h"
 #include "r/glue.h"
 #include "vif/predict.h"
 
@@ -17,7 +19,7 @@ static int *unpack_pools(SEXP pools, size_t count, int *width)
             error("internal: pools must be integer matrices of %lld rows", (long long)count);
         *width += ncols(table);
     }
-    int *out = (int *)R_alloc(count * *width + 1, sizeof(int)), *to = out;
+    int *out = r_memory(count * *width, sizeof(int)), *to = out;
     for (R_xlen_t p = 0; p < XLENGTH(pools); p++) {
         const int *from = INTEGER(VECTOR_ELT(pools, p));
         int columns = ncols(VECTOR_ELT(pools, p));
@@ -32,24 +34,69 @@ static int *unpack_pools(SEXP pools, size_t count, int *width)
     return out;
 }
 
-/* What both routines ask for, in units in which squares of variances neither over- nor underflow; `points` and `from`
- * must outlive the task. */
+/* Features and residual variances of points that have none, in the unit of the scaling: of those near in space the
+ * features lie together, in column place[i] those of point i. For scratch_give. */
+typedef struct {
+    double *v, *residual;
+    int *place;
+} placed_features;
+
+static void give_features(scratch_pool *pool, placed_features *own)
+{
+    scratch_give(pool, own->v);
+    scratch_give(pool, own->residual);
+    scratch_give(pool, own->place);
+}
+
+static status place_features(const scaling *sc, SEXP gp, const metric_points *points, scratch_pool *pool, int threads,
+                             const monitor *mon, placed_features *own)
+{
+    size_t n = points->n;
+    int m = points->m, d = points->d;
+    const double *z = r_scaled(sc, r_element(gp, "inducing")),
+                 *L = r_in_units(r_element(gp, "chol"), "chol", (R_xlen_t)m * m, 1.0 / sc->unit);
+    int *order = r_memory(n, sizeof(int));
+    double *x = r_memory(n * d, sizeof(double)), *residual = r_memory(n, sizeof(double));
+    own->v = scratch_take(pool, n * m + 1, sizeof(double));
+    own->residual = scratch_take(pool, n + 1, sizeof(double));
+    own->place = scratch_take(pool, n + 1, sizeof(int));
+    if (!own->v || !own->residual || !own->place)
+        return status_fail(STATUS_MEMORY);
+    status outcome = batch_space_order(d, n, points->x, order);
+    for (size_t at = 0; at < n && !outcome.code; at++)
+        memcpy(x + at * d, points->x + (size_t)order[at] * d, d * sizeof(double));
+    if (!outcome.code)
+        outcome = inducing_features(&sc->kern, d, m, z, L, n, x, threads, mon, own->v, residual);
+    for (size_t at = 0; at < n && !outcome.code; at++) {
+        own->place[order[at]] = (int)at;
+        own->residual[order[at]] = residual[at];
+    }
+    return outcome;
+}
+
+/* What all routines ask for, in units in which squares of variances neither over- nor underflow; `points` and `from`
+ * must outlive the task. Points without features are for selected_sets alone. */
 static select_task unpack_task(scaling *sc, SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh,
                                metric_points *points, metric_points *from, SEXP threads)
 {
-    *sc = r_scaling_in_units(r_element(gp, "x"), r_element(gp, "kernel"));
+    SEXP x = r_element(gp, "x");
+    *sc = r_scaling_in_units(x, r_element(gp, "kernel"));
     double inverse = 1.0 / sc->unit / sc->unit;
-    *from = *points = r_points(sc, gp, 0.0);
+    int bare = r_element(gp, "V") == R_NilValue;
+    if (bare)
+        *points =
+            (metric_points){.n = nrows(x), .d = sc->d, .m = nrows(r_element(gp, "inducing")), .x = r_scaled(sc, x)};
+    else
+        *points = r_points(sc, gp, 0.0);
+    *from = fresh == R_NilValue ? *points : r_points(sc, fresh, 0.0);
     SEXP own = fresh == R_NilValue ? gp : fresh;
-    if (fresh != R_NilValue)
-        *from = r_points(sc, fresh, 0.0);
     select_task task = {
         .kern = &sc->kern,
         .points = points,
-        .residual = r_in_units(r_element(gp, "variance"), "variance", points->n, inverse),
+        .residual = bare ? NULL : r_in_units(r_element(gp, "variance"), "variance", points->n, inverse),
         .noise = r_in_units(noise, "noise", points->n, inverse),
         .from = from,
-        .own = r_in_units(r_element(own, "variance"), "variance", from->n, inverse),
+        .own = bare ? NULL : r_in_units(r_element(own, "variance"), "variance", from->n, inverse),
         .count = queries == R_NilValue ? from->n : (size_t)XLENGTH(queries),
         .rows = r_rows(queries, from->n),
         .self = fresh == R_NilValue,
@@ -62,13 +109,22 @@ static select_task unpack_task(scaling *sc, SEXP gp, SEXP noise, SEXP pools, SEX
     return task;
 }
 
+/* Of a whole process. */
+static select_task unpack_whole(scaling *sc, SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh,
+                                metric_points *points, metric_points *from, SEXP threads)
+{
+    if (r_element(gp, "V") == R_NilValue)
+        error("internal: a process without features");
+    return unpack_task(sc, gp, noise, pools, k, queries, fresh, points, from, threads);
+}
+
 SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
                        SEXP threads, SEXP progress)
 {
     static const char *names[] = {"id", "dist", "variance"};
     scaling sc;
     metric_points points, from;
-    select_task task = unpack_task(&sc, gp, noise, pools, k, queries, fresh, &points, &from, threads);
+    select_task task = unpack_whole(&sc, gp, noise, pools, k, queries, fresh, &points, &from, threads);
     progress_line line;
     monitor mon = r_monitor(&line, asLogical(progress) == TRUE);
     task.mon = &mon;
@@ -92,16 +148,17 @@ SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SE
     return out;
 }
 
-/* The sets alone of points among predecessors, a table for each vector of noise in the list `noises`. */
-SEXP selected_sets(SEXP gp, SEXP noises, SEXP pools, SEXP k, SEXP queries, SEXP threads)
+/* The sets alone of points among predecessors, a table for each vector of noise in the list `noises`. Features that the
+ * process does not have are made in the memory. */
+SEXP selected_sets(SEXP gp, SEXP noises, SEXP pools, SEXP k, SEXP queries, SEXP memory, SEXP threads)
 {
     scaling sc;
     metric_points points, from;
     select_task task =
         unpack_task(&sc, gp, VECTOR_ELT(noises, 0), pools, k, queries, R_NilValue, &points, &from, threads);
     R_xlen_t n = points.n, count = XLENGTH(noises), size = (R_xlen_t)task.count * task.k;
-    double *noise = (double *)R_alloc(count * n + 1, sizeof(double));
-    int *id = (int *)R_alloc(count * size + 1, sizeof(int));
+    double *noise = r_memory(count * n, sizeof(double));
+    int *id = r_memory(count * size, sizeof(int));
     for (R_xlen_t s = 0; s < count; s++)
         memcpy(noise + s * n, r_in_units(VECTOR_ELT(noises, s), "noise", n, 1.0 / sc.unit / sc.unit),
                n * sizeof(double));
@@ -110,11 +167,24 @@ SEXP selected_sets(SEXP gp, SEXP noises, SEXP pools, SEXP k, SEXP queries, SEXP 
     task.predecessors = 1;
     task.mon = r_interrupts();
     select_result result = {.id = id};
-    r_raise(select_run(&task, &result));
+    placed_features features = {NULL, NULL, NULL};
+    scratch_pool *pool = memory == R_NilValue ? NULL : r_pointer(memory, "vif_memory");
+    status outcome = status_ok();
+    if (!task.residual) {
+        outcome = place_features(&sc, gp, &points, pool, task.threads, task.mon, &features);
+        points.v = from.v = features.v;
+        task.residual = task.own = features.residual;
+        task.place = features.place;
+    }
+    if (!outcome.code)
+        outcome = select_run(&task, &result);
+    give_features(pool, &features);
+    r_raise(outcome);
     SEXP out = PROTECT(allocVector(VECSXP, count));
     for (R_xlen_t s = 0; s < count; s++, id += size) {
         SET_VECTOR_ELT(out, s, allocMatrix(INTSXP, (int)task.count, task.k));
         int *to = INTEGER(VECTOR_ELT(out, s));
+        scratch_advise(to, size * sizeof(int));
         for (R_xlen_t at = 0; at < size; at++)
             to[at] = id[at] ? id[at] : NA_INTEGER;
     }
@@ -128,7 +198,7 @@ SEXP vif_prediction(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP 
     static const char *names[] = {"fit", "variance", "id", "coef"};
     scaling sc;
     metric_points points, from;
-    select_task task = unpack_task(&sc, gp, noise, pools, k, queries, fresh, &points, &from, threads);
+    select_task task = unpack_whole(&sc, gp, noise, pools, k, queries, fresh, &points, &from, threads);
     task.mon = r_interrupts();
     task.self = 0; /* the noise-free value at an observation has that observation as a candidate */
     R_xlen_t m = points.m;

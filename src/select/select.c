@@ -19,6 +19,7 @@
 #define PATIENCE 1.25 /* a group grows while a query's part of the work is within this of the best */
 #define LANES 8       /* rows of the factor are padded to whole vectors of any instruction set */
 #define NEARBY 8      /* queries that are not ordered any further */
+#define AHEAD 4       /* queries whose candidates are fetched before they are read */
 
 static size_t padded(size_t count) { return (count + LANES - 1) / LANES * LANES; }
 
@@ -75,6 +76,7 @@ static status order_queries(const select_task *task, int **order)
 typedef struct {
     int room, mask, count;            /* places; of the table; taken */
     int *ids;                         /* by place */
+    int *columns;                     /* of features, by place */
     int *keys, *places;               /* a table of ids by open addressing, */
     unsigned *used, turn;             /* in use where `used` is the present turn */
     unsigned *seen, query;            /* by place: the last query that had it in its pool */
@@ -96,10 +98,10 @@ static void workspace_free(workspace *all, int threads)
 {
     for (int t = 0; all && t < threads; t++) {
         workspace *own = all + t;
-        SCRATCH_FREE(own->ids, own->keys, own->places, own->used, own->seen, own->lists, own->panels_x, own->panels_v,
-                     own->x, own->v, own->R, own->cross, own->start, own->gone, own->factor, own->c, own->left,
-                     own->least, own->score, own->weight, own->pivot, own->explain, own->taken, own->taken_id,
-                     own->near, own->tile, own->dist);
+        SCRATCH_FREE(own->ids, own->columns, own->keys, own->places, own->used, own->seen, own->lists, own->panels_x,
+                     own->panels_v, own->x, own->v, own->R, own->cross, own->start, own->gone, own->factor, own->c,
+                     own->left, own->least, own->score, own->weight, own->pivot, own->explain, own->taken,
+                     own->taken_id, own->near, own->tile, own->dist);
     }
     scratch_free(all);
 }
@@ -127,16 +129,16 @@ static int workspace_open(workspace *own, const select_task *task)
     size_t table = own->mask--, room = own->room, pool = padded(task->width), tried = room + task->width;
     size_t rows = wide_pool(task) ? 1 : room, lists = (wide_pool(task) ? 1 : GROUP) * pool;
     own->stride = room + SIMD_MAX_COLS;
-    if (!SCRATCH_ALL(SCRATCH_FOR(own->ids, tried), SCRATCH_FOR(own->keys, table), SCRATCH_FOR(own->places, table),
-                     SCRATCH_FOR(own->used, table), SCRATCH_FOR(own->seen, tried), SCRATCH_FOR(own->lists, lists),
-                     SCRATCH_FOR(own->panels_x, own->stride * d), SCRATCH_FOR(own->panels_v, own->stride * m),
-                     SCRATCH_FOR(own->x, room + GROUP), SCRATCH_FOR(own->v, room + GROUP),
-                     SCRATCH_FOR(own->R, rows * own->stride), SCRATCH_FOR(own->cross, GROUP * own->stride),
-                     SCRATCH_FOR(own->start, own->stride), SCRATCH_FOR(own->gone, own->stride),
-                     SCRATCH_FOR(own->factor, k * pool), SCRATCH_FOR(own->c, pool), SCRATCH_FOR(own->left, pool),
-                     SCRATCH_FOR(own->least, pool), SCRATCH_FOR(own->score, pool), SCRATCH_FOR(own->weight, k),
-                     SCRATCH_FOR(own->pivot, k), SCRATCH_FOR(own->explain, k), SCRATCH_FOR(own->taken, k),
-                     SCRATCH_FOR(own->taken_id, k), SCRATCH_FOR(own->near, pool),
+    if (!SCRATCH_ALL(SCRATCH_FOR(own->ids, tried), SCRATCH_FOR(own->columns, tried), SCRATCH_FOR(own->keys, table),
+                     SCRATCH_FOR(own->places, table), SCRATCH_FOR(own->used, table), SCRATCH_FOR(own->seen, tried),
+                     SCRATCH_FOR(own->lists, lists), SCRATCH_FOR(own->panels_x, own->stride * d),
+                     SCRATCH_FOR(own->panels_v, own->stride * m), SCRATCH_FOR(own->x, room + GROUP),
+                     SCRATCH_FOR(own->v, room + GROUP), SCRATCH_FOR(own->R, rows * own->stride),
+                     SCRATCH_FOR(own->cross, GROUP * own->stride), SCRATCH_FOR(own->start, own->stride),
+                     SCRATCH_FOR(own->gone, own->stride), SCRATCH_FOR(own->factor, k * pool), SCRATCH_FOR(own->c, pool),
+                     SCRATCH_FOR(own->left, pool), SCRATCH_FOR(own->least, pool), SCRATCH_FOR(own->score, pool),
+                     SCRATCH_FOR(own->weight, k), SCRATCH_FOR(own->pivot, k), SCRATCH_FOR(own->explain, k),
+                     SCRATCH_FOR(own->taken, k), SCRATCH_FOR(own->taken_id, k), SCRATCH_FOR(own->near, pool),
                      SCRATCH_FOR(own->tile, SIMD_MAX_ROWS * SIMD_MAX_COLS), SCRATCH_FOR(own->dist, k)))
         return 0;
     memset(own->used, 0, table * sizeof(unsigned));
@@ -215,6 +217,14 @@ static void start_group(workspace *own)
     }
 }
 
+/* Asks for the candidates of a query to be brought into cache. */
+static void fetch_pool(const select_task *task, size_t q)
+{
+    const int *pool = task->pool + q * task->width;
+    for (int j = 0; j < task->width; j += 16)
+        __builtin_prefetch(pool + j);
+}
+
 /* Takes some of the next queries for a group and returns how many: the covariances of U candidates of G queries cost
  * U^2 / 2 + G U, and the cost of one query should be least. Places of queries that were tried in vain come last, and
  * are left. */
@@ -225,6 +235,8 @@ static int choose_group(workspace *own, const select_task *task, const int *orde
     most = wide_pool(task) ? 1 : most < GROUP ? most : GROUP;
     start_group(own);
     for (int g = 0; g < most; g++) {
+        if (g + AHEAD < most)
+            fetch_pool(task, order[g + AHEAD]);
         add_query(own, task, order[g], g);
         if (g > 0 && own->count > own->room)
             break;
@@ -259,15 +271,16 @@ static void fill_covariance(workspace *own, const select_task *task, const radia
     size_t stride = own->stride;
     for (int i = 0; i < count; i++) {
         own->x[i] = points->x + (size_t)own->ids[i] * d;
-        own->v[i] = points->v + (size_t)own->ids[i] * m;
+        own->columns[i] = task->place ? task->place[own->ids[i]] : own->ids[i];
+        own->v[i] = points->v + (size_t)own->columns[i] * m;
     }
     for (int g = 0; g < size; g++) {
         size_t row = query_row(task, order[g]);
         own->x[count + g] = from->x + row * d;
-        own->v[count + g] = from->v + row * m;
+        own->v[count + g] = from->v + (task->place ? (size_t)task->place[row] : row) * m;
     }
     simd->pack_rows(d, cols, count, points->x, own->ids, own->panels_x);
-    simd->pack_rows(m, cols, count, points->v, own->ids, own->panels_v);
+    simd->pack_rows(m, cols, count, points->v, own->columns, own->panels_v);
     int lazy = wide_pool(task);
     for (int j = 0; j < count; j += cols) {
         const double *bx = own->panels_x + (size_t)j * d, *bv = own->panels_v + (size_t)j * m;
