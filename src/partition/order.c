@@ -5,9 +5,14 @@
 #include "partition/boxes.h"
 
 #include <float.h>
+#include <math.h>
+#include <stdint.h>
 #include <string.h>
 
 enum { LEAF_POINTS = 16, POLL_EVERY = 4096 };
+
+#define SPACE_BITS 32
+#define SPACE_AXES 8
 
 /* Nodes in preorder: the left child follows its parent. Points lie in tree order. */
 typedef struct {
@@ -139,4 +144,94 @@ status order_maxmin(int d, size_t n, const double *x, const double *centre, cons
     }
     SCRATCH_FREE(tree.nodes, tree.box, tree.points, tree.gap, tree.index);
     return result;
+}
+
+/* ---- places that are near ------------------------------------------------------------------- */
+
+/* The widest coordinates, at most SPACE_AXES, and where they start; the largest width. */
+static int widest_axes(int d, size_t n, const double *x, int *axes, double *low, double *width)
+{
+    int count = 0;
+    double range[SPACE_AXES];
+    *width = 0;
+    for (int l = 0; l < d; l++) {
+        double least = INFINITY, most = -INFINITY;
+        for (size_t i = 0; i < n; i++) {
+            least = fmin(least, x[i * d + l]);
+            most = fmax(most, x[i * d + l]);
+        }
+        double own = most - least;
+        if (!(own > 0))
+            continue;
+        int at = count < SPACE_AXES ? count++ : SPACE_AXES;
+        for (; at > 0 && own > range[at - 1]; --at)
+            if (at < SPACE_AXES) {
+                axes[at] = axes[at - 1];
+                low[at] = low[at - 1];
+                range[at] = range[at - 1];
+            }
+        if (at < SPACE_AXES) {
+            axes[at] = l;
+            low[at] = least;
+            range[at] = own;
+        }
+    }
+    for (int a = 0; a < count; a++)
+        if (range[a] < 0.125 * range[0])
+            count = a;
+    *width = count ? range[0] : 1;
+    return count;
+}
+
+status order_space(int d, size_t n, const double *x, int *order)
+{
+    int axes[SPACE_AXES];
+    double low[SPACE_AXES], width;
+    int count = widest_axes(d, n, x, axes, low, &width);
+    int bits = count ? SPACE_BITS / count : 0;
+    if (bits > 20)
+        bits = 20;
+    uint32_t *key = scratch_alloc(2 * n + 1, sizeof(uint32_t));
+    int *other = scratch_alloc(n + 1, sizeof(int));
+    if (!key || !other) {
+        scratch_free(key);
+        scratch_free(other);
+        return status_fail(STATUS_MEMORY);
+    }
+    double cells = bits ? (double)((uint32_t)1 << bits) : 1;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t code = 0, cell[SPACE_AXES];
+        for (int a = 0; a < count; a++) {
+            double at = (x[i * d + axes[a]] - low[a]) / width * cells;
+            cell[a] = at < cells - 1 ? (uint32_t)at : (uint32_t)cells - 1;
+        }
+        for (int bit = bits - 1; bit >= 0; --bit)
+            for (int a = 0; a < count; a++)
+                code = code << 1 | (cell[a] >> bit & 1);
+        key[i] = code;
+        order[i] = (int)i;
+    }
+    uint32_t *from_key = key, *to_key = key + n;
+    int *from = order, *to = other;
+    for (int shift = 0; shift < 32; shift += 8) { /* an even number of passes ends in `order` */
+        size_t start[257] = {0};
+        for (size_t i = 0; i < n; i++)
+            start[(from_key[i] >> shift & 255) + 1]++;
+        for (int b = 0; b < 256; b++)
+            start[b + 1] += start[b];
+        for (size_t i = 0; i < n; i++) {
+            size_t at = start[from_key[i] >> shift & 255]++;
+            to_key[at] = from_key[i];
+            to[at] = from[i];
+        }
+        uint32_t *held_key = from_key;
+        int *held = from;
+        from_key = to_key;
+        from = to;
+        to_key = held_key;
+        to = held;
+    }
+    scratch_free(key);
+    scratch_free(other);
+    return status_ok();
 }

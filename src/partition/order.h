@@ -1,4 +1,4 @@
-/* Order: exact maxmin ordering, the greedy farthest-point traversal of n points.
+/* Order: exact maxmin ordering, the greedy farthest-point traversal of n points; and an order by place.
  *
  * The first point is the one nearest to a given centre; every next one is as far as possible from
  * all points already chosen. Ties go to the lower index, so duplicates of chosen points come last, in
@@ -18,5 +18,9 @@
 
 /* order[t] <- 0-based index of the t-th point of x (d x n, point after point); centre has length d. */
 status order_maxmin(int d, size_t n, const double *x, const double *centre, const monitor *mon, int *order);
+
+/* order <- the points, those near in space near in the order: by the interleaved bits of their widest coordinates
+ * (Morton, 1966), equal ones by their number. */
+status order_space(int d, size_t n, const double *x, int *order);
 
 #endif

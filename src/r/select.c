@@ -2,6 +2,7 @@
 
 #include "base/scratch.h"
 #include "model/inducing.h"
+#include "partition/order.h"
 #include "r/glue.h"
 #include "vif/predict.h"
 
@@ -62,7 +63,7 @@ static status place_features(const scaling *sc, SEXP gp, const metric_points *po
     own->place = scratch_take(pool, n + 1, sizeof(int));
     if (!own->v || !own->residual || !own->place)
         return status_fail(STATUS_MEMORY);
-    status outcome = batch_space_order(d, n, points->x, order);
+    status outcome = order_space(d, n, points->x, order);
     for (size_t at = 0; at < n && !outcome.code; at++)
         memcpy(x + at * d, points->x + (size_t)order[at] * d, d * sizeof(double));
     if (!outcome.code)

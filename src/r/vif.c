@@ -106,7 +106,7 @@ SEXP vif_likelihood(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP
     likelihood_result result = {
         .beta = r_new_values(out, 1, q - 1, -1),
         .information = r_new_values(out, 2, q - 1, q - 1),
-        .coef = r_new_values(out, 3, k, n),
+        .coef = points.v ? r_new_values(out, 3, k, n) : NULL, /* large fits do not keep them */
         .D = r_new_values(out, 4, n, -1),
         .root = r_new_values(out, 5, m, m),
         .b = r_new_values(out, 6, m, -1),

@@ -2,7 +2,7 @@
 
 #include "base/scratch.h"
 #include "base/threads.h"
-#include "partition/boxes.h"
+#include "partition/order.h"
 #include "simd/simd.h"
 
 #include <math.h>
@@ -18,26 +18,14 @@
 #define LAZY 5        /* a pool above so many k is wide: rows of R are then computed one by one */
 #define PATIENCE 1.25 /* a group grows while a query's part of the work is within this of the best */
 #define LANES 8       /* rows of the factor are padded to whole vectors of any instruction set */
-#define NEARBY 8      /* queries that are not ordered any further */
 #define AHEAD 4       /* queries whose candidates are fetched before they are read */
 
 static size_t padded(size_t count) { return (count + LANES - 1) / LANES * LANES; }
 
-/* ---- queries in order of place --------------------------------------------------------------- */
+/* The row of query q in `from`. */
+static int query_row(const select_task *task, size_t q) { return task->rows ? task->rows[q] : (int)q; }
 
-/* order <- the rows of x (d x n points) that are listed in it, `count` of them, so that those close in space are close
- * in the list: halved along the widest side again and again. */
-static void order_nearby(int d, const double *x, size_t count, int *order)
-{
-    while (count > NEARBY) {
-        size_t half = count / 2;
-        double side;
-        boxes_lowest(d, x, boxes_widest(d, x, order, count, &side), order, (int)count, (int)half);
-        order_nearby(d, x, half, order);
-        order += half;
-        count -= half;
-    }
-}
+/* ---- queries in order of place --------------------------------------------------------------- */
 
 /* Numbers of the queries: with predecessors those with about as many candidates together, as these are about as
  * dense; and then by place. */
@@ -45,16 +33,14 @@ static status order_queries(const select_task *task, int **order)
 {
     size_t count = task->count, first[65] = {0};
     int d = task->from->d;
-    int *at, *list;
+    int *at, *list, *near;
     double *x;
-    if (!SCRATCH_ALL(SCRATCH_FOR(at, count + 1), SCRATCH_FOR(list, count + 1), SCRATCH_FOR(x, count * d + 1)))
+    if (!SCRATCH_ALL(SCRATCH_FOR(at, count + 1), SCRATCH_FOR(list, count + 1), SCRATCH_FOR(near, count + 1),
+                     SCRATCH_FOR(x, count * d + 1)))
         return status_fail(STATUS_MEMORY);
-    *order = list;
     for (size_t q = 0; q < count; q++) {
-        size_t row = task->rows ? (size_t)task->rows[q] : q;
-        memcpy(x + q * d, task->from->x + row * d, d * sizeof(double));
         at[q] = 0;
-        for (size_t left = task->predecessors ? row : 0; left; left >>= 1)
+        for (size_t left = task->predecessors ? (size_t)query_row(task, q) : 0; left; left >>= 1)
             at[q]++;
         first[at[q] + 1]++;
     }
@@ -62,12 +48,23 @@ static status order_queries(const select_task *task, int **order)
         first[level + 1] += first[level];
     for (size_t q = 0; q < count; q++)
         list[first[at[q]]++] = (int)q;
-    for (size_t level = 0, start = 0; level < 64; level++) { /* first[level] is now its end */
-        order_nearby(d, x, first[level] - start, list + start);
+    status outcome = status_ok();
+    for (size_t level = 0, start = 0; level < 64 && !outcome.code; level++) { /* first[level] is now its end */
+        size_t size = first[level] - start;
+        int *own = list + start;
+        for (size_t i = 0; i < size; i++)
+            memcpy(x + i * d, task->from->x + (size_t)query_row(task, own[i]) * d, d * sizeof(double));
+        outcome = order_space(d, size, x, near);
+        for (size_t i = 0; i < size; i++)
+            at[i] = own[near[i]];
+        memcpy(own, at, size * sizeof(int));
         start = first[level];
     }
-    SCRATCH_FREE(at, x);
-    return status_ok();
+    *order = outcome.code ? NULL : list;
+    SCRATCH_FREE(at, near, x);
+    if (outcome.code)
+        scratch_free(list);
+    return outcome;
 }
 
 /* ---- a group of queries and their candidates ---------------------------------------------------- */
@@ -156,8 +153,6 @@ static workspace *workspace_new(const select_task *task)
         }
     return all;
 }
-
-static int query_row(const select_task *task, size_t q) { return task->rows ? task->rows[q] : (int)q; }
 
 /* The place of a candidate in the group, which is new where none had it. */
 static int find_place(workspace *own, int id)

@@ -1,6 +1,7 @@
 #include "vif/arrangement.h"
 
 #include "model/inducing.h"
+#include "partition/order.h"
 
 #include <math.h>
 #include <string.h>
@@ -83,7 +84,7 @@ status arrangement_new(const likelihood_task *task, const likelihood_result *res
     a->D = take(pool, n, 1, &failed);
     a->error = take(pool, n, 1, &failed);
     a->residual = take(pool, n, 1, &failed);
-    status outcome = failed ? status_fail(STATUS_MEMORY) : batch_space_order(d, n, points->x, a->given);
+    status outcome = failed ? status_fail(STATUS_MEMORY) : order_space(d, n, points->x, a->given);
     if (outcome.code)
         return outcome;
     a->points = (vif_points){.n = n, .x = a->x, .v = a->v, .variance = a->variance};
@@ -116,7 +117,8 @@ status arrangement_new(const likelihood_task *task, const likelihood_result *res
 void arrangement_return(const arrangement *a, likelihood_result *result)
 {
     result->loglik = a->result.loglik;
-    move_rows(a, a->task.k, a->coef, result->coef, 1);
+    if (result->coef)
+        move_rows(a, a->task.k, a->coef, result->coef, 1);
     move_rows(a, 1, a->D, result->D, 1);
     move_rows(a, 1, a->error, result->error, 1);
     move_rows(a, 1, a->residual, result->residual, 1);

@@ -30,9 +30,6 @@ typedef struct {
     int change_count;
 } batch_problem;
 
-/* Points by the interleaved bits of their coordinates (Morton, 1966), equal ones by their number. */
-status batch_space_order(int d, size_t n, const double *x, int *order);
-
 /* Fills parent and order from R's table: children x k by columns, 1-based, anything below 1 (NA) for none. */
 status batch_problem_new(const kernel *kern, int d, int m, const vif_points *parents, const vif_points *children, int k,
                          const int *id, batch_problem *out);
