@@ -151,6 +151,7 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
   }
   note()
   last <- done + limit
+  before <- 0 # what the step before this one promised
   repeat {
     current$curvature <- Reduce(secant, seen, current$fisher)
     step <- scoring_step(current, bounds)
@@ -158,7 +159,10 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
     settled <- step$gain < tolerance || rows > 10 && current$value - history$loglik[rows - 10] < 10 * tolerance
     if (settled || done >= last) break
     done <- done + 1
-    trial <- rise(current, step, bounds, structure, data, settings)
+    # promises fall by a larger factor with each step
+    trial <- if (2 * step$gain^2 < tolerance * before) ending(current, step, structure, data, settings)
+    if (is.null(trial)) trial <- rise(current, step, bounds, structure, data, settings)
+    before <- step$gain
     if (is.null(trial)) {
       polished <- polish(current, structure, data, settings, bounds, last - done)
       done <- done + polished$iterations
@@ -261,6 +265,16 @@ rise <- function(current, step, bounds, structure, data, settings, longest = 2) 
     longest <- longest / 2
   }
   NULL
+}
+
+# A step after which little is left, without derivatives: the gradient is what the information makes of it. NULL where
+# the likelihood does not rise by what was promised, to a tenth.
+ending <- function(current, step, structure, data, settings) {
+  trial <- evaluate(current$theta + step$step, structure, data, settings, derivatives = FALSE)
+  if (!(abs(trial$value - current$value - step$gain) < 0.1 * step$gain)) return(NULL)
+  trial$gradient <- current$gradient - drop(current$curvature %*% step$step)
+  trial$fisher <- current$fisher
+  trial
 }
 
 # The last resort. nlminb() wants finite values: where a covariance is not positive definite the likelihood is very

@@ -340,13 +340,20 @@ typical_distance <- function(gp, threads) {
 
 # Rows of at most so many distinct points, evenly spaced, and of the nearest other place; NULL for a single place.
 nearest_of_some <- function(x, kernel, most, threads) {
-  distinct <- distinct_rows(x)
-  count <- length(distinct)
+  pairs <- nearest_of_rows(x, NULL, kernel, most, threads)
+  apart <- rowSums(x[pairs$from, , drop = FALSE] != x[pairs$to, , drop = FALSE]) > 0
+  if (all(apart)) pairs else nearest_of_rows(x, distinct_rows(x), kernel, most, threads)
+}
+
+# The same of some rows, which are taken for distinct, NULL for all.
+nearest_of_rows <- function(x, rows, kernel, most, threads) {
+  if (!is.null(rows)) x <- x[rows, , drop = FALSE]
+  count <- nrow(x)
   if (count < 2) return(NULL)
   queries <- unique(round(seq(1, count, length.out = min(count, most))))
-  process <- euclidean_process(list(x = x[distinct, , drop = FALSE], kernel = kernel), threads)
+  process <- euclidean_process(list(x = x, kernel = kernel), threads)
   near <- .Call(C_residual_knn, process, NULL, 1L, as.integer(queries), NULL, FALSE, "auto", Inf, threads, FALSE)$id
-  list(from = distinct[queries], to = distinct[near])
+  list(from = if (is.null(rows)) queries else rows[queries], to = if (is.null(rows)) drop(near) else rows[near])
 }
 
 # In the order of gp$x.
