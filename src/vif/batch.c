@@ -10,17 +10,22 @@
 /* ---- the problem ------------------------------------------------------------------------------ */
 
 status batch_problem_new(const kernel *kern, int d, int m, const vif_points *parents, const vif_points *children, int k,
-                         const int *id, batch_problem *out)
+                         const int *id, int arranged, int threads, batch_problem *out)
 {
     size_t n = children->n;
     *out = (batch_problem){kern, d, m, k, parents, children, NULL, NULL, NULL, 0};
     out->parent = scratch_alloc(n * k + 1, sizeof(int));
     out->order = scratch_alloc(n + 1, sizeof(int));
-    status result = out->parent && out->order ? order_space(d, n, children->x, out->order) : status_fail(STATUS_MEMORY);
+    status result = out->parent && out->order ? status_ok() : status_fail(STATUS_MEMORY);
+    if (!result.code && !arranged)
+        result = order_space(d, n, children->x, out->order);
+    for (size_t i = 0; i < n && arranged && !result.code; i++)
+        out->order[i] = (int)i;
     if (result.code) {
         batch_problem_free(out);
         return result;
     }
+#pragma omp parallel for num_threads(threads) schedule(static)
     for (size_t first = 0; first < n; first += 64) /* blocks, for both sides to be read in lines */
         for (int slot = 0; slot < k; slot++)
             for (size_t i = first; i < n && i < first + 64; i++) {

@@ -30,9 +30,10 @@ typedef struct {
     int change_count;
 } batch_problem;
 
-/* Fills parent and order from R's table: children x k by columns, 1-based, anything below 1 (NA) for none. */
+/* Fills parent and order from R's table: children x k by columns, 1-based, anything below 1 (NA) for none. `arranged`
+ * says that the children are in the order of space already. */
 status batch_problem_new(const kernel *kern, int d, int m, const vif_points *parents, const vif_points *children, int k,
-                         const int *id, batch_problem *out);
+                         const int *id, int arranged, int threads, batch_problem *out);
 void batch_problem_free(batch_problem *problem);
 
 /* Scratch of one thread. Elements of lanes as in simd.h. */

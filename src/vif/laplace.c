@@ -122,11 +122,12 @@ static void adjoint_free(adjoint *a)
     scratch_free(a->place);
 }
 
-static status adjoint_new(adjoint *a)
+static status adjoint_new(adjoint *a, int threads)
 {
     const laplace_problem *p = a->p;
     size_t n = p->n, m = p->m, k = p->k;
-    status result = batch_problem_new(p->kern, p->d, p->m, &a->points, &a->points, p->k, p->id, &a->problem);
+    status result =
+        batch_problem_new(p->kern, p->d, p->m, &a->points, &a->points, p->k, p->id, 0, threads, &a->problem);
     if (result.code)
         return result;
     a->stride = products_stride(p->m);
@@ -332,7 +333,7 @@ status laplace_adjoint(const laplace_problem *p, int threads, double *signal, do
     adjoint a = {.p = p, .points = {p->n, p->x, p->v, p->variance}, .sl = slopes_new(p->kern, p->d, p->axes, 0)};
     size_t blocks = (p->n + BLOCK - 1) / BLOCK;
     int count = slopes_count(&a.sl), width = 1 + count;
-    status result = adjoint_new(&a);
+    status result = adjoint_new(&a, threads);
     batch *batches = result.code ? NULL : batch_new(&a.problem, threads);
     workspace *all = batches ? workspace_new(&a, batches, threads) : NULL;
     double *partial = scratch_zeros(blocks * width + 1, sizeof(double));
