@@ -49,12 +49,14 @@ static status order_queries(const select_task *task, int **order)
     for (size_t q = 0; q < count; q++)
         list[first[at[q]]++] = (int)q;
     status outcome = status_ok();
-    for (size_t level = 0, start = 0; level < 64 && !outcome.code; level++) { /* first[level] is now its end */
+    for (size_t level = 0, start = 0; level < 64; level++) { /* first[level] is now its end */
         size_t size = first[level] - start;
         int *own = list + start;
         for (size_t i = 0; i < size; i++)
             memcpy(x + i * d, task->from->x + (size_t)query_row(task, own[i]) * d, d * sizeof(double));
         outcome = order_space(d, size, x, near);
+        if (outcome.code)
+            break;
         for (size_t i = 0; i < size; i++)
             at[i] = own[near[i]];
         memcpy(own, at, size * sizeof(int));

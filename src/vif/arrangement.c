@@ -59,7 +59,7 @@ static status make_features(arrangement *a)
     double *residual = a->error; /* which waits for the results */
     status outcome = inducing_features(task->kern, task->d, task->m, task->z, task->L, a->points.n, a->x, task->threads,
                                        task->mon, a->v, residual);
-    for (size_t at = 0; at < a->points.n; at++)
+    for (size_t at = 0; at < a->points.n && !outcome.code; at++)
         a->variance[at] += fmax(residual[at], 0.0);
     return outcome;
 }

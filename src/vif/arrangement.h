@@ -2,7 +2,7 @@
  *
  * A regression reads the features of its neighbours, which are near in space but far apart in an order that spreads
  * points out. An evaluation therefore works on copies in which rows that are read together lie together, and gives
- * its results back in the order of the caller: for 10^6 points in maxmin order it takes 0.6 of the time (bench/README.md).
+ * its results back in the order of the caller: for 10^6 points in maxmin order in 0.6 of the time (bench/README.md).
  * Results are those without, but for the rounding of sums. */
 #ifndef VECCHIANN_ARRANGEMENT_H
 #define VECCHIANN_ARRANGEMENT_H

@@ -9,7 +9,8 @@
  * a basis of what random signs become under the F_a, and estimated by random signs in the rest of space (Hutchinson,
  * 1990; Meyer, Musco, Musco and Woodruff, 2021); for many points, unless it shall be accurate, by random signs alone,
  * and to be accurate for few points over all of space. Either way it is a sum of Gram matrices, positive semidefinite,
- * and the signs are those of a fixed generator: the same numbers give the same answer. By s = 16 random signs alone the
+ * and the signs are those of a fixed generator: the same numbers give the same answer. By s = 16 random signs alone, 8
+ * for very many points, the
  * relative error of a standard error is about (2 f s)^-1/2, f the degrees of freedom in the data that tell of the
  * parameter: good enough for the steps of an optimiser.
  */

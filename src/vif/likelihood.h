@@ -15,8 +15,9 @@
  * other processes hold the other children. Each process has its own children, a shard, and their ancestors, the halo:
  * parents, parents of these and so on, because the information (information.h) solves triangular systems through them.
  *
- * Memory besides the arguments: m n doubles, twice for each direction of the kernel (slopes.h) and once more, k n for
- * each of these directions and for the noise, and those of information.h. */
+ * Memory besides the arguments: the points once more in the order of space (arrangement.h), m n doubles, twice for
+ * each direction of the kernel (slopes.h) and once more, k n for each of these directions and for the noise, and those
+ * of information.h. */
 #ifndef VECCHIANN_LIKELIHOOD_H
 #define VECCHIANN_LIKELIHOOD_H
 

@@ -43,6 +43,9 @@ small_problems <- function() {
   nn <- residual_knn(gp, 3, predecessors = TRUE)
   vif_factor(gp, nn, 0.1)
   vif_loglik(y, gp, nn, 0.1, cbind(1, x), gradient = TRUE)
+  bare <- featureless(x, gp) # of which large fits are made
+  .Call(C_selected_sets, bare, list(rep(0.1, 60)), list(nn$id), 2L, NULL, NULL, 1L)
+  vif_evaluate(y, bare, unname(nn$id), rep(0.1, 60), NULL, 1L, TRUE, TRUE, 0.1)
   order_maxmin(x)
   order_maxmin(x[rep(1:20, 3), ])
   vecchiann_info(1)

@@ -290,3 +290,22 @@ test_that("bad arguments are refused by name", {
   expect_error(conditioning_sets(own, 5, newdata = gp$x), "`newdata` must be NULL for a residual_process")
   expect_identical(conditioning_sets(own, 5, 0.1)$id, conditioning_sets(gp, 5, 0.1)$id)
 })
+
+test_that("sets of a process without features are those of the whole process", {
+  set.seed(12)
+  x <- matrix(runif(1200), 600)
+  x <- rbind(x, x[1:20, ])
+  for (kernel in list(gp_kernel("matern32", 1, 0.2), gp_kernel("rbf", 1e40, c(0.3, 0.1)))) {
+    gp <- residual_gp(x, kernel, inducing = 15, seed = 1)
+    pool <- residual_knn(euclidean_process(gp, NA_integer_), 25, predecessors = TRUE, progress = FALSE)$id
+    noise <- list(rep(0.1 * kernel$variance, 620), runif(620) * kernel$variance)
+    sets <- function(process, queries = NULL, memory = NULL) {
+      own <- if (is.null(queries)) pool else pool[queries, , drop = FALSE]
+      .Call(C_selected_sets, process, noise, list(unname(own)), 9L, queries, memory, 2L)
+    }
+    memory <- vif_memory()
+    expect_identical(sets(featureless(x, gp), NULL, memory), sets(gp))
+    expect_identical(sets(featureless(x, gp), c(600L, 3L), memory), sets(gp, c(600L, 3L)))
+    expect_identical(sets(featureless(x, gp)), sets(gp))
+  }
+})

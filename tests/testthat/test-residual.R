@@ -269,3 +269,13 @@ test_that("inputs may be far apart, but squared distances must be numbers", {
   expect_error(residual_gp(square, gp_kernel(lengthscale = 1e-200), 0), "`x` must be spread over less than 1e150 lengthscales")
   expect_identical(residual_correlation(residual_gp(c(1e308, 1e308), gp_kernel(), 0)), matrix(1, 2, 2))
 })
+
+test_that("distinct rows are counted up to what is wanted", {
+  x <- cbind(c(rep(1, 900), 1:100), 2)
+  expect_identical(count_distinct(x, 7), 7) # the first rows have one
+  expect_identical(count_distinct(x, 100), 100)
+  expect_equal(count_distinct(x, 101), 100)
+  expect_equal(count_distinct(x[1:900, ], 5), 1)
+  expect_equal(count_distinct(x, 0), 0)
+  expect_error(residual_gp(x[1:900, ], gp_kernel(), inducing = 2), "at most 1")
+})

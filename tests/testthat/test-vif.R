@@ -229,16 +229,16 @@ test_that("features that the likelihood makes itself are those of the process", 
   set.seed(9)
   x <- ordered_inputs(700, 2)
   gp <- residual_gp(x, kernels[[2]], inducing = 20)
-  id <- residual_knn(gp, 8, predecessors = TRUE, progress = FALSE)$id
-  arguments <- list(y = rnorm(700), id = unname(id), noise = rep(0.1, 700), X = matrix(1, 700, 1), threads = 2L,
-                    gradient = TRUE, information = TRUE, nugget = 0.1)
-  bare <- gp
-  bare[c("V", "variance")] <- list(NULL)
-  expect_identical(do.call(vif_evaluate, c(arguments, gp = list(bare))),
-                   do.call(vif_evaluate, c(arguments, gp = list(gp))))
-  arguments[c("gradient", "information")] <- FALSE
-  expect_identical(do.call(vif_evaluate, c(arguments, gp = list(bare))),
-                   do.call(vif_evaluate, c(arguments, gp = list(gp))))
+  id <- unname(residual_knn(gp, 8, predecessors = TRUE, progress = FALSE)$id)
+  y <- rnorm(700)
+  for (derivatives in c(TRUE, FALSE)) {
+    evaluation <- function(gp) {
+      vif_evaluate(y, gp, id, rep(0.1, 700), matrix(1, 700, 1), 2L, derivatives, derivatives, 0.1)
+    }
+    whole <- evaluation(gp)
+    whole["coef"] <- list(NULL) # which large fits do not keep
+    expect_identical(evaluation(featureless(x, gp)), whole)
+  }
 })
 
 test_that("there may be many neighbours", {

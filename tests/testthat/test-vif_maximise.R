@@ -232,3 +232,32 @@ test_that("a climb along a ridge ends", {
                     class = "vif_convergence")
   expect_gte(fit$loglik, as.numeric(logLik(lm(count ~ 1, d))))
 })
+
+test_that("a last step is taken without derivatives where it brings what it promised, and not otherwise", {
+  settings <- setting(gp_kernel("matern32"), x, groups = list(space = c("east", "north"), time = "day"))
+  data <- data_of(y, x)
+  fit <- quick(y, x, kernel = truth, neighbours = "residual",
+               lengthscale = list(space = c("east", "north"), time = "day"))
+  structure <- structure_of(fit$theta, data, settings)
+  bounds <- theta_bounds(settings)
+  current <- evaluate(fit$theta + c(0.02, -0.01, 0.01, 0.02), structure, data, settings)
+  for (round in 1:2) { # to the maximum for these sets, and away from it a little
+    current$curvature <- current$fisher
+    current <- evaluate(current$theta + scoring_step(current, bounds)$step, structure, data, settings)
+  }
+  current <- evaluate(current$theta + 0.005, structure, data, settings)
+  current$curvature <- -vapply(seq_along(current$theta), function(i) {
+    ahead <- evaluate(current$theta + 1e-4 * (seq_along(current$theta) == i), structure, data, settings)
+    back <- evaluate(current$theta - 1e-4 * (seq_along(current$theta) == i), structure, data, settings)
+    (ahead$gradient - back$gradient) / 2e-4
+  }, current$theta)
+  step <- scoring_step(current, bounds)
+  taken <- ending(current, step, structure, data, settings)
+  full <- evaluate(current$theta + step$step, structure, data, settings)
+  expect_equal(taken$value, full$value, tolerance = 1e-12)
+  expect_lt(scoring_step(taken, bounds)$gain, 1e-3 * step$gain)
+  expect_lt(scoring_step(full, bounds)$gain, 0.1 * step$gain)
+  for (gain in step$gain * c(0.5, 2)) {
+    expect_null(ending(current, utils::modifyList(step, list(gain = gain)), structure, data, settings))
+  }
+})
