@@ -18,7 +18,7 @@ c_layers <- list(
   ),
   select = list("select"),
   vif = list(
-    c("products", "slopes"), c("batch", "information"), c("evaluation", "laplace"), c("passes", "mean", "derivatives"),
+    c("products", "slopes"), c("batch", "information"), c("evaluation", "laplace"), c("arrangement", "passes", "mean", "derivatives"),
     c("likelihood", "steps", "vif"), "predict"
   ),
   r = list(c("entry", "glue"), "known", "problem", c("gp", "laplace", "search", "select", "shard", "tree", "vif")),
