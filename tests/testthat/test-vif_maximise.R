@@ -261,3 +261,25 @@ test_that("a last step is taken without derivatives where it brings what it prom
     expect_null(ending(current, utils::modifyList(step, list(gain = gain)), structure, data, settings))
   }
 })
+
+test_that("evaluations of large fits, whose features the core makes, are those of others", {
+  lean <- lean_gp
+  environment(lean) <- list2env(list(large_features = 0), parent = environment(lean_gp))
+  large <- evaluate
+  environment(large) <- list2env(list(lean_gp = lean), parent = environment(evaluate))
+  groups <- list(plane = c("east", "north"), day = "day")
+  fits <- list(quick(y, x, lengthscale = groups), quick(y, x, lengthscale = groups, anisotropy = TRUE),
+               quick(y, x, lengthscale = groups, kernel = "matern", smoothness = "estimate"))
+  for (fit in fits) {
+    structure <- list(inducing = fit$gp$inducing, id = fit$id)
+    data <- fit_data(fit, fit$order)
+    small <- evaluate(fit$theta, structure, data, fit$settings)
+    made <- large(fit$theta, structure, data, fit$settings)
+    expect_null(made$gp$V)
+    expect_null(made$evaluation$coef)
+    for (part in c("value", "gradient", "fisher")) expect_equal(made[[part]], small[[part]], tolerance = 1e-8)
+    for (part in c("beta", "D", "b", "error")) {
+      expect_equal(made$evaluation[[part]], small$evaluation[[part]], tolerance = 1e-8)
+    }
+  }
+})
