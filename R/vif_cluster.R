@@ -128,7 +128,7 @@ give_back <- function(answers, known, structure, halo) {
 # An evaluation with what predictions need of each point; regressions only of fits that keep them, see lean_fit().
 shard_complete <- function(at, structure, data, settings) {
   if (!identical(data$shards$latest$theta, at$theta)) shard_evaluate(at$theta, structure, data, settings, FALSE)
-  state <- shard_state(data, coef = length(data$y) * nrow(structure$inducing) <= large_features)
+  state <- shard_state(data, coef = as.double(length(data$y)) * nrow(structure$inducing) <= large_features)
   at$evaluation[names(state)] <- state
   at
 }

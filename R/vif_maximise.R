@@ -51,7 +51,7 @@ large_features <- 1e7
 
 # The process of an evaluation; if it is large without features, which the core then makes where it wants them.
 lean_gp <- function(theta, x, inducing, settings) {
-  if (NROW(inducing) * nrow(x) <= large_features) return(make_gp(theta, x, inducing, settings))
+  if (as.double(NROW(inducing)) * nrow(x) <= large_features) return(make_gp(theta, x, inducing, settings))
   featureless(x, make_gp(theta, points_of(x, 1L), inducing, settings))
 }
 
@@ -159,10 +159,12 @@ climb <- function(theta, data, settings, stage, limit, tolerance, progress, at =
     settled <- step$gain < tolerance || rows > 10 && current$value - history$loglik[rows - 10] < 10 * tolerance
     if (settled || done >= last) break
     done <- done + 1
-    # promises fall by a larger factor with each step
-    trial <- if (2 * step$gain^2 < tolerance * before) ending(current, step, structure, data, settings)
+    # promises of whole steps fall by a larger factor each time
+    trial <- if (2 * step$gain^2 < tolerance * before) {
+      ending(current, step, bounds, tolerance, structure, data, settings)
+    }
     if (is.null(trial)) trial <- rise(current, step, bounds, structure, data, settings)
-    before <- step$gain
+    before <- if (identical(trial$theta, current$theta + step$step)) step$gain else 0
     if (is.null(trial)) {
       polished <- polish(current, structure, data, settings, bounds, last - done)
       done <- done + polished$iterations
@@ -268,13 +270,13 @@ rise <- function(current, step, bounds, structure, data, settings, longest = 2) 
 }
 
 # A step after which little is left, without derivatives: the gradient is what the information makes of it. NULL where
-# the likelihood does not rise by what was promised, to a tenth.
-ending <- function(current, step, structure, data, settings) {
+# the likelihood does not rise by what was promised, to a tenth and to the tolerance, or where more steps are to come.
+ending <- function(current, step, bounds, tolerance, structure, data, settings) {
   trial <- evaluate(current$theta + step$step, structure, data, settings, derivatives = FALSE)
-  if (!(abs(trial$value - current$value - step$gain) < 0.1 * step$gain)) return(NULL)
+  if (!(abs(trial$value - current$value - step$gain) < min(0.1 * step$gain, tolerance))) return(NULL)
   trial$gradient <- current$gradient - drop(current$curvature %*% step$step)
   trial$fisher <- current$fisher
-  trial
+  if (scoring_step(trial, bounds)$gain < tolerance) trial
 }
 
 # The last resort. nlminb() wants finite values: where a covariance is not positive definite the likelihood is very

@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+#define TABLE_ROWS 4096 /* of a table at once */
+
 void arrangement_free(arrangement *a)
 {
     scratch_pool *pool = a->task.pool;
@@ -46,11 +48,12 @@ static void move_table(const arrangement *a, int k, const int *from, int *to)
 {
     size_t n = a->points.n;
 #pragma omp parallel for num_threads(a->task.threads) schedule(static)
-    for (int slot = 0; slot < k; slot++)
-        for (size_t at = 0; at < n; at++) {
-            int parent = from[a->given[at] + slot * n];
-            to[at + slot * n] = parent >= 1 ? a->sequence[parent - 1] + 1 : 0;
-        }
+    for (size_t first = 0; first < n; first += TABLE_ROWS)
+        for (int slot = 0; slot < k; slot++)
+            for (size_t at = first; at < n && at < first + TABLE_ROWS; at++) {
+                int parent = from[a->given[at] + slot * n];
+                to[at + slot * n] = parent >= 1 ? a->sequence[parent - 1] + 1 : 0;
+            }
 }
 
 static status make_features(arrangement *a)

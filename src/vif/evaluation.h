@@ -37,7 +37,8 @@ typedef struct {
     const monitor *mon;
 } likelihood_task;
 
-/* Where the results go; coef, gradient and fisher may be NULL where they are not asked for. */
+/* Where the results go; gradient and fisher may be NULL where they are not asked for, and so may coef in what
+ * likelihood_evaluate() gets. */
 typedef struct {
     double loglik;
     double *beta, *information; /* q - 1 and (q - 1)^2: estimate, and its information */

@@ -11,7 +11,6 @@
 
 #define PROBES 24                /* at once, with a basis, */
 #define FEWER INFORMATION_PROBES /* and without one */
-#define MANY 200000              /* points of which half as many are enough */
 #define CHEAP 4000               /* points for which the basis costs little, */
 #define FEW 2000                 /* and all of space */
 #define MORE 4                   /* sets of random signs */
@@ -361,7 +360,7 @@ status information_expected(const information_task *task, double *out)
     size_t n = task->n;
     int count = task->count;
     int exact = task->accurate && n <= FEW, with_basis = !exact && (task->accurate || n <= CHEAP);
-    int at_once = with_basis || exact ? PROBES : n < MANY ? FEWER : FEWER / 2, stride = products_stride(at_once);
+    int at_once = with_basis || exact ? PROBES : FEWER, stride = products_stride(at_once);
     size_t sets = exact ? (n + PROBES - 1) / PROBES : task->accurate ? MORE : 1;
     status result = status_fail(STATUS_MEMORY);
     probes own;

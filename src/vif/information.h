@@ -9,8 +9,7 @@
  * a basis of what random signs become under the F_a, and estimated by random signs in the rest of space (Hutchinson,
  * 1990; Meyer, Musco, Musco and Woodruff, 2021); for many points, unless it shall be accurate, by random signs alone,
  * and to be accurate for few points over all of space. Either way it is a sum of Gram matrices, positive semidefinite,
- * and the signs are those of a fixed generator: the same numbers give the same answer. By s = 16 random signs alone, 8
- * for very many points, the
+ * and the signs are those of a fixed generator: the same numbers give the same answer. By s = 16 random signs alone the
  * relative error of a standard error is about (2 f s)^-1/2, f the degrees of freedom in the data that tell of the
  * parameter: good enough for the steps of an optimiser.
  */
@@ -39,9 +38,9 @@ typedef struct {
     const double *trace;        /* tr(C^-1 E_a) */
     int accurate;
     const unsigned char *own; /* of a shard, see evaluation.h; NULL: all points are here */
-    const int *place;
-    const int *sequence; /* points, parents before their children; NULL: as they are numbered */
-    const double *v;     /* m x n, features, for the halo */
+    const int *place;         /* numbers that the signs belong to; NULL: those of the points */
+    const int *sequence;      /* points, parents before their children; NULL: as they are numbered */
+    const double *v;          /* m x n, features, for the halo */
     int threads;
     scratch_pool *pool; /* or NULL */
     const monitor *mon;

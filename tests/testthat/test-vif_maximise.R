@@ -252,13 +252,14 @@ test_that("a last step is taken without derivatives where it brings what it prom
     (ahead$gradient - back$gradient) / 2e-4
   }, current$theta)
   step <- scoring_step(current, bounds)
-  taken <- ending(current, step, structure, data, settings)
+  taken <- ending(current, step, bounds, 1e-3, structure, data, settings)
   full <- evaluate(current$theta + step$step, structure, data, settings)
   expect_equal(taken$value, full$value, tolerance = 1e-12)
   expect_lt(scoring_step(taken, bounds)$gain, 1e-3 * step$gain)
   expect_lt(scoring_step(full, bounds)$gain, 0.1 * step$gain)
+  expect_null(ending(current, step, bounds, 1e-15, structure, data, settings))
   for (gain in step$gain * c(0.5, 2)) {
-    expect_null(ending(current, utils::modifyList(step, list(gain = gain)), structure, data, settings))
+    expect_null(ending(current, utils::modifyList(step, list(gain = gain)), bounds, 1e-3, structure, data, settings))
   }
 })
 
