@@ -5,6 +5,7 @@
 #   Rscript bench/fit.R fit [n] [threads]          whole fits, predictions and scores
 #   Rscript bench/fit.R growth [power] [threads]   fits of 10^4 to 10^power points, with memory
 #   Rscript bench/fit.R optimiser                  scoring against nlminb()
+#   Rscript bench/fit.R ending [count]             last steps without derivatives: what is left to gain after them
 #
 # Uniform inputs in the unit square, maxmin order, k = 30, m = 200. In the first part ours and GpGp's take turns; of each the fastest
 # counts. Operations are counted as in a text book: what any method with these neighbours and inducing inputs must do.
@@ -83,16 +84,19 @@ sets_part <- function(n, repeats, k = 30, m = 200) {
   for (name in names(best)) row(name, round(1e6 * best[[name]] / n, 1))
 }
 
-# Data of a process close to the exact one: a VIF approximation with more inducing inputs and neighbours than the fits have.
+# Data of a process close to the exact one: a VIF approximation of the process without noise, which few neighbours screen
+# well, with more inducing inputs and neighbours than the fits have where memory allows. With the noise in the process 30
+# neighbours are too few: at n = 10^6 fits then ended nine standard errors below the variance.
 simulate_data <- function(n, lengthscale, nugget = 0.1, held = 2000) {
   set.seed(20)
   x <- matrix(runif(2 * (n + held)), ncol = 2)
   x <- x[order_maxmin(x), ]
   kernel <- gp_kernel("matern32", 1, lengthscale)
   gp <- residual_gp(x, kernel, inducing = if (n > 2e5) 200 else min(500, n %/% 4), seed = 1)
-  f <- vif_factor(gp, residual_knn(gp, if (n > 2e5) 30 else 60, predecessors = TRUE, progress = FALSE), nugget)
+  f <- vif_factor(gp, residual_knn(gp, if (n > 2e5) 30 else 60, predecessors = TRUE, progress = FALSE), 0)
   y <- drop(crossprod(gp$V, rnorm(nrow(gp$V)))) +
-    as.vector(Matrix::solve(methods::as(f$B, "triangularMatrix"), sqrt(f$D) * rnorm(nrow(x))))
+    as.vector(Matrix::solve(methods::as(f$B, "triangularMatrix"), sqrt(f$D) * rnorm(nrow(x)))) +
+    sqrt(nugget) * rnorm(nrow(x))
   out <- sample.int(nrow(x), held)
   list(x = x[-out, ], y = y[-out], new = x[out, ], truth = y[out], kernel = kernel, nugget = nugget)
 }
@@ -229,11 +233,44 @@ optimiser_part <- function(count = 20, n = 1000) {
   cat(sprintf("lowest %.4f, median %.4f, highest %.4f\n", min(gain), median(gain), max(gain)))
 }
 
+# Each last step is looked at with derivatives, too.
+ending_part <- function(count) {
+  here <- asNamespace("vecchiann")
+  ending <- here$ending
+  seen <- NULL
+  watched <- function(current, step, bounds, tolerance, ...) {
+    taken <- ending(current, step, bounds, tolerance, ...)
+    left <- here$scoring_step(here$evaluate(current$theta + step$step, ...), bounds)$gain
+    seen <<- rbind(seen, data.frame(taken = !is.null(taken), left = left / tolerance))
+    taken
+  }
+  utils::assignInNamespace("ending", watched, "vecchiann")
+  families <- c("matern12", "matern32", "matern52", "rbf")
+  for (seed in seq_len(count)) {
+    set.seed(seed)
+    n <- sample(c(1500, 3000, 6000, 12000, 25000), 1)
+    d <- 1 + seed %% 3
+    x <- matrix(runif(n * d), n)
+    x <- x[order_maxmin(x), , drop = FALSE]
+    gp <- residual_gp(x, gp_kernel(families[1 + seed %% 4], 1, runif(1, 0.05, 0.4)), inducing = 200)
+    f <- vif_factor(gp, residual_knn(gp, 40, predecessors = TRUE, progress = FALSE), 10^runif(1, -2.5, 0))
+    y <- drop(crossprod(gp$V, rnorm(nrow(gp$V)))) +
+      as.vector(Matrix::solve(methods::as(f$B, "triangularMatrix"), sqrt(f$D) * rnorm(n)))
+    suppressWarnings(vif_fit(y, x, X = 1, kernel = families[1 + (seed + seed %/% 20) %% 4], progress = FALSE))
+  }
+  taken <- seen$left[seen$taken]
+  cat("\nLast steps without derivatives, ", count, " data sets: ", length(taken), " of ", nrow(seen), " taken; left to gain, ",
+      "as a share of the tolerance:\n", sep = "")
+  cat(sprintf("of those taken median %.3f, most %.3f; of the others median %.3f, most %.3f\n", median(taken), max(taken),
+              median(seen$left[!seen$taken]), max(seen$left[!seen$taken])))
+}
+
 parts <- list(
   likelihood = function() likelihood_part(as.numeric(given(2, 50000)), as.numeric(given(3, 5))),
   sets = function() sets_part(as.numeric(given(2, 50000)), as.numeric(given(3, 2))),
   fit = function() fit_part(as.numeric(given(2, 10000)), as.integer(given(3, 1))),
   growth = function() growth_part(10^(4:as.numeric(given(2, 5))), as.integer(given(3, 2))),
-  optimiser = function() optimiser_part()
+  optimiser = function() optimiser_part(),
+  ending = function() ending_part(as.numeric(given(2, 60)))
 )
 for (part in strsplit(given(1, paste(names(parts), collapse = ",")), ",")[[1]]) parts[[part]]()
