@@ -143,8 +143,8 @@ pool_source <- function(object, noise, predecessors, threads) {
       return(sys.function())
     }
     half <- min(as.integer(ceiling(pool / 2)), nrow(gp$x))
-    search <- function(process, tree, new, method = "auto") {
-      .Call(C_residual_knn, process, tree, half, queries, new, predecessors, method, Inf, threads, FALSE)$id
+    search <- function(process, tree, new) {
+      nearest_ids(process, half, tree, queries, new, predecessors, threads = threads)
     }
     near <- search(plain, plain_tree, if (!is.null(new)) plain_points(new$x))
     # without inducing inputs, and with equal noise, these are the same

@@ -76,7 +76,7 @@ residual_knn <- function(object, k, newdata = NULL, predecessors = FALSE, querie
     tree <- cover_tree(gp, threads)
   }
   search <- function(new) {
-    .Call(C_residual_knn, gp, tree, k, queries, new, predecessors, method, budget, threads, progress)
+    .Call(C_residual_knn, gp, tree, k, queries, new, predecessors, method, budget, TRUE, threads, progress)
   }
   found <- if (!is.null(cluster)) {
     cluster_queries(cluster, threads, object, newdata, queries, "worker_knn",
@@ -160,10 +160,16 @@ worker_object <- function(own, many, object) {
   NULL
 }
 
+# The ids of the k nearest alone: without distances less memory is touched.
+nearest_ids <- function(gp, k, tree = NULL, queries = NULL, new = NULL, predecessors = FALSE, method = "auto",
+                        threads = NA_integer_) {
+  .Call(C_residual_knn, gp, tree, k, queries, new, predecessors, method, Inf, FALSE, threads, FALSE)$id
+}
+
 worker_knn <- function(own, queries, newdata, k, predecessors, method, budget) {
   if (own$many && is.null(own$tree) && method != "brute") own$tree <- cover_tree(own$gp, own$threads)
   new <- if (!is.null(newdata)) new_points(own$gp, newdata, own$threads)
-  .Call(C_residual_knn, own$gp, own$tree, k, queries, new, predecessors, method, budget, own$threads, FALSE)
+  .Call(C_residual_knn, own$gp, own$tree, k, queries, new, predecessors, method, budget, TRUE, own$threads, FALSE)
 }
 
 is_exact <- function(nn) is.infinite(nn$budget)

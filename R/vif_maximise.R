@@ -27,8 +27,8 @@ neighbours_of_each <- function(gp, noises, settings, queries = NULL) {
   width <- settings$k * if (selected) candidates_for(gp$x) else 1
   method <- if (settings$neighbours == "residual") "auto" else "level"
   n <- nrow(gp$x)
-  id <- .Call(C_residual_knn, searched_process(settings$neighbours, gp), NULL, as.integer(min(width, n)), queries, NULL,
-              TRUE, method, Inf, settings$threads, FALSE)$id
+  id <- nearest_ids(searched_process(settings$neighbours, gp), as.integer(min(width, n)), queries = queries,
+                    predecessors = TRUE, method = method, threads = settings$threads)
   if (!selected) return(rep(list(id), length(noises)))
   .Call(C_selected_sets, gp, lapply(noises, rep_len, n), list(id), as.integer(min(settings$k, n)), queries,
         settings$memory, settings$threads)
@@ -270,10 +270,13 @@ rise <- function(current, step, bounds, structure, data, settings, longest = 2) 
 }
 
 # A step after which little is left, without derivatives: the gradient is what the information makes of it. NULL where
-# the likelihood does not rise by what was promised, to a tenth and to the tolerance, or where more steps are to come.
+# the likelihood does not rise as promised, or where more steps are to come. If the curvature is wrong by a share e
+# of itself, the likelihood misses the promise by e times that, and e^2 times it are left to gain. That is along the
+# step alone: it may be a fifth of the tolerance at most (`Rscript bench/fit.R ending`: what is left in truth).
 ending <- function(current, step, bounds, tolerance, structure, data, settings) {
   trial <- evaluate(current$theta + step$step, structure, data, settings, derivatives = FALSE)
-  if (!(abs(trial$value - current$value - step$gain) < min(0.1 * step$gain, tolerance))) return(NULL)
+  wrong <- abs((trial$value - current$value) / step$gain - 1)
+  if (!(wrong < 0.1 && wrong^2 * step$gain < tolerance / 5)) return(NULL)
   trial$gradient <- current$gradient - drop(current$curvature %*% step$step)
   trial$fisher <- current$fisher
   if (scoring_step(trial, bounds)$gain < tolerance) trial

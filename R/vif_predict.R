@@ -320,8 +320,7 @@ candidate_search <- function(gp, many, threads) {
       width <- if (level == 1) min(near, n) else spread
       if (width == 0 || (process$rows < 2 * width && level > 1)) return(NULL)
       method <- if (min(nrow(x), process$rows) > 1000) "level" else "auto"
-      .Call(C_residual_knn, process$gp, process$tree, width, NULL, plain_points(x), FALSE, method, Inf, threads,
-            FALSE)$id
+      nearest_ids(process$gp, width, process$tree, new = plain_points(x), method = method, threads = threads)
     })
     Filter(Negate(is.null), tables)
   }
@@ -352,7 +351,7 @@ nearest_of_rows <- function(x, rows, kernel, most, threads) {
   if (count < 2) return(NULL)
   queries <- unique(round(seq(1, count, length.out = min(count, most))))
   process <- euclidean_process(list(x = x, kernel = kernel), threads)
-  near <- .Call(C_residual_knn, process, NULL, 1L, as.integer(queries), NULL, FALSE, "auto", Inf, threads, FALSE)$id
+  near <- nearest_ids(process, 1L, queries = as.integer(queries), threads = threads)
   list(from = if (is.null(rows)) queries else rows[queries], to = if (is.null(rows)) drop(near) else rows[near])
 }
 

@@ -35,7 +35,7 @@ static const R_CallMethodDef routines[] = {
     CALLDEF(tree_damage, 1),
     CALLDEF(tree_seal, 1),
     CALLDEF(tree_invariant, 3),
-    CALLDEF(residual_knn, 10),
+    CALLDEF(residual_knn, 11),
     CALLDEF(conditioning_sets, 9),
     CALLDEF(selected_sets, 7),
     CALLDEF(order_points, 2),

@@ -35,7 +35,7 @@ SEXP tree_damage(SEXP tree_list);
 SEXP tree_seal(SEXP index);
 SEXP tree_invariant(SEXP list, SEXP x, SEXP lengthscale);
 SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors, SEXP method,
-                  SEXP budget, SEXP threads, SEXP progress);
+                  SEXP budget, SEXP distances, SEXP threads, SEXP progress);
 
 SEXP selected_sets(SEXP gp, SEXP noises, SEXP pools, SEXP k, SEXP queries, SEXP memory, SEXP threads);
 SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,

@@ -36,22 +36,24 @@ SEXP scratch_buffers(SEXP nth)
     return out;
 }
 
-/* Where there are fewer than k the last are missing: ids of 0, and all columns from `found` on. */
+/* Where there are fewer than k the last are missing: ids of 0, and all columns from `found` on. `dist` may be NULL. */
 static void fill_missing(size_t count, int found, int k, int *id, double *dist)
 {
+    for (size_t at = count * found; at < count * k; at++) {
+        id[at] = NA_INTEGER;
+        if (dist)
+            dist[at] = NA_REAL;
+    }
     for (size_t q = 0; q < count; q++)
         for (size_t j = found; j-- > 0 && id[q + j * count] == 0;) {
             id[q + j * count] = NA_INTEGER;
-            dist[q + j * count] = NA_REAL;
+            if (dist)
+                dist[q + j * count] = NA_REAL;
         }
-    for (size_t at = count * found; at < count * k; at++) {
-        id[at] = NA_INTEGER;
-        dist[at] = NA_REAL;
-    }
 }
 
 SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors, SEXP method,
-                  SEXP budget, SEXP threads, SEXP progress)
+                  SEXP budget, SEXP distances, SEXP threads, SEXP progress)
 {
     static const char *names[] = {"id", "dist", "stats", "method", "note"};
     search_problem problem;
@@ -83,11 +85,14 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
     };
     SEXP out = PROTECT(r_list(5, names));
     SET_VECTOR_ELT(out, 0, allocMatrix(INTSXP, (int)task.count, wanted));
-    SET_VECTOR_ELT(out, 1, allocMatrix(REALSXP, (int)task.count, wanted));
-    scratch_advise(INTEGER(VECTOR_ELT(out, 0)), task.count * task.k * sizeof(int));
-    scratch_advise(REAL(VECTOR_ELT(out, 1)), task.count * task.k * sizeof(double));
     int *id = INTEGER(VECTOR_ELT(out, 0));
-    double *dist = REAL(VECTOR_ELT(out, 1));
+    double *dist = NULL;
+    scratch_advise(id, task.count * task.k * sizeof(int));
+    if (asLogical(distances) == TRUE) {
+        SET_VECTOR_ELT(out, 1, allocMatrix(REALSXP, (int)task.count, wanted));
+        dist = REAL(VECTOR_ELT(out, 1));
+        scratch_advise(dist, task.count * task.k * sizeof(double));
+    }
     answers given;
     query_result result = {.given = &given, .note = ""};
     status outcome = answers_new(task.count, task.k, id, dist, &given);

@@ -4,42 +4,34 @@
 
 #include <string.h>
 
-#define PART 8        /* columns: a row of a part is as long as a line of a cache */
+#define LINE 64       /* bytes: a row of a part is as long as a line of a cache */
 #define FETCH_AHEAD 6 /* rows, which stand anywhere */
 
-/* Parts of the distances: as even as can be, the wider ones first. */
-static void cut_dist(int k, double *dist, answers *a)
-{
-    int width = k / a->dist_parts, wider = k % a->dist_parts;
-    double *rows = a->first;
-    for (int p = 0, from = 0; p < a->dist_parts; from += a->dist[p++].width) {
-        double *to = dist + from * a->count;
-        a->dist[p] = (answers_part){from, width + (p < wider), to, rows};
-        rows = to;
-    }
-}
+static int ratio_up(size_t a, size_t b) { return (int)((a + b - 1) / b); }
 
-/* Parts of the ids: two are as long as a distance. */
-static void cut_id(int k, int *id, answers *a)
+/* Parts of k columns of `size` bytes a number, as even as can be, the wider ones first. The rows of the first wait at
+ * `rows`, those of the others where the part before will be; returned is where the last will be. */
+static void *cut(int parts, int k, size_t column, size_t size, char *to, void *rows, answers_part *out)
 {
-    const answers_part *last = &a->dist[a->dist_parts - 1];
-    int *rows = last->to;
-    for (int from = 0; from < k; from += 2 * last->width) {
-        int *to = id + from * a->count, width = k - from;
-        a->id[a->id_parts++] = (answers_part){from, width < 2 * last->width ? width : 2 * last->width, to, rows};
-        rows = to;
+    for (int p = 0, from = 0; p < parts; from += out[p++].width) {
+        out[p] = (answers_part){from, k / parts + (p < k % parts), to + from * column * size, rows};
+        rows = out[p].to;
     }
+    return rows;
 }
 
 status answers_new(size_t count, int k, int *id, double *dist, answers *out)
 {
-    int parts = (k + PART - 1) / PART;
-    *out = (answers){.count = count, .dist_parts = parts};
-    if (!SCRATCH_ALL(SCRATCH_FOR(out->dist, parts), SCRATCH_FOR(out->id, k),
-                     SCRATCH_FOR(out->first, count * ((k + parts - 1) / parts)), SCRATCH_FOR(out->place, count)))
+    size_t size = dist ? sizeof(double) : sizeof(int);
+    int parts = ratio_up(k * size, LINE), wide = ratio_up(k, parts);
+    *out = (answers){.count = count, .dist_parts = dist ? parts : 0, .id_parts = parts};
+    if (dist) /* two ids are as long as a distance */
+        out->id_parts = ratio_up(k, 2 * (k / parts));
+    if (!SCRATCH_ALL(SCRATCH_FOR(out->dist, out->dist_parts), SCRATCH_FOR(out->id, out->id_parts),
+                     SCRATCH_FOR(out->first, count * wide * size), SCRATCH_FOR(out->place, count)))
         return status_fail(STATUS_MEMORY);
-    cut_dist(k, dist, out);
-    cut_id(k, id, out);
+    void *rows = cut(out->dist_parts, k, count, sizeof(double), (char *)dist, out->first, out->dist);
+    cut(out->id_parts, k, count, sizeof(int), (char *)id, rows, out->id);
     memset(out->place, 0xff, count * sizeof(int));
     return status_ok();
 }

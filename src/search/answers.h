@@ -5,9 +5,9 @@
  * the end, column by column. The rows wait in the very matrices that they will fill. Columns of distances
  * are cut into parts, no part wider than the one before it, and the rows of each part wait where the part
  * before it will be; those of the first have memory of their own. Ids wait in the same way, their first part
- * where the last part of the distances will be. So with ids first, and the last part of each matrix before the others,
- * everything moves to memory that is free, and the memory needed beside the matrices is one part of the distances:
- * memory that was never touched is dear (see scratch.h). */
+ * where the last part of the distances will be, or in the memory of the first if there are no distances. So with ids
+ * first, and the last part of each matrix before the others, everything moves to memory that is free, and the memory
+ * needed beside the matrices is one part: memory that was never touched is dear (see scratch.h). */
 #ifndef VECCHIANN_ANSWERS_H
 #define VECCHIANN_ANSWERS_H
 
@@ -25,12 +25,12 @@ typedef struct {
     size_t count;            /* of queries */
     answers_part *dist, *id; /* parts of either matrix */
     int dist_parts, id_parts;
-    double *first; /* the rows of the first part of the distances */
-    int *place;    /* of each query, the row of its answer; negative until it has one */
-    int given;     /* rows */
+    char *first; /* the rows of the first part */
+    int *place;  /* of each query, the row of its answer; negative until it has one */
+    int given;   /* rows */
 } answers;
 
-/* For `count` queries: the matrices, count x k by columns, are the caller's. */
+/* For `count` queries: the matrices, count x k by columns, are the caller's; without distances `dist` is NULL. */
 status answers_new(size_t count, int k, int *id, double *dist, answers *out);
 void answers_free(answers *a);
 

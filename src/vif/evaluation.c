@@ -66,10 +66,10 @@ status evaluation_new(const likelihood_task *task, likelihood_result *result, ev
         if (evaluation_is_child(task, e->problem.order[at]))
             e->problem.order[e->count++] = e->problem.order[at];
     int zero = task->shard != NULL; /* what has no child adds nothing */
-    e->W = products_rows(task->pool, m ? n : 0, m, zero);
-    e->contrasts = products_rows(task->pool, n, task->q, 1);
+    e->W = products_rows(task->pool, m ? n : 0, m, zero, task->threads);
+    e->contrasts = products_rows(task->pool, n, task->q, 1, task->threads);
     e->centred = scratch_take(task->pool, n + 1, sizeof(double));
-    e->inverse = products_rows(task->pool, m, m, 1);
+    e->inverse = products_rows(task->pool, m, m, 1, task->threads);
     e->sums = scratch_alloc(evaluation_blocks(e->count) * evaluation_width(e) + 1, sizeof(double));
     e->dV = pointers(e->kernel_directions);
     e->dW = pointers(e->directions);
@@ -88,7 +88,7 @@ status evaluation_new(const likelihood_task *task, likelihood_result *result, ev
         if (failed || !m || a < 1 || a > e->kernel_directions)
             continue;
         e->dV[a - 1] = scratch_take(task->pool, n * m + 1, sizeof(double));
-        e->dW[a] = products_rows(task->pool, n, m, zero);
+        e->dW[a] = products_rows(task->pool, n, m, zero, task->threads);
         failed = !e->dV[a - 1] || !e->dW[a];
     }
     return failed ? status_fail(STATUS_MEMORY) : status_ok();

@@ -335,14 +335,14 @@ static int probes_new(const information_task *task, int at_once, int with_basis,
     size_t n = task->n;
     int count = task->count, m = task->m, stride = products_stride(at_once);
     /* together, for a pool to take the place of the features' derivatives, which are done with */
-    double *all = products_rows(task->pool, n * (2 + 2 * count), at_once, 0);
+    double *all = products_rows(task->pool, n * (2 + 2 * count), at_once, 0, task->threads);
     *own = (probes){
         .probes = at_once,
         .stride = stride,
         .q = all,
-        .basis = with_basis ? products_rows(task->pool, n, at_once, 0) : NULL,
-        .turned = products_rows(task->pool, m > PROBES ? m : PROBES, at_once, 1),
-        .y = products_rows(task->pool, (size_t)m * count, at_once, 1),
+        .basis = with_basis ? products_rows(task->pool, n, at_once, 0, task->threads) : NULL,
+        .turned = products_rows(task->pool, m > PROBES ? m : PROBES, at_once, 1, task->threads),
+        .y = products_rows(task->pool, (size_t)m * count, at_once, 1, task->threads),
         .partial = scratch_alloc((n + m) * stride / SUM_BLOCK + 2, sizeof(double)),
         .along = scratch_alloc(count, sizeof(double)),
         .rows = scratch_alloc((size_t)(task->k + 1) * PROBES, sizeof(double *)),

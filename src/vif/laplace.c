@@ -131,7 +131,7 @@ static status adjoint_new(adjoint *a, int threads)
     if (result.code)
         return result;
     a->stride = products_stride(p->m);
-    a->inverse = products_rows(NULL, m, p->m, 1);
+    a->inverse = products_rows(NULL, m, p->m, 1, threads);
     a->G = scratch_alloc(n * m + 1, sizeof(double));
     a->beta = scratch_zeros(n * (k + 1) + 1, sizeof(double));
     a->own = a->beta + n * k;
@@ -482,7 +482,7 @@ status laplace_combine(int m, int q, size_t n, const double *C, const double *V,
     }
     int rows = simd->rows, cols = simd->cols, stride = products_stride(q);
     size_t last = n / rows * rows; /* from here on tiles would read beyond V */
-    double *right = products_rows(NULL, m, q, 1), *rest = products_rows(NULL, n - last, m, 1);
+    double *right = products_rows(NULL, m, q, 1, threads), *rest = products_rows(NULL, n - last, m, 1, threads);
     if (!right || !rest) {
         scratch_free(right);
         scratch_free(rest);
@@ -545,10 +545,11 @@ status laplace_cross(int p, int q, size_t n, const double *A, const double *B, c
     /* tiles read a little beyond a row: into the next ones, but for the last rows */
     size_t tail = n < 2 * SIMD_MAX_ROWS ? n : SIMD_MAX_ROWS, first = n - tail;
     int lda = products_stride(p), ldb = products_stride(q);
-    double *rest = products_rows(NULL, tail, p, 0), *right = products_rows(NULL, n, q, 0);
+    double *rest = products_rows(NULL, tail, p, 0, threads), *right = products_rows(NULL, n, q, 0, threads);
     double *C = scratch_alloc(2 * (size_t)p * ldb + 1, sizeof(double)), *more = C + (size_t)p * ldb;
     status result = rest && right && C ? status_ok() : status_fail(STATUS_MEMORY);
     if (!result.code) {
+#pragma omp parallel for num_threads(threads) schedule(static)
         for (size_t i = 0; i < n; i++)
             for (int c = 0; c < q; c++)
                 right[i * ldb + c] = (weight ? weight[i] : 1) * B[i * q + c];
@@ -569,9 +570,10 @@ status laplace_cross(int p, int q, size_t n, const double *A, const double *B, c
 status laplace_root(int m, size_t n, const double *W, const double *D, int threads, const monitor *mon, double *root)
 {
     int stride = products_stride(m);
-    double *scaled = products_rows(NULL, n, m, 0), *M = products_rows(NULL, m, m, 0);
+    double *scaled = products_rows(NULL, n, m, 0, threads), *M = products_rows(NULL, m, m, 0, threads);
     status result = scaled && M ? status_ok() : status_fail(STATUS_MEMORY);
     if (!result.code) {
+#pragma omp parallel for num_threads(threads) schedule(static)
         for (size_t i = 0; i < n; i++) {
             double scale = 1 / sqrt(D[i]);
             for (int u = 0; u < m; u++)

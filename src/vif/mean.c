@@ -37,7 +37,7 @@ status mean_cross(const evaluation *e, double *M, double *EW)
     const likelihood_task *task = e->task;
     size_t n = task->points->n;
     int m = task->m, q = task->q, stride = e->stride;
-    double *across = products_rows(NULL, q, m, 1);
+    double *across = products_rows(NULL, q, m, 1, task->threads);
     if (!across)
         return status_fail(STATUS_MEMORY);
     status outcome =
@@ -88,7 +88,7 @@ status mean_squares(const evaluation *e, const double *B, double *squares)
     const likelihood_task *task = e->task;
     size_t n = task->points->n;
     int m = task->m, q = task->q, stride = e->value_stride;
-    double *turned = products_rows(NULL, m, q, 1), *full = products_rows(NULL, q, q, 1);
+    double *turned = products_rows(NULL, m, q, 1, task->threads), *full = products_rows(NULL, q, q, 1, task->threads);
     status outcome = turned && full ? status_ok() : status_fail(STATUS_MEMORY);
     if (!outcome.code) {
         for (int u = 0; u < m; u++)

@@ -11,20 +11,20 @@
 
 int products_stride(int count) { return (count + simd->cols - 1) / simd->cols * simd->cols; }
 
-double *products_rows(scratch_pool *pool, size_t n, int count, int zero)
+/* By all threads: memory that is touched for the first time is slow, and most of it is here. */
+double *products_rows(scratch_pool *pool, size_t n, int count, int zero, int threads)
 {
-    int stride = products_stride(count);
+    int stride = products_stride(count), kept = zero ? 0 : count;
     size_t used = n * stride, size = used + (size_t)SIMD_MAX_ROWS * (stride + 1);
     double *rows = scratch_take(pool, size, sizeof(double));
     if (!rows)
         return NULL;
-    if (zero)
-        memset(rows, 0, size * sizeof(double));
-    else {
-        for (size_t i = 0; i < n && stride > count; i++)
-            memset(rows + i * stride + count, 0, (stride - count) * sizeof(double));
-        memset(rows + used, 0, (size - used) * sizeof(double));
+    if (stride > kept) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+        for (size_t i = 0; i < n; i++)
+            memset(rows + i * stride + kept, 0, (stride - kept) * sizeof(double));
     }
+    memset(rows + used, 0, (size - used) * sizeof(double));
     return rows;
 }
 

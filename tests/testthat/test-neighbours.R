@@ -138,7 +138,7 @@ test_that("new points are searched in chunks without a change of the answer", {
   new <- inputs("uniform", 23, 2)
   rownames(new) <- paste0("new", 1:23)
   whole <- residual_knn(gp, 4, newdata = new)
-  search <- function(new) .Call(C_residual_knn, gp, NULL, 4L, NULL, new, FALSE, "auto", Inf, NA_integer_, FALSE)
+  search <- function(new) .Call(C_residual_knn, gp, NULL, 4L, NULL, new, FALSE, "auto", Inf, TRUE, NA_integer_, FALSE)
   parts <- search_chunks(search, gp, new, NA_integer_, rows = 10)
   expect_identical(parts$id, unname(whole$id))
   expect_identical(parts$dist, unname(whole$dist))

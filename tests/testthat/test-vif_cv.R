@@ -222,7 +222,7 @@ test_that("a fold may leave a single observation", {
   two <- suppressWarnings(vif_fit(c(0.1, 1), c(1, 2), X = 1, progress = FALSE))
   expect_equal(vif_cv(two)$predictions$fit, c(1, 0.1))
   one <- residual_gp(0.5, gp_kernel(), inducing = 0)
-  expect_error(.Call(C_residual_knn, one, NULL, 0L, NULL, NULL, TRUE, "auto", Inf, 1L, FALSE), "k must be 1 or more")
+  expect_error(.Call(C_residual_knn, one, NULL, 0L, NULL, NULL, TRUE, "auto", Inf, TRUE, 1L, FALSE), "k must be 1 or more")
   expect_error(vif_fit(1, 1), "`x` must be of 2 rows or more")
 })
 
