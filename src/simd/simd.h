@@ -278,12 +278,14 @@ typedef struct {
     /* out[p (p + 1) / 2 + q] = rows[p] . rows[q], q <= p < count. */
     void (*gram_rows)(int m, int count, const double *const *rows, double *out);
 
-    /* out[u] = sum_j weight[j] rows[j][u]. */
-    void (*combine_rows)(int m, int count, const double *weight, const double *const *rows, double *out);
+    /* out[s][u] = sum_j weight[s][j] rows[j][u], s < sums, j < count; no sum is one of the rows. */
+    void (*combine_rows)(int m, int count, int sums, const double *const *weight, const double *const *rows,
+                         double *const *out);
 
-    /* rows[j][u] += a[j] x[u] + b[j] y[u], one row after the other. */
-    void (*spread_rows)(int m, int count, const double *a, const double *x, const double *b, const double *y,
-                        double *const *rows);
+    /* rows[j][s * stride + u] += a[j] x[s * stride + u] + b[s][j] y[u], s < sets, one row after the other; x is none of
+     * the rows. */
+    void (*spread_rows)(int m, int sets, int stride, int count, const double *a, const double *x,
+                        const double *const *b, const double *y, double *const *rows);
 
     /* out[j] = q . rows[j]. */
     void (*dot_rows)(int m, const double *q, int count, const double *const *rows, double *out);

@@ -92,56 +92,142 @@ static void NAME(gram_rows)(int m, int count, const double *const *rows, double 
         }
 }
 
-/* `vectors` of the sums at once. */
-static inline __attribute__((always_inline)) void NAME(combine_some)(int vectors, int count, const double *weight,
-                                                                     const double *const *rows, int u, double *out)
+static inline vd NAME(load_some)(const double *p, int count)
+{
+    return count == LANES ? LOAD(p) : NAME(load_part)(p, count);
+}
+
+static inline void NAME(store_some)(double *p, int count, vd x)
+{
+    if (count == LANES)
+        STORE(p, x);
+    else
+        NAME(store_part)(p, count, x);
+}
+
+/* `vectors` of `sums` sums at once. */
+static inline __attribute__((always_inline)) void NAME(combine_some)(int vectors, int sums, int count,
+                                                                     const double *const *weight,
+                                                                     const double *const *rows, int u,
+                                                                     double *const *out)
 {
     vd sum[8];
 #pragma GCC unroll 8
-    for (int h = 0; h < vectors; h++)
+    for (int h = 0; h < sums * vectors; h++)
         sum[h] = SPLAT(0.0);
     for (int j = 0; j < count; j++) {
-        vd by = SPLAT(weight[j]);
         const double *row = rows[j] + u;
+        vd value[8];
 #pragma GCC unroll 8
         for (int h = 0; h < vectors; h++)
-            sum[h] = FMA(by, LOAD(row + h * LANES), sum[h]);
-    }
+            value[h] = LOAD(row + h * LANES);
+#pragma GCC unroll 4
+        for (int s = 0; s < sums; s++) {
+            vd by = SPLAT(weight[s][j]);
 #pragma GCC unroll 8
-    for (int h = 0; h < vectors; h++)
-        STORE(out + u + h * LANES, sum[h]);
+            for (int h = 0; h < vectors; h++)
+                sum[s * vectors + h] = FMA(by, value[h], sum[s * vectors + h]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int s = 0; s < sums; s++)
+#pragma GCC unroll 8
+        for (int h = 0; h < vectors; h++)
+            STORE(out[s] + u + h * LANES, sum[s * vectors + h]);
 }
 
-static void NAME(combine_rows)(int m, int count, const double *weight, const double *const *rows, double *out)
+static void NAME(combine_rows)(int m, int count, int sums, const double *const *weight, const double *const *rows,
+                               double *const *out)
 {
-    int u = 0;
-    for (; u + 8 * LANES <= m; u += 8 * LANES)
-        NAME(combine_some)(8, count, weight, rows, u, out);
-    for (; u + 2 * LANES <= m; u += 2 * LANES)
-        NAME(combine_some)(2, count, weight, rows, u, out);
-    for (; u + LANES <= m; u += LANES)
-        NAME(combine_some)(1, count, weight, rows, u, out);
-    if (u < m) {
-        vd sum = SPLAT(0.0);
-        for (int j = 0; j < count; j++)
-            sum = FMA(SPLAT(weight[j]), NAME(load_part)(rows[j] + u, m - u), sum);
-        NAME(store_part)(out + u, m - u, sum);
+    for (int s = 0; s < sums;) {
+        int some = sums - s < 4 ? sums - s : 4, u = 0;
+        const double *const *w = weight + s;
+        double *const *to = out + s;
+        if (some == 1)
+            for (; u + 8 * LANES <= m; u += 8 * LANES)
+                NAME(combine_some)(8, 1, count, w, rows, u, to);
+        for (; u + 2 * LANES <= m; u += 2 * LANES)
+            switch (some) {
+            case 1:
+                NAME(combine_some)(2, 1, count, w, rows, u, to);
+                break;
+            case 2:
+                NAME(combine_some)(2, 2, count, w, rows, u, to);
+                break;
+            case 3:
+                NAME(combine_some)(2, 3, count, w, rows, u, to);
+                break;
+            default:
+                NAME(combine_some)(2, 4, count, w, rows, u, to);
+            }
+        for (; u < m; u += LANES) {
+            int part = m - u < LANES ? m - u : LANES;
+            for (int a = 0; a < some; a++) {
+                vd sum = SPLAT(0.0);
+                for (int j = 0; j < count; j++)
+                    sum = FMA(SPLAT(w[a][j]), NAME(load_some)(rows[j] + u, part), sum);
+                NAME(store_some)(to[a] + u, part, sum);
+            }
+        }
+        s += some;
     }
 }
 
-static void NAME(spread_rows)(int m, int count, const double *a, const double *x, const double *b, const double *y,
-                              double *const *rows)
+/* Two vectors of each of `sets` sets at once: what is added stays in registers. `u` is where these begin in a row. */
+static inline __attribute__((always_inline)) void NAME(spread_some)(int sets, int stride, int count, const double *a,
+                                                                    const double *x, const double *const *b,
+                                                                    const double *y, size_t u, double *const *rows)
 {
+    vd from[8], y0 = LOAD(y), y1 = LOAD(y + LANES);
+#pragma GCC unroll 4
+    for (int s = 0; s < sets; s++) {
+        from[2 * s] = LOAD(x + s * stride);
+        from[2 * s + 1] = LOAD(x + s * stride + LANES);
+    }
     for (int j = 0; j < count; j++) {
-        vd by_a = SPLAT(a[j]), by_b = SPLAT(b[j]);
-        double *row = rows[j];
-        int u = 0;
-        for (; u + LANES <= m; u += LANES)
-            STORE(row + u, FMA(by_a, LOAD(x + u), FMA(by_b, LOAD(y + u), LOAD(row + u))));
-        if (u < m) {
-            int part = m - u;
-            vd sum = FMA(by_b, NAME(load_part)(y + u, part), NAME(load_part)(row + u, part));
-            NAME(store_part)(row + u, part, FMA(by_a, NAME(load_part)(x + u, part), sum));
+        vd by_a = SPLAT(a[j]);
+        double *row = rows[j] + u;
+#pragma GCC unroll 4
+        for (int s = 0; s < sets; s++, row += stride) {
+            vd by_b = SPLAT(b[s][j]);
+            STORE(row, FMA(by_a, from[2 * s], FMA(by_b, y0, LOAD(row))));
+            STORE(row + LANES, FMA(by_a, from[2 * s + 1], FMA(by_b, y1, LOAD(row + LANES))));
+        }
+    }
+}
+
+static void NAME(spread_rows)(int m, int sets, int stride, int count, const double *a, const double *x,
+                              const double *const *b, const double *y, double *const *rows)
+{
+    for (int s = 0; s < sets; s += 4, b += 4) {
+        int some = sets - s < 4 ? sets - s : 4, u = 0;
+        size_t first = (size_t)s * stride;
+        const double *from = x + first;
+        for (; u + 2 * LANES <= m; u += 2 * LANES)
+            switch (some) {
+            case 1:
+                NAME(spread_some)(1, stride, count, a, from + u, b, y + u, first + u, rows);
+                break;
+            case 2:
+                NAME(spread_some)(2, stride, count, a, from + u, b, y + u, first + u, rows);
+                break;
+            case 3:
+                NAME(spread_some)(3, stride, count, a, from + u, b, y + u, first + u, rows);
+                break;
+            default:
+                NAME(spread_some)(4, stride, count, a, from + u, b, y + u, first + u, rows);
+            }
+        for (; u < m; u += LANES) {
+            int part = m - u < LANES ? m - u : LANES;
+            vd other = NAME(load_some)(y + u, part);
+            for (int c = 0; c < some; c++) {
+                vd own = NAME(load_some)(from + c * stride + u, part);
+                for (int j = 0; j < count; j++) {
+                    double *row = rows[j] + first + c * stride + u;
+                    vd sum = FMA(SPLAT(b[c][j]), other, NAME(load_some)(row, part));
+                    NAME(store_some)(row, part, FMA(SPLAT(a[j]), own, sum));
+                }
+            }
         }
     }
 }

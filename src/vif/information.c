@@ -28,8 +28,22 @@ typedef struct {
     double *y;          /* m rows for each direction, L^-1 W t_a */
     double *partial;    /* of a long sum */
     double *along;      /* (R u) . t_a */
-    double **rows;      /* k + 1 for each thread */
+    double **pointers;  /* for pieces */
 } probes;
+
+/* Pointers of a piece of the sweeps. */
+typedef struct {
+    double **rows, **sums; /* k + 1, and count + 1 */
+    const double **weight; /* count + 1 */
+} piece;
+
+static size_t piece_size(const information_task *task) { return (size_t)task->k + 1 + 2 * ((size_t)task->count + 1); }
+
+static piece piece_of(const information_task *task, const probes *own, int number)
+{
+    double **at = own->pointers + number * piece_size(task), **sums = at + task->k + 1;
+    return (piece){at, sums, (const double **)(sums + task->count + 1)};
+}
 
 /* Sebastiano Vigna's SplitMix64. */
 static uint64_t mixed(uint64_t x)
@@ -112,9 +126,11 @@ static void draw_signs(const information_task *task, probes *own, uint64_t set)
 }
 
 /* h = B^-1 D^1/2 q, and t_a <- N_a q + diag(dD_a / D) q, for `width` probes from `low` on. */
-static void sweep_down(const information_task *task, probes *own, int low, int width, double **rows)
+static void sweep_down(const information_task *task, probes *own, int low, int width, const piece *space)
 {
-    int k = task->k, stride = own->stride;
+    int k = task->k, stride = own->stride, count = task->count;
+    double **rows = space->rows, **sums = space->sums;
+    const double **weight = space->weight;
     for (size_t at = 0; at < task->n; at++) {
         size_t i = task->sequence ? task->sequence[at] : at;
         const int *parent = task->parent + i * k;
@@ -123,13 +139,16 @@ static void sweep_down(const information_task *task, probes *own, int low, int w
         const double *q = own->q + i * stride + low;
         for (int j = 0; j < k; j++) /* a missing parent has weight 0: any finite row does */
             rows[j] = parent[j] < 0 ? own->turned : own->h + (size_t)parent[j] * stride + low;
-        for (int a = 0; a < task->count; a++) {
-            double *t = own->t + (a * task->n + i) * stride + low;
-            simd->combine_rows(width, k, task->dcoef[a] + i * k, (const double *const *)rows, t);
-            for (int p = 0; p < width; p++)
-                t[p] = t[p] / deviation + task->ratio[a][i] * q[p];
+        for (int a = 0; a < count; a++) {
+            weight[a] = task->dcoef[a] + i * k;
+            sums[a] = own->t + (a * task->n + i) * stride + low;
         }
-        simd->combine_rows(width, k, task->coef + i * k, (const double *const *)rows, h);
+        weight[count] = task->coef + i * k;
+        sums[count] = h;
+        simd->combine_rows(width, k, count + 1, weight, (const double *const *)rows, sums);
+        for (int a = 0; a < count; a++)
+            for (int p = 0; p < width; p++)
+                sums[a][p] = sums[a][p] / deviation + task->ratio[a][i] * q[p];
         for (int p = 0; p < width; p++)
             h[p] += deviation * q[p];
     }
@@ -137,29 +156,26 @@ static void sweep_down(const information_task *task, probes *own, int low, int w
 
 /* g_a, from zeros: N_a' q = D^1/2 g_a = D^1/2 B^-T dA' D^-1/2 q. The rows of a point are complete once those after it
  * are done. */
-static void sweep_up(const information_task *task, probes *own, int low, int width, double **rows)
+static void sweep_up(const information_task *task, probes *own, int low, int width, const piece *space)
 {
     int k = task->k, stride = own->stride, count = task->count;
-    double scaled[PROBES];
+    size_t row = (size_t)count * stride;
+    double scaled[PROBES], **rows = space->rows;
+    const double **weight = space->weight;
     for (size_t at = task->n; at-- > 0;) {
         size_t i = task->sequence ? task->sequence[at] : at;
         const int *parent = task->parent + i * k;
-        double deviation = sqrt(task->D[i]);
+        double deviation = sqrt(task->D[i]), *g = own->g + i * row + low;
         const double *q = own->q + i * stride + low;
-        int used = 0;
         int here = !task->own || task->own[i]; /* the halo hands on what its children say, and adds nothing */
         for (int p = 0; p < width; p++)
             scaled[p] = here ? q[p] / deviation : 0;
-        for (int a = 0; a < count; a++) {
-            double *g = own->g + (i * count + a) * stride + low;
-            for (used = 0; used < k && parent[used] >= 0; used++)
-                rows[used] = own->g + ((size_t)parent[used] * count + a) * stride + low;
-            simd->spread_rows(width, used, task->coef + i * k, g, task->dcoef[a] + i * k, scaled, rows);
-            for (int j = used + 1; j < k; j++) /* beyond a missing one */
-                if (parent[j] >= 0) {
-                    rows[0] = own->g + ((size_t)parent[j] * count + a) * stride + low;
-                    simd->spread_rows(width, 1, task->coef + i * k + j, g, task->dcoef[a] + i * k + j, scaled, rows);
-                }
+        for (int j = 0, last; j < k; j = last + 1) { /* up to a missing parent, and beyond it */
+            for (last = j; last < k && parent[last] >= 0; last++)
+                rows[last - j] = own->g + parent[last] * row + low;
+            for (int a = 0; a < count; a++)
+                weight[a] = task->dcoef[a] + i * k + j;
+            simd->spread_rows(width, count, stride, last - j, task->coef + i * k + j, g, weight, scaled, rows);
         }
     }
 }
@@ -191,14 +207,14 @@ static void sweep(const information_task *task, probes *own)
     for (size_t i = 0; i < task->n; i++)
         memset(own->g + i * row, 0, row * sizeof(double));
 #pragma omp parallel for num_threads(task->threads) schedule(static, 1)
-    for (int piece = 0; piece < 2 * parts; piece++) {
-        int low = most * (piece / 2) / parts * SPLIT, high = most * (piece / 2 + 1) / parts * SPLIT;
-        double **rows = own->rows + (size_t)(task->k + 1) * piece;
+    for (int number = 0; number < 2 * parts; number++) {
+        int low = most * (number / 2) / parts * SPLIT, high = most * (number / 2 + 1) / parts * SPLIT;
+        piece space = piece_of(task, own, number);
         unsigned state = simd_flush();
-        if (piece % 2)
-            sweep_up(task, own, low, high - low, rows);
+        if (number % 2)
+            sweep_up(task, own, low, high - low, &space);
         else
-            sweep_down(task, own, low, high - low, rows);
+            sweep_down(task, own, low, high - low, &space);
         simd_restore(state);
     }
     add_up(task, own);
@@ -326,7 +342,7 @@ static void probes_free(const information_task *task, probes *own)
     scratch_give(task->pool, own->y);
     scratch_free(own->partial);
     scratch_free(own->along);
-    scratch_free(own->rows);
+    scratch_free(own->pointers);
 }
 
 /* Nonzero without memory. */
@@ -345,14 +361,14 @@ static int probes_new(const information_task *task, int at_once, int with_basis,
         .y = products_rows(task->pool, (size_t)m * count, at_once, 1, task->threads),
         .partial = scratch_alloc((n + m) * stride / SUM_BLOCK + 2, sizeof(double)),
         .along = scratch_alloc(count, sizeof(double)),
-        .rows = scratch_alloc((size_t)(task->k + 1) * PROBES, sizeof(double *)),
+        .pointers = scratch_alloc(piece_size(task) * PROBES, sizeof(double *)),
     };
     if (!all)
         return 1;
     own->h = all + n * stride;
     own->t = own->h + n * stride;
     own->g = own->t + count * n * stride;
-    return (with_basis && !own->basis) || !own->turned || !own->y || !own->partial || !own->along || !own->rows;
+    return (with_basis && !own->basis) || !own->turned || !own->y || !own->partial || !own->along || !own->pointers;
 }
 
 status information_expected(const information_task *task, double *out)
@@ -478,7 +494,7 @@ static status turn_halo(const information_task *task, probes *own)
             }
         weight[used] = scale;
         rows[used++] = task->v + i * m;
-        simd->combine_rows(m, used, weight, rows, w);
+        simd->combine_rows(m, used, 1, (const double *const *)&weight, rows, &w);
         for (int u = 0; u < m; u++)
             simd->add_multiple(own->stride, w[u], own->turned + (size_t)u * own->stride, own->q + i * own->stride);
     }

@@ -218,7 +218,7 @@ static void batch_adjoint(const adjoint *a, workspace *own, double *sums)
         }
         a->own[i] = lambda[lane];
         if (m)
-            simd->combine_rows(m, size, own->weight, b->rows + (size_t)lane * size, g);
+            simd->combine_rows(m, size, 1, (const double *const *)&own->weight, b->rows + (size_t)lane * size, &g);
         if (!p->to_D && m) {
             double *to_w = own->G + (size_t)lane * a->stride;
             const double *w = own->W + (size_t)lane * a->stride;
@@ -263,7 +263,8 @@ static int block_adjoint(const adjoint *a, workspace *own, size_t block, double 
 static void wait_row(workspace *own, int m, double weight, const double *row, int *count, int *begun, double *bar)
 {
     if (*count == GATHER || !row) {
-        simd->combine_rows(m, *count, own->share, own->rows, *begun ? own->z : bar);
+        double *to = *begun ? own->z : bar;
+        simd->combine_rows(m, *count, 1, (const double *const *)&own->share, own->rows, &to);
         if (*begun)
             add_scaled(m, 1, own->z, bar);
         *begun = 1;

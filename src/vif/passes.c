@@ -81,8 +81,10 @@ static void keep_values(const evaluation *e, workspace *own)
             for (int c = 0; c < q && at >= 0; c++)
                 contrast[c] += weight * task->values[(size_t)at * q + c];
         }
+        double *w = task->m ? e->W + i * e->stride : NULL;
         if (task->m && !e->directions)
-            simd->combine_rows(task->m, size, own->weight, b->rows + (size_t)lane * size, e->W + i * e->stride);
+            simd->combine_rows(task->m, size, 1, (const double *const *)&own->weight, b->rows + (size_t)lane * size,
+                               &w);
     }
 }
 

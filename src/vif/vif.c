@@ -34,7 +34,8 @@ static void batch_children(const batch_problem *problem, size_t at, size_t end, 
             continue;
         for (int place = 0; place < size; place++)
             b->dots[place] = b->alpha[place * lanes + lane];
-        simd->combine_rows(problem->m, size, b->dots, b->rows + (size_t)lane * size, W + i * problem->m);
+        double *w = W + i * problem->m;
+        simd->combine_rows(problem->m, size, 1, (const double *const *)&b->dots, b->rows + (size_t)lane * size, &w);
     }
 }
 
