@@ -270,13 +270,14 @@ rise <- function(current, step, bounds, structure, data, settings, longest = 2) 
 }
 
 # A step after which little is left, without derivatives: the gradient is what the information makes of it. NULL where
-# the likelihood does not rise as promised, or where more steps are to come. If the curvature is wrong by a share e
-# of itself, the likelihood misses the promise by e times that, and e^2 times it are left to gain. That is along the
-# step alone: it may be a fifth of the tolerance at most (`Rscript bench/fit.R ending`: what is left in truth).
+# the likelihood does not rise as promised, or where more steps are to come. Where the curvature along the step is wrong
+# by a share of itself, so is the rise, and the square of that share is left to gain along the step, and more across it:
+# so that may be a fifth of the tolerance at most (`Rscript bench/fit.R ending` shows what is left in truth).
 ending <- function(current, step, bounds, tolerance, structure, data, settings) {
   trial <- evaluate(current$theta + step$step, structure, data, settings, derivatives = FALSE)
-  wrong <- abs((trial$value - current$value) / step$gain - 1)
-  if (!(wrong < 0.1 && wrong^2 * step$gain < tolerance / 5)) return(NULL)
+  curved <- sum(step$step * (current$curvature %*% step$step)) / 2
+  missed <- abs(trial$value - current$value - step$gain)
+  if (!(missed < 0.1 * curved && missed^2 / curved < tolerance / 5)) return(NULL)
   trial$gradient <- current$gradient - drop(current$curvature %*% step$step)
   trial$fisher <- current$fisher
   if (scoring_step(trial, bounds)$gain < tolerance) trial

@@ -233,15 +233,20 @@ optimiser_part <- function(count = 20, n = 1000) {
   cat(sprintf("lowest %.4f, median %.4f, highest %.4f\n", min(gain), median(gain), max(gain)))
 }
 
-# Each last step is looked at with derivatives, too.
+# After each last step the climb goes on to the maximum.
 ending_part <- function(count) {
   here <- asNamespace("vecchiann")
   ending <- here$ending
   seen <- NULL
   watched <- function(current, step, bounds, tolerance, ...) {
     taken <- ending(current, step, bounds, tolerance, ...)
-    left <- here$scoring_step(here$evaluate(current$theta + step$step, ...), bounds)$gain
-    seen <<- rbind(seen, data.frame(taken = !is.null(taken), left = left / tolerance))
+    after <- top <- here$evaluate(current$theta + step$step, ...)
+    for (more in 1:8) {
+      further <- if (is.finite(top$value)) here$rise(top, here$scoring_step(top, bounds), bounds, ...)
+      if (is.null(further) || further$value - top$value < 1e-3 * tolerance) break
+      top <- further
+    }
+    seen <<- rbind(seen, data.frame(taken = !is.null(taken), left = (top$value - after$value) / tolerance))
     taken
   }
   utils::assignInNamespace("ending", watched, "vecchiann")

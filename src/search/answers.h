@@ -34,8 +34,8 @@ typedef struct {
 status answers_new(size_t count, int k, int *id, double *dist, answers *out);
 void answers_free(answers *a);
 
-/* Gives query q its answer, k ids and distances from the first; a later one takes the place of an earlier one. Queries
- * may be answered by several threads. */
+/* Gives query q its answer, k ids and distances from the first (`dist` is not read without distances); a later one takes
+ * the place of an earlier one. Queries may be answered by several threads. */
 void answers_give(answers *a, size_t q, const int *id, const double *dist);
 
 /* That query q will soon have one: what is known of it stands anywhere. */

@@ -11,7 +11,7 @@
 
 int products_stride(int count) { return (count + simd->cols - 1) / simd->cols * simd->cols; }
 
-/* By all threads: memory that is touched for the first time is slow, and most of it is here. */
+/* By all threads: what fills up the rows may be the first touch of memory, which is slow. */
 double *products_rows(scratch_pool *pool, size_t n, int count, int zero, int threads)
 {
     int stride = products_stride(count), kept = zero ? 0 : count;

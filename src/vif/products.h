@@ -13,7 +13,7 @@
 int products_stride(int count);
 
 /* n rows of products_stride(count) values; zero are those beyond the first `count`, or with `zero` all. NULL without
- * memory. For scratch_give. */
+ * memory. The zeros are written by `threads`. For scratch_give. */
 double *products_rows(scratch_pool *pool, size_t n, int count, int zero, int threads);
 
 /* C (p x q, rows of `ldc`) <- sum_i a_i b_i' over n rows a_i of A and b_i of B. With `lower` only what is needed for

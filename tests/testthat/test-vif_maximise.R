@@ -261,6 +261,13 @@ test_that("a last step is taken without derivatives where it brings what it prom
   for (gain in step$gain * c(0.5, 2)) {
     expect_null(ending(current, utils::modifyList(step, list(gain = gain)), bounds, 1e-3, structure, data, settings))
   }
+  # a rise that misses the promise by a twentieth leaves a square of that: 0.0025 of the gain
+  missing <- ending
+  environment(missing) <- list2env(list(evaluate = function(theta, ...) {
+    list(value = current$value + 1.05 * step$gain, theta = theta)
+  }), parent = environment(ending))
+  expect_null(missing(current, step, bounds, 4.9 * 0.0025 * step$gain, structure, data, settings))
+  expect_type(missing(current, step, bounds, 5.1 * 0.0025 * step$gain, structure, data, settings), "list")
 })
 
 test_that("evaluations of large fits, whose features the core makes, are those of others", {
