@@ -96,8 +96,8 @@ augment.vif <- function(x, data = NULL, newdata = NULL, se_fit = FALSE,
   if (!inherits(out, "sf")) out <- as.data.frame(out)
   laplace <- is_laplace(x)
   type <- c(list(...)$type, "response")[1]
-  out$.fitted <- if (is.null(newdata) && laplace && startsWith("response", type)) {
-    unname(fitted.vif(x)) # at the mode, as residuals are
+  out$.fitted <- if (is.null(newdata) && (!laplace || startsWith("response", type))) {
+    unname(fitted.vif(x)) # which residuals belong to
   } else {
     predicted$fit
   }

@@ -178,8 +178,10 @@ predict_left_out <- function(fit) {
   X <- fit$X[fit$order, , drop = FALSE]
   inflation <- if (length(X)) without_beta(precision, precision_times(fit, B, X), X) else rep(1, fit$n)
   inflation[fit$order] <- inflation
-  precision[fit$order] <- precision
-  list(fit = unname(fit$y - fit_residuals(fit, "loo") * inflation), se = 1 / sqrt(precision))
+  # an observation has its noise at least; the approximation may say less where sets are small beside the noise
+  se <- pmax(1 / sqrt(precision), sqrt(observation_noise(fit)))
+  se[fit$order] <- se
+  list(fit = unname(fit$y - fit_residuals(fit, "loo") * inflation), se = se)
 }
 
 # By what residuals from all others grow where beta is estimated without the observation, too: the diagonal of S^-1 over

@@ -79,7 +79,7 @@ ran_away <- function(found, variance, data, settings, null) {
     return(separates(data$y[found$rows], found$mode$eta, family, 0.01) && variance > 1.5 * most_variance[[family]])
   }
   if (variance < 1e-3) return(FALSE)
-  if (!is.null(found$white)) return(found$score < null$loglik - 2)
+  if (!is.null(found$white) && found$score < null$loglik - 2) return(TRUE)
   if (!family %in% c("poisson", "nbinom2")) return(FALSE)
   # a process of short range takes on all its values at the data
   kernel <- to_kernel(found$theta, settings)
@@ -255,14 +255,20 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
     list(theta = par[seq_len(count[[1]])], phi = exp(par[count[[1]] + seq_len(count[[2]])]),
          beta = unname(par[-seq_len(sum(count))]))
   }
-  inside_bounds <- function(own) {
-    unit <- ifelse(names(begin$phi) == "scale", settings$unit %or% 1, 1)
-    all(own$theta >= bounds$lower & own$theta <= bounds$upper) && all(abs(log(own$phi / unit)) <= 15)
+  unit <- log(ifelse(names(begin$phi) == "scale", settings$unit %or% 1, 1))
+  free <- rep(Inf, length(from$beta))
+  lower <- c(bounds$lower, unit - 15, -free)
+  upper <- c(bounds$upper, unit + 15, free)
+  moved <- function(step) pmin(pmax(par + step, lower), upper)
+  # the best step within the bounds: what is at one, and wants to leave, stays, and the others go on from there
+  best_step <- function() {
+    step <- drop(inverse %*% g)
+    if (all(par + step >= lower & par + step <= upper)) return(step)
+    curved <- tryCatch(inverse_in_units(inverse), error = function(e) NULL)
+    (if (!is.null(curved)) box_step(curved, g, lower - par, upper - par)) %or% (moved(step) - par)
   }
   evaluate_at <- function(par, from) {
-    own <- unpack(par)
-    if (!inside_bounds(own)) return(list(loglik = -Inf))
-    laplace_at(own, structure, data, settings, from$eta, gradient = TRUE, state = from$state)
+    laplace_at(unpack(par), structure, data, settings, from$eta, gradient = TRUE, state = from$state)
   }
   current <- evaluate_at(par, from)
   check_evaluation(current)
@@ -284,10 +290,10 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
   settled <- FALSE
   last_par <- NULL
   repeat {
-    step <- drop(inverse %*% g)
+    step <- best_step()
     if (sum(step * g) / 2 < tolerance) {
       settled <- TRUE
-      if (inside_bounds(unpack(par + step))) last_par <- par + step
+      last_par <- moved(step)
       break
     }
     if (done >= last) break
@@ -295,7 +301,7 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
     step <- step * min(1, 1.5 / max(abs(step[seq_len(sum(count))])))
     trial <- NULL
     for (attempt in 1:12) {
-      trial <- evaluate_at(par + step, current)
+      trial <- evaluate_at(moved(step), current)
       if (is.finite(trial$loglik) && trial$loglik >= current$loglik + 1e-4 * sum(step * g) - 0.1 * tolerance) break
       step <- step / if (is.finite(trial$loglik)) 2.5 else 4
       trial <- NULL
@@ -309,7 +315,7 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
       inverse <- diag(diag(inverse))
       next
     }
-    par <- par + step
+    par <- moved(step)
     g_new <- laplace_slope(trial, settings)
     change <- g - g_new
     if (sum(change * step) > 1e-10 * sqrt(sum(change^2) * sum(step^2))) inverse <- bfgs_update(inverse, step, change)
@@ -356,7 +362,10 @@ working_information <- function(mode, structure, data, settings) {
     out[at, at] <- parts[[part]]
   }
   # what nothing depends on, such as the lengthscale of a constant column, must not move by rounding of its slope
-  out + diag(ifelse(diag(out) > 1e-12, 1e-6 * diag(out), 1), nrow(out))
+  unit <- rep(1, nrow(out)) # logarithms have none; coefficients have that of the linear predictor
+  of_beta <- seq_len(nrow(out)) > sum(size[1:2])
+  if (any(diag(out)[of_beta] > 0)) unit[of_beta] <- max(diag(out)[of_beta])
+  out + diag(ifelse(diag(out) > 1e-12 * unit, 1e-6 * diag(out), unit), nrow(out))
 }
 
 bfgs_update <- function(inverse, step, change) {

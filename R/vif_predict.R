@@ -58,10 +58,10 @@
 #'   frame are picked. With an sf object as `newdata` an sf object with these
 #'   columns.
 #'
-#'   Without `newdata` the result is exact for the approximation that was fitted: the mean of the noise-free process at
-#'   every observation given all of them, as `fitted()` has it, and its standard error. With
-#'   `newdata`, even the same inputs, each point is conditioned on `k` neighbours instead, so that the two differ a
-#'   little.
+#'   Without `newdata` these are the predictions at the inputs of the observations, as with these as `newdata`: each is
+#'   conditioned on its own set, to which the observation at the same place belongs. `fitted()` has the mean by the
+#'   likelihood's approximation instead, which costs next to nothing and differs a little; what that says of standard
+#'   errors is not to be trusted where sets are small beside the noise.
 #' @section Rasters:
 #' For a fit by formula, `coords = ~ x + y`, and a raster of package terra in the same coordinates,
 #' `terra::interpolate(raster, fit)` gives the layers `fit`, `se.fit` and `se.obs`; covariates are layers of the raster
@@ -86,7 +86,7 @@ predict.vif <- function(object, newdata, newX = NULL, k = NULL, se.fit = TRUE,
                         newoffset = NULL) {
   check_dots(..., hint = c(newx = "new covariates are `newX`", n.samples = "samples are `nsim`"))
   check_fit(object)
-  cluster <- if (!missing(newdata)) check_cluster(cluster)
+  cluster <- check_cluster(cluster)
   if (is.null(cluster) || nsim > 0) object <- whole_fit(object)
   if (!is.null(k)) k <- min(check_whole(k, "k", 1), object$n)
   se.fit <- check_flag(se.fit, "se.fit")
@@ -109,11 +109,7 @@ predict.vif <- function(object, newdata, newX = NULL, k = NULL, se.fit = TRUE,
   if (anyDuplicated(labels)) labels <- NULL
   rows <- if (missing(newdata)) seq_len(object$n) else which(given$complete)
   new <- some_inputs(given, rows)
-  found <- if (missing(newdata)) {
-    predict_observations(object, want_variance, beta_uncertainty)
-  } else {
-    predict_chunks(object, new, k, want_variance, beta_uncertainty, chunk, threads, progress, cluster)
-  }
+  found <- predict_chunks(object, new, k, want_variance, beta_uncertainty, chunk, threads, progress, cluster)
   if (!is.null(new$offset)) found$fit <- found$fit + new$offset
   out <- if (laplace) {
     w <- if (missing(newdata)) object$weights else rep(1, length(rows))
@@ -358,24 +354,4 @@ nearest_of_rows <- function(x, rows, kernel, most, threads) {
 # In the order of gp$x.
 observation_noise <- function(object) {
   (object$nugget / fit_weights(object) + fit_noise(object))[object$order]
-}
-
-# The noise-free process at the observations, given all of them: exact for the approximation, from its precision S^-1.
-predict_observations <- function(object, want_variance, beta_uncertainty) {
-  state <- object$state
-  back <- order(object$order)
-  noise <- observation_noise(object)
-  B <- contrast_matrix(object$id, state$coef)
-  weighted <- as.vector(Matrix::crossprod(B, state$error / state$D)) # S^-1 (y - X beta)
-  offset <- if (is.null(object$offset)) 0 else object$offset
-  fit <- if (is_laplace(object)) object$linear.predictors - offset else {
-    unname(object$y) - offset - (noise * weighted)[back]
-  }
-  if (!want_variance) return(list(fit = fit))
-  variance <- pmax(noise * (1 - noise * precision_diagonal(object, B)), 0)
-  if (beta_uncertainty && !is.null(object$X)) {
-    left <- noise * precision_times(object, B, object$X[object$order, , drop = FALSE])
-    variance <- variance + rowSums((left %*% object$vcov) * left)
-  }
-  list(fit = fit, variance = variance[back])
 }

@@ -2,8 +2,8 @@
 
 #' Residuals and fitted values of a fitted Gaussian process
 #'
-#' Fitted values are the conditional mean of `X beta + f` at the observations, given all of them, as `predict(object)`
-#' without new data has it; for families other than `gaussian()` the mean response at the mode of the linear predictor,
+#' Fitted values are the conditional mean of `X beta + f` at the observations, given all of them, by the approximation
+#' whose likelihood was fitted; `predict(object)` selects sets for these means and differs a little. For families other than `gaussian()` the mean response at the mode of the linear predictor,
 #' where `predict()` integrates over its uncertainty. The leave-one-out
 #' residuals are exact for the VIF approximation at the fitted parameters: each
 #' observation minus its conditional mean given all others, `(S^-1 (y - X beta))_i / (S^-1)_ii`, computed

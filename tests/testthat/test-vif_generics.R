@@ -26,14 +26,16 @@ test_that("partial names of arguments work in predict()", {
   expect_true(is.numeric(predict(fit, d[1:2, ], se = FALSE)))
 })
 
-test_that("fitted() and predict() without new data agree, and are exact for the approximation", {
-  expect_equal(predict(fit)$fit, unname(fitted(fit)))
+test_that("predict() without new data is that at the observations; with all neighbours it and fitted() are exact", {
+  expect_equal(predict(fit), predict(fit, d), ignore_attr = TRUE)
+  expect_equal(predict(fit)$fit, unname(fitted(fit)), tolerance = 0.02)
   full <- vif_fit(y ~ z, coords = ~ a + b, data = d, inducing = 10, k = 199, progress = FALSE, iterations = 100)
   S <- oracle_covariance(full$kernel, full$gp$x[order(full$order), ], full$gp$x[order(full$order), ])
   noisy <- solve(S + diag(full$nugget, 200))
   X <- model.matrix(full)
   variance <- diag(S - S %*% noisy %*% S)
   expect_equal(predict(full)$se.fit^2, variance, tolerance = 1e-6)
+  expect_equal(unname(fitted(full)), predict(full)$fit, tolerance = 1e-6)
   left <- t(X) - t(X) %*% noisy %*% S
   expect_equal(predict(full, beta_uncertainty = TRUE)$se.fit^2,
                variance + colSums(left * solve(t(X) %*% noisy %*% X, left)), tolerance = 1e-6, ignore_attr = TRUE)

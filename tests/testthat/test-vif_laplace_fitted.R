@@ -313,6 +313,35 @@ test_that("a variance that runs away with sparse counts is held", {
   expect_lt(predict(fit, cbind(0.5, 0.5))$fit, 1)
 })
 
+test_that("with a variance held the other parameters are at the maximum", {
+  set.seed(1)
+  n <- 150
+  x <- cbind(runif(n), runif(n))
+  z <- rnorm(n)
+  y <- as.numeric(sin(5 * x[, 1]) + 0.8 * z > 0.3)
+  fits <- lapply(list("auto", list(kernel = gp_kernel("matern32", 3.6, 0.3))), function(start) {
+    suppressWarnings(vif_fit(y, x, X = cbind(1, z), family = binomial("probit"), start = start, progress = FALSE))
+  })
+  for (fit in fits) {
+    expect_true(fit$converged)
+    expect_equal(fit$kernel$variance, most_variance[["probit"]])
+    # the dense approximation has -28.67 there, and 3.28
+    expect_equal(fit$loglik, -28.6706, tolerance = 1e-4)
+    expect_equal(fit$coefficients[[2]], 3.276, tolerance = 5e-3)
+  }
+})
+
+test_that("counts that are noise are held, too", {
+  set.seed(2)
+  n <- 150
+  x <- cbind(runif(n), runif(n))
+  y <- rep(0, n)
+  y[sample(n, 5)] <- c(1, 1, 2, 1, 5)
+  expect_warning(expect_warning(fit <- vif_fit(y, x, X = 1, family = poisson(), progress = FALSE),
+                                class = "vif_variance"), class = "vif_bound")
+  expect_lt(predict(fit, cbind(0.5, 0.5))$fit, 1)
+})
+
 test_that("long computations of other families can be stopped", {
   skip_on_cran()
   set.seed(7)

@@ -317,3 +317,16 @@ test_that("standard errors far below the standard deviation of the process are r
     expect_lt(mean(abs(predict(fit, new)$fit - truth) > 1.96 * predict(fit, new)$se.fit), 0.06)
   }
 })
+
+test_that("observations with much noise and small sets have standard errors that hold, predicted and left out", {
+  set.seed(1)
+  x <- cbind(runif(3000), runif(3000))
+  f <- sin(9 * x[, 1]) * cos(7 * x[, 2])
+  fit <- suppressWarnings(vif_fit(f + rnorm(3000), x, X = 1, inducing = 0, k = 20, progress = FALSE))
+  p <- predict(fit)
+  # by the likelihood's approximation many were zero
+  expect_gt(min(p$se.fit), 0.02)
+  expect_gt(mean(abs(p$fit - f) < 1.96 * p$se.fit), 0.9)
+  expect_lt(mean((p$fit - f)^2), mean((fitted(fit) - f)^2))
+  expect_gte(min(vif_cv(fit, "loo")$predictions$se.obs), sqrt(fit$nugget) * (1 - 1e-12))
+})
