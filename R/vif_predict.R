@@ -59,9 +59,8 @@
 #'   columns.
 #'
 #'   Without `newdata` these are the predictions at the inputs of the observations, as with these as `newdata`: each is
-#'   conditioned on its own set, to which the observation at the same place belongs. `fitted()` has the mean by the
-#'   likelihood's approximation instead, which costs next to nothing and differs a little; what that says of standard
-#'   errors is not to be trusted where sets are small beside the noise.
+#'   conditioned on its own set, to which the observation at the same place belongs. (The likelihood's approximation has
+#'   means and standard errors there, too, but these are not to be trusted where sets are small beside the noise.)
 #' @section Rasters:
 #' For a fit by formula, `coords = ~ x + y`, and a raster of package terra in the same coordinates,
 #' `terra::interpolate(raster, fit)` gives the layers `fit`, `se.fit` and `se.obs`; covariates are layers of the raster

@@ -2,8 +2,8 @@
 
 #' Residuals and fitted values of a fitted Gaussian process
 #'
-#' Fitted values are the conditional mean of `X beta + f` at the observations, given all of them, by the approximation
-#' whose likelihood was fitted; `predict(object)` selects sets for these means and differs a little. For families other than `gaussian()` the mean response at the mode of the linear predictor,
+#' Fitted values are the conditional mean of `X beta + f` at the observations, as `predict(object)`
+#' without new data has it. For families other than `gaussian()` the mean response at the mode of the linear predictor,
 #' where `predict()` integrates over its uncertainty. The leave-one-out
 #' residuals are exact for the VIF approximation at the fitted parameters: each
 #' observation minus its conditional mean given all others, `(S^-1 (y - X beta))_i / (S^-1)_ii`, computed
@@ -45,16 +45,20 @@ residuals.vif <- function(object, type = c("response", "loo", "standardised"), .
   stats::naresid(object$na.action, fit_residuals(object, type))
 }
 
+# Of a Gaussian fit.
+fitted_means <- function(object) {
+  new <- some_inputs(fitted_inputs(object), seq_len(object$n))
+  found <- predict_chunks(object, new, NULL, FALSE, FALSE, 50000, thread_count(NULL), FALSE)
+  stats::setNames(found$fit + (new$offset %or% 0), names(object$y))
+}
+
 fit_residuals <- function(object, type) {
+  if (type == "response") return(object$y - fitted_means(object))
   state <- object$state
   B <- contrast_matrix(object$id, state$coef)
   weighted <- as.vector(Matrix::crossprod(B, state$error / state$D)) # S^-1 (y - X beta)
-  value <- if (type == "response") {
-    observation_noise(object) * weighted
-  } else {
-    precision <- precision_diagonal(object, B)
-    weighted / if (type == "loo") precision else sqrt(precision)
-  }
+  precision <- precision_diagonal(object, B)
+  value <- weighted / if (type == "loo") precision else sqrt(precision)
   value[object$order] <- value
   names(value) <- names(object$y)
   value
@@ -88,7 +92,7 @@ fitted.vif <- function(object, ...) {
   check_dots(...)
   object <- whole_fit(check_fit(object))
   if (is_laplace(object)) return(stats::naresid(object$na.action, fitted_laplace(object)))
-  stats::naresid(object$na.action, object$y - fit_residuals(object, "response"))
+  stats::naresid(object$na.action, fitted_means(object))
 }
 
 #' @rdname residuals.vif

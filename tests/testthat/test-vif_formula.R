@@ -45,7 +45,7 @@ test_that("an offset is part of the mean, in the fit and at new data", {
   expect_equal(with$loglik, by_hand$loglik)
   expect_equal(predict(with, new)$fit, predict(by_hand, new)$fit + 3 * new$lat)
   expect_equal(fitted(with), fitted(by_hand) + 3 * d$lat, ignore_attr = TRUE)
-  expect_equal(predict(with)$fit, unname(fitted(with)), tolerance = 0.01)
+  expect_equal(predict(with)$fit, unname(fitted(with)))
   expect_equal(simulate(with, 1, seed = 1)[[1]], simulate(by_hand, 1, seed = 1)[[1]] + 3 * d$lat)
   expect_output(print(with), "beside an offset")
 })
