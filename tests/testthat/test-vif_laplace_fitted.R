@@ -331,6 +331,20 @@ test_that("with a variance held the other parameters are at the maximum", {
   }
 })
 
+test_that("student_t() does not depend on the unit of the response", {
+  set.seed(6)
+  n <- 250
+  x <- cbind(runif(n), runif(n))
+  z <- x[, 1] + rnorm(n) / 5
+  y <- 3 + 2 * z + sin(5 * x[, 1]) * cos(4 * x[, 2]) + 0.3 * rt(n, 3)
+  y[1:12] <- y[1:12] + 30
+  fits <- lapply(c(1, 1e9), function(unit) {
+    vif_fit(y * unit, x, X = cbind(1, z), family = student_t(), progress = FALSE)
+  })
+  expect_equal(fits[[2]]$coefficients / 1e9, fits[[1]]$coefficients, tolerance = 1e-3)
+  expect_equal(fits[[2]]$loglik + n * log(1e9), fits[[1]]$loglik, tolerance = 1e-5)
+})
+
 test_that("counts that are noise are held, too", {
   set.seed(2)
   n <- 150
