@@ -441,3 +441,12 @@ test_that("neighbours do not depend on the variance", {
     }
   }
 })
+
+test_that("ids alone are those that come with distances, for rows of one part and of several", {
+  set.seed(12)
+  gp <- residual_gp(matrix(runif(600), 300), gp_kernel("matern32", 1, 0.3), inducing = 10)
+  for (k in c(1L, 7L, 16L, 17L, 40L)) {
+    found <- residual_knn(gp, k, predecessors = TRUE, progress = FALSE)
+    expect_identical(nearest_ids(gp, k, predecessors = TRUE), unname(found$id))
+  }
+})
