@@ -9,90 +9,148 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { LEAF_POINTS = 16, POLL_EVERY = 4096 };
+enum { LEAF_POINTS = 32, POLL_EVERY = 4096 };
 
 #define SPACE_BITS 32
 #define SPACE_AXES 8
 
-/* Nodes in preorder: the left child follows its parent. Points lie in tree order. */
+/* An inner node has what there is to know of both its children, the left one first: whoever comes by needs all of it. */
 typedef struct {
-    size_t first, last; /* its points, [first, last) */
-    size_t right;       /* right child; 0 for a leaf */
-    size_t farthest;    /* tree position of the point with the largest gap */
-    double gap;         /* that point's squared distance to the chosen ones; -1 when all are chosen */
+    double gap[2];         /* largest squared distance of the points to the chosen ones; -1 when all are chosen */
+    int farthest[2];       /* tree position of the point that has it */
+    int first[2], last[2]; /* the points, [first, last) */
+    int child[2];          /* the inner node; 0 for a leaf */
+    double box[];          /* lower corner, upper corner of each */
 } node;
+
+/* Where a node stands with its parent. */
+typedef struct {
+    int self, parent, side;
+} visit;
 
 typedef struct {
     int d;
-    size_t count;   /* nodes made so far */
-    node *nodes;    /* every leaf but a lone root holds more than LEAF_POINTS / 2 points */
-    double *box;    /* 2 d a node: lower corner, upper corner */
-    double *points; /* d x n in tree order */
-    double *gap;    /* squared distance of each point to the chosen ones; -1 once chosen */
+    int count;      /* inner nodes made so far; the root is the first */
+    char *nodes;    /* every leaf but those of a lone root holds more than LEAF_POINTS / 2 points */
+    size_t stride;  /* bytes of a node with its boxes */
+    double *points; /* in tree order: coordinates, and squared distance to the chosen ones, -1 once chosen */
     int *index;     /* original index of each point */
+    visit *visited; /* nodes of a traversal */
+    visit *leaves;
 } gap_tree;
 
-static int lies_before(const gap_tree *tree, size_t a, size_t b)
+static inline node *node_at(const gap_tree *tree, int self)
 {
-    return tree->gap[a] > tree->gap[b] || (tree->gap[a] == tree->gap[b] && tree->index[a] < tree->index[b]);
+    return (node *)(void *)(tree->nodes + (size_t)self * tree->stride);
 }
 
-static size_t build(gap_tree *tree, const double *x, size_t first, size_t last)
+static int build(gap_tree *tree, const double *x, int first, int last);
+
+/* One side of a node. */
+static void build_child(gap_tree *tree, const double *x, node *at, int side, int first, int last)
 {
     int d = tree->d;
-    size_t self = tree->count++;
-    double *box = tree->box + self * 2 * d;
+    double *box = at->box + (size_t)side * 2 * d;
     boxes_measure(d, x, tree->index + first, last - first, box, box + d);
-    node *at = tree->nodes + self;
-    *at = (node){first, last, 0, first, DBL_MAX};
+    at->gap[side] = first < last ? DBL_MAX : -1;
+    at->farthest[side] = first < last ? first : 0;
+    at->first[side] = first;
+    at->last[side] = last;
+    at->child[side] = last - first > LEAF_POINTS ? build(tree, x, first, last) : 0;
+}
+
+static int build(gap_tree *tree, const double *x, int first, int last)
+{
+    int self = tree->count++, middle = last;
+    node *at = node_at(tree, self);
     if (last - first > LEAF_POINTS) {
-        int widest = 0;
-        for (int l = 1; l < d; l++)
-            if (box[d + l] - box[l] > box[d + widest] - box[widest])
-                widest = l;
-        size_t middle = first + (last - first) / 2;
-        boxes_lowest(d, x, widest, tree->index + first, (int)(last - first), (int)(middle - first));
-        build(tree, x, first, middle);
-        at->right = build(tree, x, middle, last);
+        double side;
+        int widest = boxes_widest(tree->d, x, tree->index + first, last - first, &side);
+        middle = first + (last - first) / 2;
+        boxes_lowest(tree->d, x, widest, tree->index + first, last - first, middle - first);
     }
+    build_child(tree, x, at, 0, first, middle);
+    build_child(tree, x, at, 1, middle, last);
     return self;
 }
 
-/* Lowers the gaps of all points of node `self` that are nearer to the chosen point at tree position
- * `chosen`, and brings the node's own summary up to date. */
-static void choose(gap_tree *tree, size_t self, const double *point, size_t chosen)
+/* Lowers the gaps of a leaf's points, which are nearer to the chosen point now. */
+static inline void lower(int d, const gap_tree *tree, const visit *leaf, const double *point)
 {
-    node *at = tree->nodes + self;
-    const double *box = tree->box + self * 2 * tree->d;
-    if (boxes_gap(tree->d, box, box + tree->d, point, point) >= at->gap)
-        return;
-    if (at->right) {
-        choose(tree, self + 1, point, chosen);
-        choose(tree, at->right, point, chosen);
-        size_t left = tree->nodes[self + 1].farthest, right = tree->nodes[at->right].farthest;
-        at->farthest = lies_before(tree, right, left) ? right : left;
-    } else {
-        for (size_t i = at->first; i < at->last; i++) {
-            double distance = linalg_distance2(tree->d, tree->points + i * tree->d, point);
-            if (distance < tree->gap[i])
-                tree->gap[i] = distance;
+    node *at = node_at(tree, leaf->parent);
+    int side = leaf->side, first = at->first[side], last = at->last[side], farthest = first;
+    double most = -1;
+    for (int i = first; i < last; i++) {
+        double *own = tree->points + (size_t)i * (d + 1), distance = linalg_distance2(d, own, point);
+        double gap = distance < own[d] ? distance : own[d];
+        own[d] = gap;
+        if (gap > most || (gap == most && tree->index[i] < tree->index[farthest])) {
+            most = gap;
+            farthest = i;
         }
-        if (at->first <= chosen && chosen < at->last)
-            tree->gap[chosen] = -1;
-        at->farthest = at->first;
-        for (size_t i = at->first + 1; i < at->last; i++)
-            if (lies_before(tree, i, at->farthest))
-                at->farthest = i;
     }
-    at->gap = tree->gap[at->farthest];
+    at->gap[side] = most;
+    at->farthest[side] = farthest;
+}
+
+/* The side that has the farthest point. */
+static inline int farther(const gap_tree *tree, const node *at)
+{
+    return at->gap[1] > at->gap[0] ||
+           (at->gap[1] == at->gap[0] && tree->index[at->farthest[1]] < tree->index[at->farthest[0]]);
+}
+
+static inline void fetch(const void *memory, size_t bytes)
+{
+    for (size_t at = 0; at < bytes; at += 64)
+        __builtin_prefetch((const char *)memory + at, 1);
+}
+
+/* Lowers the gaps of all points that are nearer to the one at tree position `chosen` than to those before it, level by
+ * level, so that memory is on its way before it is read; returns the farthest then. */
+static inline __attribute__((always_inline)) int choose(int d, const gap_tree *tree, int chosen)
+{
+    double *point = tree->points + (size_t)chosen * (d + 1);
+    int count = 1, leaves = 0;
+    tree->visited[0] = (visit){0, 0, 0};
+    point[d] = -1;
+    for (int v = 0; v < count; v++) {
+        int self = tree->visited[v].self;
+        const node *at = node_at(tree, self);
+        for (int side = 0; side < 2; side++) {
+            const double *box = at->box + (size_t)side * 2 * d;
+            if (boxes_gap(d, box, box + d, point, point) >= at->gap[side])
+                continue;
+            visit below = {at->child[side], self, side};
+            if (below.self) {
+                fetch(node_at(tree, below.self), sizeof(node) + 4 * (size_t)d * sizeof(double));
+                tree->visited[count++] = below;
+            } else {
+                fetch(tree->points + (size_t)at->first[side] * (d + 1), LEAF_POINTS / 2 * (d + 1) * sizeof(double));
+                tree->leaves[leaves++] = below;
+            }
+        }
+    }
+    for (int v = 0; v < leaves; v++)
+        lower(d, tree, tree->leaves + v, point);
+    for (int v = count - 1; v > 0; --v) { /* children come after their parents */
+        const visit *own = tree->visited + v;
+        const node *at = node_at(tree, own->self);
+        node *parent = node_at(tree, own->parent);
+        int side = farther(tree, at);
+        parent->gap[own->side] = at->gap[side];
+        parent->farthest[own->side] = at->farthest[side];
+    }
+    const node *root = node_at(tree, 0);
+    return root->farthest[farther(tree, root)];
 }
 
 static status traverse(gap_tree *tree, size_t n, const double *centre, const monitor *mon, int *order)
 {
-    size_t next = 0;
+    int d = tree->d, next = 0;
     double nearest = DBL_MAX;
-    for (size_t i = 0; i < n; i++) {
-        double distance = linalg_distance2(tree->d, tree->points + i * tree->d, centre);
+    for (int i = 0; i < (int)n; i++) {
+        double distance = linalg_distance2(d, tree->points + (size_t)i * (d + 1), centre);
         if (distance < nearest || (distance == nearest && tree->index[i] < tree->index[next])) {
             nearest = distance;
             next = i;
@@ -101,9 +159,9 @@ static status traverse(gap_tree *tree, size_t n, const double *centre, const mon
     size_t chosen = 0;
     while (chosen < n) {
         order[chosen++] = tree->index[next];
-        choose(tree, 0, tree->points + next * tree->d, next);
-        next = tree->nodes[0].farthest;
-        if (!(tree->gap[next] > 0))
+        /* the compiler unrolls small numbers of coordinates */
+        next = d == 2 ? choose(2, tree, next) : d == 3 ? choose(3, tree, next) : choose(d, tree, next);
+        if (!(tree->points[(size_t)next * (d + 1) + d] > 0))
             break;
         if (chosen % POLL_EVERY == 0 && monitor_poll(mon, (double)chosen / n))
             return status_fail(STATUS_INTERRUPTED);
@@ -128,21 +186,21 @@ status order_maxmin(int d, size_t n, const double *x, const double *centre, cons
 {
     if (n == 0)
         return status_ok();
-    size_t most = n / (LEAF_POINTS / 2) * 2 + 1;
-    gap_tree tree = {.d = d};
+    size_t most = n / (LEAF_POINTS / 2) + 1, width = d + 1;
+    gap_tree tree = {.d = d, .stride = sizeof(node) + 4 * (size_t)d * sizeof(double)};
     status result = status_fail(STATUS_MEMORY);
-    if (SCRATCH_ALL(SCRATCH_FOR(tree.nodes, most), SCRATCH_FOR(tree.box, most * 2 * d), SCRATCH_FOR(tree.points, n * d),
-                    SCRATCH_FOR(tree.gap, n), SCRATCH_FOR(tree.index, n))) {
+    if (SCRATCH_ALL(SCRATCH_FOR(tree.nodes, most * tree.stride), SCRATCH_FOR(tree.points, n * width),
+                    SCRATCH_FOR(tree.index, n), SCRATCH_FOR(tree.visited, most), SCRATCH_FOR(tree.leaves, most + 1))) {
         for (size_t i = 0; i < n; i++)
             tree.index[i] = (int)i;
-        build(&tree, x, 0, n);
+        build(&tree, x, 0, (int)n);
         for (size_t i = 0; i < n; i++) {
-            memcpy(tree.points + i * d, x + (size_t)tree.index[i] * d, d * sizeof(double));
-            tree.gap[i] = DBL_MAX;
+            memcpy(tree.points + i * width, x + (size_t)tree.index[i] * d, d * sizeof(double));
+            tree.points[i * width + d] = DBL_MAX;
         }
         result = traverse(&tree, n, centre, mon, order);
     }
-    SCRATCH_FREE(tree.nodes, tree.box, tree.points, tree.gap, tree.index);
+    SCRATCH_FREE(tree.nodes, tree.points, tree.index, tree.visited, tree.leaves);
     return result;
 }
 
