@@ -10,29 +10,50 @@
 #include <limits.h>
 #include <string.h>
 
-/* Neighbour tables, one row a query and 1-based, side by side in one table of candidates, row by row and 0-based. */
-static int *unpack_pools(SEXP pools, size_t count, int *width)
+#define TABLE_ROWS 64 /* turned at once, for both sides to be read in lines */
+
+static int pools_width(SEXP pools, size_t count)
 {
-    *width = 0;
+    int width = 0;
     for (R_xlen_t p = 0; p < XLENGTH(pools); p++) {
         SEXP table = VECTOR_ELT(pools, p);
         if (!isInteger(table) || (size_t)nrows(table) != count)
             error("internal: pools must be integer matrices of %lld rows", (long long)count);
-        *width += ncols(table);
+        width += ncols(table);
     }
-    int *out = r_memory(count * *width, sizeof(int)), *to = out;
+    return width;
+}
+
+/* Neighbour tables, one row a query and 1-based, side by side in one table of candidates, row by row and 0-based. */
+static void unpack_pools(SEXP pools, size_t count, int width, int threads, int *to)
+{
     for (R_xlen_t p = 0; p < XLENGTH(pools); p++) {
         const int *from = INTEGER(VECTOR_ELT(pools, p));
         int columns = ncols(VECTOR_ELT(pools, p));
-        for (size_t first = 0; first < count; first += 64)
+#pragma omp parallel for num_threads(threads) schedule(static)
+        for (size_t first = 0; first < count; first += TABLE_ROWS)
             for (int j = 0; j < columns; j++)
-                for (size_t q = first; q < count && q < first + 64; q++) {
+                for (size_t q = first; q < count && q < first + TABLE_ROWS; q++) {
                     int id = from[q + j * count];
-                    to[q * *width + j] = id == NA_INTEGER ? -1 : id - 1;
+                    to[q * width + j] = id == NA_INTEGER ? -1 : id - 1;
                 }
         to += columns;
     }
-    return out;
+}
+
+/* Sets, row by row and 0 for none, as a neighbour table; with distances, unless these are NULL. */
+static void pack_sets(size_t count, int k, const int *id, const double *dist, int threads, int *table,
+                      double *distances)
+{
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (size_t first = 0; first < count; first += TABLE_ROWS)
+        for (int t = 0; t < k; t++)
+            for (size_t q = first; q < count && q < first + TABLE_ROWS; q++) {
+                int own = id[q * k + t];
+                table[q + t * count] = own ? own : NA_INTEGER;
+                if (dist)
+                    distances[q + t * count] = own ? dist[q * k + t] : NA_REAL;
+            }
 }
 
 /* Features and residual variances of points that have none, in the unit of the scaling: of those near in space the
@@ -75,8 +96,8 @@ static status place_features(const scaling *sc, SEXP gp, const metric_points *po
     return outcome;
 }
 
-/* What all routines ask for, in units in which squares of variances neither over- nor underflow; `points` and `from`
- * must outlive the task. Points without features are for selected_sets alone. */
+/* What all routines ask for but the candidates, in units in which squares of variances neither over- nor underflow;
+ * `points` and `from` must outlive the task. Points without features are for selected_sets alone. */
 static select_task unpack_task(scaling *sc, SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh,
                                metric_points *points, metric_points *from, SEXP threads)
 {
@@ -106,17 +127,21 @@ static select_task unpack_task(scaling *sc, SEXP gp, SEXP noise, SEXP pools, SEX
     };
     if (task.k < 1)
         error("internal: k must be 1 or more");
-    task.pool = unpack_pools(pools, task.count, &task.width);
+    task.width = pools_width(pools, task.count);
     return task;
 }
 
-/* Of a whole process. */
+/* Of a whole process, with the candidates. */
 static select_task unpack_whole(scaling *sc, SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh,
                                 metric_points *points, metric_points *from, SEXP threads)
 {
     if (r_element(gp, "V") == R_NilValue)
         error("internal: a process without features");
-    return unpack_task(sc, gp, noise, pools, k, queries, fresh, points, from, threads);
+    select_task task = unpack_task(sc, gp, noise, pools, k, queries, fresh, points, from, threads);
+    int *pool = r_memory(task.count * task.width, sizeof(int));
+    unpack_pools(pools, task.count, task.width, task.threads, pool);
+    task.pool = pool;
+    return task;
 }
 
 SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP fresh, SEXP predecessors,
@@ -134,17 +159,14 @@ SEXP conditioning_sets(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SE
     SET_VECTOR_ELT(out, 0, allocMatrix(INTSXP, (int)task.count, task.k));
     SET_VECTOR_ELT(out, 1, allocMatrix(REALSXP, (int)task.count, task.k));
     SET_VECTOR_ELT(out, 2, allocVector(REALSXP, task.count));
-    int *id = INTEGER(VECTOR_ELT(out, 0));
-    double *dist = REAL(VECTOR_ELT(out, 1));
+    size_t size = task.count * task.k;
+    int *id = r_memory(size, sizeof(int));
+    double *dist = r_memory(size, sizeof(double));
     select_result result = {.id = id, .dist = dist, .variance = REAL(VECTOR_ELT(out, 2))};
     r_raise(select_run(&task, &result));
     r_scale(result.variance, task.count, sc.unit);
     r_scale(result.variance, task.count, sc.unit);
-    for (size_t at = 0; at < task.count * task.k; at++)
-        if (id[at] == 0) {
-            id[at] = NA_INTEGER;
-            dist[at] = NA_REAL;
-        }
+    pack_sets(task.count, task.k, id, dist, task.threads, INTEGER(VECTOR_ELT(out, 0)), REAL(VECTOR_ELT(out, 1)));
     UNPROTECT(1);
     return out;
 }
@@ -159,7 +181,11 @@ SEXP selected_sets(SEXP gp, SEXP noises, SEXP pools, SEXP k, SEXP queries, SEXP 
         unpack_task(&sc, gp, VECTOR_ELT(noises, 0), pools, k, queries, R_NilValue, &points, &from, threads);
     R_xlen_t n = points.n, count = XLENGTH(noises), size = (R_xlen_t)task.count * task.k;
     double *noise = r_memory(count * n, sizeof(double));
-    int *id = r_memory(count * size, sizeof(int));
+    SEXP out = PROTECT(allocVector(VECSXP, count));
+    for (R_xlen_t s = 0; s < count; s++) {
+        SET_VECTOR_ELT(out, s, allocMatrix(INTSXP, (int)task.count, task.k));
+        scratch_advise(INTEGER(VECTOR_ELT(out, s)), size * sizeof(int));
+    }
     for (R_xlen_t s = 0; s < count; s++)
         memcpy(noise + s * n, r_in_units(VECTOR_ELT(noises, s), "noise", n, 1.0 / sc.unit / sc.unit),
                n * sizeof(double));
@@ -167,7 +193,6 @@ SEXP selected_sets(SEXP gp, SEXP noises, SEXP pools, SEXP k, SEXP queries, SEXP 
     task.more_noises = (int)count - 1;
     task.predecessors = 1;
     task.mon = r_interrupts();
-    select_result result = {.id = id};
     placed_features features = {NULL, NULL, NULL};
     scratch_pool *pool = memory == R_NilValue ? NULL : r_pointer(memory, "vif_memory");
     status outcome = status_ok();
@@ -177,18 +202,24 @@ SEXP selected_sets(SEXP gp, SEXP noises, SEXP pools, SEXP k, SEXP queries, SEXP 
         task.residual = task.own = features.residual;
         task.place = features.place;
     }
+    /* R may leave by an error above, but not below */
+    int *candidates = scratch_take(pool, task.count * task.width + 1, sizeof(int));
+    int *id = scratch_take(pool, count * size + 1, sizeof(int));
+    select_result result = {.id = id};
+    if (!candidates || !id)
+        outcome = status_fail(STATUS_MEMORY);
+    if (!outcome.code) {
+        unpack_pools(pools, task.count, task.width, task.threads, candidates);
+        task.pool = candidates;
+    }
     if (!outcome.code)
         outcome = select_run(&task, &result);
+    for (R_xlen_t s = 0; s < count && !outcome.code; s++)
+        pack_sets(task.count, task.k, id + s * size, NULL, task.threads, INTEGER(VECTOR_ELT(out, s)), NULL);
     give_features(pool, &features);
+    scratch_give(pool, candidates);
+    scratch_give(pool, id);
     r_raise(outcome);
-    SEXP out = PROTECT(allocVector(VECSXP, count));
-    for (R_xlen_t s = 0; s < count; s++, id += size) {
-        SET_VECTOR_ELT(out, s, allocMatrix(INTSXP, (int)task.count, task.k));
-        int *to = INTEGER(VECTOR_ELT(out, s));
-        scratch_advise(to, size * sizeof(int));
-        for (R_xlen_t at = 0; at < size; at++)
-            to[at] = id[at] ? id[at] : NA_INTEGER;
-    }
     UNPROTECT(1);
     return out;
 }
@@ -216,10 +247,12 @@ SEXP vif_prediction(SEXP gp, SEXP noise, SEXP pools, SEXP k, SEXP queries, SEXP 
     if (asLogical(sets) == TRUE) {
         SET_VECTOR_ELT(out, 2, allocMatrix(INTSXP, (int)task.count, task.k));
         SET_VECTOR_ELT(out, 3, allocMatrix(REALSXP, task.k, (int)task.count));
-        id = INTEGER(VECTOR_ELT(out, 2));
+        id = r_memory(task.count * task.k, sizeof(int));
         coef = REAL(VECTOR_ELT(out, 3));
     }
     r_raise(predict_run(&task, &state, REAL(VECTOR_ELT(out, 0)), variance, id, coef));
+    if (id)
+        pack_sets(task.count, task.k, id, NULL, task.threads, INTEGER(VECTOR_ELT(out, 2)), NULL);
     if (variance) {
         r_scale(variance, task.count, sc.unit);
         r_scale(variance, task.count, sc.unit);

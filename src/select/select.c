@@ -409,11 +409,10 @@ static void select_one(workspace *own, const select_task *task, const radial *ra
     if (result->variance)
         result->variance[q] = left;
     for (int t = 0; result->id && t < task->k; t++)
-        result->id[q + t * task->count] = t < taken ? own->taken_id[t] + 1 : 0;
+        result->id[q * task->k + t] = t < taken ? own->taken_id[t] + 1 : 0;
     if (result->dist) {
         metric_distances(task->kern, task->from, row, task->points, own->taken_id, taken, own->dist);
-        for (int t = 0; t < taken; t++)
-            result->dist[q + t * task->count] = own->dist[t];
+        memcpy(result->dist + q * task->k, own->dist, taken * sizeof(double));
     }
     if (result->listen) {
         regress(own, taken, stride);

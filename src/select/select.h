@@ -46,7 +46,7 @@ typedef struct {
     const monitor *mon;
 } select_task;
 
-/* id and dist are count x k by columns, id from 1 and 0 where there is none, dist NULL or the residual-correlation
+/* id and dist are k x count, a query after the other, id from 1 and 0 where there is none, dist the residual-correlation
  * distance by the variances of `points` and `from`; variance has length count. Each may be NULL, as may `listen`; with
  * more_noises all but id are. */
 typedef struct {

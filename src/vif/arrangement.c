@@ -6,13 +6,11 @@
 #include <math.h>
 #include <string.h>
 
-#define TABLE_ROWS 4096 /* of a table at once */
-
 void arrangement_free(arrangement *a)
 {
     scratch_pool *pool = a->task.pool;
     double *doubles[] = {a->x, a->v, a->values, a->variance, a->noise, a->nugget, a->coef, a->D, a->error, a->residual};
-    int *ints[] = {a->given, a->sequence, a->id};
+    int *ints[] = {a->given, a->sequence};
     for (size_t i = 0; i < sizeof(doubles) / sizeof(*doubles); i++)
         scratch_give(pool, doubles[i]);
     for (size_t i = 0; i < sizeof(ints) / sizeof(*ints); i++)
@@ -26,9 +24,9 @@ static double *take(scratch_pool *pool, size_t rows, size_t width, int *failed)
     return out;
 }
 
-static int *take_ints(scratch_pool *pool, size_t rows, size_t width, int *failed)
+static int *take_ints(scratch_pool *pool, size_t rows, int *failed)
 {
-    int *out = scratch_take(pool, rows * width + 1, sizeof(int));
+    int *out = scratch_take(pool, rows + 1, sizeof(int));
     *failed |= !out;
     return out;
 }
@@ -41,19 +39,6 @@ static void move_rows(const arrangement *a, int width, const double *from, doubl
         size_t i = a->given[at];
         memcpy(to + (back ? i : at) * width, from + (back ? at : i) * width, width * sizeof(double));
     }
-}
-
-/* The table of neighbours, which are 1-based, anything below 1 for none. */
-static void move_table(const arrangement *a, int k, const int *from, int *to)
-{
-    size_t n = a->points.n;
-#pragma omp parallel for num_threads(a->task.threads) schedule(static)
-    for (size_t first = 0; first < n; first += TABLE_ROWS)
-        for (int slot = 0; slot < k; slot++)
-            for (size_t at = first; at < n && at < first + TABLE_ROWS; at++) {
-                int parent = from[a->given[at] + slot * n];
-                to[at + slot * n] = parent >= 1 ? a->sequence[parent - 1] + 1 : 0;
-            }
 }
 
 static status make_features(arrangement *a)
@@ -74,9 +59,8 @@ status arrangement_new(const likelihood_task *task, const likelihood_result *res
     size_t n = points->n;
     int failed = 0, d = task->d, m = task->m, k = task->k, q = task->q;
     *a = (arrangement){.task = *task, .result = *result};
-    a->given = take_ints(pool, n, 1, &failed);
-    a->sequence = take_ints(pool, n, 1, &failed);
-    a->id = take_ints(pool, n, k, &failed);
+    a->given = take_ints(pool, n, &failed);
+    a->sequence = take_ints(pool, n, &failed);
     a->x = take(pool, n, d, &failed);
     a->v = take(pool, n, m, &failed);
     a->values = take(pool, n, q, &failed);
@@ -93,7 +77,6 @@ status arrangement_new(const likelihood_task *task, const likelihood_result *res
     a->points = (vif_points){.n = n, .x = a->x, .v = a->v, .variance = a->variance};
     for (size_t at = 0; at < n; at++)
         a->sequence[a->given[at]] = (int)at;
-    move_table(a, k, task->id, a->id);
     move_rows(a, d, points->x, a->x, 0);
     move_rows(a, q, task->values, a->values, 0);
     move_rows(a, 1, points->variance, a->variance, 0);
@@ -104,7 +87,6 @@ status arrangement_new(const likelihood_task *task, const likelihood_result *res
     else
         outcome = make_features(a);
     a->task.points = &a->points;
-    a->task.id = a->id;
     a->task.values = a->values;
     a->task.noise = a->noise;
     a->task.nugget = a->nugget;

@@ -13,7 +13,7 @@ typedef struct {
     likelihood_task task; /* of the arranged points */
     likelihood_result result;
     vif_points points;
-    int *given, *sequence, *id; /* see evaluation.h */
+    int *given, *sequence; /* see evaluation.h */
     double *x, *v, *values, *variance, *noise, *nugget, *coef, *D, *error, *residual;
 } arrangement;
 

@@ -10,16 +10,17 @@
 /* ---- the problem ------------------------------------------------------------------------------ */
 
 status batch_problem_new(const kernel *kern, int d, int m, const vif_points *parents, const vif_points *children, int k,
-                         const int *id, int arranged, int threads, batch_problem *out)
+                         const int *id, const int *sequence, int threads, scratch_pool *pool, batch_problem *out)
 {
     size_t n = children->n;
-    *out = (batch_problem){kern, d, m, k, parents, children, NULL, NULL, NULL, 0};
-    out->parent = scratch_alloc(n * k + 1, sizeof(int));
-    out->order = scratch_alloc(n + 1, sizeof(int));
+    *out =
+        (batch_problem){.kern = kern, .d = d, .m = m, .k = k, .parents = parents, .children = children, .pool = pool};
+    out->parent = scratch_take(pool, n * k + 1, sizeof(int));
+    out->order = scratch_take(pool, n + 1, sizeof(int));
     status result = out->parent && out->order ? status_ok() : status_fail(STATUS_MEMORY);
-    if (!result.code && !arranged)
+    if (!result.code && !sequence)
         result = order_space(d, n, children->x, out->order);
-    for (size_t i = 0; i < n && arranged && !result.code; i++)
+    for (size_t i = 0; i < n && sequence && !result.code; i++)
         out->order[i] = (int)i;
     if (result.code) {
         batch_problem_free(out);
@@ -30,15 +31,16 @@ status batch_problem_new(const kernel *kern, int d, int m, const vif_points *par
         for (int slot = 0; slot < k; slot++)
             for (size_t i = first; i < n && i < first + 64; i++) {
                 int parent = id[i + slot * n];
-                out->parent[i * k + slot] = parent >= 1 ? parent - 1 : -1;
+                size_t child = sequence ? (size_t)sequence[i] : i;
+                out->parent[child * k + slot] = parent < 1 ? -1 : sequence ? sequence[parent - 1] : parent - 1;
             }
     return status_ok();
 }
 
 void batch_problem_free(batch_problem *problem)
 {
-    scratch_free(problem->parent);
-    scratch_free(problem->order);
+    scratch_give(problem->pool, problem->parent);
+    scratch_give(problem->pool, problem->order);
     problem->parent = problem->order = NULL;
 }
 

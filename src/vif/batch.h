@@ -7,6 +7,7 @@
 #ifndef VECCHIANN_BATCH_H
 #define VECCHIANN_BATCH_H
 
+#include "base/scratch.h"
 #include "base/status.h"
 #include "vif/slopes.h"
 
@@ -28,12 +29,13 @@ typedef struct {
     int *order;                   /* the children, close ones together */
     const double *const *changes; /* matrices as the parents' v whose rows will be wanted too, or none */
     int change_count;
+    scratch_pool *pool; /* that parent and order are from, or NULL */
 } batch_problem;
 
-/* Fills parent and order from R's table: children x k by columns, 1-based, anything below 1 (NA) for none. `arranged`
- * says that the children are in the order of space already. */
+/* Fills parent and order from R's table: children x k by columns, 1-based, anything below 1 (NA) for none. Where points
+ * are arranged in the order of space, sequence[i] is where the i-th of the table is now; else it is NULL. */
 status batch_problem_new(const kernel *kern, int d, int m, const vif_points *parents, const vif_points *children, int k,
-                         const int *id, int arranged, int threads, batch_problem *out);
+                         const int *id, const int *sequence, int threads, scratch_pool *pool, batch_problem *out);
 void batch_problem_free(batch_problem *problem);
 
 /* Scratch of one thread. Elements of lanes as in simd.h. */

@@ -58,8 +58,8 @@ status evaluation_new(const likelihood_task *task, likelihood_result *result, ev
     }
     e->stride = m ? products_stride(m) : 0;
     e->value_stride = products_stride(task->q);
-    status outcome = batch_problem_new(task->kern, task->d, m, task->points, task->points, k, task->id,
-                                       task->given != NULL, task->threads, &e->problem);
+    status outcome = batch_problem_new(task->kern, task->d, m, task->points, task->points, k, task->id, task->sequence,
+                                       task->threads, task->pool, &e->problem);
     if (outcome.code)
         return outcome;
     for (size_t at = 0; at < n; at++)

@@ -20,7 +20,7 @@ typedef struct {
     const kernel *kern;
     int d, m, k;
     const vif_points *points;
-    const int *id;        /* neighbours as R's table, n x k */
+    const int *id;        /* neighbours as R's table, n x k, by the caller's numbers */
     const double *noise;  /* n, what of the points' variance is noise */
     const double *nugget; /* n, what of it is in proportion to the nugget */
     int q;                /* values of a point: the observation, then covariates of the mean */

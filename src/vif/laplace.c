@@ -127,7 +127,7 @@ static status adjoint_new(adjoint *a, int threads)
     const laplace_problem *p = a->p;
     size_t n = p->n, m = p->m, k = p->k;
     status result =
-        batch_problem_new(p->kern, p->d, p->m, &a->points, &a->points, p->k, p->id, 0, threads, &a->problem);
+        batch_problem_new(p->kern, p->d, p->m, &a->points, &a->points, p->k, p->id, NULL, threads, NULL, &a->problem);
     if (result.code)
         return result;
     a->stride = products_stride(p->m);

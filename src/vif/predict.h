@@ -16,8 +16,8 @@ typedef struct {
     const double *root;    /* m x m, the Cholesky factor of M; NULL where no variance is wanted */
 } predict_state;
 
-/* mean and, unless NULL, variance for each query of the task; id (count x k by columns, from 1, 0 for none) and coef (k
- * x count), the sets and regressions, unless NULL. */
+/* mean and, unless NULL, variance for each query of the task; id (from 1, 0 for none) and coef, k x count, the sets
+ * and regressions, unless NULL. */
 status predict_run(const select_task *task, const predict_state *state, double *mean, double *variance, int *id,
                    double *coef);
 

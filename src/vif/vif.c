@@ -43,7 +43,7 @@ status vif_regress(const kernel *kern, int d, int m, const vif_points *parents, 
                    const int *id, int threads, const monitor *mon, double *coef, double *D, double *W)
 {
     batch_problem problem;
-    status outcome = batch_problem_new(kern, d, m, parents, children, k, id, 0, threads, &problem);
+    status outcome = batch_problem_new(kern, d, m, parents, children, k, id, NULL, threads, NULL, &problem);
     if (outcome.code)
         return outcome;
     batch *all = batch_new(&problem, threads);
