@@ -53,7 +53,7 @@ grid_point <- function(at, theta, settings) {
 
 # How many observations the two stages before all data take; a stage that is not much smaller is left out.
 stage_sizes <- function(n) {
-  sizes <- c(subset = 1000, part = min(max(4000, round(n / 8)), 40000))
+  sizes <- c(subset = 1000, part = min(max(4000, round(n / 8)), 80000))
   c(sizes[1], sizes[-1][2 * sizes[-1] <= n])
 }
 

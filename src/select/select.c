@@ -83,7 +83,8 @@ typedef struct {
     size_t stride;                    /* of R */
     double *panels_x, *panels_v;      /* candidates in column panels */
     const double **x, **v;            /* candidates, then queries */
-    double *R, *cross;                /* candidates; queries and candidates */
+    double *R, *cross;                /* candidates; queries that are none and candidates */
+    const double **cross_row;         /* covariances of each query and the candidates: a row of cross or of R */
     double *start, *gone;             /* by place: variance with noise, and below what it has vanished */
     double *factor;                   /* k rows */
     double *c, *left, *least, *score; /* a value each candidate of a query */
@@ -98,9 +99,9 @@ static void workspace_free(workspace *all, int threads)
     for (int t = 0; all && t < threads; t++) {
         workspace *own = all + t;
         SCRATCH_FREE(own->ids, own->columns, own->keys, own->places, own->used, own->seen, own->lists, own->panels_x,
-                     own->panels_v, own->x, own->v, own->R, own->cross, own->start, own->gone, own->factor, own->c,
-                     own->left, own->least, own->score, own->weight, own->pivot, own->explain, own->taken,
-                     own->taken_id, own->near, own->tile, own->dist);
+                     own->panels_v, own->x, own->v, own->R, own->cross, own->cross_row, own->start, own->gone,
+                     own->factor, own->c, own->left, own->least, own->score, own->weight, own->pivot, own->explain,
+                     own->taken, own->taken_id, own->near, own->tile, own->dist);
     }
     scratch_free(all);
 }
@@ -133,11 +134,12 @@ static int workspace_open(workspace *own, const select_task *task)
                      SCRATCH_FOR(own->lists, lists), SCRATCH_FOR(own->panels_x, own->stride * d),
                      SCRATCH_FOR(own->panels_v, own->stride * m), SCRATCH_FOR(own->x, room + GROUP),
                      SCRATCH_FOR(own->v, room + GROUP), SCRATCH_FOR(own->R, rows * own->stride),
-                     SCRATCH_FOR(own->cross, GROUP * own->stride), SCRATCH_FOR(own->start, own->stride),
-                     SCRATCH_FOR(own->gone, own->stride), SCRATCH_FOR(own->factor, k * pool), SCRATCH_FOR(own->c, pool),
-                     SCRATCH_FOR(own->left, pool), SCRATCH_FOR(own->least, pool), SCRATCH_FOR(own->score, pool),
-                     SCRATCH_FOR(own->weight, k), SCRATCH_FOR(own->pivot, k), SCRATCH_FOR(own->explain, k),
-                     SCRATCH_FOR(own->taken, k), SCRATCH_FOR(own->taken_id, k), SCRATCH_FOR(own->near, pool),
+                     SCRATCH_FOR(own->cross, GROUP * own->stride), SCRATCH_FOR(own->cross_row, GROUP),
+                     SCRATCH_FOR(own->start, own->stride), SCRATCH_FOR(own->gone, own->stride),
+                     SCRATCH_FOR(own->factor, k * pool), SCRATCH_FOR(own->c, pool), SCRATCH_FOR(own->left, pool),
+                     SCRATCH_FOR(own->least, pool), SCRATCH_FOR(own->score, pool), SCRATCH_FOR(own->weight, k),
+                     SCRATCH_FOR(own->pivot, k), SCRATCH_FOR(own->explain, k), SCRATCH_FOR(own->taken, k),
+                     SCRATCH_FOR(own->taken_id, k), SCRATCH_FOR(own->near, pool),
                      SCRATCH_FOR(own->tile, SIMD_MAX_ROWS * SIMD_MAX_COLS), SCRATCH_FOR(own->dist, k)))
         return 0;
     memset(own->used, 0, table * sizeof(unsigned));
@@ -156,18 +158,33 @@ static workspace *workspace_new(const select_task *task)
     return all;
 }
 
+static unsigned first_key(const workspace *own, int id)
+{
+    unsigned at = (unsigned)id * 2654435761u;
+    return (at ^ at >> 15) & (unsigned)own->mask;
+}
+
 /* The place of a candidate in the group, which is new where none had it. */
 static int find_place(workspace *own, int id)
 {
-    unsigned at = (unsigned)id * 2654435761u;
-    at ^= at >> 15;
-    for (at &= (unsigned)own->mask; own->used[at] == own->turn; at = (at + 1) & (unsigned)own->mask)
+    unsigned at = first_key(own, id);
+    for (; own->used[at] == own->turn; at = (at + 1) & (unsigned)own->mask)
         if (own->keys[at] == id)
             return own->places[at];
     own->used[at] = own->turn;
     own->keys[at] = id;
     own->ids[own->count] = id;
     return own->places[at] = own->count++;
+}
+
+/* The same of a point that may be no candidate: -1 then. */
+static int known_place(const workspace *own, int id)
+{
+    unsigned at = first_key(own, id);
+    for (; own->used[at] == own->turn; at = (at + 1) & (unsigned)own->mask)
+        if (own->keys[at] == id)
+            return own->places[at] < own->count ? own->places[at] : -1;
+    return -1;
 }
 
 static int admissible(const select_task *task, size_t q, int id)
@@ -271,18 +288,25 @@ static void fill_covariance(workspace *own, const select_task *task, const radia
         own->columns[i] = task->place ? task->place[own->ids[i]] : own->ids[i];
         own->v[i] = points->v + (size_t)own->columns[i] * m;
     }
+    int others = 0, lazy = wide_pool(task);
     for (int g = 0; g < size; g++) {
-        size_t row = query_row(task, order[g]);
-        own->x[count + g] = from->x + row * d;
-        own->v[count + g] = from->v + (task->place ? (size_t)task->place[row] : row) * m;
+        int row = query_row(task, order[g]), place = task->self && !lazy ? known_place(own, row) : -1;
+        if (place >= 0) {
+            own->cross_row[g] = own->R + place * stride;
+            continue;
+        }
+        own->cross_row[g] = own->cross + others * stride;
+        own->x[count + others] = from->x + (size_t)row * d;
+        own->v[count + others] = from->v + (size_t)(task->place ? task->place[row] : row) * m;
+        others++;
     }
+    int rows = count + others;
     simd->pack_rows(d, cols, count, points->x, own->ids, own->panels_x);
     simd->pack_rows(m, cols, count, points->v, own->columns, own->panels_v);
-    int lazy = wide_pool(task);
     for (int j = 0; j < count; j += cols) {
         const double *bx = own->panels_x + (size_t)j * d, *bv = own->panels_v + (size_t)j * m;
-        for (int i = lazy ? count : j; i < count + size; i += 8) {
-            int height = count + size - i < 8 ? count + size - i : 8;
+        for (int i = lazy ? count : j; i < rows; i += 8) {
+            int height = rows - i < 8 ? rows - i : 8;
             simd->residual_rows(rad, d, height, own->x + i, bx, m, own->v + i, bv, own->tile);
             int mirrored = count - i < height ? count - i : height;
             for (int a = 0; a < height; a++) {
@@ -373,7 +397,7 @@ static void select_one(workspace *own, const select_task *task, const radial *ra
                        const select_result *result)
 {
     const int *list = list_of(own, task, g);
-    const double *cross = own->cross + g * own->stride, *covariance = cross;
+    const double *cross = own->cross_row[g], *covariance = cross;
     int count = own->sizes[g], wide = (int)padded(count), taken = 0;
     size_t row = query_row(task, q), stride = wide;
     double nothing = NOTHING * task->kern->variance, left = fmax(task->own[row], 0.0), scale = 0.0, pull = 0.0,
