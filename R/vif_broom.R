@@ -94,20 +94,16 @@ augment.vif <- function(x, data = NULL, newdata = NULL, se_fit = FALSE,
     refuse("data", paste("the data of the fit, of", counted(nrow(predicted), "row")), paste("of", nrow(out)))
   }
   if (!inherits(out, "sf")) out <- as.data.frame(out)
-  laplace <- is_laplace(x)
   type <- c(list(...)$type, "response")[1]
-  out$.fitted <- if (is.null(newdata) && (!laplace || startsWith("response", type))) {
-    unname(fitted.vif(x)) # which residuals belong to
-  } else {
-    predicted$fit
-  }
+  at_mode <- is.null(newdata) && is_laplace(x) && startsWith("response", type) # what residuals belong to
+  out$.fitted <- if (at_mode) unname(fitted.vif(x)) else predicted$fit
   if (se_fit) out$.se.fit <- predicted$se.fit
   if (interval != "none") {
     out$.lower <- predicted$lwr
     out$.upper <- predicted$upr
   }
   if (is.null(newdata)) {
-    out$.resid <- unname(residuals.vif(x))
+    out$.resid <- if (is_laplace(x)) unname(residuals.vif(x)) else unname(stats::naresid(x$na.action, x$y)) - out$.fitted
     out$.loo <- stats::naresid(x$na.action, response_left_out(whole_fit(x)))
     out$.std.resid <- unname(rstandard.vif(x))
   }

@@ -48,7 +48,7 @@ fit_laplace <- function(y, x, X, family, weights, offset, settings, order, start
     counts = if (NCOL(y) == 2) colnames(y) %or% c("successes", "failures")
   ), class = "vif")
   fit <- with_mode(fit, mode, basis)
-  fit$bounded <- at_bounds(found$theta, settings, x = x)
+  fit$bounded <- c(at_bounds(found$theta, settings, x = x), phi_at_bounds(found$phi, settings))
   warn_bounds(fit)
   sealed(lean_fit(fit))
 }
@@ -236,6 +236,19 @@ exact_loglik <- function(mode, id, data, family, phi, threads) {
   sum(family$value(data$y, mode$eta, data$w, phi)) - sum(mode$a * mode$b) / 2 - (logdet - sum(log(mode$noise))) / 2
 }
 
+# How far the logarithms of a family's parameters may go.
+phi_bounds <- function(phi, settings) {
+  unit <- log(ifelse(names(phi) == "scale", settings$unit %or% 1, 1))
+  list(lower = unit - 15, upper = unit + 15)
+}
+
+# Those of them within a factor e of a bound, as at_bounds() has it.
+phi_at_bounds <- function(phi, settings) {
+  bounds <- phi_bounds(phi, settings)
+  side <- ifelse(log(phi) < bounds$lower + 1, "lower", ifelse(log(phi) > bounds$upper - 1, "upper", NA))
+  side[!is.na(side)]
+}
+
 # One climb with sets held fixed, by the method of Broyden, Fletcher, Goldfarb and Shanno from the information of the
 # working responses. It ends where the next step promises less than `tolerance`: `last` are the parameters after this
 # step, which is not worth an evaluation.
@@ -255,10 +268,10 @@ laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progre
     list(theta = par[seq_len(count[[1]])], phi = exp(par[count[[1]] + seq_len(count[[2]])]),
          beta = unname(par[-seq_len(sum(count))]))
   }
-  unit <- log(ifelse(names(begin$phi) == "scale", settings$unit %or% 1, 1))
+  of_phi <- phi_bounds(begin$phi, settings)
   free <- rep(Inf, length(from$beta))
-  lower <- c(bounds$lower, unit - 15, -free)
-  upper <- c(bounds$upper, unit + 15, free)
+  lower <- c(bounds$lower, of_phi$lower, -free)
+  upper <- c(bounds$upper, of_phi$upper, free)
   moved <- function(step) pmin(pmax(par + step, lower), upper)
   # the best step within the bounds: what is at one, and wants to leave, stays, and the others go on from there
   best_step <- function() {

@@ -200,6 +200,14 @@ static int *list_of(const workspace *own, const select_task *task, int g)
     return own->lists + g * padded(task->width);
 }
 
+static void fetch_features(const select_task *task, int id)
+{
+    int m = task->points->m;
+    const double *row = task->points->v + (size_t)(task->place ? task->place[id] : id) * m;
+    for (int u = 0; u < m; u += 8)
+        __builtin_prefetch(row + u);
+}
+
 /* The candidates of the next query of a group, each once. */
 static void add_query(workspace *own, const select_task *task, size_t q, int g)
 {
@@ -212,7 +220,9 @@ static void add_query(workspace *own, const select_task *task, size_t q, int g)
     for (int j = 0; j < task->width; j++) {
         if (!admissible(task, q, pool[j]))
             continue;
-        int place = find_place(own, pool[j]);
+        int known = own->count, place = find_place(own, pool[j]);
+        if (place == known) /* its features will be wanted soon */
+            fetch_features(task, pool[j]);
         if (own->seen[place] != own->query)
             list[count++] = place;
         own->seen[place] = own->query;

@@ -57,6 +57,7 @@ test_that("rounds of few points give the same answers", {
     one <- predicted()
     expect_equal(predicted(cluster = cluster), one, tolerance = 1e-10)
     expect_equal(predicted(cluster = cluster, chunk = 40), one, tolerance = 1e-10)
+    expect_equal(predict(fit, cluster = cluster, chunk = 700), predict(fit), tolerance = 1e-10)
   }
   expect_clean(cluster)
 })

@@ -319,3 +319,11 @@ test_that("new rows that all have missing values are predicted as NA", {
   p <- predict(seen_fit, holes, interval = "prediction")
   expect_true(nrow(p) == 2 && all(is.na(p)))
 })
+
+test_that("a parameter of a family that runs to its bound is told", {
+  x <- seq(0, 1, length.out = 60)
+  expect_warning(fit <- vif_fit(exp(sin(5 * x)), x, X = 1, family = Gamma(link = "log"), progress = FALSE),
+                 "shape has run to the upper end", class = "vif_bound")
+  expect_identical(fit$bounded[["shape"]], "upper")
+  expect_output(print(fit), "at a bound: shape")
+})
