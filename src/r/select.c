@@ -57,17 +57,17 @@ static void pack_sets(size_t count, int k, const int *id, const double *dist, in
 }
 
 /* Features and residual variances of points that have none, in the unit of the scaling: of those near in space the
- * features lie together, in column place[i] those of point i. For scratch_give. */
+ * features lie together, in column[i] those of point i. For scratch_give. */
 typedef struct {
     double *v, *residual;
-    int *place;
+    int *column;
 } placed_features;
 
 static void give_features(scratch_pool *pool, placed_features *own)
 {
     scratch_give(pool, own->v);
     scratch_give(pool, own->residual);
-    scratch_give(pool, own->place);
+    scratch_give(pool, own->column);
 }
 
 static status place_features(const scaling *sc, SEXP gp, const metric_points *points, scratch_pool *pool, int threads,
@@ -81,8 +81,8 @@ static status place_features(const scaling *sc, SEXP gp, const metric_points *po
     double *x = r_memory(n * d, sizeof(double)), *residual = r_memory(n, sizeof(double));
     own->v = scratch_take(pool, n * m + 1, sizeof(double));
     own->residual = scratch_take(pool, n + 1, sizeof(double));
-    own->place = scratch_take(pool, n + 1, sizeof(int));
-    if (!own->v || !own->residual || !own->place)
+    own->column = scratch_take(pool, n + 1, sizeof(int));
+    if (!own->v || !own->residual || !own->column)
         return status_fail(STATUS_MEMORY);
     status outcome = order_space(d, n, points->x, order);
     for (size_t at = 0; at < n && !outcome.code; at++)
@@ -90,7 +90,7 @@ static status place_features(const scaling *sc, SEXP gp, const metric_points *po
     if (!outcome.code)
         outcome = inducing_features(&sc->kern, d, m, z, L, n, x, threads, mon, own->v, residual);
     for (size_t at = 0; at < n && !outcome.code; at++) {
-        own->place[order[at]] = (int)at;
+        own->column[order[at]] = (int)at;
         own->residual[order[at]] = residual[at];
     }
     return outcome;
@@ -200,7 +200,7 @@ SEXP selected_sets(SEXP gp, SEXP noises, SEXP pools, SEXP k, SEXP queries, SEXP 
         outcome = place_features(&sc, gp, &points, pool, task.threads, task.mon, &features);
         points.v = from.v = features.v;
         task.residual = task.own = features.residual;
-        task.place = features.place;
+        task.column = features.column;
     }
     /* R may leave by an error above, but not below */
     int *candidates = scratch_take(pool, task.count * task.width + 1, sizeof(int));

@@ -203,7 +203,7 @@ static int *list_of(const workspace *own, const select_task *task, int g)
 static void fetch_features(const select_task *task, int id)
 {
     int m = task->points->m;
-    const double *row = task->points->v + (size_t)(task->place ? task->place[id] : id) * m;
+    const double *row = task->points->v + (size_t)(task->column ? task->column[id] : id) * m;
     for (int u = 0; u < m; u += 8)
         __builtin_prefetch(row + u);
 }
@@ -295,7 +295,7 @@ static void fill_covariance(workspace *own, const select_task *task, const radia
     size_t stride = own->stride;
     for (int i = 0; i < count; i++) {
         own->x[i] = points->x + (size_t)own->ids[i] * d;
-        own->columns[i] = task->place ? task->place[own->ids[i]] : own->ids[i];
+        own->columns[i] = task->column ? task->column[own->ids[i]] : own->ids[i];
         own->v[i] = points->v + (size_t)own->columns[i] * m;
     }
     int others = 0, lazy = wide_pool(task);
@@ -307,7 +307,7 @@ static void fill_covariance(workspace *own, const select_task *task, const radia
         }
         own->cross_row[g] = own->cross + others * stride;
         own->x[count + others] = from->x + (size_t)row * d;
-        own->v[count + others] = from->v + (size_t)(task->place ? task->place[row] : row) * m;
+        own->v[count + others] = from->v + (size_t)(task->column ? task->column[row] : row) * m;
         others++;
     }
     int rows = count + others;

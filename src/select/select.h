@@ -34,7 +34,7 @@ typedef struct {
     const double *residual;      /* their residual variances */
     const double *noise;         /* and their noise */
     const metric_points *from;   /* where the queries stand; may be `points` */
-    const int *place;            /* columns of v that hold the features of these, or NULL: those of their numbers */
+    const int *column;           /* of v that holds the features of each of these, or NULL: that of its number */
     const double *own;           /* residual variances of these */
     size_t count;                /* number of queries */
     const int *rows;             /* their rows in `from`; NULL is 0 .. count - 1 */
