@@ -208,6 +208,12 @@ space_cut <- function(x, parts) {
   out
 }
 
+# The rows of chunks of at most `rows` points, those of a chunk near each other: they share candidates.
+space_chunks <- function(x, rows) {
+  parts <- ceiling(nrow(x) / rows)
+  part_rows(space_cut(x, parts), parts)
+}
+
 # The rows of each part, ascending; no part is empty where there are as many points as parts.
 part_rows <- function(part, parts) unname(split(seq_along(part), factor(part, seq_len(parts))))
 

@@ -104,17 +104,16 @@ conditioning_sets <- function(object, k, nugget = 0, pool = 4 * k, newdata = NUL
 select_chunks <- function(gp, noise, source, pool, k, newdata, queries, predecessors, threads, progress,
                           rows = chunk_rows) {
   count <- if (!is.null(newdata)) nrow(newdata) else if (is.null(queries)) nrow(gp$x) else length(queries)
-  chunks <- split(seq_len(count), (seq_len(count) - 1) %/% rows)
-  if (is.null(newdata) || is.list(pool)) chunks <- list(seq_len(count))
+  whole <- is.null(newdata) || is.list(pool)
+  chunks <- if (whole) list(seq_len(count)) else space_chunks(in_lengthscales(newdata, gp$kernel), rows)
   if (is.function(source) && length(chunks) > 1) source <- source(index = TRUE)
-  parts <- lapply(unname(chunks), function(chunk) {
+  parts <- lapply(chunks, function(chunk) {
     new <- if (!is.null(newdata)) new_points(gp, newdata[chunk, , drop = FALSE], threads)
     pools <- if (is.list(pool)) pool else source(pool, queries, new)
     .Call(C_conditioning_sets, gp, noise, pools, k, queries, new, predecessors, threads, progress)
   })
   if (length(parts) == 1) return(parts[[1]])
-  list(id = do.call(rbind, lapply(parts, `[[`, "id")), dist = do.call(rbind, lapply(parts, `[[`, "dist")),
-       variance = unlist(lapply(parts, `[[`, "variance")))
+  bind_answers(parts, c("id", "dist", "variance"), order(unlist(chunks)))
 }
 
 # The worker's side.

@@ -113,12 +113,12 @@ chunk_rows <- 50000
 
 # Searches for new points chunk by chunk: only one chunk's features exist at a time.
 search_chunks <- function(search, gp, newdata, threads, rows = chunk_rows) {
-  chunks <- split(seq_len(nrow(newdata)), (seq_len(nrow(newdata)) - 1) %/% rows)
-  found <- lapply(unname(chunks), function(chunk) {
+  chunks <- space_chunks(in_lengthscales(newdata, gp$kernel), rows)
+  found <- lapply(chunks, function(chunk) {
     search(new_points(gp, newdata[chunk, , drop = FALSE], threads))
   })
   if (length(found) == 1) return(found[[1]])
-  c(bind_answers(found), list(stats = Reduce(`+`, lapply(found, function(part) unlist(part$stats))),
+  c(bind_answers(found, back = order(unlist(chunks))), list(stats = Reduce(`+`, lapply(found, function(part) unlist(part$stats))),
                               method = found[[1]]$method, note = found[[1]]$note))
 }
 

@@ -270,7 +270,8 @@ warn_unsettled <- function(why) {
 }
 
 # Of a large fit the features of the process and the regression coefficients, n (m + k) numbers, are not kept: they are
-# made again by whole_fit(), in about the time of a fifth of an iteration, when predictions or residuals need them.
+# made again by whole_fit(), in about the time of a fifth of an iteration, when predictions or residuals need them;
+# predictions need no coefficients.
 lean_fit <- function(fit, most = large_features) {
   if (is.null(fit$gp$V) || length(fit$gp$V) > most) {
     fit$gp["V"] <- fit$gp["variance"] <- fit$state["coef"] <- list(NULL)
@@ -278,12 +279,14 @@ lean_fit <- function(fit, most = large_features) {
   fit
 }
 
-whole_fit <- function(fit, threads = NULL) {
+whole_fit <- function(fit, threads = NULL, regression = TRUE) {
   if (!is.null(fit$gp$V)) return(fit)
   gp <- fit$gp
   threads <- thread_count(threads)
   fit$gp <- new_residual_gp(gp$x, gp$kernel, gp$inducing, gp$nugget, gp$jitter, threads)
-  fit$state$coef <- .Call(C_vif_regression, fit$gp, observation_noise(fit), fit$id, NULL, NULL, threads)$coef
+  if (regression) {
+    fit$state$coef <- .Call(C_vif_regression, fit$gp, observation_noise(fit), fit$id, NULL, NULL, threads)$coef
+  }
   sealed(fit)
 }
 

@@ -86,7 +86,7 @@ predict.vif <- function(object, newdata, newX = NULL, k = NULL, se.fit = TRUE,
   check_dots(..., hint = c(newx = "new covariates are `newX`", n.samples = "samples are `nsim`"))
   check_fit(object)
   cluster <- check_cluster(cluster)
-  if (is.null(cluster) || nsim > 0) object <- whole_fit(object)
+  if (is.null(cluster) || nsim > 0) object <- whole_fit(object, regression = nsim > 0)
   if (!is.null(k)) k <- min(check_whole(k, "k", 1), object$n)
   se.fit <- check_flag(se.fit, "se.fit")
   interval <- check_choice(interval, c("none", "prediction", "confidence"), "interval")
@@ -146,16 +146,17 @@ predict_chunks <- function(object, new, k, want_variance, beta_uncertainty, chun
       list(new$x[rows, , drop = FALSE], new$X[rows, , drop = FALSE], want_variance, beta_uncertainty)
     }, c("fit", if (want_variance) "variance"))$answers)
   }
-  starts <- seq(1, n, by = chunk)
-  at_chunk <- if (selects(object, k)) selected_predictor(object, k, length(starts) > 1, threads) else {
+  chunks <- space_chunks(in_lengthscales(new$x, object$kernel), chunk)
+  at_chunk <- if (selects(object, k)) selected_predictor(object, k, length(chunks) > 1, threads) else {
     nearest_predictor(object, k, threads)
   }
-  parts <- lapply(starts, function(first) {
-    rows <- first:min(first + chunk - 1, n)
-    if (progress && length(starts) > 1) message(sprintf("predicting %d of %d", max(rows), n))
+  done <- 0
+  parts <- lapply(chunks, function(rows) {
+    done <<- done + length(rows)
+    if (progress && length(chunks) > 1) message(sprintf("predicting %d of %d", done, n))
     at_chunk(new$x[rows, , drop = FALSE], new$X[rows, , drop = FALSE], want_variance, beta_uncertainty)
   })
-  list(fit = unlist(lapply(parts, `[[`, "fit")), variance = unlist(lapply(parts, `[[`, "variance")))
+  bind_answers(parts, c("fit", if (want_variance) "variance"), order(unlist(chunks)))
 }
 
 # Among very many neighbours there is little to choose: the nearest do.
