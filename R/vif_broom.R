@@ -52,7 +52,8 @@ tidy.vif <- function(x, effects = c("mean", "covariance"), conf.int = FALSE, con
                       row.names = NULL)
   if (conf.int) {
     limits <- confint.vif(x, level = conf.level)
-    place <- match(table$term, rownames(limits))
+    after <- seq_len(nrow(limits)) > nrow(mean) # a covariate may have the name of a covariance parameter
+    place <- c(seq_len(nrow(mean)), nrow(mean) + match(rownames(cov), rownames(limits)[after]))
     table$conf.low <- limits[place, 1]
     table$conf.high <- limits[place, 2]
   }
@@ -103,7 +104,8 @@ augment.vif <- function(x, data = NULL, newdata = NULL, se_fit = FALSE,
     out$.upper <- predicted$upr
   }
   if (is.null(newdata)) {
-    out$.resid <- if (is_laplace(x)) unname(residuals.vif(x)) else unname(stats::naresid(x$na.action, x$y)) - out$.fitted
+    observed <- unname(stats::naresid(x$na.action, x$y))
+    out$.resid <- if (is_laplace(x)) unname(residuals.vif(x)) else observed - out$.fitted
     out$.loo <- stats::naresid(x$na.action, response_left_out(whole_fit(x)))
     out$.std.resid <- unname(rstandard.vif(x))
   }

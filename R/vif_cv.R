@@ -36,11 +36,13 @@
 #' @param k Number of neighbours of predictions; `NULL` for what [predict][predict.vif] takes by default.
 #' @param seed Seed of the folds. The session's random numbers are left untouched.
 #' @param threads Number of threads, see [vecchiann_info()].
+#' @param ... Not used; any other argument is an error.
 #' @return A list of class `"vif_cv"`: `scores`, a named vector of `rmse`, `mae`, `crps`, `interval`, `coverage` and
 #'   `log` (or `log`, `brier` and `auc`); `predictions`, a data frame in the order of the data with `fold`, `observed`,
 #'   `fit` and `se.obs`, for families other than `gaussian()` also the linear predictor `link` and its standard error
 #'   `se.link` (after `na.action = na.exclude` with rows of `NA`); `level`; and how they were left out: the number of
-#'   `folds`, the `blocks`, and whether it was one by one (`loo`) or as `given`.
+#'   `folds`, the `blocks`, and whether it was one by one (`loo`) or as `given`; and `k`. `plot()` shows
+#'   observations against predictions.
 #' @section Errors:
 #' More folds than observations (or blocks), and vectors of another length or with missing values. Folds without which
 #' a coefficient of the mean cannot be estimated, such as one with all rows of a level of a factor (with `"loo"`
@@ -62,7 +64,8 @@
 #' vif_cv(fit, folds = "loo")
 #' @export
 vif_cv <- function(fit, folds = min(10, fit$n), blocks = NULL, level = 0.95, refit = FALSE, k = NULL, seed = 1,
-                   threads = NULL) {
+                   threads = NULL, ...) {
+  check_dots(..., hint = cv_hints)
   fit <- whole_fit(check_fit(fit, "fit"), threads)
   level <- check_number(level, "level", "a number between 0 and 1", function(p) p > 0 && p < 1)
   refit <- check_flag(refit, "refit")
@@ -104,7 +107,7 @@ vif_cv <- function(fit, folds = min(10, fit$n), blocks = NULL, level = 0.95, ref
     of_fit <- scores(predictions[seen, ], level)
   }
   structure(list(scores = of_fit, predictions = pad_excluded(predictions, fit), level = level,
-                 folds = length(unique(fold)), blocks = blocks, loo = identical(folds, "loo"),
+                 folds = length(unique(fold)), blocks = blocks, loo = identical(folds, "loo"), k = k,
                  given = length(folds) > 1), class = "vif_cv")
 }
 
@@ -205,6 +208,9 @@ predict_held <- function(fit, held, refit, k, threads) {
   list(fit = found$fit + offset, se = sqrt(found$variance + noise))
 }
 
+cv_hints <- c(type = "folds are `folds`, and regions that are left out `blocks`")
+cv_hints[c("K", "nfolds", "nfold", "v")] <- "the number of folds is `folds`"
+
 # The fit at the same covariance parameters without some of the observations.
 without <- function(fit, held, threads) {
   stays <- !seq_len(fit$n) %in% held
@@ -300,13 +306,22 @@ scores <- function(predictions, level) {
 }
 
 #' @export
+plot.vif_cv <- function(x, xlab = "predicted", ylab = "observed", ...) {
+  p <- x$predictions
+  graphics::plot(p$fit, p$observed, xlab = xlab, ylab = ylab, ...)
+  graphics::abline(0, 1, lty = 2)
+  invisible(x)
+}
+
+#' @export
 print.vif_cv <- function(x, digits = 4, ...) {
   how <- if (x$loo) {
     "one observation left out at a time"
   } else {
     paste0(counted(x$folds, "fold"), if (x$given) ", as given" else if (is.null(x$blocks)) ", random" else " of blocks")
   }
-  cat("<vif_cv> ", counted(sum(!is.na(x$predictions$fold)), "observation"), ", ", how, "\n", sep = "")
+  cat("<vif_cv> ", counted(sum(!is.na(x$predictions$fold)), "observation"), ", ", how,
+      if (!is.null(x$k)) paste0(", predicted from k = ", counted(x$k, "neighbour")), "\n", sep = "")
   print(signif(x$scores, digits))
   if ("interval" %in% names(x$scores)) cat(sprintf("interval and coverage at level %s\n", format(x$level)))
   invisible(x)

@@ -55,9 +55,10 @@
 #' `y` of another length than `x`, with missing values (the error says how many; the formula method
 #' leaves them out by `na.action`) or constant; collinear columns of `X`. A fit that does not converge
 #' gives a warning of class `"vif_convergence"`, and a parameter that ends at the end of its range, because the data
-#' do not determine it, one of class `"vif_bound"`, as does the lengthscale of a constant column. Fits of up to 2,000
-#' observations of a smooth process with next to no noise (see `k`) look, at some of them, by how much 2k neighbours would
-#' move the log-likelihood; where it is more than 2 there is a warning of class `"vif_neighbours"`. For families other
+#' do not determine it, one of class `"vif_bound"` (but a nugget near zero alone), as does the lengthscale of a constant
+#' column. Fits of up to 2,000 observations of a smooth process with next to no noise (see `k`) look, at some of them, by
+#' how much 2k neighbours would move the log-likelihood; where it is more than 2 there is a warning of class
+#' `"vif_neighbours"`. For families other
 #' than `gaussian()` there are `"vif_separation"`, where binary outcomes are separated (an error of this class and of
 #' `"vif_mode"` where nothing can be fitted), `"vif_variance"`, where the variance of the process ran away with binary
 #' outcomes or sparse counts and is held (at 10 for logit and 4 for probit at most): Laplace's approximation may be far
@@ -67,7 +68,9 @@
 #' below the log-likelihood of the model without a process is searched again from there. Messages have classes, too:
 #' `"vif_mean"` where no `X` is given, `"vif_nugget"` where a nugget is too small for so smooth a kernel,
 #' `"vif_units"` where one lengthscale serves columns of very different spread, `"vif_cap"` where `k` or `inducing` is
-#' more than there are points, `"vif_sphere"` and `"vif_height"` where sf points are in degrees or have a third
+#' more than there are points, `"vif_white"` where the data of a `gaussian()` fit show no correlation in space, so that
+#' variance and nugget cannot be told apart, `"vif_degrees"` where longitude and latitude are taken for a plane,
+#' `"vif_sphere"` and `"vif_height"` where sf points are in degrees or have a third
 #' coordinate; and `"vif_offset"` of `predict()` where a fit has an offset and new data have none. Warnings of `anova()`
 #' are of class `"vif_comparison"`.
 #' @references Gyger, T., Furrer, R. and Sigrist, F. (2025). Vecchia-inducing-points full-scale
@@ -78,17 +81,20 @@
 #' @seealso [vif_cv()] for cross-validation, [vif_loglik()] for the likelihood at given parameters.
 #' @examples
 #' d <- datasets::quakes
-#' fit <- vif_fit(mag ~ stations, coords = ~ long + lat, data = d[1:400, ], inducing = 30, k = 10,
+#' fit <- vif_fit(mag ~ stations, coords = ~ sphere_points(long, lat), data = d[1:400, ], inducing = 30, k = 10,
 #'                progress = FALSE)
 #' summary(fit)
 #' predict(fit, d[401:404, ], interval = "prediction")
 #'
 #' # the same from matrices
-#' x <- as.matrix(d[1:400, c("long", "lat")])
+#' x <- sphere_points(d$long[1:400], d$lat[1:400])
 #' X <- cbind(1, stations = d$stations[1:400])
 #' fit <- vif_fit(d$mag[1:400], x, X, inducing = 30, k = 10, progress = FALSE)
 #' @export
-vif_fit <- function(y, ...) UseMethod("vif_fit")
+vif_fit <- function(y, ...) {
+  refuse_partial(...names(), c(names(formals(vif_fit.default)), names(formals(vif_fit.formula)), "neighbors"))
+  UseMethod("vif_fit")
+}
 
 #' @rdname vif_fit
 #' @param x Inputs, n x d: a numeric matrix, data frame or vector.
@@ -127,7 +133,7 @@ vif_fit <- function(y, ...) UseMethod("vif_fit")
 #'   holds them fixed, see [gp_kernel()]; `FALSE` is for none, and `NULL` for what `kernel` says.
 #' @param smoothness For family `"matern"`: `"estimate"` estimates the smoothness, too, between 0.1 and 5; a number
 #'   holds it fixed; `"fixed"` is for that of `kernel`.
-#' @param iterations The largest number of iterations of the optimiser in total.
+#' @param iterations The largest number of iterations of the optimiser on all data.
 #' @param jitter See [residual_gp()].
 #' @param seed Seed of all random choices. The session's random numbers are left untouched.
 #' @param threads Number of threads, see [vecchiann_info()].
@@ -187,7 +193,7 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   k <- cap(check_whole(k, "k", 1), n - 1L, "k", "the other observations", tell = given_k)
   neighbours <- check_choice(neighbours, c("selected", "residual", "euclidean"), "neighbours")
   if (smoothness == "estimate" && kernel$family != "matern") {
-    refuse("smoothness", sprintf('"fixed" for family "%s"; family "matern" has one to estimate', kernel$family),
+    refuse("smoothness", sprintf('"fixed" for family "%s"; kernel = "matern" has one to estimate', kernel$family),
            '"estimate"')
   }
   iterations <- check_whole(iterations, "iterations", 1)
@@ -260,13 +266,9 @@ vif_fit.default <- function(y, x, X = NULL, kernel = gp_kernel("matern32"), indu
   fit$bounded <- at_bounds(found$theta, settings, fit$fisher, x)
   warn_bounds(fit)
   if (clean && n <= 2000 && is.null(cluster)) warn_neighbours(fit)
+  if (is.null(cluster)) tell_noise(fit)
   tell_least(fit, nugget)
   sealed(lean_fit(fit))
-}
-
-warn_unsettled <- function(why) {
-  warning(warningCondition(paste0("vif_fit() has not converged (", why, "): the parameters reached so far are kept"),
-                           class = "vif_convergence", call = NULL))
 }
 
 # Of a large fit the features of the process and the regression coefficients, n (m + k) numbers, are not kept: they are
@@ -303,27 +305,6 @@ default_neighbours <- function(n, clean = FALSE) {
   if (n <= if (clean) 300 else 150) n - 1 else if (n <= 4000) 45 else 30
 }
 
-argument_hints <- c(
-  coords = "it belongs to a fit by formula, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",
-  data = "it belongs to a fit by formula, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",
-  formula = "put the formula first, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",
-  REML = "fits are by maximum likelihood",
-  m = "the number of neighbours is `k`, and of inducing inputs `inducing`"
-)
-
-# For dots of which one argument has been read.
-check_dots_but <- function(read, ...) {
-  rest <- list(...)
-  rest[[read]] <- NULL
-  do.call(check_dots, c(rest, list(hint = argument_hints)))
-}
-
-# A message of class "vif_<topic>", so that it can be muffled by itself.
-tell <- function(topic, ...) {
-  message(structure(class = c(paste0("vif_", topic), "message", "condition"),
-                    list(message = paste0(user_call(), ..., "\n"), call = NULL)))
-}
-
 # Copies of a place without any noise have a singular covariance, which rounding may hide.
 check_copies <- function(x, noise) {
   clean <- which(noise == 0)
@@ -344,34 +325,6 @@ cap_inducing <- function(inducing, x, tell) {
   if (!is.null(dim(inducing)) || length(inducing) != 1) return(check_inducing(inducing, x))
   inducing <- check_whole(inducing, "inducing", 0)
   cap(inducing, count_distinct(x, inducing), "inducing", "the distinct inputs", tell)
-}
-
-# One lengthscale is a statement about units.
-tell_units <- function(x, kernel) {
-  if (ncol(x) == 1 || length(kernel$lengthscale) > 1) return(invisible())
-  spread <- apply(x, 2, function(column) diff(range(column)))
-  wide <- spread[spread > 0]
-  if (length(wide) < 2 || max(wide) <= 20 * min(wide)) return(invisible())
-  names <- input_names(x)
-  small <- names[spread == min(wide)][1]
-  large <- names[spread == max(wide)][1]
-  tell("units", sprintf(paste0(
-    "one lengthscale serves all %d columns, though the range of %s is %s times that of %s, so that %s hardly counts. ",
-    "Give each group of columns its own, for example lengthscale = list(%s)."),
-    ncol(x), large, format(signif(max(wide) / min(wide), 2), big.mark = ","), small, small,
-    propose_groups(names, spread)))
-}
-
-# Groups of columns whose ranges are within a factor 20, as vif_fit() takes them.
-propose_groups <- function(names, spread) {
-  size <- ifelse(spread > 0, spread, min(spread[spread > 0]))
-  by_size <- order(size)
-  group <- integer(length(size))
-  group[by_size] <- cumsum(c(TRUE, size[by_size][-1] > 20 * size[by_size][-length(size)]))
-  paste0(letters[group[!duplicated(group)]], " = ", vapply(unique(group), function(g) {
-    own <- paste0('"', names[group == g], '"')
-    if (length(own) == 1) own else paste0("c(", paste(own, collapse = ", "), ")")
-  }, ""), collapse = ", ")
 }
 
 # Many short parallel regions cost more than they save, most of all on a busy machine.

@@ -29,11 +29,15 @@ vif_fit.formula <- function(formula, coords, data = environment(formula), subset
   }
   if (missing(coords) && !inherits(data, "sf")) {
     odd <- setdiff(...names(), c("", "neighbors", names(formals(vif_fit.default))))
-    if (length(odd)) do.call(check_dots, c(list(...)[odd[1]], list(hint = `names<-`("did you mean `coords`?", odd[1]))))
+    if (length(odd)) {
+      hint <- argument_hints
+      if (!odd[1] %in% names(hint)) hint[odd[1]] <- "did you mean `coords`?"
+      do.call(check_dots, c(stats::setNames(list(NULL), odd[1]), list(hint = hint)))
+    }
   } else if (missing(data) && is.data.frame(coords) && all(all.vars(formula[[2]]) %in% names(coords))) {
     refuse("coords", "a formula of the inputs, their names or a matrix", "the data (did you mean `data =`?)")
   }
-  place <- place_of(if (missing(coords)) NULL else coords, data, formula)
+  place <- place_of(if (missing(coords)) NULL else given_coords(coords), data, formula)
   data <- place$data
   if (place$sphere && !is.null(wanted <- list(...)$anisotropy) && !isFALSE(wanted)) {
     refuse("anisotropy", "FALSE for longitude and latitude, which are no plane (sf::st_transform() projects them)",
@@ -55,18 +59,20 @@ vif_fit.formula <- function(formula, coords, data = environment(formula), subset
   frame$data <- data
   frame$na.action <- na.action
   frame$drop.unused.levels <- TRUE
-  frame <- eval(frame, parent.frame())
+  frame <- tryCatch(eval(frame, parent.frame()), error = function(e) refuse_length(e))
   if (nrow(frame) < 2) {
     refuse("data", "of two complete rows or more", paste("of", nrow(frame), "after missing values are left out"))
   }
   refuse_units(frame[-1], "data")
+  inputs <- coordinates(place$coords, frame)
+  if (!place$sphere) tell_degrees(inputs)
   terms <- remember(full, frame)
   X <- stats::model.matrix(terms, frame)
   y <- stats::model.response(frame)
   offset <- stats::model.offset(frame)
   # a Gaussian fit has what the offset leaves, others have it in the linear predictor
   moved <- !is.null(offset) && is_gaussian(family)
-  fit <- vif_fit.default(if (moved) y - offset else y, coordinates(place$coords, frame),
+  fit <- vif_fit.default(if (moved) y - offset else y, inputs,
                          X = if (ncol(X)) X, noise_variance = frame[["(noise_variance)"]],
                          weights = frame[["(weights)"]], family = family, offset = if (!moved) offset, ...)
   if (moved) {
@@ -86,6 +92,21 @@ vif_fit.formula <- function(formula, coords, data = environment(formula), subset
   fit$na.action <- attr(frame, "na.action")
   fit$model <- frame
   sealed(fit)
+}
+
+# What model.frame() says of an argument of another length, in the words of this package.
+refuse_length <- function(e) {
+  arg <- sub(".*found for '\\((.*)\\)'.*", "\\1", conditionMessage(e))
+  if (arg == conditionMessage(e)) stop(e)
+  refuse(arg, "a column of `data`, or a vector with a value for each row", "of another length")
+}
+
+# What `coords` is; an expression of columns, as other packages take it, is none.
+given_coords <- function(coords) {
+  tryCatch(coords, error = function(e) {
+    refuse("coords", 'a one-sided formula such as ~ x + y, names such as c("x", "y"), or a matrix',
+           paste0("something else (", conditionMessage(e), ")"))
+  })
 }
 
 # Where inputs come from: a one-sided formula, the data that it reads, and, for inputs that are not columns of

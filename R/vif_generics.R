@@ -166,8 +166,14 @@ anova.vif <- function(object, ...) {
   labels <- vapply(as.list(match.call(expand.dots = FALSE)[["..."]]), deparse1, "")
   labels <- make.unique(c(deparse1(substitute(object)), labels))
   for (fit in fits[-1]) {
-    if (fit$n != object$n || !isTRUE(all.equal(unname(fit$y), unname(object$y)))) {
-      refuse("...", "fits of the same observations", sprintf("one of %s others", format(fit$n, big.mark = ",")))
+    size <- function(fit) format(fit$n, big.mark = ",")
+    if (fit$n != object$n) {
+      lost <- length(fit$na.action) + length(object$na.action)
+      refuse("...", "fits of the same observations", paste0("one of ", size(fit), " beside one of ", size(object),
+        if (lost) ": rows with missing values are left out; fit both to na.omit(data)"))
+    }
+    if (!isTRUE(all.equal(unname(fit$y), unname(object$y)))) {
+      refuse("...", "fits of the same observations", "one of another response")
     }
   }
   families <- vapply(fits, function(fit) paste(family.vif(fit)[c("family", "link")], collapse = " "), "")

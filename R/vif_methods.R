@@ -17,6 +17,7 @@ print.vif <- function(x, digits = 4, ...) {
 print_head <- function(x) {
   cat("<vif> ", counted(x$n, "observation"), ", ", counted(nrow(x$gp$inducing), "inducing input"), ", k = ",
       x$k, if (x$neighbours == "euclidean") " Euclidean neighbours", "\n", sep = "")
+  if (length(x$na.action)) cat("(", counted(length(x$na.action), "row"), " with missing values left out)\n", sep = "")
 }
 
 print_foot <- function(x, digits) {
@@ -230,7 +231,8 @@ coefficients_of <- function(object, type) {
 #'   the nugget is held fixed. `confint()`: a matrix of two columns, the lower and the upper limit.
 #' @section Errors:
 #' Covariance parameters where the fit holds no information matrix. Standard errors are `NA` where it is singular, and
-#' for parameters at a bound and lengthscales of constant columns.
+#' for parameters at a bound and lengthscales of constant columns. What is at a bound is held there for the standard errors
+#' of the others, but for a nugget that has gone to zero, of which they do not take for known that it is zero.
 #' @examples
 #' x <- runif(200)
 #' fit <- vif_fit(sin(8 * x) + rnorm(200, sd = 0.2), x, X = 1, inducing = 20, k = 10)
@@ -243,14 +245,19 @@ confint.vif <- function(object, parm, level = 0.95, ...) {
   mean <- object$coefficients
   all <- names(coef.vif(object)) # checks the fit
   free <- if (is.null(object$fisher) && !is_laplace(object)) character() else names(free_parameters(object))
-  if (missing(parm)) parm <- c(names(mean), free)
-  given <- parm
-  if (is.numeric(parm)) parm <- all[parm]
-  if (!is.character(parm) || anyNA(match(parm, all))) {
-    refuse("parm", paste("among", paste(all, collapse = ", ")), describe(given))
+  # a covariate may have the name of a covariance parameter: places count from here on
+  covariance <- length(mean) + match(free, all[seq_along(all) > length(mean)])
+  place <- if (missing(parm)) c(seq_along(mean), covariance) else {
+    if (is.numeric(parm)) match(parm, seq_along(all)) else {
+      unlist(lapply(parm, function(name) if (name %in% all) which(all == name) else NA))
+    }
   }
-  if (any(!parm %in% c(names(mean), free))) {
-    lacking <- setdiff(parm, c(names(mean), free))[1]
+  if (!missing(parm) && (!is.numeric(parm) && !is.character(parm) || anyNA(place))) {
+    refuse("parm", paste("among", paste(all, collapse = ", ")), describe(parm))
+  }
+  wanted <- place > length(mean)
+  if (!all(place[wanted] %in% covariance)) {
+    lacking <- all[setdiff(place[wanted], covariance)[1]]
     if (lacking == "nugget" && object$nugget_fixed) {
       refuse("parm", "of estimated parameters", "the nugget, which is fixed")
     }
@@ -259,7 +266,7 @@ confint.vif <- function(object, parm, level = 0.95, ...) {
   q <- stats::qnorm((1 + level) / 2)
   limits <- function(estimate, error) cbind(estimate - q * error, estimate + q * error)
   out <- limits(mean, sqrt(diag(object$vcov)))
-  if (any(parm %in% free)) {
+  if (any(wanted)) {
     estimate <- free_parameters(object)
     positive <- names(estimate) != "angle"
     at <- ifelse(positive, log(abs(estimate)), estimate)
@@ -268,10 +275,10 @@ confint.vif <- function(object, parm, level = 0.95, ...) {
     own[names(estimate) == "ratio", ] <- pmin(own[names(estimate) == "ratio", ], 1)
     out <- rbind(out, own)
   }
-  rownames(out) <- c(names(mean), if (any(parm %in% free)) free)
+  rownames(out) <- c(names(mean), if (any(wanted)) free)
   tail <- (1 - level) / 2
   colnames(out) <- paste(format(100 * c(tail, 1 - tail), trim = TRUE, digits = 3), "%")
-  out[parm, , drop = FALSE]
+  out[match(place, c(seq_along(mean), covariance)), , drop = FALSE]
 }
 
 #' @rdname confint.vif
@@ -304,7 +311,11 @@ log_vcov <- function(object) {
   out <- matrix(NA_real_, length(names), length(names), dimnames = list(names, names))
   if (!length(free)) return(out)
   spread <- if (is_laplace(object)) laplace_vcov(whole_fit(object), free) else {
-    tryCatch(chol2inv(chol(accurate_fisher(object)[free, free, drop = FALSE])), error = function(e) NULL)
+    fisher <- accurate_fisher(object)
+    # a nugget that has gone to zero, where the likelihood is flat in its logarithm, is not known to be zero: what it
+    # says of the others counts
+    zero <- which(rownames(slopes) == "nugget" & rownames(slopes) %in% held & diag(fisher) < 1)
+    scaled_inverse(fisher, free, zero) %or% scaled_inverse(fisher, free)
   }
   if (is.null(spread)) return(out)
   known <- rowSums(slopes[, -free, drop = FALSE] != 0) == 0
@@ -312,6 +323,17 @@ log_vcov <- function(object) {
   through <- slopes[known, free, drop = FALSE]
   out[known, known] <- through %*% spread %*% t(through)
   out
+}
+
+# The block of `rows` in the inverse of an information matrix of these and the `others`, NULL if that is singular. Scaling
+# makes it that of any unit of the parameters, so that a nugget near zero is no matter of its logarithm.
+scaled_inverse <- function(information, rows, others = integer()) {
+  all <- c(rows, others)
+  scale <- sqrt(diag(information)[all])
+  inverse <- tryCatch(chol2inv(chol(information[all, all, drop = FALSE] / outer(scale, scale))), error = function(e) NULL)
+  if (is.null(inverse) || !all(is.finite(inverse))) return(NULL)
+  own <- seq_along(rows)
+  inverse[own, own, drop = FALSE] / outer(scale[own], scale[own])
 }
 
 covariance_vcov <- function(object) {

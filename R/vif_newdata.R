@@ -73,8 +73,9 @@ offset_by_matrix <- function(object, n, newoffset) {
 }
 
 refuse_lacking <- function(absent, newdata, hint = "") {
-  refuse("newdata", paste0("with column", if (length(absent) > 1) "s", " ", paste(absent, collapse = ", "), hint),
-         paste("one of", paste(names(newdata), collapse = ", "), "alone"))
+  many <- length(absent) > 1
+  refuse("newdata", paste0("with column", if (many) "s", " ", paste(absent, collapse = ", "), hint),
+         paste0("without ", if (many) "them" else "it", " (it has ", paste(names(newdata), collapse = ", "), ")"))
 }
 
 inputs_by_formula <- function(object, newdata) {

@@ -42,7 +42,7 @@
 #'   new point on `k` neighbours among observations and new points before it, in maxmin order, and need
 #'   memory for all new points at once; `beta` is taken as known.
 #' @param seed Seed of the samples; `NULL` uses the session's random numbers.
-#' @param chunk Number of new points to take at a time.
+#' @param chunk Number of new points to take at a time, those near each other together.
 #' @param threads Number of threads, see [vecchiann_info()].
 #' @param progress Whether to report progress.
 #' @param type The same for Gaussian observations. For other families `"response"` for mean responses, integrated over
@@ -58,8 +58,8 @@
 #'   frame are picked. With an sf object as `newdata` an sf object with these
 #'   columns.
 #'
-#'   Without `newdata` these are the predictions at the inputs of the observations, as with these as `newdata`: each is
-#'   conditioned on its own set, to which the observation at the same place belongs. (The likelihood's approximation has
+#'   Without `newdata` these are the predictions at the inputs of the observations, as with these as `newdata`, but that
+#'   `se.obs` and limits have the noise that their `weights` say: each is conditioned on its own set, to which the observation at the same place belongs. (The likelihood's approximation has
 #'   means and standard errors there, too, but these are not to be trusted where sets are small beside the noise.)
 #' @section Rasters:
 #' For a fit by formula, `coords = ~ x + y`, and a raster of package terra in the same coordinates,

@@ -14,8 +14,8 @@
 #'   these divided by their standard deviations (also spelt `"standardized"`): independent standard normal values,
 #'   more or less, where the model holds. For families other than `gaussian()` one of `"response"`, `"pearson"`,
 #'   `"deviance"` (all three at the fitted linear predictor) and `"quantile"`: randomised quantile residuals, each
-#'   observation predicted from all others, standard normal where the model holds; `rstandard()` gives these with seed
-#'   1. Pearson residuals are divided by the standard deviation of the response (for `student_t()` with `df` of 2 or
+#'   observation predicted from all others, standard normal where the model holds; `rstandard()` gives these with
+#'   `seed = 1`. Pearson residuals are divided by the standard deviation of the response (for `student_t()` with `df` of 2 or
 #'   less, which has none, by its scale), and squares of deviance residuals are twice what the log density of the
 #'   observation lacks to that with the observation as its mean, both with the estimated parameters of the family: for
 #'   `Gamma()` they are those of [stats::glm()] times `sqrt(shape)`. (For `beta_family()`, whose density need not be

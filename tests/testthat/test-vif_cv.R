@@ -288,3 +288,14 @@ test_that("weights of counts are in no score", {
   }, 0)
   expect_equal(cv$scores[["log"]], -mean(log(each)), tolerance = 1e-5)
 })
+
+test_that("arguments for folds of other packages are told, and k is printed", {
+  x <- runif(60)
+  fit <- vif_fit(sin(6 * x) + rnorm(60) / 5, x, X = 1, inducing = 10, progress = FALSE)
+  expect_error(vif_cv(fit, nfolds = 5), "`nfolds` is not an argument of vif_cv.*`folds`")
+  cv <- vif_cv(fit, k = 5)
+  expect_output(print(cv), "k = 5 neighbours")
+  grDevices::pdf(NULL)
+  on.exit(grDevices::dev.off())
+  expect_invisible(plot(cv))
+})

@@ -186,3 +186,37 @@ test_that("a list serves as data where it is a data frame in all but name", {
   expect_equal(suppressWarnings(fit(as.list(d)))$loglik, suppressWarnings(fit(d))$loglik)
   expect_error(fit(list(y = d$y, east = gp_kernel())), "`data` must be a data frame, or missing, not a list that is none")
 })
+
+test_that("arguments of other packages are refused, and names are not completed", {
+  d <- data.frame(x = runif(40), y = runif(40), z = rnorm(40))
+  expect_error(vif_fit(z ~ 1, ~ x + y, d, nu = 1.5), "`nu` is not an argument of vif_fit.*smoothness")
+  expect_error(vif_fit(d$z, d[1:2], X = 1, nu = 1.5), "`nu` is not an argument")
+  expect_error(vif_fit(z ~ 1, ~ x + y, d, nug = 0.1), "`nug` is not an argument")
+  expect_error(vif_fit(z ~ 1, data = d, xcoord = x, ycoord = y), "`xcoord` is not an argument.*coords = ~ x \\+ y")
+  expect_error(vif_fit(z ~ 1, coords = c(nowhere, y), data = d), "`coords` must be a one-sided formula")
+  expect_error(vif_fit(z ~ 1, ~ x + y, d, noise_variance = 3), "`noise_variance` must be a column")
+  expect_error(vif_fit(z ~ 1, ~ x + y, d, model = "exp"), "the covariance function is `kernel`")
+})
+
+test_that("degrees that are taken for a plane are told, and so are rows that were left out", {
+  d <- data.frame(lon = runif(40, 170, 190), lat = runif(40, -20, 20))
+  d$z <- sin(d$lat / 5) + rnorm(40) / 10
+  d$z[7] <- NA
+  expect_message(fit <- vif_fit(z ~ 1, ~ lon + lat, d, progress = FALSE), "sphere_points\\(lon, lat\\)", class = "vif_degrees")
+  expect_output(print(fit), "1 row with missing values left out")
+  expect_no_degrees <- function(code) {
+    told <- FALSE
+    withCallingHandlers(code, vif_degrees = function(m) told <<- TRUE)
+    expect_false(told)
+  }
+  expect_no_degrees(vif_fit(z ~ 1, ~ sphere_points(lon, lat), d, progress = FALSE))
+  expect_no_degrees(vif_fit(z ~ 1, ~ lon + lat, transform(d, lat = 1000 * lat), progress = FALSE))
+})
+
+test_that("a Gaussian process without correlation is told", {
+  set.seed(3)
+  d <- data.frame(x = runif(100), y = runif(100), z = rnorm(100), s = 0)
+  expect_message(vif_fit(z ~ 1, ~ x + y, d, progress = FALSE), "has become noise", class = "vif_white")
+  d$s <- sin(6 * d$x) + d$z / 5
+  expect_message(vif_fit(s ~ 1, ~ x + y, d, progress = FALSE), NA)
+})
