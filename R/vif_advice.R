@@ -50,7 +50,8 @@ tell_units <- function(x, kernel) {
   large <- names[spread == max(wide)][1]
   tell("units", sprintf(paste0(
     "one lengthscale serves all %d columns, though the range of %s is %s times that of %s, so that %s hardly counts. ",
-    "Give each group of columns its own, for example lengthscale = list(%s)."),
+    "Give each group of columns its own, for example lengthscale = list(%s); coordinates in one unit may stay as they ",
+    "are."),
     ncol(x), large, format(signif(max(wide) / min(wide), 2), big.mark = ","), small, small,
     propose_groups(names, spread)))
 }

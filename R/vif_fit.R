@@ -56,10 +56,10 @@
 #' leaves them out by `na.action`) or constant; collinear columns of `X`. A fit that does not converge
 #' gives a warning of class `"vif_convergence"`, and a parameter that ends at the end of its range, because the data
 #' do not determine it, one of class `"vif_bound"` (but a nugget near zero alone), as does the lengthscale of a constant
-#' column. Fits of up to 2,000 observations of a smooth process with next to no noise (see `k`) look, at some of them, by
-#' how much 2k neighbours would move the log-likelihood; where it is more than 2 there is a warning of class
-#' `"vif_neighbours"`. For families other
-#' than `gaussian()` there are `"vif_separation"`, where binary outcomes are separated (an error of this class and of
+#' column. Fits of up to 2,000 observations of a smooth process with next to no noise (see `k`) look, at some of them,
+#' by how much 2k neighbours would move the log-likelihood; where it is more than 2 there is a warning of class
+#' `"vif_neighbours"`. For families other than `gaussian()` there are `"vif_separation"`, where binary outcomes are
+#' separated (an error of this class and of
 #' `"vif_mode"` where nothing can be fitted), `"vif_variance"`, where the variance of the process ran away with binary
 #' outcomes or sparse counts and is held (at 10 for logit and 4 for probit at most): Laplace's approximation may be far
 #' above the likelihood there, and its estimates useless (Kuss and Rasmussen, 2005). There is also
@@ -104,11 +104,14 @@ vif_fit <- function(y, ...) {
 #'   there is one lengthscale for all columns or one for each. Its values only matter if `start` is `"kernel"`.
 #' @param inducing Number of inducing inputs, at most the number of distinct rows of `x`; or an m x d
 #'   matrix of them, which is kept; or 0. They are chosen by k-means++ in units of the lengthscales.
-#' @param k Number of neighbours that every observation is conditioned on. Where it is not given, it is n - 1 for up to
-#'   150 observations of family `gaussian()`, and for up to 300 of a process smoother than `"matern32"` that has next to
-#'   no noise (a `nugget` held fixed below a thousandth of the variance of `y`, and no larger `noise_variance`): the
-#'   likelihood is that of the exact process then. For up to 4,000 observations of family `gaussian()` it is 45: their
-#'   log-likelihood is closer to the exact one than with 30, and it costs little.
+#' @param k Number of neighbours that every observation is conditioned on. Where it is not given, by the number n of
+#'   observations:
+#'
+#'   * n - 1, for the likelihood of the exact process, up to n = 150; up to 300 for a process smoother than `"matern32"`
+#'     with next to no noise (a `nugget` held below a thousandth of the variance of `y`, and no larger
+#'     `noise_variance`). Family `gaussian()` alone.
+#'   * 45 up to n = 4,000, for family `gaussian()` alone: closer to the exact likelihood than 30, and it costs little.
+#'   * 30 otherwise.
 #' @param nugget Variance of the noise: `NULL` to estimate it, a number to hold it fixed, such as 0 for observations
 #'   without noise. Processes of kernel `"rbf"`, and of Matern kernels smoother than `"matern52"`, have 1e-11 of their
 #'   variance at least, those of kernels smoother than `"matern32"` 1e-12: with less noise their covariances are
