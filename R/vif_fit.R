@@ -81,8 +81,8 @@
 #' @seealso [vif_cv()] for cross-validation, [vif_loglik()] for the likelihood at given parameters.
 #' @examples
 #' d <- datasets::quakes
-#' fit <- vif_fit(mag ~ stations, coords = ~ sphere_points(long, lat), data = d[1:400, ], inducing = 30, k = 10,
-#'                progress = FALSE)
+#' fit <- vif_fit(mag ~ stations, coords = ~ sphere_points(long, lat), data = d[1:400, ],
+#'                inducing = 30, k = 10, progress = FALSE)
 #' summary(fit)
 #' predict(fit, d[401:404, ], interval = "prediction")
 #'
