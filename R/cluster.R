@@ -208,10 +208,11 @@ space_cut <- function(x, parts) {
   out
 }
 
-# The rows of chunks of at most `rows` points, those of a chunk near each other: they share candidates.
+# The rows of chunks of at most `rows` points, those of a chunk near each other: they share candidates. Thousands of small
+# chunks are not worth the cuts.
 space_chunks <- function(x, rows) {
   parts <- ceiling(nrow(x) / rows)
-  part_rows(space_cut(x, parts), parts)
+  part_rows(if (parts > 2000) (seq_len(nrow(x)) - 1) %/% rows + 1 else space_cut(x, parts), parts)
 }
 
 # The rows of each part, ascending; no part is empty where there are as many points as parts.

@@ -1,9 +1,9 @@
 # Advice: what vif_fit() tells users of arguments that it has not, of units, and of fits that say little.
 
 argument_hints <- c(
-  coords = "it belongs to a fit by formula, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",
-  data = "it belongs to a fit by formula, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",
-  formula = "put the formula first, as in vif_fit(y ~ 1, coords = ~ lon + lat, data = d)",
+  coords = "it belongs to a fit by formula, as in vif_fit(y ~ 1, coords = ~ x + y, data = d)",
+  data = "it belongs to a fit by formula, as in vif_fit(y ~ 1, coords = ~ x + y, data = d)",
+  formula = "put the formula first, as in vif_fit(y ~ 1, coords = ~ x + y, data = d)",
   REML = "fits are by maximum likelihood",
   method = "fits are by maximum likelihood",
   m = "the number of neighbours is `k`, and of inducing inputs `inducing`",
@@ -23,7 +23,13 @@ argument_hints[c("num_neighbors", "n.neighbors", "nn")] <- "the number of neighb
 refuse_partial <- function(names, known) {
   names <- names[!is.na(names)]
   odd <- names[nzchar(names) & !names %in% known & vapply(names, function(name) any(startsWith(known, name)), NA)]
-  if (length(odd)) do.call(check_dots, c(stats::setNames(list(NULL), odd[1]), list(hint = argument_hints)))
+  if (!length(odd)) return(invisible())
+  hint <- argument_hints
+  if (!odd[1] %in% names(hint)) {
+    meant <- unique(known[startsWith(known, odd[1])])
+    hint[odd[1]] <- paste0("did you mean ", paste0("`", meant, "`", collapse = " or "), "?")
+  }
+  do.call(check_dots, c(stats::setNames(list(NULL), odd[1]), list(hint = hint)))
 }
 
 # For dots of which one argument has been read.
@@ -61,6 +67,7 @@ tell_degrees <- function(x) {
   lon <- grep("^(lon|long|longitude|lng)$", colnames(x), ignore.case = TRUE)
   lat <- grep("^(lat|latitude)$", colnames(x), ignore.case = TRUE)
   if (length(lon) != 1 || length(lat) != 1) return(invisible())
+  if (!all(is.finite(x[, c(lon, lat)]))) return(invisible()) # which is an error elsewhere
   if (any(abs(x[, lat]) > 90) || any(x[, lon] < -180 | x[, lon] > 360)) return(invisible())
   if (diff(range(x[, lat])) < 2) return(invisible()) # a small region, or other units
   names <- colnames(x)[c(lon, lat)]
@@ -86,11 +93,14 @@ warn_unsettled <- function(why) {
                            class = "vif_convergence", call = NULL))
 }
 
-# A Gaussian process whose neighbours are not correlated is noise, and cannot be told from the nugget.
+# A Gaussian process whose neighbours are not correlated is noise: there is no correlation, or the nugget is held too low.
 tell_noise <- function(fit) {
   correlation <- nearest_correlation(fit$kernel, fit$id, fit$gp$x)
   if (correlation > 0.05 || fit$n < 4) return(invisible())
   tell("white", "the process has become noise between the places (correlation of nearest neighbours ",
-       format(correlation, digits = 1), "): the data show no correlation in space",
-       if (!fit$nugget_fixed) ", and the variance of the process cannot be told from the nugget", ".")
+       format(correlation, digits = 1), "): ", if (fit$nugget_fixed) {
+         paste("with a nugget of", format(fit$nugget), "it stands for the noise, or there is no correlation in space.")
+       } else {
+         paste("the data show no correlation in space, and the variance of the process cannot be told from the nugget.")
+       })
 }

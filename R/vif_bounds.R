@@ -35,6 +35,8 @@ warn_bounds <- function(fit) {
   if (!length(fit$bounded)) return(invisible())
   flat <- of_columns(fit) & fit$bounded == "upper"
   constant <- fit$bounded == "constant"
+  ends <- paste(names(fit$bounded), fit$bounded)
+  of_family <- ends %in% names(family_limits)
   advice <- c(if (any(flat)) {
     if (sum(flat) == 1) {
       paste("Along this column the process is constant or a straight line. If it does not depend on the column, this",
@@ -46,11 +48,21 @@ warn_bounds <- function(fit) {
   }, if (any(constant)) {
     paste("Nothing depends on the lengthscale of a constant column, though it counts as a parameter: leave the",
           if (sum(constant) == 1) "column out" else "columns out")
-  }, if (!all(flat | constant)) "The data do not determine it: hold it fixed, or simplify the model")
+  }, family_limits[ends[of_family]],
+  if (!all(flat | constant | of_family)) "The data do not determine it: hold it fixed, or simplify the model")
   warning(warningCondition(
     paste0("vif_fit(): ", describe_bounds(fit), ". ", paste(advice, collapse = ". ")),
     class = "vif_bound", call = NULL))
 }
+
+# What a parameter of a family means at the end of its range.
+family_limits <- c(
+  "size upper" = "The counts vary no more than those of poisson()",
+  "shape upper" = "The responses show no noise beside the process: gaussian() of their logarithm may serve",
+  "precision upper" = "The responses show no noise beside the process",
+  "df upper" = "The noise is normal: gaussian() may serve",
+  "scale lower" = "The responses show no noise beside the process"
+)
 
 # Lengthscales of columns, or groups of them, with or without names.
 of_columns <- function(fit) grepl("^lengthscale.", names(fit$bounded))

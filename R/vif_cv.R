@@ -281,8 +281,10 @@ refitted <- function(fit, held, kept, threads) {
          noise_variance = kept$noise_variance,
          smoothness = if (estimates_smoothness(fit$settings)) "estimate" else "fixed")
   }
-  # the fit itself has told of too few neighbours
-  again <- suppressWarnings(do.call("vif_fit.default", c(common, own)), classes = "vif_neighbours")
+  # the fit itself has told of too few neighbours, and of a process that is noise
+  again <- suppressMessages(classes = "vif_white", suppressWarnings(classes = "vif_neighbours", {
+    do.call("vif_fit.default", c(common, own))
+  }))
   if (!laplace) again$offset <- kept$offset
   again
 }

@@ -68,8 +68,9 @@
 #' below the log-likelihood of the model without a process is searched again from there. Messages have classes, too:
 #' `"vif_mean"` where no `X` is given, `"vif_nugget"` where a nugget is too small for so smooth a kernel,
 #' `"vif_units"` where one lengthscale serves columns of very different spread, `"vif_cap"` where `k` or `inducing` is
-#' more than there are points, `"vif_white"` where the data of a `gaussian()` fit show no correlation in space, so that
-#' variance and nugget cannot be told apart, `"vif_degrees"` where longitude and latitude are taken for a plane,
+#' more than there are points, `"vif_white"` where the process of a `gaussian()` fit has become noise (so that variance and
+#' nugget cannot be told apart, or because the nugget is held too low), `"vif_degrees"` where a formula takes longitude and
+#' latitude for coordinates of a plane,
 #' `"vif_sphere"` and `"vif_height"` where sf points are in degrees or have a third
 #' coordinate; and `"vif_offset"` of `predict()` where a fit has an offset and new data have none. Warnings of `anova()`
 #' are of class `"vif_comparison"`.

@@ -232,7 +232,8 @@ coefficients_of <- function(object, type) {
 #' @section Errors:
 #' Covariance parameters where the fit holds no information matrix. Standard errors are `NA` where it is singular, and
 #' for parameters at a bound and lengthscales of constant columns. What is at a bound is held there for the standard errors
-#' of the others, but for a nugget that has gone to zero, of which they do not take for known that it is zero.
+#' of the others, but for the nugget of a `gaussian()` fit that has gone to zero, of which they do not take for known that
+#' it is zero.
 #' @examples
 #' x <- runif(200)
 #' fit <- vif_fit(sin(8 * x) + rnorm(200, sd = 0.2), x, X = 1, inducing = 20, k = 10)
@@ -248,9 +249,11 @@ confint.vif <- function(object, parm, level = 0.95, ...) {
   # a covariate may have the name of a covariance parameter: places count from here on
   covariance <- length(mean) + match(free, all[seq_along(all) > length(mean)])
   place <- if (missing(parm)) c(seq_along(mean), covariance) else {
-    if (is.numeric(parm)) match(parm, seq_along(all)) else {
-      unlist(lapply(parm, function(name) if (name %in% all) which(all == name) else NA))
-    }
+    if (is.numeric(parm)) seq_along(all)[parm] else unlist(lapply(parm, function(name) {
+      own <- which(all == name)
+      estimated <- own[own <= length(mean) | own %in% covariance]
+      if (length(estimated)) estimated else c(own, NA)[1]
+    }))
   }
   if (!missing(parm) && (!is.numeric(parm) && !is.character(parm) || anyNA(place))) {
     refuse("parm", paste("among", paste(all, collapse = ", ")), describe(parm))
@@ -314,7 +317,8 @@ log_vcov <- function(object) {
     fisher <- accurate_fisher(object)
     # a nugget that has gone to zero, where the likelihood is flat in its logarithm, is not known to be zero: what it
     # says of the others counts
-    zero <- which(rownames(slopes) == "nugget" & rownames(slopes) %in% held & diag(fisher) < 1)
+    gone <- object$bounded["nugget"] %in% "lower"
+    zero <- which(gone & rownames(slopes) == "nugget" & diag(fisher) < 1)
     scaled_inverse(fisher, free, zero) %or% scaled_inverse(fisher, free)
   }
   if (is.null(spread)) return(out)
@@ -329,7 +333,7 @@ log_vcov <- function(object) {
 # makes it that of any unit of the parameters, so that a nugget near zero is no matter of its logarithm.
 scaled_inverse <- function(information, rows, others = integer()) {
   all <- c(rows, others)
-  scale <- sqrt(diag(information)[all])
+  scale <- sqrt(pmax(diag(information)[all], 0))
   inverse <- tryCatch(chol2inv(chol(information[all, all, drop = FALSE] / outer(scale, scale))), error = function(e) NULL)
   if (is.null(inverse) || !all(is.finite(inverse))) return(NULL)
   own <- seq_along(rows)

@@ -59,7 +59,7 @@
 #'   columns.
 #'
 #'   Without `newdata` these are the predictions at the inputs of the observations, as with these as `newdata`, but that
-#'   `se.obs` and limits have the noise that their `weights` say: each is conditioned on its own set, to which the observation at the same place belongs. (The likelihood's approximation has
+#'   `se.obs` and limits of prediction have the noise that their `weights` say: each is conditioned on its own set, to which the observation at the same place belongs. (The likelihood's approximation has
 #'   means and standard errors there, too, but these are not to be trusted where sets are small beside the noise.)
 #' @section Rasters:
 #' For a fit by formula, `coords = ~ x + y`, and a raster of package terra in the same coordinates,

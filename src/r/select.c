@@ -203,17 +203,19 @@ SEXP selected_sets(SEXP gp, SEXP noises, SEXP pools, SEXP k, SEXP queries, SEXP 
         task.column = features.column;
     }
     /* R may leave by an error above, but not below */
-    int *candidates = scratch_take(pool, task.count * task.width + 1, sizeof(int));
-    int *id = scratch_take(pool, count * size + 1, sizeof(int));
-    select_result result = {.id = id};
-    if (!candidates || !id)
-        outcome = status_fail(STATUS_MEMORY);
+    int *candidates = NULL, *id = NULL;
+    if (!outcome.code) {
+        candidates = scratch_take(pool, task.count * task.width + 1, sizeof(int));
+        id = scratch_take(pool, count * size + 1, sizeof(int));
+        if (!candidates || !id)
+            outcome = status_fail(STATUS_MEMORY);
+    }
     if (!outcome.code) {
         unpack_pools(pools, task.count, task.width, task.threads, candidates);
         task.pool = candidates;
-    }
-    if (!outcome.code)
+        select_result result = {.id = id};
         outcome = select_run(&task, &result);
+    }
     for (R_xlen_t s = 0; s < count && !outcome.code; s++)
         pack_sets(task.count, task.k, id + s * size, NULL, task.threads, INTEGER(VECTOR_ELT(out, s)), NULL);
     give_features(pool, &features);

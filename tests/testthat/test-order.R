@@ -21,8 +21,8 @@ plain_maxmin <- function(x) {
 test_that("order_maxmin() is the greedy farthest-point ordering, ties to the lower row", {
   set.seed(1)
   for (kind in c("uniform", "duplicates", "grid", "clusters")) {
-    for (d in c(1, 2, 5, 10)) {
-      for (n in c(1, 2, 16, 17, 300)) {
+    for (d in c(1, 2, 3, 5, 10)) {
+      for (n in c(1, 2, 32, 33, 65, 300)) {
         x <- inputs(kind, max(n, 3), d)[seq_len(n), , drop = FALSE]
         expect_identical(order_maxmin(x), plain_maxmin(x), label = paste(kind, d, n))
       }

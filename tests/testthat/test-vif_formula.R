@@ -191,7 +191,7 @@ test_that("arguments of other packages are refused, and names are not completed"
   d <- data.frame(x = runif(40), y = runif(40), z = rnorm(40))
   expect_error(vif_fit(z ~ 1, ~ x + y, d, nu = 1.5), "`nu` is not an argument of vif_fit.*smoothness")
   expect_error(vif_fit(d$z, d[1:2], X = 1, nu = 1.5), "`nu` is not an argument")
-  expect_error(vif_fit(z ~ 1, ~ x + y, d, nug = 0.1), "`nug` is not an argument")
+  expect_error(vif_fit(z ~ 1, ~ x + y, d, nug = 0.1), "`nug` is not an argument.*did you mean `nugget`")
   expect_error(vif_fit(z ~ 1, data = d, xcoord = x, ycoord = y), "`xcoord` is not an argument.*coords = ~ x \\+ y")
   expect_error(vif_fit(z ~ 1, coords = c(nowhere, y), data = d), "`coords` must be a one-sided formula")
   expect_error(vif_fit(z ~ 1, ~ x + y, d, noise_variance = 3), "`noise_variance` must be a column")
@@ -211,6 +211,8 @@ test_that("degrees that are taken for a plane are told, and so are rows that wer
   }
   expect_no_degrees(vif_fit(z ~ 1, ~ sphere_points(lon, lat), d, progress = FALSE))
   expect_no_degrees(vif_fit(z ~ 1, ~ lon + lat, transform(d, lat = 1000 * lat), progress = FALSE))
+  d$lat[3] <- NA
+  expect_error(vif_fit(z ~ 1, ~ lon + lat, d[-7, ], na.action = na.pass), "`x` must be .*finite|missing")
 })
 
 test_that("a Gaussian process without correlation is told", {
@@ -219,4 +221,7 @@ test_that("a Gaussian process without correlation is told", {
   expect_message(vif_fit(z ~ 1, ~ x + y, d, progress = FALSE), "has become noise", class = "vif_white")
   d$s <- sin(6 * d$x) + d$z / 5
   expect_message(vif_fit(s ~ 1, ~ x + y, d, progress = FALSE), NA)
+  # noise that the nugget may not have
+  expect_message(vif_fit(sin(6 * x) + z ~ 1, ~ x + y, d, nugget = 0.01, progress = FALSE), "with a nugget of 0.01",
+                 class = "vif_white")
 })

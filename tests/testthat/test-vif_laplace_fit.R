@@ -326,4 +326,6 @@ test_that("a parameter of a family that runs to its bound is told", {
                  "shape has run to the upper end", class = "vif_bound")
   expect_identical(fit$bounded[["shape"]], "upper")
   expect_output(print(fit), "at a bound: shape")
+  expect_identical(phi_at_bounds(c(size = exp(15), scale = exp(-14.5), df = 3), list()), c(size = "upper", scale = "lower"))
+  expect_length(phi_at_bounds(fit$phi[0], list()), 0)
 })
