@@ -118,8 +118,9 @@ search_chunks <- function(search, gp, newdata, threads, rows = chunk_rows) {
     search(new_points(gp, newdata[chunk, , drop = FALSE], threads))
   })
   if (length(found) == 1) return(found[[1]])
-  c(bind_answers(found, back = order(unlist(chunks))), list(stats = Reduce(`+`, lapply(found, function(part) unlist(part$stats))),
-                              method = found[[1]]$method, note = found[[1]]$note))
+  c(bind_answers(found, back = order(unlist(chunks))), list(
+    stats = Reduce(`+`, lapply(found, function(part) unlist(part$stats))), method = found[[1]]$method,
+    note = found[[1]]$note))
 }
 
 # Answers to queries of a process or tree, which every worker gets once, that the workers of a cluster share out.

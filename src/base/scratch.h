@@ -14,6 +14,13 @@
 /* Asks for large pages for memory of any origin, before it is touched. */
 void scratch_advise(void *memory, size_t bytes);
 
+/* Asks for memory to be brought into cache before it is read. */
+static inline void scratch_fetch(const void *memory, size_t bytes)
+{
+    for (size_t at = 0; at < bytes; at += SCRATCH_ALIGN)
+        __builtin_prefetch((const char *)memory + at);
+}
+
 void *scratch_alloc(size_t count, size_t size);
 void *scratch_zeros(size_t count, size_t size);
 void *scratch_resize(void *aligned, size_t count, size_t size);

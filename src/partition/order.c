@@ -100,12 +100,6 @@ static inline int farther(const gap_tree *tree, const node *at)
            (at->gap[1] == at->gap[0] && tree->index[at->farthest[1]] < tree->index[at->farthest[0]]);
 }
 
-static inline void fetch(const void *memory, size_t bytes)
-{
-    for (size_t at = 0; at < bytes; at += 64)
-        __builtin_prefetch((const char *)memory + at, 1);
-}
-
 /* Lowers the gaps of all points that are nearer to the one at tree position `chosen` than to those before it, level by
  * level, so that memory is on its way before it is read; returns the farthest then. */
 static inline __attribute__((always_inline)) int choose(int d, const gap_tree *tree, int chosen)
@@ -123,10 +117,11 @@ static inline __attribute__((always_inline)) int choose(int d, const gap_tree *t
                 continue;
             visit below = {at->child[side], self, side};
             if (below.self) {
-                fetch(node_at(tree, below.self), sizeof(node) + 4 * (size_t)d * sizeof(double));
+                scratch_fetch(node_at(tree, below.self), sizeof(node) + 4 * (size_t)d * sizeof(double));
                 tree->visited[count++] = below;
             } else {
-                fetch(tree->points + (size_t)at->first[side] * (d + 1), LEAF_POINTS / 2 * (d + 1) * sizeof(double));
+                scratch_fetch(tree->points + (size_t)at->first[side] * (d + 1),
+                              LEAF_POINTS / 2 * (d + 1) * sizeof(double));
                 tree->leaves[leaves++] = below;
             }
         }

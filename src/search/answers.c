@@ -50,12 +50,6 @@ void answers_give(answers *a, size_t q, const int *id, const double *dist)
         memcpy((int *)p->rows + row * p->width, id + p->from, p->width * sizeof(int));
 }
 
-static void fetch(const void *memory, size_t bytes)
-{
-    for (size_t at = 0; at < bytes; at += 64)
-        __builtin_prefetch((const char *)memory + at);
-}
-
 void answers_settle(answers *a, int threads)
 {
     size_t count = a->count;
@@ -67,7 +61,7 @@ void answers_settle(answers *a, int threads)
         for (size_t q = 0; q < count; q++) {
             const int *row = rows + (size_t)place[q] * width;
             if (q + FETCH_AHEAD < count)
-                fetch(rows + (size_t)place[q + FETCH_AHEAD] * width, width * sizeof(int));
+                scratch_fetch(rows + (size_t)place[q + FETCH_AHEAD] * width, width * sizeof(int));
             for (int j = 0; j < width; j++)
                 to[q + j * count] = row[j];
         }
@@ -80,7 +74,7 @@ void answers_settle(answers *a, int threads)
         for (size_t q = 0; q < count; q++) {
             const double *row = rows + (size_t)place[q] * width;
             if (q + FETCH_AHEAD < count)
-                fetch(rows + (size_t)place[q + FETCH_AHEAD] * width, width * sizeof(double));
+                scratch_fetch(rows + (size_t)place[q + FETCH_AHEAD] * width, width * sizeof(double));
             for (int j = 0; j < width; j++)
                 to[q + j * count] = row[j];
         }

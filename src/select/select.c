@@ -202,10 +202,8 @@ static int *list_of(const workspace *own, const select_task *task, int g)
 
 static void fetch_features(const select_task *task, int id)
 {
-    int m = task->points->m;
-    const double *row = task->points->v + (size_t)(task->column ? task->column[id] : id) * m;
-    for (int u = 0; u < m; u += 8)
-        __builtin_prefetch(row + u);
+    size_t m = task->points->m;
+    scratch_fetch(task->points->v + (task->column ? task->column[id] : id) * m, m * sizeof(double));
 }
 
 /* The candidates of the next query of a group, each once. */
@@ -244,9 +242,7 @@ static void start_group(workspace *own)
 /* Asks for the candidates of a query to be brought into cache. */
 static void fetch_pool(const select_task *task, size_t q)
 {
-    const int *pool = task->pool + q * task->width;
-    for (int j = 0; j < task->width; j += 16)
-        __builtin_prefetch(pool + j);
+    scratch_fetch(task->pool + q * task->width, task->width * sizeof(int));
 }
 
 /* Takes some of the next queries for a group and returns how many: the covariances of U candidates of G queries cost

@@ -114,9 +114,9 @@ static void fetch_lane(const batch_problem *problem, const batch *b, int lane)
     for (int p = 0; p < size; p++) {
         int at = b->id[p * lanes + lane];
         if (lane + 1 < lanes)
-            batch_fetch(m, b->rows[(lane + 1) * size + p]);
+            scratch_fetch(b->rows[(lane + 1) * size + p], m * sizeof(double));
         for (int c = 0; c < problem->change_count && at >= 0; c++)
-            batch_fetch(m, problem->changes[c] + (size_t)at * m);
+            scratch_fetch(problem->changes[c] + (size_t)at * m, m * sizeof(double));
     }
 }
 

@@ -57,13 +57,6 @@ typedef struct {
 batch *batch_new(const batch_problem *problem, int threads);
 void batch_free(batch *all, int threads);
 
-/* Asks for a row of m values to be brought into cache. */
-static inline void batch_fetch(int m, const double *row)
-{
-    for (int u = 0; u < m; u += 8)
-        __builtin_prefetch(row + u);
-}
-
 size_t batch_triangle(int size);
 
 /* Collects `count` children, at most a lane each. */

@@ -235,7 +235,7 @@ static void child_gradient(const evaluation *e, workspace *own, size_t i, const 
     if (next) /* while the dot products wait for nothing */
         for (int j = 0; j < k; j++)
             if (next[j] >= 0)
-                batch_fetch(m, task->points->v + (size_t)next[j] * m);
+                scratch_fetch(task->points->v + (size_t)next[j] * m, m * sizeof(double));
     if (m) {
         simd->dot_rows(m, g, k + 1, own->rows, own->dots);
         norm = own->dots[k];
