@@ -172,7 +172,12 @@ void level_frontier(level_scratch *s, int first, int last)
     level_sink to = level_sink_of(s, s->block);
     int members[BITSET_SIZE], count = bitset_members(&s->block->active, members);
     int listed = count ? list_leaves(s, first, last, members, count) : 0;
-    for (leaf *item = s->leaves; item < s->leaves + listed; item++) {
+    for (int done = 0, next = 1; done < listed; done++) {
+        leaf *item = &s->leaves[done];
+        if (done == next) { /* near cells raise thresholds most */
+            level_raise_thresholds(s, count, members);
+            next *= 2;
+        }
         item->alive = bound_block(s, item->cell, item->upper, members, count);
         if (bitset_any(&item->alive))
             index->form->screen(&index->on, s->block, item, &to.sink, s->work);
