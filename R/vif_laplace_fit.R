@@ -238,8 +238,8 @@ exact_loglik <- function(mode, id, data, family, phi, threads) {
 
 # How far the logarithms of a family's parameters may go.
 phi_bounds <- function(phi, settings) {
-  unit <- log(ifelse(names(phi) == "scale", settings$unit %or% 1, 1))
-  list(lower = unit - 15, upper = unit + 15)
+  unit <- stats::setNames(log(ifelse(names(phi) == "scale", settings$unit %or% 1, 1)), names(phi))
+  hold(list(lower = unit - 15, upper = unit + 15), settings)
 }
 
 # Those of them within a factor e of a bound, as at_bounds() has it.
@@ -252,10 +252,10 @@ phi_at_bounds <- function(phi, settings) {
 # One climb with sets held fixed, by the method of Broyden, Fletcher, Goldfarb and Shanno from the information of the
 # working responses. It ends where the next step promises less than `tolerance`: `last` are the parameters after this
 # step, which is not worth an evaluation.
-laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progress, noise = NULL, done = 0) {
+laplace_climb <- function(begin, data, settings, limit, tolerance, stage, progress, noise = NULL, done = 0,
+                          structure = laplace_structure(begin$theta, data, settings, noise)) {
   clock <- proc.time()[["elapsed"]]
   bounds <- theta_bounds(settings)
-  structure <- laplace_structure(begin$theta, data, settings, noise)
   count <- c(theta = length(begin$theta), phi = length(begin$phi))
   # without coefficients to start from those of the noisy process are taken, whose mode brings them along
   from <- begin

@@ -125,10 +125,10 @@ observations <- function(data) data$shards$n %or% length(data$y)
 # each on average, as along the ridge of a process that is noise. Steps are bounded, shortened and damped as long as the
 # likelihood does not rise enough; if that fails nlminb() goes on with the same derivatives. `progress` is a function of
 # progress_line(), or FALSE.
-climb <- function(theta, data, settings, stage, limit, tolerance, progress, at = on_grid(theta, settings), done = 0) {
+climb <- function(theta, data, settings, stage, limit, tolerance, progress, at = on_grid(theta, settings), done = 0,
+                  structure = structure_of(theta, data, settings, at)) {
   clock <- proc.time()[["elapsed"]]
   bounds <- theta_bounds(settings)
-  structure <- structure_of(theta, data, settings, at)
   current <- evaluate(theta, structure, data, settings)
   history <- NULL
   seen <- list()

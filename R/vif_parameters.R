@@ -284,6 +284,13 @@ theta_bounds <- function(settings) {
   bounds$lower[stretch] <- -5
   bounds$upper[stretch] <- 5
   bounds$upper[["variance"]] <- min(bounds$upper[["variance"]], log(settings$most %or% Inf)) # of binary responses
+  hold(bounds, settings)
+}
+
+# Bounds that hold some parameters at a value, for profiles of the likelihood.
+hold <- function(bounds, settings) {
+  held <- settings$held[names(settings$held) %in% names(bounds$lower)]
+  bounds$lower[names(held)] <- bounds$upper[names(held)] <- held
   bounds
 }
 
