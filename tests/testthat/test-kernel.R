@@ -96,6 +96,15 @@ test_that("Matern of any smoothness is right to 1e-12, and so is its slope", {
   }
 })
 
+test_that("every family has the slope of its value", {
+  r <- c(0.1, 0.7, 2)
+  for (family in kernel_families()) {
+    kernel <- gp_kernel(family, smoothness = if (family == "matern") 1.1)
+    by_difference <- (oracle_kappa(kernel, r + 1e-5) - oracle_kappa(kernel, r - 1e-5)) / 2e-5
+    expect_equal(.Call(C_kernel_slopes, kernel, r), -r * by_difference, tolerance = 1e-8, label = family)
+  }
+})
+
 test_that("Matern is finite at any distance", {
   for (nu in c(0.001, 0.5, 1, 1.0000001, 3, 9.9, 10, 150, 10000)) {
     for (r in c(5e-324, 1e-300, 1e-160, 1e-20, 1e20, 1e100, 1e149)) {
