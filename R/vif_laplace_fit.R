@@ -13,7 +13,7 @@ fit_laplace <- function(y, x, X, family, weights, offset, settings, order, start
   data <- list(y = response$y, w = response$w, x = x, X = basis$Q, offset = offset)
   rough <- family_guess(family, data) - offset
   if (!is.null(X)) rough <- stats::lm.fit(basis$Q, rough)$residuals
-  settings$unit <- if (family$name == "student_t") response_unit(rough) else 1
+  settings$unit <- if (isTRUE(family$any_unit)) response_unit(rough) else 1
   settings$spread <- max(stats::var(rough), 0.05 * settings$unit^2)
   settings$fixed <- 0
   settings$family <- family
@@ -24,13 +24,13 @@ fit_laplace <- function(y, x, X, family, weights, offset, settings, order, start
     variance <- to_kernel(found$theta, settings)$variance
     if (!ran_away(found, variance, data, settings, null)) break
     far <- far %or% variance
-    settings$most <- if (family$name %in% names(most_variance)) most_variance[[family$name]] else variance / 8
+    settings$most <- family$most_variance %or% (variance / 8)
   }
   if (!is.null(far)) warn_held(far, settings)
   rows <- found$rows
   if (!found$converged) warn_unsettled(found$message)
   mode <- found$mode
-  if (is.null(far) && separates(response$y[rows], mode$eta, family$name)) {
+  if (is.null(far) && separates(response$y[rows], mode$eta, family)) {
     warn_laplace(paste("the covariates or the process", separation), "vif_separation")
   }
   if (!is.null(found$white) && is.null(far)) warn_white(found, settings)
@@ -61,8 +61,7 @@ response_unit <- function(rough) {
 
 # Whether the outcomes, 0 or 1, have fitted probabilities above 0.95, all but a share of them.
 separates <- function(y, eta, family, but = 0) {
-  least <- switch(family, logit = stats::qlogis(0.95), probit = stats::qnorm(0.95), return(FALSE))
-  all(y %in% 0:1) && mean((2 * y - 1) * eta <= least) <= but
+  family$type == "shares" && all(y %in% 0:1) && mean(family$mean((2 * y - 1) * eta) <= 0.95) <= but
 }
 separation <- paste("separate the outcomes (every one has a fitted probability above 0.95): coefficients or variance",
                     "may have no finite estimates")
@@ -72,15 +71,14 @@ separation <- paste("separate the outcomes (every one has a fitted probability a
 # variance is then held: of binary responses where odds go from 1 to 500 within two standard deviations; of others where
 # the model, corrected by the error of the approximation for a process that is noise, is not below one without a process,
 # and the mean of counts no longer far above all that were seen.
-most_variance <- c(logit = 10, probit = 4)
 ran_away <- function(found, variance, data, settings, null) {
-  family <- settings$family$name
-  if (family %in% names(most_variance)) {
-    return(separates(data$y[found$rows], found$mode$eta, family, 0.01) && variance > 1.5 * most_variance[[family]])
+  family <- settings$family
+  if (!is.null(family$most_variance)) {
+    return(separates(data$y[found$rows], found$mode$eta, family, 0.01) && variance > 1.5 * family$most_variance)
   }
   if (variance < 1e-3) return(FALSE)
   if (!is.null(found$white) && found$score < null$loglik - 2) return(TRUE)
-  if (!family %in% c("poisson", "nbinom2")) return(FALSE)
+  if (family$type != "counts") return(FALSE)
   # a process of short range takes on all its values at the data
   kernel <- to_kernel(found$theta, settings)
   short <- nearest_correlation(kernel, found$structure$id, data$x[found$rows, , drop = FALSE]) < 0.8
@@ -89,7 +87,7 @@ ran_away <- function(found, variance, data, settings, null) {
 }
 
 warn_held <- function(far, settings) {
-  binary <- settings$family$name %in% names(most_variance)
+  binary <- settings$family$type == "shares"
   why <- if (binary) "the fitted probability of every outcome is near 1" else "the model is far from the data"
   warn_laplace(paste0(
     "the variance of the process ran to ", format(far, digits = 3), ", where ", why, " and Laplace's approximation ",

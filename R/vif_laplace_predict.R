@@ -38,20 +38,10 @@ laplace_summary <- function(object, link, se, type, interval, level, w) {
 
 # ---- expectations over the linear predictor ----
 
-# Mean, its standard deviation and that of a response where the linear predictor is normal: lognormal moments for the log
-# link, with variances a mu + b mu^2 of the families that have it.
+# Mean, its standard deviation and that of a response where the linear predictor is normal.
 response_moments <- function(family, link, se, w, phi) {
-  linear <- switch(family$name, poisson = , nbinom2 = 1, gamma = 0)
-  if (!is.null(linear)) {
-    square <- switch(family$name, poisson = 0, nbinom2 = 1 / phi[["size"]], gamma = 1 / (w * phi[["shape"]]))
-    fit <- exp(link + se^2 / 2)
-    return(list(fit = fit, se.fit = fit * sqrt(expm1(se^2)),
-                se.obs = fit * sqrt(expm1(se^2) + linear / pmax(fit, 1e-300) + square * exp(se^2))))
-  }
+  if (!is.null(family$moments)) return(family$moments(link, se, w, phi))
   w <- rep_len(w, length(link))
-  if (family$name == "student_t") {
-    return(list(fit = link + 0 * se, se.fit = se, se.obs = sqrt(se^2 + family$deviation(link, w, phi)^2)))
-  }
   over <- function(f) expected(f, link, se, 0, 1) # inverse links rise within about one of 0
   fit <- over(function(eta, i) family$mean(eta))
   spread <- pmax(over(function(eta, i) family$mean(eta)^2) - fit^2, 0)
@@ -104,28 +94,6 @@ log_expected <- function(f, link, se, at, width) {
 
 pieces <- function(rows, size = 2000) split(rows, (seq_along(rows) - 1) %/% size)
 
-# Where the distribution function and density of a response change most as functions of the linear predictor, and within
-# what width.
-response_width <- function(y, family, w, phi) {
-  count <- pmax(y, 0) + 0.7
-  p <- (w * pmin(pmax(y, 0), 1) + 0.5) / (w + 1)
-  switch(family$name,
-    logit = list(at = stats::qlogis(p), width = 1 / sqrt(w * p * (1 - p))),
-    probit = list(at = stats::qnorm(p), width = sqrt(p * (1 - p) / w) / stats::dnorm(stats::qnorm(p))),
-    poisson = list(at = log(count), width = 1 / sqrt(count)),
-    nbinom2 = list(at = log(count), width = sqrt(1 / count + 1 / phi[["size"]])),
-    gamma = list(at = log(pmax(y, 0)), width = 1 / sqrt(w * phi[["shape"]])),
-    beta = {
-      # the shape that belongs to the end that y is near, and of which, where it is small, y^shape is the distribution
-      end <- pmin(pmax(pmin(y, 1 - y), 1e-300), 0.5)
-      shape <- pmax(w * phi[["precision"]] * end, -log(2) / log(end))
-      share <- pmin(shape / (w * phi[["precision"]]), 0.5)
-      list(at = ifelse(y < 0.5, 1, -1) * stats::qlogis(share), width = 1 / sqrt(pmax(shape, 1) * (1 - end)))
-    },
-    student_t = list(at = y, width = student_t_scale(w, phi))
-  )
-}
-
 # Gauss-Hermite rule for a standard normal variable, by the eigenvalues of its Jacobi matrix (Golub and Welsch, 1969).
 hermite <- function(size = 30) {
   J <- matrix(0, size, size)
@@ -150,17 +118,17 @@ sinh_rule <- function(centre, width, step = 0.1, reach = 9.5) {
 mixture_cdf <- function(y, family, link, se, w, phi) {
   y <- rep_len(y, length(link))
   w <- rep_len(w, length(link))
-  change <- response_width(y, family, w, phi)
+  change <- family$width(y, w, phi)
   expected(function(eta, i) family$cdf(y[i], eta, w[i], phi), link, se, change$at, change$width)
 }
 
 # Its quantiles: between those at far linear predictors, by halving; for counts the smallest count that reaches p.
 mixture_quantile <- function(p, family, link, se, w, phi) {
-  unit <- if (family$discrete && family$name %in% c("logit", "probit")) w else 1 # responses are shares of w trials
+  unit <- if (family$type == "shares") w else 1 # responses are shares of w trials
   far <- 7 * se
   low <- family$quantile(p, link - far, w, phi)
   high <- family$quantile(p, link + far, w, phi)
-  if (family$discrete) {
+  if (family$type != "continuous") {
     most <- .Machine$double.xmax
     low <- pmin(round(low * unit) - 1, most)
     high <- pmin(round(high * unit), most)
@@ -227,8 +195,8 @@ residuals_laplace <- function(object, type, ..., seed = NULL) {
     quantile = {
       at <- left_out(object)
       upper <- mixture_cdf(y, family, at$link, at$se, w, phi)
-      if (family$discrete) {
-        unit <- if (family$name %in% c("logit", "probit")) w else 1
+      if (family$type != "continuous") {
+        unit <- if (family$type == "shares") w else 1
         lower <- mixture_cdf(y - 1 / unit, family, at$link, at$se, w, phi)
         upper <- with_seed(seed, lower + stats::runif(length(y)) * (upper - lower))
       }
@@ -239,11 +207,10 @@ residuals_laplace <- function(object, type, ..., seed = NULL) {
 }
 
 # Standard deviations of responses, for residuals: weights of counts are powers of their density, which leave a response
-# as it is but make it count for more. Student's t of two degrees of freedom or fewer has its scale alone.
+# as it is but make it count for more.
 pearson_scale <- function(family, eta, w, phi) {
-  if (family$name %in% c("poisson", "nbinom2")) return(family$deviation(eta, w, phi) / sqrt(w))
-  if (family$name == "student_t" && phi[["df"]] <= 2) return(student_t_scale(w, phi))
-  family$deviation(eta, w, phi)
+  if (!is.null(family$pearson)) return(family$pearson(eta, w, phi))
+  family$deviation(eta, w, phi) / if (family$type == "counts") sqrt(w) else 1
 }
 
 fitted_laplace <- function(object) {

@@ -4,16 +4,16 @@
 laplace_scores <- function(object, y, link, se, w = rep(1, length(y))) {
   family <- laplace_family(object$family)
   phi <- all_phi(family, object$phi)
-  change <- response_width(y, family, w, phi)
+  change <- family$width(y, w, phi)
   list(log = log_expected(function(eta, i) family$value(y[i], eta, w[i], phi), link, se, change$at, change$width),
-       brier = if (family$name %in% c("logit", "probit")) (y - response_moments(family, link, se, w, phi)$fit)^2)
+       brier = if (family$type == "shares") (y - response_moments(family, link, se, w, phi)$fit)^2)
 }
 
 # The scores that vif_cv() shows. `p` has the linear predictors `link` and their standard errors `se`.
 family_scores <- function(object, y, w, p, level) {
   family <- laplace_family(object$family)
   # those of counts are powers of the density, which leave an observation as it is
-  if (family$name %in% c("poisson", "nbinom2")) w <- rep(1, length(y))
+  if (family$type == "counts") w <- rep(1, length(y))
   of_each <- laplace_scores(object, y, p$link, p$se, w)
   mean_response <- laplace_summary(object, p$link, p$se, "response", "none", level, w)$fit
   if (!is.null(of_each$brier)) {

@@ -8,7 +8,7 @@
 # estimates of the model without one, and against that model, which is the process at its smallest variance.
 laplace_search <- function(start, data, settings, order, iterations, progress, null) {
   # as binary responses that are separated have the log-likelihood 0 without a process no other is better
-  apart <- separates(data$y, null$eta, settings$family$name)
+  apart <- separates(data$y, null$eta, settings$family)
   climb <- function(begin) {
     rows <- conditioning_order(order, data$x, to_kernel(begin$theta, settings), settings$seed)
     found <- laplace_maximise(begin, some_data(data, rows), settings, iterations, progress)

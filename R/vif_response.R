@@ -3,21 +3,14 @@
 # Responses and weights as the family takes them, or an error that says what it takes.
 family_response <- function(family, y, weights, n) {
   weights <- check_weights(weights, n)
-  if (family$name %in% c("logit", "probit")) return(binomial_response(y, weights, n))
+  if (family$type == "shares") return(binomial_response(y, weights, n))
   y <- check_response(y, n, "x")
-  wrong <- function(bad, wanted) {
-    at <- which(bad)
-    if (length(at)) refuse("y", wanted, sprintf("%s (position %d)", format(y[[at[1]]]), at[1]))
+  if (!is.null(family$support)) {
+    inside <- family$support(y)
+    at <- which(inside$bad)
+    if (length(at)) refuse("y", inside$wanted, sprintf("%s (position %d)", format(y[[at[1]]]), at[1]))
   }
-  switch(family$name,
-    poisson = , nbinom2 = {
-      wrong(y < 0 | y != round(y), "of whole counts of at least 0")
-      if (all(y == 0)) refuse("y", "of counts that are not all 0", "all 0")
-    },
-    gamma = wrong(y <= 0, "above 0 for Gamma()"),
-    beta = wrong(y <= 0 | y >= 1, "between 0 and 1, both excluded, for beta_family()")
-  )
-  if (family$name != "poisson" && length(y) > 1 && stats::var(y) == 0) refuse("y", "varying", "constant")
+  if (!isTRUE(family$constant) && length(y) > 1 && stats::var(y) == 0) refuse("y", "varying", "constant")
   list(y = unname(y), w = weights)
 }
 
@@ -65,13 +58,8 @@ both_sides <- function(response) {
 # further from a robust line than ten times the median of such distances, are drawn in to there: a start that follows
 # them would have a process of enormous variance.
 family_guess <- function(family, data) {
-  y <- data$y
-  w <- data$w
-  guess <- switch(family$name,
-    logit = stats::qlogis((w * y + 0.5) / (w + 1)), probit = stats::qnorm((w * y + 0.5) / (w + 1)),
-    poisson = , nbinom2 = log(y + 0.5 * mean(y)) - log(1.5), gamma = log(y), beta = stats::qlogis(y),
-    student_t = , gaussian = y)
-  if (!family$name %in% c("gamma", "beta", "student_t")) return(guess)
+  guess <- family$guess(data$y, data$w)
+  if (family$type != "continuous") return(guess)
   rest <- guess - data$offset
   line <- robust_line(rest, data$X)
   error <- rest - line
@@ -102,12 +90,6 @@ robust_line <- function(y, X, rounds = 30) {
 
 # Parameters of phi near the truth, and what the spread of the responses says of their units.
 family_start <- function(family, data) {
-  phi <- family$start
-  y <- family_guess(family, data)
-  w <- stats::median(data$w)
-  if ("scale" %in% names(phi)) phi[["scale"]] <- (stats::mad(y) / 2 + 1e-3 * stats::sd(y)) * sqrt(w)
-  if ("sigma2" %in% names(phi)) phi[["sigma2"]] <- stats::var(y) / 4 * w
-  precision <- names(phi) %in% c("shape", "precision")
-  phi[precision] <- phi[precision] / w
-  phi
+  if (is.null(family$scaled_start)) return(family$start)
+  family$scaled_start(family$start, family_guess(family, data), stats::median(data$w))
 }

@@ -28,7 +28,7 @@ c_layers <- list(
 # R/: the families of files, foundations first. A file calls functions of its own family and of earlier ones.
 r_layers <- c(
   "vecchiann-package", "checks", "runtime", "kernel", "object", "residual", "order", "tree", "cluster", "neighbours", "conditioning",
-  "convert", "plot", "vif"
+  "convert", "plot", "family", "vif"
 )
 
 # What only the folders and files named may contain. Comments and strings do not count.

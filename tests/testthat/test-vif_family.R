@@ -16,6 +16,44 @@ family_cases <- function(n = 40) {
   ) |> lapply(function(case) list(family = laplace_family(case[[1]]), phi = case[[2]], y = case[[3]], w = case[[4]], eta = eta))
 }
 
+test_that("every family has all members of a row, and no others", {
+  always <- c("type", "start", "guess", "mean", "value", "slopes", "phi_slopes", "deviation", "cdf", "quantile", "draw", "saturated", "width")
+  optional <- c("scaled_start", "any_unit", "support", "constant", "pearson", "moments", "most_variance")
+  expect_setequal(names(family_cases()), names(family_table))
+  for (name in names(family_table)) {
+    row <- family_table[[name]]
+    expect_identical(setdiff(always, names(row)), character(), label = name)
+    expect_identical(setdiff(names(row), c(always, optional)), character(), label = name)
+    expect_true(row$type %in% c("shares", "counts", "continuous"), label = name)
+    expect_identical(row$type == "shares", !is.null(row$most_variance), label = name)
+  }
+})
+
+test_that("moments and widths of a family are those of its distribution", {
+  set.seed(8)
+  for (name in names(family_cases())) {
+    case <- family_cases()[[name]]
+    row <- case$family
+    phi <- all_phi(row, case$phi)
+    w <- if (row$type == "counts") 1 else 3
+    # of moments, a plain mean over many draws
+    link <- 0.3
+    se <- 0.4
+    draws <- row$draw(link + se * qnorm((seq_len(2e5) - 0.5) / 2e5), w, phi)
+    found <- response_moments(row, link, se, w, phi)
+    expect_equal(found$fit, mean(draws), tolerance = 0.02, label = name)
+    expect_equal(found$se.obs, sd(draws), tolerance = 0.05, label = name)
+    # within two widths of `at` the density of a response changes by more than half of its largest value
+    y <- row$quantile(0.6, link, w, phi)
+    change <- row$width(y, w, phi)
+    density <- function(eta) exp(row$value(y, eta, w, phi))
+    near <- density(change$at + change$width * seq(-2, 2, by = 0.1))
+    all <- density(seq(-30, 30, by = 0.01))
+    expect_gt(diff(range(near)), 0.5 * max(all), label = name)
+    expect_gt(max(near), 0.9 * max(all), label = name)
+  }
+})
+
 slope_of <- function(f, at, h = 1e-4) (8 * (f(at + h) - f(at - h)) - (f(at + 2 * h) - f(at - 2 * h))) / (12 * h)
 
 test_that("derivatives in the linear predictor and in the parameters are those of the density", {
@@ -70,10 +108,10 @@ test_that("distribution functions, quantiles, draws and moments belong together"
     case <- family_cases()[[name]]
     family <- case$family
     eta <- c(-1, 0.5)
-    w <- if (name %in% c("logit", "probit")) c(7, 7) else if (family$discrete) c(1, 1) else c(2, 2)
+    w <- if (name %in% c("logit", "probit")) c(7, 7) else if (family$type == "counts") c(1, 1) else c(2, 2)
     q <- family$quantile(0.3, eta, w, case$phi)
     expect_true(all(family$cdf(q, eta, w, case$phi) >= 0.3 - 1e-8), label = name)
-    if (!family$discrete) expect_equal(family$cdf(q, eta, w, case$phi), c(0.3, 0.3), tolerance = 1e-8)
+    if (family$type == "continuous") expect_equal(family$cdf(q, eta, w, case$phi), c(0.3, 0.3), tolerance = 1e-8)
     set.seed(6)
     draws <- family$draw(rep(0.5, 1e5), w[2], case$phi)
     expect_equal(mean(draws), family$mean(0.5), tolerance = 0.03, label = name)

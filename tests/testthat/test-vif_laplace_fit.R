@@ -139,7 +139,7 @@ test_that("responses that are narrow beside the uncertainty of the linear predic
     label <- paste(family$name, se)
     link <- case[[3]] + se * c(-1, 0, 2)
     y <- family$draw(link + se * c(0.7, -0.4, 0.1), w, phi)
-    change <- response_width(y, family, w, phi)
+    change <- family$width(y, w, phi)
     exact <- function(f, i) { # piece by piece, finer and finer towards where the response changes
       where <- (change$at[i] - link[i]) / se
       width <- rep_len(change$width, 3)[i] / se

@@ -294,7 +294,7 @@ test_that("a variance that runs away with binary outcomes is held", {
   for (link in c("logit", "probit")) {
     expect_warning(fit <- vif_fit(high ~ sqrt(dist), coords = ~ x + y, data = meuse, family = binomial(link),
                                   progress = FALSE), "ran to [0-9]+, .* held at", class = "vif_separation")
-    expect_equal(fit$kernel$variance, most_variance[[link]], tolerance = 1e-3)
+    expect_equal(fit$kernel$variance, family_table[[link]]$most_variance, tolerance = 1e-3)
     expect_identical(fit$bounded[["variance"]], "upper")
     # a logistic regression has 0.111
     expect_lt(vif_cv(fit, seed = 1)$scores[["brier"]], 0.105)
@@ -324,7 +324,7 @@ test_that("with a variance held the other parameters are at the maximum", {
   })
   for (fit in fits) {
     expect_true(fit$converged)
-    expect_equal(fit$kernel$variance, most_variance[["probit"]])
+    expect_equal(fit$kernel$variance, family_table$probit$most_variance)
     # the dense approximation has -28.67 there, and 3.28
     expect_equal(fit$loglik, -28.6706, tolerance = 1e-4)
     expect_equal(fit$coefficients[[2]], 3.276, tolerance = 5e-3)
