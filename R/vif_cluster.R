@@ -190,7 +190,7 @@ worker_structure <- function(own, halo, values, id, inducing, export) {
     x = points_of(own$shared$x, rows[order]), inducing = inducing, extra = join("extra"), share = join("share"),
     values = cbind(own$values$values, values$values)[, order, drop = FALSE],
     id = matrix(local(rbind(own$id, id)[order, ]), length(rows)),
-    shard = list(own = as.raw(order <= length(own$rows)), place = rows[order] - 1L, apart = own$shared$apart)
+    shard = list(own = as.raw(order <= length(own$rows)), number = rows[order] - 1L, apart = own$shared$apart)
   )
   own$at <- local(own$rows)
   own$halo <- local(halo)

@@ -232,7 +232,7 @@ worker_structure_read <- function(own, halo, parents, inducing, export) {
   own$values <- values(own$rows)
   worker_structure(own, at, values(at), id, inducing, match(export, own$number))
   own$values <- held
-  own$local$shard$place <- own$number[own$local$shard$place + 1L] - 1L
+  own$local$shard$number <- own$number[own$local$shard$number + 1L] - 1L
   NULL
 }
 

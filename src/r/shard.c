@@ -100,12 +100,12 @@ SEXP shard_open(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP sha
     scaling sc = r_scaling(r_element(gp, "x"), r_element(gp, "kernel"));
     vif_points points = r_vif_points(&sc, gp, noise);
     size_t n = points.n, m = nrows(r_element(gp, "V")), k = ncols(id), q = nrows(values);
-    SEXP keep = PROTECT(r_list(14, parts)), own = r_element(shard, "own"), place = r_element(shard, "place"),
+    SEXP keep = PROTECT(r_list(14, parts)), own = r_element(shard, "own"), number = r_element(shard, "number"),
          all[] = {gp, noise, nugget, values, shard, memory};
     for (int e = 0; e < 6; e++)
         SET_VECTOR_ELT(keep, 8 + e, all[e]);
-    if (TYPEOF(own) != RAWSXP || (size_t)XLENGTH(own) != n || !isInteger(place) || (size_t)XLENGTH(place) != n)
-        error("internal: own and place must have one element for each of %lld points", (long long)n);
+    if (TYPEOF(own) != RAWSXP || (size_t)XLENGTH(own) != n || !isInteger(number) || (size_t)XLENGTH(number) != n)
+        error("internal: own and number must have one element for each of %lld points", (long long)n);
     points.x = hold(keep, 0, points.x, n * sc.d);
     points.variance = hold(keep, 1, points.variance, n);
     likelihood_result result = {
@@ -127,7 +127,7 @@ SEXP shard_open(SEXP gp, SEXP noise, SEXP nugget, SEXP id, SEXP values, SEXP sha
     R_SetExternalPtrAddr(pointer, held);
     held->kern = sc.kern;
     held->points = points;
-    held->shard = (likelihood_shard){RAW(own), INTEGER(place), asLogical(r_element(shard, "apart")) == TRUE};
+    held->shard = (likelihood_shard){RAW(own), INTEGER(number), asLogical(r_element(shard, "apart")) == TRUE};
     likelihood_task task = {
         .kern = &held->kern,
         .d = sc.d,

@@ -27,7 +27,7 @@ status batch_problem_new(const kernel *kern, int d, int m, const vif_points *par
         return result;
     }
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (size_t first = 0; first < n; first += 64) /* blocks, for both sides to be read in lines */
+    for (size_t first = 0; first < n; first += 64) /* chunks, for both sides to be read in lines */
         for (int slot = 0; slot < k; slot++)
             for (size_t i = first; i < n && i < first + 64; i++) {
                 int parent = id[i + slot * n];

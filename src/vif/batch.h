@@ -3,7 +3,7 @@
  * Positions of a system: where the number of places is odd a free one, the k parents in the order of the table, and the
  * child last. A free place, and one whose parent is missing, has variance 1 and no covariance with the others. Children
  * are taken in an order in which those that follow each other are close in space and share parents; which lanes and
- * blocks they share does not depend on the number of threads. */
+ * chunks they share does not depend on the number of threads. */
 #ifndef VECCHIANN_BATCH_H
 #define VECCHIANN_BATCH_H
 

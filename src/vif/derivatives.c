@@ -1,11 +1,11 @@
 #include "vif/derivatives.h"
 
-/* Sums of column `at` over the blocks. */
+/* Sums of column `at` over the chunks. */
 static double block_sum(const evaluation *e, int at)
 {
     double sum = 0;
-    for (size_t block = 0; block < evaluation_blocks(e->count); block++)
-        sum += e->sums[block * evaluation_width(e) + at];
+    for (size_t chunk = 0; chunk < evaluation_chunks(e->count); chunk++)
+        sum += e->sums[chunk * evaluation_width(e) + at];
     return sum;
 }
 
@@ -61,7 +61,7 @@ information_task derivatives_probes(const evaluation *e, const double *root, con
         .trace = trace,
         .accurate = task->information == LIKELIHOOD_ACCURATE,
         .own = task->shard ? task->shard->own : NULL,
-        .place = task->shard ? task->shard->place : task->given,
+        .number = task->shard ? task->shard->number : task->given,
         .sequence = task->sequence,
         .v = task->points->v,
         .threads = task->threads,

@@ -70,7 +70,7 @@ status evaluation_new(const likelihood_task *task, likelihood_result *result, ev
     e->contrasts = products_rows(task->pool, n, task->q, 1, task->threads);
     e->centred = scratch_take(task->pool, n + 1, sizeof(double));
     e->inverse = products_rows(task->pool, m, m, 1, task->threads);
-    e->sums = scratch_alloc(evaluation_blocks(e->count) * evaluation_width(e) + 1, sizeof(double));
+    e->sums = scratch_alloc(evaluation_chunks(e->count) * evaluation_width(e) + 1, sizeof(double));
     e->dV = pointers(e->kernel_directions);
     e->dW = pointers(e->directions);
     e->dcoef = pointers(e->directions);

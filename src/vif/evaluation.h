@@ -12,7 +12,7 @@
 /* Which of the points are children: the others are their halo, all before the children that want them. */
 typedef struct {
     const unsigned char *own; /* n, 0 for the halo */
-    const int *place;         /* n, 0-based among all points of all shards, ascending */
+    const int *number;        /* n, 0-based among all points of all shards, ascending */
     int apart;                /* whether the noise of any point of any shard is not all nugget */
 } likelihood_shard;
 
@@ -57,7 +57,7 @@ typedef struct {
     int information;
 } likelihood_sizes;
 
-#define EVALUATION_BLOCK 128 /* children whose sums are kept apart, so that sums have one order */
+#define EVALUATION_CHUNK 128 /* children whose sums are kept apart, so that sums have one order */
 
 /* Directions: all noise, those of slopes.h, and the nugget where it is not all noise. */
 typedef struct {
@@ -73,7 +73,7 @@ typedef struct {
     double **dcoef, **ratio; /* a direction each: k x n, and dD / D */
     double *centred;         /* c_j */
     double *inverse;         /* M^-1, rows of `stride` */
-    double *sums;            /* of blocks */
+    double *sums;            /* of chunks */
 } evaluation;
 
 /* Memory for all but what the passes work with. */
@@ -85,9 +85,9 @@ void evaluation_drop_features(evaluation *e);
 
 likelihood_sizes evaluation_sizes(const evaluation *e);
 
-static inline size_t evaluation_blocks(size_t n) { return (n + EVALUATION_BLOCK - 1) / EVALUATION_BLOCK; }
+static inline size_t evaluation_chunks(size_t n) { return (n + EVALUATION_CHUNK - 1) / EVALUATION_CHUNK; }
 
-/* How many sums a block has: of each direction gradient and trace, and products of all pairs of them. */
+/* How many sums a chunk has: of each direction gradient and trace, and products of all pairs of them. */
 static inline int evaluation_width(const evaluation *e) { return e->directions * (e->directions + 2); }
 
 static inline int evaluation_is_child(const likelihood_task *task, size_t i)

@@ -15,7 +15,7 @@
 #define FEW 2000                 /* and all of space */
 #define MORE 4                   /* sets of random signs */
 #define DEPENDENT 1e-10          /* what is left of the square of a vector in the span of those before it */
-#define SUM_BLOCK 4096
+#define SUM_CHUNK 4096
 #define DONE 0.9 /* of an evaluation before this, for the monitor */
 #define SPLIT 4  /* probes that threads share out */
 
@@ -56,16 +56,16 @@ static uint64_t mixed(uint64_t x)
 
 static double long_dot(size_t size, const double *a, const double *b, int threads, double *partial)
 {
-    size_t blocks = (size + SUM_BLOCK - 1) / SUM_BLOCK;
+    size_t chunks = (size + SUM_CHUNK - 1) / SUM_CHUNK;
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (size_t block = 0; block < blocks; block++) {
-        size_t first = block * SUM_BLOCK, count = size - first < SUM_BLOCK ? size - first : SUM_BLOCK;
+    for (size_t chunk = 0; chunk < chunks; chunk++) {
+        size_t first = chunk * SUM_CHUNK, count = size - first < SUM_CHUNK ? size - first : SUM_CHUNK;
         const double *row = b + first;
-        simd->dot_rows((int)count, a + first, 1, &row, partial + block);
+        simd->dot_rows((int)count, a + first, 1, &row, partial + chunk);
     }
     double sum = 0;
-    for (size_t block = 0; block < blocks; block++)
-        sum += partial[block];
+    for (size_t chunk = 0; chunk < chunks; chunk++)
+        sum += partial[chunk];
     return sum;
 }
 
@@ -119,7 +119,7 @@ static void draw_signs(const information_task *task, probes *own, uint64_t set)
 {
 #pragma omp parallel for num_threads(task->threads) schedule(static)
     for (size_t i = 0; i < task->n; i++) {
-        uint64_t bits = mixed(mixed(set) + (task->place ? (uint64_t)task->place[i] : i));
+        uint64_t bits = mixed(mixed(set) + (task->number ? (uint64_t)task->number[i] : i));
         for (int p = 0; p < own->probes; p++)
             own->q[i * own->stride + p] = bits >> p & 1 ? 1 : -1;
     }
@@ -359,7 +359,7 @@ static int probes_new(const information_task *task, int at_once, int with_basis,
         .basis = with_basis ? products_rows(task->pool, n, at_once, 0, task->threads) : NULL,
         .turned = products_rows(task->pool, m > PROBES ? m : PROBES, at_once, 1, task->threads),
         .y = products_rows(task->pool, (size_t)m * count, at_once, 1, task->threads),
-        .partial = scratch_alloc((n + m) * stride / SUM_BLOCK + 2, sizeof(double)),
+        .partial = scratch_alloc((n + m) * stride / SUM_CHUNK + 2, sizeof(double)),
         .along = scratch_alloc(count, sizeof(double)),
         .pointers = scratch_alloc(piece_size(task) * PROBES, sizeof(double *)),
     };

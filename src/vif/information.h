@@ -38,7 +38,7 @@ typedef struct {
     const double *trace;        /* tr(C^-1 E_a) */
     int accurate;
     const unsigned char *own; /* of a shard, see evaluation.h; NULL: all points are here */
-    const int *place;         /* numbers that the signs belong to; NULL: those of the points */
+    const int *number;        /* numbers that the signs belong to; NULL: those of the points */
     const int *sequence;      /* points, parents before their children; NULL: as they are numbered */
     const double *v;          /* m x n, features, for the halo */
     int threads;

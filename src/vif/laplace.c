@@ -10,8 +10,8 @@
 #include <math.h>
 #include <string.h>
 
-#define BLOCK 256     /* points whose partial sums are kept apart, so that sums have one order */
-#define POLL_BLOCKS 8 /* for each thread, between two polls */
+#define CHUNK 256     /* points whose partial sums are kept apart, so that sums have one order */
+#define POLL_CHUNKS 8 /* for each thread, between two polls */
 #define FEW 16        /* points whose dot products are taken together */
 #define GATHER 128    /* rows that are added up at once */
 
@@ -241,13 +241,13 @@ static void batch_adjoint(const adjoint *a, workspace *own, double *sums)
     }
 }
 
-/* One block of points: beta, own and G, and their parts of the sums. Returns 1 on failure. */
-static int block_adjoint(const adjoint *a, workspace *own, size_t block, double *sums)
+/* One chunk of points: beta, own and G, and their parts of the sums. Returns 1 on failure. */
+static int chunk_adjoint(const adjoint *a, workspace *own, size_t chunk, double *sums)
 {
-    size_t n = a->p->n, end = (block + 1) * BLOCK < n ? (block + 1) * BLOCK : n, lanes = simd->lanes;
+    size_t n = a->p->n, end = (chunk + 1) * CHUNK < n ? (chunk + 1) * CHUNK : n, lanes = simd->lanes;
     int failed = 0;
     unsigned state = simd_flush();
-    for (size_t at = block * BLOCK; at < end && !failed; at += lanes) {
+    for (size_t at = chunk * CHUNK; at < end && !failed; at += lanes) {
         batch_load(&a->problem, a->problem.order + at, (int)(end - at < lanes ? end - at : lanes), own->b);
         batch_covariance(&a->problem, &a->sl, own->dK, own->b);
         if (batch_factor(own->b))
@@ -304,21 +304,21 @@ static void collect_point(const adjoint *a, workspace *own, size_t j, double *no
 
 static status both_passes(const adjoint *a, workspace *all, int threads, double *partial, double *noise, double *vbar)
 {
-    size_t n = a->p->n, blocks = (n + BLOCK - 1) / BLOCK, width = 1 + slopes_count(&a->sl);
-    size_t step = (size_t)POLL_BLOCKS * threads;
+    size_t n = a->p->n, chunks = (n + CHUNK - 1) / CHUNK, width = 1 + slopes_count(&a->sl);
+    size_t step = (size_t)POLL_CHUNKS * threads;
     int failed = 0;
-    for (size_t from = 0; from < blocks; from += step) {
-        size_t end = from + step < blocks ? from + step : blocks;
+    for (size_t from = 0; from < chunks; from += step) {
+        size_t end = from + step < chunks ? from + step : chunks;
 #pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(| : failed)
-        for (size_t block = from; block < end; block++)
-            failed |= block_adjoint(a, all + threads_id(), block, partial + block * width);
+        for (size_t chunk = from; chunk < end; chunk++)
+            failed |= chunk_adjoint(a, all + threads_id(), chunk, partial + chunk * width);
         if (failed)
             return status_fail(STATUS_NOT_POSITIVE_DEFINITE);
-        if (monitor_poll(a->p->mon, 0.7 * (double)end / (double)blocks))
+        if (monitor_poll(a->p->mon, 0.7 * (double)end / (double)chunks))
             return status_fail(STATUS_INTERRUPTED);
     }
-    for (size_t from = 0; from < n; from += step * BLOCK) {
-        size_t end = from + step * BLOCK < n ? from + step * BLOCK : n;
+    for (size_t from = 0; from < n; from += step * CHUNK) {
+        size_t end = from + step * CHUNK < n ? from + step * CHUNK : n;
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 64)
         for (size_t at = from; at < end; at++)
             collect_point(a, all + threads_id(), a->problem.order[at], noise, vbar);
@@ -332,20 +332,20 @@ status laplace_adjoint(const laplace_problem *p, int threads, double *signal, do
                        double *vbar)
 {
     adjoint a = {.p = p, .points = {p->n, p->x, p->v, p->variance}, .sl = slopes_new(p->kern, p->d, p->axes, 0)};
-    size_t blocks = (p->n + BLOCK - 1) / BLOCK;
+    size_t chunks = (p->n + CHUNK - 1) / CHUNK;
     int count = slopes_count(&a.sl), width = 1 + count;
     status result = adjoint_new(&a, threads);
     batch *batches = result.code ? NULL : batch_new(&a.problem, threads);
     workspace *all = batches ? workspace_new(&a, batches, threads) : NULL;
-    double *partial = scratch_zeros(blocks * width + 1, sizeof(double));
+    double *partial = scratch_zeros(chunks * width + 1, sizeof(double));
     if (!result.code)
         result = all && partial ? both_passes(&a, all, threads, partial, noise, vbar) : status_fail(STATUS_MEMORY);
     if (!result.code) {
         *signal = 0;
         memset(slope, 0, count * sizeof(double));
-        for (size_t block = 0; block < blocks; block++) {
-            *signal += partial[block * width];
-            add_scaled(count, 1, partial + block * width + 1, slope);
+        for (size_t chunk = 0; chunk < chunks; chunk++) {
+            *signal += partial[chunk * width];
+            add_scaled(count, 1, partial + chunk * width + 1, slope);
         }
     }
     workspace_free(all, threads);
@@ -359,18 +359,18 @@ status laplace_slopes(const slopes *sl, int p, const double *z, size_t n, const 
                       double *out)
 {
     int d = sl->d, count = slopes_count(sl), rows = simd->rows, cols = simd->cols;
-    size_t blocks = (n + BLOCK - 1) / BLOCK;
-    double *partial = scratch_zeros(blocks * count + 1, sizeof(double));
+    size_t chunks = (n + CHUNK - 1) / CHUNK;
+    double *partial = scratch_zeros(chunks * count + 1, sizeof(double));
     double *left = scratch_alloc((size_t)(p + rows) * d + 1, sizeof(double));
     double *right = scratch_alloc((size_t)threads * d * cols + 1, sizeof(double));
     status result = partial && left && right ? status_ok() : status_fail(STATUS_MEMORY);
     if (!result.code)
         simd_pack(d, rows, p, z, d, 1, left);
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
-    for (size_t block = 0; block < (result.code ? 0 : blocks); block++) {
-        double *sums = partial + block * count, *points = right + (size_t)threads_id() * d * cols;
-        size_t end = (block + 1) * BLOCK < n ? (block + 1) * BLOCK : n;
-        for (size_t first = block * BLOCK; first < end; first += cols) {
+    for (size_t chunk = 0; chunk < (result.code ? 0 : chunks); chunk++) {
+        double *sums = partial + chunk * count, *points = right + (size_t)threads_id() * d * cols;
+        size_t end = (chunk + 1) * CHUNK < n ? (chunk + 1) * CHUNK : n;
+        for (size_t first = chunk * CHUNK; first < end; first += cols) {
             int wide = end - first < (size_t)cols ? (int)(end - first) : cols;
             simd_pack(d, cols, wide, x + first * d, d, 1, points);
             for (int u = 0; u < p; u += rows) {
@@ -395,8 +395,8 @@ status laplace_slopes(const slopes *sl, int p, const double *z, size_t n, const 
     }
     if (!result.code) {
         memset(out, 0, count * sizeof(double));
-        for (size_t block = 0; block < blocks; block++)
-            add_scaled(count, 1, partial + block * count, out);
+        for (size_t chunk = 0; chunk < chunks; chunk++)
+            add_scaled(count, 1, partial + chunk * count, out);
     }
     scratch_free(partial);
     scratch_free(left);
@@ -514,26 +514,26 @@ status laplace_combine(int m, int q, size_t n, const double *C, const double *V,
     return status_ok();
 }
 
-/* For few columns of B: sums of blocks, added up in their order, without a copy of A. */
+/* For few columns of B: sums of chunks, added up in their order, without a copy of A. */
 static status cross_few(int p, int q, size_t n, const double *A, const double *B, const double *weight, int threads,
                         double *out)
 {
-    size_t size = (size_t)p * q, height = 1024, blocks = (n + height - 1) / height;
-    double *partial = scratch_alloc(blocks * size + 1, sizeof(double));
+    size_t size = (size_t)p * q, height = 1024, chunks = (n + height - 1) / height;
+    double *partial = scratch_alloc(chunks * size + 1, sizeof(double));
     if (!partial)
         return status_fail(STATUS_MEMORY);
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (size_t block = 0; block < blocks; block++) {
-        double *own = partial + block * size;
-        size_t end = (block + 1) * height < n ? (block + 1) * height : n;
+    for (size_t chunk = 0; chunk < chunks; chunk++) {
+        double *own = partial + chunk * size;
+        size_t end = (chunk + 1) * height < n ? (chunk + 1) * height : n;
         memset(own, 0, size * sizeof(double));
-        for (size_t i = block * height; i < end; i++)
+        for (size_t i = chunk * height; i < end; i++)
             for (int c = 0; c < q; c++)
                 add_scaled(p, (weight ? weight[i] : 1) * B[c + i * q], A + i * p, own + (size_t)c * p);
     }
     memset(out, 0, size * sizeof(double));
-    for (size_t block = 0; block < blocks; block++)
-        add_scaled(size, 1, partial + block * size, out);
+    for (size_t chunk = 0; chunk < chunks; chunk++)
+        add_scaled(size, 1, partial + chunk * size, out);
     scratch_free(partial);
     return status_ok();
 }

@@ -26,7 +26,7 @@
 /* Parameters of the derivatives: logarithms of variance, lengthscales, nugget, smoothness. */
 int likelihood_parameters(const likelihood_task *task);
 
-/* A residual covariance that is not positive definite fails with `where` its child (its place in a shard). */
+/* A residual covariance that is not positive definite fails with `where` its child (its number in a shard). */
 status likelihood_evaluate(const likelihood_task *task, likelihood_result *result);
 
 #endif

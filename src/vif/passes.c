@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#define POLL_BLOCKS 16 /* for each thread, between two polls */
+#define POLL_CHUNKS 16 /* for each thread, between two polls */
 
 /* Scratch of a thread beyond its batch. */
 typedef struct workspace {
@@ -191,13 +191,13 @@ static void keep_slopes(const evaluation *e, workspace *own, double *sums)
     }
 }
 
-static void first_block(const evaluation *e, workspace *own, size_t block, size_t *worst)
+static void first_chunk(const evaluation *e, workspace *own, size_t chunk, size_t *worst)
 {
-    size_t n = e->count, end = (block + 1) * EVALUATION_BLOCK < n ? (block + 1) * EVALUATION_BLOCK : n;
+    size_t n = e->count, end = (chunk + 1) * EVALUATION_CHUNK < n ? (chunk + 1) * EVALUATION_CHUNK : n;
     size_t lanes = simd->lanes;
-    double *sums = e->sums + block * evaluation_width(e);
+    double *sums = e->sums + chunk * evaluation_width(e);
     memset(sums, 0, evaluation_width(e) * sizeof(double));
-    for (size_t at = block * EVALUATION_BLOCK; at < end; at += lanes) {
+    for (size_t at = chunk * EVALUATION_CHUNK; at < end; at += lanes) {
         const int *child = e->problem.order + at;
         batch_load(&e->problem, child, (int)(end - at < lanes ? end - at : lanes), own->b);
         batch_covariance(&e->problem, e->directions ? &e->sl : NULL, own->dK, own->b);
@@ -252,12 +252,12 @@ static void child_gradient(const evaluation *e, workspace *own, size_t i, const 
     }
 }
 
-static void second_block(const evaluation *e, workspace *own, size_t block)
+static void second_chunk(const evaluation *e, workspace *own, size_t chunk)
 {
-    size_t n = e->count, end = (block + 1) * EVALUATION_BLOCK < n ? (block + 1) * EVALUATION_BLOCK : n;
+    size_t n = e->count, end = (chunk + 1) * EVALUATION_CHUNK < n ? (chunk + 1) * EVALUATION_CHUNK : n;
     int m = e->task->m, stride = e->stride, rows = simd->rows, cols = simd->cols;
-    double *sums = e->sums + block * evaluation_width(e), tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
-    for (size_t at = block * EVALUATION_BLOCK; at < end; at += rows) {
+    double *sums = e->sums + chunk * evaluation_width(e), tile[SIMD_MAX_ROWS * SIMD_MAX_COLS];
+    for (size_t at = chunk * EVALUATION_CHUNK; at < end; at += rows) {
         int count = end - at < (size_t)rows ? (int)(end - at) : rows;
         const int *child = e->problem.order + at;
         for (int a = 0; a < count && m; a++)
@@ -273,26 +273,26 @@ static void second_block(const evaluation *e, workspace *own, size_t block)
     }
 }
 
-/* ---- blocks ------------------------------------------------------------------------------------ */
+/* ---- chunks ------------------------------------------------------------------------------------ */
 
-/* Runs a pass over all blocks; `from` and `to` are the shares of the work at its ends. */
+/* Runs a pass over all chunks; `from` and `to` are the shares of the work at its ends. */
 static status run_pass(const evaluation *e, workspace *all, int pass, double from, double to)
 {
-    size_t n = e->task->points->n, blocks = evaluation_blocks(e->count), worst = n;
+    size_t n = e->task->points->n, chunks = evaluation_chunks(e->count), worst = n;
     int threads = e->task->threads;
-    size_t step = (size_t)POLL_BLOCKS * threads;
-    for (size_t done = 0; done < blocks; done += step) {
-        size_t end = done + step < blocks ? done + step : blocks;
+    size_t step = (size_t)POLL_CHUNKS * threads;
+    for (size_t done = 0; done < chunks; done += step) {
+        size_t end = done + step < chunks ? done + step : chunks;
 #pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(min : worst)
-        for (size_t block = done; block < end; block++) {
+        for (size_t chunk = done; chunk < end; chunk++) {
             unsigned state = simd_flush();
             if (pass == 1)
-                first_block(e, all + threads_id(), block, &worst);
+                first_chunk(e, all + threads_id(), chunk, &worst);
             else
-                second_block(e, all + threads_id(), block);
+                second_chunk(e, all + threads_id(), chunk);
             simd_restore(state);
         }
-        if (monitor_poll(e->task->mon, from + (to - from) * (double)end / (double)blocks))
+        if (monitor_poll(e->task->mon, from + (to - from) * (double)end / (double)chunks))
             return status_fail(STATUS_INTERRUPTED);
     }
     return worst < n ? (status){STATUS_NOT_POSITIVE_DEFINITE, worst} : status_ok();

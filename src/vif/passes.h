@@ -13,7 +13,7 @@ typedef struct {
 /* Fills regressions, contrasts and their derivatives. */
 status passes_first(evaluation *e, passes *own);
 
-/* Adds to the sums of each block what its children say of the gradient and of tr(S^-1 dS). */
+/* Adds to the sums of each chunk what its children say of the gradient and of tr(S^-1 dS). */
 status passes_second(const evaluation *e, passes *own);
 
 void passes_free(passes *own, int threads);

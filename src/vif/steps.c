@@ -74,7 +74,7 @@ status likelihood_open(const likelihood_task *task, const likelihood_result *res
         outcome = passes_first(&open->e, &open->own);
     }
     if (outcome.code == STATUS_NOT_POSITIVE_DEFINITE && outcome.where < task->points->n)
-        outcome.where = (size_t)task->shard->place[outcome.where];
+        outcome.where = (size_t)task->shard->number[outcome.where];
     return outcome;
 }
 

@@ -9,8 +9,8 @@
 #include <math.h>
 #include <string.h>
 
-#define BLOCK 16       /* batches that a thread takes at once, */
-#define POLL_BLOCKS 16 /* and such blocks for each thread between two polls */
+#define CHUNK 16       /* batches that a thread takes at once, */
+#define POLL_CHUNKS 16 /* and such chunks for each thread between two polls */
 
 /* The regressions of the children of a batch. */
 static void batch_children(const batch_problem *problem, size_t at, size_t end, batch *b, double *coef, double *D,
@@ -48,7 +48,7 @@ status vif_regress(const kernel *kern, int d, int m, const vif_points *parents, 
         return outcome;
     batch *all = batch_new(&problem, threads);
     size_t n = children->n, worst = n, lanes = simd->lanes;
-    size_t step = BLOCK * lanes, poll = step * POLL_BLOCKS * threads;
+    size_t step = CHUNK * lanes, poll = step * POLL_CHUNKS * threads;
     if (!all)
         outcome = status_fail(STATUS_MEMORY);
     for (size_t done = 0; done < n && !outcome.code; done += poll) {
