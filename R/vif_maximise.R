@@ -128,6 +128,7 @@ observations <- function(data) data$shards$n %or% length(data$y)
 climb <- function(theta, data, settings, stage, limit, tolerance, progress, at = on_grid(theta, settings), done = 0,
                   structure = structure_of(theta, data, settings, at)) {
   clock <- proc.time()[["elapsed"]]
+  force(structure) # workers of shards find it before they evaluate
   bounds <- theta_bounds(settings)
   current <- evaluate(theta, structure, data, settings)
   history <- NULL
