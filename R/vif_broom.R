@@ -7,7 +7,8 @@
 #'
 #' @param x,object A [vif_fit()].
 #' @param effects `"mean"`, `"covariance"` or both: which parameters.
-#' @param conf.int,conf.level Whether to add confidence limits, and their level.
+#' @param conf.int,conf.level,conf.method Whether to add confidence limits, their level, and the method of
+#'   [confint()][confint.vif].
 #' @param data The data of the fit, to which columns are added; by default its model frame or its inputs.
 #' @param newdata New data, to predict instead.
 #' @param se_fit Whether to add standard errors.
@@ -37,7 +38,8 @@ NULL
 
 #' @rdname vif_tidy
 #' @exportS3Method generics::tidy
-tidy.vif <- function(x, effects = c("mean", "covariance"), conf.int = FALSE, conf.level = 0.95, ...) {
+tidy.vif <- function(x, effects = c("mean", "covariance"), conf.int = FALSE, conf.level = 0.95,
+                     conf.method = c("wald", "profile"), ...) {
   check_dots(...)
   odd <- setdiff(effects, c("mean", "covariance"))
   if (length(odd)) refuse("effects", 'among "mean", "covariance"', describe(odd[1]))
@@ -51,7 +53,8 @@ tidy.vif <- function(x, effects = c("mean", "covariance"), conf.int = FALSE, con
                       std.error = c(mean[, 2], cov[, 2]), statistic = c(mean[, 3], none), p.value = c(mean[, 4], none),
                       row.names = NULL)
   if (conf.int) {
-    limits <- confint.vif(x, level = conf.level)
+    conf.method <- check_choice(conf.method, c("wald", "profile"), "conf.method")
+    limits <- confint.vif(x, level = conf.level, method = conf.method)
     after <- seq_len(nrow(limits)) > nrow(mean) # a covariate may have the name of a covariance parameter
     place <- c(seq_len(nrow(mean)), nrow(mean) + match(rownames(cov), rownames(limits)[after]))
     table$conf.low <- limits[place, 1]

@@ -34,6 +34,8 @@ test_that("profile intervals end where the dense profile has fallen by the quant
   }
   expect_true(all(limits[, 1] < coef(fit) & coef(fit) < limits[, 2]))
   expect_equal(confint(fit, c("nugget", "z"), level = 0.9, method = "profile"), limits[c("nugget", "z"), ])
+  rows <- tidy.vif(fit, conf.int = TRUE, conf.level = 0.9, conf.method = "profile")
+  expect_equal(cbind(rows$conf.low, rows$conf.high), limits, ignore_attr = TRUE)
   expect_error(confint(fit, method = "bootstrap"), "`method` must be one of")
 })
 
