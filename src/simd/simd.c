@@ -3,6 +3,11 @@
 #include <math.h>
 #include <string.h>
 
+#if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
+#define SIMD_X86 1
+#include <immintrin.h>
+#endif
+
 #define JOIN_(a, b) a##_##b
 #define JOIN(a, b) JOIN_(a, b)
 #define TEXT_(x) #x
@@ -13,10 +18,7 @@
 #define TILE_ROWS 4
 #include "simd/simd_body.h"
 
-#if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
-#define SIMD_X86 1
-#include <immintrin.h>
-
+#ifdef SIMD_X86
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #else

@@ -3,7 +3,8 @@
  *   VECTOR_BYTES  width of a vector
  *   TILE_ROWS     rows of the double-precision tile; its columns are two vectors
  *   HAVE_FMA      whether the target has fused multiply-add
- * Vectors are the compilers' own vector types; intrinsics appear only where these have no operator. */
+ * Vectors are the compilers' own vector types; intrinsics appear only where these have no operator. What macros stand
+ * for follows from these four, and they may be defined again; those of other text are undefined at the end. */
 
 #define NAME(x) JOIN(x, ISA)
 #define LANES (VECTOR_BYTES / (int)sizeof(double))
@@ -1148,8 +1149,6 @@ static void NAME(expansion_tile)(const radial_pieces *pieces, int count, int d, 
     }
 }
 
-#undef FEW_ROWS
-
 static float NAME(span_length)(int rank, const float *inverse, const float *value)
 {
     vf sum[INT_VECTORS], most;
@@ -1473,9 +1472,6 @@ static int NAME(select_step)(int count, int done, const double *factor, size_t s
     return found;
 }
 
-#undef NEARLY
-#undef TINY
-
 #include "simd/simd_lanes.h"
 
 static const simd_table NAME(table) = {
@@ -1540,41 +1536,11 @@ static const simd_table NAME(table) = {
     .lane_multiply = NAME(lane_multiply),
 };
 
-#undef NAME
-#undef LANES
-#undef COLS
-#undef vd
-#undef vi
-#undef vd_any
-#undef LOAD
-#undef STORE
-#undef SPLAT
 #undef FMA
 #undef FMA1
 #undef FMA32
 #undef DOT8
 #undef DOT16
-#undef FLANES
-#undef vf
-#undef vs
-#undef vf_any
-#undef vs_any
-#undef FLOAD
-#undef FSTORE
-#undef SLOAD
-#undef SSTORE
-#undef FSPLAT
-#undef INT_VECTORS
-#undef INT_ROWS
-#undef FLOAT_ROWS
-#undef LIST_ROWS
-#undef MULTIPLY_ROWS
-#undef LENGTH_ROWS
-#undef SUM_CHAINS
-#undef DOT_CHAINS
-#undef DOT_VECTORS
-#undef DOT_POINTS
-#undef DOT_FETCH
 #undef ISA
 #undef VECTOR_BYTES
 #undef TILE_ROWS
