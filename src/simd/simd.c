@@ -28,7 +28,6 @@
 #define ISA avx2
 #define VECTOR_BYTES 32
 #define TILE_ROWS 6
-#define HAVE_FMA 1
 #include "simd/simd_body.h"
 #if defined(__clang__)
 #pragma clang attribute pop
@@ -46,7 +45,6 @@
 #define ISA avx512
 #define VECTOR_BYTES 64
 #define TILE_ROWS 12
-#define HAVE_FMA 1
 #include "simd/simd_body.h"
 #if defined(__clang__)
 #pragma clang attribute pop

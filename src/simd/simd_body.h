@@ -2,9 +2,9 @@
  *   ISA           suffix of the names
  *   VECTOR_BYTES  width of a vector
  *   TILE_ROWS     rows of the double-precision tile; its columns are two vectors
- *   HAVE_FMA      whether the target has fused multiply-add
- * Vectors are the compilers' own vector types; intrinsics appear only where these have no operator. What macros stand
- * for follows from these four, and they may be defined again; those of other text are undefined at the end. */
+ * Targets of wider vectors than 16 bytes have fused multiply-add. Vectors are the compilers' own vector types; intrinsics
+ * appear only where these have no operator. What macros stand for follows from these three, and they may be defined
+ * again; those of other text are undefined at the end. */
 
 #define NAME(x) JOIN(x, ISA)
 #define LANES (VECTOR_BYTES / (int)sizeof(double))
@@ -49,7 +49,7 @@ typedef int32_t vs_any __attribute__((vector_size(VECTOR_BYTES), aligned(4), may
 #define STORE(p, x) (*(vd_any *)(p) = (x))
 #define SPLAT(x) ((x) - (vd){0})
 
-#if !defined(HAVE_FMA)
+#if VECTOR_BYTES == 16
 #define FMA(a, b, c) ((a) * (b) + (c))
 #define FMA1(a, b, c) ((a) * (b) + (c))
 #define FMA32(a, b, c) ((a) * (b) + (c))
@@ -1544,4 +1544,3 @@ static const simd_table NAME(table) = {
 #undef ISA
 #undef VECTOR_BYTES
 #undef TILE_ROWS
-#undef HAVE_FMA
