@@ -56,13 +56,16 @@ typedef int32_t vs_any __attribute__((vector_size(VECTOR_BYTES), aligned(4), may
 #elif VECTOR_BYTES == 64
 #define FMA32(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 /* In assembly: compilers keep two copies of every sum when they see these as intrinsics in a loop. */
-#define DOT8(sum, x, y) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y))
-#define DOT16(sum, x, y) __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y))
+#define DOT(bits, sum, x, y)                                                                                           \
+    if ((bits) == 8)                                                                                                   \
+        __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y));                                                   \
+    else                                                                                                               \
+        __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y))
 #define FMA(a, b, c) ((vd)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c)))
 #define FMA1(a, b, c) __builtin_fma(a, b, c)
 #else
 #define FMA32(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
-#define DOT16(sum, x, y) ((sum) += (vs)_mm256_madd_epi16((__m256i)(x), (__m256i)(y)))
+#define DOT(bits, sum, x, y) ((sum) += (vs)_mm256_madd_epi16((__m256i)(x), (__m256i)(y)))
 #define FMA(a, b, c) ((vd)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c)))
 #define FMA1(a, b, c) __builtin_fma(a, b, c)
 #endif
@@ -598,9 +601,11 @@ static inline void NAME(scale_sums)(int i, int h, vs sums, const simd_rows *rows
     FSTORE(value + i * SCREEN_COLS + h * FLANES, step * __builtin_convertvector(sums, vf));
 }
 
-static void NAME(dot_tile16)(int steps, const simd_rows *rows, const simd_columns *columns, float *value)
-{
 #if VECTOR_BYTES >= 32
+/* For integers of 8 or 16 bits, a constant where this is inlined. */
+static inline __attribute__((always_inline)) void NAME(integer_tile)(int bits, int steps, const simd_rows *rows,
+                                                                     const simd_columns *columns, float *value)
+{
     for (int first = 0; first < SCREEN_ROWS; first += INT_ROWS) {
         vs sum[INT_ROWS][INT_VECTORS];
         const char *row[INT_ROWS], *column = columns->features;
@@ -609,7 +614,7 @@ static void NAME(dot_tile16)(int steps, const simd_rows *rows, const simd_column
             row[i] = rows->features[first + i];
 #pragma GCC unroll 4
             for (int h = 0; h < INT_VECTORS; h++)
-                sum[i][h] = (vs){0};
+                sum[i][h] = bits == 8 ? SLOAD(columns->start + h * FLANES) : (vs){0};
         }
         for (int u = 0; u < 4 * steps; u += 4, column += 4 * SCREEN_COLS) {
             vs y[INT_VECTORS];
@@ -618,12 +623,12 @@ static void NAME(dot_tile16)(int steps, const simd_rows *rows, const simd_column
                 y[h] = SLOAD((const int32_t *)(const void *)column + h * FLANES);
 #pragma GCC unroll 16
             for (int i = 0; i < INT_ROWS; i++) {
-                int32_t pair;
-                memcpy(&pair, row[i] + u, sizeof(pair));
-                vs x = pair - (vs){0};
+                int32_t four;
+                memcpy(&four, row[i] + u, sizeof(four));
+                vs x = four - (vs){0};
 #pragma GCC unroll 4
                 for (int h = 0; h < INT_VECTORS; h++)
-                    DOT16(sum[i][h], x, y[h]);
+                    DOT(bits, sum[i][h], x, y[h]);
             }
         }
 #pragma GCC unroll 16
@@ -632,6 +637,14 @@ static void NAME(dot_tile16)(int steps, const simd_rows *rows, const simd_column
             for (int h = 0; h < INT_VECTORS; h++)
                 NAME(scale_sums)(first + i, h, sum[i][h], rows, columns, value);
     }
+}
+
+#endif
+
+static void NAME(dot_tile16)(int steps, const simd_rows *rows, const simd_columns *columns, float *value)
+{
+#if VECTOR_BYTES >= 32
+    NAME(integer_tile)(16, steps, rows, columns, value);
 #else
     for (int i = 0; i < SCREEN_ROWS; i++)
         for (int j = 0; j < SCREEN_COLS; j++) {
@@ -648,31 +661,7 @@ static void NAME(dot_tile16)(int steps, const simd_rows *rows, const simd_column
 #if VECTOR_BYTES == 64
 static void NAME(dot_tile8)(int steps, const simd_rows *rows, const simd_columns *columns, float *value)
 {
-    __m512i sum[SCREEN_ROWS][2];
-    const char *row[SCREEN_ROWS], *column = columns->features;
-#pragma GCC unroll 16
-    for (int i = 0; i < SCREEN_ROWS; i++) {
-        row[i] = rows->features[i];
-#pragma GCC unroll 2
-        for (int h = 0; h < 2; h++)
-            sum[i][h] = (__m512i)SLOAD(columns->start + h * FLANES);
-    }
-    for (int u = 0; u < 4 * steps; u += 4, column += 4 * SCREEN_COLS) {
-        __m512i y0 = _mm512_loadu_si512(column), y1 = _mm512_loadu_si512(column + 64);
-#pragma GCC unroll 16
-        for (int i = 0; i < SCREEN_ROWS; i++) {
-            int32_t four;
-            memcpy(&four, row[i] + u, sizeof(four));
-            __m512i x = _mm512_set1_epi32(four);
-            DOT8(sum[i][0], x, y0);
-            DOT8(sum[i][1], x, y1);
-        }
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < SCREEN_ROWS; i++)
-#pragma GCC unroll 2
-        for (int h = 0; h < 2; h++)
-            NAME(scale_sums)(i, h, (vs)sum[i][h], rows, columns, value);
+    NAME(integer_tile)(8, steps, rows, columns, value);
 }
 #endif
 
@@ -1278,7 +1267,7 @@ static void NAME(refine_row)(int i, const simd_rows *rows, const simd_columns *c
         const int16_t *column = columns->fine + (size_t)j * width;
         __m512i sum = _mm512_setzero_si512();
         for (int u = 0; u < width; u += 32)
-            DOT16(sum, _mm512_loadu_si512(row + u), _mm512_loadu_si512(column + u));
+            DOT(16, sum, _mm512_loadu_si512(row + u), _mm512_loadu_si512(column + u));
         float value = out->kernel[i * SCREEN_COLS + j] -
                       rows->fine_step[i] * columns->fine_step[j] * (float)_mm512_reduce_add_epi32(sum);
         float upper = __builtin_fabsf(value) + slope * columns->norm[j] + rows->norm[i] * columns->fine_error[j];
@@ -1539,8 +1528,7 @@ static const simd_table NAME(table) = {
 #undef FMA
 #undef FMA1
 #undef FMA32
-#undef DOT8
-#undef DOT16
+#undef DOT
 #undef ISA
 #undef VECTOR_BYTES
 #undef TILE_ROWS
