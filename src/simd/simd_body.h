@@ -28,6 +28,9 @@ typedef int32_t vs __attribute__((vector_size(VECTOR_BYTES)));
 typedef float vf_any __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 typedef int32_t vs_any __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 
+/* A loop whose count is a constant of at most 16 where it is compiled. */
+#define UNROLLED(i, count) _Pragma("GCC unroll 16") for (int i = 0; i < (count); i++)
+
 #define FLOAD(p) ((vf) * (const vf_any *)(p))
 #define FSTORE(p, x) (*(vf_any *)(p) = (x))
 #define SLOAD(p) ((vs) * (const vs_any *)(p))
@@ -222,20 +225,17 @@ static inline __attribute__((always_inline)) void
 NAME(tile_steps)(size_t steps, const double *a, size_t a_row, size_t a_step, const double *b, size_t b_step, double *c)
 {
     vd sum[TILE_ROWS][2];
-#pragma GCC unroll 16
-    for (int i = 0; i < TILE_ROWS; i++)
+    UNROLLED(i, TILE_ROWS)
         sum[i][0] = sum[i][1] = SPLAT(0.0);
     for (size_t t = 0; t < steps; t++, a += a_step, b += b_step) {
         vd b0 = LOAD(b), b1 = LOAD(b + LANES);
-#pragma GCC unroll 16
-        for (int i = 0; i < TILE_ROWS; i++) {
+        UNROLLED(i, TILE_ROWS) {
             vd ai = SPLAT(a[i * a_row]);
             sum[i][0] = FMA(ai, b0, sum[i][0]);
             sum[i][1] = FMA(ai, b1, sum[i][1]);
         }
     }
-#pragma GCC unroll 16
-    for (int i = 0; i < TILE_ROWS; i++) {
+    UNROLLED(i, TILE_ROWS) {
         STORE(c + i * COLS, sum[i][0]);
         STORE(c + i * COLS + LANES, sum[i][1]);
     }
@@ -315,8 +315,7 @@ static inline __attribute__((always_inline)) void NAME(residual_few)(int rows, i
 {
     const double *row[LIST_ROWS];
     vd sum[LIST_ROWS][2];
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++) {
+    UNROLLED(i, rows) {
         int at = i < count ? i : 0;
         const double *x = ax[at];
         sum[i][0] = sum[i][1] = SPLAT(0.0);
@@ -333,8 +332,7 @@ static inline __attribute__((always_inline)) void NAME(residual_few)(int rows, i
     NAME(radial_values)(rad, (size_t)rows * COLS, r, r);
     for (int u = 0; u < m; u++, bv += COLS) {
         vd b0 = LOAD(bv), b1 = LOAD(bv + LANES);
-#pragma GCC unroll 8
-        for (int i = 0; i < rows; i++) {
+        UNROLLED(i, rows) {
             vd ai = SPLAT(row[i][u]);
             sum[i][0] = FMA(ai, b0, sum[i][0]);
             sum[i][1] = FMA(ai, b1, sum[i][1]);
@@ -400,13 +398,11 @@ static inline void NAME(add_chains)(vd sum[DOT_POINTS][DOT_VECTORS], int count, 
 {
 #if VECTOR_BYTES == 64
     __m512d two[4], four[2];
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) {
+    UNROLLED(j, 4) {
         __m512d a = (__m512d)sum[2 * j][0], b = (__m512d)sum[2 * j + 1][0];
         two[j] = _mm512_add_pd(_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
     }
-#pragma GCC unroll 2
-    for (int j = 0; j < 2; j++)
+    UNROLLED(j, 2)
         four[j] = _mm512_add_pd(_mm512_shuffle_f64x2(two[2 * j], two[2 * j + 1], 0x88),
                                 _mm512_shuffle_f64x2(two[2 * j], two[2 * j + 1], 0xdd));
     __m512d all =
@@ -434,26 +430,21 @@ static void NAME(dot_list)(int m, const double *q, const double *v, const int *i
         const double *p[DOT_POINTS], *next[DOT_POINTS];
         int left = count - c < DOT_POINTS ? (int)(count - c) : DOT_POINTS, u = 0;
         vd sum[DOT_POINTS][DOT_VECTORS];
-#pragma GCC unroll 8
-        for (int j = 0; j < DOT_POINTS; j++) {
+        UNROLLED(j, DOT_POINTS) {
             size_t after = c + DOT_POINTS + j;
             p[j] = v + (size_t)ids[j < left ? c + j : count - 1] * (size_t)m;
             next[j] = v + (size_t)ids[after < count ? after : count - 1] * (size_t)m;
-#pragma GCC unroll 4
-            for (int h = 0; h < DOT_VECTORS; h++)
+            UNROLLED(h, DOT_VECTORS)
                 sum[j][h] = SPLAT(0.0);
         }
         for (; u + DOT_CHAINS <= m; u += DOT_CHAINS) {
-#pragma GCC unroll 4
-            for (int h = 0; h < DOT_VECTORS; h++) {
+            UNROLLED(h, DOT_VECTORS) {
                 vd x = LOAD(q + u + h * LANES);
-#pragma GCC unroll 8
-                for (int j = 0; j < DOT_POINTS; j++)
+                UNROLLED(j, DOT_POINTS)
                     sum[j][h] = FMA(x, LOAD(p[j] + u + h * LANES), sum[j][h]);
             }
             if (fetch)
-#pragma GCC unroll 8
-                for (int j = 0; j < DOT_POINTS; j++)
+                UNROLLED(j, DOT_POINTS)
                     __builtin_prefetch(next[j] + u);
         }
 #pragma GCC unroll 4
@@ -461,8 +452,7 @@ static void NAME(dot_list)(int m, const double *q, const double *v, const int *i
             if (u < m) {
                 int part = m - u < LANES ? m - u : LANES;
                 vd x = NAME(load_part)(q + u, part);
-#pragma GCC unroll 8
-                for (int j = 0; j < DOT_POINTS; j++)
+                UNROLLED(j, DOT_POINTS)
                     sum[j][h] = FMA(x, NAME(load_part)(p[j] + u, part), sum[j][h]);
             }
         NAME(add_chains)(sum, left, out + c);
@@ -560,8 +550,7 @@ static void NAME(mix)(size_t count, const double *values, uint64_t *lane)
     vu held[VECTORS];
     memcpy(held, lane, sizeof(held));
     for (size_t i = 0; i + SIMD_MIXED <= count; i += SIMD_MIXED)
-#pragma GCC unroll 16
-        for (int h = 0; h < VECTORS; h++) {
+        UNROLLED(h, VECTORS) {
             vu bits = (vu)LOAD(values + i + h * LANES);
             held[h] = (held[h] ^ bits ^ (bits >> 32)) * SIMD_MIX;
         }
@@ -609,32 +598,25 @@ static inline __attribute__((always_inline)) void NAME(integer_tile)(int bits, i
     for (int first = 0; first < SCREEN_ROWS; first += INT_ROWS) {
         vs sum[INT_ROWS][INT_VECTORS];
         const char *row[INT_ROWS], *column = columns->features;
-#pragma GCC unroll 16
-        for (int i = 0; i < INT_ROWS; i++) {
+        UNROLLED(i, INT_ROWS) {
             row[i] = rows->features[first + i];
-#pragma GCC unroll 4
-            for (int h = 0; h < INT_VECTORS; h++)
+            UNROLLED(h, INT_VECTORS)
                 sum[i][h] = bits == 8 ? SLOAD(columns->start + h * FLANES) : (vs){0};
         }
         for (int u = 0; u < 4 * steps; u += 4, column += 4 * SCREEN_COLS) {
             vs y[INT_VECTORS];
-#pragma GCC unroll 4
-            for (int h = 0; h < INT_VECTORS; h++)
+            UNROLLED(h, INT_VECTORS)
                 y[h] = SLOAD((const int32_t *)(const void *)column + h * FLANES);
-#pragma GCC unroll 16
-            for (int i = 0; i < INT_ROWS; i++) {
+            UNROLLED(i, INT_ROWS) {
                 int32_t four;
                 memcpy(&four, row[i] + u, sizeof(four));
                 vs x = four - (vs){0};
-#pragma GCC unroll 4
-                for (int h = 0; h < INT_VECTORS; h++)
+                UNROLLED(h, INT_VECTORS)
                     DOT(bits, sum[i][h], x, y[h]);
             }
         }
-#pragma GCC unroll 16
-        for (int i = 0; i < INT_ROWS; i++)
-#pragma GCC unroll 4
-            for (int h = 0; h < INT_VECTORS; h++)
+        UNROLLED(i, INT_ROWS)
+            UNROLLED(h, INT_VECTORS)
                 NAME(scale_sums)(first + i, h, sum[i][h], rows, columns, value);
     }
 }
@@ -686,23 +668,20 @@ NAME(multiply_block)(int vectors, int count, const float *const *a, int inner, c
     for (int first = 0; first < count; first += MULTIPLY_ROWS) {
         vf sum[MULTIPLY_ROWS][2];
         const float *row[MULTIPLY_ROWS], *column = b;
-#pragma GCC unroll 8
-        for (int i = 0; i < MULTIPLY_ROWS; i++) {
+        UNROLLED(i, MULTIPLY_ROWS) {
             sum[i][0] = sum[i][1] = FSPLAT(0.0f);
             row[i] = a[first + i < count ? first + i : first];
         }
         for (int u = 0; u < inner; u++, column += stride) {
             vf b0 = FLOAD(column), b1 = vectors > 1 ? FLOAD(column + FLANES) : b0;
-#pragma GCC unroll 8
-            for (int i = 0; i < MULTIPLY_ROWS; i++) {
+            UNROLLED(i, MULTIPLY_ROWS) {
                 vf x = FSPLAT(row[i][u]);
                 sum[i][0] = FMA32(x, b0, sum[i][0]);
                 if (vectors > 1)
                     sum[i][1] = FMA32(x, b1, sum[i][1]);
             }
         }
-#pragma GCC unroll 8
-        for (int i = 0; i < MULTIPLY_ROWS; i++)
+        UNROLLED(i, MULTIPLY_ROWS)
             if (first + i < count) {
                 float *to = out + (size_t)(first + i) * stride;
                 FSTORE(to, sum[i][0]);
@@ -757,20 +736,17 @@ static void NAME(drop_short)(int count, int rank, const float *b, size_t stride,
         for (int first = 0; first < to; first += LENGTH_ROWS) {
             vf sum[LENGTH_ROWS][2];
             const float *entry = P + first, *weights = b + q;
-#pragma GCC unroll 8
-            for (int r = 0; r < LENGTH_ROWS; r++)
+            UNROLLED(r, LENGTH_ROWS)
                 sum[r][0] = sum[r][1] = FSPLAT(0.0f);
             for (int s = 0; s < rank; s++, entry += width, weights += stride) {
                 vf b0 = FLOAD(weights), b1 = FLOAD(weights + FLANES);
-#pragma GCC unroll 8
-                for (int r = 0; r < LENGTH_ROWS; r++) {
+                UNROLLED(r, LENGTH_ROWS) {
                     vf x = FSPLAT(entry[r]);
                     sum[r][0] = FMA32(x, b0, sum[r][0]);
                     sum[r][1] = FMA32(x, b1, sum[r][1]);
                 }
             }
-#pragma GCC unroll 8
-            for (int r = 0; r < LENGTH_ROWS; r++) {
+            UNROLLED(r, LENGTH_ROWS) {
                 total0 = FMA32(sum[r][0], sum[r][0], total0);
                 total1 = FMA32(sum[r][1], sum[r][1], total1);
             }
@@ -827,15 +803,13 @@ static inline __attribute__((always_inline)) void NAME(count_below)(int vectors,
 {
     vf held[4];
     vs below[4];
-#pragma GCC unroll 4
-    for (int h = 0; h < vectors; h++) {
+    UNROLLED(h, vectors) {
         held[h] = FLOAD(own + h * FLANES);
         below[h] = (vs){0};
     }
     for (int j = 0; j < count; j++) {
         vf other = FSPLAT(keys[j]);
-#pragma GCC unroll 4
-        for (int h = 0; h < vectors; h++)
+        UNROLLED(h, vectors)
 #if VECTOR_BYTES == 64
             below[h] = (vs)_mm512_mask_sub_epi32((__m512i)below[h],
                                                  _mm512_cmp_ps_mask((__m512)other, (__m512)held[h], _CMP_LT_OQ),
@@ -844,8 +818,7 @@ static inline __attribute__((always_inline)) void NAME(count_below)(int vectors,
             below[h] -= other < held[h];
 #endif
     }
-#pragma GCC unroll 4
-    for (int h = 0; h < vectors; h++)
+    UNROLLED(h, vectors)
         SSTORE(rank + h * FLANES, below[h]);
 }
 
@@ -928,25 +901,20 @@ static void NAME(box_bounds)(const radial *rad, int d, const double *low, const 
         STORE(kernel + j, s2);
     }
     NAME(radial_values)(rad, SIMD_WIDTH, kernel, kernel);
-#pragma GCC unroll 8
-    for (int c = 0; c < SUM_CHAINS; c++)
-#pragma GCC unroll 4
-        for (int h = 0; h < SIMD_WIDTH / FLANES; h++)
+    UNROLLED(c, SUM_CHAINS)
+        UNROLLED(h, SIMD_WIDTH / FLANES)
             sum[c][h] = FSPLAT(0.0f);
     int u = 0;
     for (; u + SUM_CHAINS <= m; u += SUM_CHAINS)
-#pragma GCC unroll 8
-        for (int c = 0; c < SUM_CHAINS; c++)
-#pragma GCC unroll 4
-            for (int h = 0; h < SIMD_WIDTH / FLANES; h++)
+        UNROLLED(c, SUM_CHAINS)
+            UNROLLED(h, SIMD_WIDTH / FLANES)
                 sum[c][h] = FMA32(FSPLAT(weight[u + c]), FLOAD(reach + (u + c) * SIMD_WIDTH + h * FLANES), sum[c][h]);
     for (; u < m; u++)
         for (int h = 0; h < SIMD_WIDTH / FLANES; h++)
             sum[0][h] = FMA32(FSPLAT(weight[u]), FLOAD(reach + u * SIMD_WIDTH + h * FLANES), sum[0][h]);
 #pragma GCC unroll 8
     for (int c = 1; c < SUM_CHAINS; c++)
-#pragma GCC unroll 4
-        for (int h = 0; h < SIMD_WIDTH / FLANES; h++)
+        UNROLLED(h, SIMD_WIDTH / FLANES)
             sum[0][h] += sum[c][h];
     for (int h = 0; h < SIMD_WIDTH / FLANES; h++)
         FSTORE(upper + h * FLANES, sum[0][h]);
@@ -973,31 +941,24 @@ static void NAME(subspace_tile)(int rank, const float *const *rows, const float 
     for (int first = 0; first < SCREEN_ROWS; first += FLOAT_ROWS) {
         vf sum[FLOAT_ROWS][INT_VECTORS];
         const float *row[FLOAT_ROWS], *column = columns;
-#pragma GCC unroll 16
-        for (int i = 0; i < FLOAT_ROWS; i++) {
+        UNROLLED(i, FLOAT_ROWS) {
             row[i] = rows[first + i];
-#pragma GCC unroll 8
-            for (int h = 0; h < INT_VECTORS; h++)
+            UNROLLED(h, INT_VECTORS)
                 sum[i][h] = FSPLAT(0.0f);
         }
         for (int u = 0; u < rank; u++, column += SCREEN_COLS) {
             vf y[INT_VECTORS];
-#pragma GCC unroll 8
-            for (int h = 0; h < INT_VECTORS; h++)
+            UNROLLED(h, INT_VECTORS)
                 y[h] = FLOAD(column + h * FLANES);
-#pragma GCC unroll 16
-            for (int i = 0; i < FLOAT_ROWS; i++) {
+            UNROLLED(i, FLOAT_ROWS) {
                 vf x = FSPLAT(row[i][u]);
-#pragma GCC unroll 8
-                for (int h = 0; h < INT_VECTORS; h++)
+                UNROLLED(h, INT_VECTORS)
                     sum[i][h] = FMA32(x, y[h], sum[i][h]);
             }
         }
-#pragma GCC unroll 16
-        for (int i = 0; i < FLOAT_ROWS; i++) {
+        UNROLLED(i, FLOAT_ROWS) {
             uint32_t reached = 0;
-#pragma GCC unroll 8
-            for (int h = 0; h < INT_VECTORS; h++) {
+            UNROLLED(h, INT_VECTORS) {
                 vf upper = (vf)((vs)sum[i][h] & INT32_MAX);
                 upper = FMA32(FSPLAT(row_tail[first + i]), FLOAD(tail + h * FLANES), upper);
                 reached |= NAME(reaching32)(upper, FSPLAT(limit[first + i])) << (h * FLANES);
@@ -1069,49 +1030,42 @@ static inline __attribute__((always_inline)) void NAME(expansion_rows)(const rad
 #pragma GCC unroll 16
     for (int i = 0; i < FLOAT_ROWS && i < count; i++) {
         row[i] = rows->features[first + i];
-#pragma GCC unroll 8
-        for (int h = 0; h < INT_VECTORS; h++)
+        UNROLLED(h, INT_VECTORS)
             sum[i][h] = FSPLAT(0.0f);
     }
     for (int u = 0; u < d; u++) {
         vf y[INT_VECTORS];
-#pragma GCC unroll 8
-        for (int h = 0; h < INT_VECTORS; h++)
+        UNROLLED(h, INT_VECTORS)
             y[h] = FLOAD(columns->x + u * SCREEN_COLS + h * FLANES);
 #pragma GCC unroll 16
         for (int i = 0; i < FLOAT_ROWS && i < count; i++) {
             vf x = FSPLAT(rows->x[first + i][u]);
-#pragma GCC unroll 8
-            for (int h = 0; h < INT_VECTORS; h++)
+            UNROLLED(h, INT_VECTORS)
                 sum[i][h] = FMA32(x - y[h], x - y[h], sum[i][h]);
         }
     }
 #pragma GCC unroll 16
     for (int i = 0; i < FLOAT_ROWS && i < count; i++)
-#pragma GCC unroll 8
-        for (int h = 0; h < INT_VECTORS; h++)
+        UNROLLED(h, INT_VECTORS)
             sum[i][h] = FSPLAT(rows->gain[first + i]) * FLOAD(columns->gain + h * FLANES) *
                         NAME(radial_piece)(pieces, sum[i][h]);
     for (int t = 0; t < terms; t++) {
         const float *column = features + column_at[t];
         int at = row_at[t];
         vf y[INT_VECTORS];
-#pragma GCC unroll 8
-        for (int h = 0; h < INT_VECTORS; h++)
+        UNROLLED(h, INT_VECTORS)
             y[h] = FLOAD(column + h * FLANES);
 #pragma GCC unroll 16
         for (int i = 0; i < FLOAT_ROWS && i < count; i++) {
             vf x = FSPLAT(row[i][at]);
-#pragma GCC unroll 8
-            for (int h = 0; h < INT_VECTORS; h++)
+            UNROLLED(h, INT_VECTORS)
                 sum[i][h] -= x * y[h];
         }
     }
 #pragma GCC unroll 16
     for (int i = 0; i < FLOAT_ROWS && i < count; i++) {
         uint32_t reached = 0;
-#pragma GCC unroll 8
-        for (int h = 0; h < INT_VECTORS; h++) {
+        UNROLLED(h, INT_VECTORS) {
             vf size = (vf)((vs)sum[i][h] & INT32_MAX);
             reached |= NAME(reaching32)(size, FSPLAT(rows->tau[first + i])) << (h * FLANES);
             FSTORE(value + (first + i) * SCREEN_COLS + h * FLANES, sum[i][h]);
@@ -1141,22 +1095,18 @@ static void NAME(expansion_tile)(const radial_pieces *pieces, int count, int d, 
 static float NAME(span_length)(int rank, const float *inverse, const float *value)
 {
     vf sum[INT_VECTORS], most;
-#pragma GCC unroll 8
-    for (int h = 0; h < INT_VECTORS; h++)
+    UNROLLED(h, INT_VECTORS)
         sum[h] = FSPLAT(0.0f);
     for (int i = 0; i < rank; i++) {
         vf psi[INT_VECTORS];
-#pragma GCC unroll 8
-        for (int h = 0; h < INT_VECTORS; h++)
+        UNROLLED(h, INT_VECTORS)
             psi[h] = FSPLAT(0.0f);
         for (int u = 0; u <= i; u++) {
             vf x = FSPLAT(inverse[i * SCREEN_ROWS + u]);
-#pragma GCC unroll 8
-            for (int h = 0; h < INT_VECTORS; h++)
+            UNROLLED(h, INT_VECTORS)
                 psi[h] = FMA32(x, FLOAD(value + u * SCREEN_COLS + h * FLANES), psi[h]);
         }
-#pragma GCC unroll 8
-        for (int h = 0; h < INT_VECTORS; h++)
+        UNROLLED(h, INT_VECTORS)
             sum[h] = FMA32(psi[h], psi[h], sum[h]);
     }
     most = sum[0];
@@ -1198,8 +1148,7 @@ static float NAME(bundle_limits)(simd_bundle *g)
 static uint32_t NAME(within)(const float *values, float most)
 {
     uint32_t bits = 0;
-#pragma GCC unroll 8
-    for (int h = 0; h < INT_VECTORS; h++)
+    UNROLLED(h, INT_VECTORS)
         bits |= NAME(reaching32)(FSPLAT(most), FLOAD(values + h * FLANES)) << (h * FLANES);
     return bits;
 }
@@ -1352,8 +1301,7 @@ static float NAME(reached_by)(const float *values, int count, int k, float low)
         int reached[3] = {0};
         for (int i = 0; i < count; i += FLANES) {
             vf value = FLOAD(values + i);
-#pragma GCC unroll 3
-            for (int j = 0; j < 3; j++)
+            UNROLLED(j, 3)
                 reached[j] += __builtin_popcount(NAME(reaching32)(value, FSPLAT(low + (float)(j + 1) * quarter)));
         }
         low += quarter * (float)((reached[0] >= k) + (reached[1] >= k) + (reached[2] >= k));
@@ -1392,18 +1340,15 @@ NAME(select_some)(int vectors, int first, int done, const double *factor, size_t
                   double *row, double *c, double *left, double *score, vd best)
 {
     vd sum[4];
-#pragma GCC unroll 4
-    for (int i = 0; i < vectors; i++)
+    UNROLLED(i, vectors)
         sum[i] = NAME(gather)(covariance, place + first + i * LANES);
     const double *from = factor + first;
     for (int u = 0; u < done; u++, from += stride) {
         vd minus = SPLAT(-weight[u]);
-#pragma GCC unroll 4
-        for (int i = 0; i < vectors; i++)
+        UNROLLED(i, vectors)
             sum[i] = FMA(minus, LOAD(from + i * LANES), sum[i]);
     }
-#pragma GCC unroll 4
-    for (int i = 0; i < vectors; i++) {
+    UNROLLED(i, vectors) {
         int at = first + i * LANES;
         vd value = sum[i] * SPLAT(scale), rest = FMA(-value, value, LOAD(left + at)),
            cross = FMA(SPLAT(-pull), value, LOAD(c + at));
