@@ -14,7 +14,7 @@ static int ratio_up(size_t a, size_t b) { return (int)((a + b - 1) / b); }
 static void *cut(int parts, int k, size_t column, size_t size, char *to, void *rows, answers_part *out)
 {
     for (int p = 0, from = 0; p < parts; from += out[p++].width) {
-        out[p] = (answers_part){from, k / parts + (p < k % parts), to + from * column * size, rows};
+        out[p] = (answers_part){from, k / parts + (p < k % parts), size, to + from * column * size, rows};
         rows = out[p].to;
     }
     return rows;
@@ -24,19 +24,19 @@ status answers_new(size_t count, int k, int *id, double *dist, answers *out)
 {
     size_t size = dist ? sizeof(double) : sizeof(int);
     int parts = ratio_up(k * size, LINE), wide = ratio_up(k, parts);
-    *out = (answers){.count = count, .dist_parts = dist ? parts : 0, .id_parts = parts};
-    if (dist) /* two ids are as long as a distance */
-        out->id_parts = ratio_up(k, 2 * (k / parts));
-    if (!SCRATCH_ALL(SCRATCH_FOR(out->dist, out->dist_parts), SCRATCH_FOR(out->id, out->id_parts),
-                     SCRATCH_FOR(out->first, count * wide * size), SCRATCH_FOR(out->place, count)))
+    int id_parts = dist ? ratio_up(k, 2 * (k / parts)) : parts; /* two ids are as long as a distance */
+    *out = (answers){.count = count, .dist_parts = dist ? parts : 0};
+    out->parts = out->dist_parts + id_parts;
+    if (!SCRATCH_ALL(SCRATCH_FOR(out->part, out->parts), SCRATCH_FOR(out->first, count * wide * size),
+                     SCRATCH_FOR(out->place, count)))
         return status_fail(STATUS_MEMORY);
-    void *rows = cut(out->dist_parts, k, count, sizeof(double), (char *)dist, out->first, out->dist);
-    cut(out->id_parts, k, count, sizeof(int), (char *)id, rows, out->id);
+    void *rows = cut(out->dist_parts, k, count, sizeof(double), (char *)dist, out->first, out->part);
+    cut(id_parts, k, count, sizeof(int), (char *)id, rows, out->part + out->dist_parts);
     memset(out->place, 0xff, count * sizeof(int));
     return status_ok();
 }
 
-void answers_free(answers *a) { SCRATCH_FREE(a->dist, a->id, a->first, a->place); }
+void answers_free(answers *a) { SCRATCH_FREE(a->part, a->first, a->place); }
 
 void answers_give(answers *a, size_t q, const int *id, const double *dist)
 {
@@ -44,9 +44,9 @@ void answers_give(answers *a, size_t q, const int *id, const double *dist)
     if (*place < 0)
         *place = __atomic_fetch_add(&a->given, 1, __ATOMIC_RELAXED);
     size_t row = *place;
-    for (const answers_part *p = a->dist; p < a->dist + a->dist_parts; p++)
+    for (const answers_part *p = a->part; p < a->part + a->dist_parts; p++)
         memcpy((double *)p->rows + row * p->width, dist + p->from, p->width * sizeof(double));
-    for (const answers_part *p = a->id; p < a->id + a->id_parts; p++)
+    for (const answers_part *p = a->part + a->dist_parts; p < a->part + a->parts; p++)
         memcpy((int *)p->rows + row * p->width, id + p->from, p->width * sizeof(int));
 }
 
@@ -54,29 +54,20 @@ void answers_settle(answers *a, int threads)
 {
     size_t count = a->count;
     const int *place = a->place;
-    for (const answers_part *p = a->id + a->id_parts; p-- > a->id;) {
-        const int *rows = p->rows;
-        int *to = p->to, width = p->width;
-#pragma omp parallel for num_threads(threads) schedule(static) if (count > 1000)
-        for (size_t q = 0; q < count; q++) {
-            const int *row = rows + (size_t)place[q] * width;
-            if (q + FETCH_AHEAD < count)
-                scratch_fetch(rows + (size_t)place[q + FETCH_AHEAD] * width, width * sizeof(int));
-            for (int j = 0; j < width; j++)
-                to[q + j * count] = row[j];
-        }
-    }
-    for (const answers_part *p = a->dist + a->dist_parts; p-- > a->dist;) {
-        const double *rows = p->rows;
-        double *to = p->to;
+    for (const answers_part *p = a->part + a->parts; p-- > a->part;) {
+        const char *rows = p->rows;
+        void *to = p->to;
         int width = p->width;
+        size_t size = p->size, bytes = width * size;
 #pragma omp parallel for num_threads(threads) schedule(static) if (count > 1000)
         for (size_t q = 0; q < count; q++) {
-            const double *row = rows + (size_t)place[q] * width;
+            const char *row = rows + place[q] * bytes;
             if (q + FETCH_AHEAD < count)
-                scratch_fetch(rows + (size_t)place[q + FETCH_AHEAD] * width, width * sizeof(double));
-            for (int j = 0; j < width; j++)
-                to[q + j * count] = row[j];
+                scratch_fetch(rows + place[q + FETCH_AHEAD] * bytes, bytes);
+            for (int j = 0; j < width && size == sizeof(double); j++)
+                ((double *)to)[q + j * count] = ((const double *)row)[j];
+            for (int j = 0; j < width && size == sizeof(int); j++)
+                ((int *)to)[q + j * count] = ((const int *)row)[j];
         }
     }
 }

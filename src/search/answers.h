@@ -15,16 +15,17 @@
 
 #include <stddef.h>
 
-/* Some columns, where they belong and where their rows wait. */
+/* Some columns, of `size` bytes a number, where they belong and where their rows wait. */
 typedef struct {
     int from, width;
+    size_t size;
     void *to, *rows;
 } answers_part;
 
 typedef struct {
-    size_t count;            /* of queries */
-    answers_part *dist, *id; /* parts of either matrix */
-    int dist_parts, id_parts;
+    size_t count;       /* of queries */
+    answers_part *part; /* those of the distances, then those of the ids */
+    int parts, dist_parts;
     char *first; /* the rows of the first part */
     int *place;  /* of each query, the row of its answer; negative until it has one */
     int given;   /* rows */
