@@ -28,8 +28,12 @@ typedef struct {
     int by_lists, opened; /* whether the k-best is that of lists; how many candidates are open */
 } brute_query;
 
+/* What a thread works with, and the strip that it has at hand. */
 typedef struct {
+    size_t first, count; /* queries of the strip */
+    int limit;           /* largest admissible range in it */
     double *query_x, *query_v, *point_x, *point_v, *point_scale;
+    int *rows; /* of the queries */
     brute_query *queries;
     int *open;            /* strip x OPEN_MOST: what is open, */
     double *open_by_tile; /* and its distances */
@@ -40,43 +44,27 @@ typedef struct {
     query_counters counters;
 } brute_scratch;
 
-typedef struct {
-    size_t first, count; /* queries of the strip */
-    int limit;           /* largest admissible range in it */
-} brute_strip;
-
 static void brute_scratch_free(brute_scratch *s)
 {
-    SCRATCH_FREE(s->query_x, s->query_v, s->point_x, s->point_v, s->point_scale, s->queries, s->open, s->open_by_tile,
-                 s->dist, s->id, s->best_dist, s->best_id);
+    SCRATCH_FREE(s->query_x, s->query_v, s->point_x, s->point_v, s->point_scale, s->rows, s->queries, s->open,
+                 s->open_by_tile, s->dist, s->id, s->best_dist, s->best_id);
 }
 
 static int brute_scratch_new(const query_task *task, size_t strip, size_t slab, brute_scratch *s)
 {
     size_t d = task->points->d, m = task->points->m;
-    memset(s, 0, sizeof(*s));
     return SCRATCH_ALL(SCRATCH_FOR(s->query_x, strip * d), SCRATCH_FOR(s->query_v, strip * m),
                        SCRATCH_FOR(s->point_x, slab * d), SCRATCH_FOR(s->point_v, slab * m),
-                       SCRATCH_FOR(s->point_scale, slab), SCRATCH_FOR(s->queries, strip),
+                       SCRATCH_FOR(s->point_scale, slab), SCRATCH_FOR(s->rows, strip), SCRATCH_FOR(s->queries, strip),
                        SCRATCH_FOR(s->open, strip * OPEN_MOST), SCRATCH_FOR(s->open_by_tile, strip * OPEN_MOST),
                        SCRATCH_FOR(s->dist, task->k > OPEN_MOST ? task->k : OPEN_MOST), SCRATCH_FOR(s->id, task->k),
                        SCRATCH_FOR(s->best_dist, strip * task->k), SCRATCH_FOR(s->best_id, strip * task->k));
 }
 
-static void pack_queries(const query_task *task, const brute_strip *strip, brute_scratch *s)
+static void pack_queries(const metric_points *from, brute_scratch *s)
 {
-    const metric_points *from = task->from;
-    int rows = simd->rows;
-    for (size_t i = 0; i < strip->count; i += rows) {
-        for (size_t a = 0; a < (size_t)rows; a++) {
-            size_t q = i + a < strip->count ? i + a : strip->count - 1;
-            size_t row = query_row(task, strip->first + q);
-            for (int u = 0; u < from->d; u++)
-                s->query_x[i * from->d + u * rows + a] = from->x[row * from->d + u];
-            for (int u = 0; u < from->m; u++)
-                s->query_v[i * from->m + u * rows + a] = from->v[row * from->m + u];
-        }
-    }
+    simd->pack_rows(from->d, simd->rows, s->count, from->x, s->rows, s->query_x);
+    simd->pack_rows(from->m, simd->rows, s->count, from->v, s->rows, s->query_v);
 }
 
 static void pack_points(const metric_points *points, size_t first, size_t count, brute_scratch *s)
@@ -210,24 +198,15 @@ static void offer_row(const query_task *task, brute_query *q, const double *r, c
     set_reach(task, q);
 }
 
-static void strip_over_slab(const query_task *task, const radial *rad, const brute_strip *strip, size_t first,
-                            size_t count, brute_scratch *s)
+static void strip_over_slab(const query_task *task, const radial *rad, size_t first, size_t count, brute_scratch *s)
 {
     int rows = simd->rows, cols = simd->cols, d = task->points->d, m = task->points->m;
     double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS] __attribute__((aligned(64)));
-    for (size_t i = 0; i < strip->count; i += rows) {
-        size_t height = strip->count - i < (size_t)rows ? strip->count - i : (size_t)rows;
-        size_t reach = count;
-        if (task->predecessors) { /* the limit of the tile's queries, not of the whole strip */
-            reach = 0;
-            for (size_t a = 0; a < height; a++) {
-                size_t limit = query_limit(task, strip->first + i + a);
-                if (limit > first && limit - first > reach)
-                    reach = limit - first;
-            }
-            reach = reach < count ? reach : count;
-        }
-        for (size_t j = 0; j < reach; j += cols) {
+    for (size_t i = 0; i < s->count; i += rows) {
+        size_t height = s->count - i < (size_t)rows ? s->count - i : (size_t)rows, limit = 0;
+        for (size_t a = i; a < i + height; a++) /* that of the tile's queries, not of the whole strip */
+            limit = (size_t)s->queries[a].limit > limit ? (size_t)s->queries[a].limit : limit;
+        for (size_t j = 0; j < count && first + j < limit; j += cols) {
             simd->residual_tile(rad, d, s->query_x + i * d, s->point_x + j * d, m, s->query_v + i * m,
                                 s->point_v + j * m, tile);
             s->counters.correlations += (double)height * cols;
@@ -238,16 +217,21 @@ static void strip_over_slab(const query_task *task, const radial *rad, const bru
     }
 }
 
-static void set_queries(const query_task *task, const brute_strip *strip, double most, brute_scratch *s)
+/* The strip that starts with query `first`. */
+static void set_queries(const query_task *task, size_t first, size_t most, double most_scale, brute_scratch *s)
 {
-    for (size_t i = 0; i < strip->count; i++) {
-        size_t q = strip->first + i, at = i * task->k;
-        int row = query_row(task, q);
+    size_t k = task->k, left = first < task->count ? task->count - first : 0;
+    s->first = first;
+    s->count = left < most ? left : most;
+    s->limit = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        int row = s->rows[i] = query_row(task, first + i), limit = query_limit(task, first + i);
+        s->limit = limit > s->limit ? limit : s->limit;
         s->queries[i] = (brute_query){.row = row,
-                                      .limit = query_limit(task, q),
-                                      .slack = slack_of(task, row, most),
+                                      .limit = limit,
+                                      .slack = slack_of(task, row, most_scale),
                                       .reach = -1.0,
-                                      .best = {task->k, 0, s->best_dist + at, s->best_id + at, 0}};
+                                      .best = {task->k, 0, s->best_dist + i * k, s->best_id + i * k, 0}};
     }
 }
 
@@ -266,8 +250,7 @@ status query_brute(const query_task *task, query_result *result)
     radial rad = kernel_radial(task->kern);
     status outcome = status_ok();
     brute_scratch *scratch = scratch_zeros(threads, sizeof(*scratch));
-    brute_strip *strips = scratch_zeros(threads, sizeof(*strips));
-    if (!scratch || !strips)
+    if (!scratch)
         outcome = status_fail(STATUS_MEMORY);
     for (int t = 0; t < threads && !outcome.code; t++)
         if (!brute_scratch_new(task, strip_size, slab, &scratch[t]))
@@ -276,16 +259,8 @@ status query_brute(const query_task *task, query_result *result)
     for (size_t done = 0; done < task->count && !outcome.code; done += strip_size * threads) {
         size_t reach = 0;
         for (int t = 0; t < threads; t++) {
-            brute_strip *strip = &strips[t];
-            strip->first = done + t * strip_size;
-            strip->count = strip->first >= task->count               ? 0
-                           : task->count - strip->first < strip_size ? task->count - strip->first
-                                                                     : strip_size;
-            strip->limit = 0;
-            for (size_t i = 0; i < strip->count; i++)
-                if (query_limit(task, strip->first + i) > strip->limit)
-                    strip->limit = query_limit(task, strip->first + i);
-            reach = (size_t)strip->limit > reach ? (size_t)strip->limit : reach;
+            set_queries(task, done + t * strip_size, strip_size, most, &scratch[t]);
+            reach = (size_t)scratch[t].limit > reach ? (size_t)scratch[t].limit : reach;
         }
         /* Each parallel region covers as many slabs as fit between two polls. */
         size_t slabs = 1;
@@ -294,18 +269,17 @@ status query_brute(const query_task *task, query_result *result)
             last = first + slab * slabs < reach ? first + slab * slabs : reach;
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
             for (int t = 0; t < threads; t++) {
-                if (first == 0) {
-                    set_queries(task, &strips[t], most, &scratch[t]);
-                    pack_queries(task, &strips[t], &scratch[t]);
-                }
-                for (size_t at = first; at < last && at < (size_t)strips[t].limit; at += slab) {
+                brute_scratch *own = &scratch[t];
+                if (first == 0)
+                    pack_queries(task->from, own);
+                for (size_t at = first; at < last && at < (size_t)own->limit; at += slab) {
                     size_t count = last - at < slab ? last - at : slab;
-                    pack_points(task->points, at, count, &scratch[t]);
-                    strip_over_slab(task, &rad, &strips[t], at, count, &scratch[t]);
+                    pack_points(task->points, at, count, own);
+                    strip_over_slab(task, &rad, at, count, own);
                 }
-                for (size_t i = 0; i < strips[t].count && last == reach; i++) {
-                    close_open(task, &scratch[t].queries[i], &scratch[t]);
-                    query_close(task, strips[t].first + i, &scratch[t].queries[i].best, result);
+                for (size_t i = 0; i < own->count && last == reach; i++) {
+                    close_open(task, &own->queries[i], own);
+                    query_close(task, own->first + i, &own->queries[i].best, result);
                 }
             }
             if (reach == 0)
@@ -326,6 +300,6 @@ status query_brute(const query_task *task, query_result *result)
         query_counters_add(&result->counters, &scratch[t].counters);
         brute_scratch_free(&scratch[t]);
     }
-    SCRATCH_FREE(scratch, strips);
+    scratch_free(scratch);
     return outcome;
 }
