@@ -15,7 +15,7 @@ typedef struct {
     int d;
     const double *x;
     double *near; /* by position: squared distance to the nearest centre so far */
-    int *which;   /* by position: that centre's rank in the family */
+    int *which;   /* by position: that centre's rank, and at last its place among the children */
     int *moved;   /* by position: scratch for the permutation */
 } build;
 
@@ -52,25 +52,26 @@ static void assign(const build *b, const int *perm, int first, int count, int ce
     }
 }
 
-/* Orders the centres as a greedy tour from the first, so that consecutive children are close. */
-static void tour(const build *b, int count, const int *centre, int *order)
+/* The place of each centre in a greedy tour from the first, so that consecutive children are close. */
+static void tour(const build *b, int count, const int *centre, int *place)
 {
-    int used[TREE_FANOUT] = {1};
-    order[0] = 0;
+    int used[TREE_FANOUT] = {1}, here = 0;
+    place[0] = 0;
     for (int step = 1; step < count; step++) {
         int best = -1;
         double best_s2 = 0.0;
         for (int c = 0; c < count; c++) {
             if (used[c])
                 continue;
-            double s2 = squared(b->d, b->x, centre[order[step - 1]], centre[c]);
+            double s2 = squared(b->d, b->x, centre[here], centre[c]);
             if (best < 0 || s2 < best_s2) {
                 best = c;
                 best_s2 = s2;
             }
         }
         used[best] = 1;
-        order[step] = best;
+        place[best] = step;
+        here = best;
     }
 }
 
@@ -78,7 +79,7 @@ static void tour(const build *b, int count, const int *centre, int *order)
 static int split(const build *b, int *perm, int first, int count, int centre, int threads, const monitor *mon,
                  family *out)
 {
-    int centres[TREE_FANOUT], order[TREE_FANOUT], place[TREE_FANOUT], points[TREE_FANOUT] = {0};
+    int centres[TREE_FANOUT], child[TREE_FANOUT], at[TREE_FANOUT];
     int want = (count + TREE_LEAF - 1) / TREE_LEAF * 2;
     want = want > TREE_FANOUT ? TREE_FANOUT : want;
     out->count = 0;
@@ -94,30 +95,23 @@ static int split(const build *b, int *perm, int first, int count, int centre, in
         if (monitor_poll(mon, 0.0))
             return 0;
     }
-    tour(b, found, centres, order);
-    for (int i = first; i < first + count; i++)
-        points[b->which[i]]++;
-    int at = first;
+    tour(b, found, centres, child);
     for (int c = 0; c < found; c++) {
-        int rank = order[c];
-        out->centre[c] = centres[rank];
-        out->first[c] = place[rank] = at;
-        out->points[c] = points[rank];
+        out->centre[child[c]] = centres[c];
+        out->points[c] = 0;
         out->radius[c] = 0.0;
-        at += points[rank];
+    }
+    for (int i = first; i < first + count; i++) {
+        int c = b->which[i] = child[b->which[i]];
+        out->points[c]++;
+        out->radius[c] = b->near[i] > out->radius[c] ? b->near[i] : out->radius[c];
+    }
+    for (int c = 0; c < found; c++) {
+        out->first[c] = at[c] = c ? out->first[c - 1] + out->points[c - 1] : first;
+        out->radius[c] = sqrt(out->radius[c]);
     }
     for (int i = first; i < first + count; i++)
-        b->moved[place[b->which[i]]++] = perm[i];
-    int inverse[TREE_FANOUT];
-    for (int c = 0; c < found; c++)
-        inverse[order[c]] = c;
-    for (int i = first; i < first + count; i++) {
-        int c = inverse[b->which[i]];
-        if (b->near[i] > out->radius[c])
-            out->radius[c] = b->near[i];
-    }
-    for (int c = 0; c < found; c++)
-        out->radius[c] = sqrt(out->radius[c]);
+        b->moved[at[b->which[i]]++] = perm[i];
     memcpy(perm + first, b->moved + first, (size_t)count * sizeof(int));
     out->count = found;
     return 1;
