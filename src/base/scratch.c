@@ -94,6 +94,22 @@ int scratch_all(const scratch_request *requests, size_t number)
     return made == number;
 }
 
+/* Room for a buffer, so that large ones do not start at the same place of a page. */
+static size_t room_of(size_t bytes) { return (bytes / SCRATCH_ALIGN + 2) * SCRATCH_ALIGN; }
+
+void *scratch_whole(const void *own, size_t size, const scratch_request *requests, size_t number)
+{
+    size_t bytes = room_of(size);
+    for (size_t i = 0; i < number; i++)
+        bytes += room_of(requests[i].count * requests[i].size);
+    char *memory = scratch_alloc(bytes, 1), *next = memory + room_of(size);
+    if (!memory)
+        return NULL;
+    for (size_t i = 0; i < number; next += room_of(requests[i].count * requests[i].size), i++)
+        memcpy(requests[i].pointer, &next, sizeof(next));
+    return memcpy(memory, own, size);
+}
+
 void scratch_free_all(void *const *aligned, size_t number)
 {
     for (size_t i = 0; i < number; i++)

@@ -38,6 +38,7 @@ typedef struct {
 } scratch_request;
 
 int scratch_all(const scratch_request *requests, size_t number);
+void *scratch_whole(const void *own, size_t size, const scratch_request *requests, size_t number);
 void scratch_free_all(void *const *aligned, size_t number);
 
 #define SCRATCH_FOR(pointer, count)                                                                                    \
@@ -47,6 +48,11 @@ void scratch_free_all(void *const *aligned, size_t number);
 #define SCRATCH_ALL(...)                                                                                               \
     scratch_all((const scratch_request[]){__VA_ARGS__},                                                                \
                 sizeof((scratch_request[]){__VA_ARGS__}) / sizeof(scratch_request))
+/* A structure and its buffers in one piece of memory, for one scratch_free: a copy of `own`, whose pointers are set before;
+ * NULL on failure. */
+#define SCRATCH_WHOLE(own, ...)                                                                                        \
+    scratch_whole(&(own), sizeof(own), (const scratch_request[]){__VA_ARGS__},                                         \
+                  sizeof((scratch_request[]){__VA_ARGS__}) / sizeof(scratch_request))
 #define SCRATCH_FREE(...) scratch_free_all((void *[]){__VA_ARGS__}, sizeof((void *[]){__VA_ARGS__}) / sizeof(void *))
 
 /* A pool: buffers that wait to be used again, because what touches large memory for the first time waits for the system

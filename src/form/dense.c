@@ -59,7 +59,6 @@ const screening_form form_dense = {
     .build = build,
     .fields = fields,
     .work_new = work_new,
-    .work_free = scratch_free,
     .begin = begin,
     .screen = screen,
 };

@@ -98,25 +98,14 @@ static void fields(point_set *set, field_visitor *walk)
     walk->visit(walk, "spans.sine", &s->sine, columns * sizeof(float));
 }
 
-static void work_free(void *work)
-{
-    expansions_work *w = work;
-    if (!w)
-        return;
-    SCRATCH_FREE(w->relative, w->row_at, w->column_at, w->bundle, w->span_x, w->value, w);
-}
-
 static void *work_new(const form_sides *on)
 {
     size_t d = on->points->points->d, m = on->points->points->m;
-    expansions_work *w = scratch_zeros(1, sizeof(*w));
-    if (w && SCRATCH_ALL(SCRATCH_FOR(w->relative, BITSET_SIZE * d), SCRATCH_FOR(w->row_at, m + SIMD_WIDTH),
-                         SCRATCH_FOR(w->column_at, m + SIMD_WIDTH), SCRATCH_FOR(w->bundle, BUNDLES),
-                         SCRATCH_FOR(w->span_x, BUNDLES * SCREEN_ROWS * d),
-                         SCRATCH_FOR(w->value, SCREEN_ROWS * SCREEN_COLS)))
-        return w;
-    work_free(w);
-    return NULL;
+    expansions_work w = {0};
+    return SCRATCH_WHOLE(w, SCRATCH_FOR(w.relative, BITSET_SIZE * d), SCRATCH_FOR(w.row_at, m + SIMD_WIDTH),
+                         SCRATCH_FOR(w.column_at, m + SIMD_WIDTH), SCRATCH_FOR(w.bundle, BUNDLES),
+                         SCRATCH_FOR(w.span_x, BUNDLES * SCREEN_ROWS * d),
+                         SCRATCH_FOR(w.value, SCREEN_ROWS * SCREEN_COLS));
 }
 
 /* ---- bundles of queries ------------------------------------------------------------------------- */
@@ -459,7 +448,6 @@ const screening_form form_expansions = {
     .build = build,
     .fields = fields,
     .work_new = work_new,
-    .work_free = work_free,
     .begin = begin,
     .screen = screen,
 };

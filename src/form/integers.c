@@ -429,22 +429,11 @@ typedef struct {
     integers_work *work;
 } screening;
 
-static void work_free(void *work)
-{
-    integers_work *w = work;
-    if (!w)
-        return;
-    SCRATCH_FREE(w->relative, w->tiles, w->intervals, w);
-}
-
 static void *work_new(const form_sides *on)
 {
-    integers_work *w = scratch_zeros(1, sizeof(*w));
-    if (w && SCRATCH_ALL(SCRATCH_FOR(w->relative, (size_t)BITSET_SIZE * on->points->points->d),
-                         SCRATCH_FOR(w->tiles, BITSET_SIZE / SCREEN_ROWS), SCRATCH_FOR(w->intervals, 1)))
-        return w;
-    work_free(w);
-    return NULL;
+    integers_work w;
+    return SCRATCH_WHOLE(w, SCRATCH_FOR(w.relative, (size_t)BITSET_SIZE * on->points->points->d),
+                         SCRATCH_FOR(w.tiles, BITSET_SIZE / SCREEN_ROWS), SCRATCH_FOR(w.intervals, 1));
 }
 
 static size_t row_bytes(const form_sides *on) { return (size_t)integers_of(on->points)->shape->steps * 4; }
@@ -620,7 +609,6 @@ const screening_form form_integers = {
     .build = build,
     .fields = fields,
     .work_new = work_new,
-    .work_free = work_free,
     .row_bytes = row_bytes,
     .begin = begin,
     .screen = screen_cell,

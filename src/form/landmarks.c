@@ -149,26 +149,15 @@ static void fields(point_set *set, field_visitor *walk)
 
 /* ---- workspace ------------------------------------------------------------------------------- */
 
-static void work_free(void *work)
-{
-    landmarks_work *w = work;
-    if (!w)
-        return;
-    SCRATCH_FREE(w->own, w->products, w->psi, w->coarse.weights, w->P, w->rows, w->value, w->inverse, w);
-}
-
 static void *work_new(const form_sides *on)
 {
-    landmarks_work *w = scratch_zeros(1, sizeof(*w));
+    landmarks_work w = {0};
     size_t room = (size_t)BITSET_SIZE * WIDTH;
     (void)on;
-    if (w && SCRATCH_ALL(SCRATCH_FOR(w->own, room), SCRATCH_FOR(w->products, room), SCRATCH_FOR(w->psi, room),
-                         SCRATCH_FOR(w->coarse.weights, SUBSPACE_RANK * STRIDE),
-                         SCRATCH_FOR(w->P, SUBSPACE_RANK * WIDTH), SCRATCH_FOR(w->inverse, SUBSPACE_RANK * WIDTH),
-                         SCRATCH_FOR(w->rows, BITSET_SIZE), SCRATCH_FOR(w->value, SCREEN_ROWS * SCREEN_COLS)))
-        return w;
-    work_free(w);
-    return NULL;
+    return SCRATCH_WHOLE(w, SCRATCH_FOR(w.own, room), SCRATCH_FOR(w.products, room), SCRATCH_FOR(w.psi, room),
+                         SCRATCH_FOR(w.coarse.weights, SUBSPACE_RANK * STRIDE), SCRATCH_FOR(w.P, SUBSPACE_RANK * WIDTH),
+                         SCRATCH_FOR(w.inverse, SUBSPACE_RANK * WIDTH), SCRATCH_FOR(w.rows, BITSET_SIZE),
+                         SCRATCH_FOR(w.value, SCREEN_ROWS * SCREEN_COLS));
 }
 
 /* ---- the block in its own cell ----------------------------------------------------------------- */
@@ -584,7 +573,6 @@ const screening_form form_landmarks = {
     .build = build,
     .fields = fields,
     .work_new = work_new,
-    .work_free = work_free,
     .begin = begin,
     .skim = skim,
     .screen = screen,

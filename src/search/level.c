@@ -99,16 +99,13 @@ void level_block_answer(level_scratch *s, query_result *result)
 
 static void scratch_release(level_scratch *s)
 {
-    SCRATCH_FREE(s->leaves, s->special_upper, s->lows, s->dist);
-    if (s->work)
-        s->task->index->form->work_free(s->work);
+    SCRATCH_FREE(s->work, s->leaves, s->special_upper, s->lows, s->dist, s->deferred);
 }
 
 static int scratch_reserve(const query_task *task, int capacity, level_scratch *s)
 {
     const index_search *index = task->index;
     size_t k = task->k, room = LEVEL_ROOM(capacity);
-    memset(s, 0, sizeof(*s));
     s->task = task;
     s->work = index->form->work_new(&index->on);
     return s->work && SCRATCH_ALL(SCRATCH_FOR(s->leaves, index->points->order.count),
@@ -249,7 +246,6 @@ status level_search(const query_task *task, int count, int most, level_method *m
         outcome = search_deferred(task, scratch, result);
     for (int t = 0; t < threads && scratch; t++) {
         query_counters_add(&result->counters, &scratch[t].counters);
-        scratch_free(scratch[t].deferred);
         scratch_release(&scratch[t]);
     }
     blocks_free(&blocks);
