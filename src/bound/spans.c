@@ -3,8 +3,6 @@
 #include "base/pace.h"
 #include "base/scratch.h"
 
-#include <string.h>
-
 #define SPANS_TAIL 0.1 /* the largest tail that is wanted */
 
 /* A panel: its points that count, and the pivoted factor of their correlations. */

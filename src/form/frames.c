@@ -2,9 +2,6 @@
 
 #include "base/pace.h"
 #include "base/scratch.h"
-#include "base/threads.h"
-
-#include <string.h>
 
 void frames_fields(frames *f, const cells *order, field_visitor *walk)
 {

@@ -45,7 +45,7 @@
 #define VECCHIANN_SUBSPACE_H
 
 #include "partition/cells.h"
-#include "model/specials.h"
+#include "model/metric.h"
 
 #define SUBSPACE_RANK 96       /* most landmarks of a cell */
 #define SUBSPACE_TAIL 0.15     /* the largest tail that is wanted */

@@ -13,7 +13,6 @@
 #define VECCHIANN_METRIC_H
 
 #include "model/kernel.h"
-#include "base/status.h"
 
 #include <math.h>
 

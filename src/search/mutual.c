@@ -6,7 +6,6 @@
 #include "base/scratch.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #define PAIRS_WAVE 64
 #define PAIRS_BYTES ((size_t)1 << 26) /* most memory for lists of candidates */
