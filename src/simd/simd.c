@@ -19,38 +19,28 @@
 #include "simd/simd_body.h"
 
 #ifdef SIMD_X86
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#define PRAGMA(x) _Pragma(#x)
+#ifdef __clang__
+#define TARGET(features) PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define TARGET_END _Pragma("clang attribute pop")
 #else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
+#define TARGET(features) _Pragma("GCC push_options") PRAGMA(GCC target(features))
+#define TARGET_END _Pragma("GCC pop_options")
 #endif
+
+TARGET("avx2,fma")
 #define ISA avx2
 #define VECTOR_BYTES 32
 #define TILE_ROWS 6
 #include "simd/simd_body.h"
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+TARGET_END
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx512vnni,avx2,fma"))),        \
-                             apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx512vnni,avx2,fma")
-#endif
+TARGET("avx512f,avx512dq,avx512bw,avx512vl,avx512vnni,avx2,fma")
 #define ISA avx512
 #define VECTOR_BYTES 64
 #define TILE_ROWS 12
 #include "simd/simd_body.h"
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+TARGET_END
 #endif
 
 const simd_table *simd = &table_portable;
