@@ -228,11 +228,11 @@ static int gather_landmarks(const point_set *from, int cell, float *psi, float *
     return count;
 }
 
-/* Which landmark of their own cell each query is nearest to. */
+/* Which landmark of their own cell each query is nearest to; rows are the queries' in that cell. */
 static void set_balls(landmarks_work *w, const point_set *from, const block *b)
 {
     const subspaces *space = space_of(from);
-    int cell = b->cell, rank = space->rank[cell], width = subspace_width(space, cell);
+    int cell = b->cell, rank = space->rank[cell];
     float psi[SUBSPACE_RANK * SIMD_WIDTH] = {0.0f}, tails[BALLS];
     int count = gather_landmarks(from, cell, psi, tails);
     w->balls = count;
@@ -240,8 +240,6 @@ static void set_balls(landmarks_work *w, const point_set *from, const block *b)
         return;
     for (int c = 0; c < count; c++)
         w->ball[c] = (ball){.noise = space->noise[space->ids[space->landmark[cell] + c]]};
-    for (int q = 0; q < b->count; q++)
-        w->rows[q] = w->own + (size_t)q * width;
     simd->multiply32(b->count, w->rows, rank, psi, SIMD_WIDTH, SIMD_WIDTH, w->products);
     for (int q = 0; q < b->count; q++) {
         const float *rho = w->products + (size_t)q * SIMD_WIDTH;
