@@ -6,15 +6,7 @@
 
 #include <float.h>
 
-static status build(const metric_source *source, const point_set *like, int threads, const monitor *mon, point_set *set)
-{
-    (void)source, (void)like, (void)threads, (void)mon, (void)set;
-    return status_ok();
-}
-
 static double pair_cost(const point_set *set) { return set->points->m + FORM_KERNEL; }
-
-static void fields(point_set *set, field_visitor *walk) { (void)set, (void)walk; }
 
 static void *work_new(const form_sides *on)
 {
@@ -54,10 +46,7 @@ const screening_form form_dense = {
     .note = "every pair evaluated",
     .settle = 1,
     .give_up = 32,
-    .kept_bytes = 1,
     .pair_cost = pair_cost,
-    .build = build,
-    .fields = fields,
     .work_new = work_new,
     .begin = begin,
     .screen = screen,

@@ -97,7 +97,7 @@ typedef struct screening_form {
      * query is left to brute force when more than one in `give_up` points had to be evaluated to make room. */
     int settle, give_up;
 
-    size_t kept_bytes; /* of what is kept of a set, without its arrays */
+    size_t kept_bytes; /* of what is kept of a set, without its arrays; 0 where nothing is */
     int terms;         /* whether panels keep terms of the expansion bound (bounds.h); the form asks for bounds of
                           panels itself then */
     int compact;       /* whether cells of queries that are no candidates must be as small as those of candidates */
@@ -108,8 +108,8 @@ typedef struct screening_form {
     double (*pair_cost)(const point_set *set); /* of a pair screened, in the same unit, of what was built */
     /* Optional: the cells of candidates, none (count 0) where the form does not serve them. */
     status (*divide)(const metric_source *source, const metric_points *points, int threads, cells *out);
-    /* What is kept of the points of a set whose cells and bounds are there; `like` is the set of the candidates where
-     * the set is one of queries. What an error leaves is freed by its fields. */
+    /* Of forms that keep something: what is kept of the points of a set whose cells and bounds are there; `like` is the
+     * set of the candidates where the set is one of queries. What an error leaves is freed by its fields. */
     status (*build)(const metric_source *source, const point_set *like, int threads, const monitor *mon,
                     point_set *set);
     /* Visits its arrays, but none whose length an array tells that is not there yet; sets what is borrowed of the set,

@@ -52,7 +52,7 @@ static void set_free(const screening_form *form, int opened, point_set *set)
         return;
     if (!opened) {
         collection all = {.visitor = {.visit = collect}};
-        if (set->kept)
+        if (set->kept && form->fields)
             form->fields(set, &all.visitor);
         scratch_free_all(all.held, all.count);
         cells_free(&set->order);
@@ -196,7 +196,8 @@ static void walk_set(field_visitor *w, const header *head, metric_points *points
     }
     b->points = set->points;
     b->order = &set->order;
-    forms[head->form]->fields(set, w);
+    if (forms[head->form]->fields)
+        forms[head->form]->fields(set, w);
 }
 
 uint64_t index_print(uint64_t print, size_t count, const double *values)
@@ -399,7 +400,7 @@ static status set_build(const metric_source *source, const screening_form *form,
     if (result.code || !set->order.count)
         return result;
     result = bounds_build(source, points, &set->order, form->terms, threads, mon, &set->bound);
-    return result.code ? result : form->build(source, like, threads, mon, set);
+    return result.code || !form->build ? result : form->build(source, like, threads, mon, set);
 }
 
 status index_build(const metric_source *source, const metric_points *points, const screening_form *form, int threads,
