@@ -34,7 +34,7 @@ static void screen(const form_sides *on, const block *b, const leaf *item, form_
                 value[j] = (float)rho[j];
                 mask |= (uint32_t)(fabsf(value[j]) + FLT_EPSILON >= b->tau[members[i]]) << j;
             }
-            simd_interval_row row = {.value = value, .tail = none, .base = FLT_EPSILON};
+            simd_interval_row row = {.value = value, .norm = none, .error = none, .base = FLT_EPSILON};
             sink->counters->screened += there;
             if (mask)
                 sink->keep(sink, members[i], ids, mask, &row);

@@ -55,10 +55,9 @@ typedef struct {
 typedef struct {
     const form_sides *on;
     const block *b;
-    form_sink *sink;         /* of the cell at hand */
-    float *relative;         /* BITSET_SIZE x d: positions from the centre of a cell */
-    int *row_at, *column_at; /* m: terms of two panels */
-    float no_tail[SCREEN_COLS];
+    form_sink *sink;                   /* of the cell at hand */
+    float *relative;                   /* BITSET_SIZE x d: positions from the centre of a cell */
+    int *row_at, *column_at;           /* m: terms of two panels */
     int bundles, bundled[BITSET_SIZE]; /* members of the bundles */
     bundle *bundle;
     float *span_x, *value; /* of all bundles; SCREEN_ROWS x SCREEN_COLS */
@@ -249,6 +248,7 @@ static void screen_tile(expansions_work *w, bundle *g, const encounter *e, int c
     const block *b = w->b;
     const frames *frame = frame_of(w->on->points);
     const metric_points *from = w->on->from->points;
+    static const float none[SCREEN_COLS];
     simd_rows rows;
     uint32_t mask[SCREEN_ROWS];
     float base[SCREEN_ROWS];
@@ -271,7 +271,7 @@ static void screen_tile(expansions_work *w, bundle *g, const encounter *e, int c
     w->sink->counters->screened += (double)count * SCREEN_COLS;
     for (int a = 0; a < count; a++)
         if (mask[a]) {
-            simd_interval_row row = {.value = w->value + a * SCREEN_COLS, .tail = w->no_tail, .base = base[a]};
+            simd_interval_row row = {.value = w->value + a * SCREEN_COLS, .norm = none, .error = none, .base = base[a]};
             w->sink->keep(w->sink, g->members[some[a]], w->on->points->order.ids + (size_t)e->panel * SCREEN_COLS,
                           mask[a], &row);
         }

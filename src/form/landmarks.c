@@ -416,6 +416,7 @@ static void screen_rows(landmarks_work *w, const form_sides *on, const block *b,
     const cells *order = &on->points->order;
     int rank = space->rank[cell], first = order->panel[cell], panels = order->panel[cell + 1] - first,
         own = form_is_own(on, b, cell);
+    static const float none[SCREEN_COLS];
     const float *rows[SCREEN_ROWS], *psi_of_cell = space->psi + space->psi_at[cell];
     float row_tail[SCREEN_ROWS], limit[SCREEN_ROWS];
     uint32_t mask[SCREEN_ROWS];
@@ -439,8 +440,9 @@ static void screen_rows(landmarks_work *w, const form_sides *on, const block *b,
             for (int a = 0; a < filled; a++)
                 if (mask[a]) {
                     simd_interval_row row = {.value = w->value + a * SCREEN_COLS,
-                                             .tail = tail,
-                                             .row_tail = row_tail[a],
+                                             .norm = tail,
+                                             .slope = row_tail[a],
+                                             .error = none,
                                              .base = errors[i + a]};
                     sink->keep(sink, members[i + a], order->ids + (size_t)panel * SCREEN_COLS, mask[a], &row);
                     limit[a] = b->tau[members[i + a]] - errors[i + a];

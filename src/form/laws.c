@@ -60,8 +60,7 @@ static void keep(form_sink *self, int q, const int *ids, uint32_t mask, const si
     for (uint32_t left = mask; left; left &= left - 1) {
         int j = __builtin_ctz(left);
         float value = fabsf(row->value[j]),
-              error = row->tail ? row->base + row->row_tail * row->tail[j]
-                                : row->base + row->slope * row->norm[j] + row->row_norm * row->error[j];
+              error = row->base + row->slope * row->norm[j] + row->row_norm * row->error[j];
         if (admissible(s->on, s->b, q, ids[j]))
             check_interval(s, q, ids[j], value - error, value + error);
     }

@@ -83,11 +83,10 @@ typedef struct {
     uint32_t rows; /* those with a bit in either mask */
 } simd_intervals;
 
-/* Values of one query with the points of a panel. Their errors are base + row_tail tail_j, or where tail
- * is NULL base + slope norm_j + row_norm error_j. */
+/* Values of one query with the points of a panel; their errors are base + slope norm_j + row_norm error_j. */
 typedef struct {
-    const float *value, *tail, *norm, *error;
-    float row_tail, base, slope, row_norm;
+    const float *value, *norm, *error;
+    float base, slope, row_norm;
 } simd_interval_row;
 
 /* Queries of a block, for the bounds of subspace.h: threshold, noise and length; tail, |b|_1 and

@@ -1238,12 +1238,8 @@ static int NAME(append_intervals)(uint32_t mask, const int *ids, int limit, int 
     int count = 0;
     for (int j = 0; j < SCREEN_COLS; j += FLANES) {
         vf error = FSPLAT(row->base), size = (vf)((vs)FLOAD(row->value + j) & INT32_MAX);
-        if (row->tail) {
-            error = FMA32(FSPLAT(row->row_tail), FLOAD(row->tail + j), error);
-        } else {
-            error = FMA32(FSPLAT(row->slope), FLOAD(row->norm + j), error);
-            error = FMA32(FSPLAT(row->row_norm), FLOAD(row->error + j), error);
-        }
+        error = FMA32(FSPLAT(row->slope), FLOAD(row->norm + j), error);
+        error = FMA32(FSPLAT(row->row_norm), FLOAD(row->error + j), error);
         vf from = size - error, to = size + error;
         from = (vf)((vs)from & (from > FSPLAT(0.0f)));
 #if VECTOR_BYTES == 64
