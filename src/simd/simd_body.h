@@ -372,23 +372,26 @@ static void NAME(correlations)(const radial *rad, int d, int m, int count, const
     }
 }
 
+static inline uint32_t NAME(reaching)(vd x, vd threshold)
+{
+#if VECTOR_BYTES == 64
+    return _mm512_cmp_pd_mask((__m512d)x, (__m512d)threshold, _CMP_GE_OQ);
+#elif VECTOR_BYTES == 32
+    return (uint32_t)_mm256_movemask_pd(_mm256_cmp_pd((__m256d)x, (__m256d)threshold, _CMP_GE_OQ));
+#else
+    uint32_t bits = 0;
+    for (int j = 0; j < LANES; j++)
+        bits |= (uint32_t)(x[j] >= threshold[j]) << j;
+    return bits;
+#endif
+}
+
 static uint32_t NAME(reach)(const double *r, const double *scale, double threshold)
 {
     uint32_t mask = 0;
-    for (int half = 0; half < 2; half++) {
-        vd value = LOAD(r + half * LANES);
-        value = (vd)((vi)value & INT64_MAX) * LOAD(scale + half * LANES);
-#if VECTOR_BYTES == 64
-        uint32_t bits = _mm512_cmp_pd_mask((__m512d)value, _mm512_set1_pd(threshold), _CMP_GE_OQ);
-#elif VECTOR_BYTES == 32
-        uint32_t bits =
-            (uint32_t)_mm256_movemask_pd(_mm256_cmp_pd((__m256d)value, _mm256_set1_pd(threshold), _CMP_GE_OQ));
-#else
-        uint32_t bits = 0;
-        for (int j = 0; j < LANES; j++)
-            bits |= (uint32_t)(value[j] >= threshold) << j;
-#endif
-        mask |= bits << (half * LANES);
+    for (int j = 0; j < COLS; j += LANES) {
+        vd size = (vd)((vi)LOAD(r + j) & INT64_MAX);
+        mask |= NAME(reaching)(size * LOAD(scale + j), SPLAT(threshold)) << j;
     }
     return mask;
 }
@@ -1388,17 +1391,9 @@ static int NAME(select_step)(int count, int done, const double *factor, size_t s
         most = best[l] > most ? best[l] : most;
     int found = 0;
     most *= NEARLY;
-    for (int j = 0; j < count && most >= 0.0; j += LANES) {
-#if VECTOR_BYTES == 64
-        uint32_t some = _mm512_cmp_pd_mask((__m512d)LOAD(score + j), _mm512_set1_pd(most), _CMP_GE_OQ);
-        for (; some; some &= some - 1)
+    for (int j = 0; j < count && most >= 0.0; j += LANES)
+        for (uint32_t some = NAME(reaching)(LOAD(score + j), SPLAT(most)); some; some &= some - 1)
             near[found++] = j + __builtin_ctz(some);
-#else
-        for (int l = 0; l < LANES; l++)
-            if (score[j + l] >= most)
-                near[found++] = j + l;
-#endif
-    }
     return found;
 }
 
