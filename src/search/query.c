@@ -123,10 +123,17 @@ static int all_are_queries(const query_task *task)
     return 1;
 }
 
-/* Searches for the points of a few cells, or for some of them only: what the level engine counts, and for
- * how many. */
-static status sample_search(const query_task *task, const index_search *index, int sparse, sampled *seen,
-                            query_counters *counters, double *queries)
+/* The level engine's cost of a query by what it counted. */
+static double counted_cost(const query_task *task, const index_search *index, const query_counters *c, double queries)
+{
+    return COST_QUERY + (c->screened * unshared(task, index->form) * index->form->pair_cost(index->points) +
+                         (COST_CORRELATION * (c->correlations - c->scattered) + COST_SCATTERED * c->scattered) *
+                             correlation_cost(task)) /
+                            queries;
+}
+
+/* The cost by a search for the points of a few cells, or for some of them only. */
+static status sample_search(const query_task *task, int sparse, sampled *seen, index_search *index)
 {
     const cells *order = &index->points->order;
     int first = first_sampled(task), stays = seen->given != NULL;
@@ -161,38 +168,21 @@ static status sample_search(const query_task *task, const index_search *index, i
             }
         }
         outcome = query_level(&sample.task, &result);
-        *counters = result.counters;
-        query_counters_add(&seen->counters, counters);
-        *queries = (double)sample.task.count + 1e-9;
+        query_counters_add(&seen->counters, &result.counters);
+        index->cost = counted_cost(task, index, &result.counters, (double)sample.task.count + 1e-9);
     }
     query_part_free(&sample);
     return outcome;
-}
-
-/* The level engine's cost of a query by what it counted. */
-static double counted_cost(const query_task *task, const index_search *index, const query_counters *c, double queries)
-{
-    return COST_QUERY + (c->screened * unshared(task, index->form) * index->form->pair_cost(index->points) +
-                         (COST_CORRELATION * (c->correlations - c->scattered) + COST_SCATTERED * c->scattered) *
-                             correlation_cost(task)) /
-                            queries;
 }
 
 /* Its cost on a sample. A sparse one says enough of integers, and of subspaces that leave too much; what landmarks cost
  * depends on how many queries share them. */
 static status sample_cost(const query_task *task, int eager, sampled *seen, index_search *index)
 {
-    double queries;
-    query_counters c;
-    status outcome = sample_search(task, index, 1, seen, &c, &queries);
-    if (outcome.code)
-        return outcome;
-    index->cost = counted_cost(task, index, &c, queries);
-    if (index->form == &form_landmarks && index->cost < (eager ? SPARSE_EAGER : SPARSE) * brute_cost(task)) {
-        outcome = sample_search(task, index, 0, seen, &c, &queries);
-        if (!outcome.code)
-            index->cost = counted_cost(task, index, &c, queries);
-    }
+    status outcome = sample_search(task, 1, seen, index);
+    if (!outcome.code && index->form == &form_landmarks &&
+        index->cost < (eager ? SPARSE_EAGER : SPARSE) * brute_cost(task))
+        outcome = sample_search(task, 0, seen, index);
     return outcome;
 }
 
@@ -350,18 +340,15 @@ static int too_few(const query_task *task)
 
 static status run_plain(const char *method, const query_task *task, query_result *result)
 {
-    if (strcmp(method, "brute") == 0) {
-        result->method = "brute";
-        return query_brute(task, result);
-    }
-    if (isfinite(task->budget))
+    int brute = strcmp(method, "brute") == 0, few = strcmp(method, "auto") == 0 && too_few(task);
+    if (!brute && isfinite(task->budget))
         return run_limited(task, result);
-    if (strcmp(method, "auto") == 0 && too_few(task)) {
-        result->method = "brute";
+    if (!brute && !few)
+        return run_indexed(method, task, result);
+    result->method = "brute";
+    if (few)
         result->note = "auto: too few points or queries to repay an index";
-        return query_brute(task, result);
-    }
-    return run_indexed(method, task, result);
+    return query_brute(task, result);
 }
 
 /* Predecessors: the queries of limits below n and not below n / PREFIX_SHRINK are searched in an index of
