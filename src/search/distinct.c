@@ -209,9 +209,8 @@ static status run_inner(const char *method, const spreading *s, query_task *inne
     if (!outcome.code)
         answers_settle(&given, inner->threads);
     answers_free(&given);
-    s->result->counters = result.counters;
-    s->result->method = result.method;
-    s->result->note = result.note;
+    result.given = s->result->given;
+    *s->result = result;
     return outcome.code ? outcome : spread_all(s);
 }
 
