@@ -169,11 +169,11 @@ static void build_panel(const builder *how, const bounds *b, int panel, const wo
     for (int i = 0; i < count; i += cols) {
         int filled = count - i < cols ? count - i : cols;
         if (b->expands)
-            fold_reach(how, b, ids + i, filled, panel, own->column, own->kernels ? own->kernels + i : NULL);
+            fold_reach(how, b, ids + i, filled, panel, own->column, b->terms.most ? own->kernels + i : NULL);
         if (how->transposed)
-            fold_weights(how, b, ids + i, filled, panel, own->column, own->weights ? own->weights + i : NULL);
+            fold_weights(how, b, ids + i, filled, panel, own->column, b->terms.most ? own->weights + i : NULL);
     }
-    if (own->weights) {
+    if (b->terms.most) {
         const bounds_terms *terms = &b->terms;
         size_t at = (size_t)panel * m, to = (size_t)panel * terms->most * SCREEN_COLS;
         for (int u = 0; u < m; u++)
@@ -250,23 +250,6 @@ static int terms_new(const cells *order, int m, bounds_terms *terms)
                        SCRATCH_FOR(terms->weights, values), SCRATCH_FOR(terms->kernels, values));
 }
 
-/* What each thread works with, in one piece of memory; NULL without. */
-static workspace *workspaces_new(int m, int d, int terms, int threads)
-{
-    size_t column = (size_t)(m > d ? m : d) * (simd->cols + 2), values = (size_t)m * SCREEN_COLS;
-    size_t doubles = column + (terms ? values : 0);
-    workspace *each = scratch_alloc(threads * (sizeof(workspace) + doubles * sizeof(double) + 64), 1);
-    double *next = (double *)(each + threads);
-    for (int t = 0; t < threads && each; t++, next += doubles) {
-        each[t] = (workspace){.column = next};
-        if (terms) {
-            each[t].weights = (float *)(next + column);
-            each[t].kernels = each[t].weights + values;
-        }
-    }
-    return each;
-}
-
 status bounds_build(const metric_source *source, const metric_points *points, const cells *order, int terms,
                     int threads, const monitor *mon, bounds *b)
 {
@@ -281,13 +264,17 @@ status bounds_build(const metric_source *source, const metric_points *points, co
     b->expands = source->L || !m;
     b->jitter = source->jitter;
     linalg_triangle transposed = {0};
-    double *z_panels = scratch_alloc((size_t)(m + rows) * d, sizeof(double));
-    workspace *own = workspaces_new(m, d, terms && known, threads);
-    b->noise = scratch_alloc(points->n + 1, sizeof(float));
+    size_t column = (size_t)(m > d ? m : d) * (simd->cols + 2),
+           values = terms && known ? (size_t)m * SCREEN_COLS : 0; /* of a thread */
+    double *z_panels, *columns;
+    float *weights, *kernels;
+    int ok = SCRATCH_ALL(SCRATCH_FOR(z_panels, (size_t)(m + rows) * d), SCRATCH_FOR(columns, threads * column),
+                         SCRATCH_FOR(weights, threads * values), SCRATCH_FOR(kernels, threads * values),
+                         SCRATCH_FOR(b->noise, points->n));
     status result = specials_find(source, points, &b->special);
     if (!result.code)
         result = status_fail(STATUS_MEMORY);
-    if (!z_panels || !own || (terms && known && !terms_new(order, m, &b->terms)) || !b->noise || !b->special.rank ||
+    if (!ok || !b->special.rank || (values && !terms_new(order, m, &b->terms)) ||
         !ranges_new(order->panels, m, d, known, &b->panels) || !columns_new(count, m, d, &b->columns) ||
         !ranges_new(count, m, d, known, &b->cells) || !ranges_new(groups, m, d, 0, &b->groups))
         goto done;
@@ -306,8 +293,11 @@ status bounds_build(const metric_source *source, const metric_points *points, co
     pace slice = pace_over(mon, order->panels, 8 * (size_t)threads);
     while (pace_next(&slice)) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
-        for (int p = (int)slice.first; p < (int)slice.last; p++)
-            build_panel(&how, b, p, &own[threads_id()]);
+        for (int p = (int)slice.first; p < (int)slice.last; p++) {
+            size_t t = threads_id();
+            workspace own = {columns + t * column, weights + t * values, kernels + t * values};
+            build_panel(&how, b, p, &own);
+        }
     }
     result = pace_end(&slice);
     if (result.code)
@@ -330,7 +320,7 @@ status bounds_build(const metric_source *source, const metric_points *points, co
     result = status_ok();
 done:
     linalg_triangle_free(&transposed);
-    SCRATCH_FREE(z_panels, own);
+    SCRATCH_FREE(z_panels, columns, weights, kernels);
     if (result.code)
         bounds_free(b);
     return result;
