@@ -163,10 +163,10 @@ typedef struct {
     /* y[u] += factor * x[u]. */
     void (*add_multiple)(int m, double factor, const double *x, double *y);
 
-    /* out[u] = f[u] / step rounded to an integer; returns sum_u (f[u] - step out[u])^2. */
+    /* out[u] = f[u] / step rounded to an integer; returns sum_u (f[u] - step out[u])^2. m is a multiple of 8. */
     double (*round_integers)(int m, double step, const double *f, int16_t *out);
 
-    /* The largest |f[u]|; *norm2 is sum_u f[u]^2. */
+    /* The largest |f[u]|; *norm2 is sum_u f[u]^2. m is a multiple of 8. */
     double (*sizes)(int m, const double *f, double *norm2);
 
     /* out[c] = |q - x[ids[c]]|^2 with points of d contiguous values. */

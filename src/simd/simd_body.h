@@ -491,8 +491,7 @@ static double NAME(round_integers)(int m, double step, const double *f, int16_t 
     const double shift = 6755399441055744.0; /* 1.5 * 2^52: adding it rounds to an integer */
     vd inverse = SPLAT(1.0 / step), sum = SPLAT(0.0);
     double total = 0.0;
-    int u = 0;
-    for (; u + LANES <= m; u += LANES) {
+    for (int u = 0; u < m; u += LANES) {
         vd x = LOAD(f + u), t = FMA(x, inverse, SPLAT(shift)), whole = t - SPLAT(shift);
         vd gap = FMA(SPLAT(-step), whole, x);
         sum = FMA(gap, gap, sum);
@@ -502,11 +501,6 @@ static double NAME(round_integers)(int m, double step, const double *f, int16_t 
     }
     for (int j = 0; j < LANES; j++)
         total += sum[j];
-    for (; u < m; u++) {
-        double whole = (f[u] / step + shift) - shift, gap = f[u] - step * whole;
-        total += gap * gap;
-        out[u] = (int16_t)whole;
-    }
     return total;
 }
 
@@ -514,8 +508,7 @@ static double NAME(sizes)(int m, const double *f, double *norm2)
 {
     vd sum = SPLAT(0.0), most = sum;
     double total = 0.0, largest = 0.0;
-    int u = 0;
-    for (; u + LANES <= m; u += LANES) {
+    for (int u = 0; u < m; u += LANES) {
         vd x = LOAD(f + u), size = (vd)((vi)x & INT64_MAX);
         vi more = size > most;
         sum = FMA(x, x, sum);
@@ -524,10 +517,6 @@ static double NAME(sizes)(int m, const double *f, double *norm2)
     for (int j = 0; j < LANES; j++) {
         total += sum[j];
         largest = most[j] > largest ? most[j] : largest;
-    }
-    for (; u < m; u++) {
-        total += f[u] * f[u];
-        largest = fabs(f[u]) > largest ? fabs(f[u]) : largest;
     }
     *norm2 = total;
     return largest;
