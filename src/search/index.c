@@ -52,7 +52,7 @@ static void set_free(const screening_form *form, int opened, point_set *set)
         return;
     if (!opened) {
         collection all = {.visitor = {.visit = collect}};
-        if (set->kept && form->fields)
+        if (form->fields)
             form->fields(set, &all.visitor);
         scratch_free_all(all.held, all.count);
         cells_free(&set->order);
@@ -63,14 +63,14 @@ static void set_free(const screening_form *form, int opened, point_set *set)
 
 static point_set *set_new(const screening_form *form, const metric_points *points)
 {
-    point_set *set = scratch_alloc(1, sizeof(*set));
-    if (!set)
+    point_set *set = scratch_zeros(1, sizeof(*set));
+    void *kept = scratch_zeros(1, form->kept_bytes);
+    if (!set || !kept) {
+        SCRATCH_FREE(set, kept);
         return NULL;
-    memset(set, 0, sizeof(*set));
+    }
     set->points = points;
-    set->kept = scratch_alloc(1, form->kept_bytes);
-    if (set->kept)
-        memset(set->kept, 0, form->kept_bytes);
+    set->kept = kept;
     return set;
 }
 
@@ -355,7 +355,7 @@ status index_open(const metric_source *source, const metric_points *points, inde
         return status_ok();
     out->form = forms[head.form];
     point_set *set = out->points = set_new(out->form, points);
-    if (!set || !set->kept) {
+    if (!set) {
         index_free(out);
         return status_fail(STATUS_MEMORY);
     }
@@ -386,15 +386,16 @@ status index_open(const metric_source *source, const metric_points *points, inde
 
 /* `like` is the set of candidates when the set is one of queries, NULL for the candidates. The set stays empty where
  * the form serves no cells. */
-static status set_build(const metric_source *source, const screening_form *form, const point_set *like, int threads,
-                        const monitor *mon, point_set *set)
+static status set_build(const metric_source *source, const screening_form *form, const metric_points *points,
+                        const point_set *like, int threads, const monitor *mon, point_set **made)
 {
-    const metric_points *points = set->points;
-    int divided = !like && form->divide;
-    status result = set->kept ? status_ok() : status_fail(STATUS_MEMORY);
-    if (!result.code && divided)
+    point_set *set = *made = set_new(form, points);
+    status result;
+    if (!set)
+        return status_fail(STATUS_MEMORY);
+    if (!like && form->divide)
         result = form->divide(source, points, threads, &set->order);
-    else if (!result.code) /* queries descend together where they are as close as candidates */
+    else /* queries descend together where they are as close as candidates */
         result = cells_build(points->d, points->n, points->x, CELLS_MOST,
                              like && form->compact ? cells_mean_side(&like->order) : INFINITY, threads, &set->order);
     if (result.code || !set->order.count)
@@ -408,8 +409,7 @@ status index_build(const metric_source *source, const metric_points *points, con
 {
     index_none(points, out);
     out->form = form;
-    out->points = set_new(form, points);
-    status result = out->points ? set_build(source, form, NULL, threads, mon, out->points) : status_fail(STATUS_MEMORY);
+    status result = set_build(source, form, points, NULL, threads, mon, &out->points);
     if (result.code || !out->points->order.count) {
         index_free(out);
         return result;
@@ -421,9 +421,7 @@ status index_build(const metric_source *source, const metric_points *points, con
 status index_add_queries(const metric_source *source, const metric_points *from, int threads, const monitor *mon,
                          index_search *index)
 {
-    index->fresh = set_new(index->form, from);
-    status result = index->fresh ? set_build(source, index->form, index->points, threads, mon, index->fresh)
-                                 : status_fail(STATUS_MEMORY);
+    status result = set_build(source, index->form, from, index->points, threads, mon, &index->fresh);
     set_sides(source->kern, index);
     return result;
 }
