@@ -353,7 +353,7 @@ static status sample_terms(const metric_source *source, const metric_points *poi
     size_t m = points->m, d = points->d;
     for (int q = 0; q < SAMPLE_QUERIES; q++)
         memcpy(weights + q * m, points->v + part->ids[own[q]] * m, m * sizeof(double));
-    status outcome = inducing_weights((int)m, source->L, SAMPLE_QUERIES, weights, 1, NULL, weights);
+    status outcome = inducing_solve((int)m, source->L, 1, SAMPLE_QUERIES, weights, 1, NULL, weights);
     for (int q = 0; q < SAMPLE_QUERIES; q++)
         for (size_t u = 0; u < m; u++)
             weights[q * m + u] = fabs(weights[q * m + u]) * points->scale[part->ids[own[q]]];

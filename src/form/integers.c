@@ -20,12 +20,12 @@
  * screened with gain 0 and f = -jitter s2 L^-1 e_u / sqrt(p). What is computed differs from that by at most
  * noise_y noise_z (bounds.h). So z has an error larger by s noise_z, and other points a norm of at least noise_y / s,
  * s = NOISE_SHARE. Special queries are not screened. */
-#include "base/linalg.h"
 #include "base/pace.h"
 #include "base/scratch.h"
 #include "base/threads.h"
 #include "form/frames.h"
 #include "form/sample.h"
+#include "model/inducing.h"
 
 #include <float.h>
 #include <math.h>
@@ -80,30 +80,13 @@ static status special_features(const metric_source *source, const point_set *set
 {
     integers *s = integers_of(set);
     const specials *special = &set->bound.special;
-    int cols = simd->cols, m = set->points->m;
-    s->special_v = scratch_alloc((size_t)special->count * m + 1, sizeof(double));
+    size_t count = special->count, m = set->points->m;
+    s->special_v = scratch_zeros(count * m, sizeof(double));
     if (!s->special_v)
         return status_fail(STATUS_MEMORY);
-    if (!special->count)
-        return status_ok();
-    linalg_triangle triangle;
-    status result = linalg_triangle_pack(m, source->L, 0, &triangle);
-    double *panel = scratch_alloc((size_t)m * cols, sizeof(double));
-    if (!panel)
-        result = status_fail(STATUS_MEMORY);
-    for (int first = 0; first < special->count && !result.code; first += cols) {
-        int wide = special->count - first < cols ? special->count - first : cols;
-        memset(panel, 0, (size_t)m * cols * sizeof(double));
-        for (int i = 0; i < wide; i++)
-            panel[(size_t)special->inputs[first + i] * cols + i] = -source->jitter * source->kern->variance;
-        linalg_solve_panel(&triangle, panel);
-        for (int i = 0; i < wide; i++)
-            for (int u = 0; u < m; u++)
-                s->special_v[(size_t)(first + i) * m + u] = panel[(size_t)u * cols + i];
-    }
-    linalg_triangle_free(&triangle);
-    scratch_free(panel);
-    return result;
+    for (size_t i = 0; i < count; i++)
+        s->special_v[i * m + special->inputs[i]] = -source->jitter * source->kern->variance;
+    return count ? inducing_solve((int)m, source->L, 0, count, s->special_v, 1, NULL, s->special_v) : status_ok();
 }
 
 /* Scaled features f (padded, zeros behind the first m) of point i. */

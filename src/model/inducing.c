@@ -174,13 +174,14 @@ status inducing_check(const kernel *kern, const inducing_claim *claim, int threa
     return pace_end(&p);
 }
 
-status inducing_weights(int m, const double *L, size_t n, const double *V, int threads, const monitor *mon, double *W)
+status inducing_solve(int m, const double *L, int transposed, size_t n, const double *V, int threads,
+                      const monitor *mon, double *W)
 {
     if (m == 0)
         return status_ok();
     int cols = simd->cols;
     linalg_triangle triangle;
-    status result = linalg_triangle_pack(m, L, 1, &triangle);
+    status result = linalg_triangle_pack(m, L, transposed, &triangle);
     if (result.code)
         return result;
     double *scratch = scratch_alloc((size_t)m * cols * threads, sizeof(double));

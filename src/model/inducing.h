@@ -37,8 +37,9 @@ typedef enum { INDUCING_SOUND, INDUCING_FACTOR, INDUCING_FEATURES, INDUCING_VARI
 status inducing_check(const kernel *kern, const inducing_claim *claim, int threads, const monitor *mon,
                       inducing_part *wrong);
 
-/* W <- L^-T V for n columns (W may be V). */
-status inducing_weights(int m, const double *L, size_t n, const double *V, int threads, const monitor *mon, double *W);
+/* W <- L^-1 V for n columns, or L^-T V, which makes weights of features (W may be V). */
+status inducing_solve(int m, const double *L, int transposed, size_t n, const double *V, int threads,
+                      const monitor *mon, double *W);
 
 /* Seeded k-means++ with Lloyd steps: m centres (d x m) of n scaled points; uniforms has length m and
  * decides every random choice. Arthur and Vassilvitskii (2007). */

@@ -117,7 +117,7 @@ SEXP laplace_features(SEXP gp, SEXP vbar, SEXP threads)
     memset(REAL(out), 0, count * sizeof(double));
     for (R_xlen_t first = 0; first < n; first += FEATURE_POINTS) {
         R_xlen_t some = n - first < FEATURE_POINTS ? n - first : FEATURE_POINTS;
-        r_raise(inducing_weights(m, L, some, bar + first * m, team, r_interrupts(), weights));
+        r_raise(inducing_solve(m, L, 1, some, bar + first * m, team, r_interrupts(), weights));
         r_raise(laplace_slopes(&sl, m, from, some, points + first * sc.d, weights, team, part));
         for (int l = 0; l < count; l++)
             REAL(out)[l] += part[l];
