@@ -226,19 +226,14 @@ static void set_columns(const bounds *b, int cell)
 {
     const bounds_columns *c = &b->columns;
     const bounds_ranges *panels = &b->panels;
-    int m = b->m, d = b->d, first = b->order->panel[cell], count = b->order->panel[cell + 1] - first;
-    size_t at = (size_t)cell * SIMD_WIDTH;
-    for (int j = 0; j < SIMD_WIDTH; j++) {
-        size_t p = first + (j < count ? j : 0);
-        int there = j < count;
-        c->gain[at + j] = there ? panels->gain[p] : 0.0;
+    int m = b->m, d = b->d, count = b->order->panel[cell + 1] - b->order->panel[cell];
+    size_t first = b->order->panel[cell], at = (size_t)cell * SIMD_WIDTH;
+    simd_pack(1, SIMD_WIDTH, count, panels->gain + first, 1, 1, c->gain + at);
+    simd_pack(d, SIMD_WIDTH, count, panels->low + first * d, d, 1, c->low + at * d);
+    simd_pack(d, SIMD_WIDTH, count, panels->high + first * d, d, 1, c->high + at * d);
+    for (int j = 0; j < SIMD_WIDTH; j++)
         for (int u = 0; u < m; u++)
-            c->reach[(at * m) + u * SIMD_WIDTH + j] = there ? panels->reach[p * m + u] : 0.0f;
-        for (int u = 0; u < d; u++) {
-            c->low[at * d + u * SIMD_WIDTH + j] = there ? panels->low[p * d + u] : 0.0;
-            c->high[at * d + u * SIMD_WIDTH + j] = there ? panels->high[p * d + u] : 0.0;
-        }
-    }
+            c->reach[at * m + u * SIMD_WIDTH + j] = j < count ? panels->reach[(first + j) * m + u] : 0.0f;
 }
 
 static int terms_new(const cells *order, int m, bounds_terms *terms)
