@@ -28,6 +28,9 @@ typedef int32_t vs __attribute__((vector_size(VECTOR_BYTES)));
 typedef float vf_any __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 typedef int32_t vs_any __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 
+/* A function some of whose arguments are constants where it is inlined. */
+#define INLINED static inline __attribute__((always_inline))
+
 /* A loop whose count is a constant of at most 16 where it is compiled. */
 #define UNROLLED(i, count) _Pragma("GCC unroll 16") for (int i = 0; i < (count); i++)
 
@@ -52,9 +55,10 @@ typedef int32_t vs_any __attribute__((vector_size(VECTOR_BYTES), aligned(4), may
 #define STORE(p, x) (*(vd_any *)(p) = (x))
 #define SPLAT(x) ((x) - (vd){0})
 
+#define FMA1(a, b, c) (VECTOR_BYTES == 16 ? (a) * (b) + (c) : __builtin_fma(a, b, c))
+
 #if VECTOR_BYTES == 16
 #define FMA(a, b, c) ((a) * (b) + (c))
-#define FMA1(a, b, c) ((a) * (b) + (c))
 #define FMA32(a, b, c) ((a) * (b) + (c))
 #elif VECTOR_BYTES == 64
 #define FMA32(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
@@ -65,12 +69,10 @@ typedef int32_t vs_any __attribute__((vector_size(VECTOR_BYTES), aligned(4), may
     else                                                                                                               \
         __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y))
 #define FMA(a, b, c) ((vd)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c)))
-#define FMA1(a, b, c) __builtin_fma(a, b, c)
 #else
 #define FMA32(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 #define DOT(bits, sum, x, y) ((sum) += (vs)_mm256_madd_epi16((__m256i)(x), (__m256i)(y)))
 #define FMA(a, b, c) ((vd)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c)))
-#define FMA1(a, b, c) __builtin_fma(a, b, c)
 #endif
 
 static inline vd NAME(square_root)(vd x)
@@ -221,8 +223,8 @@ static void NAME(pack_rows)(int m, int width, size_t count, const double *rows, 
 
 /* c[i] <- sum_t a[i * a_row + t * a_step] b[t * b_step ..], a row of the tile each; strides are constants where this is
  * inlined. */
-static inline __attribute__((always_inline)) void
-NAME(tile_steps)(size_t steps, const double *a, size_t a_row, size_t a_step, const double *b, size_t b_step, double *c)
+INLINED void NAME(tile_steps)(size_t steps, const double *a, size_t a_row, size_t a_step, const double *b,
+                              size_t b_step, double *c)
 {
     vd sum[TILE_ROWS][2];
     UNROLLED(i, TILE_ROWS)
@@ -308,10 +310,8 @@ static void NAME(residual_tile)(const radial *rad, int d, const double *ax, cons
 }
 
 /* The first `count` of `rows` rows, a constant where this is inlined; idle ones repeat the first. */
-static inline __attribute__((always_inline)) void NAME(residual_few)(int rows, int count, const radial *rad, int d,
-                                                                     const double *const *ax, const double *bx, int m,
-                                                                     const double *const *av, const double *bv,
-                                                                     double *r)
+INLINED void NAME(residual_few)(int rows, int count, const radial *rad, int d, const double *const *ax,
+                                const double *bx, int m, const double *const *av, const double *bv, double *r)
 {
     const double *row[LIST_ROWS];
     vd sum[LIST_ROWS][2];
@@ -584,8 +584,7 @@ static inline void NAME(scale_sums)(int i, int h, vs sums, const simd_rows *rows
 
 #if VECTOR_BYTES >= 32
 /* For integers of 8 or 16 bits, a constant where this is inlined. */
-static inline __attribute__((always_inline)) void NAME(integer_tile)(int bits, int steps, const simd_rows *rows,
-                                                                     const simd_columns *columns, float *value)
+INLINED void NAME(integer_tile)(int bits, int steps, const simd_rows *rows, const simd_columns *columns, float *value)
 {
     for (int first = 0; first < SCREEN_ROWS; first += INT_ROWS) {
         vs sum[INT_ROWS][INT_VECTORS];
@@ -654,8 +653,8 @@ static inline uint32_t NAME(reaching32)(vf x, vf threshold)
 }
 
 /* MULTIPLY_ROWS rows by `vectors` vectors, which is a constant where this is inlined. */
-static inline __attribute__((always_inline)) void
-NAME(multiply_block)(int vectors, int count, const float *const *a, int inner, const float *b, int stride, float *out)
+INLINED void NAME(multiply_block)(int vectors, int count, const float *const *a, int inner, const float *b, int stride,
+                                  float *out)
 {
     for (int first = 0; first < count; first += MULTIPLY_ROWS) {
         vf sum[MULTIPLY_ROWS][2];
@@ -790,8 +789,7 @@ static void NAME(skip_limits)(int count, const simd_skip *queries, const simd_sk
 }
 
 /* How many keys are below each of `vectors` vectors of them, a constant where this is inlined. */
-static inline __attribute__((always_inline)) void NAME(count_below)(int vectors, int count, const float *keys,
-                                                                    const float *own, int32_t *rank)
+INLINED void NAME(count_below)(int vectors, int count, const float *keys, const float *own, int32_t *rank)
 {
     vf held[4];
     vs below[4];
@@ -1011,11 +1009,9 @@ static int NAME(choose_terms)(int m, const float *weight, const float *reach, co
     return count;
 }
 
-static inline __attribute__((always_inline)) void NAME(expansion_rows)(const radial_pieces *pieces, int count,
-                                                                       int first, int d, int terms, const int *row_at,
-                                                                       const int *column_at, const simd_rows *rows,
-                                                                       const simd_columns *columns, float *value,
-                                                                       uint32_t *mask)
+INLINED void NAME(expansion_rows)(const radial_pieces *pieces, int count, int first, int d, int terms,
+                                  const int *row_at, const int *column_at, const simd_rows *rows,
+                                  const simd_columns *columns, float *value, uint32_t *mask)
 {
     const float *features = columns->features, *row[FLOAT_ROWS];
     vf sum[FLOAT_ROWS][INT_VECTORS];
@@ -1322,10 +1318,10 @@ static inline vd NAME(quotient)(vd a, vd b)
 }
 
 /* The first half of a step for a constant number of vectors of candidates, up to 4, from `first` on. */
-static inline __attribute__((always_inline)) vd
-NAME(select_some)(int vectors, int first, int done, const double *factor, size_t stride, const double *weight,
-                  double scale, double pull, const double *least, const double *covariance, const int *place,
-                  double *row, double *c, double *left, double *score, vd best)
+INLINED vd NAME(select_some)(int vectors, int first, int done, const double *factor, size_t stride,
+                             const double *weight, double scale, double pull, const double *least,
+                             const double *covariance, const int *place, double *row, double *c, double *left,
+                             double *score, vd best)
 {
     vd sum[4];
     UNROLLED(i, vectors)
@@ -1451,7 +1447,6 @@ static const simd_table NAME(table) = {
 };
 
 #undef FMA
-#undef FMA1
 #undef FMA32
 #undef DOT
 #undef ISA
