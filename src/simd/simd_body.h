@@ -1009,14 +1009,14 @@ static int NAME(choose_terms)(int m, const float *weight, const float *reach, co
     return count;
 }
 
+/* `count` rows, at most FLOAT_ROWS, from `first` on: a constant where this is inlined. */
 INLINED void NAME(expansion_rows)(const radial_pieces *pieces, int count, int first, int d, int terms,
                                   const int *row_at, const int *column_at, const simd_rows *rows,
                                   const simd_columns *columns, float *value, uint32_t *mask)
 {
     const float *features = columns->features, *row[FLOAT_ROWS];
     vf sum[FLOAT_ROWS][INT_VECTORS];
-#pragma GCC unroll 16
-    for (int i = 0; i < FLOAT_ROWS && i < count; i++) {
+    UNROLLED(i, count) {
         row[i] = rows->features[first + i];
         UNROLLED(h, INT_VECTORS)
             sum[i][h] = FSPLAT(0.0f);
@@ -1025,15 +1025,13 @@ INLINED void NAME(expansion_rows)(const radial_pieces *pieces, int count, int fi
         vf y[INT_VECTORS];
         UNROLLED(h, INT_VECTORS)
             y[h] = FLOAD(columns->x + u * SCREEN_COLS + h * FLANES);
-#pragma GCC unroll 16
-        for (int i = 0; i < FLOAT_ROWS && i < count; i++) {
+        UNROLLED(i, count) {
             vf x = FSPLAT(rows->x[first + i][u]);
             UNROLLED(h, INT_VECTORS)
                 sum[i][h] = FMA32(x - y[h], x - y[h], sum[i][h]);
         }
     }
-#pragma GCC unroll 16
-    for (int i = 0; i < FLOAT_ROWS && i < count; i++)
+    UNROLLED(i, count)
         UNROLLED(h, INT_VECTORS)
             sum[i][h] = FSPLAT(rows->gain[first + i]) * FLOAD(columns->gain + h * FLANES) *
                         NAME(radial_piece)(pieces, sum[i][h]);
@@ -1043,15 +1041,13 @@ INLINED void NAME(expansion_rows)(const radial_pieces *pieces, int count, int fi
         vf y[INT_VECTORS];
         UNROLLED(h, INT_VECTORS)
             y[h] = FLOAD(column + h * FLANES);
-#pragma GCC unroll 16
-        for (int i = 0; i < FLOAT_ROWS && i < count; i++) {
+        UNROLLED(i, count) {
             vf x = FSPLAT(row[i][at]);
             UNROLLED(h, INT_VECTORS)
                 sum[i][h] -= x * y[h];
         }
     }
-#pragma GCC unroll 16
-    for (int i = 0; i < FLOAT_ROWS && i < count; i++) {
+    UNROLLED(i, count) {
         uint32_t reached = 0;
         UNROLLED(h, INT_VECTORS) {
             vf size = (vf)((vs)sum[i][h] & INT32_MAX);
