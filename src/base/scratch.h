@@ -48,8 +48,8 @@ void scratch_free_all(void *const *aligned, size_t number);
 #define SCRATCH_ALL(...)                                                                                               \
     scratch_all((const scratch_request[]){__VA_ARGS__},                                                                \
                 sizeof((scratch_request[]){__VA_ARGS__}) / sizeof(scratch_request))
-/* A structure and its buffers in one piece of memory, for one scratch_free: a copy of `own`, whose pointers are set before;
- * NULL on failure. */
+/* A structure and its buffers in one piece of memory, for one scratch_free: a copy of `own`, whose pointers are set
+ * before; NULL on failure. */
 #define SCRATCH_WHOLE(own, ...)                                                                                        \
     scratch_whole(&(own), sizeof(own), (const scratch_request[]){__VA_ARGS__},                                         \
                   sizeof((scratch_request[]){__VA_ARGS__}) / sizeof(scratch_request))

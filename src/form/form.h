@@ -116,8 +116,8 @@ typedef struct screening_form {
      * too. */
     void (*fields)(point_set *set, field_visitor *walk);
 
-    /* What a thread works with, in one piece of memory for scratch_free; NULL without. Its size does not depend on n, but
-     * for lists of cells. */
+    /* What a thread works with, in one piece of memory for scratch_free; NULL without. Its size does not depend on n,
+     * but for lists of cells. */
     void *(*work_new)(const form_sides *on);
     size_t (*row_bytes)(const form_sides *on); /* of a query of a block; NULL for none */
 

@@ -2,9 +2,9 @@
  *   ISA           suffix of the names
  *   VECTOR_BYTES  width of a vector
  *   TILE_ROWS     rows of the double-precision tile; its columns are two vectors
- * Targets of wider vectors than 16 bytes have fused multiply-add. Vectors are the compilers' own vector types; intrinsics
- * appear only where these have no operator. What macros stand for follows from these three, and they may be defined
- * again; those of other text are undefined at the end. */
+ * Targets of wider vectors than 16 bytes have fused multiply-add. Vectors are the compilers' own vector types;
+ * intrinsics appear only where these have no operator. What macros stand for follows from these three, and they may be
+ * defined again; those of other text are undefined at the end. */
 
 #define NAME(x) JOIN(x, ISA)
 #define LANES (VECTOR_BYTES / (int)sizeof(double))
