@@ -225,7 +225,7 @@ static status make_index(const query_task *task, int eager, sampled *seen, index
     status outcome = promised_cost(task, &form_expansions, INFINITY, &promise);
     if (!outcome.code)
         outcome = promised_cost(task, &form_landmarks, INFINITY, &usual);
-    int first = promise < usual;
+    int first = !outcome.code && promise < usual;
     for (int turn = 0; turn < 3 && !outcome.code; turn++) {
         if (!eager && index->cost < CLEARLY * brute)
             break;
