@@ -30,8 +30,8 @@ void bounds_free(bounds *b)
     ranges_free(&b->panels);
     ranges_free(&b->cells);
     ranges_free(&b->groups);
-    SCRATCH_FREE(b->special_reach, b->noise, b->columns.reach, b->columns.low, b->columns.high, b->columns.gain,
-                 b->terms.weight_place, b->terms.kernel_place, b->terms.weights, b->terms.kernels);
+    SCRATCH_FREE(b->special_reach, b->roundoff, b->by_panel.reach, b->by_panel.low, b->by_panel.high, b->by_panel.gain,
+                 b->terms.weight_rank, b->terms.kernel_rank, b->terms.weights, b->terms.kernels);
     memset(b, 0, sizeof(*b));
 }
 
@@ -58,13 +58,13 @@ static void fold_reach(const builder *how, const bounds *b, const int *ids, int 
     int d = b->d, m = b->m, rows = simd->rows, cols = simd->cols;
     float *reach = b->panels.reach + (size_t)panel * m;
     double tile[SIMD_MAX_ROWS * SIMD_MAX_COLS] __attribute__((aligned(64))),
-        scale[SIMD_MAX_COLS] = {0}, most[SIMD_MAX_ROWS], gain = b->panels.gain[panel];
+        gains[SIMD_MAX_COLS] = {0}, most[SIMD_MAX_ROWS], gain = b->panels.gain[panel];
     simd->pack_rows(d, cols, filled, points->x, ids, x);
     for (int j = 0; j < filled; j++) {
         int special = b->special.rank[ids[j]];
-        double own = points->scale[ids[j]];
-        scale[j] = special < 0 ? own : 0.0;
-        gain = scale[j] > gain ? scale[j] : gain;
+        double own = points->gain[ids[j]];
+        gains[j] = special < 0 ? own : 0.0;
+        gain = gains[j] > gain ? gains[j] : gain;
         if (special >= 0) {
             float up = rounded_up(bounds_special_size(b) * own);
             float *of = &reach[b->special.inputs[special]];
@@ -76,19 +76,19 @@ static void fold_reach(const builder *how, const bounds *b, const int *ids, int 
         int height = m - u < rows ? m - u : rows;
         simd->distance_tile(d, how->z_panels + (size_t)u * d, x, tile);
         simd->radial_values(&how->rad, (size_t)rows * cols, tile, tile);
-        simd->largest(height, tile, scale, most);
+        simd->largest(height, tile, gains, most);
         for (int a = 0; a < height; a++) {
             float up = rounded_up(most[a]);
             reach[u + a] = up > reach[u + a] ? up : reach[u + a];
             for (int j = 0; j < cols && kernels; j++)
-                kernels[(size_t)(u + a) * SCREEN_COLS + j] = (float)(tile[a * cols + j] * scale[j]);
+                kernels[(size_t)(u + a) * SCREEN_COLS + j] = (float)(tile[a * cols + j] * gains[j]);
         }
     }
     for (int j = 0; j < filled && kernels; j++) {
         int special = b->special.rank[ids[j]];
         if (special >= 0)
             kernels[(size_t)b->special.inputs[special] * SCREEN_COLS + j] =
-                (float)(-bounds_special_size(b) * points->scale[ids[j]]);
+                (float)(-bounds_special_size(b) * points->gain[ids[j]]);
     }
 }
 
@@ -101,19 +101,19 @@ static void fold_weights(const builder *how, const bounds *b, const int *ids, in
     float *weight = b->panels.weight + (size_t)panel * m;
     float *reach = b->special_reach ? b->special_reach + panel : NULL;
     size_t panels = b->order->panels;
-    double norms[SIMD_MAX_COLS], plain[SIMD_MAX_COLS] = {0}, scale[SIMD_MAX_COLS] = {0};
+    double norms[SIMD_MAX_COLS], plain[SIMD_MAX_COLS] = {0}, gains[SIMD_MAX_COLS] = {0};
     double *most = w + (size_t)m * cols, *scaled = most + m;
     simd->pack_rows(m, cols, filled, points->v, ids, w);
     linalg_solve_panel(how->transposed, w);
     simd->panel_norms(m, w, norms);
     for (int j = 0; j < filled; j++) {
         plain[j] = b->special.rank[ids[j]] < 0;
-        scale[j] = points->scale[ids[j]];
-        b->noise[ids[j]] = (float)norms[j];
+        gains[j] = points->gain[ids[j]];
+        b->roundoff[ids[j]] = (float)norms[j];
     }
     simd->largest(m, w, plain, most);
     if (reach)
-        simd->largest(m, w, scale, scaled);
+        simd->largest(m, w, gains, scaled);
     for (int u = 0; u < m; u++) {
         float up = rounded_up(most[u]);
         weight[u] = up > weight[u] ? up : weight[u];
@@ -122,7 +122,7 @@ static void fold_weights(const builder *how, const bounds *b, const int *ids, in
             reach[u * panels] = up > reach[u * panels] ? up : reach[u * panels];
         }
         for (int j = 0; j < cols && weights; j++)
-            weights[(size_t)u * SCREEN_COLS + j] = (float)(w[(size_t)u * cols + j] * scale[j]);
+            weights[(size_t)u * SCREEN_COLS + j] = (float)(w[(size_t)u * cols + j] * gains[j]);
     }
 }
 
@@ -179,8 +179,8 @@ static void build_panel(const builder *how, const bounds *b, int panel, const wo
         for (int u = 0; u < m; u++)
             for (int j = (count + cols - 1) / cols * cols; j < SCREEN_COLS; j++)
                 own->weights[(size_t)u * SCREEN_COLS + j] = own->kernels[(size_t)u * SCREEN_COLS + j] = 0.0f;
-        keep(m, terms->most, b->panels.weight + at, own->weights, terms->weight_place + at, terms->weights + to);
-        keep(m, terms->most, b->panels.reach + at, own->kernels, terms->kernel_place + at, terms->kernels + to);
+        keep(m, terms->most, b->panels.weight + at, own->weights, terms->weight_rank + at, terms->weights + to);
+        keep(m, terms->most, b->panels.reach + at, own->kernels, terms->kernel_rank + at, terms->kernels + to);
     }
 }
 
@@ -214,7 +214,7 @@ static void merge(int m, int d, const bounds_ranges *fine, int first, int last, 
     }
 }
 
-static int columns_new(size_t cells, size_t m, size_t d, bounds_columns *c)
+static int columns_new(size_t cells, size_t m, size_t d, bounds_by_panel *c)
 {
     size_t columns = cells * SIMD_WIDTH;
     return SCRATCH_ALL(SCRATCH_FOR(c->reach, columns * m), SCRATCH_FOR(c->low, columns * d),
@@ -224,7 +224,7 @@ static int columns_new(size_t cells, size_t m, size_t d, bounds_columns *c)
 /* The panels of a cell as columns. */
 static void set_columns(const bounds *b, int cell)
 {
-    const bounds_columns *c = &b->columns;
+    const bounds_by_panel *c = &b->by_panel;
     const bounds_ranges *panels = &b->panels;
     int m = b->m, d = b->d, count = b->order->panel[cell + 1] - b->order->panel[cell];
     size_t first = b->order->panel[cell], at = (size_t)cell * SIMD_WIDTH;
@@ -241,7 +241,7 @@ static int terms_new(const cells *order, int m, bounds_terms *terms)
     size_t panels = order->panels;
     terms->most = m / TERMS_SHARE > TERMS_LEAST ? m / TERMS_SHARE : m < TERMS_LEAST ? m : TERMS_LEAST;
     size_t values = panels * terms->most * SCREEN_COLS;
-    return SCRATCH_ALL(SCRATCH_FOR(terms->weight_place, panels * m), SCRATCH_FOR(terms->kernel_place, panels * m),
+    return SCRATCH_ALL(SCRATCH_FOR(terms->weight_rank, panels * m), SCRATCH_FOR(terms->kernel_rank, panels * m),
                        SCRATCH_FOR(terms->weights, values), SCRATCH_FOR(terms->kernels, values));
 }
 
@@ -265,12 +265,12 @@ status bounds_build(const metric_source *source, const metric_points *points, co
     float *weights, *kernels;
     int ok = SCRATCH_ALL(SCRATCH_FOR(z_panels, (size_t)(m + rows) * d), SCRATCH_FOR(columns, threads * column),
                          SCRATCH_FOR(weights, threads * values), SCRATCH_FOR(kernels, threads * values),
-                         SCRATCH_FOR(b->noise, points->n));
+                         SCRATCH_FOR(b->roundoff, points->n));
     status result = specials_find(source, points, &b->special);
     if (!result.code)
         result = status_fail(STATUS_MEMORY);
     if (!ok || !b->special.rank || (values && !terms_new(order, m, &b->terms)) ||
-        !ranges_new(order->panels, m, d, known, &b->panels) || !columns_new(count, m, d, &b->columns) ||
+        !ranges_new(order->panels, m, d, known, &b->panels) || !columns_new(count, m, d, &b->by_panel) ||
         !ranges_new(count, m, d, known, &b->cells) || !ranges_new(groups, m, d, 0, &b->groups))
         goto done;
     if (known) {
@@ -283,7 +283,7 @@ status bounds_build(const metric_source *source, const metric_points *points, co
             goto done;
         simd_pack(d, rows, m, source->z, d, 1, z_panels);
     }
-    memset(b->noise, 0, points->n * sizeof(float));
+    memset(b->roundoff, 0, points->n * sizeof(float));
     builder how = {known ? &transposed : NULL, kernel_radial(source->kern), z_panels};
     pace slice = pace_over(mon, order->panels, 8 * (size_t)threads);
     while (pace_next(&slice)) {
@@ -308,9 +308,9 @@ status bounds_build(const metric_source *source, const metric_points *points, co
     }
     double unit = sqrt((m + 10.0) * ldexp(source->kern->variance, -53));
     for (size_t i = 0; i < points->n; i++) { /* so far the squared norms of the weights */
-        double noise = unit * (2.0 + sqrt(m * (double)b->noise[i])) * points->scale[i];
-        b->noise[i] = (float)(noise * (1.0 + 1e-6));
-        b->most_noise = b->noise[i] > b->most_noise ? b->noise[i] : b->most_noise;
+        double roundoff = unit * (2.0 + sqrt(m * (double)b->roundoff[i])) * points->gain[i];
+        b->roundoff[i] = (float)(roundoff * (1.0 + 1e-6));
+        b->most_roundoff = b->roundoff[i] > b->most_roundoff ? b->roundoff[i] : b->most_roundoff;
     }
     result = status_ok();
 done:
@@ -338,7 +338,7 @@ float bounds_expansion(const bounds *b, const bounds_ranges *from, int X, const 
 
 float bounds_of_panels(const bounds *b, const bounds_ranges *from, int X, int cell, float *upper)
 {
-    const bounds_columns *c = &b->columns;
+    const bounds_by_panel *c = &b->by_panel;
     size_t m = b->m, d = b->d, at = (size_t)cell * SIMD_WIDTH;
     radial rad = kernel_radial(b->kern);
     simd->box_bounds(&rad, (int)d, from->low + X * d, from->high + X * d, c->low + at * d, c->high + at * d,

@@ -12,8 +12,8 @@
  *
  * Errors. Where rho(t, y) is off by at most e g_t, psi_y is off by no more than e times the length of |M^-1| g, and no
  * more than e |g| (||M^-1||_1 ||M^-1||_inf)^(1/2): `amplify` is the smaller. What computed correlations differ from
- * those of a process by is treated as in subspace.h, with spread = ||M^-1||_F and gather = (sum_T noise_t^2)^(1/2):
- * the ridge is at least gather^2, psi_y is off by spread gather noise_y more, and single precision by
+ * those of a process by is treated as in subspace.h, with spread = ||M^-1||_F and gather = (sum_T roundoff_t^2)^(1/2):
+ * the ridge is at least gather^2, psi_y is off by spread gather roundoff_y more, and single precision by
  * (SCREEN_ROWS + 4) 2^-24 spread SCREEN_ROWS^(1/2). */
 #ifndef VECCHIANN_SPANS_H
 #define VECCHIANN_SPANS_H
@@ -23,10 +23,10 @@
 /* By panel. Owns its arrays. */
 typedef struct {
     int *rank;            /* panels: 0 where none of the points counts */
-    int *column;          /* panels x SCREEN_ROWS: place of each of T in the panel */
+    int *pivot;           /* panels x SCREEN_ROWS: where each of T stands in the panel */
     float *inverse;       /* panels x SCREEN_ROWS^2: M^-1, row-major, padded by zeros */
     float *amplify;       /* panels */
-    float *noise;         /* panels: spread gather */
+    float *roundoff;      /* panels: spread gather */
     float *rounding;      /* panels */
     float *cosine, *sine; /* panels x SCREEN_COLS: of beta, of the point in each column */
 } spans;

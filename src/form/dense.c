@@ -6,7 +6,7 @@
 
 #include <float.h>
 
-static double pair_cost(const point_set *set) { return set->points->m + FORM_KERNEL; }
+static double pair_cost(const point_set *set) { return set->points->m + COST_KERNEL; }
 
 static void *work_new(const form_sides *on)
 {
@@ -16,7 +16,7 @@ static void *work_new(const form_sides *on)
 
 static void begin(const form_sides *on, const block *b, void *work) { (void)on, (void)b, (void)work; }
 
-static void screen(const form_sides *on, const block *b, const leaf *item, form_sink *sink, void *work)
+static void screen(const form_sides *on, const block *b, const frontier_cell *item, form_sink *sink, void *work)
 {
     const cells *order = &on->points->order;
     static const float none[SCREEN_COLS];

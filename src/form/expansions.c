@@ -35,8 +35,8 @@ typedef struct {
     spans span;
 } expansions;
 
-static const frames *frame_of(const point_set *set) { return &((const expansions *)set->kept)->frame; }
-static const spans *spans_of(const point_set *set) { return &((const expansions *)set->kept)->span; }
+static const frames *frame_of(const point_set *set) { return &((const expansions *)set->form_data)->frame; }
+static const spans *spans_of(const point_set *set) { return &((const expansions *)set->form_data)->span; }
 
 /* Queries of a block that stand in one panel, up to SCREEN_COLS of them, and the points that span the panel. */
 typedef struct {
@@ -45,8 +45,8 @@ typedef struct {
     const float *x[SCREEN_COLS], *features[SCREEN_COLS]; /* by member: as a row of a tile, */
     float gain[SCREEN_COLS];                             /* which knows its own gain; */
     float most_gain;                                     /* upwards, of all */
-    simd_bundle limit;                                   /* by member */
-    int spans;                                           /* how many points span the panel, in rows */
+    simd_bundle needs;                                   /* by member */
+    int rank;                                            /* how many points span the panel, in rows */
     simd_rows rows;
     float *span_x;             /* SCREEN_ROWS x d: where they stand in the frame of a cell, */
     int frame_of, relative_to; /* that one, and the cell that the members' positions are relative to; -1 for none */
@@ -75,7 +75,7 @@ typedef struct {
 
 static status build(const metric_source *source, const point_set *like, int threads, const monitor *mon, point_set *set)
 {
-    expansions *kept = set->kept;
+    expansions *kept = set->form_data;
     (void)like;
     status result =
         frames_build(source->kern, set->points, &set->order, &set->bound.special, threads, mon, &kept->frame);
@@ -84,14 +84,14 @@ static status build(const metric_source *source, const point_set *like, int thre
 
 static void fields(point_set *set, field_visitor *walk)
 {
-    spans *s = &((expansions *)set->kept)->span;
+    spans *s = &((expansions *)set->form_data)->span;
     size_t panels = set->order.panels, rows = panels * SCREEN_ROWS, columns = panels * SCREEN_COLS;
-    frames_fields(&((expansions *)set->kept)->frame, &set->order, walk);
+    frames_fields(&((expansions *)set->form_data)->frame, &set->order, walk);
     walk->visit(walk, "spans.rank", &s->rank, panels * sizeof(int));
-    walk->visit(walk, "spans.column", &s->column, rows * sizeof(int));
+    walk->visit(walk, "spans.pivot", &s->pivot, rows * sizeof(int));
     walk->visit(walk, "spans.inverse", &s->inverse, rows * SCREEN_ROWS * sizeof(float));
     walk->visit(walk, "spans.amplify", &s->amplify, panels * sizeof(float));
-    walk->visit(walk, "spans.noise", &s->noise, panels * sizeof(float));
+    walk->visit(walk, "spans.roundoff", &s->roundoff, panels * sizeof(float));
     walk->visit(walk, "spans.rounding", &s->rounding, panels * sizeof(float));
     walk->visit(walk, "spans.cosine", &s->cosine, columns * sizeof(float));
     walk->visit(walk, "spans.sine", &s->sine, columns * sizeof(float));
@@ -121,12 +121,12 @@ static void set_span(const expansions_work *w, bundle *g)
 {
     const point_set *from = w->on->from;
     const spans *s = spans_of(from);
-    g->spans = s->rank[g->panel];
+    g->rank = s->rank[g->panel];
     for (int a = 0; a < SCREEN_ROWS; a++) {
-        int column = g->panel * SCREEN_COLS + s->column[g->panel * SCREEN_ROWS + a];
+        int column = g->panel * SCREEN_COLS + s->pivot[g->panel * SCREEN_ROWS + a];
         g->rows.x[a] = g->span_x + (size_t)a * from->points->d;
         g->rows.features[a] = row_features(w, g, column);
-        g->rows.gain[a] = frame_of(from)->gain[column];
+        g->rows.gain[a] = frame_of(from)->kernel_gain[column];
         g->rows.tau[a] = INFINITY;
     }
 }
@@ -136,7 +136,7 @@ static void set_bundle(const expansions_work *w, const int *members, int count, 
 {
     const block *b = w->b;
     const point_set *from = w->on->from;
-    float most_noise = (float)w->on->points->bound.most_noise * 1.00001f;
+    float most_roundoff = (float)w->on->points->bound.most_roundoff * 1.00001f;
     g->panel = b->column[members[0]] / SCREEN_COLS;
     g->members = members;
     g->count = 0;
@@ -150,15 +150,15 @@ static void set_bundle(const expansions_work *w, const int *members, int count, 
         g->count++;
         g->x[i] = w->relative + (size_t)q * from->points->d;
         g->features[i] = row_features(w, g, column);
-        g->gain[i] = frame_of(from)->gain[column];
+        g->gain[i] = frame_of(from)->kernel_gain[column];
         g->most_gain = b->gain[q] > g->most_gain ? b->gain[q] : g->most_gain;
-        g->limit.noise[i] = b->noise[q] * most_noise;
-        g->limit.inverse[i] = 0.99999f / b->gain[q];
-        g->limit.cosine[i] = spans_of(from)->cosine[column];
-        g->limit.sine[i] = spans_of(from)->sine[column];
+        g->needs.roundoff[i] = b->roundoff[q] * most_roundoff;
+        g->needs.inverse[i] = 0.99999f / b->gain[q];
+        g->needs.cosine[i] = spans_of(from)->cosine[column];
+        g->needs.sine[i] = spans_of(from)->sine[column];
     }
     for (int i = g->count; i < SCREEN_COLS; i++)
-        g->limit.noise[i] = g->limit.cosine[i] = g->limit.sine[i] = g->limit.inverse[i] = 1.0f;
+        g->needs.roundoff[i] = g->needs.cosine[i] = g->needs.sine[i] = g->needs.inverse[i] = 1.0f;
 }
 
 /* The active queries in bundles. */
@@ -180,8 +180,8 @@ static void begin(const form_sides *on, const block *b, void *work)
 static float note_thresholds(const expansions_work *w, bundle *g)
 {
     for (int i = 0; i < SCREEN_COLS; i++)
-        g->limit.tau[i] = i < g->count ? w->b->tau[g->members[i]] : INFINITY;
-    return simd->bundle_limits(&g->limit);
+        g->needs.tau[i] = i < g->count ? w->b->tau[g->members[i]] : INFINITY;
+    return simd->bundle_limits(&g->needs);
 }
 
 /* ---- panel to panel ---------------------------------------------------------------------------- */
@@ -195,7 +195,7 @@ static void choose_terms(expansions_work *w, const bundle *g, float upper, encou
     e->terms = 0;
     if (m)
         e->terms = simd->choose_terms((int)m, from->panels.weight + row, points->panels.reach + column,
-                                      from->terms.weight_place + row, points->terms.kernel_place + column,
+                                      from->terms.weight_rank + row, points->terms.kernel_rank + column,
                                       NEGLIGIBLE / g->most_gain, w->row_at, w->column_at, &left);
     e->error =
         left * (1.0f + 0x1p-23f * (float)(m + 16)) + 0x1p-23f * (float)(e->terms + 8) * upper +
@@ -210,7 +210,7 @@ static void place_span(const expansions_work *w, int cell, bundle *g)
     int d = from->points->d;
     g->frame_of = cell;
     for (int a = 0; a < SCREEN_ROWS; a++) {
-        int place = spans_of(from)->column[g->panel * SCREEN_ROWS + a];
+        int place = spans_of(from)->pivot[g->panel * SCREEN_ROWS + a];
         size_t id = from->order.ids[(size_t)g->panel * SCREEN_COLS + place];
         frames_relative(frame_of(w->on->points), cell, from->points->x + id * d, g->span_x + (size_t)a * d);
     }
@@ -222,7 +222,7 @@ static uint32_t ask_span(expansions_work *w, const encounter *e, bundle *g, int 
     const frames *frame = frame_of(w->on->points);
     const spans *span = spans_of(w->on->from);
     query_counters *counters = w->sink->counters;
-    int rank = g->spans;
+    int rank = g->rank;
     uint32_t mask[SCREEN_ROWS];
     if (!rank)
         return members;
@@ -231,10 +231,11 @@ static uint32_t ask_span(expansions_work *w, const encounter *e, bundle *g, int 
     simd->expansion_tile(frame->pieces, rank, frame->d, e->terms, w->row_at, w->column_at, &g->rows, &e->columns,
                          w->value, mask);
     const float *inverse = span->inverse + (size_t)g->panel * SCREEN_ROWS * SCREEN_ROWS;
-    float most_noise = (float)w->on->points->bound.most_noise,
+    float most_roundoff = (float)w->on->points->bound.most_roundoff,
           length = sqrtf(simd->span_length(rank, inverse, w->value)),
-          error = span->amplify[g->panel] * e->error + span->noise[g->panel] * most_noise + span->rounding[g->panel];
-    members &= simd->within(g->limit.must, 1.00001f * length + 1.001f * error);
+          error =
+              span->amplify[g->panel] * e->error + span->roundoff[g->panel] * most_roundoff + span->rounding[g->panel];
+    members &= simd->within(g->needs.must, 1.00001f * length + 1.001f * error);
     int left = __builtin_popcount(members);
     counters->screened += (double)rank * SCREEN_COLS;
     counters->bounds += asked;
@@ -263,7 +264,7 @@ static void screen_tile(expansions_work *w, bundle *g, const encounter *e, int c
         rows.x[a] = g->x[i];
         rows.features[a] = g->features[i];
         rows.gain[a] = g->gain[i];
-        base[a] = g->limit.noise[i] + b->gain[q] * e->error;
+        base[a] = g->needs.roundoff[i] + b->gain[q] * e->error;
         rows.tau[a] = b->tau[q] - base[a];
     }
     simd->expansion_tile(frame->pieces, count, frame->d, e->terms, w->row_at, w->column_at, &rows, &e->columns,
@@ -283,7 +284,7 @@ static void screen_panel(expansions_work *w, int cell, int panel, float upper, b
     const frames *frame = frame_of(w->on->points);
     const bounds_terms *terms = &w->on->points->bound.terms;
     size_t column = (size_t)panel * SCREEN_COLS;
-    uint32_t members = simd->within(g->limit.least, upper) & (UINT32_MAX >> (SCREEN_COLS - g->count));
+    uint32_t members = simd->within(g->needs.least, upper) & (UINT32_MAX >> (SCREEN_COLS - g->count));
     int some[SCREEN_COLS], count = 0, left = __builtin_popcount(members);
     w->sink->counters->pruned += g->count - left;
     if (!members)
@@ -291,7 +292,7 @@ static void screen_panel(expansions_work *w, int cell, int panel, float upper, b
     encounter e = {.cell = cell,
                    .panel = panel,
                    .columns = {.x = frame->x + column * frame->d,
-                               .gain = frame->gain + column,
+                               .gain = frame->kernel_gain + column,
                                .features = terms->kernels + column * terms->most}};
     choose_terms(w, g, upper, &e);
     if (left >= SPANS_PAY)
@@ -331,7 +332,7 @@ static void screen_bundle(expansions_work *w, int cell, bundle *g)
     }
 }
 
-static void screen(const form_sides *on, const block *b, const leaf *item, form_sink *sink, void *work)
+static void screen(const form_sides *on, const block *b, const frontier_cell *item, form_sink *sink, void *work)
 {
     expansions_work *w = work;
     (void)on, (void)b; /* they are those of begin */
@@ -343,7 +344,7 @@ static void screen(const form_sides *on, const block *b, const leaf *item, form_
 /* What terms would do for the queries of a sample: pairs whose expansion bound reaches the threshold, the terms of all
  * of these, and the pairs that are left to the metric. */
 typedef struct {
-    double pairs, terms, kept;
+    double pairs, terms, left;
 } outlook;
 
 /* For the queries `own` of a sample |w_u| g_q, and g_y k(u, y) for all of it. */
@@ -356,12 +357,12 @@ static status sample_terms(const metric_source *source, const metric_points *poi
     status outcome = inducing_solve((int)m, source->L, 1, SAMPLE_QUERIES, weights, 1, NULL, weights);
     for (int q = 0; q < SAMPLE_QUERIES; q++)
         for (size_t u = 0; u < m; u++)
-            weights[q * m + u] = fabs(weights[q * m + u]) * points->scale[part->ids[own[q]]];
+            weights[q * m + u] = fabs(weights[q * m + u]) * points->gain[part->ids[own[q]]];
     for (int c = 0; c < part->count && m; c++) {
         size_t id = part->ids[c];
         kernel_row(source->kern, (int)d, points->x + id * d, m, source->z, kernels + c * m);
         for (size_t u = 0; u < m; u++)
-            kernels[c * m + u] *= points->scale[id];
+            kernels[c * m + u] *= points->gain[id];
     }
     return outcome;
 }
@@ -379,15 +380,15 @@ static void ask_sample(const metric_source *source, const metric_points *points,
         const double *terms = kernels + c * m;
         double upper;
         simd->dot_list((int)m, weights, terms, &first, 1, &upper);
-        upper += points->scale[query] * points->scale[part->ids[c]] * values[c];
+        upper += points->gain[query] * points->gain[part->ids[c]] * values[c];
         if (c == own || (upper < tau && tau >= SAMPLE_ERROR))
             continue;
         sum->pairs++;
         for (size_t u = 0; u < m; u++)
             sum->terms += weights[u] * terms[u] > SAMPLE_TERM;
-        sum->kept += part->rho[c] + SAMPLE_ERROR >= tau;
+        sum->left += part->rho[c] + SAMPLE_ERROR >= tau;
     }
-    sum->kept -= rank;
+    sum->left -= rank;
 }
 
 /* What terms would do, by a sample; there are none where inducing inputs are not known. */
@@ -423,7 +424,7 @@ static status forecast(const metric_source *source, const metric_points *points,
     }
     *out = (form_forecast){.pairs = SPREAD * points->d * sum.pairs / share,
                            .pair = COST_TERMS + COST_TERM * sum.terms / (sum.pairs + 1e-9),
-                           .left = k + fmax(sum.kept, 0.0) / share};
+                           .left = k + fmax(sum.left, 0.0) / share};
     sample_free(&part);
     scratch_free(weights);
     return outcome;
@@ -440,7 +441,7 @@ const screening_form form_expansions = {
     .note = "auto: panels skipped and pairs screened by kernel expansions",
     .settle = 2,
     .give_up = 4, /* few queries come to it, which share no tiles */
-    .kept_bytes = sizeof(expansions),
+    .form_data_bytes = sizeof(expansions),
     .forecast = forecast,
     .pair_cost = pair_cost,
     .terms = 1,

@@ -34,7 +34,7 @@ typedef struct {
     const metric_points *points;
     cells order;
     bounds bound;
-    void *kept;
+    void *form_data;
 } point_set;
 
 /* Candidates and queries; one and the same set where the queries are candidates. */
@@ -48,25 +48,26 @@ typedef struct {
     int count, cell; /* of the queries' set */
     int row[BITSET_SIZE], limit[BITSET_SIZE], column[BITSET_SIZE];
     int most_limit;
-    bitset active;            /* those that the traversal serves */
-    float tau[BITSET_SIZE];   /* threshold on |rho|, infinite for the others */
-    float gain[BITSET_SIZE];  /* 1 / sqrt(p), upwards */
-    float noise[BITSET_SIZE]; /* noise_q, see bounds.h */
-    void *rows;               /* the form's: row_bytes for each query */
+    bitset active;               /* those that the traversal serves */
+    float tau[BITSET_SIZE];      /* threshold on |rho|, infinite for the others */
+    float gain[BITSET_SIZE];     /* 1 / sqrt(p), upwards */
+    float roundoff[BITSET_SIZE]; /* roundoff_q, see bounds.h */
+    void *rows;                  /* the form's: row_bytes for each query */
 } block;
 
 /* A cell of the frontier. */
 typedef struct {
     float key;   /* squared distance of the middles of the boxes, for the order of work */
-    float upper; /* expansion bound for the hardest query; 1 is what must be reached */
+    float ratio; /* expansion bound for the hardest query; 1 is what must be reached */
     int cell;
     uint32_t parts; /* what skim said of it; 0 where it was not asked */
     bitset alive;   /* the queries that it may still serve */
-} leaf;
+} frontier_cell;
 
 /* Where intervals go: for query q of the block that is screened, the points of a mask of a panel. */
 typedef struct form_sink {
     void (*keep)(struct form_sink *self, int q, const int *ids, uint32_t mask, const simd_interval_row *row);
+    /* one that is a candidate of q for sure: below its limit, and not q itself, which keep sees to */
     void (*keep_one)(struct form_sink *self, int q, int id, float low, float high);
     query_counters *counters;
 } form_sink;
@@ -79,7 +80,7 @@ typedef struct field_visitor {
     int beyond; /* and whether an array would not lie in it: what was visited is not to be read then */
 } field_visitor;
 
-#define FORM_KERNEL 80.0 /* products of brute force that a kernel value in double, and its comparison, are worth */
+#define COST_KERNEL 80.0 /* products of brute force that a kernel value in double, and its comparison, are worth */
 
 /* What a form expects of a query before anything is built. Costs are in double-precision products in the tiles of
  * brute force, measured on one machine: only their order of magnitude matters, for a choice between ways that give the
@@ -97,10 +98,10 @@ typedef struct screening_form {
      * query is left to brute force when more than one in `give_up` points had to be evaluated to make room. */
     int settle, give_up;
 
-    size_t kept_bytes; /* of what is kept of a set, without its arrays; 0 where nothing is */
-    int terms;         /* whether panels keep terms of the expansion bound (bounds.h); the form asks for bounds of
+    size_t form_data_bytes; /* of what is kept of a set, without its arrays; 0 where nothing is */
+    int terms;              /* whether panels keep terms of the expansion bound (bounds.h); the form asks for bounds of
                           panels itself then */
-    int compact;       /* whether cells of queries that are no candidates must be as small as those of candidates */
+    int compact; /* whether cells of queries that are no candidates must be as small as those of candidates */
     /* For k neighbours. It may say at once that it will not do where the pairs that it screens cost more than `most`.
      * NULL: `auto` never takes it. */
     status (*forecast)(const metric_source *source, const metric_points *points, int k, double most,
@@ -126,7 +127,7 @@ typedef struct screening_form {
      * it. Called in the order of the cells, before they are sorted. */
     uint32_t (*skim)(const form_sides *on, const block *b, int cell, query_counters *c, void *work);
     /* Intervals of the queries alive with the points of a cell; a pair that has none is done with. */
-    void (*screen)(const form_sides *on, const block *b, const leaf *leaf, form_sink *sink, void *work);
+    void (*screen)(const form_sides *on, const block *b, const frontier_cell *item, form_sink *sink, void *work);
     /* Optional: the same for two blocks whose cells meet, all of whose points are queries: the products of `count`
      * members of the one with all of the other serve both. */
     void (*screen_both)(const form_sides *on, const block *b, const block *other, const int *members, int count,

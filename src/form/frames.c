@@ -11,7 +11,7 @@ void frames_fields(frames *f, const cells *order, field_visitor *walk)
     walk->visit(walk, "frame.centre", &f->centre, count * d * sizeof(double));
     walk->visit(walk, "frame.slack", &f->slack, count * sizeof(float));
     walk->visit(walk, "frame.x", &f->x, columns * d * sizeof(float));
-    walk->visit(walk, "frame.gain", &f->gain, columns * sizeof(float));
+    walk->visit(walk, "frame.kernel_gain", &f->kernel_gain, columns * sizeof(float));
 }
 
 static void set_centre(frames *f, const kernel *kern, const cells *order, int c)
@@ -23,7 +23,7 @@ static void set_centre(frames *f, const kernel *kern, const cells *order, int c)
         far += 0.25 * (high - low) * (high - low);
     }
     double slack = ldexp(1.0, -23) * (40.0 + f->d + 2.0 * sqrt(far)) + f->pieces->error;
-    if (kernel_radial(kern).form == RADIAL_FUNCTION) { /* steepest at 0, where rounding may cost more than |ds| */
+    if (kernel_radial(kern).kind == RADIAL_FUNCTION) { /* steepest at 0, where rounding may cost more than |ds| */
         double step = ldexp(1.0, -23) * (1.0 + sqrt(far));
         slack += 1.0 - kernel_value(kern, step * step) / kern->variance;
     }
@@ -39,7 +39,7 @@ static void set_points(frames *f, const kernel *kern, const metric_points *point
          column++) {
         float *x = f->x + column / SCREEN_COLS * d * SCREEN_COLS + column % SCREEN_COLS;
         int id = order->ids[column], counts = id >= 0 && special->rank[id] < 0;
-        f->gain[column] = counts ? (float)(deviation * points->scale[id]) : 0.0f;
+        f->kernel_gain[column] = counts ? (float)(deviation * points->gain[id]) : 0.0f;
         for (int u = 0; u < d; u++)
             x[u * SCREEN_COLS] = id < 0 ? 0.0f : (float)(points->x[(size_t)id * d + u] - f->centre[(size_t)c * d + u]);
     }
@@ -51,7 +51,7 @@ status frames_build(const kernel *kern, const metric_points *points, const cells
     size_t columns = (size_t)order->panels * SCREEN_COLS, count = order->count;
     f->d = points->d;
     if (!SCRATCH_ALL(SCRATCH_FOR(f->pieces, 1), SCRATCH_FOR(f->centre, count * f->d), SCRATCH_FOR(f->slack, count),
-                     SCRATCH_FOR(f->x, columns * f->d), SCRATCH_FOR(f->gain, columns)))
+                     SCRATCH_FOR(f->x, columns * f->d), SCRATCH_FOR(f->kernel_gain, columns)))
         return status_fail(STATUS_MEMORY);
     kernel_pieces(kern, f->pieces);
     pace slice = pace_over(mon, count, 4 * (size_t)threads);

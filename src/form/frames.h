@@ -2,13 +2,13 @@
  *
  * Coordinates are taken relative to the centre of a cell, in double, and then rounded; a query's are taken
  * relative to the centre of the cell that it meets. The kernel comes from pieces (kernel.h), which err by at
- * most pieces->error, and gains are sqrt(s2) / sqrt(p), so that rho has gain_i gain_j kappa_ij in it.
+ * most pieces->error, and kernel gains are sqrt(sigma2) / sqrt(p), so that rho has gain_i gain_j kappa_ij in it.
  *
  * Rounding. With u = 2^-24, s the distance and R the largest distance of a cell's points from its centre,
  * |ds| <= u (2 s + 2 R) from rounding coordinates and differences and u ((d + 1) / 2 + 4) s from the
  * sum; |kappa'| s <= 1 and |kappa'| <= 1 but for what is said below, and a cubic over a ratio of at most 2 is at
- * most twice as steep. Products of gains and of what else is added to them err by at most 12 u times what they
- * multiply, which is at most the gains, or what is added. So
+ * most twice as steep. Products of kernel gains and of what else is added to them err by at most 12 u times what they
+ * multiply, which is at most the kernel gains, or what is added. So
  *     slack = 2 u (40 + d + 2 R) + pieces->error     multiplies gain_i gain_j
  * (kernels that are neither exponentials nor Gaussian, which may be steeper at 0, add 1 - kappa at the rounding of
  * coordinates). */
@@ -24,7 +24,7 @@ typedef struct {
     double *centre;        /* cells x d, scaled coordinates */
     float *slack;          /* cells */
     float *x;              /* panels x d x SCREEN_COLS, relative to the centre */
-    float *gain;           /* panels x SCREEN_COLS; 0 for specials, which have no kernel term */
+    float *kernel_gain;    /* panels x SCREEN_COLS; 0 for specials, which have no kernel term */
 } frames;
 
 status frames_build(const kernel *kern, const metric_points *points, const cells *order, const specials *special,

@@ -1,7 +1,7 @@
 /* Integers: the form for everything else. Features in 8 and 16 bits, for all cells that the expansion bound leaves:
  * certified intervals for residual correlations from products of small integers.
  *
- * With gain_i = sqrt(s2) / sqrt(p_i) and scaled features f_i = v_i / sqrt(p_i),
+ * With the kernel gains gain_i = sqrt(sigma2) / sqrt(p_i) and scaled features f_i = v_i / sqrt(p_i),
  *     rho_ij = gain_i gain_j kappa_ij - f_i . f_j.
  * Features are rounded to integers of 8 or 16 bits, f~ = step * integers, of which a processor
  * multiplies four or two where it multiplies one single-precision number; the error of rounding is
@@ -16,10 +16,10 @@
  * The kernel term comes from the frame, and its slack covers the products of steps too; e_j is stored as
  * (e_j + 2^-20 |f_j|) (1 + 2^-20).
  *
- * A special point on z_u (specials.h) has r(z_u, y) = jitter s2 (L^-1 e_u) . v_y exactly, so it is
- * screened with gain 0 and f = -jitter s2 L^-1 e_u / sqrt(p). What is computed differs from that by at most
- * noise_y noise_z (bounds.h). So z has an error larger by s noise_z, and other points a norm of at least noise_y / s,
- * s = NOISE_SHARE. Special queries are not screened. */
+ * A special point on z_u (specials.h) has r(z_u, y) = jitter sigma2 (L^-1 e_u) . v_y exactly, so it is
+ * screened with gain 0 and f = -jitter sigma2 L^-1 e_u / sqrt(p). What is computed differs from that by at most
+ * roundoff_y roundoff_z (bounds.h). So z has an error larger by s roundoff_z, and other points a norm of at least
+ * roundoff_y / s, s = ROUNDOFF_SHARE. Special queries are not screened. */
 #include "base/pace.h"
 #include "base/scratch.h"
 #include "base/threads.h"
@@ -40,7 +40,7 @@
 #define SAMPLE_QUERIES 24
 #define SAMPLE_K 60       /* neighbours that are wanted, where that is not known yet */
 #define REFINED_PAYS 0.06 /* of all pairs: where 8 bits leave more to 16, these come first */
-#define NOISE_SHARE 1e-4
+#define ROUNDOFF_SHARE 1e-4
 #define SAMPLE_POINTS 512    /* at least, and at most twice as many, */
 #define SAMPLE_DEPTH 2       /* so that as many neighbours of a query are among them */
 #define SAMPLE_HOPELESS 32   /* one of so many points is too much to be left of them */
@@ -65,17 +65,17 @@ typedef struct {
     int16_t *fine;                 /* columns x fine_width: with 8 bits, features in 16 too */
     float *fine_step, *fine_error; /* columns */
     void *integers;                /* panels x steps x SCREEN_COLS x 4 bytes */
-    double *special_v;             /* m x specials, -jitter s2 L^-1 e_u */
+    double *special_v;             /* m x specials, -jitter sigma2 L^-1 e_u */
 } integers;
 
-static integers *integers_of(const point_set *set) { return set->kept; }
+static integers *integers_of(const point_set *set) { return set->form_data; }
 
 /* Features after padding for the rotation. */
 static int padded(int m) { return (m + 7) / 8 * 8; }
 
 /* ---- rounded features --------------------------------------------------------------------------- */
 
-/* -jitter s2 L^-1 e_u for each special point. */
+/* -jitter sigma2 L^-1 e_u for each special point. */
 static status special_features(const metric_source *source, const point_set *set)
 {
     integers *s = integers_of(set);
@@ -97,7 +97,7 @@ static void point_features(const point_set *set, size_t i, double *f)
     int special = set->bound.special.rank[i];
     const double *v = special < 0 ? points->v + i * m : integers_of(set)->special_v + special * m;
     memset(f, 0, padded(points->m) * sizeof(double));
-    simd->add_multiple(points->m, points->scale[i], v, f);
+    simd->add_multiple(points->m, points->gain[i], v, f);
 }
 
 /* Orthogonal butterflies over eights, neighbouring and then strided: 64 elements mix. */
@@ -168,7 +168,8 @@ static void build_cell(const point_set *set, int c, double *f, int16_t *values)
          column++) {
         int id = order->ids[column];
         int special = id >= 0 && set->bound.special.rank[id] >= 0;
-        double rounded[3], noise = id < 0 ? 0.0 : set->bound.noise[id], more = special ? NOISE_SHARE * noise : 0.0;
+        double rounded[3], roundoff = id < 0 ? 0.0 : set->bound.roundoff[id],
+                           more = special ? ROUNDOFF_SHARE * roundoff : 0.0;
         if (id < 0)
             memset(f, 0, width * sizeof(double));
         else
@@ -177,7 +178,7 @@ static void build_cell(const point_set *set, int c, double *f, int16_t *values)
             rotate(width, f);
         round_features(width, bits, f, values, rounded);
         s->step[column] = (float)rounded[0];
-        s->norm[column] = (float)(fmax(rounded[1] + rounded[2], special ? 0.0 : noise / NOISE_SHARE) * up);
+        s->norm[column] = (float)(fmax(rounded[1] + rounded[2], special ? 0.0 : roundoff / ROUNDOFF_SHARE) * up);
         s->error[column] = (float)((rounded[2] + ldexp(rounded[1], -20) + more) * up);
         store_column(s, column, values);
         if (fine_width) {
@@ -191,7 +192,7 @@ static void build_cell(const point_set *set, int c, double *f, int16_t *values)
     for (int panel = order->panel[c]; panel < order->panel[c + 1]; panel++) {
         float floor = 0.0f;
         for (size_t j = (size_t)panel * SCREEN_COLS; j < (size_t)(panel + 1) * SCREEN_COLS; j++)
-            floor = fmaxf(floor, s->frame.slack[c] * (s->frame.gain[j] - s->norm[j]));
+            floor = fmaxf(floor, s->frame.slack[c] * (s->frame.kernel_gain[j] - s->norm[j]));
         s->slack_floor[panel] = floor * (1.0f + 1e-6f);
     }
 }
@@ -207,7 +208,7 @@ static void rounding_ratios(const metric_points *points, const int *ids, int cou
     ratio[0] = ratio[1] = 0.0;
     for (int c = 0; c < count; c += step, tried++) {
         memset(f, 0, width * sizeof(double));
-        simd->add_multiple(points->m, points->scale[ids[c]], points->v + (size_t)ids[c] * points->m, f);
+        simd->add_multiple(points->m, points->gain[ids[c]], points->v + (size_t)ids[c] * points->m, f);
         for (int way = 1; way >= 0; way--) {
             round_features(width, way ? 16 : 8, f, values, rounded);
             ratio[way] += rounded[1] > 0.0 ? rounded[2] / rounded[1] : 0.0;
@@ -224,10 +225,10 @@ static void ask_sample(const metric_source *source, const metric_points *points,
                        double kernel_error, const double *ratio, sample *part, double *reached)
 {
     double tau = sample_threshold(source->kern, points, own, rank, part),
-           gain2 = source->kern->variance * points->scale[part->ids[own]];
+           gain2 = source->kern->variance * points->gain[part->ids[own]];
     reached[0] = reached[1] = 0.0;
     for (int c = 0; c < part->count; c++) {
-        double error = gain2 * points->scale[part->ids[c]] * kernel_error, sizes = size[own] * size[c];
+        double error = gain2 * points->gain[part->ids[c]] * kernel_error, sizes = size[own] * size[c];
         for (int way = 0; way < 2; way++)
             reached[way] += part->rho[c] + error + ratio[way] * (2.0 + ratio[way]) * sizes >= tau;
     }
@@ -267,7 +268,7 @@ static status take_sample(const metric_source *source, const metric_points *poin
         for (int c = 0; c < part.count; c++) { /* |f| */
             const int *id = &part.ids[c];
             simd->dot_list(points->m, points->v + (size_t)*id * points->m, points->v, id, 1, &size[c]);
-            size[c] = sqrt(size[c]) * points->scale[*id];
+            size[c] = sqrt(size[c]) * points->gain[*id];
         }
         for (int q = 0; q < SAMPLE_QUERIES; q++) {
             ask_sample(source, points, sample_query(&part, q, SAMPLE_QUERIES), rank, size, pieces.error + SAMPLE_COARSE,
@@ -371,7 +372,7 @@ static status build(const metric_source *source, const point_set *like, int thre
 
 static void fields(point_set *set, field_visitor *walk)
 {
-    integers *s = set->kept;
+    integers *s = set->form_data;
     size_t columns = (size_t)set->order.panels * SCREEN_COLS;
     frames_fields(&s->frame, &set->order, walk);
     walk->visit(walk, "integers.shape", &s->shape, sizeof(*s->shape));
@@ -451,7 +452,7 @@ static void fill_rows(const screening *with, const int *members, int count, simd
         size_t q = members[a < count ? a : 0], column = b->column[q];
         rows->features[a] = (const char *)b->rows + q * bytes;
         rows->x[a] = with->work->relative + q * d;
-        rows->gain[a] = from->frame.gain[column];
+        rows->gain[a] = from->frame.kernel_gain[column];
         rows->step[a] = from->step[column];
         rows->norm[a] = from->norm[column];
         rows->error[a] = from->error[column];
@@ -471,7 +472,7 @@ static simd_columns panel_columns(const point_set *set, int cell, int panel)
     simd_columns columns = {
         .features = (const char *)s->integers + column * s->shape->steps * 4,
         .x = s->frame.x + column * set->points->d,
-        .gain = s->frame.gain + column,
+        .gain = s->frame.kernel_gain + column,
         .step = s->step + column,
         .norm = s->norm + column,
         .error = s->error + column,
@@ -567,7 +568,7 @@ static void screen_members(const screening *with, int cell, const int *members, 
         }
 }
 
-static void screen_cell(const form_sides *on, const block *b, const leaf *item, form_sink *sink, void *work)
+static void screen_cell(const form_sides *on, const block *b, const frontier_cell *item, form_sink *sink, void *work)
 {
     int members[BITSET_SIZE], count = bitset_members(&item->alive, members);
     screening with = {.on = on, .b = b, .sink = sink, .work = work};
@@ -586,7 +587,7 @@ const screening_form form_integers = {
     .note = "auto: pairs screened by small integers",
     .settle = 1,
     .give_up = 32,
-    .kept_bytes = sizeof(integers),
+    .form_data_bytes = sizeof(integers),
     .forecast = forecast,
     .pair_cost = pair_cost,
     .build = build,

@@ -15,8 +15,8 @@
  *     |rho(t, axis)| < cos(A + opening).
  * This is the bound of a metric tree, for cells. They are too wide for it unless they are small beside the lengthscale,
  * which openings tell before anything is evaluated; where they are, in large data, sums of sizes (bounds.h) are least
- * sharp. Computed correlations are those of a process up to noise_x noise_y (bounds.h): that comes off the cosine of
- * the opening, and is added to |rho(t, axis)|. */
+ * sharp. Computed correlations are those of a process up to roundoff_x roundoff_y (bounds.h): that comes off the cosine
+ * of the opening, and is added to |rho(t, axis)|. */
 #include "base/scratch.h"
 #include "form/form.h"
 #include "form/subspace.h"
@@ -37,12 +37,12 @@
 #define RANK_WANTED 50.0 /* mean number of landmarks of a cell: what larger ones save, they cost */
 #define RANK_SHARE 0.5   /* of the points of a cell: more landmarks say no more than the points */
 
-static const subspaces *space_of(const point_set *set) { return set->kept; }
+static const subspaces *space_of(const point_set *set) { return set->form_data; }
 
 /* A ball of queries: those that a landmark of their cell is nearest to, and the angle from it within which lies all
  * that they may still want, the largest sum of the angle to a query and of the angle of its threshold. */
 typedef struct {
-    float noise;        /* of the landmark */
+    float roundoff;     /* of the landmark */
     float cosine, sine; /* of the angle, downwards and upwards; the cosine may be negative */
     bitset members;
 } ball;
@@ -50,8 +50,8 @@ typedef struct {
 /* The queries of a block as combinations of the coarse landmarks of their own cell. */
 typedef struct {
     int rank;
-    float *weights;                                                 /* rank x STRIDE: b */
-    float tail[BITSET_SIZE], size[BITSET_SIZE], noisy[BITSET_SIZE]; /* tail, |b|_1, sum noise |b| */
+    float *weights;                                                        /* rank x STRIDE: b */
+    float tail[BITSET_SIZE], size[BITSET_SIZE], roundoff_sum[BITSET_SIZE]; /* tail, |b|_1, sum roundoff |b| */
 } combinations;
 
 typedef struct {
@@ -63,9 +63,9 @@ typedef struct {
     float *inverse; /* of the own cell, not transposed */
     const float **rows;
     const double *row_x[BITSET_SIZE], *row_v[BITSET_SIZE]; /* queries that are projected */
-    double row_scale[BITSET_SIZE];
+    double row_gain[BITSET_SIZE];
     const double *landmark_x[SUBSPACE_RANK], *landmark_v[SUBSPACE_RANK]; /* of the own cell */
-    double landmark_scale[SUBSPACE_RANK];
+    double landmark_gain[SUBSPACE_RANK];
     float *value; /* SCREEN_ROWS x SCREEN_COLS */
     float least[BITSET_SIZE], must[BITSET_SIZE];
     float length[BITSET_SIZE]; /* of the queries */
@@ -74,7 +74,7 @@ typedef struct {
     ball ball[BALLS];
     float ball_cosine[BITSET_SIZE], ball_sine[BITSET_SIZE];
     int panel; /* of axes, the last that was asked, and which balls reach each of its cells */
-    uint32_t reach[SIMD_MAX_COLS];
+    uint32_t balls_left[SIMD_MAX_COLS];
     float axis_rho[BALLS * SIMD_MAX_COLS];
 } landmarks_work;
 
@@ -105,18 +105,18 @@ static status divide(const metric_source *source, const metric_points *points, i
 static status build(const metric_source *source, const point_set *like, int threads, const monitor *mon, point_set *set)
 {
     (void)like;
-    return subspaces_build(source->kern, set->points, &set->order, set->bound.noise, threads, mon, set->kept);
+    return subspaces_build(source->kern, set->points, &set->order, set->bound.roundoff, threads, mon, set->form_data);
 }
 
 static void fields(point_set *set, field_visitor *walk)
 {
-    subspaces *s = set->kept;
+    subspaces *s = set->form_data;
     size_t count = set->order.count, d = set->points->d, m = set->points->m,
            columns = (size_t)set->order.panels * SCREEN_COLS, axes = subspace_axes(&set->order);
     s->kern = set->bound.kern;
     s->points = set->points;
     s->order = &set->order;
-    s->noise = set->bound.noise;
+    s->roundoff = set->bound.roundoff;
     walk->visit(walk, "subspace.rank", &s->rank, count * sizeof(int));
     walk->visit(walk, "subspace.landmark", &s->landmark, (count + 1) * sizeof(size_t));
     walk->visit(walk, "subspace.inverse_at", &s->inverse_at, (count + 1) * sizeof(size_t));
@@ -129,22 +129,22 @@ static void fields(point_set *set, field_visitor *walk)
     walk->visit(walk, "subspace.ids", &s->ids, s->landmark[count] * sizeof(int));
     walk->visit(walk, "subspace.x", &s->x, s->landmark[count] * d * sizeof(double));
     walk->visit(walk, "subspace.v", &s->v, s->landmark[count] * m * sizeof(double));
-    walk->visit(walk, "subspace.scale", &s->scale, s->landmark[count] * sizeof(double));
+    walk->visit(walk, "subspace.gain", &s->gain, s->landmark[count] * sizeof(double));
     walk->visit(walk, "subspace.inverse", &s->inverse, s->inverse_at[count] * sizeof(float));
     walk->visit(walk, "subspace.psi", &s->psi, s->psi_at[count] * sizeof(float));
     walk->visit(walk, "subspace.tail", &s->tail, columns * sizeof(float));
     walk->visit(walk, "subspace.length", &s->length, columns * sizeof(float));
     walk->visit(walk, "subspace.stage_tail", &s->stage_tail, count * SUBSPACE_STAGES * sizeof(float));
-    walk->visit(walk, "subspace.cell_noise", &s->cell_noise, count * sizeof(float));
+    walk->visit(walk, "subspace.cell_roundoff", &s->cell_roundoff, count * sizeof(float));
     walk->visit(walk, "subspace.cell_rounding", &s->cell_rounding, count * sizeof(float));
     walk->visit(walk, "subspace.cell_most", &s->cell_most, count * sizeof(float));
     walk->visit(walk, "subspace.cell_length", &s->cell_length, count * sizeof(float));
     walk->visit(walk, "axis.x", &s->axis_x, axes * d * sizeof(double));
     walk->visit(walk, "axis.v", &s->axis_v, axes * m * sizeof(double));
-    walk->visit(walk, "axis.scale", &s->axis_scale, axes * sizeof(double));
+    walk->visit(walk, "axis.gain", &s->axis_gain, axes * sizeof(double));
     walk->visit(walk, "axis.cosine", &s->axis_cosine, axes * sizeof(float));
     walk->visit(walk, "axis.sine", &s->axis_sine, axes * sizeof(float));
-    walk->visit(walk, "axis.noise", &s->axis_noise, axes * sizeof(float));
+    walk->visit(walk, "axis.roundoff", &s->axis_roundoff, axes * sizeof(float));
 }
 
 /* ---- workspace ------------------------------------------------------------------------------- */
@@ -195,16 +195,16 @@ static void set_coarse(landmarks_work *w, const subspaces *space, const block *b
             out->weights[r * STRIDE + q] = w->products[(size_t)q * stride + r];
     for (int q = 0; q < b->count; q++) {
         const float *weight = w->products + (size_t)q * stride;
-        float size = 0.0f, noisy = 0.0f, rest = space->tail[b->column[q]];
+        float size = 0.0f, roundoff_sum = 0.0f, rest = space->tail[b->column[q]];
         for (int r = 0; r < rank; r++) {
             size += fabsf(weight[r]);
-            noisy += fabsf(weight[r]) * space->noise[ids[r]];
+            roundoff_sum += fabsf(weight[r]) * space->roundoff[ids[r]];
         }
         rest *= rest;
         for (int r = rank; r < all; r++)
             rest += w->rows[q][r] * w->rows[q][r];
         out->size[q] = size * 1.0001f;
-        out->noisy[q] = noisy * 1.0001f;
+        out->roundoff_sum[q] = roundoff_sum * 1.0001f;
         out->tail[q] = sqrtf(rest) * 1.0001f;
     }
 }
@@ -239,7 +239,7 @@ static void set_balls(landmarks_work *w, const point_set *from, const block *b)
     if (!count) /* all points have vanished: nor are there active queries */
         return;
     for (int c = 0; c < count; c++)
-        w->ball[c] = (ball){.noise = space->noise[space->ids[space->landmark[cell] + c]]};
+        w->ball[c] = (ball){.roundoff = space->roundoff[space->ids[space->landmark[cell] + c]]};
     simd->multiply32(b->count, w->rows, rank, psi, SIMD_WIDTH, SIMD_WIDTH, w->products);
     for (int q = 0; q < b->count; q++) {
         const float *rho = w->products + (size_t)q * SIMD_WIDTH;
@@ -250,8 +250,8 @@ static void set_balls(landmarks_work *w, const point_set *from, const block *b)
             nearest = size > most ? c : nearest;
             most = size > most ? size : most;
         }
-        float error =
-                  subspace_pair_error(space, cell, b->noise[q]) + tails[nearest] * space->tail[b->column[q]] + CAREFUL,
+        float error = subspace_pair_error(space, cell, b->roundoff[q]) + tails[nearest] * space->tail[b->column[q]] +
+                      CAREFUL,
               cosine = between(most - error, 0.0f, 1.0f);
         w->ball_of[q] = nearest;
         w->ball_cosine[q] = cosine;
@@ -263,14 +263,15 @@ static void set_balls(landmarks_work *w, const point_set *from, const block *b)
 /* Their angles by the present thresholds. */
 static void draw_balls(landmarks_work *w, const form_sides *on, const block *b)
 {
-    float most_noise = (float)on->points->bound.most_noise * 1.001f;
+    float most_roundoff = (float)on->points->bound.most_roundoff * 1.001f;
     for (int c = 0; c < w->balls; c++)
         w->ball[c].cosine = INFINITY; /* nothing is wanted: none of its queries is left, or it has none */
     for (int q = 0; q < b->count && w->balls; q++) {
         if (b->tau[q] == INFINITY)
             continue;
-        float tau = between(b->tau[q] - b->noise[q] * most_noise - CAREFUL, 0.0f, 1.0f), sine = sqrtf(1.0f - tau * tau),
-              cosine = w->ball_cosine[q] * tau - w->ball_sine[q] * sine, *least = &w->ball[w->ball_of[q]].cosine;
+        float tau = between(b->tau[q] - b->roundoff[q] * most_roundoff - CAREFUL, 0.0f, 1.0f),
+              sine = sqrtf(1.0f - tau * tau), cosine = w->ball_cosine[q] * tau - w->ball_sine[q] * sine,
+              *least = &w->ball[w->ball_of[q]].cosine;
         *least = cosine < *least ? cosine : *least;
     }
     for (int c = 0; c < w->balls; c++) {
@@ -316,7 +317,7 @@ static void prepare(landmarks_work *w, const form_sides *on, const block *b)
     for (int r = 0; r < rank; r++) {
         w->landmark_x[r] = from->x + (size_t)ids[r] * from->d;
         w->landmark_v[r] = from->v + (size_t)ids[r] * from->m;
-        w->landmark_scale[r] = from->scale[ids[r]];
+        w->landmark_gain[r] = from->gain[ids[r]];
     }
     const float *inverse = space->inverse + space->inverse_at[cell];
     for (int i = 0; i < rank; i++)
@@ -341,20 +342,20 @@ static void ask_axes(landmarks_work *w, const form_sides *on, int panel, query_c
     uint32_t all = (UINT32_C(1) << w->balls) - 1;
     w->panel = panel;
     for (int j = 0; j < cols; j++) {
-        w->reach[j] = balls_reaching(w, near, cosine[j], sine[j]);
-        some |= w->reach[j] != all;
+        w->balls_left[j] = balls_reaching(w, near, cosine[j], sine[j]);
+        some |= w->balls_left[j] != all;
     }
     if (!some) /* whatever the correlations are */
         return;
     radial rad = kernel_radial(on->kern);
-    simd->correlations(&rad, points->d, points->m, w->balls, w->landmark_x, w->landmark_v, w->landmark_scale,
-                       space->axis_x + first * points->d, space->axis_v + first * points->m, space->axis_scale + first,
+    simd->correlations(&rad, points->d, points->m, w->balls, w->landmark_x, w->landmark_v, w->landmark_gain,
+                       space->axis_x + first * points->d, space->axis_v + first * points->m, space->axis_gain + first,
                        w->axis_rho, cols);
     counters->correlations += w->balls * cols;
     for (int j = 0; j < cols; j++) {
         for (int c = 0; c < w->balls; c++)
-            near[c] = fabsf(w->axis_rho[c * cols + j]) + 1.001f * w->ball[c].noise * space->axis_noise[first + j];
-        w->reach[j] = balls_reaching(w, near, cosine[j], sine[j]);
+            near[c] = fabsf(w->axis_rho[c * cols + j]) + 1.001f * w->ball[c].roundoff * space->axis_roundoff[first + j];
+        w->balls_left[j] = balls_reaching(w, near, cosine[j], sine[j]);
     }
 }
 
@@ -364,7 +365,7 @@ static uint32_t skim(const form_sides *on, const block *b, int cell, query_count
     prepare(w, on, b);
     if (cell / simd->cols != w->panel)
         ask_axes(w, on, cell / simd->cols, c);
-    return w->reach[cell % simd->cols];
+    return w->balls_left[cell % simd->cols];
 }
 
 /* ---- cell to cell ------------------------------------------------------------------------------ */
@@ -377,7 +378,7 @@ static void set_limits(landmarks_work *w, const subspaces *space, const block *b
     float length = space->cell_length[cell], tail = subspace_stage_tail(space, cell, to) / length,
           rounding = space->cell_rounding[cell], most = space->cell_most[cell];
     simd_skip_cell skip = {
-        .noise = space->cell_noise[cell],
+        .roundoff = space->cell_roundoff[cell],
         .rounding = rounding,
         .most = most,
         .dot = ldexpf(space->rank[cell] + 4, -23),
@@ -386,8 +387,8 @@ static void set_limits(landmarks_work *w, const subspaces *space, const block *b
         .cosine = tail < 1.0f ? sqrtf(1.0f - tail * tail) * 0.99999f : 0.0f,
         .sine = tail < 1.0f ? tail : 1.0f,
     };
-    simd_skip queries = {b->tau, b->noise, w->length, own->tail, own->size, own->noisy};
-    simd->skip_limits(b->count, &queries, &skip, w->must, w->least);
+    simd_skip queries = {b->tau, b->roundoff, w->length, own->tail, own->size, own->roundoff_sum};
+    simd->skip_lengths(b->count, &queries, &skip, w->must, w->least);
 }
 
 /* Clears the queries that are done with a cell by |P b|, from the landmarks of their own cell and of this one. */
@@ -396,7 +397,7 @@ static void ask_landmarks(landmarks_work *w, const subspaces *space, const block
 {
     const combinations *own = &w->coarse;
     int to = (subspace_coarse(space, cell) + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH, count = bitset_count(alive);
-    subspaces_project(space, cell, 0, to, own->rank, w->landmark_x, w->landmark_v, w->landmark_scale, w->rows,
+    subspaces_project(space, cell, 0, to, own->rank, w->landmark_x, w->landmark_v, w->landmark_gain, w->rows,
                       w->products, w->P);
     set_limits(w, space, b, cell, to);
     simd->drop_short(b->count, own->rank, own->weights, STRIDE, w->P, subspace_width(space, cell), to, w->least,
@@ -459,7 +460,7 @@ static void screen_own(landmarks_work *w, const form_sides *on, const block *b, 
     int width = subspace_width(space, b->cell);
     float errors[BITSET_SIZE], tails[BITSET_SIZE];
     for (int i = 0; i < count; i++) {
-        errors[i] = subspace_pair_error(space, b->cell, b->noise[members[i]]);
+        errors[i] = subspace_pair_error(space, b->cell, b->roundoff[members[i]]);
         tails[i] = space->tail[b->column[members[i]]];
         w->rows[i] = w->own + (size_t)members[i] * width;
     }
@@ -474,7 +475,7 @@ static int project(landmarks_work *w, const subspaces *space, const block *b, in
     int width = subspace_width(space, cell), left = 0;
     int last = to < space->rank[cell] ? to : space->rank[cell];
     float found[BITSET_SIZE];
-    subspaces_project(space, cell, from, to, count, w->row_x, w->row_v, w->row_scale, w->rows, w->products, w->psi);
+    subspaces_project(space, cell, from, to, count, w->row_x, w->row_v, w->row_gain, w->rows, w->products, w->psi);
     simd->squared_lengths(count, width, to - from, w->psi + from, found);
     set_limits(w, space, b, cell, to);
     counters->correlations += (double)(last - from) * count;
@@ -489,7 +490,7 @@ static int project(landmarks_work *w, const subspaces *space, const block *b, in
         if (left < i) {
             w->row_x[left] = w->row_x[i];
             w->row_v[left] = w->row_v[i];
-            w->row_scale[left] = w->row_scale[i];
+            w->row_gain[left] = w->row_gain[i];
             memcpy(w->psi + (size_t)left * width, w->psi + (size_t)i * width, to * sizeof(float));
             memcpy(w->products + (size_t)left * width, w->products + (size_t)i * width, to * sizeof(float));
         }
@@ -500,7 +501,7 @@ static int project(landmarks_work *w, const subspaces *space, const block *b, in
 }
 
 /* The queries of a cell of the frontier that balls and landmarks leave; others are taken as they come. */
-static int take(landmarks_work *w, const form_sides *on, const block *b, const leaf *item, int *members,
+static int take(landmarks_work *w, const form_sides *on, const block *b, const frontier_cell *item, int *members,
                 query_counters *counters)
 {
     const metric_points *from = on->from->points;
@@ -516,12 +517,12 @@ static int take(landmarks_work *w, const form_sides *on, const block *b, const l
         int row = b->row[members[i]];
         w->row_x[i] = from->x + (size_t)row * from->d;
         w->row_v[i] = from->v + (size_t)row * from->m;
-        w->row_scale[i] = from->scale[row];
+        w->row_gain[i] = from->gain[row];
     }
     return count;
 }
 
-static void screen(const form_sides *on, const block *b, const leaf *item, form_sink *sink, void *work)
+static void screen(const form_sides *on, const block *b, const frontier_cell *item, form_sink *sink, void *work)
 {
     landmarks_work *w = work;
     const subspaces *space = space_of(on->points);
@@ -537,10 +538,10 @@ static void screen(const form_sides *on, const block *b, const leaf *item, form_
         count = project(w, space, b, cell, first, to, count, members, found, sink->counters);
     }
     for (int i = 0; i < count; i++) {
-        float noise = b->noise[members[i]];
+        float roundoff = b->roundoff[members[i]];
         w->rows[i] = w->psi + (size_t)i * width;
-        errors[i] = subspace_pair_error(space, cell, noise);
-        tails[i] = subspace_tail(space, cell, noise, w->length[members[i]], found[i]);
+        errors[i] = subspace_pair_error(space, cell, roundoff);
+        tails[i] = subspace_tail(space, cell, roundoff, w->length[members[i]], found[i]);
     }
     if (count)
         screen_rows(w, on, b, cell, count, members, tails, errors, sink);
@@ -565,7 +566,7 @@ const screening_form form_landmarks = {
     .note = "auto: cells skipped and screened by subspaces of landmarks",
     .settle = 2,
     .give_up = 32,
-    .kept_bytes = sizeof(subspaces),
+    .form_data_bytes = sizeof(subspaces),
     .forecast = forecast,
     .pair_cost = pair_cost,
     .compact = 1,

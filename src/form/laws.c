@@ -116,7 +116,7 @@ static uint32_t skim(const form_sides *on, const block *b, int cell, query_count
     return parts;
 }
 
-static void screen(const form_sides *on, const block *b, const leaf *item, form_sink *sink, void *work)
+static void screen(const form_sides *on, const block *b, const frontier_cell *item, form_sink *sink, void *work)
 {
     int members[BITSET_SIZE], count = bitset_members(&item->alive, members);
     law_sink to = sink_of(on, b, sink, emitted);

@@ -13,7 +13,7 @@ status sample_new(const metric_source *source, const metric_points *points, size
                      SCRATCH_FOR(out->best_id, most + 1)))
         return status_fail(STATUS_MEMORY);
     for (size_t i = 0; i < n; i += n / most + 1)
-        if (points->scale[i] > 0.0 && specials_input(source, points, i) < 0)
+        if (points->gain[i] > 0.0 && specials_input(source, points, i) < 0)
             out->ids[out->count++] = (int)i;
     return status_ok();
 }

@@ -16,7 +16,7 @@ typedef struct {
     const int *ids; /* of a cell, or of a part of one */
     int number;
     double *x, *v;                 /* these points as column panels */
-    double *scale, *square;        /* CELLS_MOST: 1 / sqrt(p), |u|^2 */
+    double *gain, *square;         /* CELLS_MOST: 1 / sqrt(p), |u|^2 */
     double *rows;                  /* CELLS_MOST x CELLS_MOST: correlations of some points with all */
     int count, row_of[CELLS_MOST]; /* how many; where the row of a point stands, -1 for none */
     double *tile;                  /* ROWS_AT_ONCE x SIMD_MAX_COLS */
@@ -28,7 +28,7 @@ typedef struct {
 
 static void builder_free(builder *b)
 {
-    SCRATCH_FREE(b->x, b->v, b->scale, b->square, b->rows, b->tile, b->factor.factor, b->factor.left, b->inverse);
+    SCRATCH_FREE(b->x, b->v, b->gain, b->square, b->rows, b->tile, b->factor.factor, b->factor.left, b->inverse);
 }
 
 static int builder_new(int d, int m, builder *b)
@@ -36,7 +36,7 @@ static int builder_new(int d, int m, builder *b)
     size_t room = CELLS_MOST + SIMD_MAX_COLS;
     memset(b, 0, sizeof(*b));
     b->factor = (linalg_pivoted){.stride = CELLS_MOST, .pivot = b->pivot};
-    return SCRATCH_ALL(SCRATCH_FOR(b->x, room * d), SCRATCH_FOR(b->v, room * m), SCRATCH_FOR(b->scale, room),
+    return SCRATCH_ALL(SCRATCH_FOR(b->x, room * d), SCRATCH_FOR(b->v, room * m), SCRATCH_FOR(b->gain, room),
                        SCRATCH_FOR(b->square, room), SCRATCH_FOR(b->rows, room * CELLS_MOST),
                        SCRATCH_FOR(b->tile, ROWS_AT_ONCE * SIMD_MAX_COLS),
                        SCRATCH_FOR(b->factor.factor, (size_t)SUBSPACE_RANK * CELLS_MOST),
@@ -52,10 +52,10 @@ static void set_points(const kernel *kern, const metric_points *points, const in
     simd->pack_rows(points->d, simd->cols, number, points->x, ids, b->x);
     simd->pack_rows(points->m, simd->cols, number, points->v, ids, b->v);
     for (int i = 0; i < number; i++) {
-        double scale = points->scale[ids[i]], explained;
+        double gain = points->gain[ids[i]], explained;
         simd->dot_list(points->m, points->v + (size_t)ids[i] * points->m, points->v, ids + i, 1, &explained);
-        b->scale[i] = scale;
-        b->square[i] = fmin(fmax((kern->variance - explained) * scale * scale, 0.0), 1.0);
+        b->gain[i] = gain;
+        b->square[i] = fmin(fmax((kern->variance - explained) * gain * gain, 0.0), 1.0);
     }
     memset(b->row_of, 0xff, sizeof(b->row_of));
     b->count = 0;
@@ -97,7 +97,7 @@ static const double *row_of(const metric_points *points, const radial *rad, doub
         for (int r = 0; r < number; r++)
             for (int q = 0; q < cols && j + q < count; q++)
                 b->rows[(size_t)(b->count + r) * CELLS_MOST + j + q] =
-                    b->tile[r * cols + q] * (b->scale[chosen[r]] * b->scale[j + q]);
+                    b->tile[r * cols + q] * (b->gain[chosen[r]] * b->gain[j + q]);
     }
     b->count += number;
     return b->rows + (size_t)b->row_of[pivot] * CELLS_MOST;
@@ -110,7 +110,7 @@ static int choose(const metric_points *points, const radial *rad, double ridge, 
     linalg_pivoted *f = &b->factor;
     f->count = b->number;
     for (int i = 0; i < f->count; i++)
-        f->left[i] = b->scale[i] > 0.0 ? b->square[i] : -1.0;
+        f->left[i] = b->gain[i] > 0.0 ? b->square[i] : -1.0;
     for (f->rank = 0; f->rank < SUBSPACE_RANK;) {
         int s = f->rank, pivot = linalg_pivoted_next(f);
         double wanted = s < SIMD_WIDTH ? SUBSPACE_TAIL_FEW : s < SUBSPACE_MANY ? SUBSPACE_TAIL : SUBSPACE_TAIL_MANY;
@@ -124,12 +124,12 @@ static int choose(const metric_points *points, const radial *rad, double ridge, 
     return f->rank;
 }
 
-/* A tail, upwards, from its computed square and the noise of its point. */
-static float tail_of(const subspaces *s, int c, double spread, double left, double noise)
+/* A tail, upwards, from its computed square and the roundoff of its point. */
+static float tail_of(const subspaces *s, int c, double spread, double left, double roundoff)
 {
     int rank = s->rank[c];
-    double error = s->cell_noise[c] * noise + ldexp(1.0, -23) + ldexp(rank * (rank + 10.0), -52) * spread;
-    return (float)(sqrt(fmax(left, 0.0) + noise * noise + 2.0 * error) * (1.0 + ldexp(1.0, -20)));
+    double error = s->cell_roundoff[c] * roundoff + ldexp(1.0, -23) + ldexp(rank * (rank + 10.0), -52) * spread;
+    return (float)(sqrt(fmax(left, 0.0) + roundoff * roundoff + 2.0 * error) * (1.0 + ldexp(1.0, -20)));
 }
 
 /* What is kept of a cell until all are known: pivots, M^-1, psi and which pivot is the axis. */
@@ -148,15 +148,15 @@ static int set_axis(subspaces *s, int c, int rank, const builder *b)
     for (int r = 0; r < rank; r++) {
         int pivot = b->pivot[r];
         const double *rho = b->rows + (size_t)b->row_of[pivot] * CELLS_MOST;
-        double least = 1.0, noise = s->noise[ids[pivot]];
+        double least = 1.0, roundoff = s->roundoff[ids[pivot]];
         for (int i = 0; i < b->number; i++)
-            if (i != pivot && b->scale[i] > 0.0)
-                least = fmin(least, fabs(rho[i]) - noise * s->noise[ids[i]]);
+            if (i != pivot && b->gain[i] > 0.0)
+                least = fmin(least, fabs(rho[i]) - roundoff * s->roundoff[ids[i]]);
         axis = axis < 0 || least > most ? r : axis;
         most = fmax(least, most);
     }
-    s->axis_scale[c] = axis < 0 ? 0.0 : b->scale[b->pivot[axis]];
-    s->axis_noise[c] = axis < 0 ? 0.0f : s->noise[ids[b->pivot[axis]]];
+    s->axis_gain[c] = axis < 0 ? 0.0 : b->gain[b->pivot[axis]];
+    s->axis_roundoff[c] = axis < 0 ? 0.0f : s->roundoff[ids[b->pivot[axis]]];
     s->axis_cosine[c] = (float)(most * (1.0 - 1e-6));
     s->axis_sine[c] = (float)(sqrt(1.0 - most * most) * (1.0 + 1e-6));
     return axis;
@@ -174,8 +174,8 @@ static int gather_axes(subspaces *s, const found *parts)
         ids[c] = there && parts[c].axis >= 0 ? s->ids[s->landmark[c] + parts[c].axis] : 0;
         if (there)
             continue;
-        s->axis_scale[c] = 0.0;
-        s->axis_noise[c] = s->axis_cosine[c] = 0.0f;
+        s->axis_gain[c] = 0.0;
+        s->axis_roundoff[c] = s->axis_cosine[c] = 0.0f;
         s->axis_sine[c] = 1.0f;
     }
     simd->pack_rows(s->points->d, simd->cols, axes, s->points->x, ids, s->axis_x);
@@ -191,18 +191,18 @@ static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found 
     double most = 0.0, up = 1.0 + ldexp(1.0, -20), unit = ldexp(1.0, -24), gather = 0.0;
     float cell_tail = 0.0f;
     for (int i = 0; i < count; i++)
-        most = fmax(most, s->noise[order->perm[first + i]]);
+        most = fmax(most, s->roundoff[order->perm[first + i]]);
     set_points(s->kern, s->points, order->perm + first, count, b);
     int rank = choose(s->points, rad, SUBSPACE_RANK * most * most + 1e-10, b);
     double spread = linalg_pivoted_inverse(&b->factor, b->inverse);
     for (int r = 0; r < rank; r++) {
-        double noise = s->noise[order->perm[first + b->pivot[r]]];
-        gather += noise * noise;
+        double roundoff = s->roundoff[order->perm[first + b->pivot[r]]];
+        gather += roundoff * roundoff;
     }
     s->rank[c] = rank;
     s->cell_length[c] = 1e-6f;
     s->cell_most[c] = (float)(most * up);
-    s->cell_noise[c] = (float)(spread * sqrt(gather) * up);
+    s->cell_roundoff[c] = (float)(spread * sqrt(gather) * up);
     s->cell_rounding[c] = (float)((rank + 4) * unit * spread * sqrt(rank) * up);
     int width = subspace_width(s, c);
     if (!SCRATCH_ALL(SCRATCH_FOR(out->pivot, rank), SCRATCH_FOR(out->inverse, (size_t)rank * width),
@@ -218,10 +218,10 @@ static int build_cell(subspaces *s, int c, const radial *rad, builder *b, found 
         for (int r = 0; r < rank; r++)
             psi[r * SCREEN_COLS] = i < count ? (float)b->factor.factor[(size_t)r * CELLS_MOST + i] : 0.0f;
         float tail = 0.0f, length = 0.0f;
-        if (i < count && b->scale[i] > 0.0) {
-            tail = tail_of(s, c, spread, b->factor.left[i], s->noise[order->perm[first + i]]);
-            double noise = s->noise[order->perm[first + i]];
-            length = (float)(sqrt(b->square[i] + noise * noise) * up);
+        if (i < count && b->gain[i] > 0.0) {
+            tail = tail_of(s, c, spread, b->factor.left[i], s->roundoff[order->perm[first + i]]);
+            double roundoff = s->roundoff[order->perm[first + i]];
+            length = (float)(sqrt(b->square[i] + roundoff * roundoff) * up);
         }
         s->tail[(size_t)order->panel[c] * SCREEN_COLS + i] = tail;
         s->length[(size_t)order->panel[c] * SCREEN_COLS + i] = length;
@@ -249,7 +249,7 @@ static int gather_found(subspaces *s, const found *parts)
     }
     size_t landmarks = s->landmark[count];
     if (!SCRATCH_ALL(SCRATCH_FOR(s->ids, landmarks), SCRATCH_FOR(s->x, landmarks * d), SCRATCH_FOR(s->v, landmarks * m),
-                     SCRATCH_FOR(s->scale, landmarks), SCRATCH_FOR(s->inverse, s->inverse_at[count]),
+                     SCRATCH_FOR(s->gain, landmarks), SCRATCH_FOR(s->inverse, s->inverse_at[count]),
                      SCRATCH_FOR(s->psi, s->psi_at[count])))
         return 0;
     for (int c = 0; c < count; c++) {
@@ -257,7 +257,7 @@ static int gather_found(subspaces *s, const found *parts)
         size_t at = s->landmark[c];
         for (int r = 0; r < (int)(s->landmark[c + 1] - at); r++) {
             s->ids[at + r] = r < rank ? order->perm[order->first[c] + parts[c].pivot[r]] : -1;
-            s->scale[at + r] = r < rank ? points->scale[s->ids[at + r]] : 0.0;
+            s->gain[at + r] = r < rank ? points->gain[s->ids[at + r]] : 0.0;
         }
         size_t packed = (rank + simd->cols - 1) / simd->cols * simd->cols, end = s->landmark[c + 1] - at;
         memset(s->x + (at + packed) * d, 0, (end - packed) * d * sizeof(double));
@@ -271,23 +271,23 @@ static int gather_found(subspaces *s, const found *parts)
     return 1;
 }
 
-status subspaces_build(const kernel *kern, const metric_points *points, const cells *order, const float *noise,
+status subspaces_build(const kernel *kern, const metric_points *points, const cells *order, const float *roundoff,
                        int threads, const monitor *mon, subspaces *s)
 {
     int count = order->count, ok;
     s->kern = kern;
     s->points = points;
     s->order = order;
-    s->noise = noise;
+    s->roundoff = roundoff;
     size_t cells = count, columns = (size_t)order->panels * SCREEN_COLS, axes = subspace_axes(order);
     ok = SCRATCH_ALL(
         SCRATCH_FOR(s->rank, cells), SCRATCH_FOR(s->landmark, cells + 1), SCRATCH_FOR(s->inverse_at, cells + 1),
         SCRATCH_FOR(s->psi_at, cells + 1), SCRATCH_FOR(s->tail, columns), SCRATCH_FOR(s->length, columns),
-        SCRATCH_FOR(s->stage_tail, cells * SUBSPACE_STAGES), SCRATCH_FOR(s->cell_noise, cells),
+        SCRATCH_FOR(s->stage_tail, cells * SUBSPACE_STAGES), SCRATCH_FOR(s->cell_roundoff, cells),
         SCRATCH_FOR(s->cell_rounding, cells), SCRATCH_FOR(s->cell_most, cells), SCRATCH_FOR(s->cell_length, cells),
         SCRATCH_FOR(s->axis_x, axes * points->d), SCRATCH_FOR(s->axis_v, axes * points->m),
-        SCRATCH_FOR(s->axis_scale, axes), SCRATCH_FOR(s->axis_cosine, axes), SCRATCH_FOR(s->axis_sine, axes),
-        SCRATCH_FOR(s->axis_noise, axes));
+        SCRATCH_FOR(s->axis_gain, axes), SCRATCH_FOR(s->axis_cosine, axes), SCRATCH_FOR(s->axis_sine, axes),
+        SCRATCH_FOR(s->axis_roundoff, axes));
     found *parts = scratch_zeros(count, sizeof(*parts));
     builder *scratch = scratch_zeros(threads, sizeof(*scratch));
     ok = ok && parts && scratch;
@@ -332,14 +332,14 @@ double subspaces_sample_rank(const kernel *kern, const metric_points *points, co
 }
 
 void subspaces_project(const subspaces *s, int cell, int from, int to, int count, const double *const *x,
-                       const double *const *v, const double *scale, const float **rows, float *room, float *psi)
+                       const double *const *v, const double *gain, const float **rows, float *room, float *psi)
 {
     int d = s->points->d, m = s->points->m, rank = s->rank[cell], width = subspace_width(s, cell);
     const float *inverse = s->inverse + s->inverse_at[cell];
     radial rad = kernel_radial(s->kern);
     size_t at = s->landmark[cell];
     for (int j = from; j < to && j < rank; j += simd->cols)
-        simd->correlations(&rad, d, m, count, x, v, scale, s->x + (at + j) * d, s->v + (at + j) * m, s->scale + at + j,
+        simd->correlations(&rad, d, m, count, x, v, gain, s->x + (at + j) * d, s->v + (at + j) * m, s->gain + at + j,
                            room + j, width);
     for (int i = 0; i < count; i++)
         rows[i] = room + (size_t)i * width;

@@ -33,13 +33,13 @@
  * stages, a few landmarks at a time, and from cell to cell only some 16 or 32 coarse landmarks are asked, which finish
  * most of what can be finished.
  *
- * Rounding. Computed correlations are those of a process up to noise_x noise_y (bounds.h; that noise is of
- * arithmetic), and so are squared lengths. With spread = ||M^-1||_F and gather = (sum_S noise_s^2)^(1/2), u = 2^-24:
+ * Rounding. Computed correlations are those of a process up to roundoff_x roundoff_y (bounds.h), and so are squared
+ * lengths. With spread = ||M^-1||_F and gather = (sum_S roundoff_s^2)^(1/2), u = 2^-24:
  * - the ridge is at least gather^2, so that C is not below the true products of S;
- * - psi_x errs by at most spread gather noise_x from noise, and, as M^-1 and the products are in single
+ * - psi_x errs by at most spread gather roundoff_x from roundoff, and, as M^-1 and the products are in single
  *   precision and |rho(S, x)| <= sqrt(rank), by at most rounding = (rank + 4) u spread sqrt(rank);
- * - a tail is stored as (|u_x|^2 + noise_x^2 - |psi_x|^2 + 2 (what psi_x errs by))^(1/2), upwards;
- * - P b errs by spread gather sum_s noise_s |b_s| + (rounding + (rank_T + 4) u) |b|_1.
+ * - a tail is stored as (|u_x|^2 + roundoff_x^2 - |psi_x|^2 + 2 (what psi_x errs by))^(1/2), upwards;
+ * - P b errs by spread gather sum_s roundoff_s |b_s| + (rounding + (rank_T + 4) u) |b|_1.
  * The sum of `rank` products in single precision errs by at most (rank + 2) u |psi_q| |psi_y|. */
 #ifndef VECCHIANN_SUBSPACE_H
 #define VECCHIANN_SUBSPACE_H
@@ -60,27 +60,27 @@ typedef struct {
     const kernel *kern; /* borrowed, like the next two */
     const metric_points *points;
     const cells *order;
-    const float *noise;                     /* n, by index; borrowed */
+    const float *roundoff;                  /* n, by index; borrowed */
     int *rank;                              /* cells */
     size_t *landmark, *inverse_at, *psi_at; /* cells + 1: where each cell starts in what follows */
     int *ids;                               /* landmarks by index, padded to subspace_width by -1 */
-    double *x, *v, *scale;                  /* column panels of the landmarks, scale 0 for padding */
+    double *x, *v, *gain;                   /* column panels of the landmarks, gain 0 for padding */
     float *inverse;                         /* rank x subspace_width: the transpose of M^-1, row-major */
     float *psi;                             /* panels of the cell x rank x SCREEN_COLS */
     float *tail, *length;                   /* panels x SCREEN_COLS; |u|, upwards */
     /* cells */
     float *stage_tail;    /* cells x SUBSPACE_STAGES: the largest tail after each stage, or after all */
-    float *cell_noise;    /* spread gather */
+    float *cell_roundoff; /* spread gather */
     float *cell_rounding; /* rounding */
-    float *cell_most;     /* the largest noise_x */
+    float *cell_most;     /* the largest roundoff_x */
     float *cell_length;   /* the largest |u| */
-    /* the axes of the cells, in column panels, the last one padded: scale 0 for none; cosine and sine of the opening,
+    /* the axes of the cells, in column panels, the last one padded: gain 0 for none; cosine and sine of the opening,
      * downwards and upwards, 0 and 1 without an axis */
-    double *axis_x, *axis_v, *axis_scale;
-    float *axis_cosine, *axis_sine, *axis_noise;
+    double *axis_x, *axis_v, *axis_gain;
+    float *axis_cosine, *axis_sine, *axis_roundoff;
 } subspaces;
 
-status subspaces_build(const kernel *kern, const metric_points *points, const cells *order, const float *noise,
+status subspaces_build(const kernel *kern, const metric_points *points, const cells *order, const float *roundoff,
                        int threads, const monitor *mon, subspaces *out);
 
 /* The mean rank on a few cells, or on the first of so many parts of each, before anything is built; and its
@@ -133,22 +133,23 @@ static inline int subspace_coarse(const subspaces *s, int cell)
 }
 
 /* Errors of a query with a cell: of the length of its psi, and of an inner product. */
-static inline float subspace_psi_error(const subspaces *s, int cell, float noise)
+static inline float subspace_psi_error(const subspaces *s, int cell, float roundoff)
 {
-    return 1.001f * (s->cell_noise[cell] * noise + s->cell_rounding[cell]);
+    return 1.001f * (s->cell_roundoff[cell] * roundoff + s->cell_rounding[cell]);
 }
 
-static inline float subspace_pair_error(const subspaces *s, int cell, float noise)
+static inline float subspace_pair_error(const subspaces *s, int cell, float roundoff)
 {
     float most = s->cell_most[cell];
-    float error = subspace_psi_error(s, cell, noise) + s->cell_noise[cell] * most + ldexpf(s->rank[cell] + 4, -23);
-    return 1.1f * error + noise * most;
+    float error =
+        subspace_psi_error(s, cell, roundoff) + s->cell_roundoff[cell] * most + ldexpf(s->rank[cell] + 4, -23);
+    return 1.1f * error + roundoff * most;
 }
 
 /* The tail of a query, upwards, from its length and its computed |psi|^2. */
-static inline float subspace_tail(const subspaces *s, int cell, float noise, float length, float psi2)
+static inline float subspace_tail(const subspaces *s, int cell, float roundoff, float length, float psi2)
 {
-    float tail2 = length * length + 1e-4f - psi2 + 2.0f * subspace_psi_error(s, cell, noise);
+    float tail2 = length * length + 1e-4f - psi2 + 2.0f * subspace_psi_error(s, cell, roundoff);
     return tail2 > 0.0f ? sqrtf(tail2) : 0.0f;
 }
 
@@ -157,6 +158,6 @@ static inline float subspace_tail(const subspaces *s, int cell, float noise, flo
  * landmarks, those before `from` from an earlier call; `rows` has `count` pointers. Both ends are multiples
  * of SIMD_WIDTH. */
 void subspaces_project(const subspaces *s, int cell, int from, int to, int count, const double *const *x,
-                       const double *const *v, const double *scale, const float **rows, float *room, float *psi);
+                       const double *const *v, const double *gain, const float **rows, float *room, float *psi);
 
 #endif

@@ -11,7 +11,7 @@
 typedef struct {
     const char *name;
     double scale;
-    radial_form form; /* with c1 and c2, see simd.h */
+    radial_kind kind; /* with c1 and c2, see simd.h */
     double c1, c2;
     double (*function)(const void *context, double s2); /* RADIAL_FUNCTION: kappa */
     double (*slope)(const kernel *kern, double s2);     /* kappa'(s) / s */
@@ -97,7 +97,7 @@ int kernel_make(const char *name, double variance, double smoothness, kernel *ou
 radial kernel_radial(const kernel *kern)
 {
     const family *own = &families[kern->family];
-    return (radial){own->form, kern->variance, own->c1, own->c2, own->function, kern};
+    return (radial){own->kind, kern->variance, own->c1, own->c2, own->function, kern};
 }
 
 /* The number whose single-precision bits start a piece, the end of the one before. */

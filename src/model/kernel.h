@@ -27,7 +27,7 @@ typedef enum {
 typedef struct {
     kernel_family family;
     double smoothness;         /* nu, for KERNEL_MATERN only */
-    double variance;           /* s2 */
+    double variance;           /* sigma2 */
     const matern_table *table; /* of the smoothness; NULL is right too, and slow */
 } kernel;
 
@@ -35,8 +35,8 @@ typedef struct {
 const char *kernel_name(int which);
 
 /* The kernel of a name, with the table of its smoothness, which is kept for the next ones; 0 if there is no such name,
- * or smoothness of it. For the main thread only. When as many others have been made as tables are kept, values come from
- * Bessel functions, right and slow. */
+ * or smoothness of it. For the main thread only. When as many others have been made as tables are kept, values come
+ * from Bessel functions, right and slow. */
 int kernel_make(const char *name, double variance, double smoothness, kernel *out);
 
 /* The kernel as the vector routines want it; `kern` must outlive the result. */

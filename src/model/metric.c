@@ -5,13 +5,13 @@
 #define LIST_CHUNK 256
 
 void metric_variances(const kernel *kern, size_t n, const double *residual, double nugget, double *variance,
-                      double *scale)
+                      double *gain)
 {
     for (size_t i = 0; i < n; i++) {
         double whole = (residual[i] > 0.0 ? residual[i] : 0.0) + nugget;
         int gone = (nugget == 0.0 && residual[i] <= VANISHED * kern->variance) || whole <= NOTHING * kern->variance;
         variance[i] = gone ? 0.0 : whole;
-        scale[i] = gone ? 0.0 : 1.0 / sqrt(variance[i]);
+        gain[i] = gone ? 0.0 : 1.0 / sqrt(variance[i]);
     }
 }
 

@@ -27,13 +27,13 @@ typedef struct {
     const double *x;        /* d x n, scaled coordinates (see kernel.h) */
     const double *v;        /* m x n, whitened inducing features */
     const double *variance; /* n, p_i; 0 for a point whose residual variance has vanished */
-    const double *scale;    /* n, 1 / sqrt(p_i); 0 for such a point */
+    const double *gain;     /* n, 1 / sqrt(p_i); 0 for such a point */
 } metric_points;
 
-/* Fills variance and scale (n each) from residual variances r_ii. A point has vanished when
+/* Fills variance and gain (n each) from residual variances r_ii. A point has vanished when
  * r_ii <= 1e-10 * kernel variance and there is no nugget, or p_i <= 1e-30 * kernel variance. */
 void metric_variances(const kernel *kern, size_t n, const double *residual, double nugget, double *variance,
-                      double *scale);
+                      double *gain);
 
 static inline double metric_correlation(double r, double pi, double pj)
 {

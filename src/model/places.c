@@ -150,7 +150,7 @@ double *places_points(const places *p, const metric_points *points, int threads,
 {
     size_t count = p->count, d = points->d, m = points->m;
     double *x = scratch_alloc(count * (d + m + 2) + 1, sizeof(double)), *v = x + count * d, *variance = v + count * m,
-           *scale = variance + count;
+           *gain = variance + count;
     if (!x)
         return NULL;
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -159,9 +159,9 @@ double *places_points(const places *p, const metric_points *points, int threads,
         memcpy(x + c * d, points->x + i * d, d * sizeof(double));
         memcpy(v + c * m, points->v + i * m, m * sizeof(double));
         variance[c] = points->variance[i];
-        scale[c] = points->scale[i];
+        gain[c] = points->gain[i];
     }
-    *out = (metric_points){count, points->d, points->m, x, v, variance, scale};
+    *out = (metric_points){count, points->d, points->m, x, v, variance, gain};
     return x;
 }
 

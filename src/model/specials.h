@@ -1,7 +1,7 @@
 /* Specials: points that stand on an inducing input and whose residual variance is nearly gone.
  *
  * For such a point p is about the jitter, and its correlations are differences of nearly equal
- * numbers. But r(z_u, y) = jitter s2 w_u(y) exactly, w = L^-T v_y the kriging weights of y, so bounds
+ * numbers. But r(z_u, y) = jitter sigma2 w_u(y) exactly, w = L^-T v_y the kriging weights of y, so bounds
  * and screening treat these points by their weights. */
 #ifndef VECCHIANN_SPECIALS_H
 #define VECCHIANN_SPECIALS_H

@@ -14,7 +14,7 @@ enum { LEAF_POINTS = 32, POLL_EVERY = 4096 };
 #define SPACE_BITS 32
 #define SPACE_AXES 8
 
-/* An inner node has what there is to know of both its children, the left one first: whoever comes by needs all of it. */
+/* An inner node has what is known of both its children, the left one first: whoever comes by needs all of it. */
 typedef struct {
     double gap[2];         /* largest squared distance of the points to the chosen ones; -1 when all are chosen */
     int farthest[2];       /* tree position of the point that has it */

@@ -23,7 +23,7 @@ typedef struct {
 typedef struct {
     int count, centre[TREE_FANOUT], first[TREE_FANOUT], points[TREE_FANOUT];
     double radius[TREE_FANOUT];
-} family;
+} siblings;
 
 static double squared(int d, const double *x, int i, int j)
 {
@@ -77,7 +77,7 @@ static void tour(const build *b, int count, const int *centre, int *place)
 
 /* Returns 0 if the monitor, which is for the main thread alone, asked to stop. */
 static int split(const build *b, int *perm, int first, int count, int centre, int threads, const monitor *mon,
-                 family *out)
+                 siblings *out)
 {
     int centres[TREE_FANOUT], child[TREE_FANOUT], at[TREE_FANOUT];
     int want = (count + TREE_LEAF - 1) / TREE_LEAF * 2;
@@ -173,7 +173,7 @@ status tree_build(int d, size_t n, const double *x, int threads, const monitor *
     size_t capacity = 64;
     memset(out, 0, sizeof(*out));
     build b = {.d = d, .x = x};
-    family *families = NULL;
+    siblings *all = NULL;
     out->n = n;
     status result = status_fail(STATUS_MEMORY);
     if (!SCRATCH_ALL(SCRATCH_FOR(b.near, n), SCRATCH_FOR(b.which, n), SCRATCH_FOR(b.moved, n),
@@ -192,14 +192,13 @@ status tree_build(int d, size_t n, const double *x, int threads, const monitor *
 
     for (int begin = 0, end = 1; begin < end; begin = end, end = out->nodes) { /* level by level */
         int width = end - begin;
-        family *more = scratch_resize(families, (size_t)width, sizeof(family));
+        siblings *more = scratch_resize(all, (size_t)width, sizeof(siblings));
         if (!more)
             goto done;
-        families = more;
+        all = more;
         for (int v = begin; v < end; v++) /* large nodes one by one, their points in parallel */
             if (!is_leaf(out, v) && out->count[v] > PARALLEL_POINTS &&
-                !split(&b, out->perm, out->first[v], out->count[v], out->centre[v], threads, mon,
-                       &families[v - begin])) {
+                !split(&b, out->perm, out->first[v], out->count[v], out->centre[v], threads, mon, &all[v - begin])) {
                 result = status_fail(STATUS_INTERRUPTED);
                 goto done;
             }
@@ -210,7 +209,7 @@ status tree_build(int d, size_t n, const double *x, int threads, const monitor *
                 if (is_leaf(out, v))
                     boxes_rising(out->perm + out->first[v], out->count[v]);
                 else if (out->count[v] <= PARALLEL_POINTS)
-                    split(&b, out->perm, out->first[v], out->count[v], out->centre[v], 1, NULL, &families[v - begin]);
+                    split(&b, out->perm, out->first[v], out->count[v], out->centre[v], 1, NULL, &all[v - begin]);
             }
         }
         if (p.stopped) {
@@ -219,14 +218,14 @@ status tree_build(int d, size_t n, const double *x, int threads, const monitor *
         }
         for (int v = begin; v < end; v++) {
             out->child[v] = out->nodes;
-            out->children[v] = is_leaf(out, v) ? 0 : families[v - begin].count;
+            out->children[v] = is_leaf(out, v) ? 0 : all[v - begin].count;
             if ((size_t)out->nodes + out->children[v] > capacity) {
                 capacity = 2 * capacity;
                 if (!grow(out, capacity))
                     goto done;
             }
             for (int c = 0; c < out->children[v]; c++) {
-                const family *f = &families[v - begin];
+                const siblings *f = &all[v - begin];
                 int node = out->nodes++;
                 out->first[node] = f->first[c];
                 out->count[node] = f->points[c];
@@ -240,7 +239,7 @@ status tree_build(int d, size_t n, const double *x, int threads, const monitor *
     }
     result = status_ok();
 done:
-    SCRATCH_FREE(b.near, b.which, b.moved, families);
+    SCRATCH_FREE(b.near, b.which, b.moved, all);
     if (result.code)
         tree_free(out);
     return result;

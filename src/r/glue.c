@@ -175,7 +175,7 @@ metric_points r_points(const scaling *sc, SEXP holder, double nugget)
         variance[i] = residual[i] * inverse * inverse;
     metric_variances(&sc->kern, out.n, variance, nugget * inverse * inverse, variance, variance + out.n);
     out.variance = variance;
-    out.scale = variance + out.n;
+    out.gain = variance + out.n;
     return out;
 }
 

@@ -15,7 +15,7 @@ const char *const r_tree_fields[] = {"perm",     "first",  "count", "parent", "c
 typedef struct {
     SEXP array[ARRAYS]; /* where they stand; they may be gone */
     uint64_t rest;      /* of all but them */
-    uint64_t print;
+    uint64_t fingerprint;
     int used, printed;
 } process;
 
@@ -83,20 +83,20 @@ static void arrays_of(SEXP gp, SEXP *out)
 }
 
 /* The anisotropy of a kernel, or of what a tree was built for. */
-static uint64_t print_turn(uint64_t print, SEXP holder)
+static uint64_t add_turn(uint64_t fingerprint, SEXP holder)
 {
     anisotropy turn = r_anisotropy(r_element(holder, "anisotropy"));
     const double values[] = {turn.sine, turn.cosine, turn.ratio};
-    return turn.there ? index_print(print, 3, values) : print;
+    return turn.there ? index_fingerprint(fingerprint, 3, values) : fingerprint;
 }
 
 /* Some values of an array: another one may come to stand where it stood, and arithmetic hands its dim on. */
-static uint64_t print_sample(uint64_t print, SEXP array)
+static uint64_t add_sample(uint64_t fingerprint, SEXP array)
 {
     R_xlen_t size = array == R_NilValue ? 0 : XLENGTH(array), stride = size / SAMPLED + 1;
     for (R_xlen_t at = 0; at < size; at += stride)
-        print = index_print(print, 1, REAL(array) + at);
-    return print;
+        fingerprint = index_fingerprint(fingerprint, 1, REAL(array) + at);
+    return fingerprint;
 }
 
 /* Sizes and some values of the arrays, and all else. */
@@ -110,12 +110,12 @@ static uint64_t rest_of(SEXP gp)
         asReal(r_element(gp, "nugget")), (double)nrows(x),  (double)ncols(x), (double)nrows(r_element(gp, "V"))};
     SEXP array[ARRAYS];
     arrays_of(gp, array);
-    uint64_t print = index_print(0, sizeof(settings) / sizeof(*settings), settings);
+    uint64_t fingerprint = index_fingerprint(0, sizeof(settings) / sizeof(*settings), settings);
     for (int a = 0; a < ARRAYS; a++)
-        print = print_sample(print, array[a]);
-    print = index_print(print, XLENGTH(lengthscale), REAL(lengthscale));
-    print = print_turn(print, kern);
-    return index_print(print, XLENGTH(variance), REAL(variance));
+        fingerprint = add_sample(fingerprint, array[a]);
+    fingerprint = index_fingerprint(fingerprint, XLENGTH(lengthscale), REAL(lengthscale));
+    fingerprint = add_turn(fingerprint, kern);
+    return index_fingerprint(fingerprint, XLENGTH(variance), REAL(variance));
 }
 
 static process *find_process(SEXP gp)
@@ -159,52 +159,52 @@ void known_gp_add(SEXP gp)
     }
 }
 
-uint64_t known_print(SEXP gp)
+uint64_t known_fingerprint(SEXP gp)
 {
     process *known = gp == latest_gp ? latest : find_process(gp);
     latest_gp = NULL;
     if (known && known->printed)
-        return known->print;
+        return known->fingerprint;
     SEXP array[ARRAYS];
     arrays_of(gp, array);
-    uint64_t print = rest_of(gp);
+    uint64_t fingerprint = rest_of(gp);
     for (int a = 0; a < ARRAYS; a++)
         if (array[a] != R_NilValue)
-            print = index_print(print, XLENGTH(array[a]), REAL(array[a]));
+            fingerprint = index_fingerprint(fingerprint, XLENGTH(array[a]), REAL(array[a]));
     if (known) {
-        known->print = print;
+        known->fingerprint = fingerprint;
         known->printed = 1;
     }
-    return print;
+    return fingerprint;
 }
 
 /* Bytes as whole doubles, and what is left of them in one more. */
-static uint64_t print_bytes(uint64_t print, size_t bytes, const void *memory)
+static uint64_t add_bytes(uint64_t fingerprint, size_t bytes, const void *memory)
 {
     double left = 0.0;
     size_t whole = bytes / sizeof(double);
     memcpy(&left, (const char *)memory + whole * sizeof(double), bytes - whole * sizeof(double));
-    print = index_print(print, whole, memory);
-    return index_print(print, 1, &left);
+    fingerprint = index_fingerprint(fingerprint, whole, memory);
+    return index_fingerprint(fingerprint, 1, &left);
 }
 
-uint64_t known_numbers(SEXP object, uint64_t print)
+uint64_t known_numbers(SEXP object, uint64_t fingerprint)
 {
     SEXP dims = getAttrib(object, R_DimSymbol);
     const double shape[] = {(double)TYPEOF(object), (double)xlength(object), (double)xlength(dims)};
-    print = index_print(print, 3, shape);
+    fingerprint = index_fingerprint(fingerprint, 3, shape);
     if (dims != R_NilValue)
-        print = known_numbers(dims, print);
+        fingerprint = known_numbers(dims, fingerprint);
     switch (TYPEOF(object)) {
     case VECSXP:
         for (R_xlen_t i = 0; i < XLENGTH(object); i++)
-            print = known_numbers(VECTOR_ELT(object, i), print);
-        return print;
+            fingerprint = known_numbers(VECTOR_ELT(object, i), fingerprint);
+        return fingerprint;
     case REALSXP:
-        return print_bytes(print, XLENGTH(object) * sizeof(double), REAL(object));
+        return add_bytes(fingerprint, XLENGTH(object) * sizeof(double), REAL(object));
     case INTSXP:
     case LGLSXP:
-        return print_bytes(print, XLENGTH(object) * sizeof(int), DATAPTR_RO(object));
+        return add_bytes(fingerprint, XLENGTH(object) * sizeof(int), DATAPTR_RO(object));
     case STRSXP:
         for (R_xlen_t i = 0; i < XLENGTH(object); i++) {
             const char *text = CHAR(STRING_ELT(object, i));
@@ -212,11 +212,11 @@ uint64_t known_numbers(SEXP object, uint64_t print)
             while (plain < bytes && (unsigned char)text[plain] < 128)
                 plain++;
             if (plain == bytes) /* the bytes of other text are not the same in every session */
-                print = print_bytes(print, bytes, text);
+                fingerprint = add_bytes(fingerprint, bytes, text);
         }
-        return print;
+        return fingerprint;
     default:
-        return print;
+        return fingerprint;
     }
 }
 
@@ -224,17 +224,17 @@ uint64_t known_numbers(SEXP object, uint64_t print)
 static uint64_t rest_of_tree(SEXP list)
 {
     SEXP lengthscale = r_element(list, "lengthscale"), index = r_element(list, "index");
-    uint64_t print = index_print(1, XLENGTH(lengthscale), REAL(lengthscale));
-    print = print_turn(print, list);
+    uint64_t fingerprint = index_fingerprint(1, XLENGTH(lengthscale), REAL(lengthscale));
+    fingerprint = add_turn(fingerprint, list);
     for (int f = 0; f < R_TREE_FIELDS; f++)
-        print = known_numbers(r_element(list, r_tree_fields[f]), print);
+        fingerprint = known_numbers(r_element(list, r_tree_fields[f]), fingerprint);
     if (TYPEOF(index) != RAWSXP)
-        return print;
+        return fingerprint;
     size_t bytes = (size_t)XLENGTH(index), stride = bytes / SAMPLED / 8 * 8;
-    print = print_bytes(print, bytes < 256 ? bytes : 256, RAW(index));
+    fingerprint = add_bytes(fingerprint, bytes < 256 ? bytes : 256, RAW(index));
     for (int s = 1; s < SAMPLED && stride; s++)
-        print = index_print(print, 1, (const double *)(const void *)(RAW(index) + s * stride));
-    return index_print(print, 1, &(double){(double)bytes});
+        fingerprint = index_fingerprint(fingerprint, 1, (const double *)(const void *)(RAW(index) + s * stride));
+    return index_fingerprint(fingerprint, 1, &(double){(double)bytes});
 }
 
 static int tree_shape(SEXP list)

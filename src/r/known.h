@@ -3,7 +3,7 @@
  * An object may come from a file or have been edited, so it is checked before it is first used, and remembered. What is
  * remembered of a large array is where it stands, together with its `dim`, which is held, and some of its values: R
  * copies a known array before it changes it, and what comes to stand at its place later has another `dim`, or other
- * values where arithmetic has handed the `dim` on. All else is compared by a print. */
+ * values where arithmetic has handed the `dim` on. All else is compared by a fingerprint. */
 #ifndef VECCHIANN_R_KNOWN_H
 #define VECCHIANN_R_KNOWN_H
 
@@ -22,10 +22,10 @@ void known_gp_add(SEXP gp);
 int known_tree(SEXP tree_list);
 void known_tree_add(SEXP tree_list);
 
-/* The print of all numbers, and text in ASCII, in a list and the lists in it. */
-uint64_t known_numbers(SEXP object, uint64_t print);
+/* The fingerprint of all numbers, and text in ASCII, in a list and the lists in it. */
+uint64_t known_numbers(SEXP object, uint64_t fingerprint);
 
-/* The print of a process by all its numbers, for the index that is made for it; made once for a known process. */
-uint64_t known_print(SEXP gp);
+/* The fingerprint of a process by all its numbers, for the index that is made for it; made once for a known process. */
+uint64_t known_fingerprint(SEXP gp);
 
 #endif

@@ -66,17 +66,17 @@ void r_problem(SEXP gp, SEXP tree_list, search_problem *out)
     SEXP V = r_element(gp, "V"), inducing = r_element(gp, "inducing");
     out->sc = r_scaling_in_units(r_element(gp, "x"), r_element(gp, "kernel"));
     double inverse = 1.0 / out->sc.unit;
-    out->kept = (index_pack){NULL, 0, 0};
+    out->stored = (index_pack){NULL, 0, 0};
     if (tree_list != R_NilValue) {
         SEXP kept = r_element(tree_list, "index");
-        out->kept.print = known_print(gp);
+        out->stored.fingerprint = known_fingerprint(gp);
         if (TYPEOF(kept) == RAWSXP) {
-            out->kept.memory = RAW(kept);
-            out->kept.bytes = (size_t)XLENGTH(kept);
+            out->stored.memory = RAW(kept);
+            out->stored.bytes = (size_t)XLENGTH(kept);
         }
     }
     out->points = (metric_points){.n = nrows(r_element(gp, "x")), .d = out->sc.d, .m = nrows(V)};
-    if (index_points(out->kept, &out->points)) {
+    if (index_points(out->stored, &out->points)) {
         out->points.v = r_in_units(V, "V", (R_xlen_t)out->points.n * out->points.m, inverse);
     } else {
         out->points = r_points(&out->sc, gp, asReal(r_element(gp, "nugget")));

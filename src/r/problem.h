@@ -11,7 +11,7 @@ typedef struct {
     scaling sc;
     metric_points points;
     metric_source source;
-    index_pack kept;
+    index_pack stored;
 } search_problem;
 
 /* A cover tree over n points; an error where numbers are out of range. */

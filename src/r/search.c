@@ -80,7 +80,7 @@ SEXP residual_knn(SEXP gp, SEXP tree_list, SEXP k, SEXP queries, SEXP fresh, SEX
         .threads = r_threads(threads),
         .budget = asReal(budget),
         .source = &problem.source,
-        .kept = problem.kept,
+        .stored = problem.stored,
         .mon = &mon,
     };
     SEXP out = PROTECT(r_list(5, names));
@@ -139,7 +139,7 @@ SEXP form_laws(SEXP tree_list, SEXP k, SEXP fresh, SEXP predecessors, SEXP one_b
                        .source = &problem.source,
                        .index = &index,
                        .mon = r_interrupts()};
-    r_raise(index_open(&problem.source, &problem.points, problem.kept, &index));
+    r_raise(index_open(&problem.source, &problem.points, problem.stored, &index));
     if (!index.form)
         error("the tree keeps no index that searches read");
     const screening_form *form = index.form;

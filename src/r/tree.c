@@ -145,7 +145,7 @@ SEXP tree_index(SEXP gp, SEXP tree_list, SEXP threads, SEXP form)
     SEXP out = PROTECT(place_index(&built));
     if (out != R_NilValue) {
         scratch_advise(RAW(out), (size_t)XLENGTH(out));
-        index_packed_write(&built, problem.kept.print, RAW(out));
+        index_packed_write(&built, problem.stored.fingerprint, RAW(out));
     }
     index_free(&built);
     if (out == R_NilValue)
@@ -182,7 +182,7 @@ SEXP tree_index_fields(SEXP gp, SEXP tree_list)
     index_search index;
     field_list list = {.count = 0};
     r_problem(gp, tree_list, &problem);
-    r_raise(index_open(&problem.source, &problem.points, problem.kept, &index));
+    r_raise(index_open(&problem.source, &problem.points, problem.stored, &index));
     int opened = index.opened;
     const char *form = index.form ? index.form->name : NULL;
     if (opened)

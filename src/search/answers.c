@@ -28,22 +28,22 @@ status answers_new(size_t count, int k, int *id, double *dist, answers *out)
     *out = (answers){.count = count, .dist_parts = dist ? parts : 0};
     out->parts = out->dist_parts + id_parts;
     if (!SCRATCH_ALL(SCRATCH_FOR(out->part, out->parts), SCRATCH_FOR(out->first, count * wide * size),
-                     SCRATCH_FOR(out->place, count)))
+                     SCRATCH_FOR(out->row_of, count)))
         return status_fail(STATUS_MEMORY);
     void *rows = cut(out->dist_parts, k, count, sizeof(double), (char *)dist, out->first, out->part);
     cut(id_parts, k, count, sizeof(int), (char *)id, rows, out->part + out->dist_parts);
-    memset(out->place, 0xff, count * sizeof(int));
+    memset(out->row_of, 0xff, count * sizeof(int));
     return status_ok();
 }
 
-void answers_free(answers *a) { SCRATCH_FREE(a->part, a->first, a->place); }
+void answers_free(answers *a) { SCRATCH_FREE(a->part, a->first, a->row_of); }
 
 void answers_give(answers *a, size_t q, const int *id, const double *dist)
 {
-    int *place = &a->place[q];
-    if (*place < 0)
-        *place = __atomic_fetch_add(&a->given, 1, __ATOMIC_RELAXED);
-    size_t row = *place;
+    int *own = &a->row_of[q];
+    if (*own < 0)
+        *own = __atomic_fetch_add(&a->given, 1, __ATOMIC_RELAXED);
+    size_t row = *own;
     for (const answers_part *p = a->part; p < a->part + a->dist_parts; p++)
         memcpy((double *)p->rows + row * p->width, dist + p->from, p->width * sizeof(double));
     for (const answers_part *p = a->part + a->dist_parts; p < a->part + a->parts; p++)
@@ -53,7 +53,7 @@ void answers_give(answers *a, size_t q, const int *id, const double *dist)
 void answers_settle(answers *a, int threads)
 {
     size_t count = a->count;
-    const int *place = a->place;
+    const int *row_of = a->row_of;
     for (const answers_part *p = a->part + a->parts; p-- > a->part;) {
         const char *rows = p->rows;
         void *to = p->to;
@@ -61,9 +61,9 @@ void answers_settle(answers *a, int threads)
         size_t size = p->size, bytes = width * size;
 #pragma omp parallel for num_threads(threads) schedule(static) if (count > 1000)
         for (size_t q = 0; q < count; q++) {
-            const char *row = rows + place[q] * bytes;
+            const char *row = rows + row_of[q] * bytes;
             if (q + FETCH_AHEAD < count)
-                scratch_fetch(rows + place[q + FETCH_AHEAD] * bytes, bytes);
+                scratch_fetch(rows + row_of[q + FETCH_AHEAD] * bytes, bytes);
             for (int j = 0; j < width && size == sizeof(double); j++)
                 ((double *)to)[q + j * count] = ((const double *)row)[j];
             for (int j = 0; j < width && size == sizeof(int); j++)

@@ -27,7 +27,7 @@ typedef struct {
     answers_part *part; /* those of the distances, then those of the ids */
     int parts, dist_parts;
     char *first; /* the rows of the first part */
-    int *place;  /* of each query, the row of its answer; negative until it has one */
+    int *row_of; /* of each query, the row of its answer; negative until it has one */
     int given;   /* rows */
 } answers;
 
@@ -35,12 +35,12 @@ typedef struct {
 status answers_new(size_t count, int k, int *id, double *dist, answers *out);
 void answers_free(answers *a);
 
-/* Gives query q its answer, k ids and distances from the first (`dist` is not read without distances); a later one takes
- * the place of an earlier one. Queries may be answered by several threads. */
+/* Gives query q its answer, k ids and distances from the first (`dist` is not read without distances); a later one
+ * takes the place of an earlier one. Queries may be answered by several threads. */
 void answers_give(answers *a, size_t q, const int *id, const double *dist);
 
 /* That query q will soon have one: what is known of it stands anywhere. */
-static inline void answers_expect(const answers *a, size_t q) { __builtin_prefetch(&a->place[q], 1); }
+static inline void answers_expect(const answers *a, size_t q) { __builtin_prefetch(&a->row_of[q], 1); }
 
 /* Puts them in place when every query has one. */
 void answers_settle(answers *a, int threads);

@@ -36,7 +36,7 @@ static double as_correlation(const level_scratch *s, float upper)
     const block *block = s->block;
     const bounds *b = &s->task->index->points->bound;
     int special = s->task->index->on.from->bound.special.rank[block->row[0]] >= 0;
-    return special || !b->expands ? INFINITY : upper * block->gain[0] * 1.00001 + block->noise[0] * b->most_noise;
+    return special || !b->expands ? INFINITY : upper * block->gain[0] * 1.00001 + block->roundoff[0] * b->most_roundoff;
 }
 
 static double upper_of(const level_scratch *s, const bounds_ranges *ranges, int at)

@@ -24,7 +24,7 @@
 typedef struct {
     int row, limit;
     kbest best;
-    double slack, reach;  /* of |rho|; of |r| g_y: what a candidate must have to matter */
+    double slack, needed; /* of |rho|; of |r| g_y: what a candidate must have to matter */
     int by_lists, opened; /* whether the k-best is that of lists; how many candidates are open */
 } brute_query;
 
@@ -32,7 +32,7 @@ typedef struct {
 typedef struct {
     size_t first, count; /* queries of the strip */
     int limit;           /* largest admissible range in it */
-    double *query_x, *query_v, *point_x, *point_v, *point_scale;
+    double *query_x, *query_v, *point_x, *point_v, *point_gain;
     int *rows; /* of the queries */
     brute_query *queries;
     int *open;            /* strip x OPEN_MOST: what is open, */
@@ -46,7 +46,7 @@ typedef struct {
 
 static void brute_scratch_free(brute_scratch *s)
 {
-    SCRATCH_FREE(s->query_x, s->query_v, s->point_x, s->point_v, s->point_scale, s->rows, s->queries, s->open,
+    SCRATCH_FREE(s->query_x, s->query_v, s->point_x, s->point_v, s->point_gain, s->rows, s->queries, s->open,
                  s->open_by_tile, s->dist, s->id, s->best_dist, s->best_id);
 }
 
@@ -55,7 +55,7 @@ static int brute_scratch_new(const query_task *task, size_t strip, size_t slab, 
     size_t d = task->points->d, m = task->points->m;
     return SCRATCH_ALL(SCRATCH_FOR(s->query_x, strip * d), SCRATCH_FOR(s->query_v, strip * m),
                        SCRATCH_FOR(s->point_x, slab * d), SCRATCH_FOR(s->point_v, slab * m),
-                       SCRATCH_FOR(s->point_scale, slab), SCRATCH_FOR(s->rows, strip), SCRATCH_FOR(s->queries, strip),
+                       SCRATCH_FOR(s->point_gain, slab), SCRATCH_FOR(s->rows, strip), SCRATCH_FOR(s->queries, strip),
                        SCRATCH_FOR(s->open, strip * OPEN_MOST), SCRATCH_FOR(s->open_by_tile, strip * OPEN_MOST),
                        SCRATCH_FOR(s->dist, task->k > OPEN_MOST ? task->k : OPEN_MOST), SCRATCH_FOR(s->id, task->k),
                        SCRATCH_FOR(s->best_dist, strip * task->k), SCRATCH_FOR(s->best_id, strip * task->k));
@@ -72,16 +72,16 @@ static void pack_points(const metric_points *points, size_t first, size_t count,
     int cols = simd->cols;
     simd_pack(points->d, cols, count, points->x + first * points->d, points->d, 1, s->point_x);
     simd_pack(points->m, cols, count, points->v + first * points->m, points->m, 1, s->point_v);
-    memcpy(s->point_scale, points->scale + first, count * sizeof(double));
+    memcpy(s->point_gain, points->gain + first, count * sizeof(double));
 }
 
 /* ---- what rounding may decide ----------------------------------------------------------------- */
 
-static double most_scale(const metric_points *points)
+static double most_gain(const metric_points *points)
 {
     double most = 0.0;
     for (size_t i = 0; i < points->n; i++)
-        most = fmax(most, points->scale[i]);
+        most = fmax(most, points->gain[i]);
     return most;
 }
 
@@ -90,7 +90,7 @@ static double slack_of(const query_task *task, int row, double most)
 {
     int m = task->points->m;
     double of_products = m ? ldexp(m + 2.0, -51) * task->kern->variance : 0.0;
-    return of_products * task->from->scale[row] * most + METRIC_SLACK;
+    return of_products * task->from->gain[row] * most + METRIC_SLACK;
 }
 
 /* Evaluates the k-best by lists. */
@@ -166,26 +166,26 @@ static void offer(const query_task *task, brute_query *q, double dist, int id, b
 
 static void set_reach(const query_task *task, brute_query *q)
 {
-    double scale = task->from->scale[q->row];
-    q->reach = -1.0;
+    double gain = task->from->gain[q->row];
+    q->needed = -1.0;
     if (kbest_full(&q->best)) {
         double worst = 1.0 - q->best.dist[0] * q->best.dist[0] - q->slack;
-        if (scale == 0.0) /* all candidates tie at 1, and the lowest came first */
-            q->reach = INFINITY;
+        if (gain == 0.0) /* all candidates tie at 1, and the lowest came first */
+            q->needed = INFINITY;
         else if (worst > 0.0)
-            q->reach = worst / scale;
+            q->needed = worst / gain;
     }
 }
 
 /* One row of a tile: the candidates first + 0 .. width - 1 of a query. */
-static void offer_row(const query_task *task, brute_query *q, const double *r, const double *scale, int first,
-                      int width, brute_scratch *s)
+static void offer_row(const query_task *task, brute_query *q, const double *r, const double *gain, int first, int width,
+                      brute_scratch *s)
 {
     if (q->limit < first + width)
         width = q->limit - first;
     if (width <= 0)
         return;
-    uint32_t live = simd->reach(r, scale, q->reach) & UINT32_MAX >> (32 - width);
+    uint32_t live = simd->at_least(r, gain, q->needed) & UINT32_MAX >> (32 - width);
     if (!live)
         return;
     for (; live; live &= live - 1) {
@@ -212,13 +212,13 @@ static void strip_over_slab(const query_task *task, const radial *rad, size_t fi
             s->counters.correlations += (double)height * cols;
             int width = count - j < (size_t)cols ? (int)(count - j) : cols;
             for (size_t a = 0; a < height; a++)
-                offer_row(task, &s->queries[i + a], tile + a * cols, s->point_scale + j, (int)(first + j), width, s);
+                offer_row(task, &s->queries[i + a], tile + a * cols, s->point_gain + j, (int)(first + j), width, s);
         }
     }
 }
 
 /* The strip that starts with query `first`. */
-static void set_queries(const query_task *task, size_t first, size_t most, double most_scale, brute_scratch *s)
+static void set_queries(const query_task *task, size_t first, size_t most, double most_gain, brute_scratch *s)
 {
     size_t k = task->k, left = first < task->count ? task->count - first : 0;
     s->first = first;
@@ -229,15 +229,15 @@ static void set_queries(const query_task *task, size_t first, size_t most, doubl
         s->limit = limit > s->limit ? limit : s->limit;
         s->queries[i] = (brute_query){.row = row,
                                       .limit = limit,
-                                      .slack = slack_of(task, row, most_scale),
-                                      .reach = -1.0,
+                                      .slack = slack_of(task, row, most_gain),
+                                      .needed = -1.0,
                                       .best = {task->k, 0, s->best_dist + i * k, s->best_id + i * k, 0}};
     }
 }
 
 status query_brute(const query_task *task, query_result *result)
 {
-    double most = most_scale(task->points);
+    double most = most_gain(task->points);
     size_t m = task->points->m, cols = simd->cols;
     size_t slab = SLAB_BYTES / (sizeof(double) * (m + task->points->d)) / cols * cols;
     slab = slab < 4 * cols ? 4 * cols : slab;
@@ -257,16 +257,16 @@ status query_brute(const query_task *task, query_result *result)
             outcome = status_fail(STATUS_MEMORY);
 
     for (size_t done = 0; done < task->count && !outcome.code; done += strip_size * threads) {
-        size_t reach = 0;
+        size_t admissible = 0;
         for (int t = 0; t < threads; t++) {
             set_queries(task, done + t * strip_size, strip_size, most, &scratch[t]);
-            reach = (size_t)scratch[t].limit > reach ? (size_t)scratch[t].limit : reach;
+            admissible = (size_t)scratch[t].limit > admissible ? (size_t)scratch[t].limit : admissible;
         }
         /* Each parallel region covers as many slabs as fit between two polls. */
         size_t slabs = 1;
-        for (size_t first = 0, last; first < reach || first == 0; first = last) {
+        for (size_t first = 0, last; first < admissible || first == 0; first = last) {
             double start = threads_seconds();
-            last = first + slab * slabs < reach ? first + slab * slabs : reach;
+            last = first + slab * slabs < admissible ? first + slab * slabs : admissible;
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
             for (int t = 0; t < threads; t++) {
                 brute_scratch *own = &scratch[t];
@@ -277,15 +277,15 @@ status query_brute(const query_task *task, query_result *result)
                     pack_points(task->points, at, count, own);
                     strip_over_slab(task, &rad, at, count, own);
                 }
-                for (size_t i = 0; i < own->count && last == reach; i++) {
+                for (size_t i = 0; i < own->count && last == admissible; i++) {
                     close_open(task, &own->queries[i], own);
                     query_close(task, own->first + i, &own->queries[i].best, result);
                 }
             }
-            if (reach == 0)
+            if (admissible == 0)
                 break;
             size_t left = task->count - done, round = strip_size * threads < left ? strip_size * threads : left;
-            double fraction = (double)last / (double)reach * (double)round;
+            double fraction = (double)last / (double)admissible * (double)round;
             if (monitor_poll(task->mon, ((double)done + fraction) / (double)task->count)) {
                 outcome = status_fail(STATUS_INTERRUPTED);
                 break;

@@ -260,7 +260,7 @@ static float bound_panels(level_scratch *s, int input, double size, double slack
         for (int p = order->panel[c], j = 0; p < order->panel[c + 1]; p++, j++) {
             double value =
                 reach ? reach[p]
-                      : b->panels.weight[(size_t)p * b->m + input] * b->columns.gain[(size_t)c * SIMD_WIDTH + j];
+                      : b->panels.weight[(size_t)p * b->m + input] * b->by_panel.gain[(size_t)c * SIMD_WIDTH + j];
             upper[p] = (float)(value * size + slack);
             most = upper[p] > most ? upper[p] : most;
         }
@@ -274,7 +274,7 @@ void level_search_special(level_scratch *s, int q)
     const point_set *points = s->task->index->points;
     const bounds *from = &s->task->index->on.from->bound;
     int input = from->special.inputs[from->special.rank[b->row[q]]], panels = points->order.panels, taken = 0;
-    double up = 1.0 + 1e-6, slack = b->noise[q] * points->bound.most_noise * up,
+    double up = 1.0 + 1e-6, slack = b->roundoff[q] * points->bound.most_roundoff * up,
            size = bounds_special_size(&points->bound) * b->gain[q] * up;
     const float *upper = s->special_upper;
     float most = bound_panels(s, input, size, slack);

@@ -33,7 +33,7 @@ static status find_places(const metric_points *points, int crowds, places *out)
 /* Whether searching the places repays an index of them. */
 static int repays(const query_task *task, const places *of)
 {
-    return !task->kept.memory || (double)task->count * places_crowding(of) > REPAYS * (double)of->count;
+    return !task->stored.memory || (double)task->count * places_crowding(of) > REPAYS * (double)of->count;
 }
 
 /* ---- the queries ----------------------------------------------------------------------------- */
@@ -195,7 +195,7 @@ static void set_inner(const query_task *task, const places *of, const metric_poi
     if (task->self && !task->rows && !task->predecessors) /* all, in their order */
         inner->rows = NULL;
     inner->k = task->k < of->count ? task->k : of->count;
-    inner->kept = (index_pack){NULL, 0, 0};
+    inner->stored = (index_pack){NULL, 0, 0};
 }
 
 static status run_inner(const char *method, const spreading *s, query_task *inner, int *id, double *dist)

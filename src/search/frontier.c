@@ -6,16 +6,16 @@
 
 static int nearer(const void *a, const void *b)
 {
-    const leaf *x = a, *y = b;
+    const frontier_cell *x = a, *y = b;
     return x->key != y->key ? (x->key > y->key) - (x->key < y->key) : (x->cell > y->cell) - (x->cell < y->cell);
 }
 
-/* The factor that makes of an expansion bound what must reach 1, noise allowed for; infinite while there
+/* The factor that makes of an expansion bound what must reach 1, roundoff allowed for; infinite while there
  * is no threshold. */
 static float hardness(const level_scratch *s, int q)
 {
     const block *block = s->block;
-    float tau = block->tau[q] - block->noise[q] * (float)s->task->index->points->bound.most_noise * 1.00001f;
+    float tau = block->tau[q] - block->roundoff[q] * (float)s->task->index->points->bound.most_roundoff * 1.00001f;
     return tau > 0.0f ? block->gain[q] / tau * 1.00001f : INFINITY;
 }
 
@@ -95,7 +95,7 @@ bitset level_bound(level_scratch *s, int cell)
 }
 
 /* Cells but first .. last - 1 that the expansion bound of the whole block and the form leave, nearest first. */
-static int list_leaves(level_scratch *s, int first, int last, const int *members, int count)
+static int list_cells(level_scratch *s, int first, int last, const int *members, int count)
 {
     const form_sides *on = &s->task->index->on;
     const screening_form *form = s->task->index->form;
@@ -120,9 +120,10 @@ static int list_leaves(level_scratch *s, int first, int last, const int *members
         }
         if (form->skim && !(parts = form->skim(on, s->block, c, &s->counters, s->work)))
             continue;
-        s->leaves[listed++] = (leaf){.key = level_away(on, own, c), .upper = upper, .cell = c, .parts = parts};
+        s->frontier[listed++] =
+            (frontier_cell){.key = level_away(on, own, c), .ratio = upper, .cell = c, .parts = parts};
     }
-    qsort(s->leaves, listed, sizeof(leaf), nearer);
+    qsort(s->frontier, listed, sizeof(frontier_cell), nearer);
     return listed;
 }
 
@@ -148,7 +149,7 @@ void level_screen(level_scratch *s, int cell, const bitset *alive)
 {
     const index_search *index = s->task->index;
     level_sink to = level_sink_of(s, s->block);
-    leaf item = {.cell = cell, .alive = *alive};
+    frontier_cell item = {.cell = cell, .alive = *alive};
     index->form->screen(&index->on, s->block, &item, &to.sink, s->work);
 }
 
@@ -171,14 +172,14 @@ void level_frontier(level_scratch *s, int first, int last)
     const index_search *index = s->task->index;
     level_sink to = level_sink_of(s, s->block);
     int members[BITSET_SIZE], count = bitset_members(&s->block->active, members);
-    int listed = count ? list_leaves(s, first, last, members, count) : 0;
+    int listed = count ? list_cells(s, first, last, members, count) : 0;
     for (int done = 0, next = 1; done < listed; done++) {
-        leaf *item = &s->leaves[done];
+        frontier_cell *item = &s->frontier[done];
         if (done == next) { /* near cells raise thresholds most */
             level_raise_thresholds(s, count, members);
             next *= 2;
         }
-        item->alive = bound_block(s, item->cell, item->upper, members, count);
+        item->alive = bound_block(s, item->cell, item->ratio, members, count);
         if (bitset_any(&item->alive))
             index->form->screen(&index->on, s->block, item, &to.sink, s->work);
     }

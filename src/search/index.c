@@ -7,12 +7,13 @@
 #define ALIGN 64
 #define AFTER 16                 /* bytes after the arrays: no multiple of ALIGN, see who asks for the memory */
 #define FIELDS_MOST 64           /* arrays of a form */
-#define MAGIC 0x76616e6e32303043 /* changes with the layout */
+#define MAGIC 0x76616e6e32303044 /* changes with the layout and with the forms */
 
-/* Every form there is; an index that was kept knows its own by the place. */
+/* Every form there is; a stored index knows its own by the number. */
 static const screening_form *const forms[] = {&form_landmarks, &form_integers, &form_expansions, &form_dense};
 
 #define FORMS ((int)(sizeof(forms) / sizeof(*forms)))
+#define NO_FORM (-1)
 
 const screening_form *index_form_named(const char *name)
 {
@@ -22,11 +23,11 @@ const screening_form *index_form_named(const char *name)
     return NULL;
 }
 
-static int place_of(const screening_form *form)
+static int form_number(const screening_form *form)
 {
-    int f = 0;
-    while (f < FORMS && forms[f] != form)
-        f++;
+    int f = FORMS - 1;
+    while (f > NO_FORM && forms[f] != form)
+        f--;
     return f;
 }
 
@@ -58,19 +59,19 @@ static void set_free(const screening_form *form, int opened, point_set *set)
         cells_free(&set->order);
         bounds_free(&set->bound);
     }
-    SCRATCH_FREE(set->kept, set);
+    SCRATCH_FREE(set->form_data, set);
 }
 
 static point_set *set_new(const screening_form *form, const metric_points *points)
 {
     point_set *set = scratch_zeros(1, sizeof(*set));
-    void *kept = scratch_zeros(1, form->kept_bytes);
+    void *kept = scratch_zeros(1, form->form_data_bytes);
     if (!set || !kept) {
         SCRATCH_FREE(set, kept);
         return NULL;
     }
     set->points = points;
-    set->kept = kept;
+    set->form_data = kept;
     return set;
 }
 
@@ -95,9 +96,9 @@ void index_none(const metric_points *points, index_search *out)
 
 /* What opening needs to know before it can tell how long the arrays are. */
 typedef struct {
-    uint64_t magic, bytes, n, print, sum;
+    uint64_t magic, bytes, n, fingerprint, sum;
     int32_t rows, cols, bytes8, form, d, m, count, panels, specials, expands, weights, special_reach, of_panels, terms;
-    double jitter, most_noise, cost;
+    double jitter, most_roundoff, cost;
 } header;
 
 /* A walk over the arrays of a set, the same for measuring, listing, writing and opening. */
@@ -151,12 +152,12 @@ static void walk_points(field_visitor *w, const header *head, metric_points *poi
     size_t n = head->n;
     visit(w, "points.x", &points->x, n * head->d * sizeof(double));
     visit(w, "points.variance", &points->variance, n * sizeof(double));
-    visit(w, "points.scale", &points->scale, n * sizeof(double));
+    visit(w, "points.gain", &points->gain, n * sizeof(double));
 }
 
 static void walk_set(field_visitor *w, const header *head, metric_points *points, point_set *set)
 {
-    if (head->form == FORMS)
+    if (head->form == NO_FORM)
         return;
     walk_points(w, head, points);
     size_t n = head->n, count = head->count, panels = head->panels, d = head->d, m = head->m,
@@ -177,20 +178,20 @@ static void walk_set(field_visitor *w, const header *head, metric_points *points
     visit(w, "bound.special.inputs", &b->special.inputs, head->specials * sizeof(int));
     visit(w, "bound.special.rank", &b->special.rank, n * sizeof(int));
     walk_ranges(w, of_panels, &b->panels, head->m, head->d, head->of_panels, head->weights);
-    bounds_columns *columns_of = &b->columns;
-    visit(w, "bound.columns.reach", &columns_of->reach, count * SIMD_WIDTH * m * sizeof(float));
-    visit(w, "bound.columns.low", &columns_of->low, count * SIMD_WIDTH * d * sizeof(double));
-    visit(w, "bound.columns.high", &columns_of->high, count * SIMD_WIDTH * d * sizeof(double));
-    visit(w, "bound.columns.gain", &columns_of->gain, count * SIMD_WIDTH * sizeof(double));
+    bounds_by_panel *by_panel = &b->by_panel;
+    visit(w, "bound.by_panel.reach", &by_panel->reach, count * SIMD_WIDTH * m * sizeof(float));
+    visit(w, "bound.by_panel.low", &by_panel->low, count * SIMD_WIDTH * d * sizeof(double));
+    visit(w, "bound.by_panel.high", &by_panel->high, count * SIMD_WIDTH * d * sizeof(double));
+    visit(w, "bound.by_panel.gain", &by_panel->gain, count * SIMD_WIDTH * sizeof(double));
     walk_ranges(w, of_cells, &b->cells, head->m, head->d, 1, head->weights);
     walk_ranges(w, of_groups, &b->groups, head->m, head->d, 1, 0);
     if (head->special_reach)
         visit(w, "bound.special_reach", &b->special_reach, panels * m * sizeof(float));
-    visit(w, "bound.noise", &b->noise, n * sizeof(float));
+    visit(w, "bound.roundoff", &b->roundoff, n * sizeof(float));
     if (head->terms) {
         size_t values = columns * head->terms;
-        visit(w, "terms.weight_place", &b->terms.weight_place, panels * m * sizeof(int16_t));
-        visit(w, "terms.kernel_place", &b->terms.kernel_place, panels * m * sizeof(int16_t));
+        visit(w, "terms.weight_rank", &b->terms.weight_rank, panels * m * sizeof(int16_t));
+        visit(w, "terms.kernel_rank", &b->terms.kernel_rank, panels * m * sizeof(int16_t));
         visit(w, "terms.weights", &b->terms.weights, values * sizeof(float));
         visit(w, "terms.kernels", &b->terms.kernels, values * sizeof(float));
     }
@@ -200,7 +201,7 @@ static void walk_set(field_visitor *w, const header *head, metric_points *points
         forms[head->form]->fields(set, w);
 }
 
-uint64_t index_print(uint64_t print, size_t count, const double *values)
+uint64_t index_fingerprint(uint64_t fingerprint, size_t count, const double *values)
 {
     uint64_t lane[SIMD_MIXED] = {0};
     size_t whole = count / SIMD_MIXED * SIMD_MIXED;
@@ -210,10 +211,10 @@ uint64_t index_print(uint64_t print, size_t count, const double *values)
         memcpy(&bits, &values[i], sizeof(bits));
         lane[i % SIMD_MIXED] = (lane[i % SIMD_MIXED] ^ bits ^ (bits >> 32)) * SIMD_MIX;
     }
-    print = (print ^ 0xcbf29ce484222325 ^ count) * SIMD_MIX;
+    fingerprint = (fingerprint ^ 0xcbf29ce484222325 ^ count) * SIMD_MIX;
     for (int l = 0; l < SIMD_MIXED; l++)
-        print = (print ^ lane[l] ^ (lane[l] >> 32)) * SIMD_MIX;
-    return print;
+        fingerprint = (fingerprint ^ lane[l] ^ (lane[l] >> 32)) * SIMD_MIX;
+    return fingerprint;
 }
 
 static header describe(const index_search *index)
@@ -223,7 +224,7 @@ static header describe(const index_search *index)
                    .rows = simd->rows,
                    .cols = simd->cols,
                    .bytes8 = simd->dot_tile8 != NULL,
-                   .form = place_of(index->form),
+                   .form = form_number(index->form),
                    .d = index->candidates->d,
                    .m = index->candidates->m,
                    .cost = index->cost};
@@ -238,7 +239,7 @@ static header describe(const index_search *index)
         head.of_panels = index->form->terms;
         head.terms = b->terms.most;
         head.jitter = b->jitter;
-        head.most_noise = b->most_noise;
+        head.most_roundoff = b->most_roundoff;
     }
     return head;
 }
@@ -257,10 +258,10 @@ static size_t walk_index(walk w, index_search *index)
 
 size_t index_packed_bytes(index_search *index) { return walk_index((walk){0}, index); }
 
-void index_packed_write(index_search *index, uint64_t print, void *memory)
+void index_packed_write(index_search *index, uint64_t fingerprint, void *memory)
 {
     header head = describe(index);
-    head.print = print;
+    head.fingerprint = fingerprint;
     head.bytes = index_packed_bytes(index);
     memset(memory, 0, start_of_arrays());
     memcpy(memory, &head, sizeof(head));
@@ -277,9 +278,9 @@ static uint64_t sum_of(const void *memory, size_t bytes)
     head.sum = 0;
     double start[sizeof(head) / sizeof(double)];
     memcpy(start, &head, sizeof(start));
-    uint64_t print = index_print(0, sizeof(start) / sizeof(*start), start);
-    return index_print(print, (bytes - sizeof(head)) / sizeof(double),
-                       (const double *)memory + sizeof(head) / sizeof(double));
+    uint64_t fingerprint = index_fingerprint(0, sizeof(start) / sizeof(*start), start);
+    return index_fingerprint(fingerprint, (bytes - sizeof(head)) / sizeof(double),
+                             (const double *)memory + sizeof(head) / sizeof(double));
 }
 
 void index_seal(void *memory, size_t bytes)
@@ -290,14 +291,14 @@ void index_seal(void *memory, size_t bytes)
     memcpy(memory, &head, sizeof(head));
 }
 
-int index_sound(index_pack kept)
+int index_sound(index_pack stored)
 {
     header head = {0};
-    if (!kept.memory || kept.bytes < sizeof(head.magic))
+    if (!stored.memory || stored.bytes < sizeof(head.magic))
         return 1;
-    memcpy(&head, kept.memory, kept.bytes < sizeof(head) ? kept.bytes : sizeof(head));
-    return head.magic != MAGIC ||
-           (kept.bytes >= sizeof(head) && head.bytes == kept.bytes && head.sum == sum_of(kept.memory, kept.bytes));
+    memcpy(&head, stored.memory, stored.bytes < sizeof(head) ? stored.bytes : sizeof(head));
+    return head.magic != MAGIC || (stored.bytes >= sizeof(head) && head.bytes == stored.bytes &&
+                                   head.sum == sum_of(stored.memory, stored.bytes));
 }
 
 void index_packed_list(index_search *index, index_listener tell, void *context)
@@ -308,34 +309,34 @@ void index_packed_list(index_search *index, index_listener tell, void *context)
 /* Sizes that cannot be, and whose products might overflow. */
 static int wild(const header *head)
 {
-    return head->form < 0 || head->form > FORMS || head->terms < 0 || head->terms > head->m || head->count < 0 ||
+    return head->form < NO_FORM || head->form >= FORMS || head->terms < 0 || head->terms > head->m || head->count < 0 ||
            head->panels < 0 || head->specials < 0 || (size_t)head->count > head->n || (size_t)head->panels > head->n ||
            (size_t)head->specials > head->n;
 }
 
 /* Reads what stands before the arrays; 0 if they are not for these points or these vector routines. */
-static int read_header(index_pack kept, const metric_points *points, header *head)
+static int read_header(index_pack stored, const metric_points *points, header *head)
 {
-    if (!kept.memory || kept.bytes < sizeof(*head))
+    if (!stored.memory || stored.bytes < sizeof(*head))
         return 0;
-    memcpy(head, kept.memory, sizeof(*head));
-    return head->magic == MAGIC && head->bytes == kept.bytes && head->print == kept.print && head->n == points->n &&
-           head->d == points->d && head->m == points->m && head->rows == simd->rows && head->cols == simd->cols &&
-           head->bytes8 == (simd->dot_tile8 != NULL) && !wild(head);
+    memcpy(head, stored.memory, sizeof(*head));
+    return head->magic == MAGIC && head->bytes == stored.bytes && head->fingerprint == stored.fingerprint &&
+           head->n == points->n && head->d == points->d && head->m == points->m && head->rows == simd->rows &&
+           head->cols == simd->cols && head->bytes8 == (simd->dot_tile8 != NULL) && !wild(head);
 }
 
-static walk opening(index_pack kept)
+static walk opening(index_pack stored)
 {
-    return (walk){{visit, kept.bytes, 0}, (char *)kept.memory, start_of_arrays(), NULL, NULL};
+    return (walk){{visit, stored.bytes, 0}, (char *)stored.memory, start_of_arrays(), NULL, NULL};
 }
 
-int index_points(index_pack kept, metric_points *points)
+int index_points(index_pack stored, metric_points *points)
 {
     header head;
-    if (!read_header(kept, points, &head) || head.form == FORMS)
+    if (!read_header(stored, points, &head) || head.form == NO_FORM)
         return 0;
     metric_points found = *points;
-    walk w = opening(kept);
+    walk w = opening(stored);
     walk_points(&w.visitor, &head, &found);
     if (w.visitor.beyond)
         return 0;
@@ -343,15 +344,15 @@ int index_points(index_pack kept, metric_points *points)
     return 1;
 }
 
-status index_open(const metric_source *source, const metric_points *points, index_pack kept, index_search *out)
+status index_open(const metric_source *source, const metric_points *points, index_pack stored, index_search *out)
 {
     index_none(points, out);
     header head;
-    if (!read_header(kept, points, &head))
+    if (!read_header(stored, points, &head))
         return status_ok();
     out->cost = head.cost;
     out->opened = 1;
-    if (head.form == FORMS)
+    if (head.form == NO_FORM)
         return status_ok();
     out->form = forms[head.form];
     point_set *set = out->points = set_new(out->form, points);
@@ -366,15 +367,15 @@ status index_open(const metric_source *source, const metric_points *points, inde
                           .expands = head.expands,
                           .jitter = head.jitter,
                           .terms.most = head.terms,
-                          .most_noise = head.most_noise,
+                          .most_roundoff = head.most_roundoff,
                           .special.count = head.specials,
                           .panels.count = head.panels,
                           .cells.count = head.count,
                           .groups.count = (head.count + BOUNDS_GROUP - 1) / BOUNDS_GROUP};
     metric_points same = *points;
-    walk w = opening(kept);
+    walk w = opening(stored);
     walk_set(&w.visitor, &head, &same, set);
-    if (w.visitor.beyond || w.at + AFTER != kept.bytes) {
+    if (w.visitor.beyond || w.at + AFTER != stored.bytes) {
         index_free(out);
         return status_ok();
     }

@@ -23,12 +23,12 @@ typedef struct {
 typedef struct {
     const void *memory; /* aligned to 16 bytes; NULL for none */
     size_t bytes;
-    uint64_t print; /* of the process that it is to serve, by index_print */
+    uint64_t fingerprint; /* of the process that it is to serve, by index_fingerprint */
 } index_pack;
 
 /* Adds numbers to a fingerprint, which starts at 0. An index of one residual process must not serve another of
  * the same shape, so those who keep it tell processes apart by all that these are made of. */
-uint64_t index_print(uint64_t print, size_t count, const double *values);
+uint64_t index_fingerprint(uint64_t fingerprint, size_t count, const double *values);
 
 /* The index of candidates that are the queries too. The form becomes NULL, with nothing built, where it serves no
  * cells. All arguments are borrowed and must outlive the index. */
@@ -43,16 +43,16 @@ void index_none(const metric_points *points, index_search *out);
 
 /* Whether no byte has changed since it was written; an index that is not of this layout is never read, and so is
  * sound too. Sealing gives it the checksum of what it holds. */
-int index_sound(index_pack kept);
+int index_sound(index_pack stored);
 void index_seal(void *memory, size_t bytes);
 
 /* What was kept of the points: given n, d, m and v, the rest of them; 0 if nothing was, or of another process.
  * Points lie where the index does. */
-int index_points(index_pack kept, metric_points *points);
+int index_points(index_pack stored, metric_points *points);
 
 /* The same as index_build from what was kept: `out` is opened then. It is an index of nothing, and not opened, where
  * what was kept was made of other points or by other vector routines, and without memory. */
-status index_open(const metric_source *source, const metric_points *points, index_pack kept, index_search *out);
+status index_open(const metric_source *source, const metric_points *points, index_pack stored, index_search *out);
 
 /* Adds queries that are not candidates. */
 status index_add_queries(const metric_source *source, const metric_points *from, int threads, const monitor *mon,
@@ -63,7 +63,7 @@ void index_free(index_search *index);
 
 /* How many bytes the candidates' part takes, and laying it out for the process of a fingerprint. */
 size_t index_packed_bytes(index_search *index);
-void index_packed_write(index_search *index, uint64_t print, void *memory);
+void index_packed_write(index_search *index, uint64_t fingerprint, void *memory);
 
 /* Where each array stands in it. */
 typedef void (*index_listener)(void *context, const char *name, size_t at, size_t bytes);

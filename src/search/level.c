@@ -65,11 +65,11 @@ void level_block_set(const query_task *task, block *b, int cell, const int *quer
         lists->query[q] = queries[q];
         b->most_limit = limit > b->most_limit ? limit : b->most_limit;
         b->column[q] = from->order.column[row];
-        b->gain[q] = (float)(task->from->scale[row] * (1.0 + 1e-6));
-        b->noise[q] = from->bound.noise[row];
+        b->gain[q] = (float)(task->from->gain[row] * (1.0 + 1e-6));
+        b->roundoff[q] = from->bound.roundoff[row];
         lists->kept[q].count = lists->settled[q] = lists->spent[q] = 0;
         lists->best[q].size = lists->best[q].sorted = 0;
-        if (task->from->scale[row] == 0.0) {
+        if (task->from->gain[row] == 0.0) {
             take_first(task, b, q);
         } else if (limit > 0 && !is_special(task, row)) {
             b->tau[q] = -1.0f;
@@ -99,7 +99,7 @@ void level_block_answer(level_scratch *s, query_result *result)
 
 static void scratch_release(level_scratch *s)
 {
-    SCRATCH_FREE(s->work, s->leaves, s->special_upper, s->lows, s->dist, s->deferred);
+    SCRATCH_FREE(s->work, s->frontier, s->special_upper, s->lows, s->dist, s->deferred);
 }
 
 static int scratch_reserve(const query_task *task, int capacity, level_scratch *s)
@@ -108,7 +108,7 @@ static int scratch_reserve(const query_task *task, int capacity, level_scratch *
     size_t k = task->k, room = LEVEL_ROOM(capacity);
     s->task = task;
     s->work = index->form->work_new(&index->on);
-    return s->work && SCRATCH_ALL(SCRATCH_FOR(s->leaves, index->points->order.count),
+    return s->work && SCRATCH_ALL(SCRATCH_FOR(s->frontier, index->points->order.count),
                                   SCRATCH_FOR(s->special_upper, index->points->order.panels),
                                   SCRATCH_FOR(s->lows, room + k + SIMD_WIDTH), SCRATCH_FOR(s->dist, room));
 }

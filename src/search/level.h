@@ -56,7 +56,7 @@ typedef struct {
     const query_task *task;
     block *block;                            /* borrowed: the queries at hand */
     void *work;                              /* the form's */
-    leaf *leaves;                            /* the frontier */
+    frontier_cell *frontier;                 /* cells that are left for it, nearest first */
     float *special_upper;                    /* by panel, of one special query */
     int *deferred, deferrals, deferral_room; /* queries that are left to brute force; */
     int out_of_memory;                       /* set where one could not be noted: the search has failed */

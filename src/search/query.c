@@ -64,7 +64,7 @@ void query_part_add(const query_task *whole, size_t q, query_part *part)
 void query_part_free(query_part *part) { SCRATCH_FREE(part->rows, part->limits, part->slot); }
 
 /* Of a correlation, in double. */
-static double correlation_cost(const query_task *task) { return task->points->m + FORM_KERNEL; }
+static double correlation_cost(const query_task *task) { return task->points->m + COST_KERNEL; }
 
 static double brute_cost(const query_task *task)
 {
@@ -220,22 +220,21 @@ static status try_integers(const query_task *task, int eager, sampled *seen, ind
 /* query_index, with the answers of samples. Of landmarks and expansions what promises more comes first. */
 static status make_index(const query_task *task, int eager, sampled *seen, index_search *index)
 {
-    double promise, usual, brute = brute_cost(task);
+    const screening_form *turn[] = {&form_landmarks, &form_expansions, &form_integers};
+    double landmarks = 0.0, expansions = 0.0, brute = brute_cost(task);
     index_none(task->points, index);
-    status outcome = promised_cost(task, &form_expansions, INFINITY, &promise);
+    status outcome = promised_cost(task, &form_expansions, INFINITY, &expansions);
     if (!outcome.code)
-        outcome = promised_cost(task, &form_landmarks, INFINITY, &usual);
-    int first = !outcome.code && promise < usual;
-    for (int turn = 0; turn < 3 && !outcome.code; turn++) {
-        if (!eager && index->cost < CLEARLY * brute)
-            break;
-        if (turn == 2)
-            outcome = try_integers(task, eager, seen, index);
-        else if (turn != first && promise < HARDLY * brute)
-            outcome = try_form(task, &form_expansions, eager, seen, index);
-        else if (turn == first)
-            outcome = try_form(task, &form_landmarks, eager, seen, index);
+        outcome = promised_cost(task, &form_landmarks, INFINITY, &landmarks);
+    if (expansions < landmarks) {
+        turn[0] = &form_expansions;
+        turn[1] = &form_landmarks;
     }
+    for (int t = 0; t < 3 && !outcome.code && (eager || index->cost >= CLEARLY * brute); t++)
+        if (turn[t] == &form_integers)
+            outcome = try_integers(task, eager, seen, index);
+        else if (turn[t] == &form_landmarks || expansions < HARDLY * brute)
+            outcome = try_form(task, turn[t], eager, seen, index);
     if (outcome.code)
         index_free(index);
     return outcome;
@@ -267,7 +266,7 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     query_part rest = {.rows = NULL};
     int choose = strcmp(method, "auto") == 0;
     sampled seen = {.given = all_are_queries(task) ? result->given : NULL};
-    status outcome = index_open(task->source, task->points, task->kept, &index);
+    status outcome = index_open(task->source, task->points, task->stored, &index);
     if (!outcome.code && !index.opened)
         outcome = make_index(task, !choose, &seen, &index);
     else if (!outcome.code && task->predecessors && index.form &&
@@ -279,12 +278,12 @@ static status run_indexed(const char *method, const query_task *task, query_resu
     if (outcome.code)
         goto done;
     /* asked for by name, the level engine may lose a little: what it counts is then what it does */
-    int dense = index.cost > (choose ? 0.85 : 2.0) * brute_cost(task) + (choose ? 0.0 : COST_QUERY);
+    int by_brute = index.cost > (choose ? 0.85 : 2.0) * brute_cost(task) + (choose ? 0.0 : COST_QUERY);
     indexed.index = &index;
     int one_by_one = strcmp(method, "best_first") == 0,
-        few = one_by_one || (choose && !dense && query_best_serves(&indexed));
-    result->method = few ? "best_first" : choose && dense ? "brute" : "level";
-    if (dense)
+        few = one_by_one || (choose && !by_brute && query_best_serves(&indexed));
+    result->method = few ? "best_first" : choose && by_brute ? "brute" : "level";
+    if (by_brute)
         result->note = !choose       ? "nothing to skip: by tiles of brute force"
                        : !index.form ? "auto: no index that was likely to pay"
                                      : "auto: on a sample, screening left too much for it to pay";
@@ -292,17 +291,17 @@ static status run_indexed(const char *method, const query_task *task, query_resu
         result->note = "auto: few queries, each by the cells that promise most";
     else if (choose)
         result->note = index.form->note;
-    if (!dense && task->from != task->points)
+    if (!by_brute && task->from != task->points)
         outcome = index_add_queries(task->source, task->from, task->threads, task->mon, &index);
     /* where blocks meet in pairs, all queries have to be there */
-    if (!outcome.code && seen.answered && (dense || !index.form->screen_both || task->predecessors)) {
+    if (!outcome.code && seen.answered && (by_brute || !index.form->screen_both || task->predecessors)) {
         outcome = leave_unanswered(&seen, &indexed, &rest);
         query_counters_add(&result->counters, &seen.counters);
     }
     if (!outcome.code && indexed.count)
-        outcome = dense ? query_brute(&indexed, result)
-                  : few ? query_best(&indexed, result)
-                        : query_level(&indexed, result);
+        outcome = by_brute ? query_brute(&indexed, result)
+                  : few    ? query_best(&indexed, result)
+                           : query_level(&indexed, result);
 done:
     index_free(&index);
     query_part_free(&rest);
@@ -316,7 +315,7 @@ static status run_limited(const query_task *task, query_result *result)
     index_search index;
     query_task indexed = *task;
     result->method = "best_first";
-    status outcome = index_open(task->source, task->points, task->kept, &index);
+    status outcome = index_open(task->source, task->points, task->stored, &index);
     if (!outcome.code && !index.form)
         outcome = index_build(task->source, task->points, &form_dense, task->threads, task->mon, &index);
     if (!outcome.code && task->from != task->points)
@@ -333,7 +332,7 @@ static status run_limited(const query_task *task, query_result *result)
 static int too_few(const query_task *task)
 {
     double n = (double)task->points->n;
-    if (task->kept.memory)
+    if (task->stored.memory)
         return n <= LEAST_KEPT;
     return (double)task->count * brute_cost(task) < TOO_FEW * index_cost(task);
 }
@@ -376,7 +375,7 @@ static status run_prefixes(const char *method, const query_task *task, query_res
         round.task.points = round.task.from = &prefix;
         round.task.mon = &mon;
         if (n < task->points->n)
-            round.task.kept = (index_pack){NULL, 0, 0};
+            round.task.stored = (index_pack){NULL, 0, 0};
         if (round.task.count) {
             int brief = n < PREFIX_LEAST && isinf(task->budget);
             outcome = run_plain(brief ? "brute" : method, &round.task, result);

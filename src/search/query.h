@@ -37,7 +37,7 @@ typedef struct {
     int k, threads;
     double budget;               /* largest number of correlations evaluated for a query; INFINITY is exact */
     const metric_source *source; /* what the features come from, for what bounds and screens are made of */
-    index_pack kept;             /* an index of the candidates that was kept, or none */
+    index_pack stored;           /* an index of the candidates that was kept, or none */
     const index_search *index;   /* set by the dispatcher for engines that need it */
     const monitor *mon;
 } query_task;

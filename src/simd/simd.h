@@ -21,12 +21,12 @@
 #define SIMD_MAX_COLS 32
 #define ORDER_MOST 256 /* pairs that are ordered by counting */
 
-typedef enum { RADIAL_POLYEXP, RADIAL_GAUSSIAN, RADIAL_FUNCTION } radial_form;
+typedef enum { RADIAL_POLYEXP, RADIAL_GAUSSIAN, RADIAL_FUNCTION } radial_kind;
 
 /* A radial function of the squared distance s2, times `variance`:
  * polyexp (1 + c1 s + c2 s^2) exp(-s), gaussian exp(-s2), or any function, evaluated one by one. */
 typedef struct {
-    radial_form form;
+    radial_kind kind;
     double variance, c1, c2;
     double (*function)(const void *context, double s2);
     const void *context;
@@ -89,23 +89,23 @@ typedef struct {
     float base, slope, row_norm;
 } simd_interval_row;
 
-/* Queries of a block, for the bounds of subspace.h: threshold, noise and length; tail, |b|_1 and
- * sum_s noise_s |b_s| in the own cell. Whole vectors are read. */
+/* Queries of a block, for the bounds of subspace.h: threshold, roundoff and length; tail, |b|_1 and
+ * sum_s roundoff_s |b_s| in the own cell. Whole vectors are read. */
 typedef struct {
-    const float *tau, *noise, *length, *tail, *size, *noisy;
+    const float *tau, *roundoff, *length, *tail, *size, *roundoff_sum;
 } simd_skip;
 
-/* A cell: spread gather, rounding, largest noise, rounding of an inner product and of P b; the largest length;
+/* A cell: spread gather, rounding, largest roundoff, rounding of an inner product and of P b; the largest length;
  * cosine and sine of what its largest tail is of that. */
 typedef struct {
-    float noise, rounding, most, dot, product, length, cosine, sine;
+    float roundoff, rounding, most, dot, product, length, cosine, sine;
 } simd_skip_cell;
 
-/* Queries of a panel: threshold, noise_q times the largest, 1 / gain, and cosine and sine of the angle with their span
- * (spans.h). From these come the smallest bound and the smallest max_y |psi_y| that matter to each, negative where all
- * do. */
+/* Queries of a panel: threshold, roundoff_q times the largest, 1 / gain, and cosine and sine of the angle with their
+ * span (spans.h). From these come the smallest bound and the smallest max_y |psi_y| that matter to each, negative
+ * where all do. */
 typedef struct {
-    float tau[SCREEN_COLS], noise[SCREEN_COLS], inverse[SCREEN_COLS], cosine[SCREEN_COLS], sine[SCREEN_COLS],
+    float tau[SCREEN_COLS], roundoff[SCREEN_COLS], inverse[SCREEN_COLS], cosine[SCREEN_COLS], sine[SCREEN_COLS],
         least[SCREEN_COLS], must[SCREEN_COLS];
 } simd_bundle;
 
@@ -130,8 +130,8 @@ typedef struct {
     /* which[j] = the row of a (count rows of d values) that is nearest to point j of a panel, the first of several. */
     void (*nearest_rows)(int d, int count, const double *a, const double *b, int *which);
 
-    /* most[i] = the largest |a[i * cols + j]| scale[j], i < count. */
-    void (*largest)(int count, const double *a, const double *scale, double *most);
+    /* most[i] = the largest |a[i * cols + j]| gain[j], i < count. */
+    void (*largest)(int count, const double *a, const double *gain, double *most);
 
     /* norms[j] = sum_u b[u * cols + j]^2, the dot product of each point with itself, added up as in dot_list. */
     void (*panel_norms)(int m, const double *b, double *norms);
@@ -147,11 +147,11 @@ typedef struct {
     /* out[i * stride + j] = r_ij a_scale_i b_scale_j in single precision, for `count` rows given by
      * pointers and one column panel (bx, bv). */
     void (*correlations)(const radial *rad, int d, int m, int count, const double *const *ax, const double *const *av,
-                         const double *a_scale, const double *bx, const double *bv, const double *b_scale, float *out,
+                         const double *a_gain, const double *bx, const double *bv, const double *b_gain, float *out,
                          size_t stride);
 
-    /* Bit j is set when |r[j]| * scale[j] >= threshold, j < cols. */
-    uint32_t (*reach)(const double *r, const double *scale, double threshold);
+    /* Bit j is set when |r[j]| * gain[j] >= threshold, j < cols. */
+    uint32_t (*at_least)(const double *r, const double *gain, double threshold);
 
     /* out[c] = q . v[ids[c]] with points of m contiguous values, in chains (above). */
     void (*dot_list)(int m, const double *q, const double *v, const int *ids, size_t count, double *out);
@@ -203,7 +203,7 @@ typedef struct {
 
     /* For each query the smallest |psi| at which it is not done with the cell, and the same less its
      * distance from the span of its own cell's landmarks; 0 where it is never done. */
-    void (*skip_limits)(int count, const simd_skip *queries, const simd_skip_cell *cell, float *limit, float *least);
+    void (*skip_lengths)(int count, const simd_skip *queries, const simd_skip_cell *cell, float *limit, float *least);
 
     /* upper[j] = up (gain[j] radial(s2_j) + sum_u weight[u] reach[u * SIMD_WIDTH + j]), j < SIMD_WIDTH, s2_j the
      * squared distance between the box (low, high) and that of column j, lows[u * SIMD_WIDTH + j] and so on. */
@@ -219,11 +219,11 @@ typedef struct {
     void (*subspace_tile)(int rank, const float *const *rows, const float *row_tail, const float *limit,
                           const float *columns, const float *tail, float *value, uint32_t *mask);
 
-    /* The inputs u < m that both sides keep, at row_place[u] and column_place[u] >= 0, and whose product
+    /* The inputs u < m that both sides keep, at row_rank[u] and column_rank[u] >= 0, and whose product
      * weight[u] reach[u] is at least `least`: where their values start, place times SCREEN_COLS. Returns how many;
      * *left is the sum of the other products. The lists need room for m and a vector. */
-    int (*choose_terms)(int m, const float *weight, const float *reach, const int16_t *row_place,
-                        const int16_t *column_place, float least, int *row_at, int *column_at, float *left);
+    int (*choose_terms)(int m, const float *weight, const float *reach, const int16_t *row_rank,
+                        const int16_t *column_rank, float least, int *row_at, int *column_at, float *left);
 
     /* value_ij = gain_i gain_j kappa(s2_ij) - sum_t a_i[row_at[t]] b[column_at[t] + j] for the first `count` rows,
      * a_i and b the features of a row and of the columns, and bit j of mask[i] where |value_ij| >= tau_i. Whole

@@ -64,10 +64,12 @@ typedef int32_t vs_any __attribute__((vector_size(VECTOR_BYTES), aligned(4), may
 #define FMA32(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 /* In assembly: compilers keep two copies of every sum when they see these as intrinsics in a loop. */
 #define DOT(bits, sum, x, y)                                                                                           \
-    if ((bits) == 8)                                                                                                   \
-        __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y));                                                   \
-    else                                                                                                               \
-        __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y))
+    do {                                                                                                               \
+        if ((bits) == 8)                                                                                               \
+            __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y));                                               \
+        else                                                                                                           \
+            __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y));                                               \
+    } while (0)
 #define FMA(a, b, c) ((vd)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c)))
 #else
 #define FMA32(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
@@ -119,7 +121,7 @@ static inline vd NAME(exp_minus)(vd s)
 
 static inline vd NAME(radial_vector)(const radial *rad, vd s2)
 {
-    if (rad->form == RADIAL_GAUSSIAN)
+    if (rad->kind == RADIAL_GAUSSIAN)
         return SPLAT(rad->variance) * NAME(exp_minus)(s2);
     vd s = NAME(square_root)(s2);
     vd p = FMA(FMA(SPLAT(rad->c2), s, SPLAT(rad->c1)), s, SPLAT(1.0));
@@ -152,7 +154,7 @@ static inline void NAME(store_part)(double *p, int count, vd x)
 static void NAME(radial_values)(const radial *rad, size_t count, const double *s2, double *out)
 {
     size_t i = 0;
-    if (rad->form == RADIAL_FUNCTION) {
+    if (rad->kind == RADIAL_FUNCTION) {
         for (; i < count; i++)
             out[i] = rad->variance * rad->function(rad->context, s2[i]);
         return;
@@ -263,11 +265,11 @@ static void NAME(distance_tile)(int d, const double *a, const double *b, double 
     }
 }
 
-static void NAME(largest)(int count, const double *a, const double *scale, double *most)
+static void NAME(largest)(int count, const double *a, const double *gain, double *most)
 {
-    vd scale0 = LOAD(scale), scale1 = LOAD(scale + LANES);
+    vd gain0 = LOAD(gain), gain1 = LOAD(gain + LANES);
     for (int i = 0; i < count; i++, a += COLS) {
-        vd x = (vd)((vi)LOAD(a) & INT64_MAX) * scale0, y = (vd)((vi)LOAD(a + LANES) & INT64_MAX) * scale1;
+        vd x = (vd)((vi)LOAD(a) & INT64_MAX) * gain0, y = (vd)((vi)LOAD(a + LANES) & INT64_MAX) * gain1;
         vi more = x > y;
         x = (vd)(((vi)x & more) | ((vi)y & ~more));
         double largest = x[0];
@@ -359,8 +361,8 @@ static void NAME(residual_rows)(const radial *rad, int d, int count, const doubl
 }
 
 static void NAME(correlations)(const radial *rad, int d, int m, int count, const double *const *ax,
-                               const double *const *av, const double *a_scale, const double *bx, const double *bv,
-                               const double *b_scale, float *out, size_t stride)
+                               const double *const *av, const double *a_gain, const double *bx, const double *bv,
+                               const double *b_gain, float *out, size_t stride)
 {
     double tile[LIST_ROWS * COLS] __attribute__((aligned(64)));
     for (int first = 0; first < count; first += LIST_ROWS) {
@@ -368,7 +370,7 @@ static void NAME(correlations)(const radial *rad, int d, int m, int count, const
         NAME(residual_rows)(rad, d, filled, ax + first, bx, m, av + first, bv, tile);
         for (int i = 0; i < filled; i++, out += stride)
             for (int j = 0; j < COLS; j++)
-                out[j] = (float)(tile[i * COLS + j] * (a_scale[first + i] * b_scale[j]));
+                out[j] = (float)(tile[i * COLS + j] * (a_gain[first + i] * b_gain[j]));
     }
 }
 
@@ -386,12 +388,12 @@ static inline uint32_t NAME(reaching)(vd x, vd threshold)
 #endif
 }
 
-static uint32_t NAME(reach)(const double *r, const double *scale, double threshold)
+static uint32_t NAME(at_least)(const double *r, const double *gain, double threshold)
 {
     uint32_t mask = 0;
     for (int j = 0; j < COLS; j += LANES) {
         vd size = (vd)((vi)LOAD(r + j) & INT64_MAX);
-        mask |= NAME(reaching)(size * LOAD(scale + j), SPLAT(threshold)) << j;
+        mask |= NAME(reaching)(size * LOAD(gain + j), SPLAT(threshold)) << j;
     }
     return mask;
 }
@@ -763,15 +765,15 @@ static inline vf NAME(root32)(vf x)
 #endif
 }
 
-static void NAME(skip_limits)(int count, const simd_skip *queries, const simd_skip_cell *cell, float *limit,
-                              float *least)
+static void NAME(skip_lengths)(int count, const simd_skip *queries, const simd_skip_cell *cell, float *limit,
+                               float *least)
 {
     const vf zero = FSPLAT(0.0f), one = FSPLAT(1.0f), more = FSPLAT(1.001f);
     for (int q = 0; q < count; q += FLANES) {
-        vf noise = FLOAD(queries->noise + q), tau = FLOAD(queries->tau + q);
-        vf of_psi = more * FMA32(FSPLAT(cell->noise), noise, FSPLAT(cell->rounding));
-        vf error =
-            FMA32(noise, FSPLAT(cell->most), FSPLAT(1.1f) * (of_psi + FSPLAT(cell->noise * cell->most + cell->dot)));
+        vf roundoff = FLOAD(queries->roundoff + q), tau = FLOAD(queries->tau + q);
+        vf of_psi = more * FMA32(FSPLAT(cell->roundoff), roundoff, FSPLAT(cell->rounding));
+        vf error = FMA32(roundoff, FSPLAT(cell->most),
+                         FSPLAT(1.1f) * (of_psi + FSPLAT(cell->roundoff * cell->most + cell->dot)));
         vf length = FLOAD(queries->length + q);
         tau = (tau - error) * FSPLAT(0.99999f) / (length * FSPLAT(cell->length));
         vs low = tau < one;
@@ -780,7 +782,7 @@ static void NAME(skip_limits)(int count, const simd_skip *queries, const simd_sk
                    FSPLAT(1e-4f); /* for the rounding of this line */
         vs can = (tau > FSPLAT(cell->sine)) & (reach > zero);
         reach = (vf)((vs)reach & can);
-        vf away = FSPLAT(cell->noise) * FLOAD(queries->noisy + q);
+        vf away = FSPLAT(cell->roundoff) * FLOAD(queries->roundoff_sum + q);
         away = FLOAD(queries->tail + q) + more * FMA32(FSPLAT(cell->product), FLOAD(queries->size + q), away);
         away = reach - away;
         FSTORE(limit + q, reach);
@@ -959,8 +961,8 @@ static void NAME(subspace_tile)(int rank, const float *const *rows, const float 
     }
 }
 
-static int NAME(choose_terms)(int m, const float *weight, const float *reach, const int16_t *row_place,
-                              const int16_t *column_place, float least, int *row_at, int *column_at, float *left)
+static int NAME(choose_terms)(int m, const float *weight, const float *reach, const int16_t *row_rank,
+                              const int16_t *column_rank, float least, int *row_at, int *column_at, float *left)
 {
     vf others = FSPLAT(0.0f);
     float rest = 0.0f;
@@ -970,8 +972,8 @@ static int NAME(choose_terms)(int m, const float *weight, const float *reach, co
         __mmask16 there = (__mmask16)(m - u < FLANES ? (1 << (m - u)) - 1 : 0xffff);
         __m512 product =
             _mm512_mul_ps(_mm512_maskz_loadu_ps(there, weight + u), _mm512_maskz_loadu_ps(there, reach + u));
-        __m512i row = _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(there, row_place + u)),
-                column = _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(there, column_place + u));
+        __m512i row = _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(there, row_rank + u)),
+                column = _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(there, column_rank + u));
         __mmask16 kept = (__mmask16)(there & _mm512_cmp_ps_mask(product, _mm512_set1_ps(least), _CMP_GE_OQ) &
                                      ~_mm512_movepi32_mask(_mm512_or_si512(row, column)));
         others = (vf)_mm512_mask_add_ps((__m512)others, (__mmask16)~kept, (__m512)others, product);
@@ -987,9 +989,9 @@ static int NAME(choose_terms)(int m, const float *weight, const float *reach, co
         others += (vf)((vs)product & ~large);
         for (uint32_t left_over = NAME(reaching32)(product, FSPLAT(least)); left_over; left_over &= left_over - 1) {
             int at = u + __builtin_ctz(left_over);
-            row_at[count] = row_place[at] * SCREEN_COLS;
-            column_at[count] = column_place[at] * SCREEN_COLS;
-            if (row_place[at] >= 0 && column_place[at] >= 0)
+            row_at[count] = row_rank[at] * SCREEN_COLS;
+            column_at[count] = column_rank[at] * SCREEN_COLS;
+            if (row_rank[at] >= 0 && column_rank[at] >= 0)
                 count++;
             else
                 rest += weight[at] * reach[at];
@@ -997,9 +999,9 @@ static int NAME(choose_terms)(int m, const float *weight, const float *reach, co
     }
     for (; u < m; u++) {
         float product = weight[u] * reach[u];
-        row_at[count] = row_place[u] * SCREEN_COLS;
-        column_at[count] = column_place[u] * SCREEN_COLS;
-        if (product >= least && row_place[u] >= 0 && column_place[u] >= 0)
+        row_at[count] = row_rank[u] * SCREEN_COLS;
+        column_at[count] = column_rank[u] * SCREEN_COLS;
+        if (product >= least && row_rank[u] >= 0 && column_rank[u] >= 0)
             count++;
         else
             rest += product;
@@ -1114,7 +1116,7 @@ static float NAME(bundle_limits)(simd_bundle *g)
     float smallest = INFINITY;
     for (int j = 0; j < SCREEN_COLS; j += FLANES) {
         const vf one = FSPLAT(1.0f), none = FSPLAT(-1.0f);
-        vf need = FLOAD(g->tau + j) - FLOAD(g->noise + j);
+        vf need = FLOAD(g->tau + j) - FLOAD(g->roundoff + j);
         vs some = need > FSPLAT(0.0f), low = need < one;
         vf least = need * FLOAD(g->inverse + j);
         vf cosine = (vf)(((vs)need & low) | ((vs)one & ~low));
@@ -1394,11 +1396,11 @@ static const simd_table NAME(table) = {
     .residual_tile = NAME(residual_tile),
     .residual_rows = NAME(residual_rows),
     .correlations = NAME(correlations),
-    .reach = NAME(reach),
+    .at_least = NAME(at_least),
     .multiply32 = NAME(multiply32),
     .squared_lengths = NAME(squared_lengths),
     .drop_short = NAME(drop_short),
-    .skip_limits = NAME(skip_limits),
+    .skip_lengths = NAME(skip_lengths),
     .order_pairs = NAME(order_pairs),
     .distances = NAME(distances),
     .box_bounds = NAME(box_bounds),

@@ -393,7 +393,7 @@ static void NAME(strided_tile)(size_t steps, const double *a, size_t a_row, size
 static inline vd NAME(slope_vector)(const radial *rad, vd s2, vd *value)
 {
     vd variance = SPLAT(rad->variance);
-    if (rad->form == RADIAL_GAUSSIAN) {
+    if (rad->kind == RADIAL_GAUSSIAN) {
         *value = variance * NAME(exp_minus)(s2);
         return (s2 + s2) * *value;
     }

@@ -17,7 +17,8 @@ int products_stride(int count);
 double *products_rows(scratch_pool *pool, size_t n, int count, int zero, int threads);
 
 /* C (p x q, rows of `ldc`) <- sum_i a_i b_i' over n rows a_i of A and b_i of B. With `lower` only what is needed for
- * entries (u, v), v <= u. Whole rows of C are written: ldc is a products_stride(). Fails only if the monitor says so. */
+ * entries (u, v), v <= u. Whole rows of C are written: ldc is a products_stride(). Fails only if the monitor says
+ * so. */
 status products_cross(size_t n, int p, const double *A, int lda, int q, const double *B, int ldb, int lower,
                       int threads, const monitor *mon, double *C, int ldc);
 

@@ -39,7 +39,7 @@ static void function_slopes(const slopes *sl, size_t count, const double *s2, do
 void slopes_values(const slopes *sl, size_t count, const double *s2, double *value, double *common, double *smooth)
 {
     radial rad = kernel_radial(sl->kern);
-    if (rad.form == RADIAL_FUNCTION)
+    if (rad.kind == RADIAL_FUNCTION)
         function_slopes(sl, count, s2, value, common, smooth);
     else
         simd->radial_slopes(&rad, count, s2, value, common);

@@ -144,7 +144,7 @@ test_that("spans of panels: an error left out of terms that panels do not keep i
   brute <- residual_knn(tree, 50, method = "brute")
   recalls <- vapply(c(3, 6), function(every) {
     lose <- function(place) ifelse(seq_along(place) %% every == 0, -1L, place)
-    few <- damaged(tree, "terms.kernel_place", lose, 2, "integer") # as if panels kept fewer: slower, not wrong
+    few <- damaged(tree, "terms.kernel_rank", lose, 2, "integer") # as if panels kept fewer: slower, not wrong
     bold <- damaged(few, "spans.amplify", function(x) 0 * x)
     vapply(list(few, bold), function(tree) recall(residual_knn(tree, 50, method = "level"), brute), 0)
   }, c(0, 0))
