@@ -8,7 +8,7 @@
 
 void specials_free(specials *s)
 {
-    SCRATCH_FREE(s->ids, s->inputs, s->rank);
+    SCRATCH_FREE(s->inputs, s->rank);
     memset(s, 0, sizeof(*s));
 }
 
@@ -61,8 +61,7 @@ status specials_find(const metric_source *source, const metric_points *points, s
     for (size_t i = 0; i < n && source->L; i++)
         most += points->variance[i] <= tiny;
     int *order;
-    if (!SCRATCH_ALL(SCRATCH_FOR(s->ids, most), SCRATCH_FOR(s->inputs, most), SCRATCH_FOR(s->rank, n),
-                     SCRATCH_FOR(order, m)))
+    if (!SCRATCH_ALL(SCRATCH_FOR(s->inputs, most), SCRATCH_FOR(s->rank, n), SCRATCH_FOR(order, m)))
         return status_fail(STATUS_MEMORY);
     memset(s->rank, 0xff, n * sizeof(int));
     if (most)
@@ -71,8 +70,7 @@ status specials_find(const metric_source *source, const metric_points *points, s
         int input = points->variance[i] <= tiny ? input_at(source, d, m, order, points->x + i * d) : -1;
         if (input >= 0) {
             s->rank[i] = s->count;
-            s->inputs[s->count] = input;
-            s->ids[s->count++] = (int)i;
+            s->inputs[s->count++] = input;
         }
     }
     scratch_free(order);

@@ -17,7 +17,7 @@ typedef struct {
 } metric_source;
 
 typedef struct {
-    int count, *ids, *inputs; /* by increasing index; the inducing input that each stands on */
+    int count, *inputs; /* by increasing index, the inducing input that each stands on */
     int *rank;                /* n, by index: place in these lists, -1 for other points */
 } specials;
 

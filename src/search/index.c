@@ -174,7 +174,6 @@ static void walk_set(field_visitor *w, const header *head, metric_points *points
     visit(w, "order.low", &c->low, count * d * sizeof(double));
     visit(w, "order.high", &c->high, count * d * sizeof(double));
     bounds *b = &set->bound;
-    visit(w, "bound.special.ids", &b->special.ids, head->specials * sizeof(int));
     visit(w, "bound.special.inputs", &b->special.inputs, head->specials * sizeof(int));
     visit(w, "bound.special.rank", &b->special.rank, n * sizeof(int));
     walk_ranges(w, of_panels, &b->panels, head->m, head->d, head->of_panels, head->weights);

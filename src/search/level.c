@@ -158,15 +158,15 @@ static status search_deferred(const query_task *task, level_scratch *scratch, qu
         count += scratch[t].deferrals;
     if (!count)
         return status_ok();
-    query_part dense;
+    query_part left_over;
     status outcome = status_fail(STATUS_MEMORY);
-    if (query_part_new(task, count, &dense)) {
+    if (query_part_new(task, count, &left_over)) {
         for (int t = 0; t < task->threads; t++)
             for (int i = 0; i < scratch[t].deferrals; i++)
-                query_part_add(task, scratch[t].deferred[i], &dense);
-        outcome = query_brute(&dense.task, result);
+                query_part_add(task, scratch[t].deferred[i], &left_over);
+        outcome = query_brute(&left_over.task, result);
     }
-    query_part_free(&dense);
+    query_part_free(&left_over);
     return outcome;
 }
 

@@ -53,33 +53,26 @@ static void NAME(gram_rows)(int m, int count, const double *const *rows, double 
             vd sum[GRAM_SUMS];
             double total[GRAM_SUMS];
             int u = 0;
-#pragma GCC unroll 16
-            for (int e = 0; e < GRAM_SUMS; e++)
+            UNROLLED(e, GRAM_SUMS)
                 sum[e] = SPLAT(0.0);
-#pragma GCC unroll 8
-            for (int i = 0; i < GRAM; i++) {
+            UNROLLED(i, GRAM) {
                 a[i] = rows[p + i < count ? p + i : p];
                 b[i] = rows[q + i < count ? q + i : q];
             }
             for (; u + LANES <= m; u += LANES) {
                 vd right[GRAM];
-#pragma GCC unroll 8
-                for (int j = 0; j < GRAM; j++)
+                UNROLLED(j, GRAM)
                     right[j] = LOAD(b[j] + u);
-#pragma GCC unroll 8
-                for (int i = 0; i < GRAM; i++) {
+                UNROLLED(i, GRAM) {
                     vd left = LOAD(a[i] + u);
-#pragma GCC unroll 8
-                    for (int j = 0; j < GRAM; j++)
+                    UNROLLED(j, GRAM)
                         sum[i * GRAM + j] = FMA(left, right[j], sum[i * GRAM + j]);
                 }
             }
             if (u < m) {
-#pragma GCC unroll 8
-                for (int i = 0; i < GRAM; i++) {
+                UNROLLED(i, GRAM) {
                     vd left = NAME(load_part)(a[i] + u, m - u);
-#pragma GCC unroll 8
-                    for (int j = 0; j < GRAM; j++)
+                    UNROLLED(j, GRAM)
                         sum[i * GRAM + j] = FMA(left, NAME(load_part)(b[j] + u, m - u), sum[i * GRAM + j]);
                 }
             }
@@ -106,33 +99,25 @@ static inline void NAME(store_some)(double *p, int count, vd x)
 }
 
 /* `vectors` of `sums` sums at once. */
-static inline __attribute__((always_inline)) void NAME(combine_some)(int vectors, int sums, int count,
-                                                                     const double *const *weight,
-                                                                     const double *const *rows, int u,
-                                                                     double *const *out)
+INLINED void NAME(combine_some)(int vectors, int sums, int count, const double *const *weight,
+                                const double *const *rows, int u, double *const *out)
 {
     vd sum[8];
-#pragma GCC unroll 8
-    for (int h = 0; h < sums * vectors; h++)
+    UNROLLED(h, sums * vectors)
         sum[h] = SPLAT(0.0);
     for (int j = 0; j < count; j++) {
         const double *row = rows[j] + u;
         vd value[8];
-#pragma GCC unroll 8
-        for (int h = 0; h < vectors; h++)
+        UNROLLED(h, vectors)
             value[h] = LOAD(row + h * LANES);
-#pragma GCC unroll 4
-        for (int s = 0; s < sums; s++) {
+        UNROLLED(s, sums) {
             vd by = SPLAT(weight[s][j]);
-#pragma GCC unroll 8
-            for (int h = 0; h < vectors; h++)
+            UNROLLED(h, vectors)
                 sum[s * vectors + h] = FMA(by, value[h], sum[s * vectors + h]);
         }
     }
-#pragma GCC unroll 4
-    for (int s = 0; s < sums; s++)
-#pragma GCC unroll 8
-        for (int h = 0; h < vectors; h++)
+    UNROLLED(s, sums)
+        UNROLLED(h, vectors)
             STORE(out[s] + u + h * LANES, sum[s * vectors + h]);
 }
 
@@ -174,13 +159,11 @@ static void NAME(combine_rows)(int m, int count, int sums, const double *const *
 }
 
 /* Two vectors of each of `sets` sets at once: what is added stays in registers. `u` is where these begin in a row. */
-static inline __attribute__((always_inline)) void NAME(spread_some)(int sets, int stride, int count, const double *a,
-                                                                    const double *x, const double *const *b,
-                                                                    const double *y, size_t u, double *const *rows)
+INLINED void NAME(spread_some)(int sets, int stride, int count, const double *a, const double *x,
+                               const double *const *b, const double *y, size_t u, double *const *rows)
 {
     vd from[8], y0 = LOAD(y), y1 = LOAD(y + LANES);
-#pragma GCC unroll 4
-    for (int s = 0; s < sets; s++) {
+    UNROLLED(s, sets) {
         from[2 * s] = LOAD(x + s * stride);
         from[2 * s + 1] = LOAD(x + s * stride + LANES);
     }
@@ -239,15 +222,13 @@ static void NAME(dot_few)(int m, const double *q, int count, const double *const
         const double *p[4];
         vd sum[4][2];
         int u = 0;
-#pragma GCC unroll 4
-        for (int j = 0; j < 4; j++) {
+        UNROLLED(j, 4) {
             p[j] = rows[c + j < count ? c + j : c];
             sum[j][0] = sum[j][1] = SPLAT(0.0);
         }
         for (; u + COLS <= m; u += COLS) {
             vd x0 = LOAD(q + u), x1 = LOAD(q + u + LANES);
-#pragma GCC unroll 4
-            for (int j = 0; j < 4; j++) {
+            UNROLLED(j, 4) {
                 sum[j][0] = FMA(x0, LOAD(p[j] + u), sum[j][0]);
                 sum[j][1] = FMA(x1, LOAD(p[j] + u + LANES), sum[j][1]);
             }
@@ -256,8 +237,7 @@ static void NAME(dot_few)(int m, const double *q, int count, const double *const
             if (u < m) {
                 int part = m - u < LANES ? m - u : LANES;
                 vd x = NAME(load_part)(q + u, part);
-#pragma GCC unroll 4
-                for (int j = 0; j < 4; j++)
+                UNROLLED(j, 4)
                     sum[j][h] = FMA(x, NAME(load_part)(p[j] + u, part), sum[j][h]);
             }
         for (int j = 0; j < 4 && c + j < count; j++)
@@ -273,21 +253,18 @@ static void NAME(dot_rows)(int m, const double *q, int count, const double *cons
         const double *p[LANES];
         vd sum[LANES];
         int u = 0;
-#pragma GCC unroll 8
-        for (int j = 0; j < LANES; j++) {
+        UNROLLED(j, LANES) {
             p[j] = rows[c + j];
             sum[j] = SPLAT(0.0);
         }
         for (; u + LANES <= m; u += LANES) {
             vd x = LOAD(q + u);
-#pragma GCC unroll 8
-            for (int j = 0; j < LANES; j++)
+            UNROLLED(j, LANES)
                 sum[j] = FMA(x, LOAD(p[j] + u), sum[j]);
         }
         if (u < m) {
             vd x = NAME(load_part)(q + u, m - u);
-#pragma GCC unroll 8
-            for (int j = 0; j < LANES; j++)
+            UNROLLED(j, LANES)
                 sum[j] = FMA(x, NAME(load_part)(p[j] + u, m - u), sum[j]);
         }
         STORE(out + c, NAME(sum_vectors)(sum));
@@ -320,35 +297,30 @@ static void NAME(nearest_rows)(int d, int count, const double *a, const double *
 }
 
 /* `vectors` of the features from u on, of which the last has `part`. */
-static inline __attribute__((always_inline)) void NAME(contrast_some)(int vectors, int u, int part, int count,
-                                                                      const double *weight, const double *const *rows,
-                                                                      const double *const *changes, double *w,
-                                                                      double *dw, double *sums)
+INLINED void NAME(contrast_some)(int vectors, int u, int part, int count, const double *weight,
+                                 const double *const *rows, const double *const *changes, double *w, double *dw,
+                                 double *sums)
 {
 #define FEATURE(base, h) (part == LANES ? LOAD((base) + u + (h)*LANES) : NAME(load_part)((base) + u + (h)*LANES, part))
     vd own[4], change[4];
-#pragma GCC unroll 4
-    for (int h = 0; h < vectors; h++)
+    UNROLLED(h, vectors)
         own[h] = change[h] = SPLAT(0.0);
     for (int p = 0; p < count; p++) {
         vd by = SPLAT(weight[p]);
         const double *row = rows[p], *moved = changes[p];
-#pragma GCC unroll 4
-        for (int h = 0; h < vectors; h++) {
+        UNROLLED(h, vectors) {
             own[h] = FMA(by, FEATURE(row, h), own[h]);
             change[h] = FMA(by, FEATURE(moved, h), change[h]);
         }
     }
-#pragma GCC unroll 4
-    for (int h = 0; h < vectors; h++) {
+    UNROLLED(h, vectors) {
         NAME(store_part)(w + u + h * LANES, part, own[h]);
         NAME(store_part)(dw + u + h * LANES, part, change[h]);
     }
     for (int p = 0; p < count; p++) {
         const double *row = rows[p], *moved = changes[p];
         vd sum = LOAD(AT(sums, p)), other = SPLAT(0.0);
-#pragma GCC unroll 4
-        for (int h = 0; h < vectors; h++) {
+        UNROLLED(h, vectors) {
             sum = FMA(change[h], FEATURE(row, h), sum);
             other = FMA(own[h], FEATURE(moved, h), other);
         }
@@ -455,21 +427,18 @@ static inline vd NAME(lane_pivot)(vd pivot, vi *good)
 }
 
 /* Columns j and j + 1 of `height` rows from p on, of which p = j holds the pivots. */
-static inline __attribute__((always_inline)) void NAME(lane_columns)(int height, int j, int p, double *R,
-                                                                     double *inverse, vi *good)
+INLINED void NAME(lane_columns)(int height, int j, int p, double *R, double *inverse, vi *good)
 {
     const double *first = AT(R, TRIANGLE(j)), *second = AT(R, TRIANGLE(j + 1));
     double *row[4];
     vd sum[4][2];
-#pragma GCC unroll 4
-    for (int a = 0; a < height; a++) {
+    UNROLLED(a, height) {
         row[a] = AT(R, TRIANGLE(p + a));
         sum[a][0] = sum[a][1] = SPLAT(0.0);
     }
     for (int u = 0; u < j; u++) {
         vd l0 = LOAD(AT(first, u)), l1 = LOAD(AT(second, u));
-#pragma GCC unroll 4
-        for (int a = 0; a < height; a++) {
+        UNROLLED(a, height) {
             vd r = LOAD(AT(row[a], u));
             sum[a][0] = FMA(r, l0, sum[a][0]);
             sum[a][1] = FMA(r, l1, sum[a][1]);
@@ -494,8 +463,7 @@ static inline __attribute__((always_inline)) void NAME(lane_columns)(int height,
         inverse1 = LOAD(AT(inverse, j + 1));
         below = LOAD(AT(second, j));
     }
-#pragma GCC unroll 4
-    for (int a = 0; a < height; a++)
+    UNROLLED(a, height)
         if (a >= start) {
             vd x0 = (LOAD(AT(row[a], j)) - sum[a][0]) * inverse0;
             vd x1 = (LOAD(AT(row[a], j + 1)) - sum[a][1] - x0 * below) * inverse1;
