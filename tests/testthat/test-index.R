@@ -56,7 +56,7 @@ test_that("the expansion bound: a reach, a weight or a gain too small is seen", 
   expect_same_search(tree, queries = 1:300 * 60)
   smaller <- function(x) 0.2 * x
   broken <- tree
-  for (level in c("groups", "cells", "columns")) { # columns are the panels of a cell
+  for (level in c("groups", "cells", "by_panel")) {
     broken <- damaged(broken, paste0("bound.", level, ".gain"), smaller, 8)
     broken <- damaged(broken, paste0("bound.", level, ".reach"), smaller)
   }

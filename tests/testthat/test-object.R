@@ -186,7 +186,7 @@ test_that("pointers to other things are refused", {
   expect_error(.Call(C_shard_state, memory), "no pointer to a shard")
   expect_error(.Call(C_shard_close, memory), "no pointer to a shard")
   expect_error(.Call(C_shard_state, NULL), "no pointer to a shard")
-  shard <- list(own = as.raw(rep(1, 150)), place = 0:149, apart = FALSE)
+  shard <- list(own = as.raw(rep(1, 150)), number = 0:149, apart = FALSE)
   noise <- rep(0.1, 150)
   open <- function(memory) .Call(C_shard_open, gp, noise, noise, unname(nn), rbind(sin(1:150)), shard, 0L, FALSE, memory, 1L)
   held <- open(memory)$pointer

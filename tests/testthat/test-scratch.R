@@ -44,7 +44,7 @@ test_that("an evaluation in steps, as clusters make it, loses nothing either", {
   noise <- rep(0.1, 40)
   values <- rbind(sin(6 * x[, 1]), 1)
   evaluate <- function() {
-    shard <- list(own = as.raw(rep(1, 40)), place = 0:39, apart = FALSE)
+    shard <- list(own = as.raw(rep(1, 40)), number = 0:39, apart = FALSE)
     open <- .Call(C_shard_open, gp, noise, noise, id, values, shard, 2L, FALSE, NULL, 1L)
     on.exit(.Call(C_shard_close, open$pointer))
     known <- .Call(C_shard_finish, open$sizes, 1L, double(), open$sums)
