@@ -38,7 +38,8 @@ static int repays(const query_task *task, const places *of)
 
 /* ---- the queries ----------------------------------------------------------------------------- */
 
-/* Queries of one place and limit are one. */
+/* Queries of one place and limit are one. Where queries 0, 1 and 2 stand at places 7, 4 and 7, two are searched, of
+ * rows 7 and 4: the first for queries 0 and 2. */
 typedef struct {
     size_t count;
     int *rows, *limits;   /* of each; limits for predecessors */
@@ -51,7 +52,8 @@ static void merged_free(merged *all) { SCRATCH_FREE(all->rows, all->limits, all-
 static int place_of(const places *p, int row) { return p->n ? p->place[row] : row; }
 
 /* `at` are the places of the queries; those of the candidates, `of`, are the same where queries are points. Rows are
- * places in that case, and first points otherwise. */
+ * places in that case, and first points otherwise. `last` is by place the merged query that came last, `own` by query
+ * the one that it is part of. */
 static int merge_queries(const query_task *task, const places *at, const places *of, merged *out)
 {
     size_t count = task->count, places = at->n ? (size_t)at->count : task->from->n;
