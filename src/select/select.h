@@ -46,9 +46,9 @@ typedef struct {
     const monitor *mon;
 } select_task;
 
-/* id and dist are k x count, a query after the other, id from 1 and 0 where there is none, dist the distance by residual
- * correlation with the variances of `points` and `from`; variance has length count. Each may be NULL, as may `listen`;
- * with more_noises all but id are. */
+/* id and dist are k x count, a query after the other, id from 1 and 0 where there is none, dist the distance by
+ * residual correlation with the variances of `points` and `from`; variance has length count. Each may be NULL, as may
+ * `listen`; with more_noises all but id are. */
 typedef struct {
     int *id;
     double *dist, *variance;
