@@ -1,10 +1,11 @@
 # Families of responses: what the Laplace approximation asks of one. A family is a row, in a file of its own
-# (family_*.R), and no other code knows its name but for advice in messages. Its members:
+# (family_*.R), and no other code knows its name but for degrees of freedom that users fix, and advice in messages. Its
+# members:
 #   type                         "shares" of w trials, "counts", or "continuous": what prior weights w mean (below), how
 #                                residuals are drawn and which scores are shown follow from it
 #   start                        phi to start from, a named vector of positive parameters
 #   scaled_start(phi, guess, w)  optional: the same by what guesses and median weight say of the unit
-#   any_unit                     TRUE where responses may have any unit, as the scale among phi then has
+#   any_unit                     TRUE where responses may have any unit, and `scale` among phi has it, too
 #   support(y)                   optional: list of `bad`, TRUE for each response outside, and what is `wanted`
 #   constant                     TRUE where all responses may be the same
 #   guess(y, w)                  a linear predictor near each response
@@ -12,7 +13,7 @@
 #   slopes(y, eta, w, phi)       list of its first derivative `d1` in eta, a positive `curvature` (minus the second
 #                                derivative, or its expectation), the derivative `turn` of the curvature in eta,
 #                                `own`, minus the second derivative, where the curvature is an expectation, and
-#                                `search`, a curvature for the steps to the mode, if another one brings them there sooner
+#                                `search`, a curvature for the steps to the mode, if another one brings them sooner
 #   phi_slopes(y, eta, w, phi)   for each parameter of phi a list of the derivatives of value, d1 and curvature to
 #                                its log
 #   mean, deviation(eta, w, phi) mean and standard deviation of a response

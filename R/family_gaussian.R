@@ -2,7 +2,7 @@
 # (members of a row: family.R).
 
 gaussian_row <- list(
-  type = "continuous", start = c(sigma2 = 1), any_unit = TRUE, mean = identity,
+  type = "continuous", start = c(sigma2 = 1), mean = identity,
   guess = function(y, w) y, scaled_start = function(phi, guess, w) c(sigma2 = stats::var(guess) / 4 * w),
   value = function(y, eta, w, phi) stats::dnorm(y, eta, sqrt(phi[["sigma2"]] / w), log = TRUE),
   slopes = function(y, eta, w, phi) {

@@ -44,6 +44,7 @@ tidy.vif <- function(x, effects = c("mean", "covariance"), conf.int = FALSE, con
   odd <- setdiff(effects, c("mean", "covariance"))
   if (length(odd)) refuse("effects", 'among "mean", "covariance"', describe(odd[1]))
   conf.int <- check_flag(conf.int, "conf.int")
+  conf.method <- check_choice(conf.method, c("wald", "profile"), "conf.method")
   sums <- summary.vif(x)
   mean <- sums$coefficients
   cov <- sums$covariance
@@ -52,15 +53,13 @@ tidy.vif <- function(x, effects = c("mean", "covariance"), conf.int = FALSE, con
                       term = c(rownames(mean), rownames(cov)), estimate = c(mean[, 1], cov[, 1]),
                       std.error = c(mean[, 2], cov[, 2]), statistic = c(mean[, 3], none), p.value = c(mean[, 4], none),
                       row.names = NULL)
-  if (conf.int) {
-    conf.method <- check_choice(conf.method, c("wald", "profile"), "conf.method")
-    limits <- confint.vif(x, level = conf.level, method = conf.method)
-    after <- seq_len(nrow(limits)) > nrow(mean) # a covariate may have the name of a covariance parameter
-    place <- c(seq_len(nrow(mean)), nrow(mean) + match(rownames(cov), rownames(limits)[after]))
-    table$conf.low <- limits[place, 1]
-    table$conf.high <- limits[place, 2]
+  wanted <- table$effect %in% effects
+  if (conf.int) { # by place: a covariate may have the name of a covariance parameter
+    place <- intersect(estimated_places(x), which(wanted))
+    limits <- limits_at(x, place, conf.level, conf.method, arg = "conf.level")
+    table[c("conf.low", "conf.high")] <- limits[match(seq_len(nrow(table)), place), ]
   }
-  as_tibble(table[table$effect %in% effects, ])
+  as_tibble(table[wanted, ])
 }
 
 #' @rdname vif_tidy

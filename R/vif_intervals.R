@@ -13,9 +13,9 @@
 #' Profile intervals (`method = "profile"`) hold a parameter fixed, maximise the likelihood over all others, and end
 #' where twice its logarithm has fallen by the quantile of a chi-squared variable of one degree of freedom (Pawitan,
 #' 2001, section 3.4). They do not depend on the scale of a parameter and cover better where the likelihood is skewed:
-#' few observations, lengthscales as long as the domain, a nugget near zero. They take some twenty
-#' climbs for each parameter, with the order, the inducing inputs and the conditioning sets of the fit: choose few by `parm` where there are many
-#' observations.
+#' few observations, lengthscales as long as the domain, a nugget near zero. They take some ten fits for each parameter,
+#' each of a few steps, with the order, the inducing inputs and the conditioning sets of the fit: choose few by `parm`
+#' where there are many observations.
 #'
 #' @param object A [vif_fit()].
 #' @param which `"mean"` or `"covariance"`.
@@ -26,13 +26,16 @@
 #' @param ... Not used; any other argument is an error.
 #' @return `vcov()`: a matrix with a row and a column for each estimated parameter of `which`. It belongs to
 #'   `coef(object, which)`, not to `coef(object)`, which has the parameters of both, and takes those by its names where
-#'   the nugget is held fixed. `confint()`: a matrix of two columns, the lower and the upper limit. A profile that does
-#'   not fall far enough ends at 0 or infinity.
+#'   the nugget is held fixed. `confint()`: a matrix of two columns, the lower and the upper limit. Where a profile does
+#'   not fall far enough within the range of the search, the limit is 0 or infinity (minus infinity for a coefficient of
+#'   the mean), the end of the range for the smoothness, and `NA` for a variance of a binary response that is held, or
+#'   would be, because Laplace's approximation cannot be trusted beyond.
 #' @section Errors:
 #' Covariance parameters where the fit holds no information matrix. Standard errors are `NA` where it is singular, and
-#' for parameters at a bound and lengthscales of constant columns. What is at a bound is held there for the standard errors
-#' of the others, but for the nugget of a `gaussian()` fit that has gone to zero, of which they do not take for known that
-#' it is zero. Angle, ratio and the lengthscale of the plane of an estimated anisotropy have no profile intervals.
+#' for parameters at a bound and lengthscales of constant columns. What is at a bound is held there for the standard
+#' errors of the others, but for the nugget of a `gaussian()` fit that has gone to zero, of which they do not take for
+#' known that it is zero. Angle, ratio and the lengthscale of the plane of an estimated anisotropy have no profile intervals. A
+#' warning of class `"vif_profile"` says that a profile rises above the log-likelihood of the fit.
 #' @references
 #' Pawitan, Y. (2001). *In All Likelihood*. Oxford University Press.
 #' @examples
@@ -44,14 +47,19 @@
 #' @export
 confint.vif <- function(object, parm, level = 0.95, method = c("wald", "profile"), ...) {
   check_dots(...)
-  level <- check_number(level, "level", "a number between 0 and 1", function(p) p > 0 && p < 1)
   method <- check_choice(method, c("wald", "profile"), "method")
   place <- if (missing(parm)) estimated_places(object) else chosen_places(object, parm)
-  out <- if (method == "profile") profile_limits(object, place, level) else wald_limits(object, place, level)
+  out <- limits_at(object, place, level, method, named = !missing(parm))
   tail <- (1 - level) / 2
   dimnames(out) <- list(names(coef.vif(object))[place],
                         paste(format(100 * c(tail, 1 - tail), trim = TRUE, digits = 3), "%"))
   out
+}
+
+# Limits of the parameters at some places of coef(object), which the user may have `named`.
+limits_at <- function(object, place, level, method, named = FALSE, arg = "level") {
+  level <- check_number(level, arg, "a number between 0 and 1", function(p) p > 0 && p < 1)
+  if (method == "wald") wald_limits(object, place, level) else profile_limits(object, place, level, named)
 }
 
 # Places among coef(object) of the parameters that were estimated. A covariate may have the name of a covariance
@@ -146,12 +154,13 @@ log_vcov <- function(object) {
   out
 }
 
-# The block of `rows` in the inverse of an information matrix of these and the `others`, NULL if that is singular. Scaling
-# makes it that of any unit of the parameters, so that a nugget near zero is no matter of its logarithm.
+# The block of `rows` in the inverse of an information matrix of these and the `others`, NULL if that is singular.
+# Scaling makes it that of any unit of the parameters, so that a nugget near zero is no matter of its logarithm.
 scaled_inverse <- function(information, rows, others = integer()) {
   all <- c(rows, others)
   scale <- sqrt(pmax(diag(information)[all], 0))
-  inverse <- tryCatch(chol2inv(chol(information[all, all, drop = FALSE] / outer(scale, scale))), error = function(e) NULL)
+  scaled <- information[all, all, drop = FALSE] / outer(scale, scale)
+  inverse <- tryCatch(chol2inv(chol(scaled)), error = function(e) NULL)
   if (is.null(inverse) || !all(is.finite(inverse))) return(NULL)
   own <- seq_along(rows)
   inverse[own, own, drop = FALSE] / outer(scale[own], scale[own])

@@ -1,23 +1,23 @@
 # Profiles of the log-likelihood: one parameter is held, and the others climb to their maximum.
 
 # Intervals of the parameters at some places of coef(fit). An interval ends where the root of twice the fall of the
-# profile from the top reaches the normal quantile.
-profile_limits <- function(fit, place, level) {
-  z <- stats::qnorm((1 + level) / 2)
+# profile from the top reaches the normal quantile. Of the plane of an estimated anisotropy there are none: NA, or an
+# error where the user has `named` them.
+profile_limits <- function(fit, place, level, named) {
+  z <- stats::qnorm((1 - level) / 2, lower.tail = FALSE)
   climber <- if (is_laplace(fit)) laplace_profile(fit) else gaussian_profile(fit)
   names <- names(coef.vif(fit))[place]
   of_mean <- place <= length(fit$coefficients)
-  known <- c(names(fit$theta), names(fit$phi))
-  if (estimates_plane(fit$settings)) known <- setdiff(known, plane_name(fit$settings))
-  if (!all(of_mean | names %in% known)) {
-    refuse("parm", "without angle, ratio and the lengthscale of their plane for profile intervals",
-           names[!of_mean & !names %in% known][1])
+  held <- c(names(fit$theta), names(fit$phi))
+  if (estimates_plane(fit$settings)) held <- setdiff(held, plane_name(fit$settings))
+  lacking <- !of_mean & !names %in% held
+  if (named && any(lacking)) {
+    refuse("parm", "without angle, ratio and the lengthscale of their plane for profile intervals", names[lacking][1])
   }
-  top <- climber$start
   highest <- 0
   out <- matrix(NA_real_, length(place), 2)
-  for (i in seq_along(place)) {
-    own <- profile_of(fit, names[i], of_mean[i], climber, top)
+  for (i in which(!lacking)) {
+    own <- profile_of(fit, if (of_mean[i]) place[i] else names[i], climber)
     for (side in c(-1, 1)) {
       end <- profile_end(own, side, z)
       out[i, (side + 3) / 2] <- if (is.finite(end)) own$natural(end) else own$beyond[[(side + 3) / 2]]
@@ -26,71 +26,88 @@ profile_limits <- function(fit, place, level) {
   }
   if (highest > 0.05) {
     warning(warningCondition(paste0(
-      "the log-likelihood rises to ", format(highest, digits = 2), " above that of the fit on the profiles: the fit is ",
-      "not at the maximum. Fit again with other values of `start`"), class = "vif_profile", call = NULL))
+      "the log-likelihood rises to ", format(highest, digits = 2), " above that of the fit on the profiles: the fit ",
+      "is not at the maximum. Fit again with other values of `start`"), class = "vif_profile", call = NULL))
   }
   out
 }
 
-# One parameter: its estimate, a first step, how far it may go, what an interval that ends beyond is told to end at, and
-# the fall of its profile.
-profile_of <- function(fit, name, of_mean, climber, top) {
-  seen <- list(list(value = climber$value(top, name, of_mean), found = top))
+# One parameter, the number of a coefficient of the mean or the name of another: its estimate, a first step, how far it
+# may go, what an interval that ends beyond is told to end at, and the fall of its profile.
+profile_of <- function(fit, what, climber) {
+  of_mean <- is.numeric(what)
+  top <- climber$start
+  at <- if (of_mean) fit$coefficients[[what]] else c(top$theta, log(top$phi %or% numeric()))[[what]]
+  seen <- list(list(value = at, found = top))
   above <- 0
-  error <- if (of_mean) sqrt(fit$vcov[name, name]) else {
+  error <- if (of_mean) sqrt(fit$vcov[what, what]) else {
     spread <- log_vcov(fit)
-    if (name %in% rownames(spread)) sqrt(spread[name, name]) else NA
+    if (what %in% rownames(spread)) min(sqrt(spread[what, what]), 1) else NA
   }
-  bounds <- if (of_mean) c(-Inf, Inf) else climber$bounds(name)
-  fall <- function(value) {
-    from <- seen[[which.min(abs(vapply(seen, `[[`, 0, "value") - value))]]$found
-    found <- climber$climb(from, name, of_mean, value)
+  # climbs start from what was found nearest, or from the top
+  fall <- function(value, from_top = FALSE) {
+    from <- if (from_top) top else seen[[which.min(abs(vapply(seen, `[[`, 0, "value") - value))]]$found
+    found <- tryCatch(climber$climb(from, what, value), error = function(e) {
+      if (is_time_limit(e)) stop(e)
+      list(loglik = -Inf)
+    })
     if (!is.finite(found$loglik)) return(Inf)
-    seen <<- c(seen, list(list(value = value, found = found)))
+    seen <<- c(list(list(value = value, found = found)), seen)
     above <<- max(above, found$loglik - top$loglik)
     sqrt(2 * max(top$loglik - found$loglik, 0))
   }
-  list(at = seen[[1]]$value, step = if (is.finite(error) && error > 0) min(error, if (of_mean) Inf else 1) else 0.5,
-       bounds = bounds, fall = fall, above = function() above, natural = if (of_mean) identity else exp,
-       beyond = profile_beyond(name, of_mean, bounds, fit))
+  bounds <- if (of_mean) c(-Inf, Inf) else climber$bounds(what)
+  beyond <- if (of_mean) c(-Inf, Inf) else if (what == "smoothness") exp(bounds) else {
+    c(0, if (what == "variance" && climber$held) NA else Inf)
+  }
+  list(at = at, step = if (is.finite(error) && error > 0) error else 0.5, bounds = bounds, fall = fall,
+       above = function() above, natural = if (of_mean) identity else exp, beyond = beyond)
 }
 
-# Where an interval ends whose profile does not fall far enough within the range of the search.
-profile_beyond <- function(name, of_mean, bounds, fit) {
-  if (of_mean) return(c(-Inf, Inf))
-  if (name == "smoothness") return(exp(bounds))
-  c(0, if (name == "variance" && !is.null(fit$settings$most)) NA else Inf) # a variance that is held
-}
-
-# The value on one side of the estimate where the fall is z, to within 0.005: steps out until it is larger, then by the
-# rule of false position (Illinois). Infinite where the range ends before.
+# The value on one side of the estimate where the fall is z, to within 0.005, infinite where the range ends before.
+# What climbs from nearby have found may be a lower of two tops, so the end is climbed to from the top as well, and
+# where that is higher the search goes on from there.
 profile_end <- function(own, side, z) {
+  if (z == 0) return(own$at)
   inner <- c(own$at, -z)
+  for (attempt in 1:4) {
+    end <- profile_crossing(own, side, z, inner)
+    if (!is.finite(end)) break
+    again <- own$fall(end, from_top = TRUE) - z
+    if (again > -0.02) break
+    inner <- c(end, again)
+  }
+  end
+}
+
+# The same from an inner value with its fall less z: steps out until the fall is larger than z, then by the rule of
+# false position (Illinois).
+profile_crossing <- function(own, side, z, inner) {
   step <- z * own$step
   bound <- own$bounds[[(side + 3) / 2]]
   for (attempt in 1:40) {
-    value <- own$at + side * step
+    value <- inner[1] + side * step
     if (side * (value - bound) >= 0) value <- bound
     if (value == inner[1]) return(side * Inf)
     outer <- c(value, own$fall(value) - z)
     if (outer[2] >= 0 || value == bound) break
-    step <- step * min(max(1.1 * z / (outer[2] + z), 1.3), 3)
+    step <- step * min(max(1.1 * z / (outer[2] + z), 1.3), 3) # of the way from the estimate, about
     inner <- outer
   }
   if (outer[2] < 0) return(side * Inf)
+  weight <- c(1, 1) # of the two ends, halved where the other one moved twice
+  last <- 0
   for (attempt in 1:30) {
-    if (outer[2] < 0.005) return(outer[1])
-    share <- if (is.finite(outer[2])) min(max(-inner[2] / (outer[2] - inner[2]), 0.05), 0.95) else 0.5
+    if (outer[2] < 0.005) break
+    ends <- weight * c(-inner[2], outer[2])
+    share <- if (is.finite(outer[2])) min(max(ends[1] / sum(ends), 0.05), 0.95) else 0.5
     value <- inner[1] + share * (outer[1] - inner[1])
     now <- c(value, own$fall(value) - z)
     if (abs(now[2]) < 0.005) return(value)
-    if (now[2] < 0) {
-      inner <- now
-      outer[2] <- outer[2] / 2
-    } else {
-      outer <- now
-      inner[2] <- inner[2] / 2
-    }
+    moved <- if (now[2] < 0) 1 else 2
+    if (moved == 1) inner <- now else outer <- now
+    weight <- if (moved == last) weight * c(1, 0.5)[c(moved, 3 - moved)] else c(1, 1)
+    last <- moved
   }
   outer[1]
 }
@@ -98,8 +115,8 @@ profile_end <- function(own, side, z) {
 # ---- climbs with a parameter held, by family ----
 
 # Each of the two has `start`, the top of the likelihood from the estimates; `climb`, from there or from what a climb
-# before has found, with a parameter held, a coefficient of the mean or the logarithm of another; its `value` at a top;
-# and its `bounds`.
+# before has found, with a parameter held, a coefficient of the mean by its number or the logarithm of another by its
+# name; the `bounds` of the latter; and whether the variance is `held` at an upper bound of its own.
 
 gaussian_profile <- function(fit) {
   settings <- fit$settings
@@ -111,23 +128,31 @@ gaussian_profile <- function(fit) {
     found <- climb(theta, data, settings, "profile", 100, 1e-3, FALSE, fit$at, structure = structure)$at
     list(loglik = found$value, theta = found$theta)
   }
+  bounds <- theta_bounds(settings)
   list(
     start = climb_on(fit$theta, whole, settings),
-    climb = function(from, name, of_mean, value) {
-      if (!of_mean) {
-        settings$held <- stats::setNames(value, name)
-        return(climb_on(replace(from$theta, name, value), whole, settings))
+    climb = function(from, what, value) {
+      if (!is.numeric(what)) {
+        settings$held <- stats::setNames(value, what)
+        return(climb_on(replace(from$theta, what, value), whole, settings))
       }
-      without <- without_covariate(fit, name)
-      climb_on(from$theta, utils::modifyList(whole, list(y = whole$y - value * without$column, X = without$Q)), settings)
+      without <- without_covariate(fit, what)
+      whole$y <- whole$y - value * without$column
+      whole["X"] <- list(without$Q)
+      climb_on(from$theta, whole, settings)
     },
-    value = function(top, name, of_mean) if (of_mean) fit$coefficients[[name]] else top$theta[[name]],
-    bounds = function(name) c(theta_bounds(settings)$lower[[name]], theta_bounds(settings)$upper[[name]])
+    bounds = function(name) c(bounds$lower[[name]], bounds$upper[[name]]),
+    held = FALSE
   )
 }
 
 laplace_profile <- function(fit) {
   again <- laplace_again(fit)
+  # where outcomes are separated the approximation cannot be trusted, and its likelihood rises for ever (ran_away())
+  trusted <- again$settings$family$most_variance
+  if (!is.null(trusted) && is.null(again$settings$most)) {
+    again$settings$most <- max(trusted, 2 * exp(fit$theta[["variance"]]))
+  }
   structure <- list(at = fit$at, inducing = fit$gp$inducing, id = fit$latent_id, wide = fit$id)
   climb_on <- function(from, data, settings) {
     found <- laplace_climb(from, data, settings, 100, 1e-3, "profile", FALSE, structure = structure)
@@ -135,36 +160,32 @@ laplace_profile <- function(fit) {
     if (!is.finite(mode$loglik)) mode <- found$mode
     c(list(loglik = mode$loglik, eta = mode$eta), mode$par)
   }
+  of_theta <- theta_bounds(again$settings)
+  of_phi <- phi_bounds(fit$phi, again$settings)
   list(
     start = climb_on(c(again$par, list(eta = again$eta)), again$data, again$settings),
-    climb = function(from, name, of_mean, value) {
+    climb = function(from, what, value) {
       settings <- again$settings
       data <- again$data
-      if (of_mean) {
-        without <- without_covariate(fit, name)
+      if (is.numeric(what)) {
+        without <- without_covariate(fit, what)
         data$offset <- data$offset + value * without$column
         data["X"] <- list(without$Q)
         from["beta"] <- list(NULL)
       } else {
-        settings$held <- stats::setNames(value, name)
-        part <- if (name %in% names(from$theta)) "theta" else "phi"
-        from[[part]][[name]] <- if (part == "phi") exp(value) else value
+        settings$held <- stats::setNames(value, what)
+        part <- if (what %in% names(from$theta)) "theta" else "phi"
+        from[[part]][[what]] <- if (part == "phi") exp(value) else value
       }
       climb_on(from, data, settings)
     },
-    value = function(top, name, of_mean) {
-      if (of_mean) fit$coefficients[[name]] else c(top$theta, log(top$phi))[[name]]
-    },
-    bounds = function(name) {
-      of_theta <- theta_bounds(again$settings)
-      of_phi <- phi_bounds(fit$phi, again$settings)
-      c(c(of_theta$lower, of_phi$lower)[[name]], c(of_theta$upper, of_phi$upper)[[name]])
-    }
+    bounds = function(name) c(c(of_theta$lower, of_phi$lower)[[name]], c(of_theta$upper, of_phi$upper)[[name]]),
+    held = !is.null(again$settings$most)
   )
 }
 
 # A covariate in the order of the data, and a basis of the others.
-without_covariate <- function(fit, name) {
-  others <- fit$X[fit$order, colnames(fit$X) != name, drop = FALSE]
-  list(column = fit$X[fit$order, name], Q = if (ncol(others)) mean_basis(others)$Q)
+without_covariate <- function(fit, number) {
+  others <- fit$X[fit$order, -number, drop = FALSE]
+  list(column = fit$X[fit$order, number], Q = if (ncol(others)) mean_basis(others)$Q)
 }

@@ -2,8 +2,8 @@
 #
 #   Rscript bench/intervals.R [data sets] [n] [nugget] [lengthscale]
 #
-# Data sets in one dimension of an exact process of variance 1, kernel matern32, constant mean, fitted with all neighbours. A limit that
-# is missing (at a bound) counts as one that does not cover.
+# Data sets in one dimension of an exact process of variance 1, kernel matern32, constant mean, fitted with all
+# neighbours. A limit that is missing (at a bound) counts as one that does not cover.
 
 source("bench/problems.R")
 

@@ -100,11 +100,15 @@ static size_t room_of(size_t bytes) { return (bytes / SCRATCH_ALIGN + 2) * SCRAT
 void *scratch_whole(const void *own, size_t size, const scratch_request *requests, size_t number)
 {
     size_t bytes = room_of(size);
-    for (size_t i = 0; i < number; i++)
+    for (size_t i = 0; i < number; i++) {
+        if (requests[i].count > (PTRDIFF_MAX / 2 - bytes) / (requests[i].size + 1))
+            return NULL;
         bytes += room_of(requests[i].count * requests[i].size);
-    char *memory = scratch_alloc(bytes, 1), *next = memory + room_of(size);
+    }
+    char *memory = scratch_alloc(bytes, 1);
     if (!memory)
         return NULL;
+    char *next = memory + room_of(size);
     for (size_t i = 0; i < number; next += room_of(requests[i].count * requests[i].size), i++)
         memcpy(requests[i].pointer, &next, sizeof(next));
     return memcpy(memory, own, size);

@@ -214,7 +214,7 @@ static void merge(int m, int d, const bounds_ranges *fine, int first, int last, 
     }
 }
 
-static int columns_new(size_t cells, size_t m, size_t d, bounds_by_panel *c)
+static int by_panel_new(size_t cells, size_t m, size_t d, bounds_by_panel *c)
 {
     size_t columns = cells * SIMD_WIDTH;
     return SCRATCH_ALL(SCRATCH_FOR(c->reach, columns * m), SCRATCH_FOR(c->low, columns * d),
@@ -222,7 +222,7 @@ static int columns_new(size_t cells, size_t m, size_t d, bounds_by_panel *c)
 }
 
 /* The panels of a cell as columns. */
-static void set_columns(const bounds *b, int cell)
+static void set_by_panel(const bounds *b, int cell)
 {
     const bounds_by_panel *c = &b->by_panel;
     const bounds_ranges *panels = &b->panels;
@@ -270,7 +270,7 @@ status bounds_build(const metric_source *source, const metric_points *points, co
     if (!result.code)
         result = status_fail(STATUS_MEMORY);
     if (!ok || !b->special.rank || (values && !terms_new(order, m, &b->terms)) ||
-        !ranges_new(order->panels, m, d, known, &b->panels) || !columns_new(count, m, d, &b->by_panel) ||
+        !ranges_new(order->panels, m, d, known, &b->panels) || !by_panel_new(count, m, d, &b->by_panel) ||
         !ranges_new(count, m, d, known, &b->cells) || !ranges_new(groups, m, d, 0, &b->groups))
         goto done;
     if (known) {
@@ -300,7 +300,7 @@ status bounds_build(const metric_source *source, const metric_points *points, co
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int c = 0; c < count; c++) {
         merge(m, d, &b->panels, order->panel[c], order->panel[c + 1], c, &b->cells);
-        set_columns(b, c);
+        set_by_panel(b, c);
     }
     for (int g = 0; g < groups; g++) {
         int last = (g + 1) * BOUNDS_GROUP < count ? (g + 1) * BOUNDS_GROUP : count;

@@ -25,8 +25,8 @@
  * positive products in single precision is at least (1 - (m + 2) 2^-24) times its value, so bounds are
  * inflated by 1 + (m + 16) 2^-23, which also covers the roundings of the terms.
  *
- * Noise. The computed residual covariance is k - v.v with computed L and v. It is that of a process
- * only up to rounding: with the computed weights w, the process e(x) = f(x) - w_x . (f(Z) + noise) has
+ * Roundoff. The computed residual covariance is k - v.v with computed L and v. It is that of a process
+ * only up to rounding: with the computed weights w, the process e(x) = f(x) - w_x . (f(Z) + jitter noise) has
  *     cov(e(x), e(y)) = r(x, y) + w_x . f_y + w_y . f_x - w_x' E w_y     (+ terms of second order),
  * where E = L L' - (k(Z, Z) + jitter sigma2 I) and f_y = L v_y - k(Z, y). By the usual backward error of
  * Cholesky factors and triangular solves (Higham 2002, theorems 10.3 and 8.5), u = 2^-53,
@@ -65,7 +65,7 @@ typedef struct {
     double *gain;       /* cells x SIMD_WIDTH */
 } bounds_by_panel;
 
-/* Terms of panels: place of an input among those that a panel keeps, or -1 (panels x m); and their values
+/* Terms of panels: rank of an input among those that a panel keeps, or -1 (panels x m); and their values
  * (panels x most x SCREEN_COLS). */
 typedef struct {
     int most; /* 0 for none */

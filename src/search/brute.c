@@ -164,7 +164,7 @@ static void offer(const query_task *task, brute_query *q, double dist, int id, b
     }
 }
 
-static void set_reach(const query_task *task, brute_query *q)
+static void set_needed(const query_task *task, brute_query *q)
 {
     double gain = task->from->gain[q->row];
     q->needed = -1.0;
@@ -195,7 +195,7 @@ static void offer_row(const query_task *task, brute_query *q, const double *r, c
         double rho = metric_correlation(r[j], task->from->variance[q->row], task->points->variance[id]);
         offer(task, q, metric_distance(rho), id, s);
     }
-    set_reach(task, q);
+    set_needed(task, q);
 }
 
 static void strip_over_slab(const query_task *task, const radial *rad, size_t first, size_t count, brute_scratch *s)

@@ -144,7 +144,7 @@ typedef struct {
     void (*residual_rows)(const radial *rad, int d, int count, const double *const *ax, const double *bx, int m,
                           const double *const *av, const double *bv, double *r);
 
-    /* out[i * stride + j] = r_ij a_scale_i b_scale_j in single precision, for `count` rows given by
+    /* out[i * stride + j] = r_ij a_gain_i b_gain_j in single precision, for `count` rows given by
      * pointers and one column panel (bx, bv). */
     void (*correlations)(const radial *rad, int d, int m, int count, const double *const *ax, const double *const *av,
                          const double *a_gain, const double *bx, const double *bv, const double *b_gain, float *out,
@@ -220,7 +220,7 @@ typedef struct {
                           const float *columns, const float *tail, float *value, uint32_t *mask);
 
     /* The inputs u < m that both sides keep, at row_rank[u] and column_rank[u] >= 0, and whose product
-     * weight[u] reach[u] is at least `least`: where their values start, place times SCREEN_COLS. Returns how many;
+     * weight[u] reach[u] is at least `least`: where their values start, rank times SCREEN_COLS. Returns how many;
      * *left is the sum of the other products. The lists need room for m and a vector. */
     int (*choose_terms)(int m, const float *weight, const float *reach, const int16_t *row_rank,
                         const int16_t *column_rank, float least, int *row_at, int *column_at, float *left);

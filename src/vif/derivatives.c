@@ -1,7 +1,7 @@
 #include "vif/derivatives.h"
 
 /* Sums of column `at` over the chunks. */
-static double block_sum(const evaluation *e, int at)
+static double chunk_sum(const evaluation *e, int at)
 {
     double sum = 0;
     for (size_t chunk = 0; chunk < evaluation_chunks(e->count); chunk++)
@@ -38,7 +38,7 @@ void derivatives_to_parameters(const likelihood_sizes *sizes, double total, cons
 void derivatives_sums(const evaluation *e, double *sums)
 {
     for (int at = 0; at < evaluation_width(e); at++)
-        sums[at] = block_sum(e, at);
+        sums[at] = chunk_sum(e, at);
 }
 
 information_task derivatives_probes(const evaluation *e, const double *root, const double *trace)

@@ -40,6 +40,7 @@ test_that("profile intervals end where the dense profile has fallen by the quant
 })
 
 test_that("a profile that does not fall far enough ends at 0 or infinity", {
+  set.seed(5)
   smooth <- suppressWarnings(vif_fit(drop(rnorm(n) %*% root), cbind(a = x, b = 1), X = 1, inducing = 0, k = n - 1,
                                      kernel = gp_kernel("matern32", lengthscale = c(1, 1)), progress = FALSE))
   expect_true("nugget" %in% names(smooth$bounded))
@@ -86,5 +87,45 @@ test_that("profiles say when the fit is not at the maximum, and refuse what they
   expect_warning(confint(local, "lengthscale", method = "profile"), class = "vif_profile")
   plane <- vif_fit(y, cbind(x, runif(n)), X = 1, inducing = 0, k = 20, anisotropy = TRUE, progress = FALSE) |> suppressWarnings()
   expect_error(confint(plane, "ratio", method = "profile"), "`parm` must be without angle, ratio .*, not ratio")
-  expect_identical(dim(confint(plane, "variance", method = "profile")), c(1L, 2L))
+  limits <- confint(plane, method = "profile")
+  known <- rownames(limits) %in% c("(Intercept)", "variance", "nugget")
+  expect_true(all(is.na(limits[!known, ])))
+  expect_true(all(limits[known, 1] < coef(plane)[known] & coef(plane)[known] < limits[known, 2]))
+  expect_equal(tidy.vif(plane, "mean", conf.int = TRUE, conf.method = "profile")$conf.low, limits[[1, 1]])
+  expect_error(tidy.vif(plane, conf.method = "none"), "`conf.method` must be one of")
+})
+
+test_that("profiles know weights, offsets, levels and covariates of one name", {
+  alike <- fit
+  colnames(alike$X) <- names(alike$coefficients) <- c("z", "z")
+  limits <- confint(fit, method = "profile")
+  expect_equal(unname(confint(sealed(alike), "z", method = "profile")), unname(limits[1:2, ]))
+  # means of two measurements, in units in which the nugget is that of one
+  double <- vif_fit(y, x, X = cbind(one = 1, z), inducing = 0, k = n - 1, weights = rep(2, n), progress = FALSE)
+  expect_equal(confint(double, method = "profile"), limits * c(1, 1, 1, 1, 2), tolerance = 2e-3)
+  moved <- vif_fit(y ~ z + offset(o), ~ x, data.frame(y = y + 3 * x, o = 3 * x, x, z), inducing = 0, k = n - 1, progress = FALSE)
+  expect_equal(confint(moved, "z", method = "profile"), limits["z", , drop = FALSE], tolerance = 2e-3)
+  expect_equal(confint(fit, "z", method = "profile", level = 1e-17)[1, ], rep(coef(fit)[["z"]], 2), ignore_attr = TRUE)
+  wide <- confint(fit, "z", method = "profile", level = 1 - 1e-15)
+  expect_true(all(is.finite(wide)) && wide[1] < limits["z", 1] && wide[2] > limits["z", 2])
+})
+
+test_that("profiles of binary responses stay where Laplace's approximation can be trusted", {
+  set.seed(9)
+  at <- matrix(runif(2 * n), n)
+  w <- drop(rnorm(n) %*% chol(exp(-as.matrix(dist(at)) / 0.2)))
+  v <- rnorm(n)
+  present <- rbinom(n, 1, plogis(2 * (v + 1.5 * w)))
+  binary <- vif_fit(present, at, X = cbind(one = 1, v), family = binomial(), inducing = 0, k = 20, progress = FALSE)
+  expect_lt(binary$kernel$variance, 10)
+  limits <- confint(binary, method = "profile")
+  expect_true(is.na(limits["variance", 2]))
+  expect_true(all(is.finite(limits[c("one", "v"), ])))
+  # fits with the covariate's part in the offset: that at the lower end has fallen as far as it should; that at the upper
+  # end has a variance beyond what the profile takes
+  held <- function(slope) {
+    vif_fit(present, at, X = 1, family = binomial(), inducing = 0, k = 20, offset = slope * v, progress = FALSE)
+  }
+  expect_equal(2 * (laplace_profile(binary)$start$loglik - held(limits["v", 1])$loglik), qchisq(0.95, 1), tolerance = 0.02)
+  expect_gt(held(limits["v", 2])$kernel$variance, 10)
 })
