@@ -34,8 +34,9 @@
 #' Covariance parameters where the fit holds no information matrix. Standard errors are `NA` where it is singular, and
 #' for parameters at a bound and lengthscales of constant columns. What is at a bound is held there for the standard
 #' errors of the others, but for the nugget of a `gaussian()` fit that has gone to zero, of which they do not take for
-#' known that it is zero. Angle, ratio and the lengthscale of the plane of an estimated anisotropy have no profile intervals. A
-#' warning of class `"vif_profile"` says that a profile rises above the log-likelihood of the fit.
+#' known that it is zero. Angle, ratio and the lengthscale of the plane of an estimated anisotropy have no profile
+#' intervals: `NA`, and an error where they are named. A warning of class `"vif_profile"` says that a profile rises
+#' above the log-likelihood of the fit.
 #' @references
 #' Pawitan, Y. (2001). *In All Likelihood*. Oxford University Press.
 #' @examples

@@ -8,16 +8,19 @@ profile_limits <- function(fit, place, level, named) {
   climber <- if (is_laplace(fit)) laplace_profile(fit) else gaussian_profile(fit)
   names <- names(coef.vif(fit))[place]
   of_mean <- place <= length(fit$coefficients)
-  held <- c(names(fit$theta), names(fit$phi))
-  if (estimates_plane(fit$settings)) held <- setdiff(held, plane_name(fit$settings))
-  lacking <- !of_mean & !names %in% held
+  single <- c(names(fit$theta), names(fit$phi)) # each a parameter of the climbs
+  if (estimates_plane(fit$settings)) single <- setdiff(single, plane_name(fit$settings))
+  lacking <- !of_mean & !names %in% single
   if (named && any(lacking)) {
     refuse("parm", "without angle, ratio and the lengthscale of their plane for profile intervals", names[lacking][1])
   }
+  errors <- if (!all(of_mean)) sqrt(diag(log_vcov(fit)))
   highest <- 0
   out <- matrix(NA_real_, length(place), 2)
   for (i in which(!lacking)) {
-    own <- profile_of(fit, if (of_mean[i]) place[i] else names[i], climber)
+    own <- if (of_mean[i]) profile_of(fit, place[i], sqrt(fit$vcov[place[i], place[i]]), climber) else {
+      profile_of(fit, names[i], min(errors[[names[i]]], 1), climber)
+    }
     for (side in c(-1, 1)) {
       end <- profile_end(own, side, z)
       out[i, (side + 3) / 2] <- if (is.finite(end)) own$natural(end) else own$beyond[[(side + 3) / 2]]
@@ -32,18 +35,15 @@ profile_limits <- function(fit, place, level, named) {
   out
 }
 
-# One parameter, the number of a coefficient of the mean or the name of another: its estimate, a first step, how far it
-# may go, what an interval that ends beyond is told to end at, and the fall of its profile.
-profile_of <- function(fit, what, climber) {
+# One parameter, the number of a coefficient of the mean or the name of another, with its standard error, if it has one:
+# its estimate, a first step, how far it may go, where an interval is said to end that would go further, and the fall of
+# its profile.
+profile_of <- function(fit, what, error, climber) {
   of_mean <- is.numeric(what)
   top <- climber$start
   at <- if (of_mean) fit$coefficients[[what]] else c(top$theta, log(top$phi %or% numeric()))[[what]]
   seen <- list(list(value = at, found = top))
   above <- 0
-  error <- if (of_mean) sqrt(fit$vcov[what, what]) else {
-    spread <- log_vcov(fit)
-    if (what %in% rownames(spread)) min(sqrt(spread[what, what]), 1) else NA
-  }
   # climbs start from what was found nearest, or from the top
   fall <- function(value, from_top = FALSE) {
     from <- if (from_top) top else seen[[which.min(abs(vapply(seen, `[[`, 0, "value") - value))]]$found
@@ -83,15 +83,15 @@ profile_end <- function(own, side, z) {
 # The same from an inner value with its fall less z: steps out until the fall is larger than z, then by the rule of
 # false position (Illinois).
 profile_crossing <- function(own, side, z, inner) {
-  step <- z * own$step
+  away <- max(z * own$step, 1.2 * abs(inner[1] - own$at)) # from the estimate
   bound <- own$bounds[[(side + 3) / 2]]
   for (attempt in 1:40) {
-    value <- inner[1] + side * step
+    value <- own$at + side * away
     if (side * (value - bound) >= 0) value <- bound
     if (value == inner[1]) return(side * Inf)
     outer <- c(value, own$fall(value) - z)
     if (outer[2] >= 0 || value == bound) break
-    step <- step * min(max(1.1 * z / (outer[2] + z), 1.3), 3) # of the way from the estimate, about
+    away <- away * min(max(1.1 * z / (outer[2] + z), 1.3), 3) # falls are nearly in proportion to it
     inner <- outer
   }
   if (outer[2] < 0) return(side * Inf)
